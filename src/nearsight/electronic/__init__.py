@@ -1,0 +1,1 @@
+"""Physics from H and S alone."""

@@ -1,0 +1,1 @@
+"""Foreign files to structures, basis sets and operators."""

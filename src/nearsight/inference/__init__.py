@@ -1,0 +1,1 @@
+"""Parameters used: Hamiltonians of structures that have none."""

@@ -1,0 +1,1 @@
+"""Parameters updated: data sets, targets, loss, loop, checkpoints, configuration."""

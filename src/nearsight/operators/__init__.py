@@ -1,0 +1,1 @@
+"""H and S as block-sparse real-space operators, and the store that keeps them."""

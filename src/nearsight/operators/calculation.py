@@ -1,0 +1,67 @@
+"""Calculation: a structure with its basis, its operators, and what a DFT code (or a network) said about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from nearsight.errors import InputError
+from nearsight.operators.blocks import BlockOperator
+from nearsight.orbitals.basis import BasisSet
+from nearsight.structures.structure import Structure
+
+
+@dataclass(frozen=True, eq=False)
+class Calculation:
+    """One structure and its matrices.
+
+    Attributes:
+        structure: atoms and cell, Å.
+        basis: orbitals of each element.
+        hamiltonian: eV, or None.
+        overlap: dimensionless, or None.
+        cutoff: Å, beyond which blocks were not predicted or not kept; None where nothing was cut.
+        energy: total energy, eV, or None.
+        fermi: Fermi level, eV, or None.
+        eigenvalues: (n,) eV, as the code printed them, ascending, maybe only the lowest; or None.
+        provenance: where it comes from: plain text by key (`code`, `source`, `settings`, `model` …).
+    """
+
+    structure: Structure
+    basis: BasisSet
+    hamiltonian: BlockOperator | None = None
+    overlap: BlockOperator | None = None
+    cutoff: float | None = None
+    energy: float | None = None
+    fermi: float | None = None
+    eigenvalues: np.ndarray | None = None
+    provenance: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.basis.check(self.structure.numbers)
+        for name, operator in (("H", self.hamiltonian), ("S", self.overlap)):
+            if operator is None:
+                continue
+            if not np.array_equal(operator.numbers, self.structure.numbers):
+                raise InputError(f"expected {name} on the {len(self.structure)} atoms of {self.structure.formula}, "
+                                 f"got an operator on {operator.n_atoms} atoms or in another order")
+            if operator.basis != self.basis.restricted(operator.basis.shells):
+                raise InputError(f"expected {name} in {self.basis.describe()}, got {operator.basis.describe()}")
+            if operator.n_values and not np.isfinite(operator.values).all():
+                raise InputError(f"expected finite numbers in {name}, got "
+                                 f"{int((~np.isfinite(operator.values)).sum())} that are NaN or infinite")
+
+    def require_hamiltonian(self) -> BlockOperator:
+        """H, or an InputError that says it is missing."""
+        if self.hamiltonian is None:
+            raise InputError("expected a Hamiltonian, got a file without one")
+        return self.hamiltonian
+
+    def require_overlap(self) -> BlockOperator:
+        """S, or an InputError that says it is missing."""
+        if self.overlap is None:
+            raise InputError("expected an overlap matrix S, got a file without one; eigenvalues of a non-orthogonal "
+                             "basis need it: give a file that holds S (option --overlap)")
+        return self.overlap

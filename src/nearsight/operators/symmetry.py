@@ -1,0 +1,64 @@
+"""Hermiticity, rotation and permutation of block operators."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nearsight.operators.blocks import BlockOperator, zeros
+from nearsight.orbitals.rotations import atom_rotation
+from nearsight.structures.graph import pair_order
+
+
+def with_reverses(operator: BlockOperator) -> BlockOperator:
+    """The same operator on a list of pairs that has (j, i, −R) with every (i, j, R); new blocks are zero."""
+    rows = np.column_stack([operator.source, operator.target, operator.shift])
+    back = np.column_stack([operator.target, operator.source, -operator.shift])
+    both = np.unique(np.concatenate([rows, back]), axis=0)
+    if len(both) == len(rows):
+        return operator
+    return operator.on_pairs(both[:, 0], both[:, 1], both[:, 2:])
+
+
+def adjoint(operator: BlockOperator) -> BlockOperator:
+    """O†: block (i, j, R) is the transpose of O's block (j, i, −R). Needs every pair's reverse."""
+    result = operator.with_values(np.empty_like(operator.values))
+    for pairs in operator.element_pairs.values():
+        blocks = operator.stack(operator.reverse[pairs])
+        result.values[result.flat_index(pairs)] = blocks.transpose(0, 2, 1).reshape(-1)
+    return result
+
+
+def hermitian_part(operator: BlockOperator) -> BlockOperator:
+    """½(O + O†), exactly Hermitian."""
+    complete = with_reverses(operator)
+    return complete.with_values((complete.values + adjoint(complete).values) / 2)
+
+
+def hermiticity_error(operator: BlockOperator) -> float:
+    """max |O − O†| over all elements, in the operator's unit."""
+    complete = with_reverses(operator)
+    if complete.n_values == 0:
+        return 0.0
+    return float(np.abs(complete.values - adjoint(complete).values).max())
+
+
+def rotate(operator: BlockOperator, rotation: np.ndarray) -> BlockOperator:
+    """The operator of the rotated structure: O'_ij(R) = D_i O_ij(R) D_jᵀ (R counts lattice vectors, so it stays)."""
+    result = operator.with_values(np.empty_like(operator.values))
+    for (zi, zj), pairs in operator.element_pairs.items():
+        di = atom_rotation(operator.basis, zi, rotation)
+        dj = atom_rotation(operator.basis, zj, rotation)
+        result.values[result.flat_index(pairs)] = (di @ operator.stack(pairs) @ dj.T).reshape(-1)
+    return result
+
+
+def permute(operator: BlockOperator, order: np.ndarray) -> BlockOperator:
+    """The operator of the structure whose atom k is atom `order[k]` of the old one."""
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    source, target = place[operator.source], place[operator.target]
+    sort = pair_order(source, target, operator.shift)
+    result = zeros(operator.numbers[order], operator.basis, source[sort], target[sort], operator.shift[sort],
+                   operator.folded, operator.values.dtype)
+    result.values[:] = operator.values[operator.flat_index(sort)]
+    return result

@@ -1,0 +1,1 @@
+"""Which functions sit on an atom: basis sets, coupling, rotations."""

@@ -1,0 +1,142 @@
+"""BasisSet: which shells of atom-centred functions each element carries, and in which order."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from types import MappingProxyType
+
+import numpy as np
+
+from nearsight.elements import GHOST, number_of, symbol_of
+from nearsight.errors import InputError
+
+SHELL_LETTERS = "spdfghi"
+
+
+@dataclass(frozen=True)
+class BasisSet:
+    """The shells of every element.
+
+    The orbitals of a matrix run over the atoms in the order of the structure, over an atom's shells in the order
+    given here, and over m = −l..l inside a shell (p = y, z, x), which is CP2K's order.
+
+    Attributes:
+        name: such as `SZV-MOLOPT-SR-GTH`.
+        shells: atomic number → angular momenta l of its shells, such as {8: (0, 1)}. 0 is the ghost.
+        valence: atomic number → electrons that the pseudopotential leaves; 0 for the ghost.
+    """
+
+    name: str
+    shells: Mapping[int, tuple[int, ...]]
+    valence: Mapping[int, int]
+
+    def __post_init__(self) -> None:
+        shells = {int(z): tuple(int(l) for l in ls) for z, ls in sorted(self.shells.items())}
+        object.__setattr__(self, "shells", MappingProxyType(shells))
+        object.__setattr__(self, "valence", MappingProxyType({int(z): int(v) for z, v in self.valence.items()}))
+        for z, ls in shells.items():
+            if not ls or min(ls) < 0 or max(ls) >= len(SHELL_LETTERS):
+                raise InputError(f"expected shells l = 0..{len(SHELL_LETTERS) - 1} for {symbol_of(z)}, got {ls}")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, BasisSet) and dict(self.shells) == dict(other.shells)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self.shells.items()))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return BasisSet, (self.name, dict(self.shells), dict(self.valence))
+
+    def n_orbitals(self, number: int) -> int:
+        """Orbitals of one atom of this element."""
+        self.check((number,))
+        return sum(2 * l + 1 for l in self.shells[number])
+
+    def sizes(self, numbers: np.ndarray) -> np.ndarray:
+        """(N,) orbitals of each atom."""
+        self.check(numbers)
+        table = np.zeros(int(np.max(numbers)) + 1, dtype=np.int64)
+        for z in np.unique(numbers):
+            table[z] = self.n_orbitals(int(z))
+        return table[np.asarray(numbers)]
+
+    def offsets(self, numbers: np.ndarray) -> np.ndarray:
+        """(N+1,) index of each atom's first orbital; the last entry is the size of the matrix."""
+        return np.concatenate([[0], np.cumsum(self.sizes(numbers))])
+
+    def shell_offsets(self, number: int) -> tuple[int, ...]:
+        """Index of each shell's first orbital inside the atom."""
+        return tuple(int(o) for o in np.cumsum([0] + [2 * l + 1 for l in self.shells[number]])[:-1])
+
+    def n_electrons(self, numbers: np.ndarray) -> int:
+        """Valence electrons of the neutral structure.
+
+        Raises:
+            InputError: an element whose valence is not known.
+        """
+        for z in np.unique(numbers):
+            if int(z) not in self.valence:
+                raise InputError(f"expected the valence of {symbol_of(int(z))} in basis {self.name}, got none; "
+                                 "it is the q of the pseudopotential's name, as in GTH-PBE-q12")
+        return int(sum(self.valence[int(z)] for z in numbers))
+
+    def check(self, numbers: Iterable[int]) -> None:
+        """Raises InputError for an element without basis."""
+        missing = sorted({int(z) for z in numbers} - set(self.shells))
+        if missing:
+            names = ", ".join(symbol_of(z) for z in missing)
+            known = ", ".join(symbol_of(z) for z in self.shells) or "none"
+            raise InputError(f"expected a basis for every element, got none for {names} in {self.name} "
+                             f"(it has {known}); give the basis file (CP2K: BASIS_MOLOPT) that holds it")
+
+    def restricted(self, numbers: Iterable[int]) -> BasisSet:
+        """The same basis with only the elements that occur in `numbers`."""
+        keep = {int(z) for z in numbers}
+        self.check(keep)
+        return BasisSet(self.name, {z: self.shells[z] for z in keep},
+                        {z: v for z, v in self.valence.items() if z in keep})
+
+    def describe(self) -> str:
+        """Such as `Hf 2s1p1d, O 1s1p`."""
+        parts = []
+        for z, ls in self.shells.items():
+            counts = "".join(f"{ls.count(l)}{SHELL_LETTERS[l]}" for l in sorted(set(ls)))
+            parts.append(f"{symbol_of(z)} {counts}")
+        return ", ".join(parts)
+
+
+@cache
+def _table() -> dict[str, tuple[dict[int, tuple[int, ...]], dict[int, int]]]:
+    """The shipped table (its header names the source): basis → (shells, valence)."""
+    table: dict[str, tuple[dict[int, tuple[int, ...]], dict[int, int]]] = {}
+    text = files("nearsight.orbitals").joinpath("cp2k_molopt.csv").read_text()
+    rows = [line for line in text.splitlines() if not line.startswith("#")]
+    for row in csv.DictReader(rows):
+        shells, valence = table.setdefault(row["basis"], ({}, {}))
+        z = GHOST if row["element"] == "ghost" else number_of(row["element"])
+        assert z is not None
+        shells[z] = tuple(SHELL_LETTERS.index(letter) for letter in row["shells"])
+        valence[z] = int(row["valence"])
+    return table
+
+
+def shipped_names() -> tuple[str, ...]:
+    """The names that `basis_named` knows."""
+    return tuple(_table())
+
+
+def basis_named(name: str) -> BasisSet:
+    """A shipped CP2K basis set by its name, such as `SZV-MOLOPT-SR-GTH`.
+
+    Raises:
+        InputError: a name that is not shipped.
+    """
+    if name not in _table():
+        raise InputError(f"expected a basis among {', '.join(_table())}, got {name!r}; "
+                         "or give CP2K's basis file that holds it")
+    shells, valence = _table()[name]
+    return BasisSet(name, shells, valence)

@@ -1,0 +1,1 @@
+"""Graphs cut into pieces: labelled atoms and virtual halo (no tensors, no physics)."""

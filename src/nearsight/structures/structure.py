@@ -1,0 +1,107 @@
+"""Structure: which atoms are where, in which cell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+
+from nearsight.elements import HEAVIEST, symbol_of
+from nearsight.errors import InputError
+
+MINIMUM_DISTANCE = 0.3
+"""Å. Two atoms nearer than this are the same atom twice; no chemical bond is shorter than 0.7 Å."""
+
+
+@dataclass(frozen=True, eq=False)
+class Structure:
+    """Atoms in a cell.
+
+    Attributes:
+        numbers: (N,) int64, atomic numbers; 0 is a ghost (basis functions without a nucleus).
+        positions: (N, 3) float64, Å, Cartesian; need not be wrapped into the cell.
+        cell: (3, 3) float64, Å, lattice vectors as rows. Rows of non-periodic directions may be zero.
+        pbc: (3,) bool, which lattice directions are periodic.
+
+    Raises:
+        InputError: shapes that do not match, non-finite numbers, no atoms, or a periodic cell without volume.
+    """
+
+    numbers: np.ndarray
+    positions: np.ndarray
+    cell: np.ndarray
+    pbc: np.ndarray
+
+    def __post_init__(self) -> None:
+        fields: dict[str, Any] = {
+            "numbers": np.array(self.numbers, dtype=np.int64),
+            "positions": np.array(self.positions, dtype=np.float64),
+            "cell": np.array(self.cell, dtype=np.float64),
+            "pbc": np.array(np.broadcast_to(self.pbc, (3,)), dtype=bool),
+        }
+        for name, value in fields.items():
+            value.setflags(write=False)
+            object.__setattr__(self, name, value)
+        self._check()
+
+    def _check(self) -> None:
+        n = len(self.numbers)
+        if n == 0:
+            raise InputError("expected at least one atom, got an empty structure")
+        if self.numbers.ndim != 1 or self.positions.shape != (n, 3):
+            raise InputError(f"expected positions of shape ({n}, 3), got {self.positions.shape}")
+        if self.cell.shape != (3, 3):
+            raise InputError(f"expected a cell of shape (3, 3) in Å, rows = vectors, got {self.cell.shape}")
+        if not np.all(np.isfinite(self.positions)):
+            atom = int(np.argwhere(~np.isfinite(self.positions).all(axis=1))[0, 0])
+            raise InputError(f"expected finite positions, got {self.positions[atom]} for atom {atom}")
+        if not np.all(np.isfinite(self.cell)):
+            raise InputError(f"expected a finite cell, got {self.cell.tolist()}")
+        if np.any((self.numbers < 0) | (self.numbers > HEAVIEST)):
+            raise InputError(f"expected atomic numbers 0 to {HEAVIEST}, got {self.numbers.min()}"
+                             f" to {self.numbers.max()}")
+        if self.pbc.any() and np.linalg.matrix_rank(self.cell[self.pbc], tol=1e-6) < int(self.pbc.sum()):
+            raise InputError(f"expected a cell with volume along the periodic directions {self.pbc.tolist()}, "
+                             f"got {self.cell.tolist()}; give the cell (Å) or mark the structure as not periodic")
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    @property
+    def volume(self) -> float:
+        """Å³; zero where the cell has no volume."""
+        return float(abs(np.linalg.det(self.cell)))
+
+    @property
+    def elements(self) -> tuple[int, ...]:
+        """The distinct atomic numbers, ascending."""
+        return tuple(int(z) for z in np.unique(self.numbers))
+
+    @property
+    def formula(self) -> str:
+        """Such as `Hf124O248`; ghosts are written X."""
+        counts = [(symbol_of(z), int(np.sum(self.numbers == z))) for z in self.elements]
+        return "".join(f"{s}{c if c > 1 else ''}" for s, c in sorted(counts))
+
+    @classmethod
+    def from_ase(cls, atoms: Atoms) -> Structure:
+        """From an ASE `Atoms` (ghosts are X, number 0)."""
+        return cls(atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc)
+
+    def to_ase(self) -> Atoms:
+        """As an ASE `Atoms`."""
+        return Atoms(numbers=self.numbers, positions=self.positions, cell=self.cell, pbc=self.pbc)
+
+    def translated(self, shift: np.ndarray) -> Structure:
+        """All atoms moved by `shift` ((3,), Å), or each by its own row ((N, 3), Å)."""
+        return Structure(self.numbers, self.positions + np.asarray(shift), self.cell, self.pbc)
+
+    def rotated(self, rotation: np.ndarray) -> Structure:
+        """Positions and cell rotated by the (3, 3) orthogonal matrix: r' = rotation @ r."""
+        return Structure(self.numbers, self.positions @ rotation.T, self.cell @ rotation.T, self.pbc)
+
+    def permuted(self, order: np.ndarray) -> Structure:
+        """Atom k of the result is atom `order[k]` of this structure."""
+        return Structure(self.numbers[order], self.positions[order], self.cell, self.pbc)
