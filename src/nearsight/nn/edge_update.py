@@ -1,0 +1,45 @@
+"""The edge update: the two nodes of an edge change its features (paper, section 3.2)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from nearsight.nn.graph_tensors import GraphTensors
+from nearsight.nn.radial import RadialWeights
+from nearsight.nn.so2 import SO2Convolution, rotate, rotate_back
+from nearsight.nn.so3 import EquivariantLayerNorm, FeedForward, Gate, SO3Linear, degree_of_component
+from nearsight.nn.widths import Widths
+
+
+class EdgeUpdate(nn.Module):
+    """e_ij ← e_ij + message; e_ij ← e_ij + feed-forward(e_ij). The message is as a node's, without attention.
+
+    The message is [n_i, n_j, norm(e_ij)] with the updated nodes. The published network computes heads × alpha further
+    outputs of the convolution and does not use them; they are kept so that its parameters fit.
+    """
+
+    def __init__(self, widths: Widths) -> None:
+        super().__init__()
+        w = widths
+        self.widths = w
+        self.unused = w.heads * w.alpha
+        self.norm_message = EquivariantLayerNorm(w.channels, w.l_max)
+        self.norm_feed_forward = EquivariantLayerNorm(w.channels, w.l_max)
+        self.radial = RadialWeights(w.n_gaussians, w.channels, 3 * w.channels * (w.l_max + 1), w.max_number)
+        self.convolution = SO2Convolution(3 * w.channels, w.hidden, w.l_max, self.unused + w.l_max * w.hidden)
+        self.gate = Gate(w.l_max)
+        self.project = SO3Linear(w.hidden, w.channels, w.l_max)
+        self.feed_forward = FeedForward(w.channels, w.feed_forward, w.l_max)
+        self.register_buffer("degree", degree_of_component(w.l_max), persistent=False)
+
+    def forward(self, nodes: Tensor, edges: Tensor, gaussians: Tensor, graph: GraphTensors) -> Tensor:
+        """nodes (n, K, C), edges (e, K, C), gaussians (e, G) → edges (e, K, C)."""
+        numbers_source, numbers_target = graph.numbers[graph.source], graph.numbers[graph.target]
+        radial = self.radial(gaussians, numbers_source, numbers_target).unflatten(1, (self.widths.l_max + 1, -1))
+        parts = [nodes[graph.source], nodes[graph.target], self.norm_message(edges)]
+        message = torch.cat(parts, dim=2) * radial[:, self.degree]
+        hidden, extra = self.convolution(rotate(message, graph.wigner))
+        hidden = rotate_back(self.gate(hidden, extra[:, self.unused:]), graph.wigner)
+        edges = edges + self.project(hidden)
+        return edges + self.feed_forward(self.norm_feed_forward(edges))

@@ -1,0 +1,111 @@
+"""GraphTensors: one piece of a graph as the tensors a network reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nearsight.orbitals.rotations import bond_frames, spherical_harmonics, wigner_d
+
+
+@dataclass(frozen=True, eq=False)
+class GraphTensors:
+    """Nodes and directed edges of a graph or of one of its parts; labelled ones first.
+
+    Attributes:
+        numbers: (n,) int64, atomic numbers.
+        source, target: (e,) int64, positions of i and j; messages run from source to target.
+        distance: (e,) Å.
+        harmonics: (e, (l_max+1)²), Y_lm of the edge's direction, unit norm per degree.
+        wigner: for each l (e', 2l+1, 2l+1), D^l of the rotation that takes the edge to +z; e' = e, or only the
+            first (labelled) edges where nothing else needs it.
+        n_labelled: nodes with labels; the rest is halo.
+        n_labelled_edges: edges with labels; the rest is halo.
+    """
+
+    numbers: Tensor
+    source: Tensor
+    target: Tensor
+    distance: Tensor
+    harmonics: Tensor
+    wigner: tuple[Tensor, ...]
+    n_labelled: int
+    n_labelled_edges: int
+
+    @property
+    def n_nodes(self) -> int:
+        """Nodes, virtual ones included."""
+        return len(self.numbers)
+
+    @property
+    def n_edges(self) -> int:
+        """Edges, virtual ones included."""
+        return len(self.source)
+
+    @property
+    def l_max(self) -> int:
+        """Highest degree of the geometry."""
+        return len(self.wigner) - 1
+
+    def to(self, device: torch.device | str) -> GraphTensors:
+        """The same tensors on another device."""
+        return GraphTensors(**{f.name: _moved(getattr(self, f.name), device) for f in fields(self)})
+
+    def edges(self, chosen: slice) -> GraphTensors:
+        """All nodes with only a slice of the edges (all of them labelled, for prediction)."""
+        picked = slice(*chosen.indices(self.n_edges))
+        count = picked.stop - picked.start
+        return GraphTensors(
+            self.numbers, self.source[picked], self.target[picked], self.distance[picked], self.harmonics[picked],
+            tuple(d[picked] for d in self.wigner), self.n_labelled, count,
+        )
+
+
+def graph_tensors(
+    numbers: np.ndarray, source: np.ndarray, target: np.ndarray, vectors: np.ndarray, l_max: int,
+    dtype: torch.dtype = torch.float32, n_labelled: int | None = None, n_labelled_edges: int | None = None,
+    n_rotated: int | None = None,
+) -> GraphTensors:
+    """Tensors of a graph's nodes and edges.
+
+    Args:
+        numbers: (n,) atomic numbers.
+        source, target: (e,) node positions of each edge.
+        vectors: (e, 3) Å, r_target − r_source, x, y, z.
+        l_max: highest degree of features.
+        dtype: of the real tensors; geometry is computed in float64.
+        n_labelled, n_labelled_edges: as in `GraphTensors`; all by default.
+        n_rotated: how many of the first edges get Wigner matrices; all by default.
+    """
+    rotated = vectors[: len(vectors) if n_rotated is None else n_rotated]
+    harmonics = np.concatenate(spherical_harmonics(vectors.reshape(-1, 3), l_max), axis=1)
+    return GraphTensors(
+        torch.as_tensor(np.array(numbers, dtype=np.int64)),
+        torch.as_tensor(np.array(source, dtype=np.int64)),
+        torch.as_tensor(np.array(target, dtype=np.int64)),
+        torch.as_tensor(np.linalg.norm(vectors, axis=-1), dtype=dtype),
+        torch.as_tensor(harmonics, dtype=dtype),
+        _wigner(rotated, l_max, dtype),
+        len(numbers) if n_labelled is None else n_labelled,
+        len(source) if n_labelled_edges is None else n_labelled_edges,
+    )
+
+
+def _wigner(vectors: np.ndarray, l_max: int, dtype: torch.dtype, chunk: int = 50_000) -> tuple[Tensor, ...]:
+    """Wigner matrices in chunks, so that float64 intermediates stay small."""
+    result = tuple(torch.empty(len(vectors), 2 * l + 1, 2 * l + 1, dtype=dtype) for l in range(l_max + 1))
+    for start in range(0, len(vectors), chunk):
+        part = wigner_d(bond_frames(vectors[start:start + chunk]), l_max)
+        for out, d in zip(result, part):
+            out[start:start + chunk] = torch.as_tensor(d)
+    return result
+
+
+def _moved(value: Any, device: torch.device | str) -> Any:
+    if isinstance(value, Tensor):
+        return value.to(device)
+    return tuple(v.to(device) for v in value) if isinstance(value, tuple) else value

@@ -1,0 +1,96 @@
+"""Operations that act on each degree l alone, and so commute with rotations.
+
+Features are (n, (l_max+1)², channels), degrees ascending, m = −l..l.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+EPSILON = 1e-5
+
+
+def degree_of_component(l_max: int) -> Tensor:
+    """((l_max+1)²,) degree l of every component."""
+    degrees = torch.arange(l_max + 1)
+    return torch.repeat_interleave(degrees, 2 * degrees + 1)
+
+
+def components(l: int) -> slice:
+    """Where degree l lies among the components."""
+    return slice(l * l, (l + 1) * (l + 1))
+
+
+def only_scalars(scalars: Tensor, l_max: int) -> Tensor:
+    """(n, channels) invariant features as (n, (l_max+1)², channels), zero above l = 0."""
+    result = scalars.new_zeros(len(scalars), (l_max + 1) ** 2, scalars.shape[-1])
+    result[:, 0] = scalars
+    return result
+
+
+class SO3Linear(nn.Module):
+    """y_lm = W_l x_lm, with a bias on l = 0 (EquiformerV2)."""
+
+    def __init__(self, channels_in: int, channels_out: int, l_max: int) -> None:
+        super().__init__()
+        bound = 1 / math.sqrt(channels_in)
+        self.weight = nn.Parameter(torch.empty(l_max + 1, channels_out, channels_in).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.zeros(channels_out))
+        self.l_max = l_max
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, K, channels_in) → (n, K, channels_out)."""
+        parts = [x[:, components(l)] @ self.weight[l].T for l in range(self.l_max + 1)]
+        parts[0] = parts[0] + self.bias
+        return torch.cat(parts, dim=1)
+
+
+class EquivariantLayerNorm(nn.Module):
+    """Layer norm on l = 0; all l > 0 share one root mean square in which every degree counts alike."""
+
+    def __init__(self, channels: int, l_max: int) -> None:
+        super().__init__()
+        self.scalar = nn.LayerNorm(channels, eps=EPSILON)
+        self.weight = nn.Parameter(torch.ones(l_max, channels))
+        degrees = degree_of_component(l_max)[1:]
+        self.register_buffer("degree", degrees - 1, persistent=False)
+        self.register_buffer("balance", 1.0 / ((2 * degrees + 1) * l_max), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, K, channels) → the same shape."""
+        higher = x[:, 1:]
+        square = torch.einsum("nkc,k->nc", higher**2, self.balance.to(x.dtype)).mean(dim=1)
+        scale = (square + EPSILON).rsqrt()
+        higher = higher * (scale[:, None, None] * self.weight[self.degree])
+        return torch.cat([self.scalar(x[:, :1]), higher], dim=1)
+
+
+class Gate(nn.Module):
+    """SiLU on l = 0; each l > 0 is multiplied by the sigmoid of its own invariant gate."""
+
+    def __init__(self, l_max: int) -> None:
+        super().__init__()
+        self.register_buffer("degree", degree_of_component(l_max)[1:] - 1, persistent=False)
+
+    def forward(self, x: Tensor, gates: Tensor) -> Tensor:
+        """x (n, K, channels), gates (n, l_max·channels), degree-major → (n, K, channels)."""
+        sigmoid = torch.sigmoid(gates).reshape(len(x), -1, x.shape[-1])
+        return torch.cat([nn.functional.silu(x[:, :1]), x[:, 1:] * sigmoid[:, self.degree]], dim=1)
+
+
+class FeedForward(nn.Module):
+    """Linear, gate, linear on every node or edge; gates are linear in the invariant input (paper, Table 7)."""
+
+    def __init__(self, channels: int, hidden: int, l_max: int) -> None:
+        super().__init__()
+        self.gates = nn.Linear(channels, l_max * hidden)
+        self.up = SO3Linear(channels, hidden, l_max)
+        self.gate = Gate(l_max)
+        self.down = SO3Linear(hidden, channels, l_max)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, K, channels) → the same shape."""
+        return self.down(self.gate(self.up(x), self.gates(x[:, 0])))
