@@ -43,5 +43,5 @@ class AttentionLogits(nn.Module):
 
     def forward(self, invariants: Tensor) -> Tensor:
         """(e, heads·channels) → (e, heads)."""
-        x = self.activation(self.norm(invariants.unflatten(1, (self.heads, -1))))
+        x = self.activation(self.norm(invariants.unflatten(1, self.vector.shape)))
         return torch.einsum("ehc,hc->eh", x, self.vector)

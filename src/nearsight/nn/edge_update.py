@@ -36,7 +36,8 @@ class EdgeUpdate(nn.Module):
     def forward(self, nodes: Tensor, edges: Tensor, gaussians: Tensor, graph: GraphTensors) -> Tensor:
         """nodes (n, K, C), edges (e, K, C), gaussians (e, G) → edges (e, K, C)."""
         numbers_source, numbers_target = graph.numbers[graph.source], graph.numbers[graph.target]
-        radial = self.radial(gaussians, numbers_source, numbers_target).unflatten(1, (self.widths.l_max + 1, -1))
+        w = self.widths
+        radial = self.radial(gaussians, numbers_source, numbers_target).unflatten(1, (w.l_max + 1, 3 * w.channels))
         parts = [nodes[graph.source], nodes[graph.target], self.norm_message(edges)]
         message = torch.cat(parts, dim=2) * radial[:, self.degree]
         hidden, extra = self.convolution(rotate(message, graph.wigner))

@@ -54,7 +54,7 @@ class NodeUpdate(nn.Module):
         """Attention logits (e, heads) and values (e, K, heads·value) of every edge."""
         w = self.widths
         numbers_source, numbers_target = graph.numbers[graph.source], graph.numbers[graph.target]
-        radial = self.radial(gaussians, numbers_source, numbers_target).unflatten(1, (w.l_max + 1, -1))
+        radial = self.radial(gaussians, numbers_source, numbers_target).unflatten(1, (w.l_max + 1, 3 * w.channels))
         message = torch.cat([normed[graph.source], normed[graph.target], edges], dim=2) * radial[:, self.degree]
         hidden, extra = self.first(rotate(message, graph.wigner))
         logits = self.attention(extra[:, : w.heads * w.alpha])

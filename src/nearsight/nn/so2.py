@@ -54,7 +54,7 @@ class SO2Convolution(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(e, K, channels_in) → (e, K, channels_out) and (e, extra)."""
         zero = self.order_zero(x[:, self.plus[0]].flatten(1))
-        parts = [zero[:, self.extra:].unflatten(1, (-1, self.channels_out))]
+        parts = [zero[:, self.extra:].unflatten(1, (self.l_max + 1, self.channels_out))]
         for m in range(1, self.l_max + 1):
             parts += self._complex(self.orders[m - 1].weight, x[:, self.plus[m]], x[:, self.minus[m]])
         return torch.cat(parts, dim=1)[:, self.restore], zero[:, : self.extra]
@@ -64,4 +64,5 @@ class SO2Convolution(nn.Module):
         real, imaginary = weight.chunk(2)
         plus, minus = plus.flatten(1), minus.flatten(1)
         outputs = (plus @ real.T - minus @ imaginary.T, minus @ real.T + plus @ imaginary.T)
-        return [out.unflatten(1, (-1, self.channels_out)) for out in outputs]
+        degrees = len(real) // self.channels_out
+        return [out.unflatten(1, (degrees, self.channels_out)) for out in outputs]

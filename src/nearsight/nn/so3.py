@@ -57,7 +57,7 @@ class EquivariantLayerNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(l_max, channels))
         degrees = degree_of_component(l_max)[1:]
         self.register_buffer("degree", degrees - 1, persistent=False)
-        self.register_buffer("balance", 1.0 / ((2 * degrees + 1) * l_max), persistent=False)
+        self.register_buffer("balance", 1.0 / ((2 * degrees.double() + 1) * l_max), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, K, channels) → the same shape."""
@@ -77,7 +77,7 @@ class Gate(nn.Module):
 
     def forward(self, x: Tensor, gates: Tensor) -> Tensor:
         """x (n, K, channels), gates (n, l_max·channels), degree-major → (n, K, channels)."""
-        sigmoid = torch.sigmoid(gates).reshape(len(x), -1, x.shape[-1])
+        sigmoid = torch.sigmoid(gates).reshape(len(x), gates.shape[1] // x.shape[-1], x.shape[-1])
         return torch.cat([nn.functional.silu(x[:, :1]), x[:, 1:] * sigmoid[:, self.degree]], dim=1)
 
 

@@ -62,7 +62,7 @@ def _functions_of_distance(
     gates = torch.sigmoid(first[:, n_alpha:n_extra])
     invariant, higher = first[:, n_extra:n_extra + w.hidden], first[:, n_extra + w.hidden:]
     gated = torch.cat([torch.nn.functional.silu(invariant), higher * gates], dim=1)
-    return logits, update.second.order_zero(gated).unflatten(1, (w.l_max + 1, -1))
+    return logits, update.second.order_zero(gated).unflatten(1, (w.l_max + 1, w.heads * w.value))
 
 
 def _aggregate(values: Tensor, harmonics: Tensor, target: Tensor, n_nodes: int) -> Tensor:

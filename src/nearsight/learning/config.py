@@ -1,0 +1,173 @@
+"""TrainingConfig: a YAML file or a preset, with dotted overrides, checked before anything is loaded."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from nearsight.errors import ConfigError
+from nearsight.nn.model_config import ModelConfig
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataConfig(_Section):
+    """Files with structures and Hamiltonians (anything that `nearsight import` reads, best its .h5)."""
+
+    train: tuple[str, ...] = Field((), description="training files")
+    validation: tuple[str, ...] = Field((), description="validation files; none: parts of the training structures")
+    holdout_parts: int = Field(1, ge=0, description="parts of every training structure kept for validation, "
+                                                    "where no validation file is given")
+
+
+class PartitionConfig(_Section):
+    """How structures are cut (paper, section 3.3)."""
+
+    kind: Literal["slabs", "whole"] = Field("slabs", description="slabs, or the whole structure at once")
+    axis: Literal[0, 1, 2, "longest"] = Field("longest", description="lattice direction that is cut")
+    thickness: float | None = Field(3.0, gt=0, description="of a slab, Å")
+    count: int | None = Field(None, ge=1, description="number of slabs, instead of the thickness")
+    halo: bool = Field(True, description="virtual nodes and edges; false only for the ablation of Table 2")
+
+
+class LossConfig(_Section):
+    """Loss in the coupled space (paper, appendix A)."""
+
+    kind: Literal["mse", "rmse_mae"] = Field("mse", description="mse (materials) or rmse + mae (molecules)")
+    masked: bool = Field(False, description="leave the padding out")
+
+
+class OptimizerConfig(_Section):
+    """Adam and ReduceLROnPlateau (paper, Table 7)."""
+
+    learning_rate: float = Field(1e-4, gt=0)
+    minimum_learning_rate: float = Field(1e-5, ge=0, description="training stops when it is reached")
+    decay_factor: float = Field(0.5, gt=0, lt=1)
+    decay_patience: int = Field(500, ge=0, description="epochs")
+    decay_threshold: float = Field(1e-3, ge=0, description="relative")
+    partitions_per_step: int = Field(1, ge=1, description="parts in one optimiser step, with one common denominator")
+    shuffle: bool = Field(True, description="order of the parts anew in every epoch")
+
+
+class TrainingConfig(_Section):
+    """One training run."""
+
+    model: ModelConfig = ModelConfig()
+    data: DataConfig = DataConfig()
+    partition: PartitionConfig = PartitionConfig()
+    loss: LossConfig = LossConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    max_epochs: int = Field(20_000, ge=1)
+    budget_minutes: float | None = Field(None, gt=0, description="stop after this time, resumed runs counted in")
+    metrics_every: int = Field(10, ge=1, description="epochs between ε_n, ε_e, ε_tot of the validation parts")
+    checkpoint_seconds: float = Field(60.0, gt=0, description="at most so long between checkpoints")
+    seed: int = 42
+    precision: Literal["float32", "float64"] = "float32"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: int | None = Field(None, ge=1, description="CPU threads; all cores by default")
+    run_dir: str = Field("runs/run", description="folder of the run")
+
+    @model_validator(mode="after")
+    def _validation_possible(self) -> TrainingConfig:
+        if self.partition.kind == "whole" and not self.data.validation and self.data.holdout_parts:
+            raise ValueError("partition.kind=whole leaves no part for validation: give data.validation=[...] "
+                             "or data.holdout_parts=0")
+        return self
+
+
+def presets() -> tuple[str, ...]:
+    """Names of the shipped configurations."""
+    folder = files("nearsight.learning").joinpath("presets")
+    return tuple(sorted(p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name.endswith(".yaml")))
+
+
+def load_config(source: str | Path, overrides: Iterable[str] = ()) -> TrainingConfig:
+    """A configuration from a preset's name or a YAML file, changed by `key=value` texts (dotted keys, YAML values).
+
+    Raises:
+        ConfigError: unknown key (with the nearest known one), wrong value, unreadable file.
+    """
+    tree = _read_tree(str(source))
+    for text in overrides:
+        _override(tree, text)
+    try:
+        return TrainingConfig.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError(_explain(error)) from error
+
+
+def dump_config(config: TrainingConfig) -> str:
+    """As YAML that `load_config` reads."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+
+
+def _read_tree(source: str) -> dict[str, Any]:
+    if source in presets():
+        text = files("nearsight.learning").joinpath("presets", f"{source}.yaml").read_text()
+    else:
+        path = Path(source)
+        if not path.is_file():
+            near = difflib.get_close_matches(source, presets(), 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ConfigError(f"expected a YAML file or a preset ({', '.join(presets())}), got {source!r}{hint}")
+        text = path.read_text(errors="replace")
+    try:
+        tree = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{source}: expected YAML, got {error}") from error
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{source}: expected YAML with keys such as model and data, got {type(tree).__name__}")
+    return tree
+
+
+def _override(tree: dict[str, Any], text: str) -> None:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"expected key=value, such as budget_minutes=10, got {text!r}")
+    *parents, last = key.strip().split(".")
+    node = tree
+    for parent in parents:
+        node = node.setdefault(parent, {})
+        if not isinstance(node, dict):
+            raise ConfigError(f"expected a section before the dot in {key!r}, but {parent!r} is a single value")
+    try:
+        node[last] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"expected a YAML value in {text!r}: {error}") from error
+
+
+def _explain(error: ValidationError) -> str:
+    lines = []
+    for problem in error.errors():
+        path = [str(p) for p in problem["loc"]]
+        key = ".".join(path)
+        if problem["type"] == "extra_forbidden":
+            known = all_keys()
+            near = difflib.get_close_matches(key, known, 1, 0.5) or [
+                k for k in known if k.split(".")[-1] in difflib.get_close_matches(path[-1], [
+                    n.split(".")[-1] for n in known], 1)]
+            hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(known)}"
+            lines.append(f"unknown key {key!r}{hint}")
+        else:
+            lines.append(f"{key or 'configuration'}: {problem['msg']}, got {problem['input']!r}")
+    return "configuration: " + "; ".join(lines)
+
+
+def all_keys(section: type[BaseModel] = TrainingConfig, prefix: str = "") -> list[str]:
+    """Every dotted key of a configuration."""
+    keys: list[str] = []
+    for name, info in section.model_fields.items():
+        inner = info.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            keys += all_keys(inner, f"{prefix}{name}.")
+        else:
+            keys.append(prefix + name)
+    return keys

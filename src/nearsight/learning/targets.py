@@ -1,0 +1,121 @@
+"""Targets: what the network should say about one part, and how its per-image outputs are compared with it.
+
+The network predicts one block per edge, that is per image. A reference folded to Γ knows only the sum over images,
+H_ij(Γ) = Σ_R H_ij(R), and its on-site blocks contain the images H_ii(R). So outputs are summed into the reference's
+rows before they are compared; where the reference is resolved in R, every edge has its own row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nearsight.operators.blocks import BlockOperator, group_by_elements
+from nearsight.orbitals.coupled_layout import CoupledLayout
+from nearsight.partition.partition import Partition
+from nearsight.structures.graph import Graph
+from nearsight.units import HARTREE_IN_EV
+
+
+@dataclass(frozen=True, eq=False)
+class Targets:
+    """Rows of coupled targets of one part: first its labelled nodes, then its labelled pairs.
+
+    Attributes:
+        values: (rows, size) E_h, zero in the padding.
+        row_of_edge: (labelled edges,) int64, the row that each edge's output is added to; None where edge k has
+            row n_nodes + k.
+        element_pair: (rows,) int64, position of the row's (Z_i, Z_j) in `element_pairs`.
+        element_pairs: the pairs of atomic numbers that occur.
+        filled: (len(element_pairs), size) bool, what is not padding.
+        n_nodes: labelled nodes.
+    """
+
+    values: Tensor
+    row_of_edge: Tensor | None
+    element_pair: Tensor
+    element_pairs: tuple[tuple[int, int], ...]
+    filled: Tensor
+    n_nodes: int
+
+    def gather(self, node_output: Tensor, edge_output: Tensor) -> Tensor:
+        """The network's outputs summed into rows, (rows, size)."""
+        if self.row_of_edge is None:
+            return torch.cat([node_output, edge_output])
+        padding = node_output.new_zeros(len(self.values) - self.n_nodes, node_output.shape[1])
+        return torch.cat([node_output, padding]).index_add(0, self.row_of_edge, edge_output)
+
+    @property
+    def mask(self) -> Tensor:
+        """(rows, size) bool, what is not padding."""
+        return self.filled[self.element_pair]
+
+    def to(self, device: torch.device | str) -> Targets:
+        """The same on another device."""
+        rows = None if self.row_of_edge is None else self.row_of_edge.to(device)
+        return Targets(self.values.to(device), rows, self.element_pair.to(device), self.element_pairs,
+                       self.filled.to(device), self.n_nodes)
+
+
+def couple_pairs(
+    operator: BlockOperator, layout: CoupledLayout, source: np.ndarray, target: np.ndarray, shift: np.ndarray,
+    dtype: np.typing.DTypeLike = np.float64,
+) -> np.ndarray:
+    """(P, size) coupled blocks of the given pairs in E_h (operator in eV); zero where a pair is not stored."""
+    result = np.zeros((len(source), layout.size), dtype=dtype)
+    found = operator.find(source, target, shift)
+    for (zi, zj), rows in group_by_elements(operator.numbers, source, target).items():
+        rows = rows[found[rows] >= 0]
+        if len(rows):
+            result[rows] = layout.couple(operator.stack(found[rows]), zi, zj) / HARTREE_IN_EV
+    return result
+
+
+def make_targets(
+    hamiltonian: BlockOperator, graph: Graph, partition: Partition, layout: CoupledLayout, dtype: torch.dtype
+) -> Targets:
+    """The targets of one part of a structure."""
+    nodes = partition.nodes[: partition.n_labelled]
+    edges = partition.edges[: partition.n_labelled_edges]
+    source, target, shift = graph.source[edges], graph.target[edges], graph.shift[edges]
+    rows = None
+    if hamiltonian.folded:
+        source, target, shift, rows = _fold_rows(source, target, nodes, hamiltonian.n_atoms)
+    source = np.concatenate([nodes, source])
+    target = np.concatenate([nodes, target])
+    shift = np.concatenate([np.zeros((len(nodes), 3), dtype=np.int64), shift])
+    values = couple_pairs(hamiltonian, layout, source, target, shift)
+    pairs, which = _element_pairs(hamiltonian.numbers, source, target)
+    filled = np.array([layout.mask(zi, zj) for zi, zj in pairs]).reshape(-1, layout.size)
+    return Targets(
+        torch.as_tensor(values, dtype=dtype), None if rows is None else torch.as_tensor(rows),
+        torch.as_tensor(which), pairs, torch.as_tensor(filled), len(nodes),
+    )
+
+
+def _fold_rows(
+    source: np.ndarray, target: np.ndarray, nodes: np.ndarray, n_atoms: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
+    """Distinct off-site pairs (i, j) and the row of every edge; an atom's own images go to its on-site row."""
+    own = source == target
+    pairs, which = np.unique(source[~own] * n_atoms + target[~own], return_inverse=True)
+    rows = np.empty(len(source), dtype=np.int64)
+    rows[~own] = len(nodes) + which
+    rows[own] = np.searchsorted(nodes, source[own])
+    folded_source, folded_target = np.divmod(pairs, n_atoms)
+    in_order = np.array_equal(rows, len(nodes) + np.arange(len(source)))
+    shift = np.zeros((len(pairs), 3), dtype=np.int64)
+    return folded_source, folded_target, shift, None if in_order else rows
+
+
+def _element_pairs(
+    numbers: np.ndarray, source: np.ndarray, target: np.ndarray
+) -> tuple[tuple[tuple[int, int], ...], np.ndarray]:
+    groups = group_by_elements(numbers, source, target)
+    which = np.empty(len(source), dtype=np.int64)
+    for k, rows in enumerate(groups.values()):
+        which[rows] = k
+    return tuple(groups), which

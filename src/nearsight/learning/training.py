@@ -1,0 +1,136 @@
+"""From a configuration to a trained run: load, cut, build, train."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+
+from nearsight.errors import ConfigError, InputError
+from nearsight.learning.checkpoint import Progress
+from nearsight.learning.config import TrainingConfig, dump_config, load_config
+from nearsight.learning.dataset import Piece, common_basis, hold_out, make_pieces
+from nearsight.learning.loop import Record, Trainer
+from nearsight.nn.model import Model, new_model
+from nearsight.operators.calculation import Calculation
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+CONFIG_FILE = "config.yaml"
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a run ended with.
+
+    Attributes:
+        model: with the weights of the last step.
+        progress: epochs, steps, seconds, best validation loss.
+        reason: why it stopped.
+        folder: the run's folder.
+    """
+
+    model: Model
+    progress: Progress
+    reason: str
+    folder: Path
+
+
+def train(
+    config: TrainingConfig, training: Sequence[Calculation], validation: Sequence[Calculation],
+    report: Callable[[Record], None] = lambda record: None, note: Callable[[str], None] = lambda text: None,
+) -> TrainingResult:
+    """Train a network, or continue the run in `config.run_dir`.
+
+    Args:
+        config: checked configuration.
+        training, validation: calculations with Hamiltonians.
+        report: called with every log record.
+        note: called with what is being done.
+
+    Raises:
+        ConfigError: the folder holds a run of another configuration, or there is nothing to train on.
+    """
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    folder = Path(config.run_dir)
+    resuming = check_run_folder(config)
+    model = new_model(config.model, common_basis([*training, *validation]), DTYPES[config.precision], config.seed,
+                      _provenance(config, training))
+    note("cutting structures into parts")
+    train_pieces, validation_pieces = prepare(config, model, training, validation)
+    note(f"{len(train_pieces)} parts to train on, {len(validation_pieces)} for validation")
+    fabric = Fabric(accelerator=config.device, devices=1)
+    trainer = Trainer(model, config, train_pieces, validation_pieces, fabric, report)
+    if resuming:
+        trainer.resume()
+        note(f"continuing at epoch {trainer.progress.epoch}")
+    _write_config(folder, config)
+    reason = trainer.run()
+    return TrainingResult(model, trainer.progress, reason, folder)
+
+
+def prepare(
+    config: TrainingConfig, model: Model, training: Sequence[Calculation], validation: Sequence[Calculation]
+) -> tuple[list[Piece], list[Piece]]:
+    """Training and validation pieces."""
+    if not training:
+        raise ConfigError("expected data.train=[file, …] with at least one file, got none")
+    chosen: list[Piece] = []
+    held: list[Piece] = []
+    for calculation in training:
+        pieces = make_pieces(calculation, model, config.partition)
+        if validation or not config.data.holdout_parts:
+            chosen += pieces
+        else:
+            kept, out = hold_out(pieces, config.data.holdout_parts)
+            chosen, held = chosen + kept, held + out
+    for calculation in validation:
+        held += make_pieces(calculation, model, config.partition)
+    return chosen, held
+
+
+def check_run_folder(config: TrainingConfig) -> bool:
+    """Whether the run's folder holds a run to continue.
+
+    Raises:
+        ConfigError: it holds a run of another configuration (what may change: budget, epochs, threads, device).
+    """
+    folder = Path(config.run_dir)
+    if not (folder / "last.safetensors").exists():
+        return False
+    path = folder / CONFIG_FILE
+    if path.exists():
+        changed = changed_keys(load_config(path), config)
+        if changed:
+            raise ConfigError(f"{folder}: expected the configuration of the run in this folder, got another "
+                              f"{', '.join(changed)}; give another run_dir, or the old values to continue")
+    return True
+
+
+def changed_keys(old: TrainingConfig, new: TrainingConfig) -> list[str]:
+    """Sections that differ and would make a resumed run another run."""
+    free = {"budget_minutes", "max_epochs", "threads", "device", "run_dir", "checkpoint_seconds", "metrics_every"}
+    a, b = old.model_dump(), new.model_dump()
+    return [key for key in a if key not in free and a[key] != b[key]]
+
+
+def _write_config(folder: Path, config: TrainingConfig) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = folder / f".{CONFIG_FILE}.{os.getpid()}.tmp"
+        temporary.write_text(dump_config(config))
+        os.replace(temporary, folder / CONFIG_FILE)
+    except OSError as error:
+        raise InputError(f"{folder}: expected a folder for the run that can be written, got {error}") from error
+
+
+def _provenance(config: TrainingConfig, training: Sequence[Calculation]) -> dict[str, str]:
+    return {
+        "training_data": ", ".join(f"{Path(f).name} ({c.structure.formula})"
+                                   for f, c in zip(config.data.train, training)),
+        "seed": str(config.seed), "network": config.model.network, "torch": torch.__version__,
+    }
