@@ -1,0 +1,49 @@
+"""Configurations are checked before anything is loaded; a misspelt key gets a suggestion."""
+
+from __future__ import annotations
+
+import pytest
+
+from nearsight.errors import ConfigError
+from nearsight.learning.config import dump_config, load_config, presets
+
+
+@pytest.mark.parametrize("name", presets())
+def test_presets_are_valid_and_survive_yaml(name, tmp_path):
+    config = load_config(name)
+    path = tmp_path / "config.yaml"
+    path.write_text(dump_config(config))
+    assert load_config(path) == config
+
+
+def test_paper_preset_is_table_7():
+    config = load_config("xia2025")
+    o, m = config.optimizer, config.model
+    assert (o.learning_rate, o.minimum_learning_rate, o.decay_patience, o.decay_factor, o.decay_threshold) == (
+        1e-4, 1e-5, 500, 0.5, 1e-3)
+    assert (m.l_max, m.channels, m.heads, m.feed_forward, m.layers) == (4, 16, 2, 64, 1)
+
+
+def test_overrides():
+    config = load_config("xia2025", ["data.train=[a.h5, b.h5]", "budget_minutes=2.5", "model.cutoff=6"])
+    assert config.data.train == ("a.h5", "b.h5")
+    assert config.budget_minutes == 2.5
+    assert config.model.cutoff == 6.0
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("optimizer.learning_rat=1", "unknown key 'optimizer.learning_rat'; did you mean 'optimizer.learning_rate'"),
+    ("budget_minute=1", "did you mean 'budget_minutes'"),
+    ("cutoff=8", "did you mean 'model.cutoff'"),
+    ("model.cutoff=-1", "model.cutoff: .*greater than 0, got -1"),
+    ("nonsense", "expected key=value"),
+    ("partition.kind=whole", "leaves no part for validation"),
+])
+def test_mistakes_are_named(text, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config("xia2025", [text])
+
+
+def test_unknown_file():
+    with pytest.raises(ConfigError, match=r"expected a YAML file or a preset.*did you mean 'xia2025'"):
+        load_config("xia205")

@@ -1,0 +1,101 @@
+"""The loop: it learns, stops when told, and a resumed run continues the same trajectory."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+
+from nearsight.errors import CheckpointError, ConfigError
+from nearsight.learning.config import TrainingConfig, load_config
+from nearsight.learning.training import train
+from nearsight.nn.model import load_model
+from tests.learning.random_calculation import CUTOFF, random_calculation
+
+SMALL = {
+    "model": {"cutoff": CUTOFF, "l_max": 4, "channels": 4, "hidden": 4, "alpha": 4, "value": 4, "feed_forward": 8},
+    "partition": {"axis": 0, "count": 3, "thickness": None},
+    "optimizer": {"learning_rate": 0.01},
+    "data": {"train": ["random.h5"]},
+}
+
+
+def config(folder: Path, **changes) -> TrainingConfig:
+    return TrainingConfig.model_validate({**SMALL, "run_dir": str(folder), **changes})
+
+
+def run(folder: Path, report=lambda record: None, **changes):
+    return train(config(folder, **changes), [random_calculation()], [], report)
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_model(folder / "last.safetensors").network.state_dict()
+
+
+def test_loss_falls_and_the_run_folder_is_complete(tmp_path):
+    records = []
+    result = run(tmp_path / "run", records.append, max_epochs=12)
+    assert records[-1]["loss"] < 0.9 * records[0]["loss"]
+    assert result.progress.epoch == 12
+    assert {p.name for p in (tmp_path / "run").iterdir()} == {"config.yaml", "log.jsonl", "best.safetensors",
+                                                              "last.safetensors"}
+    logged = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert [r["epoch"] for r in logged] == list(range(1, 13))
+    assert logged[0]["validation_eps_n_mEh"] > 0
+    assert load_config(tmp_path / "run" / "config.yaml") == config(tmp_path / "run", max_epochs=12)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_and_resumed_run_equals_an_undisturbed_one(tmp_path, number):
+    run(tmp_path / "whole", max_epochs=6)
+
+    def interrupt(record):
+        if record["epoch"] == 3:
+            os.kill(os.getpid(), number)
+
+    stopped = run(tmp_path / "cut", interrupt, max_epochs=6)
+    assert "stopped by" in stopped.reason
+    assert stopped.progress.epoch == 3
+    run(tmp_path / "cut", max_epochs=6)
+    whole, cut = weights(tmp_path / "whole"), weights(tmp_path / "cut")
+    assert all(torch.equal(whole[k], cut[k]) for k in whole)
+    logs = [[json.loads(line) for line in (tmp_path / name / "log.jsonl").read_text().splitlines()]
+            for name in ("whole", "cut")]
+    assert [r["validation_loss"] for r in logs[0]] == [r["validation_loss"] for r in logs[1]]
+
+
+def test_a_step_over_all_parts_is_one_optimiser_step(tmp_path):
+    result = run(tmp_path / "run", max_epochs=3, optimizer={"partitions_per_step": 10})
+    assert result.progress.step == 3
+
+
+def test_training_stops_at_the_minimum_rate(tmp_path):
+    optimizer = {"learning_rate": 1e-3, "minimum_learning_rate": 5e-4, "decay_patience": 0, "decay_threshold": 0.99}
+    result = run(tmp_path / "run", optimizer=optimizer, max_epochs=50)
+    assert result.reason == "the learning rate reached its minimum"
+    assert result.progress.epoch < 50
+
+
+def test_another_configuration_does_not_continue_a_run(tmp_path):
+    run(tmp_path / "run", max_epochs=1)
+    with pytest.raises(ConfigError, match=r"expected the configuration of the run in this folder.*loss.*run_dir"):
+        run(tmp_path / "run", max_epochs=2, loss={"masked": True})
+
+
+def test_checkpoint_of_another_basis(tmp_path):
+    from dataclasses import replace
+
+    from nearsight.operators.bloch import from_csr, to_csr
+    from nearsight.orbitals.basis import BasisSet
+
+    run(tmp_path / "run", max_epochs=1)
+    old = random_calculation()
+    other = BasisSet("other", {8: (1, 0), 72: (0, 0, 1, 2)}, {})
+    hamiltonian = from_csr(to_csr(old.hamiltonian), old.structure.numbers, other)
+    changed = replace(old, basis=other, hamiltonian=hamiltonian)
+    with pytest.raises(CheckpointError, match="expected a checkpoint for the basis"):
+        train(config(tmp_path / "run", max_epochs=2), [changed], [])
