@@ -1,0 +1,305 @@
+"""Loops over edges that eager tensors do badly, compiled with numba: gather and rotate, gate, norm, rotate back.
+
+All work on one chunk of B edges in the frames of their bonds. Two layouts occur:
+
+* order-major rows: the components of order m lie together (+m, then −m; l ascending), as the convolutions want them;
+* degree-major segments: degree l is a contiguous (B, 2l+1, width) array at offset l²·B·width of a flat buffer, as
+  everything that acts on each degree alone wants it.
+
+`kernels` builds the functions for given sizes, which the compiler then knows. Slow twin of all: `EdgeUpdate`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numba
+import numpy as np
+
+FAST = {"contract", "reassoc", "arcp", "nsz"}
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """Compiled loops; arguments as documented at each function below."""
+
+    gather: Callable[..., Any]
+    scatter: Callable[..., Any]
+    gate: Callable[..., Any]
+    gate_back: Callable[..., Any]
+    norm: Callable[..., Any]
+    norm_back: Callable[..., Any]
+    multiply: Callable[..., Any]
+    multiply_back: Callable[..., Any]
+    rotate_out: Callable[..., Any]
+    rotate_out_back: Callable[..., Any]
+
+
+def wigner_offset(l: int) -> int:
+    """Where D^l starts in a row of packed Wigner matrices: Σ_{k<l} (2k+1)²."""
+    return l * (4 * l * l - 1) // 3
+
+
+@cache
+def kernels(l_max: int, channels: int, hidden: int, feed_forward: int) -> Kernels:
+    """The loops for a network's sizes."""
+    gather, scatter = _gather_kernels(l_max, channels)
+    gate, gate_back = _gate_kernels(l_max, hidden)
+    norm, norm_back = _norm_kernels(l_max, channels)
+    multiply, multiply_back = _multiply_kernels(l_max, feed_forward)
+    rotate_out, rotate_out_back = _rotate_kernels(l_max)
+    return Kernels(gather, scatter, gate, gate_back, norm, norm_back, multiply, multiply_back, rotate_out,
+                   rotate_out_back)
+
+
+def _jit(function: Callable[..., Any]) -> Callable[..., Any]:
+    return numba.njit(nogil=True, cache=True, fastmath=FAST, error_model="numpy")(function)
+
+
+def _gather_kernels(l_max: int, channels: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Both nodes of each edge into its frame, times the radial weights, as order-major rows."""
+    C = channels
+
+    def gather(nodes, source, target, wigner, radial, place, x):
+        """nodes (n, K, C), source/target (B,), wigner (B, Σ(2l+1)²), radial (B, l_max+1, 2C), place (K,) first
+        column of each component in x (B, columns): source channels, then target channels."""
+        rotated = np.empty(2 * C, dtype=x.dtype)
+        for b in range(len(source)):
+            first, second = nodes[source[b]], nodes[target[b]]
+            at = 0
+            for l in range(l_max + 1):
+                size = 2 * l + 1
+                for row in range(size):
+                    for c in range(2 * C):
+                        rotated[c] = 0.0
+                    for k in range(size):
+                        d = wigner[b, at]
+                        at += 1
+                        for c in range(C):
+                            rotated[c] += d * first[l * l + k, c]
+                        for c in range(C):
+                            rotated[C + c] += d * second[l * l + k, c]
+                    start = place[l * l + row]
+                    for c in range(2 * C):
+                        x[b, start + c] = rotated[c] * radial[b, l, c]
+
+    def scatter(nodes, source, target, wigner, radial, place, dx, dnodes, dradial):
+        """Gradients of gather: added to dnodes (n, K, C), written to dradial (B, l_max+1, 2C)."""
+        rotated = np.empty(2 * C, dtype=dx.dtype)
+        weighted = np.empty(2 * C, dtype=dx.dtype)
+        for b in range(len(source)):
+            first, second = nodes[source[b]], nodes[target[b]]
+            dfirst, dsecond = dnodes[source[b]], dnodes[target[b]]
+            at = 0
+            for l in range(l_max + 1):
+                size = 2 * l + 1
+                for c in range(2 * C):
+                    dradial[b, l, c] = 0.0
+                for row in range(size):
+                    start = place[l * l + row]
+                    for c in range(2 * C):
+                        rotated[c] = 0.0
+                        weighted[c] = dx[b, start + c] * radial[b, l, c]
+                    for k in range(size):
+                        d = wigner[b, at]
+                        at += 1
+                        for c in range(C):
+                            rotated[c] += d * first[l * l + k, c]
+                        for c in range(C):
+                            rotated[C + c] += d * second[l * l + k, c]
+                        for c in range(C):
+                            dfirst[l * l + k, c] += d * weighted[c]
+                        for c in range(C):
+                            dsecond[l * l + k, c] += d * weighted[C + c]
+                    for c in range(2 * C):
+                        dradial[b, l, c] += rotated[c] * dx[b, start + c]
+
+    return _jit(gather), _jit(scatter)
+
+
+def _gate_kernels(l_max: int, hidden: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Gated order-major rows to degree-major segments."""
+    H = hidden
+
+    def gate(y, place, gates, z):
+        """y (B, columns), place (K,) first column of each component, gates (B, (l_max+1)·H) sigmoids: of the
+        invariants themselves, then of every l > 0; z flat, degree-major (width H)."""
+        B = len(y)
+        for b in range(B):
+            for l in range(l_max + 1):
+                for row in range(2 * l + 1):
+                    start = place[l * l + row]
+                    out = l * l * B * H + (b * (2 * l + 1) + row) * H
+                    for c in range(H):
+                        z[out + c] = y[b, start + c] * gates[b, l * H + c]
+
+    def gate_back(y, place, gates, dz, dy, dgates):
+        """Gradients of gate: dy (B, columns), dgates (B, (l_max+1)·H) before the sigmoid; the invariants' own is
+        part of dy."""
+        B = len(y)
+        for b in range(B):
+            start, out = place[0], b * H
+            for c in range(H):
+                s = gates[b, c]
+                dy[b, start + c] = dz[out + c] * s * (1 + y[b, start + c] * (1 - s))
+            for l in range(1, l_max + 1):
+                for c in range(H):
+                    dgates[b, (l - 1) * H + c] = 0.0
+                for row in range(2 * l + 1):
+                    start = place[l * l + row]
+                    out = l * l * B * H + (b * (2 * l + 1) + row) * H
+                    for c in range(H):
+                        s = gates[b, l * H + c]
+                        dy[b, start + c] = dz[out + c] * s
+                        dgates[b, (l - 1) * H + c] += dz[out + c] * y[b, start + c] * s * (1 - s)
+
+    return _jit(gate), _jit(gate_back)
+
+
+def _norm_kernels(l_max: int, channels: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """`EquivariantLayerNorm` on degree-major segments."""
+    C = channels
+
+    def norm(e, scale0, bias0, weight, epsilon, f, statistics):
+        """e, f flat, degree-major (width C); statistics (B, 3): mean and 1/σ of l = 0, 1/rms of l > 0."""
+        B = len(statistics)
+        for b in range(B):
+            mean = 0.0
+            for c in range(C):
+                mean += e[b * C + c]
+            mean /= C
+            variance = 0.0
+            for c in range(C):
+                variance += (e[b * C + c] - mean) ** 2
+            inverse = 1.0 / np.sqrt(variance / C + epsilon)
+            square = 0.0
+            for l in range(1, l_max + 1):
+                start = l * l * B * C + b * (2 * l + 1) * C
+                part = 0.0
+                for k in range((2 * l + 1) * C):
+                    part += e[start + k] ** 2
+                square += part / ((2 * l + 1) * l_max * C)
+            rms = 1.0 / np.sqrt(square + epsilon)
+            statistics[b, 0], statistics[b, 1], statistics[b, 2] = mean, inverse, rms
+            for c in range(C):
+                f[b * C + c] = (e[b * C + c] - mean) * inverse * scale0[c] + bias0[c]
+            for l in range(1, l_max + 1):
+                for row in range(2 * l + 1):
+                    start = l * l * B * C + (b * (2 * l + 1) + row) * C
+                    for c in range(C):
+                        f[start + c] = e[start + c] * statistics[b, 2] * weight[l - 1, c]
+
+    def norm_back(e, scale0, weight, statistics, df, de, dscale0, dbias0, dweight):
+        """Gradients of norm: added to de, dscale0, dbias0 (C,) and dweight (l_max, C)."""
+        B = len(statistics)
+        for b in range(B):
+            mean, inverse, rms = statistics[b, 0], statistics[b, 1], statistics[b, 2]
+            total, along = 0.0, 0.0
+            for c in range(C):
+                normed = (e[b * C + c] - mean) * inverse
+                g = df[b * C + c]
+                dscale0[c] += g * normed
+                dbias0[c] += g
+                total += g * scale0[c]
+                along += g * scale0[c] * normed
+            for c in range(C):
+                normed = (e[b * C + c] - mean) * inverse
+                de[b * C + c] += inverse * (df[b * C + c] * scale0[c] - total / C - normed * along / C)
+            product = 0.0
+            for l in range(1, l_max + 1):
+                for row in range(2 * l + 1):
+                    start = l * l * B * C + (b * (2 * l + 1) + row) * C
+                    for c in range(C):
+                        g = df[start + c] * e[start + c]
+                        dweight[l - 1, c] += g * rms
+                        product += g * weight[l - 1, c]
+            for l in range(1, l_max + 1):
+                common = product * rms**3 / ((2 * l + 1) * l_max * C)
+                for row in range(2 * l + 1):
+                    start = l * l * B * C + (b * (2 * l + 1) + row) * C
+                    for c in range(C):
+                        de[start + c] += df[start + c] * rms * weight[l - 1, c] - common * e[start + c]
+
+    return _jit(norm), _jit(norm_back)
+
+
+def _multiply_kernels(l_max: int, width: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """The gate of the feed-forward network on degree-major segments."""
+    F = width
+
+    def multiply(u, gates, g):
+        """u, g flat, degree-major (width F); gates (B, (l_max+1)·F) sigmoids, those of the invariants first."""
+        B = len(gates)
+        for b in range(B):
+            for l in range(l_max + 1):
+                for row in range(2 * l + 1):
+                    start = l * l * B * F + (b * (2 * l + 1) + row) * F
+                    for c in range(F):
+                        g[start + c] = u[start + c] * gates[b, l * F + c]
+
+    def multiply_back(u, gates, dg, dgates):
+        """dg becomes the gradient of u; dgates (B, l_max·F) is that of the gates before the sigmoid."""
+        B = len(gates)
+        for b in range(B):
+            for c in range(F):
+                s = gates[b, c]
+                dg[b * F + c] *= s * (1 + u[b * F + c] * (1 - s))
+            for l in range(1, l_max + 1):
+                for c in range(F):
+                    dgates[b, (l - 1) * F + c] = 0.0
+                for row in range(2 * l + 1):
+                    start = l * l * B * F + (b * (2 * l + 1) + row) * F
+                    for c in range(F):
+                        dgates[b, (l - 1) * F + c] += dg[start + c] * u[start + c]
+                        dg[start + c] *= gates[b, l * F + c]
+                for c in range(F):
+                    s = gates[b, l * F + c]
+                    dgates[b, (l - 1) * F + c] *= s * (1 - s)
+
+    return _jit(multiply), _jit(multiply_back)
+
+
+def _rotate_kernels(l_max: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Coupled outputs from the frames of the edges to the common axes."""
+
+    def rotate_out(o, wigner, counts, starts, out):
+        """o flat, degree l a (B, 2l+1, counts[l]) array at offset B·Σ_{k<l} (2k+1)·counts[k]; starts: first column in
+        out (B, size) of the irreps, degree by degree."""
+        B = len(wigner)
+        for b in range(B):
+            offset, first, at = 0, 0, 0
+            for l in range(l_max + 1):
+                n, size = counts[l], 2 * l + 1
+                base = offset + b * size * n
+                for k in range(n):
+                    for m in range(size):
+                        total = wigner.dtype.type(0)
+                        for row in range(size):
+                            total += wigner[b, at + row * size + m] * o[base + row * n + k]
+                        out[b, starts[first + k] + m] = total
+                offset += B * size * n
+                first += n
+                at += size * size
+
+    def rotate_out_back(dout, wigner, counts, starts, do):
+        """Gradient of rotate_out, written to do."""
+        B = len(wigner)
+        for b in range(B):
+            offset, first, at = 0, 0, 0
+            for l in range(l_max + 1):
+                n, size = counts[l], 2 * l + 1
+                base = offset + b * size * n
+                for row in range(size):
+                    for k in range(n):
+                        total = wigner.dtype.type(0)
+                        for m in range(size):
+                            total += wigner[b, at + row * size + m] * dout[b, starts[first + k] + m]
+                        do[base + row * n + k] = total
+                offset += B * size * n
+                first += n
+                at += size * size
+
+    return _jit(rotate_out), _jit(rotate_out_back)
