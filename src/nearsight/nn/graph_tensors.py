@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -21,8 +22,8 @@ class GraphTensors:
         source, target: (e,) int64, positions of i and j; messages run from source to target.
         distance: (e,) Å.
         harmonics: (e, (l_max+1)²), Y_lm of the edge's direction, unit norm per degree.
-        wigner: for each l (e', 2l+1, 2l+1), D^l of the rotation that takes the edge to +z; e' = e, or only the
-            first (labelled) edges where nothing else needs it.
+        frames: (e', Σ_l (2l+1)²), rows of D^0, D^1, … of the rotation that takes the edge to +z, one after another;
+            e' = e, or only the first (labelled) edges where nothing else needs them.
         n_labelled: nodes with labels; the rest is halo.
         n_labelled_edges: edges with labels; the rest is halo.
     """
@@ -32,7 +33,7 @@ class GraphTensors:
     target: Tensor
     distance: Tensor
     harmonics: Tensor
-    wigner: tuple[Tensor, ...]
+    frames: Tensor
     n_labelled: int
     n_labelled_edges: int
 
@@ -49,7 +50,14 @@ class GraphTensors:
     @property
     def l_max(self) -> int:
         """Highest degree of the geometry."""
-        return len(self.wigner) - 1
+        return math.isqrt(self.harmonics.shape[1]) - 1
+
+    @property
+    def wigner(self) -> tuple[Tensor, ...]:
+        """For each l (e', 2l+1, 2l+1), D^l (views of `frames`)."""
+        sizes = [2 * l + 1 for l in range(self.l_max + 1)]
+        parts = self.frames.split([n * n for n in sizes], dim=1)
+        return tuple(part.unflatten(1, (n, n)) for part, n in zip(parts, sizes))
 
     def to(self, device: torch.device | str) -> GraphTensors:
         """The same tensors on another device."""
@@ -61,7 +69,7 @@ class GraphTensors:
         count = picked.stop - picked.start
         return GraphTensors(
             self.numbers, self.source[picked], self.target[picked], self.distance[picked], self.harmonics[picked],
-            tuple(d[picked] for d in self.wigner), self.n_labelled, count,
+            self.frames[picked], self.n_labelled, count,
         )
 
 
@@ -89,23 +97,21 @@ def graph_tensors(
         torch.as_tensor(np.array(target, dtype=np.int64)),
         torch.as_tensor(np.linalg.norm(vectors, axis=-1), dtype=dtype),
         torch.as_tensor(harmonics, dtype=dtype),
-        _wigner(rotated, l_max, dtype),
+        _frames(rotated, l_max, dtype),
         len(numbers) if n_labelled is None else n_labelled,
         len(source) if n_labelled_edges is None else n_labelled_edges,
     )
 
 
-def _wigner(vectors: np.ndarray, l_max: int, dtype: torch.dtype, chunk: int = 50_000) -> tuple[Tensor, ...]:
-    """Wigner matrices in chunks, so that float64 intermediates stay small."""
-    result = tuple(torch.empty(len(vectors), 2 * l + 1, 2 * l + 1, dtype=dtype) for l in range(l_max + 1))
+def _frames(vectors: np.ndarray, l_max: int, dtype: torch.dtype, chunk: int = 50_000) -> Tensor:
+    """Packed Wigner matrices, in chunks so that float64 intermediates stay small."""
+    width = sum((2 * l + 1) ** 2 for l in range(l_max + 1))
+    result = torch.empty(len(vectors), width, dtype=dtype)
     for start in range(0, len(vectors), chunk):
         part = wigner_d(bond_frames(vectors[start:start + chunk]), l_max)
-        for out, d in zip(result, part):
-            out[start:start + chunk] = torch.as_tensor(d)
+        result[start:start + chunk] = torch.as_tensor(np.concatenate([d.reshape(len(d), -1) for d in part], axis=1))
     return result
 
 
 def _moved(value: Any, device: torch.device | str) -> Any:
-    if isinstance(value, Tensor):
-        return value.to(device)
-    return tuple(v.to(device) for v in value) if isinstance(value, tuple) else value
+    return value.to(device) if isinstance(value, Tensor) else value

@@ -136,9 +136,8 @@ def _gate_kernels(l_max: int, hidden: int) -> tuple[Callable[..., Any], Callable
                     for c in range(H):
                         z[out + c] = y[b, start + c] * gates[b, l * H + c]
 
-    def gate_back(y, place, gates, dz, dy, dgates):
-        """Gradients of gate: dy (B, columns), dgates (B, (l_max+1)·H) before the sigmoid; the invariants' own is
-        part of dy."""
+    def gate_back(y, place, gates, dz, dy):
+        """Gradient of gate, dy (B, columns), whose columns H … (l_max+1)·H are the gates before the sigmoid."""
         B = len(y)
         for b in range(B):
             start, out = place[0], b * H
@@ -147,14 +146,14 @@ def _gate_kernels(l_max: int, hidden: int) -> tuple[Callable[..., Any], Callable
                 dy[b, start + c] = dz[out + c] * s * (1 + y[b, start + c] * (1 - s))
             for l in range(1, l_max + 1):
                 for c in range(H):
-                    dgates[b, (l - 1) * H + c] = 0.0
+                    dy[b, l * H + c] = 0.0
                 for row in range(2 * l + 1):
                     start = place[l * l + row]
                     out = l * l * B * H + (b * (2 * l + 1) + row) * H
                     for c in range(H):
                         s = gates[b, l * H + c]
                         dy[b, start + c] = dz[out + c] * s
-                        dgates[b, (l - 1) * H + c] += dz[out + c] * y[b, start + c] * s * (1 - s)
+                        dy[b, l * H + c] += dz[out + c] * y[b, start + c] * s * (1 - s)
 
     return _jit(gate), _jit(gate_back)
 
