@@ -8,7 +8,7 @@ import torch
 
 from nearsight.learning.config import LossConfig, PartitionConfig
 from nearsight.learning.dataset import Piece, cut, make_pieces, partition_tensors
-from nearsight.learning.loss import error_sums, loss_of_sums, total_terms
+from nearsight.learning.loss import error_sums, loss_of_sums, part_sums, total_terms
 from nearsight.nn.model import Model, new_model
 from nearsight.nn.model_config import ModelConfig
 from nearsight.structures.graph import build_graph
@@ -54,7 +54,7 @@ def gradients(model: Model, pieces: list[Piece], loss: LossConfig) -> tuple[floa
     """As one step of the loop does it."""
     model.network.zero_grad()
     terms = total_terms([p.targets for p in pieces], loss)
-    sums = sum(error_sums(p.targets.gather(*model.network(p.graph)), p.targets, loss) for p in pieces)
+    sums = sum(part_sums(model.network, p, loss) for p in pieces)
     value = loss_of_sums(sums, terms, loss)
     value.backward()
     return value.item(), {k: p.grad.clone() for k, p in model.network.named_parameters() if p.grad is not None}

@@ -119,10 +119,10 @@ class _Sweep:
             positions = part.edges[chosen]
             own = torch.as_tensor(part.nodes, device=self.device)
             mine = None if edges is None else edges[torch.as_tensor(positions, device=self.device)]
-            result = network.update_edges(layer, nodes[own], mine, tensors)
             if writer is not None:
-                writer.write_edges(positions, network.edge_head(result))
+                writer.write_edges(positions, network.edge_outputs(nodes[own], mine, tensors))
             elif kept is not None:
+                result = network.update_edges(layer, nodes[own], mine, tensors)
                 kept[torch.as_tensor(positions, device=self.device)] = result
             self.done += len(positions)
             self.report(self.done, self.graph.n_edges * self.model.config.layers)

@@ -19,7 +19,7 @@ from nearsight.errors import NearsightError
 from nearsight.learning.checkpoint import Progress, load_checkpoint, save_checkpoint
 from nearsight.learning.config import TrainingConfig
 from nearsight.learning.dataset import Piece
-from nearsight.learning.loss import error_sums, is_additive, loss_of_sums, n_terms, total_terms
+from nearsight.learning.loss import error_sums, is_additive, loss_of_sums, n_terms, part_sums, total_terms
 from nearsight.learning.metrics import ErrorSums
 from nearsight.nn.model import Model
 
@@ -140,7 +140,7 @@ class Trainer:
         self.optimizer.zero_grad()
         total = torch.zeros(2, device=self.fabric.device, dtype=pieces[0].targets.values.dtype)
         for piece in pieces:
-            sums = error_sums(piece.targets.gather(*self.network(piece.graph)), piece.targets, loss_config)
+            sums = part_sums(self.network, piece, loss_config)
             if is_additive(loss_config):
                 self.fabric.backward(loss_of_sums(sums, terms, loss_config))
                 sums = sums.detach()

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nearsight.learning.config import LossConfig
+from nearsight.learning.dataset import Piece
 from nearsight.learning.targets import Targets
 
 
@@ -30,6 +31,19 @@ def error_sums(output: Tensor, targets: Targets, config: LossConfig) -> Tensor:
     if config.kind == "mse":
         return torch.stack([(error**2).sum(), error.new_zeros(())])
     return torch.stack([(error**2).sum(), error.abs().sum()])
+
+
+def part_sums(network: nn.Module, piece: Piece, config: LossConfig) -> Tensor:
+    """(Σ error², Σ |error|) of a network on one part; for sums over edges no edge's output is kept."""
+    targets = piece.targets
+    if config.kind != "mse" or targets.row_of_edge is not None:
+        return error_sums(targets.gather(*network(piece.graph)), targets, config)
+    n = targets.n_nodes
+    mask = targets.mask if config.masked else None
+    nodes, edges = network(piece.graph, targets.values[n:], None if mask is None else mask[n:])
+    error = nodes - targets.values[:n]
+    error = error if mask is None else error * mask[:n]
+    return torch.stack([error.square().sum() + edges, error.new_zeros(())])
 
 
 def loss_of_sums(sums: Tensor, terms: int, config: LossConfig) -> Tensor:

@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn import functional
 
 from nearsight.nn.graph_tensors import GraphTensors
 from nearsight.nn.head import CoupledHead
@@ -107,20 +108,28 @@ def pack(update: EdgeUpdate, head: CoupledHead) -> list[Tensor]:
     ]
 
 
-class EdgeRadial(nn.Module):
-    """The radial weights of one edge update split by what they multiply; shares its parameters."""
+def radial_parameters(update: EdgeUpdate) -> list[Tensor]:
+    """The parameters of an edge's invariant inputs, in the order that `edge_radial` takes them."""
+    net, scalar = update.radial.network, update.norm_message.scalar
+    layers = [p for k in (0, 1, 3, 4, 6) for p in (net[k].weight, net[k].bias)]
+    return [update.radial.source.weight, update.radial.target.weight, *layers, scalar.weight, scalar.bias]
 
-    def __init__(self, update: EdgeUpdate) -> None:
-        super().__init__()
-        w = update.widths
-        self.radial, self.scalar, self.sizes = update.radial, update.norm_message.scalar, (w.l_max + 1, w.channels)
 
-    def forward(self, gaussians: Tensor, number_source: Tensor, number_target: Tensor) -> tuple[Tensor, Tensor]:
-        """Weights of the two nodes (B, l_max+1, 2C), and the weighted invariant edge features (B, C)."""
-        degrees, channels = self.sizes
-        every = self.radial(gaussians, number_source, number_target).unflatten(1, (degrees, 3 * channels))
-        own = self.scalar(gaussians) * every[:, 0, 2 * channels:]
-        return every[:, :, : 2 * channels].contiguous(), own
+def edge_radial(
+    parameters: Sequence[Tensor], sizes: tuple[int, int], gaussians: Tensor, number_source: Tensor,
+    number_target: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """`RadialWeights` split by what they multiply: the two nodes (B, l_max+1, 2C), and the edge's own invariant
+    features, already multiplied (B, C). A plain function of its parameters, so that threads can share it."""
+    (source, target, w0, b0, w1, b1, w3, b3, w4, b4, w6, b6, scale, bias) = parameters
+    degrees, channels = sizes
+    x = torch.cat([gaussians, functional.embedding(number_source, source),
+                   functional.embedding(number_target, target)], dim=1)
+    x = functional.silu(functional.layer_norm(functional.linear(x, w0, b0), w1.shape, w1, b1, EPSILON))
+    x = functional.silu(functional.layer_norm(functional.linear(x, w3, b3), w4.shape, w4, b4, EPSILON))
+    every = functional.linear(x, w6, b6).unflatten(1, (degrees, 3 * channels))
+    own = functional.layer_norm(gaussians, scale.shape, scale, bias, EPSILON) * every[:, 0, 2 * channels:]
+    return every[:, :, : 2 * channels].contiguous(), own
 
 
 @dataclass
@@ -147,26 +156,21 @@ class EdgeEngine:
         self.update, self.head, self.gaussians = update, head, gaussians
         self.layout = layout_for(w.l_max, w.channels, w.hidden, w.feed_forward)
         self.kernels = kernels(w.l_max, w.channels, w.hidden, w.feed_forward)
-        self.radial = EdgeRadial(update)
         self.counts = np.array([rows.stop - rows.start for rows in head.rows] + [0] * (w.l_max - head.l_max))
         self.starts = _irrep_starts(head, self.counts)
         self.size = len(head.restore)
 
-    def radial_parameters(self) -> dict[str, Tensor]:
-        """Parameters of the radial weights, by name."""
-        return dict(self.radial.named_parameters())
-
     def outputs(self, nodes: Tensor, graph: GraphTensors) -> Tensor:
         """Coupled outputs (e, size); the backward pass computes each chunk again."""
-        radial = self.radial_parameters()
+        radial = radial_parameters(self.update)
         packed = pack(self.update, self.head)
-        return _Outputs.apply(self, graph, len(packed), nodes, *packed, *radial.values())
+        return _Outputs.apply(self, graph, len(packed), nodes, *packed, *radial)
 
     def square_error(self, nodes: Tensor, graph: GraphTensors, targets: Tensor, mask: Tensor | None) -> Tensor:
         """Σ (output − target)² over the edges, targets (e, size), mask (e, size) or None."""
-        radial = self.radial_parameters()
+        radial = radial_parameters(self.update)
         packed = pack(self.update, self.head)
-        return _SquareError.apply(self, graph, targets, mask, len(packed), nodes, *packed, *radial.values())
+        return _SquareError.apply(self, graph, targets, mask, len(packed), nodes, *packed, *radial)
 
     def sweep(
         self, nodes: Tensor, packed: Sequence[Tensor], radial: Sequence[Tensor], graph: GraphTensors,
@@ -175,7 +179,6 @@ class EdgeEngine:
         """Forward on every chunk, then `visit`, in as many threads as torch has; the threads' sums added up."""
         threads = torch.get_num_threads()
         pieces = [slice(k, min(k + CHUNK, graph.n_edges)) for k in range(0, graph.n_edges, CHUNK)]
-        names = list(self.radial_parameters())
         nodes, packed = nodes.detach().contiguous(), [p.detach().contiguous() for p in packed]
         values = [r.detach() for r in radial]
 
@@ -183,7 +186,7 @@ class EdgeEngine:
             sums = _Gradients([torch.zeros_like(p) for p in packed] if with_gradient else [],
                               [torch.zeros_like(r) for r in values] if with_gradient else [],
                               torch.zeros_like(nodes) if with_gradient else nodes)
-            chunk = _Chunk(self, nodes, packed, names, values, with_gradient)
+            chunk = _Chunk(self, nodes, packed, values, with_gradient)
             for piece in pieces[first::threads]:
                 chunk.forward(graph, piece)
                 visit(chunk, piece, sums)
@@ -226,15 +229,15 @@ def _irrep_starts(head: CoupledHead, counts: np.ndarray) -> np.ndarray:
 class _Chunk:
     """Buffers and passes of one thread."""
 
-    def __init__(self, engine: EdgeEngine, nodes: Tensor, packed: Sequence[Tensor], names: Sequence[str],
-                 radial: Sequence[Tensor], with_gradient: bool) -> None:
+    def __init__(self, engine: EdgeEngine, nodes: Tensor, packed: Sequence[Tensor], radial: Sequence[Tensor],
+                 with_gradient: bool) -> None:
         self.engine, self.nodes, self.layout = engine, nodes, engine.layout
         n_orders = self.layout.l_max + 1
         self.convolutions = list(packed[:n_orders])
         (self.convolution_bias, self.project, self.project_bias, self.scale, self.bias, self.norm_weight, self.up,
          self.up_bias, self.gate_weight, self.gate_bias, self.down, self.down_bias, self.head,
          self.head_bias) = packed[n_orders:]
-        self.names, self.with_gradient = names, with_gradient
+        self.with_gradient = with_gradient
         self.radial = [r.clone().requires_grad_(with_gradient) for r in radial]
         self._buffers: dict[str, Tensor] = {}
 
@@ -274,9 +277,9 @@ class _Chunk:
         source, target = graph.source[piece], graph.target[piece]
         self.gaussians = self.engine.gaussians(graph.distance[piece])
         with torch.set_grad_enabled(self.with_gradient):
-            self.pair_weights, self.own = torch.func.functional_call(
-                self.engine.radial, dict(zip(self.names, self.radial)),
-                (self.gaussians, graph.numbers[source], graph.numbers[target]),
+            self.pair_weights, self.own = edge_radial(
+                self.radial, (self.layout.l_max + 1, self.layout.channels), self.gaussians, graph.numbers[source],
+                graph.numbers[target],
             )
 
     def _convolve(self) -> None:

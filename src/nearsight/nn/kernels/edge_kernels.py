@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-import numba
 import numpy as np
 
 FAST = {"contract", "reassoc", "arcp", "nsz"}
@@ -56,6 +55,8 @@ def kernels(l_max: int, channels: int, hidden: int, feed_forward: int) -> Kernel
 
 
 def _jit(function: Callable[..., Any]) -> Callable[..., Any]:
+    import numba
+
     return numba.njit(nogil=True, cache=True, fastmath=FAST, error_model="numpy")(function)
 
 

@@ -1,0 +1,88 @@
+"""The compiled pass over the edges equals the plain network: value and gradient, chunks and threads."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import nearsight.nn.kernels.edge_engine as module
+from nearsight.nn.graph_tensors import GraphTensors, graph_tensors
+from nearsight.nn.widths import Widths
+from nearsight.nn.xia2025 import Xia2025
+from nearsight.structures.graph import build_graph
+from tests.nn.test_equivariance import CUTOFF, LAYOUT, make_network, make_structure
+
+
+def make_graph(dtype: torch.dtype = torch.float64) -> GraphTensors:
+    structure = make_structure()
+    graph = build_graph(structure, CUTOFF)
+    return graph_tensors(structure.numbers, graph.source, graph.target, graph.vector, 4, dtype)
+
+
+def gradients(network: Xia2025, graph: GraphTensors, how: str, masked: bool = False):
+    generator = torch.Generator().manual_seed(7)
+    dtype = graph.distance.dtype
+    targets = torch.randn(graph.n_edges, LAYOUT.size, generator=generator, dtype=torch.float64).to(dtype)
+    mask = torch.rand(graph.n_edges, LAYOUT.size, generator=generator) < 0.5 if masked else None
+    network.zero_grad()
+    if how == "square error":
+        nodes, error = network(graph, targets, mask)
+    else:
+        nodes, edges = network(graph)
+        difference = edges - targets
+        error = (difference if mask is None else difference * mask).square().sum()
+    (error + nodes.square().sum()).backward()
+    return error.item(), {k: torch.zeros_like(p) if p.grad is None else p.grad.clone()
+                          for k, p in network.named_parameters()}
+
+
+@pytest.mark.parametrize("how", ["square error", "outputs"])
+@pytest.mark.parametrize("masked", [True, False])
+@pytest.mark.parametrize(("chunk", "threads"), [(384, 1), (17, 1), (17, 2), (50, 3)])
+def test_equal_to_the_plain_network(monkeypatch, how, masked, chunk, threads):
+    monkeypatch.setattr(module, "CHUNK", chunk)
+    graph = make_graph()
+    expected, slow = gradients(make_network(plain=True), graph, "outputs", masked)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        network = make_network()
+        assert network.engine() is not None
+        value, fast = gradients(network, graph, how, masked)
+    finally:
+        torch.set_num_threads(before)
+    assert value == pytest.approx(expected, rel=1e-12)
+    for name, gradient in slow.items():
+        scale = float(gradient.abs().max())
+        assert float((fast[name] - gradient).abs().max()) <= 1e-10 * max(scale, 1e-6), name
+
+
+def test_single_precision_stays_near_double():
+    expected, slow = gradients(make_network(plain=True), make_graph(), "outputs")
+    value, fast = gradients(make_network().float(), make_graph(torch.float32), "square error")
+    assert value == pytest.approx(expected, rel=1e-5)
+    worst = max(float((fast[k].double() - g).abs().max() / (g.abs().max() + 1e-9)) for k, g in slow.items())
+    assert worst < 1e-3
+
+
+def test_parameters_that_meet_only_zeros_get_no_gradient():
+    """76,800 of the 273,580: orders m > 0 and degrees l > 0 of the first node update's convolutions."""
+    _, fast = gradients(make_network(), make_graph(), "square error")
+    _, slow = gradients(make_network(plain=True), make_graph(), "outputs")
+    for gradient in (fast, slow):
+        untouched = sum(int((g == 0).sum()) for k, g in gradient.items() if ".orders." in k and "node_updates" in k)
+        assert untouched == sum(g.numel() for k, g in gradient.items() if ".orders." in k and "node_updates" in k)
+
+
+def test_other_sizes():
+    torch.manual_seed(1)
+    widths = Widths(channels=6, hidden=5, alpha=3, value=4, feed_forward=7, n_gaussians=6, l_max=5)
+    slow = Xia2025(widths, 1, LAYOUT.degrees, plain=True).double()
+    fast = Xia2025(widths, 1, LAYOUT.degrees).double()
+    fast.load_state_dict(slow.state_dict())
+    structure = make_structure()
+    graph = build_graph(structure, CUTOFF)
+    tensors = graph_tensors(structure.numbers, graph.source, graph.target, graph.vector, 5, torch.float64)
+    with torch.no_grad():
+        for a, b in zip(slow(tensors), fast(tensors)):
+            assert float((a - b).abs().max()) < 1e-11
