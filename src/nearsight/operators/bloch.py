@@ -19,7 +19,7 @@ def from_csr(matrix: sparse.spmatrix, numbers: np.ndarray, basis: BasisSet) -> B
         basis: orbitals of each element.
 
     Raises:
-        InputError: the size does not fit numbers and basis, or an element is not finite.
+        InputError: the size does not fit numbers and basis, or an element is complex or not finite.
     """
     offsets = basis.offsets(numbers)
     if matrix.shape != (offsets[-1], offsets[-1]):
@@ -30,15 +30,27 @@ def from_csr(matrix: sparse.spmatrix, numbers: np.ndarray, basis: BasisSet) -> B
         csr = csr.copy()
         csr.sum_duplicates()
     coo = csr.tocoo()
+    _check_elements(coo)
     atom = np.repeat(np.arange(len(numbers)), np.diff(offsets))
     i, j = atom[coo.row], atom[coo.col]
     pairs, which = _distinct(i * len(numbers) + j, len(numbers) ** 2)
     source, target = np.divmod(pairs, len(numbers))
-    result = zeros(numbers, basis, source, target, np.zeros((len(pairs), 3), dtype=np.int64), True, coo.dtype)
+    result = zeros(numbers, basis, source, target, np.zeros((len(pairs), 3), dtype=np.int64), True,
+                   np.result_type(coo.dtype, np.float32))
     width = np.diff(offsets)
     flat = result.offsets[which] + (coo.row - offsets[i]) * width[j] + (coo.col - offsets[j])
     result.values[flat] = coo.data
     return result
+
+
+def _check_elements(matrix: sparse.coo_matrix) -> None:
+    if np.iscomplexobj(matrix.data):
+        raise InputError("expected a real matrix (at Γ), got a complex one; only H(k = 0) is real")
+    finite = np.isfinite(matrix.data)
+    if not finite.all():
+        k = int(np.argmin(finite))
+        raise InputError(f"expected finite matrix elements, got {matrix.data[k]} in row {matrix.row[k]}, column "
+                         f"{matrix.col[k]} (counted from 0) and {int((~finite).sum())} such in all")
 
 
 def to_csr(operator: BlockOperator) -> sparse.csr_matrix:

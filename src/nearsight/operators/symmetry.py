@@ -11,12 +11,14 @@ from nearsight.structures.graph import pair_order
 
 def with_reverses(operator: BlockOperator) -> BlockOperator:
     """The same operator on a list of pairs that has (j, i, −R) with every (i, j, R); new blocks are zero."""
-    rows = np.column_stack([operator.source, operator.target, operator.shift])
-    back = np.column_stack([operator.target, operator.source, -operator.shift])
-    both = np.unique(np.concatenate([rows, back]), axis=0)
-    if len(both) == len(rows):
+    absent = operator.find(operator.target, operator.source, -operator.shift) < 0
+    if not absent.any():
         return operator
-    return operator.on_pairs(both[:, 0], both[:, 1], both[:, 2:])
+    source = np.concatenate([operator.source, operator.target[absent]])
+    target = np.concatenate([operator.target, operator.source[absent]])
+    shift = np.concatenate([operator.shift, -operator.shift[absent]])
+    order = pair_order(source, target, shift)
+    return operator.on_pairs(source[order], target[order], shift[order])
 
 
 def adjoint(operator: BlockOperator) -> BlockOperator:

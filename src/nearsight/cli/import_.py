@@ -1,0 +1,176 @@
+"""`nearsight import`: a foreign calculation into a store."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from nearsight.errors import InputError
+from nearsight.formats.options import BasisChoice
+from nearsight.formats.options import Progress as Report
+from nearsight.formats.registry import read_any
+from nearsight.formats.structure_files import parse_cell
+from nearsight.operators.calculation import Calculation
+from nearsight.operators.pruning import pruned
+from nearsight.operators.store import write_calculation
+from nearsight.operators.symmetry import hermiticity_error
+from nearsight.units import HARTREE_IN_EV
+
+_LONG = 20_000_000
+"""Bytes. Files above this show a progress bar."""
+
+
+def import_command(
+    source: Annotated[
+        Path, typer.Argument(help="Folder or file: a CP2K run, an Amorphous-Hamiltonians folder, .npz.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The store to write (.h5).")],
+    basis: Annotated[
+        str | None,
+        typer.Option(help="Basis, such as SZV-MOLOPT-SR-GTH, or one per element: Hf=DZVP-MOLOPT-SR-GTH,O=…"),
+    ] = None,
+    basis_file: Annotated[
+        Path | None, typer.Option(help="CP2K basis file (BASIS_MOLOPT) that holds the basis.")
+    ] = None,
+    cell: Annotated[
+        str | None,
+        typer.Option(
+            help="Cell in Å instead of the file's: '16.5', '10 10 20', nine numbers (rows), or 'none'."
+        ),
+    ] = None,
+    structure: Annotated[
+        Path | None, typer.Option(help="Structure file, where the source has none or several.")
+    ] = None,
+    output_file: Annotated[
+        Path | None, typer.Option(help="CP2K's output, where the source has several.")
+    ] = None,
+    precision: Annotated[str, typer.Option(help="Of the stored matrices: float64 or float32.")] = "float64",
+    drop_below: Annotated[
+        float, typer.Option(help="Leave out elements smaller than this (E_h in H, 1 in S); smaller files.")
+    ] = 0.0,
+) -> None:
+    """Read H, S and structure from a DFT code's files and write them into one store (.h5).
+
+    Example: nearsight import runs/hfo2 -o hfo2.h5
+    """
+    _check_target(output, precision)
+    given_cell = parse_cell(cell) if cell else None
+    with _reporting() as report:
+        calculation = read_any(
+            source,
+            basis=_basis(basis),
+            basis_file=basis_file,
+            cell=given_cell,
+            isolated=bool(cell) and given_cell is None,
+            structure=structure,
+            output=output_file,
+            progress=report,
+        )
+    if drop_below:
+        calculation = _pruned(calculation, drop_below)
+    write_calculation(output, calculation, precision=precision)  # type: ignore[arg-type]
+    Console().print(_summary(calculation, output))
+
+
+def _check_target(output: Path, precision: str) -> None:
+    """What would fail only after a long read."""
+    if precision not in ("float32", "float64"):
+        raise InputError(f"expected --precision float32 or float64, got {precision!r}")
+    if output.is_dir():
+        raise InputError(
+            f"expected a file name for --output, got the folder {output}; such as {output / 'name.h5'}"
+        )
+    folder = output.resolve().parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise InputError(f"expected a folder that can be written for --output, got {folder}")
+
+
+def _basis(text: str | None) -> BasisChoice | None:
+    """One name, or `Hf=NAME,O=NAME`."""
+    if text is None or "=" not in text:
+        return text
+    pairs = [part.split("=", 1) for part in text.split(",")]
+    if any(len(pair) != 2 for pair in pairs):
+        raise InputError(f"expected --basis NAME or Hf=NAME,O=NAME, got {text!r}")
+    return {symbol.strip(): name.strip() for symbol, name in pairs}
+
+
+@contextmanager
+def _reporting() -> Iterator[Report]:
+    """A callback that draws a bar for every long file."""
+    columns = (TextColumn("reading {task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def report(name: str, done: int, total: int) -> None:
+            if total < _LONG:
+                return
+            if name not in tasks:
+                tasks[name] = bars.add_task(name, total=total)
+            bars.update(tasks[name], completed=done)
+
+        yield report
+
+
+def _pruned(calculation: Calculation, threshold: float) -> Calculation:
+    h, s = calculation.hamiltonian, calculation.overlap
+    note = f"elements below {threshold:g} E_h (H) or {threshold:g} (S) left out"
+    return replace(
+        calculation,
+        hamiltonian=pruned(h, threshold * HARTREE_IN_EV) if h else None,
+        overlap=pruned(s, threshold) if s else None,
+        provenance={**calculation.provenance, "stored": note},
+    )
+
+
+def _summary(calculation: Calculation, output: Path) -> Table:
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for name, text in _rows(calculation, output):
+        table.add_row(name, text)
+    return table
+
+
+def _rows(calculation: Calculation, output: Path) -> Iterator[tuple[str, str]]:
+    structure, basis, said = calculation.structure, calculation.basis, calculation.provenance
+    found = " ".join(part for part in (said.get("encoding"), said.get("entries")) if part)
+    yield "source", said.get("format", "") + (f" ({found})" if found else "")
+    yield (
+        "structure",
+        f"{structure.formula}, {len(structure)} atoms, "
+        + (f"{structure.volume:.1f} Å³" if structure.pbc.any() else "isolated"),
+    )
+    yield "basis", f"{basis.name} ({basis.restricted(structure.elements).describe()})"
+    yield "orbitals", f"{int(basis.offsets(structure.numbers)[-1])}"
+    for name, operator, unit in (("H", calculation.hamiltonian, "eV"), ("S", calculation.overlap, "")):
+        if operator is None:
+            yield name, "none"
+            continue
+        nonzero = int((operator.values != 0).sum())
+        yield (
+            name,
+            (
+                f"{nonzero:,} nonzeros in {operator.n_pairs:,} blocks, |{name} − {name}†| ≤ "
+                f"{hermiticity_error(operator):.1e} {unit}".rstrip()
+            ),
+        )
+    if calculation.energy is not None:
+        yield "energy", f"{calculation.energy:.6f} eV"
+    if calculation.fermi is not None:
+        yield "Fermi level", f"{calculation.fermi:.4f} eV"
+    if calculation.eigenvalues is not None:
+        yield "eigenvalues", f"{len(calculation.eigenvalues)} printed by the code"
+    if said.get("scf", "").startswith("NOT"):
+        yield (
+            "[yellow]warning[/]",
+            "[yellow]the SCF did not converge: these matrices are not the ground state's[/]",
+        )
+    yield "written", f"{output} ({output.stat().st_size / 1e6:.1f} MB)"

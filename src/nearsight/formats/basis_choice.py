@@ -1,0 +1,119 @@
+"""Which basis a source is in: the one the user or the source names, or the shipped one that fits its size."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from nearsight.elements import GHOST, number_of, symbol_of
+from nearsight.errors import FormatError, InputError
+from nearsight.formats.cp2k_basis import read_basis_file
+from nearsight.formats.options import BasisChoice, ReadOptions
+from nearsight.orbitals.basis import BasisSet, basis_named, shipped_names
+from nearsight.structures.structure import Structure
+
+
+def choose_basis(
+    path: Path,
+    structure: Structure,
+    options: ReadOptions,
+    *,
+    sizes: np.ndarray | None = None,
+    n_orbitals: int | None = None,
+) -> BasisSet:
+    """The basis of the structure's elements.
+
+    Args:
+        path: the source, for messages.
+        structure: its elements are what the basis must hold.
+        options: `basis` and `basis_file` decide where they are given.
+        sizes: (N,) orbitals of each atom, where the source says so.
+        n_orbitals: size of the matrix.
+
+    Raises:
+        InputError: an unknown basis, or an element without one.
+        FormatError: no basis is given and none or several of the shipped ones fit; or the given one does not.
+    """
+    if options.basis is not None:
+        basis = named_basis(options.basis, options.basis_file, structure.elements)
+        _check_sizes(path, structure, basis, sizes)
+        return basis
+    candidates = (_fitting(name, structure, sizes, n_orbitals) for name in shipped_names())
+    fitting = [candidate for candidate in candidates if candidate is not None]
+    if len(fitting) == 1:
+        return fitting[0]
+    size = n_orbitals if n_orbitals is not None else None if sizes is None else int(np.sum(sizes))
+    raise FormatError(
+        path,
+        f"expected to recognise the basis by the matrix ({size} orbitals for {structure.formula}), but "
+        f"{'several' if fitting else 'none'} of {', '.join(shipped_names())} fit{'' if fitting else 's'}; "
+        "say which it is (option --basis), with the basis file (--basis-file) where it is not one of these",
+    )
+
+
+def named_basis(choice: BasisChoice, basis_file: Path | None, elements: tuple[int, ...]) -> BasisSet:
+    """The basis of `elements` by name (one name, or one per element symbol; `X` is the ghost, with oxygen's).
+
+    Raises:
+        InputError: a name or an element that is neither shipped nor in the file.
+    """
+    if isinstance(choice, str):
+        source = read_basis_file(basis_file, choice) if basis_file else basis_named(choice)
+        return source.restricted(elements)
+    names = {_number(symbol): name for symbol, name in choice.items()}
+    lacking = [symbol_of(z) for z in elements if z not in names]
+    if lacking:
+        raise InputError(f"expected a basis for every element, got none for {', '.join(lacking)}")
+    parts = {z: named_basis(names[z], basis_file, (z,)) for z in elements}
+    return joined({z: (part.name, part.shells[z], part.valence.get(z)) for z, part in parts.items()})
+
+
+def joined(parts: Mapping[int, tuple[str, tuple[int, ...], int | None]]) -> BasisSet:
+    """One basis out of (name, shells, valence) of each element."""
+    names = {name for name, _, _ in parts.values()}
+    title = (
+        names.pop()
+        if len(names) == 1
+        else ", ".join(f"{symbol_of(z)}:{p[0]}" for z, p in sorted(parts.items()))
+    )
+    return BasisSet(
+        title, {z: p[1] for z, p in parts.items()}, {z: p[2] for z, p in parts.items() if p[2] is not None}
+    )
+
+
+def _number(symbol: str) -> int:
+    number = GHOST if symbol.lower() == "ghost" else number_of(symbol)
+    if number is None:
+        raise InputError(f"expected element symbols (X for the ghost), got {symbol!r}")
+    return number
+
+
+def _fitting(
+    name: str, structure: Structure, sizes: np.ndarray | None, n_orbitals: int | None
+) -> BasisSet | None:
+    try:
+        basis = basis_named(name).restricted(structure.elements)
+    except InputError:
+        return None
+    own = basis.sizes(structure.numbers)
+    if sizes is not None and not np.array_equal(own, sizes):
+        return None
+    return basis if n_orbitals is None or int(own.sum()) == n_orbitals else None
+
+
+def _check_sizes(path: Path, structure: Structure, basis: BasisSet, sizes: np.ndarray | None) -> None:
+    if sizes is None:
+        return
+    own = basis.sizes(structure.numbers)
+    if len(own) != len(sizes):
+        raise FormatError(path, f"expected orbital counts of {len(own)} atoms, got {len(sizes)}")
+    if not np.array_equal(own, sizes):
+        atom = int(np.argmax(own != np.asarray(sizes)))
+        raise FormatError(
+            path,
+            f"expected {int(sizes[atom])} orbitals on atom {atom} "
+            f"({symbol_of(int(structure.numbers[atom]))}), got a basis with {own[atom]} "
+            f"({basis.describe()}); is it another basis?",
+        )

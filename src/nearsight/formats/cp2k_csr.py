@@ -1,0 +1,199 @@
+"""CP2K's matrices (KS_CSR_WRITE, S_CSR_WRITE), text or binary; both have the extension .csr.
+
+Text: one `row column value` a line, from 1, in Fortran's (2(I8),E23.14E3).
+Binary: Fortran records of 24 bytes: length 16, row, column (int32), value (float64), length 16.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from nearsight.errors import FormatError
+from nearsight.formats.options import Progress
+from nearsight.formats.sniffing import first_bytes
+from nearsight.formats.triplets import Triplets
+
+Encoding = Literal["text", "binary"]
+
+_EXPECTED = "a CP2K matrix (.csr), text or binary"
+_RECORD = np.dtype([("head", "i4"), ("row", "i4"), ("column", "i4"), ("value", "f8"), ("tail", "i4")])
+_PAYLOAD = 16
+_CHUNK = 1 << 20
+_LINE = re.compile(rb"\s*(\d+)\s+(\d+)\s+([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)(\s.*)?$", re.DOTALL)
+
+
+def read_csr(path: str | Path, progress: Progress | None = None) -> tuple[Triplets, Encoding]:
+    """All entries of a matrix file, and how they were written.
+
+    Raises:
+        FormatError: not such a file, a truncated record or line, an index below 1, a number not finite.
+    """
+    check_is_matrix(path)
+    order = _byte_order(first_bytes(path, _EXPECTED))
+    if order is not None:
+        return _read_binary(Path(path), order, progress), "binary"
+    return _read_text(Path(path), progress), "text"
+
+
+def check_is_matrix(path: str | Path) -> None:
+    """Raises FormatError where the first bytes are not those of a matrix file."""
+    head = first_bytes(path, _EXPECTED)
+    if _byte_order(head) is None and not re.match(rb"\s*\d+\s", head):
+        raise FormatError(path, f"expected {_EXPECTED}, got a file that begins with {head[:40]!r}")
+
+
+def _byte_order(head: bytes) -> str | None:
+    """`<` or `>` for Fortran records of 16 bytes, None for anything else."""
+    for order in "<>":
+        if head[:4] == struct.pack(f"{order}i", _PAYLOAD):
+            return order
+    return None
+
+
+def _read_binary(path: Path, order: str, progress: Progress | None) -> Triplets:
+    size = path.stat().st_size
+    record = _RECORD.newbyteorder(order)  # type: ignore[arg-type]
+    count, rest = divmod(size, record.itemsize)
+    if rest:
+        raise FormatError(
+            path,
+            f"expected records of {record.itemsize} bytes, got {count} whole ones and a truncated "
+            f"record {count + 1} of {rest} bytes; copy the file again",
+        )
+    rows, columns = np.empty(count, dtype=np.int32), np.empty(count, dtype=np.int32)
+    values = np.empty(count)
+    with open(path, "rb") as file:
+        for start in range(0, count, _CHUNK):
+            records = np.fromfile(file, record, min(_CHUNK, count - start))
+            _check_markers(path, records, start)
+            part = slice(start, start + len(records))
+            rows[part], columns[part], values[part] = records["row"], records["column"], records["value"]
+            _check_chunk(path, rows[part], columns[part], values[part], start, "record")
+            _tell(progress, path, (start + len(records)) * record.itemsize, size)
+    return _from_one(path, rows, columns, values)
+
+
+def _check_markers(path: Path, records: np.ndarray, start: int) -> None:
+    good = (records["head"] == _PAYLOAD) & (records["tail"] == _PAYLOAD)
+    if not good.all():
+        bad = int(np.argmin(good))
+        raise FormatError(
+            path,
+            f"expected the record marks {_PAYLOAD} … {_PAYLOAD} in record {start + bad + 1}, got "
+            f"{records['head'][bad]} … {records['tail'][bad]}; the file is damaged",
+        )
+
+
+def _read_text(path: Path, progress: Progress | None) -> Triplets:
+    _check_end(path)
+    size, done = path.stat().st_size, 0
+    pieces: list[list[np.ndarray]] = [[], [], []]
+    with open(path, "rb") as file:
+        try:
+            for frame in _frames(file):
+                columns = [frame["row"].to_numpy(), frame["column"].to_numpy(), frame["value"].to_numpy()]
+                _check_chunk(path, columns[0], columns[1], columns[2], done, "line")
+                for piece, values in zip(pieces, columns, strict=True):
+                    piece.append(values.copy())
+                done += len(frame)
+                _tell(progress, path, min(file.tell(), size), size)
+        except (ValueError, OverflowError, pd.errors.ParserError, UnicodeDecodeError) as error:
+            if isinstance(error, FormatError):
+                raise
+            raise _bad_line(path, done, error) from error
+    joined = []
+    for piece in pieces:
+        joined.append(np.concatenate(piece))
+        piece.clear()
+    return _from_one(path, *joined)
+
+
+def _frames(file: Any) -> Iterator[pd.DataFrame]:
+    return iter(
+        pd.read_csv(
+            file,
+            sep=r"\s+",
+            header=None,
+            names=["row", "column", "value"],
+            usecols=[0, 1, 2],
+            engine="c",
+            dtype={"row": np.int32, "column": np.int32, "value": np.float64},
+            na_filter=False,
+            chunksize=_CHUNK,
+        )
+    )
+
+
+def _bad_line(path: Path, skip: int, cause: Exception) -> FormatError:
+    """The error that names the first line that is not `row column value`."""
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, 1):
+            if number > skip and line.strip() and not _is_entry(line):
+                text = line[:60].decode("utf-8", "replace").rstrip()
+                if b"nan" in line.lower():
+                    return FormatError(
+                        path,
+                        f"expected finite numbers, got NaN in line {number}: {text!r}; did the SCF diverge?",
+                    )
+                return FormatError(
+                    path,
+                    f"expected `row column value` in line {number}, got {text!r}; "
+                    "is the file complete, and is it a matrix?",
+                )
+    return FormatError(path, f"expected `row column value` in every line, got: {cause}")
+
+
+def _check_end(path: Path) -> None:
+    """Among lines of one length, a shorter last one without line end was cut, even if it can be read."""
+    with open(path, "rb") as file:
+        file.seek(max(0, path.stat().st_size - 400))
+        end = file.read().split(b"\n")
+    if len(end) >= 3 and end[-1].strip() and len(end[-1]) < len(end[-2]) == len(end[-3]):
+        raise FormatError(
+            path,
+            f"expected a complete last line, got {end[-1].decode('utf-8', 'replace')!r}; "
+            "the file is cut off: copy it again",
+        )
+
+
+def _is_entry(line: bytes) -> bool:
+    found = _LINE.match(line)
+    return found is not None and max(int(found[1]), int(found[2])) < 2**31
+
+
+def _check_chunk(
+    path: Path, rows: np.ndarray, columns: np.ndarray, values: np.ndarray, start: int, unit: str
+) -> None:
+    finite = np.isfinite(values)
+    if not finite.all():
+        bad = int(np.argmin(finite))
+        raise FormatError(
+            path,
+            f"expected finite numbers, got {values[bad]} in {unit} {start + bad + 1} (row "
+            f"{rows[bad]}, column {columns[bad]}); did the SCF diverge?",
+        )
+    if len(rows) and min(rows.min(), columns.min()) < 1:
+        bad = int(np.argmax((rows < 1) | (columns < 1)))
+        raise FormatError(
+            path,
+            f"expected indices from 1, got row {rows[bad]}, column {columns[bad]} in {unit} "
+            f"{start + bad + 1}",
+        )
+
+
+def _from_one(path: Path, rows: np.ndarray, columns: np.ndarray, values: np.ndarray) -> Triplets:
+    rows -= 1
+    columns -= 1
+    return Triplets(path, rows, columns, values)
+
+
+def _tell(progress: Progress | None, path: Path, done: int, size: int) -> None:
+    if progress is not None:
+        progress(path.name, done, size)

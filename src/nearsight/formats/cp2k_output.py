@@ -1,0 +1,115 @@
+"""What CP2K's output (.out) says: version, convergence, total energy, Fermi level, printed eigenvalues."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from nearsight.errors import FormatError
+from nearsight.formats.sniffing import first_bytes
+from nearsight.units import HARTREE_IN_EV
+
+_NUMBER = r"(-?\d+\.\d+(?:E[-+]?\d+)?)"
+_ENERGY = re.compile(rf"ENERGY\| Total FORCE_EVAL \( QS \) energy \[?(?:a\.u\.|hartree)\]?:?\s+{_NUMBER}")
+_FERMI_HARTREE = re.compile(rf"(?:E\(Fermi\):|Fermi energy:)\s+{_NUMBER}")
+_FERMI_EV = re.compile(rf"Fermi Energy \[eV\]\s*:\s+{_NUMBER}")
+_TABLE = re.compile(r"EIGENVALUES AND (?:MO )?OCCUPATION NUMBERS")
+_EIGENVALUE = re.compile(rf"^\s*(?:MO\|)?\s+(\d+)\s+{_NUMBER}\s+(?:{_NUMBER}\s+)?\d+\.\d+\s*$")
+_COUNTS = {
+    "version": re.compile(r"CP2K\| version string:\s+CP2K version (\S+)"),
+    "spins": re.compile(r"DFT\| Number of spin states\s+(\d+)"),
+    "atoms": re.compile(r"^\s+- Atoms:\s+(\d+)"),
+    "orbitals": re.compile(r"Number of orbital functions:\s+(\d+)"),
+    "electrons": re.compile(r"Number of electrons:\s+(\d+)"),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Cp2kOutput:
+    """What was found; None where the output does not say. Of several steps, the last.
+
+    Attributes:
+        version: such as `2023.1`.
+        energy, fermi: eV.
+        eigenvalues: (n,) eV, ascending, as printed (occupied and maybe some empty).
+        converged: whether the last SCF run converged; None where there was none.
+        n_atoms, n_orbitals, n_electrons: sizes, to compare with the matrices.
+        n_spins: 2 for an open shell.
+    """
+
+    version: str | None
+    energy: float | None
+    fermi: float | None
+    eigenvalues: np.ndarray | None
+    converged: bool | None
+    n_atoms: int | None
+    n_orbitals: int | None
+    n_electrons: int | None
+    n_spins: int | None
+
+
+def is_output(path: str | Path) -> bool:
+    """Whether a text file was printed by CP2K (and not, say, by the queue)."""
+    try:
+        with open(path, "rb") as raw:
+            head = raw.read(20_000)
+    except OSError:
+        return False
+    return b"CP2K|" in head or b"DBCSR|" in head
+
+
+def read_output(path: str | Path) -> Cp2kOutput:
+    """Everything above from one output.
+
+    Raises:
+        FormatError: not an output of CP2K, or a table of eigenvalues that breaks off.
+    """
+    first_bytes(path, "an output of CP2K")
+    if not is_output(path):
+        raise FormatError(path, "expected an output of CP2K, got a file without its banner `CP2K|`")
+    last: dict[str, str] = {}
+    energies: dict[str, float] = {}
+    converged: bool | None = None
+    table: list[float] | None = None
+    with open(path, encoding="utf-8", errors="replace") as file:
+        for line in file:
+            if _TABLE.search(line):
+                table = []
+            elif table is not None and (row := _EIGENVALUE.match(line)):
+                _append(path, table, int(row[1]), float(row[2]))
+            if "SCF run" in line and "converged" in line:
+                converged = "NOT" not in line
+            _collect(line, last, energies)
+    number = {key: int(text) for key, text in last.items() if key != "version"}
+    return Cp2kOutput(
+        last.get("version"),
+        energies.get("energy"),
+        energies.get("fermi"),
+        np.sort(np.array(table)) * HARTREE_IN_EV if table else None,
+        converged,
+        number.get("atoms"),
+        number.get("orbitals"),
+        number.get("electrons"),
+        number.get("spins"),
+    )
+
+
+def _append(path: str | Path, table: list[float], index: int, value: float) -> None:
+    if index != len(table) + 1:
+        raise FormatError(path, f"expected eigenvalue {len(table) + 1}, got {index}; was the table cut?")
+    table.append(value)
+
+
+def _collect(line: str, last: dict[str, str], energies: dict[str, float]) -> None:
+    for key, pattern in _COUNTS.items():
+        if found := pattern.search(line):
+            last[key] = found[1]
+    if found := _ENERGY.search(line):
+        energies["energy"] = float(found[1]) * HARTREE_IN_EV
+    if found := _FERMI_HARTREE.search(line):
+        energies["fermi"] = float(found[1]) * HARTREE_IN_EV
+    elif found := _FERMI_EV.search(line):
+        energies["fermi"] = float(found[1])

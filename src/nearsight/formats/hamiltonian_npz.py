@@ -1,0 +1,117 @@
+"""NumPy archives with one structure and the upper triangles of its H and S at Γ.
+
+Keys: `numbers`, `positions_ang`, `cell_ang`, `norb`; `H_row`, `H_col`, `H_val` and `S_row`, `S_col`, `S_val`
+(from 0, Hartree); maybe `mo_eig_ha` (eigenvalues as the code printed them) and `energy_ha`.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from nearsight.errors import FormatError, InputError
+from nearsight.formats.basis_choice import choose_basis
+from nearsight.formats.options import ReadOptions
+from nearsight.formats.structure_files import as_cell, check_distances
+from nearsight.formats.triplets import Triplets, assemble
+from nearsight.operators.blocks import BlockOperator
+from nearsight.operators.calculation import Calculation
+from nearsight.orbitals.basis import BasisSet
+from nearsight.structures.structure import Structure
+from nearsight.units import HARTREE_IN_EV
+
+_NEEDED = ("numbers", "positions_ang", "cell_ang", "H_row", "H_col", "H_val")
+
+
+def recognises(path: Path) -> bool:
+    """Whether this is a NumPy archive or array."""
+    return path.is_file() and path.suffix in (".npz", ".npy")
+
+
+def read(path: Path, options: ReadOptions) -> Calculation:
+    """One archive.
+
+    Raises:
+        FormatError: not such an archive, or one with other keys.
+    """
+    data = _load(path)
+    structure = _structure(path, data, options)
+    basis = choose_basis(path, structure, options, sizes=data.get("norb"))
+    hamiltonian = _operator(path, data, "H", structure, basis)
+    return Calculation(
+        structure,
+        basis,
+        hamiltonian.with_values(hamiltonian.values * HARTREE_IN_EV),
+        _operator(path, data, "S", structure, basis) if "S_val" in data else None,
+        energy=float(data["energy_ha"]) * HARTREE_IN_EV if "energy_ha" in data else None,
+        eigenvalues=np.sort(data["mo_eig_ha"]) * HARTREE_IN_EV if "mo_eig_ha" in data else None,
+        provenance={"format": "NumPy archive", "source": path.name, "entries": "upper triangle"},
+    )
+
+
+def _structure(path: Path, data: Mapping[str, np.ndarray], options: ReadOptions) -> Structure:
+    numbers, positions = data["numbers"], data["positions_ang"]
+    if len(numbers) != len(positions):
+        raise FormatError(
+            path,
+            f"expected as many atoms in numbers as in positions_ang, got {len(numbers)} and {len(positions)}",
+        )
+    cell = data["cell_ang"] if options.cell is None else as_cell(options.cell)
+    try:
+        structure = Structure(numbers, positions, cell, np.ones(3, dtype=bool))
+        check_distances(structure)
+    except InputError as error:
+        raise FormatError(path, str(error)) from error
+    return structure
+
+
+def _load(path: Path) -> Mapping[str, np.ndarray]:
+    try:
+        with open(path, "rb") as raw:
+            archive = np.load(raw, allow_pickle=False)
+            data = dict(archive) if isinstance(archive, np.lib.npyio.NpzFile) else {}
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise FormatError(
+            path, f"expected a NumPy archive, got a file that cannot be read as one ({error})"
+        ) from error
+    missing = [key for key in _NEEDED if key not in data]
+    if not missing:
+        return data
+    if "H0" in path.name or "H0_triu" in data:
+        raise FormatError(
+            path,
+            "expected structure, H and S, got only the matrix of superposed atomic densities (H0) "
+            "without a structure; give the archive of the calculation, without `_H0atomic`",
+        )
+    raise FormatError(
+        path,
+        f"expected the keys {', '.join(_NEEDED)}, got an archive without {', '.join(missing)} "
+        f"(it has {', '.join(data) or 'a bare array'})",
+    )
+
+
+def _operator(
+    path: Path, data: Mapping[str, np.ndarray], letter: str, structure: Structure, basis: BasisSet
+) -> BlockOperator:
+    rows, columns, values = (data[f"{letter}_{part}"] for part in ("row", "col", "val"))
+    if not (rows.shape == columns.shape == values.shape):
+        raise FormatError(
+            path,
+            f"expected as many {letter}_row and {letter}_col as {letter}_val, got "
+            f"{len(rows)}, {len(columns)} and {len(values)}",
+        )
+    if not np.isfinite(values).all():
+        raise FormatError(
+            path,
+            f"expected finite numbers in {letter}_val, got NaN or infinity in entry "
+            f"{int(np.argmin(np.isfinite(values)))}",
+        )
+    if len(rows) and min(rows.min(), columns.min()) < 0:
+        raise FormatError(
+            path, f"expected indices from 0 in {letter}_row and {letter}_col, got a negative one"
+        )
+    triplets = Triplets(path, rows.astype(np.int32), columns.astype(np.int32), values.astype(np.float64))
+    return assemble(triplets, structure.numbers, basis)[0]

@@ -1,0 +1,86 @@
+"""The formats that can be imported. A new one is one file with `recognises` and `read`, and one line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nearsight.errors import FormatError
+from nearsight.formats import amorphous_hamiltonians, cp2k, hamiltonian_npz
+from nearsight.formats.options import ReadOptions
+from nearsight.formats.sniffing import first_bytes
+from nearsight.formats.structure_files import as_cell
+from nearsight.operators.calculation import Calculation
+from nearsight.operators.store import is_store, read_calculation
+
+
+@dataclass(frozen=True)
+class Format:
+    """One kind of source.
+
+    Attributes:
+        name: for messages.
+        recognises: whether a path looks like it; by names and first bytes only.
+        read: the calculation.
+    """
+
+    name: str
+    recognises: Callable[[Path], bool]
+    read: Callable[[Path, ReadOptions], Calculation]
+
+
+FORMATS: tuple[Format, ...] = (
+    Format("a store of nearsight (.h5)", is_store, lambda path, _: read_calculation(path)),
+    Format(
+        "an Amorphous-Hamiltonians folder (structure.xyz, H.csr, S.csr)",
+        amorphous_hamiltonians.recognises,
+        amorphous_hamiltonians.read,
+    ),
+    Format("a CP2K run (*-KS_SPIN_1-1_0.csr with .inp or .xyz)", cp2k.recognises, cp2k.read),
+    Format(
+        "a NumPy archive (.npz) with structure, H and S", hamiltonian_npz.recognises, hamiltonian_npz.read
+    ),
+)
+
+
+def read_any(source: str | Path, **options: Any) -> Calculation:
+    """The calculation in `source`, a file or a folder of any known format.
+
+    Args:
+        source: what to read.
+        options: fields of `ReadOptions`: basis, basis_file, cell, isolated, structure, output, progress.
+
+    Raises:
+        FormatError: nothing there, or of no known format, or damaged.
+        InputError: options that cannot be.
+    """
+    path = Path(source)
+    if options.get("cell") is not None:
+        options["cell"] = as_cell(options["cell"])
+    for key in ("basis_file", "structure", "output"):
+        if options.get(key) is not None:
+            options[key] = Path(options[key])
+    chosen = ReadOptions(**options)
+    return find_format(path).read(path, chosen)
+
+
+def find_format(path: Path) -> Format:
+    """The first format that recognises `path`.
+
+    Raises:
+        FormatError: none does; the message says what the file is, where that can be told.
+    """
+    for known in FORMATS:
+        if known.recognises(path):
+            return known
+    expected = "; or ".join(known.name for known in FORMATS)
+    if not path.is_dir():
+        first_bytes(path, expected)
+    held = ", ".join(sorted(p.name for p in path.iterdir())[:8]) if path.is_dir() else ""
+    raise FormatError(
+        path,
+        f"expected {expected}; got "
+        + (f"a folder with {held or 'nothing'}" if path.is_dir() else "another file"),
+    )

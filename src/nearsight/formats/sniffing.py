@@ -1,0 +1,55 @@
+"""What a file really is, by its first bytes; names and extensions lie."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nearsight.errors import FormatError
+
+_SIGNATURES = (
+    (
+        b"version https://git-lfs",
+        "a git-lfs pointer: the content itself was not downloaded; run `git lfs pull` there",
+    ),
+    (b"\x89HDF\r\n\x1a\n", "an HDF5 file; if nearsight wrote it, it needs no import"),
+    (b"\x1f\x8b", "a gzip archive; unpack it first"),
+    (b"BZh", "a bzip2 archive; unpack it first"),
+    (b"\xfd7zXZ", "an xz archive; unpack it first"),
+    (b"PK\x03\x04", "a zip archive or .npz; unpack it, or give it under the name .npz"),
+    (b"\x93NUMPY", "a NumPy array"),
+)
+
+
+def first_bytes(path: str | Path, expected: str, count: int = 512) -> bytes:
+    """The first bytes of a file that should be `expected`.
+
+    Raises:
+        FormatError: no such file, a folder, an empty file, or a kind of file that it certainly is not.
+    """
+    if Path(path).is_dir():
+        raise FormatError(path, f"expected {expected}, got a folder")
+    try:
+        with open(path, "rb") as raw:
+            head = raw.read(count)
+    except FileNotFoundError:
+        raise FormatError(path, f"expected {expected}, got no such file") from None
+    except OSError as error:
+        raise FormatError(path, f"expected {expected}, got: {error.strerror}") from error
+    if not head:
+        raise FormatError(path, f"expected {expected}, got an empty file")
+    foreign = _foreign(head)
+    if foreign:
+        raise FormatError(path, f"expected {expected}, got {foreign}")
+    return head
+
+
+def _foreign(head: bytes) -> str | None:
+    for signature, name in _SIGNATURES:
+        if head.startswith(signature):
+            return name
+    text = head.lstrip().lower()
+    if text.startswith((b"<!doctype html", b"<html")):
+        return "an HTML page; was a web page saved instead of the file?"
+    if text.startswith((b"<?xml", b"<")):
+        return "an XML or HTML file"
+    return None

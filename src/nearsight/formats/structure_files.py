@@ -1,0 +1,151 @@
+"""Structures from files: xyz, extended xyz, CP2K inputs, our own stores, and whatever ASE reads."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import ase.io
+import numpy as np
+from ase import Atoms
+
+from nearsight.errors import FormatError, InputError
+from nearsight.formats.cp2k_input import read_input
+from nearsight.formats.sniffing import first_bytes
+from nearsight.formats.xyz import read_xyz
+from nearsight.operators.store import is_store, read_calculation
+from nearsight.structures.graph import build_graph
+from nearsight.structures.structure import MINIMUM_DISTANCE, Structure
+
+
+def read_structure(
+    path: str | Path,
+    cell: np.ndarray | None = None,
+    *,
+    isolated: bool = False,
+    ghosts: Sequence[str] = ("X",),
+) -> Structure:
+    """The structure in a file.
+
+    Args:
+        path: xyz, extxyz, CP2K input (.inp), store (.h5), .npz with `numbers`, or anything that ASE reads.
+        cell: Å, instead of the file's: (3,) edges, (9,) or (3, 3) rows = vectors.
+        isolated: not periodic, no cell.
+        ghosts: symbols of ghosts in xyz files; with `V` among them, vanadium is written `Va`.
+
+    Raises:
+        FormatError: the file is not what it should be, or holds a structure that cannot be (no cell, a cell
+            without volume, atoms on top of each other).
+    """
+    path = Path(path)
+    given = None if cell is None else as_cell(cell)
+    try:
+        structure = _read(path, given, isolated, ghosts)
+        if isolated:
+            structure = Structure(
+                structure.numbers, structure.positions, np.zeros((3, 3)), np.zeros(3, dtype=bool)
+            )
+        elif given is not None:
+            structure = Structure(
+                structure.numbers,
+                structure.positions,
+                given,
+                structure.pbc if structure.pbc.any() else np.ones(3, dtype=bool),
+            )
+        check_distances(structure)
+    except FormatError:
+        raise
+    except InputError as error:
+        raise FormatError(path, str(error)) from error
+    return structure
+
+
+def check_distances(structure: Structure) -> None:
+    """Raises InputError where two atoms (or an atom and an image) are on top of each other."""
+    build_graph(structure, MINIMUM_DISTANCE)
+
+
+def as_cell(cell: np.ndarray | Sequence[float]) -> np.ndarray:
+    """(3, 3) cell of 1 (cube), 3 (edges) or 9 numbers, Å.
+
+    Raises:
+        InputError: another number of numbers, or no volume.
+    """
+    numbers = np.asarray(cell, dtype=np.float64).reshape(-1)
+    if numbers.size not in (1, 3, 9):
+        raise InputError(f"expected 1, 3 or 9 numbers for a cell (Å), got {numbers.size}")
+    matrix = numbers.reshape(3, 3) if numbers.size == 9 else np.diag(np.broadcast_to(numbers, (3,)))
+    if not np.isfinite(matrix).all() or abs(np.linalg.det(matrix)) < 1e-6:
+        raise InputError(f"expected a cell with volume (Å, rows = vectors), got {matrix.tolist()}")
+    return matrix
+
+
+def parse_cell(text: str) -> np.ndarray | None:
+    """A cell as written on a command line: numbers with spaces or commas; None for `none` (isolated).
+
+    Raises:
+        InputError: anything else.
+    """
+    if text.strip().lower() == "none":
+        return None
+    try:
+        return as_cell([float(word) for word in re.split(r"[\s,;]+", text.strip(" []\n\t"))])
+    except ValueError as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"expected a cell such as `16.5`, `10 10 20`, nine numbers (Å) or `none`, got {text!r}"
+        ) from None
+
+
+def _read(path: Path, cell: np.ndarray | None, isolated: bool, ghosts: Sequence[str]) -> Structure:
+    if is_store(path):
+        return read_calculation(path, hamiltonian=False, overlap=False).structure
+    if path.suffix.lower() in (".xyz", ".extxyz"):
+        return read_xyz(path, cell, isolated, ghosts)
+    if path.suffix.lower() == ".inp":
+        return read_input(path).structure
+    if path.suffix.lower() == ".npz":
+        return _read_npz(path)
+    first_bytes(path, "a structure (xyz, extxyz, CP2K input, .h5, or a format that ASE knows)")
+    return _read_with_ase(path, np.eye(3) if isolated else cell)
+
+
+def _read_npz(path: Path) -> Structure:
+    try:
+        with open(path, "rb") as raw:
+            data = np.load(raw, allow_pickle=False)
+            return Structure(data["numbers"], data["positions_ang"], data["cell_ang"], np.ones(3, dtype=bool))
+    except (KeyError, IndexError, ValueError, OSError, zipfile.BadZipFile) as error:
+        if isinstance(error, InputError):
+            raise
+        raise FormatError(
+            path, f"expected an archive with numbers, positions_ang and cell_ang, got: {error}"
+        ) from error
+
+
+def _read_with_ase(path: Path, cell: np.ndarray | None) -> Structure:
+    try:
+        atoms = ase.io.read(path)
+    except Exception as error:  # ASE's readers raise whatever comes up
+        raise FormatError(
+            path,
+            "expected a structure (xyz, extxyz, CP2K input, .h5, or a format that ASE knows), got a "
+            f"file that cannot be read as one ({type(error).__name__}: {error})",
+        ) from error
+    if not isinstance(atoms, Atoms):
+        raise FormatError(path, "expected one structure, got several")
+    if cell is None and not atoms.pbc.any():
+        raise FormatError(
+            path,
+            "expected a cell, got a file without; give it (--cell), or say that it is an isolated "
+            "molecule (--cell none)",
+        )
+    return Structure(
+        atoms.numbers,
+        atoms.positions,
+        atoms.cell.array if cell is None else cell,
+        atoms.pbc if cell is None else np.ones(3, dtype=bool),
+    )

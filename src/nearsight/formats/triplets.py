@@ -1,0 +1,181 @@
+"""Triplets: a matrix as (row, column, value) lines, and the blocks made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from nearsight.elements import symbol_of
+from nearsight.errors import FormatError
+from nearsight.operators.blocks import BlockOperator, zeros
+from nearsight.operators.symmetry import adjoint
+from nearsight.orbitals.basis import BasisSet
+
+Triangle = Literal["upper", "lower", "full", "diagonal"]
+
+ASYMMETRY = 1e-5
+"""Largest |M − Mᵀ| in a full file, relative to the largest element, that is still a symmetric matrix.
+
+CP2K integrates both halves of an atom's own block: in its full files they differ by about 1e-8, and it
+diagonalises the upper triangle. So the upper triangle counts.
+"""
+
+_CHUNK = 1 << 21
+
+
+@dataclass(frozen=True, eq=False)
+class Triplets:
+    """The entries of a square matrix, in the order of the file.
+
+    Attributes:
+        path: the file they come from, for messages.
+        rows, columns: (n,) int32, from 0.
+        values: (n,) float64, in the file's unit.
+    """
+
+    path: object
+    rows: np.ndarray
+    columns: np.ndarray
+    values: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def size(self) -> int:
+        """The smallest matrix that holds all entries: highest index + 1."""
+        return int(max(self.rows.max(), self.columns.max())) + 1 if len(self) else 0
+
+    def chunks(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Rows, columns and values, a few million at a time."""
+        for start in range(0, len(self), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            yield self.rows[part], self.columns[part], self.values[part]
+
+    def triangle(self) -> Triangle:
+        """Which part of the matrix the entries fill."""
+        above = any(bool((r < c).any()) for r, c, _ in self.chunks())
+        below = any(bool((r > c).any()) for r, c, _ in self.chunks())
+        if above and below:
+            return "full"
+        return "upper" if above else "lower" if below else "diagonal"
+
+
+def assemble(triplets: Triplets, numbers: np.ndarray, basis: BasisSet) -> tuple[BlockOperator, Triangle]:
+    """A symmetric matrix at Γ as folded blocks, exactly Hermitian, in the file's unit; what the file held.
+
+    One triangle is completed; a full matrix is taken as it is (never doubled), its upper triangle where the
+    two differ by rounding.
+
+    Raises:
+        FormatError: an index beyond the basis, an entry that occurs twice, a full matrix not symmetric.
+    """
+    offsets = basis.offsets(numbers)
+    _check_indices(triplets, numbers, basis, int(offsets[-1]))
+    atom = np.repeat(np.arange(len(numbers)), np.diff(offsets))
+    triangle = triplets.triangle()
+    mirror = triangle in ("upper", "lower")
+    operator, place = _empty(triplets, numbers, basis, atom)
+    n_filled = _fill(triplets, operator, place, atom, mirror)
+    n_diagonal = sum(int((r == c).sum()) for r, c, _ in triplets.chunks())
+    expected = 2 * len(triplets) - n_diagonal if mirror else len(triplets)
+    if n_filled != expected:
+        raise FormatError(
+            triplets.path,
+            f"expected every (row, column) once, got {expected - n_filled} twice; are two runs in one file?",
+        )
+    return _symmetric(triplets, operator) if triangle == "full" else operator, triangle
+
+
+def _check_indices(triplets: Triplets, numbers: np.ndarray, basis: BasisSet, size: int) -> None:
+    if triplets.size <= size:
+        return
+    record = int(np.argmax((triplets.rows >= size) | (triplets.columns >= size)))
+    raise FormatError(
+        triplets.path,
+        f"expected indices 1 to {size} for {len(numbers)} atoms in {basis.describe()}, got row "
+        f"{triplets.rows[record] + 1}, column {triplets.columns[record] + 1} in entry {record + 1} (highest "
+        f"index {triplets.size}); is it another structure or another basis?",
+    )
+
+
+def _empty(
+    triplets: Triplets, numbers: np.ndarray, basis: BasisSet, atom: np.ndarray
+) -> tuple[BlockOperator, np.ndarray]:
+    """Zeros on every pair of atoms with an entry and its reverse; (N, N) int32, the place of each pair."""
+    n = len(numbers)
+    seen = np.zeros((n, n), dtype=bool)
+    flat, row_of_atom = seen.reshape(-1), atom * n
+    for rows, columns, _ in triplets.chunks():
+        flat[row_of_atom[rows] + atom[columns]] = True
+    seen |= seen.T
+    source, target = np.nonzero(seen)
+    place = np.full((n, n), -1, dtype=np.int32)
+    place[source, target] = np.arange(len(source))
+    return zeros(numbers, basis, source, target, np.zeros((len(source), 3), dtype=np.int64), True), place
+
+
+def _fill(
+    triplets: Triplets, operator: BlockOperator, place: np.ndarray, atom: np.ndarray, mirror: bool
+) -> int:
+    """Write the entries into the blocks; how many elements were written, each counted once."""
+    first = operator.orbital_offsets
+    width = np.diff(first)
+    # Element (r, c) of pair p lies at origin[p] + r·width + c: few look-ups for each of many millions.
+    origin = operator.offsets[:-1] - first[operator.source] * width[operator.target] - first[operator.target]
+    place, row_of_atom, width = place.reshape(-1), atom * operator.n_atoms, width[atom]
+    filled = np.zeros(operator.n_values, dtype=bool)
+    for rows, columns, values in triplets.chunks():
+        for r, c in ((rows, columns), (columns, rows))[: 2 if mirror else 1]:
+            flat = origin[place[row_of_atom[r] + atom[c]]] + r * width[c] + c
+            operator.values[flat] = values
+            filled[flat] = True
+    return int(np.count_nonzero(filled))
+
+
+def _symmetric(triplets: Triplets, operator: BlockOperator) -> BlockOperator:
+    """A full matrix made exactly symmetric; its upper triangle counts."""
+    transposed = adjoint(operator)
+    error = float(np.abs(operator.values - transposed.values).max())
+    if error > ASYMMETRY * float(np.abs(operator.values).max()):
+        raise FormatError(
+            triplets.path,
+            f"expected a symmetric matrix, got {_worst(operator, transposed, error)}; "
+            "was the file cut off, or is it not a Γ-point matrix?",
+        )
+    if error == 0:
+        return operator
+    above = np.repeat(operator.source < operator.target, np.diff(operator.offsets))
+    result = operator.with_values(np.where(above, operator.values, transposed.values))
+    for (zi, zj), pairs in operator.element_pairs.items():
+        own = pairs[operator.source[pairs] == operator.target[pairs]] if zi == zj else pairs[:0]
+        if len(own):
+            upper = np.triu(operator.stack(own))
+            result.values[result.flat_index(own)] = (upper + np.triu(upper, 1).transpose(0, 2, 1)).reshape(-1)
+    return result
+
+
+def _worst(operator: BlockOperator, transposed: BlockOperator, error: float) -> str:
+    at = int(np.argmax(np.abs(operator.values - transposed.values)))
+    pair = int(np.searchsorted(operator.offsets, at, side="right")) - 1
+    i, j = int(operator.source[pair]), int(operator.target[pair])
+    names = [f"{symbol_of(int(operator.numbers[k]))} (atom {k})" for k in (i, j)]
+    return f"|M − Mᵀ| = {error:.3g} between {names[0]} and {names[1]}"
+
+
+def check_complete(triplets: Triplets, size: int, missing_allowed: int) -> None:
+    """Raises FormatError where the diagonal has gaps: then the end or a part of the file is missing."""
+    present = np.zeros(size, dtype=bool)
+    for rows, columns, _ in triplets.chunks():
+        present[rows[rows == columns]] = True
+    missing = np.flatnonzero(~present)
+    if len(missing) > missing_allowed:
+        raise FormatError(
+            triplets.path,
+            f"expected a diagonal element for each of the {size} orbitals, got none for "
+            f"{len(missing)} (the first is orbital {missing[0] + 1}); was the file cut off, "
+            "or are there more atoms in the structure than in the matrix?",
+        )

@@ -1,0 +1,159 @@
+"""xyz and extended xyz: count, comment, then `symbol x y z` (Å); the comment holds the cell somehow."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from nearsight.elements import GHOST, number_of
+from nearsight.errors import FormatError
+from nearsight.formats.sniffing import first_bytes
+from nearsight.structures.structure import Structure
+
+_LATTICE = re.compile(r"Lattice\s*=\s*[\"'{\[]([^\"'}\]]*)[\"'}\]]", re.IGNORECASE)
+_CELL = re.compile(r"\bcell\s*[:=]\s*[\"(\[]?(.*)$", re.IGNORECASE)
+_PBC = re.compile(r"pbc\s*=\s*[\"']?\s*([TF01])[\s,]*([TF01])[\s,]*([TF01])", re.IGNORECASE)
+_PROPERTIES = re.compile(r"Properties\s*=\s*(\S+)", re.IGNORECASE)
+
+GHOST_BY_V = ("X", "V")
+"""Ghost symbols of data sets that call a vacancy V; vanadium is Va there."""
+
+
+def read_xyz(
+    path: str | Path, cell: np.ndarray | None = None, isolated: bool = False, ghosts: Sequence[str] = ("X",)
+) -> Structure:
+    """One structure.
+
+    Args:
+        path: the file.
+        cell: (3, 3) Å, instead of the comment's.
+        isolated: not periodic; no cell is needed.
+        ghosts: symbols of ghosts. With `V` among them, vanadium is written `Va`.
+
+    Raises:
+        FormatError: not an xyz file, another number of atoms than it says, an unknown element, or no cell.
+    """
+    labels, positions, comment = read_xyz_atoms(path)
+    numbers = [_number(path, k, label, ghosts) for k, label in enumerate(labels)]
+    if isolated:
+        return Structure(np.array(numbers), positions, np.zeros((3, 3)), np.zeros(3, dtype=bool))
+    pbc = _pbc(comment)
+    if cell is not None:
+        return Structure(np.array(numbers), positions, cell, pbc if pbc.any() else np.ones(3, dtype=bool))
+    lacking = not pbc.any() and not _LATTICE.search(comment)
+    return Structure(np.array(numbers), positions, np.zeros((3, 3)) if lacking else _cell(path, comment), pbc)
+
+
+def read_xyz_atoms(path: str | Path) -> tuple[list[str], np.ndarray, str]:
+    """Labels, (N, 3) positions (Å), and the comment line."""
+    first_bytes(path, "an xyz file")
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        count = int(lines[0].split()[0])
+    except (ValueError, IndexError) as error:
+        raise FormatError(path, "expected an xyz file, which begins with the number of atoms") from error
+    rows = [line for line in lines[2:] if line.strip()]
+    if len(rows) != count:
+        more = "; are there several structures in it?" if len(rows) > count else "; is it complete?"
+        raise FormatError(path, f"expected {count} atoms as its first line says, got {len(rows)} lines{more}")
+    _check_columns(path, lines[1])
+    labels, positions = [], np.empty((count, 3))
+    for k, row in enumerate(rows):
+        words = row.split()
+        try:
+            labels.append(words[0])
+            positions[k] = [float(word) for word in words[1:4]]
+        except (ValueError, IndexError) as error:
+            raise FormatError(
+                path, f"expected `symbol x y z` for atom {k} (line {k + 3}), got {row!r}"
+            ) from error
+    return labels, positions, lines[1]
+
+
+def _check_columns(path: str | Path, comment: str) -> None:
+    columns = _PROPERTIES.search(comment)
+    if columns and not columns[1].strip("\"'").lower().startswith("species:s:1:pos:r:3"):
+        raise FormatError(
+            path, f"expected the columns species and pos first, got {columns[1]}; write it anew with ASE"
+        )
+
+
+def _number(path: str | Path, atom: int, label: str, ghosts: Sequence[str]) -> int:
+    symbol = (re.match("[A-Za-z]*", label) or [""])[0].capitalize()
+    if symbol in ghosts or symbol.lower() == "gh":
+        return GHOST
+    if symbol == "Va" and "V" in ghosts:
+        symbol = "V"
+    number = int(label) if label.isdigit() else number_of(symbol)
+    if number is None:
+        raise FormatError(
+            path,
+            f"expected a chemical symbol for atom {atom} (line {atom + 3}), got {label!r}; "
+            "ghosts are written X",
+        )
+    return number
+
+
+def _pbc(comment: str) -> np.ndarray:
+    found = _PBC.search(comment)
+    return np.array([found[k].upper() in "T1" for k in (1, 2, 3)]) if found else np.ones(3, dtype=bool)
+
+
+def _cell(path: str | Path, comment: str) -> np.ndarray:
+    """From `Lattice="9 numbers"`, `Cell: 3 or 9 numbers`, or three numbers at the end; commas allowed."""
+    if lattice := _LATTICE.search(comment):
+        numbers, form = _leading_numbers(lattice[1]), "Lattice="
+    elif labelled := _CELL.search(comment):
+        numbers, form = _leading_numbers(labelled[1]), "Cell:"
+    else:
+        numbers, form = _trailing_numbers(comment), "the end"
+    if len(numbers) == 9:
+        return np.array(numbers).reshape(3, 3)
+    if len(numbers) == 3 and form != "Lattice=":
+        return np.diag(numbers)
+    if numbers:
+        raise FormatError(
+            path,
+            f"expected 3 or 9 numbers (Å) of the cell at {form} in the comment line, got "
+            f"{len(numbers)} in {comment.strip()!r}; give the cell (--cell)",
+        )
+    raise FormatError(
+        path,
+        f'expected a cell in the comment line (Lattice="…", `Cell: a b c` or three lengths, Å), got '
+        f"{comment.strip()!r}; give the cell (--cell), or say that it is an isolated molecule "
+        "(--cell none)",
+    )
+
+
+def _words(text: str) -> list[str]:
+    return text.replace(",", " ").replace("]", " ").replace(")", " ").replace('"', " ").split()
+
+
+def _leading_numbers(text: str) -> list[float]:
+    numbers: list[float] = []
+    for word in _words(text):
+        value = _float(word)
+        if value is None:
+            break
+        numbers.append(value)
+    return numbers
+
+
+def _trailing_numbers(text: str) -> list[float]:
+    """The last three words, where they are numbers; nine where all nine are the whole line."""
+    words = _words(text)
+    values = [_float(word) for word in words]
+    if len(words) == 9 and None not in values:
+        return [value for value in values if value is not None]
+    last = [value for value in values[-3:] if value is not None]
+    return last if len(last) == 3 else []
+
+
+def _float(word: str) -> float | None:
+    try:
+        return float(word)
+    except ValueError:
+        return None

@@ -1,0 +1,43 @@
+"""Calculation: structure, basis and operators must belong together."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from nearsight.errors import InputError
+from nearsight.operators.calculation import Calculation
+from nearsight.orbitals.basis import BasisSet, basis_named
+
+
+def test_parts_that_fit(hfo2, basis, hamiltonian):
+    whole = basis_named("SZV-MOLOPT-SR-GTH")
+    calculation = Calculation(hfo2, whole, hamiltonian)
+    assert calculation.require_hamiltonian() is hamiltonian
+    with pytest.raises(InputError, match="expected an overlap matrix S"):
+        calculation.require_overlap()
+    with pytest.raises(InputError, match="expected a Hamiltonian"):
+        Calculation(hfo2, basis, overlap=hamiltonian).require_hamiltonian()
+
+
+def test_an_operator_on_other_atoms(hfo2, basis, hamiltonian):
+    order = np.argsort(hfo2.numbers)
+    with pytest.raises(InputError, match=r"expected H on the 24 atoms of Hf8O16, got .* in another order"):
+        Calculation(hfo2.permuted(order), basis, hamiltonian)
+    with pytest.raises(InputError, match="expected S on the 20 atoms"):
+        Calculation(hfo2.permuted(order[:20]), basis, overlap=hamiltonian)
+
+
+def test_an_operator_in_another_basis(hfo2, hamiltonian):
+    other = basis_named("DZVP-MOLOPT-SR-GTH")
+    with pytest.raises(InputError, match=r"expected H in .*, got O 1s1p, Hf 2s1p1d"):
+        Calculation(hfo2, other, hamiltonian)
+    with pytest.raises(InputError, match="got none for Hf"):
+        Calculation(hfo2, BasisSet("oxygen", {8: (0, 1)}, {8: 6}))
+
+
+def test_numbers_that_are_not_finite(hfo2, basis, hamiltonian):
+    values = hamiltonian.values.copy()
+    values[[3, 7]] = np.nan, np.inf
+    with pytest.raises(InputError, match="finite numbers in H, got 2 that are NaN or infinite"):
+        Calculation(hfo2, basis, hamiltonian.with_values(values))
