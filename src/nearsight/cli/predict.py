@@ -23,6 +23,9 @@ def predict_command(
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads")] = None,
 ) -> None:
     """Predict H."""
+    from nearsight.cli.process import tune_process
+
+    tune_process()
     from nearsight.cli.prediction_run import run_prediction
 
     run_prediction(model, structure, output, parts=parts, cell=cell, threads=threads, console=Console())

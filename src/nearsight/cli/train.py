@@ -21,6 +21,9 @@ def train_command(
     show: Annotated[bool, typer.Option("--show", help="print the whole configuration and stop")] = False,
 ) -> None:
     """Run a training."""
+    from nearsight.cli.process import tune_process
+
+    tune_process()
     from nearsight.learning.config import dump_config, load_config
 
     checked = load_config(config, overrides or [])

@@ -92,12 +92,16 @@ def fold(operator: BlockOperator) -> BlockOperator:
 
 def element_indices(operator: BlockOperator) -> tuple[np.ndarray, np.ndarray]:
     """Row and column in the matrix of every number in `values`."""
-    sizes = np.diff(operator.offsets)
-    width = np.repeat(np.diff(operator.orbital_offsets)[operator.target], sizes)
-    within = np.arange(operator.n_values) - np.repeat(operator.offsets[:-1], sizes)
-    row, column = np.divmod(within, width)
     first = operator.orbital_offsets
-    return row + np.repeat(first[operator.source], sizes), column + np.repeat(first[operator.target], sizes)
+    sizes = np.diff(first)
+    # Run by run: a row of a block is a run of consecutive columns. Dividing every position takes several times longer.
+    height = sizes[operator.source]
+    pair = np.repeat(np.arange(operator.n_pairs), height)
+    row = first[operator.source][pair] + np.arange(len(pair)) - np.repeat(np.cumsum(height) - height, height)
+    length = sizes[operator.target][pair]
+    start = np.cumsum(length) - length
+    columns = np.repeat(first[operator.target][pair] - start, length) + np.arange(operator.n_values)
+    return np.repeat(row, length), columns
 
 
 def _distinct(keys: np.ndarray, upper: int) -> tuple[np.ndarray, np.ndarray]:

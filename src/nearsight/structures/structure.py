@@ -36,10 +36,10 @@ class Structure:
 
     def __post_init__(self) -> None:
         fields: dict[str, Any] = {
-            "numbers": np.array(self.numbers, dtype=np.int64),
+            "numbers": _whole_numbers(self.numbers),
             "positions": np.array(self.positions, dtype=np.float64),
             "cell": np.array(self.cell, dtype=np.float64),
-            "pbc": np.array(np.broadcast_to(self.pbc, (3,)), dtype=bool),
+            "pbc": _three_flags(self.pbc),
         }
         for name, value in fields.items():
             value.setflags(write=False)
@@ -50,7 +50,7 @@ class Structure:
         n = len(self.numbers)
         if n == 0:
             raise InputError("expected at least one atom, got an empty structure")
-        if self.numbers.ndim != 1 or self.positions.shape != (n, 3):
+        if self.positions.shape != (n, 3):
             raise InputError(f"expected positions of shape ({n}, 3), got {self.positions.shape}")
         if self.cell.shape != (3, 3):
             raise InputError(f"expected a cell of shape (3, 3) in Å, rows = vectors, got {self.cell.shape}")
@@ -105,3 +105,23 @@ class Structure:
     def permuted(self, order: np.ndarray) -> Structure:
         """Atom k of the result is atom `order[k]` of this structure."""
         return Structure(self.numbers[order], self.positions[order], self.cell, self.pbc)
+
+
+def _whole_numbers(numbers: Any) -> np.ndarray:
+    """(N,) int64, a copy."""
+    given = np.asarray(numbers)
+    if given.ndim != 1:
+        raise InputError(f"expected one row of atomic numbers, got an array of shape {given.shape}")
+    with np.errstate(invalid="ignore"):
+        whole = np.array(given, dtype=np.int64)
+    if not np.array_equal(whole, given):
+        raise InputError(f"expected whole atomic numbers, got {given[whole != given][0]} for atom "
+                         f"{int(np.argmax(whole != given))}")
+    return whole
+
+
+def _three_flags(pbc: Any) -> np.ndarray:
+    """(3,) bool, a copy."""
+    if np.shape(pbc) not in ((), (1,), (3,)):
+        raise InputError(f"expected pbc as one or three booleans, got an array of shape {np.shape(pbc)}")
+    return np.array(np.broadcast_to(pbc, (3,)), dtype=bool)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from nearsight.nn.attention import softmax_over_targets
 from nearsight.nn.graph_tensors import GraphTensors
+from nearsight.nn.kernels.aggregate import aggregate
 
 if TYPE_CHECKING:
     from nearsight.nn.node_update import NodeUpdate
@@ -35,11 +36,7 @@ def scalar_messages(update: NodeUpdate, scalars: Tensor, gaussians: Tensor, grap
     logits, values = _functions_of_distance(update, scalars, gaussians, graph)
     weights = softmax_over_targets(logits, graph.target, graph.n_nodes)
     values = (values.unflatten(2, (w.heads, w.value)) * weights[:, None, :, None]).flatten(2)
-    received = [
-        _aggregate(values[:, l], graph.harmonics[:, l * l:(l + 1) ** 2], graph.target, graph.n_nodes)
-        for l in range(w.l_max + 1)
-    ]
-    return torch.cat(received, dim=1)
+    return aggregate(values, graph.harmonics, graph.target, graph.n_nodes)
 
 
 def _functions_of_distance(
@@ -63,9 +60,3 @@ def _functions_of_distance(
     invariant, higher = first[:, n_extra:n_extra + w.hidden], first[:, n_extra + w.hidden:]
     gated = torch.cat([torch.nn.functional.silu(invariant), higher * gates], dim=1)
     return logits, update.second.order_zero(gated).unflatten(1, (w.l_max + 1, w.heads * w.value))
-
-
-def _aggregate(values: Tensor, harmonics: Tensor, target: Tensor, n_nodes: int) -> Tensor:
-    """Σ over incoming edges of Y_m (e, M) times values (e, V) → (n, M, V)."""
-    outer = harmonics[:, :, None] * values[:, None, :]
-    return values.new_zeros(n_nodes, *outer.shape[1:]).index_add(0, target, outer)

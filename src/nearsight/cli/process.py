@@ -1,0 +1,29 @@
+"""Settings of the process that suit large tensors; to be called before torch is imported."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+
+# glibc's <malloc.h>
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
+LARGE = 2**31 - 1
+
+
+def tune_process() -> None:
+    """Keep freed memory instead of returning it, and let threads that wait sleep.
+
+    Freshly mapped pages cost more than the arithmetic done on them: on two cores a training step of the plain network
+    takes half the time with them kept. Threads that spin while they wait slow each other down on a busy machine.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if not sys.platform.startswith("linux"):
+        return
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError):  # another libc than glibc
+        return
+    mallopt(M_MMAP_MAX, 0)
+    mallopt(M_TRIM_THRESHOLD, LARGE)
+    mallopt(M_TOP_PAD, 256 * 2**20)

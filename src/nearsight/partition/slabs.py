@@ -1,0 +1,102 @@
+"""Slabs: a structure cut into equal slices across one lattice direction.
+
+Slices across one direction keep every edge through the other two periodic boundaries (paper, section 3.3). A
+slab is a half-open interval of the fractional coordinate along the cut direction, so its faces are parallel
+to the other two lattice vectors, in a skewed cell too, and its thickness is measured perpendicular to them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from nearsight.errors import InputError
+from nearsight.structures.graph import Graph
+from nearsight.structures.structure import Structure
+
+Axis = Literal[0, 1, 2, "longest"]
+
+
+@dataclass(frozen=True)
+class Slabs:
+    """Equal slabs across a lattice direction; give either their number or their thickness.
+
+    Attributes:
+        axis: lattice direction that is cut, or `longest`: the one with the greatest perpendicular height (of
+            the cell where it is periodic, of the atoms where it is not; the first of equals).
+        count: number of slabs.
+        thickness: Å, perpendicular to the faces; the height is cut into the nearest whole number of slabs.
+        origin: fraction of the cell at which slab 0 begins, along a periodic direction. Along one that is not
+            periodic the slabs span the atoms.
+
+    Raises:
+        InputError: both or neither of count and thickness, or a value out of range.
+    """
+
+    axis: Axis = "longest"
+    count: int | None = None
+    thickness: float | None = None
+    origin: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.axis not in (0, 1, 2, "longest"):
+            raise InputError(f"expected axis 0, 1, 2 or 'longest', got {self.axis!r}")
+        if (self.count is None) == (self.thickness is None):
+            raise InputError("expected either the number of slabs or their thickness, got "
+                             f"count={self.count} and thickness={self.thickness}")
+        if self.count is not None and self.count < 1:
+            raise InputError(f"expected at least one slab, got count={self.count}")
+        if self.thickness is not None and not 0 < self.thickness < np.inf:
+            raise InputError(f"expected a positive thickness in Å, got {self.thickness}")
+        if not np.isfinite(self.origin):
+            raise InputError(f"expected a finite origin (fraction of the cell), got {self.origin}")
+
+    def assign(self, structure: Structure, graph: Graph | None = None) -> np.ndarray:
+        """(N,) int64, slab 0 … count−1 of every atom; a slab may be empty. The graph is not needed."""
+        cell = _complete_cell(structure)
+        fractional = structure.positions @ np.linalg.inv(cell)
+        spans = np.where(structure.pbc, 1.0, np.ptp(fractional, axis=0))
+        heights = spans * _heights(cell)
+        axis = int(np.argmax(heights)) if self.axis == "longest" else int(self.axis)
+        count = self._count(float(heights[axis]))
+        along = fractional[:, axis]
+        if structure.pbc[axis]:
+            along = (along - self.origin) % 1.0
+        elif spans[axis] > 0:
+            along = (along - along.min()) / spans[axis]
+        else:
+            along = np.zeros(len(along))
+        # An atom at the far end, or one that rounding puts there, stays in the last slab.
+        return np.minimum(np.floor(along * count).astype(np.int64), count - 1)
+
+    def _count(self, height: float) -> int:
+        if self.count is not None:
+            return self.count
+        assert self.thickness is not None
+        return max(1, round(height / self.thickness))
+
+
+def _heights(cell: np.ndarray) -> np.ndarray:
+    """(3,) Å, distance between the faces of the cell that each lattice vector connects."""
+    return 1.0 / np.linalg.norm(np.linalg.inv(cell), axis=0)
+
+
+def _complete_cell(structure: Structure) -> np.ndarray:
+    """A cell with volume.
+
+    Where the given one has none, directions that are not periodic become perpendicular to the periodic ones
+    and follow x, y, z as far as these allow.
+    """
+    cell = np.array(structure.cell)
+    if np.linalg.matrix_rank(cell, tol=1e-6) == 3:
+        return cell
+    periodic = cell[structure.pbc]
+    axes = np.linalg.svd(periodic)[2] if len(periodic) else np.eye(3)
+    span = axes[: len(periodic)]
+    missing = (np.eye(3) - span.T @ span)[~structure.pbc]
+    if np.linalg.matrix_rank(missing, tol=1e-6) < len(missing):
+        missing = axes[len(periodic):]
+    cell[~structure.pbc] = missing / np.linalg.norm(missing, axis=1, keepdims=True)
+    return cell
