@@ -1,0 +1,149 @@
+"""The `nearsight` command: which commands there are, and how errors reach the user.
+
+A command's module is imported when the command runs, so that `nearsight --help` is fast and importing a file needs no
+torch. A new command is one file with one function, and one line in COMMANDS.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import os
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from typing import Annotated, Any
+
+import typer
+import typer.core
+import typer.main
+from rich.console import Console
+from rich.markup import escape
+from rich.text import Text
+
+from nearsight import __version__
+from nearsight.errors import NearsightError
+
+COMMANDS = {
+    "import": ("import_:import_command", "Put H, S and structure from a DFT code into one file (.h5)."),
+    "train": ("train:train_command", "Train a network on structures with Hamiltonians."),
+    "predict": ("predict:predict_command", "Predict the Hamiltonian of a structure that has none."),
+    "evaluate": ("evaluate:evaluate_command", "Compare a predicted Hamiltonian with a reference."),
+    "spectrum": ("spectrum:spectrum_command", "Eigenvalues, gap and Fermi level from H and S."),
+    "report": ("report:report_command", "One HTML page with figures and numbers."),
+    "demo": ("demo:demo_command", "All of these on two shipped structures of HfO2."),
+}
+"""Name → (module in nearsight.cli : function, what `nearsight --help` says about it)."""
+
+EXIT_INPUT = 2
+EXIT_INTERRUPTED = 130
+
+
+def load_command(name: str) -> typer.core.TyperCommand:
+    """The command itself; imports its module. Help is the module's EXAMPLE or else the function's docstring."""
+    module_name, function_name = COMMANDS[name][0].split(":")
+    module = import_module(f"nearsight.cli.{module_name}")
+    function = getattr(module, function_name)
+    text = getattr(module, "EXAMPLE", None) or inspect.getdoc(function) or COMMANDS[name][1]
+    alone = typer.Typer(add_completion=False)
+    alone.command(name=name, help=_help_text(text), context_settings={"help_option_names": ["-h", "--help"]})(function)
+    command = typer.main.get_command(alone)
+    command.name = name
+    return command  # type: ignore[return-value]
+
+
+def _help_text(text: str) -> str:
+    """As written: brackets, as in `data.train=[file.h5]`, are no markup."""
+    return escape(inspect.cleandoc(text))
+
+
+class LazyCommands(typer.core.TyperGroup):
+    """Lists all commands, and imports the one that runs."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        for name, (_, line) in COMMANDS.items():
+            self.commands[name] = typer.core.TyperCommand(name, help=line)
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """In the order of use."""
+        return list(COMMANDS)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        """The command that `args` begin with, loaded."""
+        with reported_errors(bool(ctx.params.get("verbose"))):
+            name, command, rest = super().resolve_command(ctx, args)
+            return name, load_command(name) if name in COMMANDS else command, rest
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command; what goes wrong on purpose becomes a message and an exit code."""
+        with reported_errors(bool(ctx.params.get("verbose"))):
+            return super().invoke(ctx)
+
+
+@contextlib.contextmanager
+def reported_errors(verbose: bool) -> Iterator[None]:
+    """Errors of the user's input: one red line on stderr and exit code 2; Ctrl-C: 130. `verbose` lets all through."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        _say("interrupted", "yellow")
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    except BrokenPipeError:
+        raise typer.Exit(1) from None
+    except NearsightError as error:
+        if verbose:
+            raise
+        _say(f"error: {error}", "red")
+        raise typer.Exit(EXIT_INPUT) from error
+    except OSError as error:
+        if verbose or error.filename is None:
+            raise
+        _say(f"error: {error.filename}: {error.strerror}", "red")
+        raise typer.Exit(EXIT_INPUT) from error
+
+
+def _say(text: str, style: str) -> None:
+    Console(stderr=True).print(Text(text, style=style), soft_wrap=True)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"nearsight {__version__}")
+        raise typer.Exit
+
+
+def start(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True,
+                                          help="Print the version and stop.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Learn the Kohn-Sham Hamiltonian of large disordered structures, and use it.
+
+    The way through: import → train → predict → evaluate, spectrum, report. `nearsight COMMAND --help` has an example.
+    """
+
+
+app = typer.Typer(cls=LazyCommands, pretty_exceptions_enable=False, no_args_is_help=True, add_completion=False,
+                  context_settings={"help_option_names": ["-h", "--help"]})
+app.callback()(start)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    try:
+        app()
+    finally:
+        _flush()
+
+
+def _flush() -> None:
+    """Write out what is left; where the reader of a pipe is gone, silently nowhere."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+if __name__ == "__main__":
+    main()

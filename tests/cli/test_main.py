@@ -1,0 +1,191 @@
+"""The command as a user starts it: help, errors, exit codes, and what is imported for them."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import signal
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+from nearsight import __version__
+from nearsight.cli import main as cli
+from nearsight.errors import InputError
+
+SOURCES = Path(cli.__file__).parent
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(cli.app, list(arguments), env={"COLUMNS": "150"})
+
+
+MAIN = "from nearsight.cli.main import main; main()"
+
+
+def start(*arguments: str, code: str = MAIN) -> subprocess.CompletedProcess[str]:
+    """A process of its own, as the console script starts it."""
+    environment = {**os.environ, "PYTHONPATH": str(SOURCES.parents[1]), "COLUMNS": "150"}
+    return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, env=environment,
+                          timeout=60, check=False)
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
+    """A command `probe` whose function is set by the test."""
+    module = types.ModuleType("nearsight.cli.probe")
+    monkeypatch.setitem(sys.modules, "nearsight.cli.probe", module)
+    monkeypatch.setitem(cli.COMMANDS, "probe", ("probe:probe_command", "For this test."))
+    return module
+
+
+def raising(error: BaseException) -> object:
+    def probe_command() -> None:
+        raise error
+
+    return probe_command
+
+
+def test_help_lists_every_command_with_its_line() -> None:
+    result = run("--help")
+    assert result.exit_code == 0
+    for name, (_, line) in cli.COMMANDS.items():
+        assert f" {name} " in result.stdout
+        assert line in result.stdout
+
+
+def test_commands_are_listed_in_the_order_of_use() -> None:
+    lines = run("--help").stdout.split("Commands")[1].splitlines()
+    names = [words[1] for line in lines if len(words := line.split()) > 2 and words[1] in cli.COMMANDS]
+    assert names == ["import", "train", "predict", "evaluate", "spectrum", "report", "demo"]
+
+
+@pytest.mark.parametrize("name", list(cli.COMMANDS))
+def test_every_command_has_help_with_an_example(name: str) -> None:
+    result = run(name, "--help")
+    assert result.exit_code == 0, result.output
+    assert f"nearsight {name}" in result.stdout.split("Usage:")[1].split("\n", 1)[1]
+
+
+def test_brackets_in_an_example_are_shown(command: types.ModuleType) -> None:
+    command.probe_command = lambda: None
+    command.EXAMPLE = "Probe.\n\nExample: nearsight probe 'data.train=[bold]'"
+    assert "nearsight probe 'data.train=[bold]'" in run("probe", "--help").stdout
+
+
+def test_version() -> None:
+    result = run("--version")
+    assert (result.exit_code, result.stdout.strip()) == (0, f"nearsight {__version__}")
+
+
+def test_no_command_shows_the_help() -> None:
+    result = run()
+    assert result.exit_code == 2
+    assert "spectrum" in result.output
+
+
+def test_a_misspelt_command_gets_a_suggestion() -> None:
+    result = run("pedict")
+    assert result.exit_code == 2
+    assert "predict" in result.stderr
+
+
+def test_an_unknown_file_is_one_line_on_stderr(tmp_path: Path) -> None:
+    done = start("import", str(tmp_path / "nothing"), "-o", str(tmp_path / "a.h5"))
+    assert done.returncode == 2
+    assert done.stdout == ""
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith(f"error: {tmp_path / 'nothing'}: expected ")
+    assert "no such file" in lines[0]
+
+
+def test_verbose_shows_the_traceback(tmp_path: Path) -> None:
+    done = start("--verbose", "import", str(tmp_path / "nothing"), "-o", str(tmp_path / "a.h5"))
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert "FormatError" in done.stderr
+
+
+def test_an_error_of_the_input_is_code_2(command: types.ModuleType) -> None:
+    command.probe_command = raising(InputError("expected [bold] 3, got 4"))
+    result = run("probe")
+    assert result.exit_code == 2
+    assert result.stderr == "error: expected [bold] 3, got 4\n"
+
+
+def test_a_file_that_cannot_be_opened_is_code_2(command: types.ModuleType, tmp_path: Path) -> None:
+    command.probe_command = lambda: (tmp_path / "none").read_text() and None
+    result = run("probe")
+    assert result.exit_code == 2
+    assert result.stderr == f"error: {tmp_path / 'none'}: No such file or directory\n"
+
+
+def test_a_bug_is_not_dressed_up(command: types.ModuleType) -> None:
+    command.probe_command = raising(ZeroDivisionError("bug"))
+    result = run("probe")
+    assert isinstance(result.exception, ZeroDivisionError)
+
+
+def test_interrupted_is_code_130(command: types.ModuleType) -> None:
+    command.probe_command = raising(KeyboardInterrupt())
+    result = run("probe")
+    assert result.exit_code == 130
+    assert result.stderr == "interrupted\n"
+
+
+def test_an_exit_code_of_a_command_passes_through(command: types.ModuleType) -> None:
+    command.probe_command = raising(typer.Exit(7))
+    assert run("probe").exit_code == 7
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGPIPE"), reason="this system has no pipes that break")
+def test_a_closed_pipe_is_quiet() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    environment = {**os.environ, "PYTHONPATH": str(SOURCES.parents[1])}
+    with os.fdopen(writer, "w") as pipe:
+        done = subprocess.run([sys.executable, "-c", MAIN, "--version"], stdout=pipe, stderr=subprocess.PIPE, text=True,
+                              env=environment, timeout=60, check=False)
+    assert done.stderr == ""
+
+
+LIST_MODULES = """
+import json, sys
+from nearsight.cli.main import main
+try:
+    main()
+finally:
+    print(json.dumps(sorted(sys.modules)), file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("--version",)])
+def test_help_imports_next_to_nothing(arguments: tuple[str, ...]) -> None:
+    loaded = set(json.loads(start(*arguments, code=LIST_MODULES).stderr))
+    assert not loaded & {"torch", "numpy", "scipy", "ase", "h5py", "matplotlib", "pandas", "nearsight.cli.train"}
+
+
+@pytest.mark.parametrize("name", ["import", "evaluate", "spectrum"])
+def test_commands_that_need_no_network_do_not_import_torch(name: str) -> None:
+    done = start(name, "--help", code=LIST_MODULES)
+    loaded = set(json.loads(done.stderr.splitlines()[-1]))
+    assert f"nearsight.cli.{cli.COMMANDS[name][0].split(':')[0]}" in loaded
+    assert not loaded & {"torch", "e3nn", "lightning_fabric"}
+
+
+def test_every_command_file_is_registered() -> None:
+    """A file in cli/ with a function NAME_command is in the table, and under its own name."""
+    found = {
+        f"{path.stem}:{node.name}"
+        for path in SOURCES.glob("*.py")
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.FunctionDef) and node.name.endswith("_command") and node.name != "load_command"
+    }
+    assert found == {target for target, _ in cli.COMMANDS.values()}
