@@ -3,9 +3,9 @@
     .venv/bin/python benchmarks/ablation_halo.py --epochs 150
     .venv/bin/python benchmarks/ablation_halo.py --epochs 150 --json
 
-Frozen protocol: a-HfO₂ structure C (372 atoms, real CP2K) cut into slabs of 3 Å, one slab held out; the network and
-cutoff of the paper; the demo's learning rate; tested on the whole graph of the unseen structure D, which neither
-training nor its schedule sees. The best checkpoint on the held-out slab is tested (a raw held-out slab for the raw run).
+Frozen protocol: a-HfO₂ structure C (372 atoms, real CP2K) cut into slabs of 3 Å, one slab held out; the network
+and cutoff of the paper; the demo's schedule; tested on the whole graph of the unseen structure D, which neither
+training nor its schedule sees. The best checkpoint on the held-out slab is tested (for the raw run a raw slab).
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ import os
 # Small matrices: threads that wait for each other cost more than they do, on a busy machine many times more.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import numpy as np  # noqa: E402
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 

@@ -19,7 +19,7 @@ def predict_command(
     structure: Annotated[Path, typer.Argument(help="xyz, CP2K input, .h5, or anything ASE reads")],
     output: Annotated[Path, typer.Option("--output", "-o", help="the file to write (.h5)")],
     parts: Annotated[int, typer.Option("--parts", min=1, help="slabs that are computed one after another")] = 1,
-    cell: Annotated[str | None, typer.Option("--cell", help="cell in Å, 3 or 9 numbers, where the file has none")] = None,
+    cell: Annotated[str | None, typer.Option("--cell", help="cell, Å: 3 or 9 numbers, or none")] = None,
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads")] = None,
 ) -> None:
     """Predict H."""

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from nearsight.errors import FormatError
-from nearsight.formats.structure_files import read_structure
+from nearsight.formats.structure_files import parse_cell, read_structure
 from nearsight.inference.predict import check_elements, predict_hamiltonian
 from nearsight.nn.model import find_model_file, load_model
 from nearsight.operators.blocks import BlockOperator
@@ -59,20 +59,8 @@ def read_input(path: Path, cell: str | None) -> tuple[Structure, BlockOperator |
     if is_store(path):
         calculation = read_calculation(path, hamiltonian=False)
         return calculation.structure, calculation.overlap
-    return read_structure(path, cell=None if cell is None else parse_cell(cell)), None
-
-
-def parse_cell(text: str) -> np.ndarray:
-    """(3, 3) cell from 3 or 9 numbers in Å."""
-    try:
-        numbers = [float(word) for word in text.replace(",", " ").split()]
-    except ValueError as error:
-        raise FormatError("--cell", f"expected 3 or 9 numbers in Å, got {text!r}") from error
-    if len(numbers) == 3:
-        return np.diag(numbers)
-    if len(numbers) == 9:
-        return np.array(numbers).reshape(3, 3)
-    raise FormatError("--cell", f"expected 3 or 9 numbers in Å, got {len(numbers)}")
+    given = None if cell is None else parse_cell(cell)
+    return read_structure(path, cell=given, isolated=cell is not None and given is None), None
 
 
 def check_output(path: Path) -> None:

@@ -42,7 +42,8 @@ class TrainingDisplay:
     def __init__(self, console: Console, budget_seconds: float | None, max_epochs: int) -> None:
         self.budget, self.max_epochs = budget_seconds, max_epochs
         self.progress = Progress(
-            SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.percentage:3.0f}%"),
+            SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24),
+            TextColumn("{task.percentage:3.0f}%"),
             TimeElapsedColumn(), TextColumn("left {task.fields[left]}"), TextColumn("{task.fields[text]}"),
             console=console, refresh_per_second=2,
         )

@@ -125,7 +125,7 @@ class Trainer:
         return budget is not None and self.progress.seconds >= 60 * budget
 
     def _steps(self) -> list[list[int]]:
-        """Pieces of every step of this epoch; the order depends on seed and epoch alone, so a resumed run repeats it."""
+        """Pieces of every step of this epoch, in an order of seed and epoch alone: a resumed run repeats it."""
         order = list(range(len(self.train)))
         if self.config.optimizer.shuffle:
             generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.progress.epoch)

@@ -19,6 +19,8 @@ class EdgeUpdate(nn.Module):
     outputs of the convolution and does not use them; they are kept so that its parameters fit.
     """
 
+    degree: Tensor
+
     def __init__(self, widths: Widths) -> None:
         super().__init__()
         w = widths

@@ -18,6 +18,8 @@ class CoupledHead(nn.Module):
     (stable), which is e3nn's order.
     """
 
+    restore: Tensor
+
     def __init__(self, channels: int, degrees: Sequence[int]) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(len(degrees), channels))

@@ -20,6 +20,8 @@ class NodeUpdate(nn.Module):
     frame of the bond, convolved, gated, convolved, and turned back.
     """
 
+    degree: Tensor
+
     def __init__(self, widths: Widths) -> None:
         super().__init__()
         w = widths

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 class GaussianBasis(nn.Module):
     """Gaussians with fixed centres, equally spaced on [0, upper] Å; σ = width × spacing."""
 
+    centres: Tensor
+
     def __init__(self, count: int, upper: float = 13.0, width: float = 2.0) -> None:
         super().__init__()
         centres = torch.linspace(0.0, upper, count, dtype=torch.float64)

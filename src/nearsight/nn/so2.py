@@ -7,6 +7,7 @@ equal |m|, and acts on the pair (m, −m) as multiplication by complex numbers.
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +37,8 @@ class SO2Convolution(nn.Module):
     outputs, which come first. For m > 0 the weight holds the real part, then the imaginary part.
     """
 
+    restore: Tensor
+
     def __init__(self, channels_in: int, channels_out: int, l_max: int, extra: int = 0) -> None:
         super().__init__()
         self.l_max, self.channels_out, self.extra = l_max, channels_out, extra
@@ -56,8 +59,12 @@ class SO2Convolution(nn.Module):
         zero = self.order_zero(x[:, self.plus[0]].flatten(1))
         parts = [zero[:, self.extra:].unflatten(1, (self.l_max + 1, self.channels_out))]
         for m in range(1, self.l_max + 1):
-            parts += self._complex(self.orders[m - 1].weight, x[:, self.plus[m]], x[:, self.minus[m]])
+            parts += self._complex(self.order_weight(m), x[:, self.plus[m]], x[:, self.minus[m]])
         return torch.cat(parts, dim=1)[:, self.restore], zero[:, : self.extra]
+
+    def order_weight(self, m: int) -> Tensor:
+        """The weight of order m > 0."""
+        return cast(nn.Linear, self.orders[m - 1]).weight
 
     def _complex(self, weight: Tensor, plus: Tensor, minus: Tensor) -> list[Tensor]:
         """(a + ib)(x₊ + ix₋) on all degrees of one order."""

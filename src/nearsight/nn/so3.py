@@ -51,6 +51,9 @@ class SO3Linear(nn.Module):
 class EquivariantLayerNorm(nn.Module):
     """Layer norm on l = 0; all l > 0 share one root mean square in which every degree counts alike."""
 
+    degree: Tensor
+    balance: Tensor
+
     def __init__(self, channels: int, l_max: int) -> None:
         super().__init__()
         self.scalar = nn.LayerNorm(channels, eps=EPSILON)
@@ -70,6 +73,8 @@ class EquivariantLayerNorm(nn.Module):
 
 class Gate(nn.Module):
     """SiLU on l = 0; each l > 0 is multiplied by the sigmoid of its own invariant gate."""
+
+    degree: Tensor
 
     def __init__(self, l_max: int) -> None:
         super().__init__()

@@ -12,6 +12,7 @@ on it, the rounding did).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -96,11 +97,11 @@ class Xia2025(nn.Module):
         on_cpu = self.embedding.weight.device.type == "cpu"
         if self.plain or self.layers > 1 or not on_cpu or not COMPILED:
             return None
-        return EdgeEngine(self.edge_updates[0], self.edge_head, self.gaussians)
+        return EdgeEngine(cast(EdgeUpdate, self.edge_updates[0]), self.edge_head, self.gaussians)
 
     def update_nodes(self, layer: int, nodes: Tensor, edges: Tensor | None, graph: GraphTensors) -> Tensor:
         """Nodes (n, K, C) after the node update of a layer; `edges` None stands for the initial edge features."""
-        update = self.node_updates[layer]
+        update = cast(NodeUpdate, self.node_updates[layer])
         gaussians = self.gaussians(graph.distance)
         if edges is None and not self.plain:
             return update.finish(nodes, scalar_messages(update, nodes[:, 0], gaussians, graph))

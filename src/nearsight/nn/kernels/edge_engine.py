@@ -98,7 +98,7 @@ def pack(update: EdgeUpdate, head: CoupledHead) -> list[Tensor]:
     rows = torch.cat([values[: w.hidden], gates, values[w.hidden:]])
     convolutions = [zero.weight[rows][:, layout.inputs[0]]]
     for m in range(1, w.l_max + 1):
-        real, imaginary = update.convolution.orders[m - 1].weight[:, layout.inputs[m]].chunk(2)
+        real, imaginary = update.convolution.order_weight(m)[:, layout.inputs[m]].chunk(2)
         convolutions.append(torch.cat([torch.cat([real, -imaginary], 1), torch.cat([imaginary, real], 1)]))
     feed, norm = update.feed_forward, update.norm_feed_forward
     return [
@@ -110,8 +110,7 @@ def pack(update: EdgeUpdate, head: CoupledHead) -> list[Tensor]:
 
 def radial_parameters(update: EdgeUpdate) -> list[Tensor]:
     """The parameters of an edge's invariant inputs, in the order that `edge_radial` takes them."""
-    net, scalar = update.radial.network, update.norm_message.scalar
-    layers = [p for k in (0, 1, 3, 4, 6) for p in (net[k].weight, net[k].bias)]
+    layers, scalar = list(update.radial.network.parameters()), update.norm_message.scalar
     return [update.radial.source.weight, update.radial.target.weight, *layers, scalar.weight, scalar.bias]
 
 

@@ -7,10 +7,10 @@ times Y_lm: exact, not an approximation. Slow twin: `NodeUpdate.messages`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nearsight.nn.attention import softmax_over_targets
 from nearsight.nn.graph_tensors import GraphTensors
@@ -47,7 +47,7 @@ def _functions_of_distance(
     width = 3 * w.channels
     normed = update.norm_message.scalar(scalars)
     numbers_source, numbers_target = graph.numbers[graph.source], graph.numbers[graph.target]
-    last = update.radial.network[-1]
+    last = cast(nn.Linear, update.radial.network[-1])
     hidden = torch.cat([gaussians, update.radial.source(numbers_source), update.radial.target(numbers_target)], dim=1)
     for step in list(update.radial.network)[:-1]:
         hidden = step(hidden)
