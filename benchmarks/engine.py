@@ -1,0 +1,204 @@
+"""Cost of one training pass of the paper's network: plain network and compiled engine, in one run.
+
+    .venv/bin/python benchmarks/engine.py --atoms 375 --threads 1
+    .venv/bin/python benchmarks/engine.py --atoms 3000 --threads 2 --skip-plain --json
+    .venv/bin/python benchmarks/engine.py --scaling
+
+Frozen protocol: random periodic HfO₂-like structures (12.17 Å³ per atom, minimum distance 1.75 Å, one Hf to two O,
+seed 0), cutoff 8 Å, the network of Table 7 (1 layer, 16 channels, l ≤ 4), float32, loss: sum of squares against zero
+targets over all nodes and edges. One warm-up, then the median of `--repeats`. Peak memory is that of a fresh process
+minus what it held before the pass (structure, neighbour list and geometry loaded). GEMM peak: the best of a few
+float32 matrix products with the same number of threads.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import threading
+import time
+from statistics import median
+
+from nearsight.cli.process import tune_process
+
+tune_process()
+
+import numpy as np
+import psutil
+import torch
+
+from nearsight.nn.graph_tensors import GraphTensors, graph_tensors
+from nearsight.nn.widths import Widths
+from nearsight.nn.xia2025 import Xia2025
+from nearsight.orbitals.basis import basis_named
+from nearsight.orbitals.coupled_layout import CoupledLayout
+from nearsight.structures.graph import Graph, build_graph
+from nearsight.structures.structure import Structure
+
+LAYOUT = CoupledLayout(basis_named("SZV-MOLOPT-SR-GTH").restricted([8, 72]))
+CUTOFF = 8.0
+MACS_PER_EDGE = 24_000 + 150_000
+"""Multiplications the engine needs per edge and pass: 24,000 in its message, 150,000 in its edge update and head."""
+
+
+def random_structure(atoms: int, seed: int = 0) -> Structure:
+    """Atoms on the points of a jittered grid: 12.17 Å³ each, at least 1.75 Å apart."""
+    rng = np.random.default_rng(seed)
+    per_side = int(np.ceil(atoms ** (1 / 3)))
+    length = (12.17 * atoms) ** (1 / 3)
+    points = np.array(np.meshgrid(*[np.arange(per_side)] * 3)).reshape(3, -1).T[rng.permutation(per_side**3)[:atoms]]
+    spacing = length / per_side
+    jitter = max(spacing - 1.75, 0) / 2 / np.sqrt(3)
+    positions = (points + 0.5) * spacing + rng.uniform(-jitter, jitter, (atoms, 3))
+    numbers = np.where(np.arange(atoms) % 3 == 0, 72, 8)
+    return Structure(rng.permutation(numbers), positions, np.eye(3) * length, True)
+
+
+def make_case(atoms: int, plain: bool) -> tuple[Xia2025, GraphTensors, Graph]:
+    """Network and tensors of one structure."""
+    torch.manual_seed(0)
+    network = Xia2025(Widths(), 1, LAYOUT.degrees, plain=plain)
+    structure = random_structure(atoms)
+    graph = build_graph(structure, CUTOFF)
+    return network, graph_tensors(structure.numbers, graph.source, graph.target, graph.vector, 4), graph
+
+
+def one_pass(network: Xia2025, tensors: GraphTensors, backward: bool) -> float:
+    """Seconds of a forward (and backward) pass."""
+    started = time.perf_counter()
+    if backward:
+        targets = tensors.distance.new_zeros(1, LAYOUT.size).expand(tensors.n_edges, LAYOUT.size)
+        nodes, error = network(tensors, targets)
+        (nodes.square().sum() + error).backward()
+    else:
+        with torch.no_grad():
+            network(tensors)
+    return time.perf_counter() - started
+
+
+def measure(atoms: int, threads: int, plain: bool, repeats: int) -> dict[str, float]:
+    """Times and memory of one network in this process."""
+    torch.set_num_threads(threads)
+    network, tensors, graph = make_case(atoms, plain)
+    with _Peak() as peak:
+        one_pass(network, tensors, True)
+    network.zero_grad(set_to_none=True)
+    both = [one_pass(network, tensors, True) for _ in range(repeats)]
+    forward = [one_pass(network, tensors, False) for _ in range(repeats)]
+    scale = 1e6 / graph.n_edges
+    return {"edges": graph.n_edges, "us_per_edge_fwd": median(forward) * scale,
+            "us_per_edge_fwd_bwd": median(both) * scale, "seconds_fwd_bwd": median(both), "peak_mb": peak.megabytes}
+
+
+class _Peak:
+    """Largest resident memory above that at the start, MB, sampled every 10 ms."""
+
+    def __enter__(self) -> _Peak:
+        self.process, self.highest, self.running = psutil.Process(), 0, True
+        self.start = self.process.memory_info().rss
+        self.thread = threading.Thread(target=self._watch)
+        self.thread.start()
+        return self
+
+    def _watch(self) -> None:
+        while self.running:
+            self.highest = max(self.highest, self.process.memory_info().rss)
+            time.sleep(0.01)
+
+    def __exit__(self, *exception: object) -> None:
+        self.running = False
+        self.thread.join()
+        self.megabytes = (self.highest - self.start) / 2**20
+
+
+def in_new_process(atoms: int, threads: int, plain: bool, repeats: int) -> dict[str, float]:
+    """`measure` in a process of its own, so that memory is that of one network."""
+    command = [sys.executable, __file__, "--atoms", str(atoms), "--threads", str(threads), "--repeats", str(repeats),
+               "--one", "plain" if plain else "fast"]
+    result = subprocess.run(command, capture_output=True, text=True)
+    if result.returncode:
+        raise SystemExit(result.stderr)
+    return json.loads(result.stdout)
+
+
+def gemm_gflops(threads: int) -> float:
+    """Best float32 matrix product of a few sizes, 10⁹ operations per second."""
+    torch.set_num_threads(threads)
+    best = 0.0
+    for n in (256, 512, 1024):
+        a, b, out = torch.randn(n, n), torch.randn(n, n), torch.empty(n, n)
+        torch.mm(a, b, out=out)
+        for _ in range(20):
+            started = time.perf_counter()
+            torch.mm(a, b, out=out)
+            best = max(best, 2 * n**3 / (time.perf_counter() - started) / 1e9)
+    return best
+
+
+def difference(atoms: int = 96) -> float:
+    """Largest difference of outputs and gradients, float64, relative to the largest of each tensor."""
+    results = []
+    for plain in (True, False):
+        network, tensors, graph = make_case(atoms, plain)
+        structure = random_structure(atoms)
+        network = network.double()
+        few = slice(0, 4000)
+        tensors = graph_tensors(structure.numbers, graph.source[few], graph.target[few], graph.vector[few], 4,
+                                torch.float64)
+        nodes, edges = network(tensors)
+        (nodes.square().sum() + edges.square().sum()).backward()
+        gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in network.parameters()]
+        results.append([nodes.detach(), edges.detach(), *gradients])
+    return max(float((a - b).abs().max() / max(float(a.abs().max()), 1e-6)) for a, b in zip(*results))
+
+
+def compare(atoms: int, threads: int, repeats: int, skip_plain: bool) -> dict[str, object]:
+    """Everything for one size."""
+    fast = in_new_process(atoms, threads, False, repeats)
+    plain = None if skip_plain else in_new_process(atoms, threads, True, repeats)
+    peak = gemm_gflops(threads)
+    reached = 3 * 2 * MACS_PER_EDGE / (fast["us_per_edge_fwd_bwd"] * 1e3)
+    return {"atoms": atoms, "threads": threads, "fast": fast, "plain": plain, "gemm_gflops": peak,
+            "gemm_fraction": reached / peak, "max_abs_diff": difference()}
+
+
+def table(result: dict[str, object]) -> str:
+    """For people."""
+    lines = [f"{result['atoms']} atoms, {result['threads']} threads; GEMM peak {result['gemm_gflops']:.0f} GFLOPS, "
+             f"reached {100 * float(str(result['gemm_fraction'])):.0f} %; "
+             f"largest relative difference in float64 {result['max_abs_diff']:.1e}",
+             f"{'':8s}{'edges':>10s}{'fwd µs/edge':>14s}{'fwd+bwd µs/edge':>18s}{'pass s':>9s}{'peak MB':>10s}"]
+    for name in ("plain", "fast"):
+        row = result[name]
+        if isinstance(row, dict):
+            lines.append(f"{name:8s}{row['edges']:10d}{row['us_per_edge_fwd']:14.1f}{row['us_per_edge_fwd_bwd']:18.1f}"
+                         f"{row['seconds_fwd_bwd']:9.2f}{row['peak_mb']:10.0f}")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--atoms", type=int, default=375)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--skip-plain", action="store_true", help="the plain network needs 115 kB per edge")
+    parser.add_argument("--scaling", action="store_true", help="cost against the number of edges")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--one", choices=["plain", "fast"], help=argparse.SUPPRESS)
+    a = parser.parse_args()
+    if a.one:
+        print(json.dumps(measure(a.atoms, a.threads, a.one == "plain", a.repeats)))
+        return
+    if a.scaling:
+        results = [compare(n, a.threads, a.repeats, True) for n in (96, 375, 1000, 3000)]
+    else:
+        results = [compare(a.atoms, a.threads, a.repeats, a.skip_plain)]
+    print(json.dumps(results if a.scaling else results[0], indent=2) if a.json
+          else "\n\n".join(table(r) for r in results))
+
+
+if __name__ == "__main__":
+    main()
