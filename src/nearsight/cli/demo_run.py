@@ -8,9 +8,13 @@ from pathlib import Path
 from rich.console import Console
 
 import nearsight
+from nearsight.cli.evaluate import print_evaluation
 from nearsight.cli.prediction_run import run_prediction
+from nearsight.cli.report import write_report
 from nearsight.cli.training_run import run_training
+from nearsight.electronic.evaluation import evaluate
 from nearsight.errors import InputError
+from nearsight.formats.registry import read_any
 from nearsight.learning.config import TrainingConfig, load_config
 
 TRAIN, TEST = "aHfO2_372_C.h5", "aHfO2_372_D.h5"
@@ -27,7 +31,9 @@ def run_demo(minutes: float, folder: Path, seed: int, threads: int | None, conso
     prediction = folder / "prediction.h5"
     run_prediction(folder / "run", data / TEST, prediction, parts=1, cell=None, threads=threads, console=console)
     console.rule("3. Compare with CP2K")
-    page = compare(prediction, data / TEST, folder, console)
+    evaluation = evaluate(read_any(prediction), read_any(data / TEST))
+    print_evaluation(evaluation, console)
+    page = write_report(prediction, data / TEST, folder / "run", folder / "report.html", evaluation)
     console.print(f"Figures and numbers: {page.resolve()}", highlight=False, soft_wrap=True)
     console.print(f"{(time.monotonic() - started) / 60:.1f} minutes in all.", highlight=False)
 

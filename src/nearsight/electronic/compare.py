@@ -1,0 +1,291 @@
+"""How far a predicted Hamiltonian, and its spectrum, are from the reference."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from ase.geometry import find_mic
+
+from nearsight.electronic.spectrum import Spectrum
+from nearsight.errors import InputError
+from nearsight.operators.bloch import fold
+from nearsight.operators.blocks import BlockOperator, ElementPair
+from nearsight.structures.structure import Structure
+
+DISTANCE_BIN = 0.5
+"""Å."""
+GAP_WINDOW = 3.0
+"""eV below the HOMO and above the LUMO that count as near the gap."""
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Errors over some blocks.
+
+    Attributes:
+        n_blocks, n_elements: blocks, and matrix elements in them.
+        error: mean |H_pred − H_ref| over the elements, eV; NaN over nothing.
+        largest: max |H_pred − H_ref|, eV; NaN over nothing.
+        magnitude: mean |H_ref| over the elements, eV; NaN over nothing.
+    """
+
+    n_blocks: int
+    n_elements: int
+    error: float
+    largest: float
+    magnitude: float
+
+
+@dataclass(frozen=True)
+class PairTally:
+    """Errors of one kind of block: an element's on-site blocks, or the directed edges from Z_i to Z_j."""
+
+    elements: ElementPair
+    on_site: bool
+    tally: Tally
+
+
+@dataclass(frozen=True)
+class DistanceTally:
+    """Errors of the edges with lower ≤ r < upper, Å (folded blocks: r to the nearest image)."""
+
+    lower: float
+    upper: float
+    tally: Tally
+
+
+@dataclass(frozen=True)
+class MatrixErrors:
+    """Errors of a predicted Hamiltonian over the prediction's pairs.
+
+    Attributes:
+        nodes: on-site blocks; its error is the paper's ε_n.
+        edges: blocks of directed edges, (i, j) and (j, i) both counted; its error is ε_e.
+        total: both; its error is ε_tot.
+        element_pairs: on-site blocks of every element, then every directed pair of elements.
+        distances: bins of `DISTANCE_BIN` that hold edges, ascending.
+        outside: what the reference holds at pairs that are not predicted (there the prediction is zero).
+        folded: both were summed over images first, because one of them was.
+    """
+
+    nodes: Tally
+    edges: Tally
+    total: Tally
+    element_pairs: tuple[PairTally, ...]
+    distances: tuple[DistanceTally, ...]
+    outside: Tally
+    folded: bool
+
+    @property
+    def eps_n(self) -> float:
+        """ε_n, eV."""
+        return self.nodes.error
+
+    @property
+    def eps_e(self) -> float:
+        """ε_e, eV."""
+        return self.edges.error
+
+    @property
+    def eps_tot(self) -> float:
+        """ε_tot, eV."""
+        return self.total.error
+
+
+@dataclass(frozen=True)
+class SpectrumErrors:
+    """Errors of the eigenvalues, level by level (the k-th with the k-th).
+
+    Attributes:
+        relative_l1, relative_l2: ‖E_pred − E_ref‖_p / ‖E_ref‖_p over all levels (paper, Fig. 5; not squared).
+            They depend on the zero of energy.
+        relative_l1_occupied, relative_l2_occupied: the same over the occupied levels.
+        mean_absolute, mean_absolute_occupied, mean_absolute_near_gap: mean |E_pred − E_ref|, eV; the last
+            over levels at most `GAP_WINDOW` below the reference's HOMO or above its LUMO.
+        mean_occupied: mean of E_pred − E_ref over the occupied levels, eV: their common shift.
+        largest: max |E_pred − E_ref|, eV.
+        gap_prediction, gap_reference: eV.
+    """
+
+    relative_l1: float
+    relative_l2: float
+    relative_l1_occupied: float
+    relative_l2_occupied: float
+    mean_absolute: float
+    mean_absolute_occupied: float
+    mean_absolute_near_gap: float
+    mean_occupied: float
+    largest: float
+    gap_prediction: float
+    gap_reference: float
+
+
+@dataclass(frozen=True, eq=False)
+class Parity:
+    """Reference and predicted matrix elements side by side, a random sample where there are many; eV.
+
+    Attributes:
+        node_reference, node_prediction: (a,) on-site elements.
+        edge_reference, edge_prediction: (b,) elements between atoms.
+        n_nodes, n_edges: elements that the samples stand for.
+    """
+
+    node_reference: np.ndarray
+    node_prediction: np.ndarray
+    edge_reference: np.ndarray
+    edge_prediction: np.ndarray
+    n_nodes: int
+    n_edges: int
+
+
+@dataclass(frozen=True, eq=False)
+class _Blocks:
+    """Sums over the elements of each block, (P,) each."""
+
+    error: np.ndarray
+    largest: np.ndarray
+    magnitude: np.ndarray
+    size: np.ndarray
+
+    def tally(self, chosen: np.ndarray) -> Tally:
+        size = int(self.size[chosen].sum())
+        if size == 0:
+            return Tally(0, 0, float("nan"), float("nan"), float("nan"))
+        return Tally(int(np.count_nonzero(chosen)), size, float(self.error[chosen].sum() / size),
+                     float(self.largest[chosen].max()), float(self.magnitude[chosen].sum() / size))
+
+
+def matrix_errors(prediction: BlockOperator, reference: BlockOperator, structure: Structure) -> MatrixErrors:
+    """ε_n, ε_e, ε_tot of the paper with tables: mean absolute errors of un-padded, uncoupled matrix elements.
+
+    They run over the prediction's pairs; one that the reference does not store is zero there. Where one
+    operator is folded to Γ the other is folded too, so that like is compared with like.
+
+    Args:
+        prediction, reference: eV, of the same atoms and basis.
+        structure: for the distances.
+
+    Raises:
+        InputError: other atoms or another basis.
+    """
+    prediction, reference = comparable(prediction, reference)
+    aligned = reference.on_pairs(prediction.source, prediction.target, prediction.shift)
+    blocks = _block_sums(prediction, aligned.values)
+    nodes = prediction.on_site
+    distance = pair_distances(prediction, structure)
+    return MatrixErrors(
+        blocks.tally(nodes), blocks.tally(~nodes), blocks.tally(np.ones(len(nodes), dtype=bool)),
+        _by_elements(blocks, prediction), _by_distance(blocks, distance, nodes),
+        _outside(prediction, reference), prediction.folded,
+    )
+
+
+def spectrum_errors(prediction: Spectrum, reference: Spectrum) -> SpectrumErrors:
+    """Errors of predicted eigenvalues.
+
+    Raises:
+        InputError: another number of levels or electrons.
+    """
+    if prediction.n_levels != reference.n_levels or prediction.n_electrons != reference.n_electrons:
+        raise InputError(f"expected two spectra of {reference.n_levels} levels and {reference.n_electrons} "
+                         f"electrons, got a prediction of {prediction.n_levels} levels and "
+                         f"{prediction.n_electrons} electrons")
+    exact, filled = reference.eigenvalues, reference.n_filled
+    error = prediction.eigenvalues - exact
+    absolute = np.abs(error)
+    near = (exact >= reference.homo - GAP_WINDOW) & (exact <= reference.lumo + GAP_WINDOW)
+    return SpectrumErrors(
+        _relative(error, exact, 1), _relative(error, exact, 2),
+        _relative(error[:filled], exact[:filled], 1), _relative(error[:filled], exact[:filled], 2),
+        float(absolute.mean()), _mean(absolute[:filled]), _mean(absolute[near]), _mean(error[:filled]),
+        float(absolute.max()), prediction.gap, reference.gap,
+    )
+
+
+def parity(prediction: BlockOperator, reference: BlockOperator, limit: int = 10_000) -> Parity:
+    """At most `limit` on-site and `limit` edge elements of both operators, drawn with a fixed seed.
+
+    Raises:
+        InputError: other atoms or another basis.
+    """
+    prediction, reference = comparable(prediction, reference)
+    aligned = reference.on_pairs(prediction.source, prediction.target, prediction.shift).values
+    node = np.repeat(prediction.on_site, np.diff(prediction.offsets))
+    random = np.random.default_rng(0)
+    at_nodes, at_edges = (
+        np.sort(random.choice(places, limit, replace=False)) if len(places) > limit else places
+        for places in (np.flatnonzero(node), np.flatnonzero(~node))
+    )
+    values = prediction.values
+    return Parity(aligned[at_nodes], values[at_nodes], aligned[at_edges], values[at_edges],
+                  int(node.sum()), int((~node).sum()))
+
+
+def comparable(prediction: BlockOperator, reference: BlockOperator) -> tuple[BlockOperator, BlockOperator]:
+    """Both operators resolved in R, or both folded to Γ where one is.
+
+    Raises:
+        InputError: other atoms or another basis.
+    """
+    if not np.array_equal(prediction.numbers, reference.numbers):
+        raise InputError(f"expected two Hamiltonians of the same atoms, got {prediction.n_atoms} and "
+                         f"{reference.n_atoms} atoms or another order of elements")
+    if prediction.basis != reference.basis:
+        raise InputError(f"expected two Hamiltonians in the same basis, got {prediction.basis.describe()} in "
+                         f"the prediction and {reference.basis.describe()} in the reference")
+    if prediction.folded or reference.folded:
+        return fold(prediction), fold(reference)
+    return prediction, reference
+
+
+def pair_distances(operator: BlockOperator, structure: Structure) -> np.ndarray:
+    """(P,) Å: |r_j + R·cell − r_i|; to the nearest image for a folded operator."""
+    vector = structure.positions[operator.target] - structure.positions[operator.source]
+    if operator.folded and structure.pbc.any():
+        return np.asarray(find_mic(vector, structure.cell, structure.pbc)[1])
+    return np.linalg.norm(vector + operator.shift @ structure.cell, axis=1)
+
+
+def _block_sums(prediction: BlockOperator, reference: np.ndarray) -> _Blocks:
+    size = np.diff(prediction.offsets)
+    if len(size) == 0:
+        return _Blocks(np.zeros(0), np.zeros(0), np.zeros(0), size)
+    starts = prediction.offsets[:-1]
+    error = np.abs(prediction.values.astype(np.float64) - reference)
+    return _Blocks(np.add.reduceat(error, starts), np.maximum.reduceat(error, starts),
+                   np.add.reduceat(np.abs(reference), starts, dtype=np.float64), size)
+
+
+def _by_elements(blocks: _Blocks, operator: BlockOperator) -> tuple[PairTally, ...]:
+    rows = []
+    for on_site in (True, False):
+        for elements, pairs in operator.element_pairs.items():
+            chosen = np.zeros(operator.n_pairs, dtype=bool)
+            chosen[pairs] = operator.on_site[pairs] == on_site
+            if chosen.any():
+                rows.append(PairTally(elements, on_site, blocks.tally(chosen)))
+    return tuple(rows)
+
+
+def _by_distance(blocks: _Blocks, distance: np.ndarray, nodes: np.ndarray) -> tuple[DistanceTally, ...]:
+    which = np.where(nodes, -1, np.floor(distance / DISTANCE_BIN).astype(np.int64))
+    return tuple(
+        DistanceTally(float(k * DISTANCE_BIN), float((k + 1) * DISTANCE_BIN), blocks.tally(which == k))
+        for k in np.unique(which) if k >= 0
+    )
+
+
+def _outside(prediction: BlockOperator, reference: BlockOperator) -> Tally:
+    rest = reference.select(prediction.find(reference.source, reference.target, reference.shift) < 0)
+    blocks = _block_sums(rest.with_values(np.zeros_like(rest.values)), rest.values)
+    return blocks.tally(np.ones(rest.n_pairs, dtype=bool))
+
+
+def _relative(error: np.ndarray, exact: np.ndarray, order: int) -> float:
+    scale = float(np.linalg.norm(exact, order)) if len(exact) else 0.0
+    return float(np.linalg.norm(error, order)) / scale if scale > 0 else float("nan")
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean()) if len(values) else float("nan")

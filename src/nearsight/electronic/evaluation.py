@@ -1,0 +1,144 @@
+"""Evaluation: a predicted calculation against its reference, everything at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nearsight.electronic.compare import (
+    MatrixErrors,
+    Parity,
+    SpectrumErrors,
+    matrix_errors,
+    parity,
+    spectrum_errors,
+)
+from nearsight.electronic.eigen import solve
+from nearsight.electronic.spectrum import Spectrum
+from nearsight.errors import InputError
+from nearsight.operators.blocks import BlockOperator
+from nearsight.operators.calculation import Calculation
+from nearsight.operators.symmetry import hermitian_part, hermiticity_error
+from nearsight.structures.structure import Structure
+
+SAME_PLACE = 1e-3
+"""Å; coordinates in text files have three or more decimals."""
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """A prediction against its reference.
+
+    Attributes:
+        matrix: errors of the matrix elements.
+        parity: elements side by side.
+        hermiticity_error: eV, max |H − H†| of the prediction; its Hermitian part gave the spectrum.
+        spectrum: errors of the eigenvalues; None where they were not asked for or there is no overlap.
+        prediction, reference: the spectra, or None.
+        missing_overlap: eigenvalues were asked for, but neither file holds an overlap.
+    """
+
+    matrix: MatrixErrors
+    parity: Parity
+    hermiticity_error: float
+    spectrum: SpectrumErrors | None = None
+    prediction: Spectrum | None = None
+    reference: Spectrum | None = None
+    missing_overlap: bool = False
+
+
+def evaluate(prediction: Calculation, reference: Calculation, eigenvalues: bool = True) -> Evaluation:
+    """Errors of a predicted Hamiltonian and of its spectrum.
+
+    Both spectra use the reference's overlap, or the prediction's where the reference has none.
+
+    Raises:
+        InputError: not the same structure, a missing Hamiltonian, or matrices that `solve` refuses.
+    """
+    check_same_structure(prediction, reference)
+    predicted, exact = prediction.require_hamiltonian(), reference.require_hamiltonian()
+    errors = matrix_errors(predicted, exact, prediction.structure)
+    sample = parity(predicted, exact)
+    deviation = hermiticity_error(predicted)
+    overlap = reference.overlap if reference.overlap is not None else prediction.overlap
+    if not eigenvalues or overlap is None:
+        return Evaluation(errors, sample, deviation, missing_overlap=eigenvalues)
+    electrons = _electrons(prediction, reference)
+    ours = solve(hermitian_part(predicted), overlap, electrons)
+    theirs = solve(exact, overlap, electrons)
+    return Evaluation(errors, sample, deviation, spectrum_errors(ours, theirs), ours, theirs)
+
+
+def spectrum_of(calculation: Calculation, overlap: BlockOperator | None = None,
+                n_electrons: int | None = None) -> Spectrum:
+    """The spectrum of one calculation at Γ.
+
+    Args:
+        calculation: with a Hamiltonian.
+        overlap: instead of the calculation's own.
+        n_electrons: instead of the neutral structure's valence electrons.
+
+    Raises:
+        InputError: no Hamiltonian, no overlap, an unknown valence, or matrices that `solve` refuses.
+    """
+    hamiltonian = calculation.require_hamiltonian()
+    s = overlap if overlap is not None else calculation.require_overlap()
+    if n_electrons is None:
+        n_electrons = calculation.basis.n_electrons(calculation.structure.numbers)
+    return solve(hamiltonian, s, n_electrons)
+
+
+def check_same_structure(prediction: Calculation, reference: Calculation) -> None:
+    """Raises InputError unless both have the same atoms in the same order and places, and the same cell.
+
+    Atoms may differ by lattice vectors where a Hamiltonian is folded to Γ, which does not know them.
+    """
+    ours, theirs = prediction.structure, reference.structure
+    if len(ours) != len(theirs) or ours.formula != theirs.formula:
+        raise InputError(f"expected prediction and reference of the same structure, got {ours.formula} and "
+                         f"{theirs.formula}")
+    if not np.array_equal(ours.numbers, theirs.numbers):
+        first = int(np.argmin(ours.numbers == theirs.numbers))
+        raise InputError("expected the atoms in the same order, got another element at atom "
+                         f"{first} (counted from 0)")
+    _check_cells(ours, theirs)
+    _check_positions(ours, theirs, _any_folded(prediction, reference))
+
+
+def _check_cells(ours: Structure, theirs: Structure) -> None:
+    if not np.array_equal(ours.pbc, theirs.pbc):
+        raise InputError(f"expected the same periodic directions, got {ours.pbc.tolist()} in the prediction "
+                         f"and {theirs.pbc.tolist()} in the reference")
+    periodic = ours.pbc
+    if not np.allclose(ours.cell[periodic], theirs.cell[periodic], rtol=0, atol=SAME_PLACE):
+        raise InputError(f"expected the same cell, got {ours.cell.tolist()} Å in the prediction and "
+                         f"{theirs.cell.tolist()} Å in the reference")
+
+
+def _check_positions(ours: Structure, theirs: Structure, modulo_cell: bool) -> None:
+    difference = ours.positions - theirs.positions
+    whole = np.zeros_like(difference)
+    if ours.pbc.any():
+        fractional = difference @ np.linalg.pinv(theirs.cell)
+        whole = np.where(theirs.pbc, np.round(fractional), 0.0) @ theirs.cell
+    distance = np.linalg.norm(difference - whole, axis=1)
+    atom = int(np.argmax(distance))
+    if distance[atom] > SAME_PLACE:
+        raise InputError(f"expected the atoms at the same places (within {SAME_PLACE} Å), got atom {atom} "
+                         f"(counted from 0) {distance[atom]:.4f} Å away; are these two structures?")
+    if not modulo_cell and np.abs(whole).max(initial=0.0) > SAME_PLACE:
+        atom = int(np.argmax(np.abs(whole).max(axis=1)))
+        raise InputError(f"expected the atoms in the same cells, got atom {atom} (counted from 0) moved by a "
+                         "lattice vector; predict from the reference's own positions, wrapped alike")
+
+
+def _any_folded(*calculations: Calculation) -> bool:
+    return any(c.hamiltonian is not None and c.hamiltonian.folded for c in calculations)
+
+
+def _electrons(prediction: Calculation, reference: Calculation) -> int:
+    """Valence electrons from the reference's basis, or the prediction's where it does not know them."""
+    numbers = reference.structure.numbers
+    known = all(int(z) in reference.basis.valence for z in np.unique(numbers))
+    return (reference if known else prediction).basis.n_electrons(numbers)

@@ -1,0 +1,90 @@
+"""TrainingLog: what a run wrote while it trained."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from nearsight.errors import FormatError
+
+LOG_FILE = "log.jsonl"
+CONFIG_FILE = "config.yaml"
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingLog:
+    """One entry per epoch, ascending; NaN where a number was not measured.
+
+    Attributes:
+        epoch: (n,) int64.
+        seconds: (n,) training time so far.
+        loss, validation_loss: (n,).
+        learning_rate: (n,).
+        eps_n, eps_e, eps_tot: (n,) errors of the validation parts, mE_h.
+    """
+
+    epoch: np.ndarray
+    seconds: np.ndarray
+    loss: np.ndarray
+    validation_loss: np.ndarray
+    learning_rate: np.ndarray
+    eps_n: np.ndarray
+    eps_e: np.ndarray
+    eps_tot: np.ndarray
+
+    def last_errors(self) -> tuple[float, float, float]:
+        """The last measured ε_n, ε_e, ε_tot, mE_h; NaN where none was measured."""
+        return _last(self.eps_n), _last(self.eps_e), _last(self.eps_tot)
+
+    @property
+    def best(self) -> int:
+        """Position of the lowest validation loss, or of the lowest loss where none was measured."""
+        judged = self.validation_loss if np.isfinite(self.validation_loss).any() else self.loss
+        return int(np.nanargmin(judged)) if np.isfinite(judged).any() else len(judged) - 1
+
+
+def read_training_log(path: Path) -> TrainingLog:
+    """A run's `log.jsonl`. A last line that was cut off (the run is still writing) is left out.
+
+    Raises:
+        FormatError: no such file, a line that is not JSON or has no epoch, or no line at all.
+    """
+    try:
+        lines = path.read_text(errors="replace").splitlines()
+    except OSError as error:
+        raise FormatError(path, f"expected a training log, got {error.strerror}") from error
+    records = []
+    for k, line in enumerate(lines):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+            records.append((int(record["epoch"]), record))
+        except (ValueError, KeyError, TypeError) as error:
+            if k < len(lines) - 1:
+                got = f"{line[:60]!r} in line {k + 1}"
+                raise FormatError(path, f"expected JSON with an epoch, got {got}") from error
+    if not records:
+        raise FormatError(path, "expected at least one epoch, got an empty log; is the first epoch over?")
+    records.sort(key=lambda pair: pair[0])
+
+    def column(key: str) -> np.ndarray:
+        return np.array([_number(record.get(key)) for _, record in records])
+
+    return TrainingLog(
+        np.array([epoch for epoch, _ in records]), column("seconds"), column("loss"),
+        column("validation_loss"), column("learning_rate"), column("validation_eps_n_mEh"),
+        column("validation_eps_e_mEh"), column("validation_eps_tot_mEh"),
+    )
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, (int, float)) else float("nan")
+
+
+def _last(values: np.ndarray) -> float:
+    measured = values[np.isfinite(values)]
+    return float(measured[-1]) if len(measured) else float("nan")
