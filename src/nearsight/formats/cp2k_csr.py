@@ -10,15 +10,17 @@ import re
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import pandas as pd
 
 from nearsight.errors import FormatError
 from nearsight.formats.options import Progress
 from nearsight.formats.sniffing import first_bytes
 from nearsight.formats.triplets import Triplets
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Encoding = Literal["text", "binary"]
 
@@ -104,7 +106,7 @@ def _read_text(path: Path, progress: Progress | None) -> Triplets:
                     piece.append(values.copy())
                 done += len(frame)
                 _tell(progress, path, min(file.tell(), size), size)
-        except (ValueError, OverflowError, pd.errors.ParserError, UnicodeDecodeError) as error:
+        except (ValueError, OverflowError) as error:  # pandas' ParserError is a ValueError
             if isinstance(error, FormatError):
                 raise
             raise _bad_line(path, done, error) from error
@@ -116,6 +118,8 @@ def _read_text(path: Path, progress: Progress | None) -> Triplets:
 
 
 def _frames(file: Any) -> Iterator[pd.DataFrame]:
+    import pandas as pd  # a third of a second, and only text files need it
+
     return iter(
         pd.read_csv(
             file,

@@ -7,7 +7,6 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import ase.io
 import numpy as np
 from ase import Atoms
 
@@ -128,6 +127,8 @@ def _read_npz(path: Path) -> Structure:
 
 def _read_with_ase(path: Path, cell: np.ndarray | None) -> Structure:
     try:
+        import ase.io  # half a second, and not needed for our own files
+
         atoms = ase.io.read(path)
     except Exception as error:  # ASE's readers raise whatever comes up
         raise FormatError(
