@@ -22,6 +22,8 @@ HERMITICITY_TOLERANCE = 1e-6
 """Largest |A − A†| over largest |A|: what single precision or text with seven digits leaves."""
 RESIDUAL_TOLERANCE = 1e-6
 """Largest residual over largest |ε|."""
+SMALLEST_SCALE = 1e-2
+"""eV. Where all levels are smaller than this, the residual is compared with it: inverse iteration resolves 1e-9 eV."""
 STRIP = 1024
 SMALL = 64
 """Up to this size the condition number comes from all eigenvalues; Lanczos needs more room than this."""
@@ -141,7 +143,7 @@ def _residual(h: np.ndarray, s: np.ndarray, factor: np.ndarray, eigenvalue: floa
 
 
 def _check_residual(residual: float, spectrum: Spectrum) -> None:
-    scale = max(float(np.abs(spectrum.eigenvalues).max()), 1e-300)
+    scale = max(float(np.abs(spectrum.eigenvalues).max()), SMALLEST_SCALE)
     if not residual <= RESIDUAL_TOLERANCE * scale:
         raise InputError(f"expected eigenvalues with a residual below {RESIDUAL_TOLERANCE * scale:.1e} eV, "
                          f"got {residual:.1e} eV; S is too close to singular (condition number "
