@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from nearsight.cli.main import load_command
-from nearsight.errors import ConfigError, InputError
+from nearsight.errors import CheckpointError, ConfigError, InputError
 from nearsight.operators.store import read_calculation
 from nearsight.units import HARTREE_IN_EV
 
@@ -100,6 +100,20 @@ def test_report(folder, tmp_path):
     page = (tmp_path / "all.html").read_text()
     assert "Eigenvalue spectrum" in page
     assert "cutoff: 4" in page
+
+
+def test_model_of_another_basis(folder, tmp_path):
+    from nearsight.operators.bloch import from_csr, to_csr
+    from nearsight.operators.calculation import Calculation
+    from nearsight.operators.store import write_calculation
+    from nearsight.orbitals.basis import BasisSet
+
+    old = read_calculation(DATA)
+    other = BasisSet("other", {8: (1, 0), 72: (0, 0, 1, 2)}, {})
+    overlap = from_csr(to_csr(old.require_overlap()), old.structure.numbers, other)
+    write_calculation(tmp_path / "other.h5", Calculation(old.structure, other, None, overlap))
+    with pytest.raises(CheckpointError, match="expected the basis of the model"):
+        call("predict", folder / "run", tmp_path / "other.h5", "-o", tmp_path / "p.h5")
 
 
 def test_training_without_data_and_missing_file():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,47 +14,115 @@ from nearsight.electronic.spectrum import Spectrum
 from nearsight.errors import FormatError
 from nearsight.operators.calculation import Calculation
 from nearsight.operators.store import read_calculation
+from nearsight.operators.symmetry import hermitian_part
 from nearsight.report.page import Page, render, write_page
 from nearsight.report.training_log import TrainingLog
 from nearsight.units import ev_to_millihartree
 
 DATA = Path(__file__).parents[2] / "data"
+LOG = TrainingLog(*(np.array([1.0, 2.0, 4.0]) * k for k in (1, 60, 3, 5, 1e-3, 7, 11, 13)))
 
 
 @pytest.fixture(scope="module")
 def pair() -> tuple[Calculation, Calculation]:
-    """A real calculation and a copy whose H is off by known noise."""
-    from dataclasses import replace
-
-    from nearsight.operators.symmetry import hermitian_part
-
+    """A real calculation cut at 4 Å with known noise, and the calculation itself."""
     reference = read_calculation(DATA / "aHfO2_96_A.h5")
     h = reference.require_hamiltonian()
     noise = np.random.default_rng(0).normal(scale=0.02, size=h.n_values)
-    return replace(reference, hamiltonian=hermitian_part(h.with_values(h.values + noise))), reference
+    noisy = hermitian_part(h.with_values(h.values + noise))
+    near = np.abs(noisy.source - noisy.target) != 7  # blocks that are not predicted
+    return replace(reference, hamiltonian=noisy.select(near)), reference
 
 
-def test_page_shows_the_numbers_and_loads_nothing(pair):
-    result = evaluate(*pair)
-    text = render(Page("A <title>", evaluation=result, facts=[("model", "net & co")], config="seed: 42\n"))
-    assert f"{ev_to_millihartree(result.matrix.eps_n):.3f} mE_h" in text
-    assert f"{100 * result.spectrum.relative_l1_occupied:.3f} %" in text
-    assert f"{result.spectrum.gap_reference:.4f} eV" in text
-    assert "A &lt;title&gt;" in text
-    assert "net &amp; co" in text
-    assert "seed: 42" in text
-    addresses = re.findall(r'(?:src|href|url)\s*[=(]\s*"?([^")\s]+)', text)
-    assert len(addresses) == 3
-    assert all(a.startswith("data:image/svg+xml;base64,") for a in addresses)
-    assert "<script" not in text
+@pytest.fixture(scope="module")
+def evaluation(pair):
+    return evaluate(*pair)
+
+
+@pytest.fixture(scope="module")
+def text(evaluation):
+    return render(Page("A <title>", "so & so", evaluation, log=LOG, facts=[("model", "net & co")],
+                       reference_facts=[("code", "DFT <3")], config="seed: 42 # <\n"))
+
+
+def addresses(text: str) -> list[str]:
+    return re.findall(r'(?:src|href|action|data|poster)\s*=\s*"([^"]+)"', text) + re.findall(r"url\(([^)]*)\)", text)
+
+
+def test_loads_nothing(text):
+    """Four images inside the page, and no other address, script or import."""
+    assert len(addresses(text)) == 4
+    assert all(a.startswith("data:image/svg+xml;base64,") for a in addresses(text))
+    assert not re.search(r"<(script|link|iframe|object|embed|base)\b|@import", text)
+    assert "http" not in re.sub(r"base64,[A-Za-z0-9+/=]+", "", text)
+
+
+def test_errors_of_the_matrix(text, evaluation):
+    m = evaluation.matrix
+    assert f"<b>{ev_to_millihartree(m.eps_n):.3f} mE<sub>h</sub></b><span>{1e3 * m.eps_n:.2f} meV</span>" in text
+    assert f"<b>{ev_to_millihartree(m.eps_e):.4f} mE<sub>h</sub></b><span>{1e3 * m.eps_e:.2f} meV</span>" in text
+    assert f"<b>{ev_to_millihartree(m.eps_tot):.4f} mE<sub>h</sub></b><span>{1e3 * m.eps_tot:.2f} meV</span>" in text
+    assert f"{m.outside.n_blocks:,} more blocks" in text
+    for row in m.element_pairs:
+        assert f"<td>{ev_to_millihartree(row.tally.error):.4f}</td><td>{1e3 * row.tally.error:.2f}</td>" in text
+    for name in ("Hf, on site", "O, on site", "Hf → O", "O → Hf", "Hf → Hf", "O → O"):
+        assert f"<td>{name}</td>" in text
+    for row in m.distances:
+        assert f"<td>{row.lower:.1f} – {row.upper:.1f}</td><td>{row.tally.n_blocks:,}</td>" in text
+
+
+def test_errors_of_the_spectrum(text, evaluation):
+    s = evaluation.spectrum
+    for fraction in (s.relative_l1, s.relative_l1_occupied, s.relative_l2, s.relative_l2_occupied):
+        assert f"<td>{100 * fraction:.3f} %</td>" in text
+    assert f"<td>gap</td><td>{s.gap_prediction:.4f} eV</td><td>{s.gap_reference:.4f} eV</td>" in text
+    assert f"<td>{1e3 * s.mean_absolute_near_gap:.1f} meV</td>" in text
+
+
+def test_training_and_origin(text):
+    assert "<td>1.0 minutes</td>" not in text
+    assert "<td>4.0 minutes</td>" in text  # 240 s
+    assert "5.000e+00 (epoch 1)" in text
+    assert "28 / 44 / 52 mE<sub>h</sub>" in text
+    for shown in ("A &lt;title&gt;", "so &amp; so", "net &amp; co", "DFT &lt;3", "seed: 42 # &lt;"):
+        assert shown in text
+
+
+def test_every_figure_says_what_it_shows(text):
+    captions = re.findall(r"<figure><img [^>]*alt=\"[^\"]{10,}\"[^>]*><figcaption>([^<]|<sub>|</sub>){80,}", text)
+    assert len(captions) == 4
+
+
+def test_without_overlap_or_on_request(pair):
+    bare = [replace(c, overlap=None) for c in pair]
+    assert "Neither file holds an overlap matrix" in render(Page("p", evaluation=evaluate(*bare)))
+    assert "Eigenvalues were not asked for" in render(Page("p", evaluation=evaluate(*pair, eigenvalues=False)))
+
+
+def test_on_site_blocks_alone(pair):
+    """No number between atoms: a dash, and the page is written all the same."""
+    prediction, reference = pair
+    h = prediction.require_hamiltonian()
+    text = render(Page("p", evaluation=evaluate(replace(prediction, hamiltonian=h.select(h.on_site)), reference)))
+    assert "<b>–</b><span>–</span>" in text
+    assert "nan" not in re.sub(r"base64,[A-Za-z0-9+/=]+", "", text)
 
 
 def test_parts_that_are_missing_are_left_out():
-    text = render(Page("Only a log", log=TrainingLog(*(np.arange(1.0, 4.0) for _ in range(8)))))
-    assert "Training" in text
-    assert "Eigenvalue" not in text
+    text = render(Page("Only a log", log=LOG))
+    assert "<h2>Training</h2>" in text
+    assert "<h2>Eigenvalue" not in text
+    assert len(addresses(text)) == 1
     alone = render(Page("Only levels", spectrum=Spectrum(np.array([-1.0, 0.5, 2.25]), 1, 1.5, 0.0)))
-    assert "1.5000 eV" in alone
+    assert "<td>1.5000 eV</td>" in alone
+    assert "odd" not in alone
+
+
+def test_odd_electrons_are_said():
+    text = render(Page("Radical", spectrum=Spectrum(np.array([-1.0, 0.5]), 0, 1.5, 0.0, True)))
+    assert "The number of electrons is odd" in text
+    assert "<td>gap</td><td>0.0000 eV</td>" in text
+    assert "<td>HOMO</td><td>−1.0000 eV</td>" in text
 
 
 def test_an_old_page_survives_a_failed_write(tmp_path):
@@ -63,4 +132,18 @@ def test_an_old_page_survives_a_failed_write(tmp_path):
     with pytest.raises(FormatError, match="expected a place for the report"):
         write_page(tmp_path / "none" / "page.html", Page("second"))
     assert path.read_text() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["page.html"]
+
+
+def test_a_disk_that_is_full(tmp_path, monkeypatch):
+    path = tmp_path / "page.html"
+    write_page(path, Page("first"))
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("nearsight.report.page.os.replace", full)
+    with pytest.raises(FormatError, match="No space left on device"):
+        write_page(path, Page("second"))
+    assert "first" in path.read_text()
     assert [p.name for p in tmp_path.iterdir()] == ["page.html"]

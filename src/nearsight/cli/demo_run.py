@@ -25,15 +25,16 @@ def run_demo(minutes: float, folder: Path, seed: int, threads: int | None, conso
     started = time.monotonic()
     data = data_folder()
     console.rule("1. Train on partitions of one structure")
-    config = demo_config(data / TRAIN, minutes, folder / "run", seed, threads)
+    run = folder / f"run_{minutes:g}_minutes"
+    config = demo_config(data / TRAIN, minutes, run, seed, threads)
     run_training(config, console)
     console.rule("2. Predict the unseen structure")
     prediction = folder / "prediction.h5"
-    run_prediction(folder / "run", data / TEST, prediction, parts=1, cell=None, threads=threads, console=console)
+    run_prediction(run, data / TEST, prediction, parts=1, cell=None, threads=threads, console=console)
     console.rule("3. Compare with CP2K")
     evaluation = evaluate(read_any(prediction), read_any(data / TEST))
     print_evaluation(evaluation, console)
-    page = write_report(prediction, data / TEST, folder / "run", folder / "report.html", evaluation)
+    page = write_report(prediction, data / TEST, run, folder / "report.html", evaluation)
     console.print(f"Figures and numbers: {page.resolve()}", highlight=False, soft_wrap=True)
     console.print(f"{(time.monotonic() - started) / 60:.1f} minutes in all.", highlight=False)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from nearsight.cli.json_output import as_json
 from nearsight.electronic.compare import MatrixErrors, Tally
 from nearsight.electronic.evaluation import Evaluation, evaluate
 from nearsight.elements import symbol_of
@@ -28,13 +28,13 @@ The errors are the paper's: mean absolute errors of the matrix elements on site 
 def evaluate_command(
     prediction: Annotated[Path, typer.Argument(help="file with the predicted H")],
     reference: Annotated[Path, typer.Argument(help="file with the reference H (and S)")],
-    as_json: Annotated[bool, typer.Option("--json", help="print JSON only")] = False,
+    json: Annotated[bool, typer.Option("--json", help="print JSON only")] = False,
     eigenvalues: Annotated[bool, typer.Option("--eigenvalues/--no-eigenvalues", help="compare the spectra")] = True,
 ) -> None:
     """Compare H."""
     result = evaluate(read_any(prediction), read_any(reference), eigenvalues)
-    if as_json:
-        typer.echo(json.dumps(as_dict(result), indent=2))
+    if json:
+        typer.echo(as_json(as_dict(result)))
     else:
         print_evaluation(result, Console())
 
@@ -49,6 +49,8 @@ def as_dict(result: Evaluation) -> dict[str, Any]:
         "mean_abs_H_nodes_mEh": ev_to_millihartree(m.nodes.magnitude),
         "mean_abs_H_edges_mEh": ev_to_millihartree(m.edges.magnitude),
         "hermiticity_error_eV": result.hermiticity_error,
+        "n_blocks_outside": m.outside.n_blocks, "mean_abs_H_outside_mEh": ev_to_millihartree(m.outside.magnitude),
+        "max_abs_H_outside_mEh": ev_to_millihartree(m.outside.largest),
         "element_pairs": [
             {"pair": [symbol_of(z) for z in p.elements], "on_site": p.on_site,
              "mae_mEh": ev_to_millihartree(p.tally.error), "mean_abs_H_mEh": ev_to_millihartree(p.tally.magnitude)}
@@ -62,7 +64,7 @@ def as_dict(result: Evaluation) -> dict[str, Any]:
             "eig_rel_l2_occupied": s.relative_l2_occupied, "eig_mae_meV": 1e3 * s.mean_absolute,
             "eig_mae_occupied_meV": 1e3 * s.mean_absolute_occupied,
             "eig_mae_near_gap_meV": 1e3 * s.mean_absolute_near_gap, "eig_shift_occupied_meV": 1e3 * s.mean_occupied,
-            "gap_pred_eV": s.gap_prediction, "gap_ref_eV": s.gap_reference,
+            "eig_max_meV": 1e3 * s.largest, "gap_pred_eV": s.gap_prediction, "gap_ref_eV": s.gap_reference,
         }
     return keys
 

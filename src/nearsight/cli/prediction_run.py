@@ -10,10 +10,10 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
-from nearsight.errors import FormatError
+from nearsight.errors import CheckpointError, FormatError
 from nearsight.formats.structure_files import parse_cell, read_structure
 from nearsight.inference.predict import check_elements, predict_hamiltonian
-from nearsight.nn.model import find_model_file, load_model
+from nearsight.nn.model import Model, find_model_file, load_model
 from nearsight.operators.blocks import BlockOperator
 from nearsight.operators.calculation import Calculation
 from nearsight.operators.store import is_store, read_calculation, write_calculation
@@ -32,6 +32,7 @@ def run_prediction(
     model = load_model(model_path)
     structure, overlap = read_input(structure_path, cell)
     check_elements(model, structure)
+    check_basis(model, overlap, structure_path)
     started = time.monotonic()
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("predicting", total=None)
@@ -61,6 +62,16 @@ def read_input(path: Path, cell: str | None) -> tuple[Structure, BlockOperator |
         return calculation.structure, calculation.overlap
     given = None if cell is None else parse_cell(cell)
     return read_structure(path, cell=given, isolated=cell is not None and given is None), None
+
+
+def check_basis(model: Model, overlap: BlockOperator | None, path: Path) -> None:
+    """Raises CheckpointError where the file's overlap is in another basis than the model predicts in."""
+    if overlap is None:
+        return
+    wanted = model.basis.restricted(overlap.numbers)
+    if overlap.basis != wanted:
+        raise CheckpointError(f"{path}: expected the basis of the model ({wanted.describe()}), got "
+                              f"{overlap.basis.describe()}; train a model on this basis")
 
 
 def check_output(path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 from rich.console import Console
 
@@ -14,7 +15,8 @@ from nearsight.errors import FormatError
 from nearsight.formats.registry import read_any
 from nearsight.operators.calculation import Calculation
 from nearsight.report.page import Page, write_page
-from nearsight.report.training_log import TrainingLog, read_training_log
+from nearsight.report.training_log import CONFIG_FILE, LOG_FILE, TrainingLog, read_training_log
+from nearsight.structures.structure import Structure
 
 EXAMPLE = """One HTML page with figures and numbers; it needs no network.
 
@@ -43,9 +45,12 @@ def write_report(
     """The page of a run, of a prediction, or of both; returns where it is.
 
     Raises:
-        FormatError: neither a run's folder nor a file.
+        FormatError: neither a run's folder nor a file, or a folder with a reference.
     """
     if source.is_dir():
+        if reference is not None:
+            raise FormatError(source, "expected a file with a predicted H to compare with the reference, got a folder; "
+                                      "make one with `nearsight predict`, and name the run with --run")
         run, prediction = source, None
         target = output or source / "report.html"
     elif source.exists():
@@ -53,23 +58,26 @@ def write_report(
         target = output or source.with_suffix(".html")
     else:
         raise FormatError(source, "expected a run's folder or a file with a predicted H, got nothing of that name")
-    log, config = _training(run)
+    log, config = _training(run, required=prediction is None)
+    exact = None if prediction is None or reference is None else read_any(reference)
     spectrum = None
-    if prediction is not None and evaluation is None and reference is not None:
-        evaluation = evaluate(prediction, read_any(reference))
+    if prediction is not None and exact is not None and evaluation is None:
+        evaluation = evaluate(prediction, exact)
     elif prediction is not None and evaluation is None:
         spectrum = _spectrum(prediction)
-    page = Page(_title(prediction, run), _subtitle(evaluation, reference), evaluation, spectrum, log,
-                _facts(prediction, reference), config)
+    page = Page(_title(prediction, run), _subtitle(prediction, evaluation, reference), evaluation, spectrum, log,
+                _facts(prediction), _reference_facts(exact, reference), config)
     write_page(target, page)
     return target
 
 
-def _training(run: Path | None) -> tuple[TrainingLog | None, str | None]:
+def _training(run: Path | None, required: bool) -> tuple[TrainingLog | None, str | None]:
+    """Log and configuration; a run that was stopped in its first epoch has no log yet."""
     if run is None:
         return None, None
-    config = run / "config.yaml"
-    return read_training_log(run / "log.jsonl"), config.read_text() if config.exists() else None
+    log, config = run / LOG_FILE, run / CONFIG_FILE
+    return (read_training_log(log) if required or log.exists() else None,
+            config.read_text() if config.exists() else None)
 
 
 def _spectrum(prediction: Calculation) -> Spectrum | None:
@@ -79,20 +87,40 @@ def _spectrum(prediction: Calculation) -> Spectrum | None:
 def _title(prediction: Calculation | None, run: Path | None) -> str:
     if prediction is not None:
         return f"Predicted Hamiltonian of {prediction.structure.formula}"
-    return f"Training run {run.name if run else ''}"
+    return f"Training run: {run.resolve().name if run else ''}"
 
 
-def _subtitle(evaluation: Evaluation | None, reference: Path | None) -> str:
-    if evaluation is None:
-        return "Written by nearsight."
-    return f"Compared with {reference.name if reference else 'the reference'}."
+def _subtitle(prediction: Calculation | None, evaluation: Evaluation | None, reference: Path | None) -> str:
+    if prediction is None:
+        return "How the training of a network went."
+    if evaluation is not None:
+        return (f"A network's Hamiltonian, compared element by element and level by level with the reference "
+                f"{reference.name if reference else ''}.")
+    without = "" if prediction.overlap is not None else ", nor an overlap matrix, so there are no eigenvalues either"
+    return f"A network's Hamiltonian. No reference was given, so no errors are known{without}."
 
 
-def _facts(prediction: Calculation | None, reference: Path | None) -> list[tuple[str, str]]:
+def _facts(prediction: Calculation | None) -> list[tuple[str, str]]:
     if prediction is None:
         return []
-    facts = [("structure", prediction.structure.formula), ("basis", prediction.basis.describe())]
+    facts = [("structure", f"{prediction.structure.formula}, {len(prediction.structure):,} atoms"),
+             ("cell", _cell(prediction.structure)),
+             ("basis", f"{prediction.basis.name}: {prediction.basis.describe()}")]
     if prediction.cutoff is not None:
         facts.append(("cutoff", f"{prediction.cutoff:g} Å"))
-    facts += [(key.replace("_", " "), text) for key, text in prediction.provenance.items()]
-    return facts + ([("reference", reference.name)] if reference else [])
+    return facts + _provenance(prediction)
+
+
+def _reference_facts(exact: Calculation | None, path: Path | None) -> list[tuple[str, str]]:
+    return [] if exact is None or path is None else [("file", path.name), *_provenance(exact)]
+
+
+def _provenance(calculation: Calculation) -> list[tuple[str, str]]:
+    return [(key.replace("_", " "), text) for key, text in calculation.provenance.items()]
+
+
+def _cell(structure: Structure) -> str:
+    if not structure.pbc.any():
+        return "none: an isolated structure"
+    lengths = np.linalg.norm(structure.cell[structure.pbc], axis=1)
+    return " × ".join(f"{length:.3f}" for length in lengths) + " Å, periodic"

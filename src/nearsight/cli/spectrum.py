@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from nearsight.cli.json_output import as_json
 from nearsight.electronic.evaluation import spectrum_of
 from nearsight.electronic.spectrum import Spectrum
 from nearsight.formats.registry import read_any
@@ -27,14 +27,14 @@ def spectrum_command(
     overlap: Annotated[Path | None, typer.Option("--overlap", help="file to take S from")] = None,
     electrons: Annotated[int | None, typer.Option("--electrons", min=0, help="valence electrons; those of the neutral "
                                                                              "structure by default")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="print JSON only")] = False,
+    json: Annotated[bool, typer.Option("--json", help="print JSON only")] = False,
 ) -> None:
     """Diagonalise."""
     calculation = read_any(file)
     other = None if overlap is None else read_any(overlap).require_overlap()
     spectrum = spectrum_of(calculation, other, electrons)
-    if as_json:
-        typer.echo(json.dumps(as_dict(spectrum), indent=2))
+    if json:
+        typer.echo(as_json(as_dict(spectrum)))
     else:
         _print(spectrum, calculation, Console())
 
@@ -44,7 +44,8 @@ def as_dict(spectrum: Spectrum) -> dict[str, Any]:
     return {
         "eigenvalues_eV": spectrum.eigenvalues.tolist(), "gap_eV": spectrum.gap, "fermi_eV": spectrum.fermi,
         "homo_eV": spectrum.homo, "lumo_eV": spectrum.lumo, "n_electrons": spectrum.n_electrons,
-        "n_occupied": spectrum.n_occupied, "overlap_condition": spectrum.overlap_condition,
+        "n_occupied": spectrum.n_occupied, "singly_occupied": spectrum.singly_occupied,
+        "overlap_condition": spectrum.overlap_condition,
         "residual_eV": spectrum.residual, "hermiticity_error_eV": spectrum.hermiticity_error,
     }
 
@@ -63,5 +64,9 @@ def _print(spectrum: Spectrum, calculation: Calculation, console: Console) -> No
         difference = np.abs(spectrum.eigenvalues[: len(printed)] - printed).max()
         rows.append((f"largest difference to the {len(printed)} printed by the code", f"{difference:.1e} eV"))
     for name, text in rows:
-        table.add_row(name, text)
+        table.add_row(name, text.replace("nan eV", "none"))
     console.print(table)
+    if spectrum.singly_occupied:
+        console.print("The number of electrons is odd: the highest level holds one electron and is both HOMO and LUMO, "
+                      "so the gap is zero and the Fermi level is this level (spin is not resolved).", highlight=False,
+                      soft_wrap=True)

@@ -203,7 +203,7 @@ def spectrum_errors(prediction: Spectrum, reference: Spectrum) -> SpectrumErrors
     )
 
 
-def parity(prediction: BlockOperator, reference: BlockOperator, limit: int = 10_000) -> Parity:
+def parity(prediction: BlockOperator, reference: BlockOperator, limit: int = 50_000) -> Parity:
     """At most `limit` on-site and `limit` edge elements of both operators, drawn with a fixed seed.
 
     Raises:

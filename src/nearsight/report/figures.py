@@ -24,6 +24,7 @@ from nearsight.report.training_log import TrainingLog
 from nearsight.units import ev_to_millihartree
 
 REFERENCE = "#333f50"
+HALO = "#9fb0c6"
 PREDICTION = "#d1495b"
 NODES = "#b5651d"
 EDGES = "#2a6f97"
@@ -55,7 +56,7 @@ def spectrum_figure(prediction: Spectrum | None = None, reference: Spectrum | No
             _draw_levels(ax, prediction, reference)
         _draw_gap_window(axes[0], main)
         axes[0].set_title("All levels")
-        axes[0].legend(loc="upper left")
+        axes[0].legend(loc="lower right", markerscale=1.6)
         _enlarge_gap(axes[1], main)
         if prediction is not None and reference is not None:
             _draw_level_errors(axes[2], prediction, reference)
@@ -65,7 +66,7 @@ def spectrum_figure(prediction: Spectrum | None = None, reference: Spectrum | No
 def parity_figure(parity: Parity) -> Figure:
     """Predicted against reference matrix elements: on site, and between atoms."""
     with _style():
-        figure = Figure(figsize=(8.6, 4.1), layout="constrained")
+        figure = Figure(figsize=(10.5, 4.9), layout="constrained")
         axes = figure.subplots(1, 2)
         _draw_parity(axes[0], parity.node_reference, parity.node_prediction, NODES)
         _draw_parity(axes[1], parity.edge_reference, parity.edge_prediction, EDGES)
@@ -139,8 +140,7 @@ def _style() -> Iterator[None]:
 def _draw_levels(ax: Axes, prediction: Spectrum | None, reference: Spectrum | None) -> None:
     if reference is not None:
         index = np.arange(1, reference.n_levels + 1)
-        ax.plot(index, reference.eigenvalues, ".", color=REFERENCE, ms=5, mew=0, label="reference",
-                rasterized=True)
+        ax.plot(index, reference.eigenvalues, ".", color=HALO, ms=9, mew=0, label="reference", rasterized=True)
     if prediction is not None:
         index = np.arange(1, prediction.n_levels + 1)
         ax.plot(index, prediction.eigenvalues, ".", color=PREDICTION, ms=3.2, mew=0, alpha=0.7,
@@ -190,7 +190,7 @@ def _draw_parity(ax: Axes, reference: np.ndarray, prediction: np.ndarray, color:
     ends = [float(min(reference.min(), prediction.min())), float(max(reference.max(), prediction.max()))]
     pad = 0.04 * (ends[1] - ends[0]) or 1.0
     ax.plot(reference, prediction, ".", color=color, ms=4, mew=0, alpha=0.35, rasterized=True)
-    ax.plot(ends, ends, color="black", lw=0.8, ls="--", zorder=3)
+    ax.plot(ends, ends, color="#8a94a3", lw=0.8, ls="--", zorder=1)
     ax.set_xlim(ends[0] - pad, ends[1] + pad)
     ax.set_ylim(ends[0] - pad, ends[1] + pad)
     ax.set_aspect("equal")

@@ -1,0 +1,200 @@
+"""The parts of the report: each turns results into figures with captions and tables."""
+
+from __future__ import annotations
+
+from nearsight.electronic.compare import GAP_WINDOW, MatrixErrors, SpectrumErrors, Tally
+from nearsight.electronic.evaluation import Evaluation
+from nearsight.electronic.spectrum import Spectrum
+from nearsight.elements import symbol_of
+from nearsight.report.figures import distance_figure, parity_figure, spectrum_figure, training_figure
+from nearsight.report.html import cards, details, figure, number, paragraph, prose, section, table
+from nearsight.report.training_log import TrainingLog
+from nearsight.units import ev_to_millihartree
+
+TALLY_HEAD = ("blocks", "matrix elements", "mean error, mE_h", "mean error, meV", "largest, meV", "mean |H|, mE_h")
+TERMS = (
+    ("Hamiltonian H", "The matrix whose element (a, b) says how orbital a feels orbital b. DFT finds it in a "
+                      "self-consistent cycle; the network predicts it from the positions of the atoms alone."),
+    ("Block", "The part of H between the orbitals of two atoms i and j, or of one atom with itself (on site)."),
+    ("ε_n, ε_e, ε_tot", "Mean absolute errors of the matrix elements: of on-site blocks (nodes of the graph), of "
+                        "blocks between two atoms (directed edges), and of both together."),
+    ("Overlap S", "The matrix of overlaps between orbitals. It depends on positions and basis only and is not "
+                  "predicted; H ψ = ε S ψ gives the energy levels ε."),
+    ("HOMO, LUMO, gap", "The highest level with an electron, the lowest with room for one, and their distance. Each "
+                        "level holds two electrons."),
+    ("mE_h, meV", "1 mE_h (millihartree) = 27.211 meV."),
+)
+
+
+def key_numbers(evaluation: Evaluation) -> str:
+    """The numbers of the top line."""
+    matrix, spectrum = evaluation.matrix, evaluation.spectrum
+    entries = [
+        ("ε_n, on site", _millihartree(matrix.eps_n, ".3f"), number(1e3 * matrix.eps_n, ".2f", "meV")),
+        ("ε_e, between atoms", _millihartree(matrix.eps_e, ".4f"), number(1e3 * matrix.eps_e, ".2f", "meV")),
+        ("ε_tot, all elements", _millihartree(matrix.eps_tot, ".4f"), number(1e3 * matrix.eps_tot, ".2f", "meV")),
+    ]
+    if spectrum is not None:
+        entries += [
+            ("eigenvalues, relative L1", _percent(spectrum.relative_l1),
+             f"occupied {_percent(spectrum.relative_l1_occupied)}"),
+            ("gap", number(spectrum.gap_prediction, ".3f", "eV"),
+             f"reference {number(spectrum.gap_reference, '.3f', 'eV')}"),
+        ]
+    return cards(entries)
+
+
+def spectrum_section(evaluation: Evaluation) -> str:
+    """Eigenvalues of prediction and reference."""
+    errors, ours, theirs = evaluation.spectrum, evaluation.prediction, evaluation.reference
+    if errors is None or ours is None or theirs is None:
+        why = "Neither file holds an overlap matrix S, so there are no eigenvalues." if evaluation.missing_overlap \
+            else "Eigenvalues were not asked for."
+        return section("Eigenvalue spectrum", paragraph(why))
+    return section(
+        "Eigenvalue spectrum",
+        figure(spectrum_figure(ours, theirs), "Eigenvalues of prediction and reference",
+               "Energy levels in ascending order, the reference in pale blue beneath the prediction in red; where "
+               "they agree, red lies inside blue. Left: all levels, with the reference's gap as a dashed box. "
+               f"Middle: the levels up to {GAP_WINDOW:g} eV from the gap (shaded). Right: prediction minus reference "
+               "of every level; points off the zero line together are a common shift, their spread is the scatter."),
+        _spectrum_table(errors, ours, theirs),
+        paragraph(f"Both spectra use the same overlap S (condition number {theirs.overlap_condition:.3g}) and "
+                  f"{theirs.n_electrons:,} electrons in {theirs.n_levels:,} levels. Relative errors are "
+                  "‖E_pred − E_ref‖ / ‖E_ref‖ with the L1 or L2 norm; they depend on the zero of energy, the errors "
+                  f"in meV do not.{_odd(theirs)}", "note"),
+    )
+
+
+def single_spectrum_section(spectrum: Spectrum) -> str:
+    """Eigenvalues of a prediction alone."""
+    rows = [
+        ("levels", f"{spectrum.n_levels:,}"), ("electrons", f"{spectrum.n_electrons:,}"),
+        ("HOMO", number(spectrum.homo, ".4f", "eV")), ("LUMO", number(spectrum.lumo, ".4f", "eV")),
+        ("gap", number(spectrum.gap, ".4f", "eV")), ("Fermi level (mid-gap)", number(spectrum.fermi, ".4f", "eV")),
+        ("condition number of S", f"{spectrum.overlap_condition:.3g}"),
+        ("residual at HOMO and LUMO", f"{spectrum.residual:.1e} eV"),
+    ]
+    return section(
+        "Eigenvalue spectrum",
+        figure(spectrum_figure(spectrum), "Eigenvalues of the prediction",
+               "Energy levels in ascending order. Left: all levels, with the gap as a dashed box. Right: the levels up "
+               f"to {GAP_WINDOW:g} eV from the gap (shaded).{_odd(spectrum)}"),
+        table((), rows),
+    )
+
+
+def matrix_section(evaluation: Evaluation) -> list[str]:
+    """Errors of the matrix elements: all, by element pair, by distance."""
+    matrix = evaluation.matrix
+    return [
+        section(
+            "Matrix elements",
+            table(("", *TALLY_HEAD), [("on site (ε_n)", *_tally(matrix.nodes)),
+                                      ("between atoms (ε_e)", *_tally(matrix.edges)),
+                                      ("all (ε_tot)", *_tally(matrix.total))]),
+            paragraph(_scope(matrix), "note"),
+            figure(parity_figure(evaluation.parity), "Predicted against reference matrix elements",
+                   "Every point is one matrix element: the reference's value to the right, the predicted one upwards. "
+                   "A perfect prediction lies on the dashed line; the distance from it is the error."),
+        ),
+        section(
+            "By elements and distance", _pair_table(matrix),
+            figure(distance_figure(matrix), "Error against distance",
+                   "Mean absolute error of the blocks between two atoms against their distance (red), beside "
+                   "the mean size of the reference's elements (dark), in bins of 0.5 Å; squares at zero are the "
+                   "on-site blocks. Where red reaches dark, the prediction is no better than zero."),
+            details("Show these numbers", _distance_table(matrix)),
+        ),
+    ]
+
+
+def training_section(log: TrainingLog) -> str:
+    """Loss and validation errors of a run."""
+    eps_n, eps_e, eps_tot = log.last_errors()
+    rows = [
+        ("epochs", f"{int(log.epoch[-1]):,}"), ("time", number(log.seconds[-1] / 60, ".1f", "minutes")),
+        ("last training loss", number(log.loss[-1], ".3e")),
+        ("best validation loss", number(log.validation_loss[log.best], ".3e", f"(epoch {int(log.epoch[log.best])})")),
+        ("last validation ε_n, ε_e, ε_tot",
+         " / ".join(number(value, ".4g") for value in (eps_n, eps_e, eps_tot)) + " mE_h"),
+        ("learning rate, first and last", f"{number(log.learning_rate[0], '.2g')}, "
+                                          f"{number(log.learning_rate[-1], '.2g')}"),
+    ]
+    return section(
+        "Training",
+        figure(training_figure(log), "Training curve",
+               "Left: the loss (what training minimises) of the parts that were trained on, and of the parts that were "
+               "held out for validation; when only the first keeps falling, the network learns by heart. Right: mean "
+               "absolute errors of the validation parts' matrix elements, on site, between atoms, and of all."),
+        table((), rows),
+    )
+
+
+def glossary() -> str:
+    """Terms of the page."""
+    entries = "".join(f"<dt>{prose(term)}</dt><dd>{prose(text)}</dd>" for term, text in TERMS)
+    return section("Terms", f"<dl>{entries}</dl>")
+
+
+def _spectrum_table(errors: SpectrumErrors, ours: Spectrum, theirs: Spectrum) -> str:
+    levels = table(("", "prediction", "reference", "difference"), [
+        (name, number(a, ".4f", "eV"), number(b, ".4f", "eV"), number(1e3 * (a - b), "+.1f", "meV"))
+        for name, a, b in (("gap", ours.gap, theirs.gap), ("HOMO", ours.homo, theirs.homo),
+                           ("LUMO", ours.lumo, theirs.lumo), ("Fermi level (mid-gap)", ours.fermi, theirs.fermi))])
+    near = number(1e3 * errors.mean_absolute_near_gap, ".1f", "meV")
+    deviations = table(("error of the levels", "all", "occupied", f"within {GAP_WINDOW:g} eV of the gap"), [
+        ("relative L1", _percent(errors.relative_l1), _percent(errors.relative_l1_occupied), ""),
+        ("relative L2", _percent(errors.relative_l2), _percent(errors.relative_l2_occupied), ""),
+        ("mean absolute", number(1e3 * errors.mean_absolute, ".1f", "meV"),
+         number(1e3 * errors.mean_absolute_occupied, ".1f", "meV"), near),
+        ("common shift", "", number(1e3 * errors.mean_occupied, "+.1f", "meV"), ""),
+        ("largest", number(1e3 * errors.largest, ".0f", "meV"), "", ""),
+    ])
+    return levels + "<h3>Errors of the eigenvalues</h3>" + deviations
+
+
+def _scope(matrix: MatrixErrors) -> str:
+    text = "Means run over every element of the predicted blocks; (i, j) and (j, i) both count."
+    if matrix.folded:
+        text += " Periodic images of a pair are summed, as in the reference, which is a matrix at Γ."
+    outside = matrix.outside
+    if outside.n_elements:
+        text += (f" Beyond them the reference holds {outside.n_blocks:,} more blocks, which the prediction takes as "
+                 f"zero: mean |H| {_millihartree(outside.magnitude, '.4f')}, largest "
+                 f"{_millihartree(outside.largest, '.3f')}.")
+    return text
+
+
+def _pair_table(matrix: MatrixErrors) -> str:
+    rows = []
+    for pair in matrix.element_pairs:
+        a, b = (symbol_of(z) for z in pair.elements)
+        rows.append((f"{a}, on site" if pair.on_site else f"{a} → {b}", *_tally(pair.tally)))
+    return table(("", *TALLY_HEAD), rows)
+
+
+def _distance_table(matrix: MatrixErrors) -> str:
+    return table(("distance, Å", *TALLY_HEAD),
+                 [(f"{row.lower:.1f} – {row.upper:.1f}", *_tally(row.tally)) for row in matrix.distances])
+
+
+def _tally(tally: Tally) -> tuple[str, ...]:
+    return (f"{tally.n_blocks:,}", f"{tally.n_elements:,}", number(ev_to_millihartree(tally.error), ".4f"),
+            number(1e3 * tally.error, ".2f"), number(1e3 * tally.largest, ".0f"),
+            number(ev_to_millihartree(tally.magnitude), ".3f"))
+
+
+def _millihartree(energy: float, form: str) -> str:
+    return number(ev_to_millihartree(energy), form, "mE_h")
+
+
+def _percent(fraction: float) -> str:
+    return number(100 * fraction, ".3f", "%")
+
+
+def _odd(spectrum: Spectrum) -> str:
+    if not spectrum.singly_occupied:
+        return ""
+    return (" The number of electrons is odd: the highest level holds one electron and is both HOMO and LUMO, so the "
+            "gap is zero and the Fermi level is this level.")
