@@ -102,9 +102,9 @@ class Xia2025(nn.Module):
     def update_nodes(self, layer: int, nodes: Tensor, edges: Tensor | None, graph: GraphTensors) -> Tensor:
         """Nodes (n, K, C) after the node update of a layer; `edges` None stands for the initial edge features."""
         update = cast(NodeUpdate, self.node_updates[layer])
-        gaussians = self.gaussians(graph.distance)
         if edges is None and not self.plain:
-            return update.finish(nodes, scalar_messages(update, nodes[:, 0], gaussians, graph))
+            return update.finish(nodes, scalar_messages(update, nodes[:, 0], self.gaussians, graph))
+        gaussians = self.gaussians(graph.distance)
         edges = only_scalars(gaussians, self.widths.l_max) if edges is None else edges
         return update(nodes, edges, gaussians, graph)
 

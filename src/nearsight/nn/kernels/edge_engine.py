@@ -16,7 +16,6 @@ Chunks are dealt to threads in a fixed order: results depend on the number of th
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -29,6 +28,7 @@ from torch.nn import functional
 from nearsight.nn.graph_tensors import GraphTensors
 from nearsight.nn.head import CoupledHead
 from nearsight.nn.kernels.edge_kernels import kernels
+from nearsight.nn.kernels.threads import in_threads
 from nearsight.nn.so3 import EPSILON
 
 if TYPE_CHECKING:
@@ -176,8 +176,8 @@ class EdgeEngine:
         visit: Callable[[_Chunk, slice, _Gradients], None], with_gradient: bool,
     ) -> _Gradients:
         """Forward on every chunk, then `visit`, in as many threads as torch has; the threads' sums added up."""
-        threads = torch.get_num_threads()
         pieces = [slice(k, min(k + CHUNK, graph.n_edges)) for k in range(0, graph.n_edges, CHUNK)]
+        threads = max(1, min(torch.get_num_threads(), len(pieces)))
         nodes, packed = nodes.detach().contiguous(), [p.detach().contiguous() for p in packed]
         values = [r.detach() for r in radial]
 
@@ -191,10 +191,7 @@ class EdgeEngine:
                 visit(chunk, piece, sums)
             return sums
 
-        if threads == 1 or len(pieces) < 2:
-            threads = 1
-            return work(0)
-        results = list(_pool(threads).map(work, range(threads)))
+        results = in_threads(work, range(threads), nodes.device)
         return _add_up(results) if with_gradient else results[0]
 
 
@@ -206,12 +203,6 @@ def _add_up(parts: Sequence[_Gradients]) -> _Gradients:
             mine += theirs
         first.square_error += other.square_error
     return first
-
-
-@cache
-def _pool(threads: int) -> ThreadPoolExecutor:
-    """Threads whose matrix products run on one core each."""
-    return ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
 
 
 def _irrep_starts(head: CoupledHead, counts: np.ndarray) -> np.ndarray:

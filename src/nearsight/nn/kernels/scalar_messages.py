@@ -3,11 +3,17 @@
 A feature with l = 0 only is the same in every frame, so the convolutions see order m = 0 alone, and turning the result
 back multiplies it by the column m = 0 of Dᵀ, which is Y_lm of the bond. The message is a function of (Z_i, Z_j, r)
 times Y_lm: exact, not an approximation. Slow twin: `NodeUpdate.messages`.
+
+Nodes are taken in groups with all their incoming edges, so that each group's attention is complete. Nothing of a group
+is kept for the backward pass, which computes it again: memory does not grow with the number of edges. On the CPU the
+groups run in as many threads as torch has.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,48 +21,129 @@ from torch import Tensor, nn
 from nearsight.nn.attention import softmax_over_targets
 from nearsight.nn.graph_tensors import GraphTensors
 from nearsight.nn.kernels.aggregate import aggregate
+from nearsight.nn.kernels.threads import in_threads
 
 if TYPE_CHECKING:
     from nearsight.nn.node_update import NodeUpdate
 
+EDGES = 4096
+"""Edges of a group, about: their features fit into a few MB."""
 
-def scalar_messages(update: NodeUpdate, scalars: Tensor, gaussians: Tensor, graph: GraphTensors) -> Tensor:
+Radial = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Nodes first … last − 1 and the positions of their incoming edges."""
+
+    first: int
+    last: int
+    edges: Tensor
+
+
+def scalar_messages(update: NodeUpdate, scalars: Tensor, gaussians: Radial, graph: GraphTensors) -> Tensor:
     """Attention-weighted sum of all messages at each node.
 
     Args:
         update: whose parameters are used.
         scalars: (n, C), the nodes' only features.
-        gaussians: (e, G) which are also the edges' only features.
+        gaussians: the radial basis, which is also the edges' only feature.
         graph: nodes and edges.
 
     Returns:
         (n, K, heads·value).
     """
-    w = update.widths
-    logits, values = _functions_of_distance(update, scalars, gaussians, graph)
-    weights = softmax_over_targets(logits, graph.target, graph.n_nodes)
+    parameters = used_parameters(update)
+    return cast(Tensor, _Messages.apply(update, gaussians, graph, scalars, *parameters))
+
+
+def used_parameters(update: NodeUpdate) -> list[Tensor]:
+    """The parameters that the messages read."""
+    modules = (update.norm_message.scalar, update.radial, update.attention, update.first.order_zero,
+               update.second.order_zero)
+    return [p for module in modules for p in module.parameters()]
+
+
+def group_by_target(graph: GraphTensors) -> list[_Group]:
+    """Consecutive nodes whose incoming edges number about `EDGES`."""
+    order = torch.argsort(graph.target, stable=True)
+    ends = torch.cumsum(torch.bincount(graph.target, minlength=graph.n_nodes), 0).tolist()
+    groups, first, start = [], 0, 0
+    for node, end in enumerate(ends):
+        if end - start >= EDGES or node == len(ends) - 1:
+            groups.append(_Group(first, node + 1, order[start:end]))
+            first, start = node + 1, end
+    return groups
+
+
+class _Messages(torch.autograd.Function):
+    """The messages of all nodes, group by group; the backward pass computes each group again."""
+
+    @staticmethod
+    def forward(ctx: Any, update: NodeUpdate, gaussians: Radial, graph: GraphTensors, scalars: Tensor,
+                *parameters: Tensor) -> Tensor:
+        w = update.widths
+        out = scalars.new_zeros(graph.n_nodes, (w.l_max + 1) ** 2, w.heads * w.value)
+        groups = group_by_target(graph)
+
+        def work(group: _Group) -> None:
+            with torch.no_grad():
+                out[group.first:group.last] = _messages_of(update, scalars, gaussians, graph, group)
+
+        in_threads(work, groups, scalars.device)
+        ctx.update, ctx.gaussians, ctx.graph, ctx.groups = update, gaussians, graph, groups
+        ctx.save_for_backward(scalars)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        (scalars,) = ctx.saved_tensors
+        parameters = used_parameters(ctx.update)
+
+        def work(group: _Group) -> Sequence[Tensor]:
+            with torch.enable_grad():
+                leaf = scalars.detach().requires_grad_()
+                out = _messages_of(ctx.update, leaf, ctx.gaussians, ctx.graph, group)
+            return torch.autograd.grad(out, [leaf, *parameters], gradient[group.first:group.last], allow_unused=True)
+
+        totals: list[Tensor | None] = [None] * (1 + len(parameters))
+        for gradients in in_threads(work, ctx.groups, scalars.device):
+            for k, part in enumerate(gradients):
+                if part is not None:
+                    total = totals[k]
+                    totals[k] = part if total is None else total.add_(part)
+        return None, None, None, *totals
+
+
+def _messages_of(update: NodeUpdate, scalars: Tensor, gaussians: Radial, graph: GraphTensors, group: _Group) -> Tensor:
+    """The weighted sums at the nodes of one group."""
+    w, edges = update.widths, group.edges
+    source, target = graph.source[edges], graph.target[edges]
+    logits, values = _functions_of_distance(update, scalars, gaussians(graph.distance[edges]), graph.numbers, source,
+                                            target)
+    own = target - group.first
+    weights = softmax_over_targets(logits, own, group.last - group.first)
     values = (values.unflatten(2, (w.heads, w.value)) * weights[:, None, :, None]).flatten(2)
-    return aggregate(values, graph.harmonics, graph.target, graph.n_nodes)
+    return aggregate(values, graph.harmonics[edges], own, group.last - group.first)
 
 
 def _functions_of_distance(
-    update: NodeUpdate, scalars: Tensor, gaussians: Tensor, graph: GraphTensors
+    update: NodeUpdate, scalars: Tensor, gaussians: Tensor, numbers: Tensor, source: Tensor, target: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Logits (e, heads) and the factor of Y_l of each message (e, l_max+1, heads·value)."""
     w = update.widths
     width = 3 * w.channels
     normed = update.norm_message.scalar(scalars)
-    numbers_source, numbers_target = graph.numbers[graph.source], graph.numbers[graph.target]
     last = cast(nn.Linear, update.radial.network[-1])
-    hidden = torch.cat([gaussians, update.radial.source(numbers_source), update.radial.target(numbers_target)], dim=1)
+    hidden = torch.cat([gaussians, update.radial.source(numbers[source]), update.radial.target(numbers[target])], dim=1)
     for step in list(update.radial.network)[:-1]:
         hidden = step(hidden)
     radial = torch.addmm(last.bias[:width], hidden, last.weight[:width].T)
-    message = torch.cat([normed[graph.source], normed[graph.target], gaussians], dim=1) * radial
+    message = torch.cat([normed[source], normed[target], gaussians], dim=1) * radial
     first = torch.addmm(update.first.order_zero.bias, message, update.first.order_zero.weight[:, :width].T)
     n_alpha, n_extra = w.heads * w.alpha, update.first.extra
     logits = update.attention(first[:, :n_alpha])
     gates = torch.sigmoid(first[:, n_alpha:n_extra])
     invariant, higher = first[:, n_extra:n_extra + w.hidden], first[:, n_extra + w.hidden:]
-    gated = torch.cat([torch.nn.functional.silu(invariant), higher * gates], dim=1)
+    gated = torch.cat([nn.functional.silu(invariant), higher * gates], dim=1)
     return logits, update.second.order_zero(gated).unflatten(1, (w.l_max + 1, w.heads * w.value))

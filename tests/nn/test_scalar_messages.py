@@ -1,0 +1,44 @@
+"""Messages group by group equal those in one group, value and gradient, in any number of threads."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import nearsight.nn.kernels.scalar_messages as module
+from nearsight.nn.so3 import only_scalars
+from tests.nn.test_edge_engine import make_graph
+from tests.nn.test_equivariance import make_network
+
+
+def messages(edges_per_group: int, threads: int, monkeypatch):
+    monkeypatch.setattr(module, "EDGES", edges_per_group)
+    network, graph = make_network(), make_graph()
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        nodes = only_scalars(network.embedding(graph.numbers), 4)
+        out = network.update_nodes(0, nodes, None, graph)
+        weight = torch.randn(out.shape, generator=torch.Generator().manual_seed(2), dtype=out.dtype)
+        (out * weight).sum().backward()
+    finally:
+        torch.set_num_threads(before)
+    return out.detach(), {k: p.grad for k, p in network.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize(("edges", "threads"), [(1, 1), (40, 1), (40, 2)])
+def test_groups_do_not_matter(edges, threads, monkeypatch):
+    expected, slow = messages(10**9, 1, monkeypatch)
+    out, fast = messages(edges, threads, monkeypatch)
+    assert float((out - expected).abs().max()) < 1e-12
+    assert set(slow) == set(fast)
+    for name, gradient in slow.items():
+        assert torch.allclose(fast[name], gradient, rtol=1e-10, atol=1e-10), name
+
+
+def test_groups_cover_every_edge_once():
+    graph = make_graph()
+    groups = module.group_by_target(graph)
+    assert sorted(torch.cat([g.edges for g in groups]).tolist()) == list(range(graph.n_edges))
+    for g in groups:
+        assert bool(((graph.target[g.edges] >= g.first) & (graph.target[g.edges] < g.last)).all())
