@@ -15,6 +15,7 @@ Chunks are dealt to threads in a fixed order: results depend on the number of th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -233,7 +234,7 @@ class _Chunk:
 
     def buffer(self, name: str, *shape: int) -> Tensor:
         """A buffer that is allocated once and used for every chunk."""
-        wanted = int(np.prod(shape))
+        wanted = math.prod(shape)
         flat = self._buffers.get(name)
         if flat is None or len(flat) < wanted:
             flat = self._buffers[name] = torch.empty(wanted, dtype=self.nodes.dtype)
