@@ -19,7 +19,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from nearsight.nn.edge_update import EdgeUpdate
     from nearsight.nn.radial import GaussianBasis
 
-CHUNK = 384
+CHUNK = 640
 """Edges at once; their buffers stay in the last level of the cache."""
 
 
@@ -231,21 +231,28 @@ class _Chunk:
         self.with_gradient = with_gradient
         self.radial = [r.clone().requires_grad_(with_gradient) for r in radial]
         self._buffers: dict[str, Tensor] = {}
+        self._views: dict[tuple[Any, ...], Any] = {}
 
     def buffer(self, name: str, *shape: int) -> Tensor:
         """A buffer that is allocated once and used for every chunk."""
-        wanted = math.prod(shape)
-        flat = self._buffers.get(name)
-        if flat is None or len(flat) < wanted:
-            flat = self._buffers[name] = torch.empty(wanted, dtype=self.nodes.dtype)
-        return flat[:wanted].view(shape)
+        key = (name, shape)
+        if key not in self._views:
+            wanted = math.prod(shape)
+            flat = self._buffers.get(name)
+            if flat is None or len(flat) < wanted:
+                flat = self._buffers[name] = torch.empty(wanted, dtype=self.nodes.dtype)
+            self._views[key] = flat[:wanted].view(shape)
+        return cast(Tensor, self._views[key])
 
     def segments(self, name: str, width: int) -> tuple[Tensor, list[Tensor]]:
         """A degree-major buffer: flat, and as one (B·(2l+1), width) matrix per degree."""
-        degrees = range(self.layout.l_max + 1)
-        flat = self.buffer(name, (self.layout.l_max + 1) ** 2 * self.n * width)
-        parts = [flat[l * l * self.n * width:(l + 1) ** 2 * self.n * width].view(-1, width) for l in degrees]
-        return flat, parts
+        key = (name, "segments", self.n)
+        if key not in self._views:
+            degrees = range(self.layout.l_max + 1)
+            flat = self.buffer(name, (self.layout.l_max + 1) ** 2 * self.n * width)
+            parts = [flat[l * l * self.n * width:(l + 1) ** 2 * self.n * width].view(-1, width) for l in degrees]
+            self._views[key] = flat, parts
+        return cast("tuple[Tensor, list[Tensor]]", self._views[key])
 
     @torch.no_grad()
     def forward(self, graph: GraphTensors, piece: slice) -> None:
@@ -330,11 +337,14 @@ class _Chunk:
         return self.head[first:first + int(self.engine.counts[l])]
 
     def _output_segments(self, name: str) -> tuple[Tensor, list[Tensor]]:
-        sizes = [self.n * (2 * l + 1) * int(c) for l, c in enumerate(self.engine.counts)]
-        flat = self.buffer(name, sum(sizes))
-        parts = [p.view(self.n * (2 * l + 1), int(c))
-                 for l, (p, c) in enumerate(zip(flat.split(sizes), self.engine.counts))]
-        return flat, parts
+        key = (name, "outputs", self.n)
+        if key not in self._views:
+            sizes = [self.n * (2 * l + 1) * int(c) for l, c in enumerate(self.engine.counts)]
+            flat = self.buffer(name, sum(sizes))
+            parts = [p.view(self.n * (2 * l + 1), int(c))
+                     for l, (p, c) in enumerate(zip(flat.split(sizes), self.engine.counts))]
+            self._views[key] = flat, parts
+        return cast("tuple[Tensor, list[Tensor]]", self._views[key])
 
     @torch.no_grad()
     def backward(self, gradient: Tensor, sums: _Gradients) -> None:
