@@ -3,7 +3,6 @@
 # CODATA 2018, https://physics.nist.gov/cuu/Constants/
 HARTREE_IN_EV = 27.211386245988
 BOHR_IN_ANGSTROM = 0.529177210903
-BOLTZMANN_IN_EV_PER_K = 8.617333262e-5
 
 
 def ev_to_millihartree(energy: float) -> float:

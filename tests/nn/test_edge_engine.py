@@ -57,6 +57,24 @@ def test_equal_to_the_plain_network(monkeypatch, how, masked, chunk, threads):
         assert float((fast[name] - gradient).abs().max()) <= 1e-10 * max(scale, 1e-6), name
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_square_error_without_gradient_counts_every_chunk(monkeypatch, threads):
+    monkeypatch.setattr(module, "CHUNK", 17)
+    graph, network = make_graph(), make_network()
+    targets = torch.ones(graph.n_edges, LAYOUT.size, dtype=torch.float64)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter.requires_grad_(False)
+            error = network(graph, targets)[1]
+            expected = (network(graph)[1] - targets).square().sum()
+    finally:
+        torch.set_num_threads(before)
+    assert float(error) == pytest.approx(float(expected), rel=1e-12)
+
+
 def test_single_precision_stays_near_double():
     expected, slow = gradients(make_network(plain=True), make_graph(), "outputs")
     value, fast = gradients(make_network().float(), make_graph(torch.float32), "square error")

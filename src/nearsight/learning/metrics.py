@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from nearsight.learning.targets import Targets
@@ -47,12 +45,3 @@ class ErrorSums:
         means = {"eps_n_mEh": (self.node_sum, self.node_count), "eps_e_mEh": (self.edge_sum, self.edge_count),
                  "eps_tot_mEh": (total, count)}
         return {key: 1e3 * s / c for key, (s, c) in means.items() if c}
-
-
-def measure(outputs: Iterable[tuple[Tensor, Targets]], layout: CoupledLayout) -> dict[str, float]:
-    """ε of several parts together."""
-    sums = ErrorSums()
-    with torch.no_grad():
-        for output, targets in outputs:
-            sums.add(output, targets, layout)
-    return sums.summary()

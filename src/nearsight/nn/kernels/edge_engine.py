@@ -193,16 +193,17 @@ class EdgeEngine:
             return sums
 
         results = in_threads(work, range(threads), nodes.device)
-        return _add_up(results) if with_gradient else results[0]
+        return _add_up(results, with_gradient)
 
 
-def _add_up(parts: Sequence[_Gradients]) -> _Gradients:
+def _add_up(parts: Sequence[_Gradients], with_gradient: bool) -> _Gradients:
     first = parts[0]
     for other in parts[1:]:
-        for mine, theirs in zip([*first.packed, *first.radial, first.nodes],
-                                [*other.packed, *other.radial, other.nodes]):
-            mine += theirs
         first.square_error += other.square_error
+        if with_gradient:
+            for mine, theirs in zip([*first.packed, *first.radial, first.nodes],
+                                    [*other.packed, *other.radial, other.nodes]):
+                mine += theirs
     return first
 
 

@@ -37,11 +37,6 @@ class Kernels:
     rotate_out_back: Callable[..., Any]
 
 
-def wigner_offset(l: int) -> int:
-    """Where D^l starts in a row of packed Wigner matrices: Σ_{k<l} (2k+1)²."""
-    return l * (4 * l * l - 1) // 3
-
-
 @cache
 def kernels(l_max: int, channels: int, hidden: int, feed_forward: int) -> Kernels:
     """The loops for a network's sizes."""
