@@ -23,7 +23,9 @@ def gradients(network: Xia2025, graph: GraphTensors, how: str, masked: bool = Fa
     generator = torch.Generator().manual_seed(7)
     dtype = graph.distance.dtype
     targets = torch.randn(graph.n_edges, LAYOUT.size, generator=generator, dtype=torch.float64).to(dtype)
-    mask = torch.rand(graph.n_edges, LAYOUT.size, generator=generator) < 0.5 if masked else None
+    degrees = torch.tensor(LAYOUT.degrees)
+    of_irreps = torch.rand(graph.n_edges, len(degrees), generator=generator) < 0.5
+    mask = of_irreps.repeat_interleave(2 * degrees + 1, dim=1) if masked else None
     network.zero_grad()
     if how == "square error":
         nodes, error = network(graph, targets, mask)

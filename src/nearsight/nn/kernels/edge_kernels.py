@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-FAST = {"contract", "reassoc", "arcp", "nsz"}
+from nearsight.nn.kernels.compilation import compiled
 
 
 @dataclass(frozen=True)
@@ -27,32 +27,26 @@ class Kernels:
 
     gather: Callable[..., Any]
     scatter: Callable[..., Any]
+    own: Callable[..., Any]
+    own_back: Callable[..., Any]
     gate: Callable[..., Any]
     gate_back: Callable[..., Any]
     norm: Callable[..., Any]
     norm_back: Callable[..., Any]
-    multiply: Callable[..., Any]
-    multiply_back: Callable[..., Any]
     rotate_out: Callable[..., Any]
-    rotate_out_back: Callable[..., Any]
+    rotate_in: Callable[..., Any]
 
 
 @cache
-def kernels(l_max: int, channels: int, hidden: int, feed_forward: int) -> Kernels:
+def kernels(l_max: int, channels: int, hidden: int) -> Kernels:
     """The loops for a network's sizes."""
     gather, scatter = _gather_kernels(l_max, channels)
+    own, own_back = _own_kernels(l_max, channels)
     gate, gate_back = _gate_kernels(l_max, hidden)
     norm, norm_back = _norm_kernels(l_max, channels)
-    multiply, multiply_back = _multiply_kernels(l_max, feed_forward)
-    rotate_out, rotate_out_back = _rotate_kernels(l_max)
-    return Kernels(gather, scatter, gate, gate_back, norm, norm_back, multiply, multiply_back, rotate_out,
-                   rotate_out_back)
-
-
-def _jit(function: Callable[..., Any]) -> Callable[..., Any]:
-    import numba
-
-    return numba.njit(nogil=True, cache=True, fastmath=FAST, error_model="numpy")(function)
+    rotate_out, rotate_in = _rotate_kernels(l_max)
+    return Kernels(gather, scatter, own, own_back, gate, gate_back, norm, norm_back, rotate_out,
+                   rotate_in)
 
 
 def _gather_kernels(l_max: int, channels: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
@@ -66,8 +60,8 @@ def _gather_kernels(l_max: int, channels: int) -> tuple[Callable[..., Any], Call
     C, K = channels, (l_max + 1) ** 2
 
     def gather(nodes, source, target, wigner, radial, place, x):
-        """nodes (n, K, C), source/target (B,), wigner (B, Σ(2l+1)²), radial (B, l_max+1, 2C), place (K,) first
-        column of each component in x (B, columns): source channels, then target channels."""
+        """nodes (n, K, C), source/target (B,), wigner (B, Σ(2l+1)²), radial (B, more than (l_max+1)·2C), place
+        (K,) first column of each component in x (B, columns): source channels, then target channels."""
         pair = np.empty((K, 2 * C), dtype=x.dtype)
         for b in range(len(source)):
             d, weight, row = wigner[b], radial[b], x[b]
@@ -90,7 +84,7 @@ def _gather_kernels(l_max: int, channels: int) -> tuple[Callable[..., Any], Call
                 rotate_degree(8, 680, 2 * C, pair, d, weight, row, place)
 
     def scatter(nodes, source, target, wigner, radial, place, dx, dnodes, dradial):
-        """Gradients of gather: added to dnodes (n, K, C), written to dradial (B, l_max+1, 2C)."""
+        """Gradients of gather: added to dnodes (n, K, C), written to the first columns of dradial."""
         pair = np.empty((K, 2 * C), dtype=dx.dtype)
         rows = np.empty((K, 2 * C), dtype=dx.dtype)
         turned = np.empty((K, 2 * C), dtype=dx.dtype)
@@ -120,7 +114,37 @@ def _gather_kernels(l_max: int, channels: int) -> tuple[Callable[..., Any], Call
                 for c in range(C):
                     second[k, c] += turned[k, C + c]
 
-    return _jit(gather), _jit(scatter)
+    return compiled(gather), compiled(scatter)
+
+
+def _own_kernels(l_max: int, channels: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """The edge's own invariant features: layer norm times weights, beside those of the nodes in l = 0."""
+    from nearsight.nn.kernels.radial_kernels import normalise
+
+    C, at = channels, (l_max + 1) * 2 * channels
+
+    def own(features, scale, bias, weights, epsilon, normed, x):
+        """features (B, C); weights (B, at + C); written to normed (B, C) and to columns 2C … 3C of x."""
+        scaled = np.empty(C, dtype=x.dtype)
+        for b in range(len(features)):
+            normalise(features[b], scale, bias, epsilon, normed[b], scaled, C)
+            weight, out = weights[b, at:at + C], x[b, 2 * C:2 * C + C]
+            for c in range(C):
+                out[c] = scaled[c] * weight[c]
+
+    def own_back(normed, scale, bias, weights, dx, dweights, dscale, dbias):
+        """Gradients of own: the last columns of dweights are written, the others added to."""
+        for b in range(len(normed)):
+            value, weight = normed[b], weights[b, at:at + C]
+            above, out = dx[b, 2 * C:2 * C + C], dweights[b, at:at + C]
+            for c in range(C):
+                out[c] = above[c] * (value[c] * scale[c] + bias[c])
+            for c in range(C):
+                dscale[c] += above[c] * weight[c] * value[c]
+            for c in range(C):
+                dbias[c] += above[c] * weight[c]
+
+    return compiled(own), compiled(own_back)
 
 
 def _gate_kernels(l_max: int, hidden: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
@@ -133,9 +157,10 @@ def _gate_kernels(l_max: int, hidden: int) -> tuple[Callable[..., Any], Callable
         B = len(y)
         for b in range(B):
             for l in range(l_max + 1):
-                weight = gates[b, l * H:(l + 1) * H]
+                weight = gates[b, l * H:l * H + H]
                 for row in range(2 * l + 1):
-                    value = y[b, place[l * l + row]:place[l * l + row] + H]
+                    start = place[l * l + row]
+                    value = y[b, start:start + H]
                     at = l * l * B * H + (b * (2 * l + 1) + row) * H
                     out = z[at:at + H]
                     for c in range(H):
@@ -144,28 +169,31 @@ def _gate_kernels(l_max: int, hidden: int) -> tuple[Callable[..., Any], Callable
     def gate_back(y, place, gates, dz, dy):
         """Gradient of gate, dy (B, columns), whose columns H … (l_max+1)·H are the gates before the sigmoid."""
         B = len(y)
+        one, zero = y.dtype.type(1), y.dtype.type(0)
+        dweight = np.empty(H, dtype=y.dtype)
         for b in range(B):
-            first, dfirst, above = y[b, place[0]:place[0] + H], dy[b, place[0]:place[0] + H], dz[b * H:(b + 1) * H]
+            start = place[0]
+            first, dfirst, above, s = y[b, start:start + H], dy[b, start:start + H], dz[b * H:b * H + H], gates[b, :H]
             for c in range(H):
-                s = gates[b, c]
-                dfirst[c] = above[c] * s * (1 + first[c] * (1 - s))
+                dfirst[c] = above[c] * s[c] * (one + first[c] * (one - s[c]))
             for l in range(1, l_max + 1):
-                weight, dweight = gates[b, l * H:(l + 1) * H], dy[b, l * H:(l + 1) * H]
+                weight = gates[b, l * H:l * H + H]
                 for c in range(H):
-                    dweight[c] = 0.0
+                    dweight[c] = zero
                 for row in range(2 * l + 1):
-                    value = y[b, place[l * l + row]:place[l * l + row] + H]
-                    dvalue = dy[b, place[l * l + row]:place[l * l + row] + H]
+                    start = place[l * l + row]
+                    value, dvalue = y[b, start:start + H], dy[b, start:start + H]
                     at = l * l * B * H + (b * (2 * l + 1) + row) * H
                     above = dz[at:at + H]
                     for c in range(H):
                         dvalue[c] = above[c] * weight[c]
                     for c in range(H):
                         dweight[c] += above[c] * value[c]
+                out = dy[b, l * H:l * H + H]
                 for c in range(H):
-                    dweight[c] *= weight[c] * (1 - weight[c])
+                    out[c] = dweight[c] * weight[c] * (one - weight[c])
 
-    return _jit(gate), _jit(gate_back)
+    return compiled(gate), compiled(gate_back)
 
 
 def _norm_kernels(l_max: int, channels: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
@@ -175,108 +203,89 @@ def _norm_kernels(l_max: int, channels: int) -> tuple[Callable[..., Any], Callab
     def norm(e, scale0, bias0, weight, epsilon, f, statistics):
         """e, f flat, degree-major (width C); statistics (B, 3): mean and 1/σ of l = 0, 1/rms of l > 0."""
         B = len(statistics)
+        count, one, zero, eps = e.dtype.type(C), e.dtype.type(1), e.dtype.type(0), e.dtype.type(epsilon)
+        sums = np.empty(C, dtype=e.dtype)
         for b in range(B):
-            mean = 0.0
+            value, out = e[b * C:b * C + C], f[b * C:b * C + C]
+            mean = zero
             for c in range(C):
-                mean += e[b * C + c]
-            mean /= C
-            variance = 0.0
+                mean += value[c]
+            mean /= count
+            variance = zero
             for c in range(C):
-                variance += (e[b * C + c] - mean) ** 2
-            inverse = 1.0 / np.sqrt(variance / C + epsilon)
-            square = 0.0
+                variance += (value[c] - mean) * (value[c] - mean)
+            inverse = one / np.sqrt(variance / count + eps)
+            for c in range(C):
+                out[c] = (value[c] - mean) * inverse * scale0[c] + bias0[c]
+            square = zero
             for l in range(1, l_max + 1):
-                start = l * l * B * C + b * (2 * l + 1) * C
-                part = 0.0
-                for k in range((2 * l + 1) * C):
-                    part += e[start + k] ** 2
-                square += part / ((2 * l + 1) * l_max * C)
-            rms = 1.0 / np.sqrt(square + epsilon)
-            statistics[b, 0], statistics[b, 1], statistics[b, 2] = mean, inverse, rms
-            for c in range(C):
-                f[b * C + c] = (e[b * C + c] - mean) * inverse * scale0[c] + bias0[c]
-            for l in range(1, l_max + 1):
+                for c in range(C):
+                    sums[c] = zero
                 for row in range(2 * l + 1):
                     start = l * l * B * C + (b * (2 * l + 1) + row) * C
+                    value = e[start:start + C]
                     for c in range(C):
-                        f[start + c] = e[start + c] * statistics[b, 2] * weight[l - 1, c]
+                        sums[c] += value[c] * value[c]
+                part = zero
+                for c in range(C):
+                    part += sums[c]
+                square += part / e.dtype.type((2 * l + 1) * l_max * C)
+            rms = one / np.sqrt(square + eps)
+            statistics[b, 0], statistics[b, 1], statistics[b, 2] = mean, inverse, rms
+            for l in range(1, l_max + 1):
+                factor = weight[l - 1]
+                for row in range(2 * l + 1):
+                    start = l * l * B * C + (b * (2 * l + 1) + row) * C
+                    value, out = e[start:start + C], f[start:start + C]
+                    for c in range(C):
+                        out[c] = value[c] * rms * factor[c]
 
     def norm_back(e, scale0, weight, statistics, df, de, dscale0, dbias0, dweight):
         """Gradients of norm: added to de, dscale0, dbias0 (C,) and dweight (l_max, C)."""
         B = len(statistics)
+        count, zero = e.dtype.type(C), e.dtype.type(0)
+        sums, normed = np.empty(C, dtype=e.dtype), np.empty(C, dtype=e.dtype)
         for b in range(B):
             mean, inverse, rms = statistics[b, 0], statistics[b, 1], statistics[b, 2]
-            total, along = 0.0, 0.0
+            value, above, out = e[b * C:b * C + C], df[b * C:b * C + C], de[b * C:b * C + C]
+            total, along = zero, zero
             for c in range(C):
-                normed = (e[b * C + c] - mean) * inverse
-                g = df[b * C + c]
-                dscale0[c] += g * normed
-                dbias0[c] += g
-                total += g * scale0[c]
-                along += g * scale0[c] * normed
+                normed[c] = (value[c] - mean) * inverse
             for c in range(C):
-                normed = (e[b * C + c] - mean) * inverse
-                de[b * C + c] += inverse * (df[b * C + c] * scale0[c] - total / C - normed * along / C)
-            product = 0.0
+                dscale0[c] += above[c] * normed[c]
+            for c in range(C):
+                dbias0[c] += above[c]
+            for c in range(C):
+                total += above[c] * scale0[c]
+            for c in range(C):
+                along += above[c] * scale0[c] * normed[c]
+            total /= count
+            along /= count
+            for c in range(C):
+                out[c] += inverse * (above[c] * scale0[c] - total - normed[c] * along)
+            product = zero
             for l in range(1, l_max + 1):
-                along_l = dweight[l - 1]
+                along_l, factor = dweight[l - 1], weight[l - 1]
+                for c in range(C):
+                    sums[c] = zero
                 for row in range(2 * l + 1):
                     start = l * l * B * C + (b * (2 * l + 1) + row) * C
                     value, above = e[start:start + C], df[start:start + C]
                     for c in range(C):
-                        along_l[c] += above[c] * value[c] * rms
-                    for c in range(C):
-                        product += above[c] * value[c] * weight[l - 1, c]
+                        sums[c] += above[c] * value[c]
+                for c in range(C):
+                    along_l[c] += sums[c] * rms
+                for c in range(C):
+                    product += sums[c] * factor[c]
             for l in range(1, l_max + 1):
-                common = product * rms**3 / ((2 * l + 1) * l_max * C)
+                common, factor = product * rms * rms * rms / e.dtype.type((2 * l + 1) * l_max * C), weight[l - 1]
                 for row in range(2 * l + 1):
                     start = l * l * B * C + (b * (2 * l + 1) + row) * C
                     value, above, out = e[start:start + C], df[start:start + C], de[start:start + C]
                     for c in range(C):
-                        out[c] += above[c] * rms * weight[l - 1, c] - common * value[c]
+                        out[c] += above[c] * rms * factor[c] - common * value[c]
 
-    return _jit(norm), _jit(norm_back)
-
-
-def _multiply_kernels(l_max: int, width: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """The gate of the feed-forward network on degree-major segments."""
-    F = width
-
-    def multiply(u, gates, g):
-        """u, g flat, degree-major (width F); gates (B, (l_max+1)·F) sigmoids, those of the invariants first."""
-        B = len(gates)
-        for b in range(B):
-            for l in range(l_max + 1):
-                weight = gates[b, l * F:(l + 1) * F]
-                for row in range(2 * l + 1):
-                    start = l * l * B * F + (b * (2 * l + 1) + row) * F
-                    value, out = u[start:start + F], g[start:start + F]
-                    for c in range(F):
-                        out[c] = value[c] * weight[c]
-
-    def multiply_back(u, gates, dg, dgates):
-        """dg becomes the gradient of u; dgates (B, l_max·F) is that of the gates before the sigmoid."""
-        B = len(gates)
-        for b in range(B):
-            value, above = u[b * F:(b + 1) * F], dg[b * F:(b + 1) * F]
-            for c in range(F):
-                s = gates[b, c]
-                above[c] *= s * (1 + value[c] * (1 - s))
-            for l in range(1, l_max + 1):
-                weight, dweight = gates[b, l * F:(l + 1) * F], dgates[b, (l - 1) * F:l * F]
-                for c in range(F):
-                    dweight[c] = 0.0
-                for row in range(2 * l + 1):
-                    start = l * l * B * F + (b * (2 * l + 1) + row) * F
-                    value, above = u[start:start + F], dg[start:start + F]
-                    for c in range(F):
-                        dweight[c] += above[c] * value[c]
-                    for c in range(F):
-                        above[c] *= weight[c]
-                for c in range(F):
-                    dweight[c] *= weight[c] * (1 - weight[c])
-
-    return _jit(multiply), _jit(multiply_back)
+    return compiled(norm), compiled(norm_back)
 
 
 def _rotate_kernels(l_max: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
@@ -301,8 +310,8 @@ def _rotate_kernels(l_max: int) -> tuple[Callable[..., Any], Callable[..., Any]]
                 first += n
                 at += size * size
 
-    def rotate_out_back(dout, wigner, counts, starts, do):
-        """Gradient of rotate_out, written to do."""
+    def rotate_in(dout, wigner, counts, starts, do):
+        """The inverse (and transpose) of rotate_out, written to do."""
         B = len(wigner)
         for b in range(B):
             offset, first, at = 0, 0, 0
@@ -319,4 +328,4 @@ def _rotate_kernels(l_max: int) -> tuple[Callable[..., Any], Callable[..., Any]]
                 first += n
                 at += size * size
 
-    return _jit(rotate_out), _jit(rotate_out_back)
+    return compiled(rotate_out), compiled(rotate_in)

@@ -22,8 +22,9 @@ def load_pair(first: Any, second: Any, pair: Any, size: int, channels: int) -> N
 
 @numba.njit(inline="always")
 def rotate_degree(l: int, at: int, width: int, pair: Any, d: Any, weight: Any, x: Any, place: Any) -> None:
-    """Degree l of a pair turned by the matrix that starts at d[at], times weight[l], into the row x."""
+    """Degree l of a pair turned by the matrix that starts at d[at], times weight[l·width …], into the row x."""
     size = 2 * l + 1
+    factor = weight[l * width:l * width + width]
     for row in range(size):
         start = place[l * l + row]
         out = x[start:start + width]
@@ -31,7 +32,7 @@ def rotate_degree(l: int, at: int, width: int, pair: Any, d: Any, weight: Any, x
             total = d[at + row * size] * pair[l * l, c]
             for k in range(1, size):
                 total += d[at + row * size + k] * pair[l * l + k, c]
-            out[c] = total * weight[l, c]
+            out[c] = total * factor[c]
 
 
 @numba.njit(inline="always")
@@ -41,17 +42,18 @@ def turn_back_degree(
 ) -> None:
     """Gradients of rotate_degree: to the pair (turned) and to its weights; rows (K, width) is scratch."""
     size = 2 * l + 1
+    factor, dfactor = weight[l * width:l * width + width], dweight[l * width:l * width + width]
     for row in range(size):
         start = place[l * l + row]
         given = dx[start:start + width]
         for c in range(width):
             rows[l * l + row, c] = given[c]
     for c in range(width):
-        dweight[l, c] = 0.0
+        dfactor[c] = 0.0
     for k in range(size):
         for c in range(width):
             total = d[at + k] * rows[l * l, c]
             for row in range(1, size):
                 total += d[at + row * size + k] * rows[l * l + row, c]
-            dweight[l, c] += pair[l * l + k, c] * total
-            turned[l * l + k, c] = total * weight[l, c]
+            dfactor[c] += pair[l * l + k, c] * total
+            turned[l * l + k, c] = total * factor[c]

@@ -12,7 +12,6 @@ groups run in as many threads as torch has.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -20,7 +19,8 @@ from torch import Tensor, nn
 
 from nearsight.nn.attention import softmax_over_targets
 from nearsight.nn.graph_tensors import GraphTensors
-from nearsight.nn.kernels.aggregate import aggregate
+from nearsight.nn.kernels import COMPILED
+from nearsight.nn.kernels.target_groups import Group, group_by_target
 from nearsight.nn.kernels.threads import in_threads
 
 if TYPE_CHECKING:
@@ -30,15 +30,6 @@ EDGES = 4096
 """Edges of a group, about: their features fit into a few MB."""
 
 Radial = Callable[[Tensor], Tensor]
-
-
-@dataclass(frozen=True)
-class _Group:
-    """Nodes first … last − 1 and the positions of their incoming edges."""
-
-    first: int
-    last: int
-    edges: Tensor
 
 
 def scalar_messages(update: NodeUpdate, scalars: Tensor, gaussians: Radial, graph: GraphTensors) -> Tensor:
@@ -53,6 +44,15 @@ def scalar_messages(update: NodeUpdate, scalars: Tensor, gaussians: Radial, grap
     Returns:
         (n, K, heads·value).
     """
+    if COMPILED and scalars.device.type == "cpu":
+        from nearsight.nn.kernels.compiled_messages import compiled_messages
+
+        return compiled_messages(update, scalars, gaussians, graph)
+    return by_tensors(update, scalars, gaussians, graph)
+
+
+def by_tensors(update: NodeUpdate, scalars: Tensor, gaussians: Radial, graph: GraphTensors) -> Tensor:
+    """`scalar_messages` with tensor operations."""
     parameters = used_parameters(update)
     return cast(Tensor, _Messages.apply(update, gaussians, graph, scalars, *parameters))
 
@@ -64,18 +64,6 @@ def used_parameters(update: NodeUpdate) -> list[Tensor]:
     return [p for module in modules for p in module.parameters()]
 
 
-def group_by_target(graph: GraphTensors) -> list[_Group]:
-    """Consecutive nodes whose incoming edges number about `EDGES`."""
-    order = torch.argsort(graph.target, stable=True)
-    ends = torch.cumsum(torch.bincount(graph.target, minlength=graph.n_nodes), 0).tolist()
-    groups, first, start = [], 0, 0
-    for node, end in enumerate(ends):
-        if end - start >= EDGES or node == len(ends) - 1:
-            groups.append(_Group(first, node + 1, order[start:end]))
-            first, start = node + 1, end
-    return groups
-
-
 class _Messages(torch.autograd.Function):
     """The messages of all nodes, group by group; the backward pass computes each group again."""
 
@@ -84,9 +72,9 @@ class _Messages(torch.autograd.Function):
                 *parameters: Tensor) -> Tensor:
         w = update.widths
         out = scalars.new_zeros(graph.n_nodes, (w.l_max + 1) ** 2, w.heads * w.value)
-        groups = group_by_target(graph)
+        groups = group_by_target(graph, EDGES)
 
-        def work(group: _Group) -> None:
+        def work(group: Group) -> None:
             with torch.no_grad():
                 out[group.first:group.last] = _messages_of(update, scalars, gaussians, graph, group)
 
@@ -100,7 +88,7 @@ class _Messages(torch.autograd.Function):
         (scalars,) = ctx.saved_tensors
         parameters = used_parameters(ctx.update)
 
-        def work(group: _Group) -> Sequence[Tensor]:
+        def work(group: Group) -> Sequence[Tensor]:
             with torch.enable_grad():
                 leaf = scalars.detach().requires_grad_()
                 out = _messages_of(ctx.update, leaf, ctx.gaussians, ctx.graph, group)
@@ -115,7 +103,7 @@ class _Messages(torch.autograd.Function):
         return None, None, None, *totals
 
 
-def _messages_of(update: NodeUpdate, scalars: Tensor, gaussians: Radial, graph: GraphTensors, group: _Group) -> Tensor:
+def _messages_of(update: NodeUpdate, scalars: Tensor, gaussians: Radial, graph: GraphTensors, group: Group) -> Tensor:
     """The weighted sums at the nodes of one group."""
     w, edges = update.widths, group.edges
     source, target = graph.source[edges], graph.target[edges]
@@ -125,6 +113,15 @@ def _messages_of(update: NodeUpdate, scalars: Tensor, gaussians: Radial, graph: 
     weights = softmax_over_targets(logits, own, group.last - group.first)
     values = (values.unflatten(2, (w.heads, w.value)) * weights[:, None, :, None]).flatten(2)
     return aggregate(values, graph.harmonics[edges], own, group.last - group.first)
+
+
+def aggregate(functions: Tensor, harmonics: Tensor, target: Tensor, n_nodes: int) -> Tensor:
+    """Σ at each node over incoming edges of Y_lm·f_l: (e, l_max+1, V), (e, K), (e,) → (n_nodes, K, V)."""
+    parts = []
+    for l in range(functions.shape[1]):
+        outer = harmonics[:, l * l:(l + 1) ** 2, None] * functions[:, None, l]
+        parts.append(functions.new_zeros(n_nodes, *outer.shape[1:]).index_add(0, target, outer))
+    return torch.cat(parts, dim=1)
 
 
 def _functions_of_distance(

@@ -13,6 +13,11 @@ Piece = TypeVar("Piece")
 Result = TypeVar("Result")
 
 
+def thread_count(pieces: int) -> int:
+    """Threads for so many pieces of work: as many as torch has, at least one."""
+    return max(1, min(torch.get_num_threads(), pieces))
+
+
 def in_threads(work: Callable[[Piece], Result], pieces: Sequence[Piece], device: torch.device) -> list[Result]:
     """Results in the order of the pieces; in as many threads as torch has, on a CPU and for several pieces."""
     threads = torch.get_num_threads()

@@ -1,0 +1,208 @@
+"""One thread's passes over chunks of edges: the first edge update and the head, forward and backward."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nearsight.nn.graph_tensors import GraphTensors
+from nearsight.nn.kernels.buffers import Buffers
+from nearsight.nn.kernels.degree_kernels import degree_sweep
+from nearsight.nn.kernels.radial_pass import N_PARAMETERS, RadialPass
+from nearsight.nn.so3 import EPSILON
+
+if TYPE_CHECKING:
+    from nearsight.nn.kernels.edge_engine import EdgeEngine
+
+
+@dataclass
+class Gradients:
+    """Sums of one thread."""
+
+    packed: list[Tensor]
+    radial: list[Tensor]
+    nodes: Tensor
+    square_error: float = 0.0
+
+
+class EdgeChunk:
+    """Buffers and passes of one thread. Call `begin`, then one of `outputs`, `compare` and `backward`.
+
+    Args:
+        engine: sizes and loops.
+        nodes: (n, K, C).
+        packed, radial: what `pack` and `pack_radial_inputs` give, detached and contiguous.
+    """
+
+    def __init__(self, engine: EdgeEngine, nodes: Tensor, packed: Sequence[Tensor], radial: Sequence[Tensor]) -> None:
+        self.engine, self.nodes, self.layout = engine, nodes, engine.layout
+        lay = self.layout
+        n_orders = lay.l_max + 1
+        self.convolutions = list(packed[:n_orders])
+        (self.convolution_bias, self.project, self.project_bias, self.scale, self.bias, self.norm_weight,
+         self.invariant, self.invariant_bias, self.up, self.down, self.down_bias, self.head,
+         self.head_bias) = packed[n_orders:]
+        self.buffer = Buffers(nodes.dtype)
+        self.radial = RadialPass(radial[:N_PARAMETERS], self.buffer)
+        self.own_scale, self.own_bias = radial[N_PARAMETERS:]
+        self.sweep = degree_sweep(lay.l_max, lay.channels, lay.feed_forward)
+        self._segments: dict[tuple[str, int], tuple[Tensor, list[Tensor]]] = {}
+
+    def segments(self, name: str, width: int) -> tuple[Tensor, list[Tensor]]:
+        """A degree-major buffer: flat, and as one (B·(2l+1), width) matrix per degree."""
+        size = (self.layout.l_max + 1) ** 2 * self.n * width
+        flat = self.buffer(name, size)
+        known = self._segments.get((name, self.n))
+        if known is None or known[0] is not flat:
+            degrees = range(self.layout.l_max + 1)
+            parts = [flat[l * l * self.n * width:(l + 1) ** 2 * self.n * width].view(-1, width) for l in degrees]
+            known = self._segments[name, self.n] = flat, parts
+        return known
+
+    @torch.no_grad()
+    def begin(self, graph: GraphTensors, piece: slice) -> None:
+        """Forward pass of a slice of the edges up to the norm before the feed-forward network."""
+        lay, ker = self.layout, self.engine.kernels
+        self.n = piece.stop - piece.start
+        self.source, self.target = graph.source[piece].numpy(), graph.target[piece].numpy()
+        self.wigner = graph.frames[piece].numpy()
+        self.gaussians = self.engine.gaussians(graph.distance[piece])
+        numbers = graph.numbers.numpy()
+        self.weights = self.radial.forward(self.gaussians, numbers[self.source], numbers[self.target])
+        self.x = self.buffer("x", self.n, lay.x_blocks[-1].stop)
+        ker.gather(self.nodes.numpy(), self.source, self.target, self.wigner, self.weights.numpy(), lay.x_place,
+                   self.x.numpy())
+        self.own = self.buffer("own", self.n, lay.channels)
+        ker.own(self.gaussians.numpy(), self.own_scale.numpy(), self.own_bias.numpy(), self.weights.numpy(), EPSILON,
+                self.own.numpy(), self.x.numpy())
+        self._convolve()
+        self._project()
+
+    def _convolve(self) -> None:
+        lay = self.layout
+        self.y = self.buffer("y", self.n, lay.y_blocks[-1].stop)
+        for m, (weight, a, b) in enumerate(zip(self.convolutions, lay.x_blocks, lay.y_blocks)):
+            if m == 0:
+                torch.addmm(self.convolution_bias, self.x[:, a], weight.T, out=self.y[:, b])
+            else:
+                torch.mm(self.x[:, a], weight.T, out=self.y[:, b])
+        width = (lay.l_max + 1) * lay.hidden
+        self.gates = torch.sigmoid(self.y[:, :width], out=self.buffer("gates", self.n, width))
+        self.z, self.z_parts = self.segments("z", lay.hidden)
+        self.engine.kernels.gate(self.y.numpy(), lay.y_place, self.gates.numpy(), self.z.numpy())
+
+    def _project(self) -> None:
+        lay = self.layout
+        self.e, e_parts = self.segments("e", lay.channels)
+        for l, (z, e) in enumerate(zip(self.z_parts, e_parts)):
+            torch.mm(z, self.project[l].T, out=e)
+        e_parts[0] += self.project_bias
+        e_parts[0] += self.gaussians
+        self.f, self.f_parts = self.segments("f", lay.channels)
+        self.statistics = self.buffer("statistics", self.n, 3)
+        self.engine.kernels.norm(self.e.numpy(), self.scale.numpy(), self.bias.numpy(), self.norm_weight.numpy(),
+                                 EPSILON, self.f.numpy(), self.statistics.numpy())
+        width = (lay.l_max + 1) * lay.feed_forward
+        self.raw = torch.addmm(self.invariant_bias, self.f_parts[0], self.invariant.T,
+                               out=self.buffer("raw", self.n, width))
+        self.inner = torch.sigmoid(self.raw, out=self.buffer("inner", self.n, width))
+
+    @torch.no_grad()
+    def outputs(self) -> Tensor:
+        """Coupled outputs (B, size) on the common axes, in a buffer."""
+        engine = self.engine
+        o = self._degrees(None, None, None)[1]
+        out = self.buffer("out", self.n, engine.size)
+        engine.kernels.rotate_out(o.numpy(), self.wigner, engine.counts, engine.starts, out.numpy())
+        return out
+
+    @torch.no_grad()
+    def compare(self, targets: Tensor, mask: Tensor | None, sums: Gradients, with_gradient: bool) -> None:
+        """Add Σ (output − target)² over the chunk, targets (B, size), and where wanted its gradients."""
+        sums.square_error += self._degrees(targets, mask, sums if with_gradient else None, compare=True)[0]
+        if with_gradient:
+            self._finish(sums)
+
+    @torch.no_grad()
+    def backward(self, gradient: Tensor, sums: Gradients) -> None:
+        """Add the gradients of Σ gradient·output, gradient (B, size)."""
+        self._degrees(gradient, None, sums)
+        self._finish(sums)
+
+    def _degrees(self, given: Tensor | None, mask: Tensor | None, sums: Gradients | None,
+                 compare: bool = False) -> tuple[float, Tensor]:
+        """Feed-forward network and head; see `degree_sweep`. The square error, and the outputs in the edges' frames."""
+        engine, buffer, lay = self.engine, self.buffer, self.layout
+        back = sums is not None
+        o = buffer("o", self.n * engine.size)
+        inside = buffer("given", self.n * engine.size)
+        if given is not None:
+            engine.kernels.rotate_in(given.contiguous().numpy(), self.wigner, engine.counts, engine.starts,
+                                     inside.numpy())
+        self.de, self.de_parts = self.segments("de", lay.channels)
+        self.df, self.df_parts = self.segments("df", lay.channels)
+        self.draw = buffer("draw", *self.raw.shape)
+        filled = np.zeros((0, 0), dtype=bool) if mask is None else mask.contiguous().numpy()
+        slots = self._slots(sums)
+        error = self.sweep(
+            compare, back, self.e.numpy(), self.f.numpy(), self.raw.numpy(), self.inner.numpy(), self.up.numpy(),
+            self.down.numpy(), self.down_bias.numpy(), self.head.numpy(), self.head_bias.numpy(), engine.counts,
+            engine.starts, inside.numpy(), filled, o.numpy(), self.de.numpy(), self.df.numpy(), self.draw.numpy(),
+            *slots,
+        )
+        return float(error), o
+
+    def _slots(self, sums: Gradients | None) -> list[np.ndarray]:
+        """Where the sweep adds the gradients of the feed-forward network and the head."""
+        values = [self.up, self.down, self.down_bias, self.head, self.head_bias]
+        places = values if sums is None else sums.packed[-len(values):]
+        return [cast(np.ndarray, p.numpy()) for p in places]
+
+    def _finish(self, sums: Gradients) -> None:
+        """From the gradients at the norm back to nodes and weights."""
+        n_orders = self.layout.l_max + 1
+        (d_bias, d_project, d_project_bias, d_scale, d_norm_bias, d_norm_weight, d_invariant,
+         d_invariant_bias) = sums.packed[n_orders:n_orders + 8]
+        d_invariant.addmm_(self.draw.T, self.f_parts[0])
+        d_invariant_bias += self.draw.sum(0)
+        torch.mm(self.draw, self.invariant, out=self.df_parts[0])
+        self.engine.kernels.norm_back(
+            self.e.numpy(), self.scale.numpy(), self.norm_weight.numpy(), self.statistics.numpy(), self.df.numpy(),
+            self.de.numpy(), d_scale.numpy(), d_norm_bias.numpy(), d_norm_weight.numpy(),
+        )
+        dz, dz_parts = self.segments("dz", self.layout.hidden)
+        for l, (d, z, out) in enumerate(zip(self.de_parts, self.z_parts, dz_parts)):
+            d_project[l].addmm_(d.T, z)
+            torch.mm(d, self.project[l], out=out)
+        d_project_bias += self.de_parts[0].sum(0)
+        self._convolve_back(dz, sums.packed[:n_orders], d_bias)
+        self._gather_back(sums)
+
+    def _convolve_back(self, dz: Tensor, d_convolutions: Sequence[Tensor], d_bias: Tensor) -> None:
+        lay = self.layout
+        dy = self.buffer("dy", self.n, lay.y_blocks[-1].stop)
+        self.engine.kernels.gate_back(self.y.numpy(), lay.y_place, self.gates.numpy(), dz.numpy(), dy.numpy())
+        self.dx = self.buffer("dx", self.n, lay.x_blocks[-1].stop)
+        for weight, d_weight, a, b in zip(self.convolutions, d_convolutions, lay.x_blocks, lay.y_blocks):
+            d_weight.addmm_(dy[:, b].T, self.x[:, a])
+            torch.mm(dy[:, b], weight, out=self.dx[:, a])
+        d_bias += dy[:, lay.y_blocks[0]].sum(0)
+
+    def _gather_back(self, sums: Gradients) -> None:
+        lay = self.layout
+        d_weights = self.buffer("d weights", *self.weights.shape)
+        self.engine.kernels.scatter(
+            self.nodes.numpy(), self.source, self.target, self.wigner, self.weights.numpy(), lay.x_place,
+            self.dx.numpy(), sums.nodes.numpy(), d_weights.numpy(),
+        )
+        d_scale, d_bias = sums.radial[N_PARAMETERS:]
+        self.engine.kernels.own_back(
+            self.own.numpy(), self.own_scale.numpy(), self.own_bias.numpy(), self.weights.numpy(), self.dx.numpy(),
+            d_weights.numpy(), d_scale.numpy(), d_bias.numpy(),
+        )
+        self.radial.backward(d_weights, sums.radial[:N_PARAMETERS])
