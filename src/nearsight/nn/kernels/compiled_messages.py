@@ -26,7 +26,7 @@ from nearsight.nn.so3 import EPSILON
 if TYPE_CHECKING:
     from nearsight.nn.node_update import NodeUpdate
 
-EDGES = 1024
+EDGES = 2048
 """Edges of a group, about: their buffers stay in the cache."""
 
 Radial = Callable[[Tensor], Tensor]

@@ -47,22 +47,20 @@ class EdgeChunk:
         (self.convolution_bias, self.project, self.project_bias, self.scale, self.bias, self.norm_weight,
          self.invariant, self.invariant_bias, self.up, self.down, self.down_bias, self.head,
          self.head_bias) = packed[n_orders:]
+        self.up_t, self.down_t, self.project_t = (p.transpose(1, 2).contiguous()
+                                                  for p in (self.up, self.down, self.project))
         self.buffer = Buffers(nodes.dtype)
         self.radial = RadialPass(radial[:N_PARAMETERS], self.buffer)
         self.own_scale, self.own_bias = radial[N_PARAMETERS:]
         self.sweep = degree_sweep(lay.l_max, lay.channels, lay.feed_forward)
-        self._segments: dict[tuple[str, int], tuple[Tensor, list[Tensor]]] = {}
 
-    def segments(self, name: str, width: int) -> tuple[Tensor, list[Tensor]]:
-        """A degree-major buffer: flat, and as one (B·(2l+1), width) matrix per degree."""
-        size = (self.layout.l_max + 1) ** 2 * self.n * width
-        flat = self.buffer(name, size)
-        known = self._segments.get((name, self.n))
-        if known is None or known[0] is not flat:
-            degrees = range(self.layout.l_max + 1)
-            parts = [flat[l * l * self.n * width:(l + 1) ** 2 * self.n * width].view(-1, width) for l in degrees]
-            known = self._segments[name, self.n] = flat, parts
-        return known
+    def segment(self, name: str, width: int) -> Tensor:
+        """A degree-major buffer, flat: degree l is a (B·(2l+1), width) matrix from l²·B·width on."""
+        return self.buffer(name, (self.layout.l_max + 1) ** 2 * self.n * width)
+
+    def invariants(self, segment: Tensor) -> Tensor:
+        """Degree 0 of a segment, (B, C)."""
+        return segment[: self.n * self.layout.channels].view(self.n, -1)
 
     @torch.no_grad()
     def begin(self, graph: GraphTensors, piece: slice) -> None:
@@ -93,22 +91,19 @@ class EdgeChunk:
                 torch.mm(self.x[:, a], weight.T, out=self.y[:, b])
         width = (lay.l_max + 1) * lay.hidden
         self.gates = torch.sigmoid(self.y[:, :width], out=self.buffer("gates", self.n, width))
-        self.z, self.z_parts = self.segments("z", lay.hidden)
+        self.z = self.segment("z", lay.hidden)
         self.engine.kernels.gate(self.y.numpy(), lay.y_place, self.gates.numpy(), self.z.numpy())
 
     def _project(self) -> None:
         lay = self.layout
-        self.e, e_parts = self.segments("e", lay.channels)
-        for l, (z, e) in enumerate(zip(self.z_parts, e_parts)):
-            torch.mm(z, self.project[l].T, out=e)
-        e_parts[0] += self.project_bias
-        e_parts[0] += self.gaussians
-        self.f, self.f_parts = self.segments("f", lay.channels)
+        self.e, self.f = self.segment("e", lay.channels), self.segment("f", lay.channels)
+        self.engine.kernels.project(self.z.numpy(), self.project_t.numpy(), self.project_bias.numpy(),
+                                    self.gaussians.numpy(), self.e.numpy())
         self.statistics = self.buffer("statistics", self.n, 3)
         self.engine.kernels.norm(self.e.numpy(), self.scale.numpy(), self.bias.numpy(), self.norm_weight.numpy(),
                                  EPSILON, self.f.numpy(), self.statistics.numpy())
         width = (lay.l_max + 1) * lay.feed_forward
-        self.raw = torch.addmm(self.invariant_bias, self.f_parts[0], self.invariant.T,
+        self.raw = torch.addmm(self.invariant_bias, self.invariants(self.f), self.invariant.T,
                                out=self.buffer("raw", self.n, width))
         self.inner = torch.sigmoid(self.raw, out=self.buffer("inner", self.n, width))
 
@@ -144,16 +139,15 @@ class EdgeChunk:
         if given is not None:
             engine.kernels.rotate_in(given.contiguous().numpy(), self.wigner, engine.counts, engine.starts,
                                      inside.numpy())
-        self.de, self.de_parts = self.segments("de", lay.channels)
-        self.df, self.df_parts = self.segments("df", lay.channels)
+        self.de, self.df = self.segment("de", lay.channels), self.segment("df", lay.channels)
         self.draw = buffer("draw", *self.raw.shape)
         filled = np.zeros((0, 0), dtype=bool) if mask is None else mask.contiguous().numpy()
         slots = self._slots(sums)
         error = self.sweep(
             compare, back, self.e.numpy(), self.f.numpy(), self.raw.numpy(), self.inner.numpy(), self.up.numpy(),
-            self.down.numpy(), self.down_bias.numpy(), self.head.numpy(), self.head_bias.numpy(), engine.counts,
-            engine.starts, inside.numpy(), filled, o.numpy(), self.de.numpy(), self.df.numpy(), self.draw.numpy(),
-            *slots,
+            self.up_t.numpy(), self.down.numpy(), self.down_t.numpy(), self.down_bias.numpy(), self.head.numpy(),
+            self.head_bias.numpy(), engine.counts, engine.starts, inside.numpy(), filled, o.numpy(), self.de.numpy(),
+            self.df.numpy(), self.draw.numpy(), *slots,
         )
         return float(error), o
 
@@ -168,18 +162,16 @@ class EdgeChunk:
         n_orders = self.layout.l_max + 1
         (d_bias, d_project, d_project_bias, d_scale, d_norm_bias, d_norm_weight, d_invariant,
          d_invariant_bias) = sums.packed[n_orders:n_orders + 8]
-        d_invariant.addmm_(self.draw.T, self.f_parts[0])
+        d_invariant.addmm_(self.draw.T, self.invariants(self.f))
         d_invariant_bias += self.draw.sum(0)
-        torch.mm(self.draw, self.invariant, out=self.df_parts[0])
+        torch.mm(self.draw, self.invariant, out=self.invariants(self.df))
         self.engine.kernels.norm_back(
             self.e.numpy(), self.scale.numpy(), self.norm_weight.numpy(), self.statistics.numpy(), self.df.numpy(),
             self.de.numpy(), d_scale.numpy(), d_norm_bias.numpy(), d_norm_weight.numpy(),
         )
-        dz, dz_parts = self.segments("dz", self.layout.hidden)
-        for l, (d, z, out) in enumerate(zip(self.de_parts, self.z_parts, dz_parts)):
-            d_project[l].addmm_(d.T, z)
-            torch.mm(d, self.project[l], out=out)
-        d_project_bias += self.de_parts[0].sum(0)
+        dz = self.segment("dz", self.layout.hidden)
+        self.engine.kernels.project_back(self.z.numpy(), self.project.numpy(), self.de.numpy(), dz.numpy(),
+                                         d_project.numpy(), d_project_bias.numpy())
         self._convolve_back(dz, sums.packed[:n_orders], d_bias)
         self._gather_back(sums)
 

@@ -31,6 +31,8 @@ class Kernels:
     own_back: Callable[..., Any]
     gate: Callable[..., Any]
     gate_back: Callable[..., Any]
+    project: Callable[..., Any]
+    project_back: Callable[..., Any]
     norm: Callable[..., Any]
     norm_back: Callable[..., Any]
     rotate_out: Callable[..., Any]
@@ -44,8 +46,9 @@ def kernels(l_max: int, channels: int, hidden: int) -> Kernels:
     own, own_back = _own_kernels(l_max, channels)
     gate, gate_back = _gate_kernels(l_max, hidden)
     norm, norm_back = _norm_kernels(l_max, channels)
+    project, project_back = _project_kernels(l_max, channels, hidden)
     rotate_out, rotate_in = _rotate_kernels(l_max)
-    return Kernels(gather, scatter, own, own_back, gate, gate_back, norm, norm_back, rotate_out,
+    return Kernels(gather, scatter, own, own_back, gate, gate_back, project, project_back, norm, norm_back, rotate_out,
                    rotate_in)
 
 
@@ -194,6 +197,41 @@ def _gate_kernels(l_max: int, hidden: int) -> tuple[Callable[..., Any], Callable
                     out[c] = dweight[c] * weight[c] * (one - weight[c])
 
     return compiled(gate), compiled(gate_back)
+
+
+def _project_kernels(l_max: int, channels: int, hidden: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """The linear layer per degree after the gate, and the edge's features before it, on degree-major segments."""
+    from nearsight.nn.kernels.blas import product, product_tn, workspace
+    from nearsight.nn.kernels.tiles import columns_of, tile_product, tile_product_tn
+
+    C, H = channels, hidden
+    fits = C % columns_of(4) == 0 and H % columns_of(4) == 0
+    times, times_tn = (tile_product, tile_product_tn) if fits else (product, product_tn)
+
+    def project(z, weight, bias, features, e):
+        """z flat (width H), weight (l_max+1, H, C), bias (C,), features (B, C) → e flat (width C)."""
+        B, space = len(features), workspace(z)
+        for l in range(l_max + 1):
+            at = l * l * B
+            times(space, z[at * H:], weight[l].ravel(), e[at * C:], B * (2 * l + 1), C, H, 0)
+        for b in range(B):
+            row, own = e[b * C:b * C + C], features[b]
+            for c in range(C):
+                row[c] += bias[c] + own[c]
+
+    def project_back(z, weight, de, dz, dweight, dbias):
+        """dz written; dweight (l_max+1, C, H) and dbias added to; weight (l_max+1, C, H)."""
+        B, space = len(de) // ((l_max + 1) * (l_max + 1) * C), workspace(z)
+        for l in range(l_max + 1):
+            at, rows = l * l * B, B * (2 * l + 1)
+            times_tn(space, de[at * C:], z[at * H:], dweight[l].ravel(), C, H, rows, 1)
+            times(space, de[at * C:], weight[l].ravel(), dz[at * H:], rows, H, C, 0)
+        for b in range(B):
+            row = de[b * C:b * C + C]
+            for c in range(C):
+                dbias[c] += row[c]
+
+    return compiled(project), compiled(project_back)
 
 
 def _norm_kernels(l_max: int, channels: int) -> tuple[Callable[..., Any], Callable[..., Any]]:

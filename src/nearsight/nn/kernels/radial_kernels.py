@@ -1,8 +1,8 @@
 """Loops of the small network from distance and elements to weights (`RadialWeights`), up to its last layer.
 
 Two linear layers, each with a layer norm and SiLU, on C channels. The first acts on [gaussians, source, target]; what
-the elements contribute is a row of a table each. The sigmoids are left to torch, whose are vectorised; so the forward
-pass is `first`, sigmoid, `second`, sigmoid, and `back` does all of the backward pass.
+the elements contribute is a row of a table each. SiLU is left to torch, whose exponentials are vectorised; the forward
+pass is `first`, SiLU, `second`, SiLU, and `back` does all of the backward pass.
 
 Slow twin: `RadialWeights`.
 """
@@ -17,7 +17,9 @@ from typing import Any
 import numba
 import numpy as np
 
+from nearsight.nn.kernels.blas import product, product_tn, workspace
 from nearsight.nn.kernels.compilation import compiled
+from nearsight.nn.kernels.tiles import columns_of, tile_product, tile_product_tn
 
 
 @dataclass(frozen=True)
@@ -80,63 +82,54 @@ def radial_kernels(gaussians: int, channels: int) -> RadialKernels:
     """The loops for G Gaussians and C channels."""
     G, C = gaussians, channels
 
+    fits = C % columns_of(4) == 0
+    times, times_tn = (tile_product, tile_product_tn) if fits else (product, product_tn)
+
     def first(x, zi, zj, source, target, w, scale, bias, epsilon, normed, inverse, a):
         """x (B, G); zi, zj (B,) rows of the tables source, target (Z, C); w (G, C); normed, a (B, C), inverse (B,)."""
-        z = np.empty(C, dtype=x.dtype)
-        for b in range(len(x)):
-            row, left, right = x[b], source[zi[b]], target[zj[b]]
+        B = len(x)
+        z = np.empty(B * C, dtype=x.dtype)
+        times(workspace(x), x.ravel(), w.ravel(), z, B, C, G, 0)
+        for b in range(B):
+            row, left, right = z[b * C:b * C + C], source[zi[b]], target[zj[b]]
             for c in range(C):
-                z[c] = left[c] + right[c]
-            for g in range(G):
-                value, weight = row[g], w[g]
-                for c in range(C):
-                    z[c] += value * weight[c]
-            inverse[b] = normalise(z, scale, bias, epsilon, normed[b], a[b], C)
+                row[c] += left[c] + right[c]
+            inverse[b] = normalise(row, scale, bias, epsilon, normed[b], a[b], C)
 
-    def second(a0, s0, w, constant, scale, bias, epsilon, normed, inverse, a):
-        """a0, s0 (B, C) before the first SiLU and its sigmoid; w (C in, C out), constant (C,)."""
-        z = np.empty(C, dtype=a0.dtype)
-        for b in range(len(a0)):
-            left, right = a0[b], s0[b]
+    def second(h, w, constant, scale, bias, epsilon, normed, inverse, a):
+        """h (B, C) hidden features; w (C in, C out), constant (C,)."""
+        B = len(h)
+        z = np.empty(B * C, dtype=h.dtype)
+        times(workspace(h), h.ravel(), w.ravel(), z, B, C, C, 0)
+        for b in range(B):
+            row = z[b * C:b * C + C]
             for c in range(C):
-                z[c] = constant[c]
-            for k in range(C):
-                value, weight = left[k] * right[k], w[k]
-                for c in range(C):
-                    z[c] += value * weight[c]
-            inverse[b] = normalise(z, scale, bias, epsilon, normed[b], a[b], C)
+                row[c] += constant[c]
+            inverse[b] = normalise(row, scale, bias, epsilon, normed[b], a[b], C)
 
-    def back(x, zi, zj, w1, scale0, scale1, normed0, inverse0, a0, s0, normed1, inverse1, a1, s1, dhidden,
+    def back(x, zi, zj, w1, scale0, scale1, normed0, inverse0, a0, s0, h, normed1, inverse1, a1, s1, dhidden,
              dsource, dtarget, dw0, dscale0, dbias0, dw1, dconstant, dscale1, dbias1):
         """Adds all gradients given that of the hidden features (B, C); w1 (C out, C in), dw0 (G, C), dw1 (C in, C out).
         """
-        above, dz, dh = np.empty(C, dtype=x.dtype), np.empty(C, dtype=x.dtype), np.empty(C, dtype=x.dtype)
-        zero = x.dtype.type(0)
-        for b in range(len(x)):
+        B, space = len(x), workspace(x)
+        above, dz, dh = np.empty(C, dtype=x.dtype), np.empty(B * C, dtype=x.dtype), np.empty(B * C, dtype=x.dtype)
+        for b in range(B):
+            row = dz[b * C:b * C + C]
             silu_back(dhidden[b], a1[b], s1[b], above, C)
-            normalise_back(above, scale1, normed1[b], inverse1[b], dscale1, dbias1, dz, C)
-            left, right, row = a0[b], s0[b], x[b]
+            normalise_back(above, scale1, normed1[b], inverse1[b], dscale1, dbias1, row, C)
             for c in range(C):
-                dconstant[c] += dz[c]
-            for c in range(C):
-                dh[c] = zero
-            for k in range(C):
-                value, sums, weight = left[k] * right[k], dw1[k], w1[k]
-                for c in range(C):
-                    sums[c] += value * dz[c]
-                value = dz[k]
-                for c in range(C):
-                    dh[c] += value * weight[c]
-            silu_back(dh, left, right, above, C)
-            normalise_back(above, scale0, normed0[b], inverse0[b], dscale0, dbias0, dz, C)
+                dconstant[c] += row[c]
+        times_tn(space, h.ravel(), dz, dw1.ravel(), C, C, B, 1)
+        times(space, dz, w1.ravel(), dh, B, C, C, 0)
+        for b in range(B):
+            row = dz[b * C:b * C + C]
+            silu_back(dh[b * C:b * C + C], a0[b], s0[b], above, C)
+            normalise_back(above, scale0, normed0[b], inverse0[b], dscale0, dbias0, row, C)
             first_row, second_row = dsource[zi[b]], dtarget[zj[b]]
             for c in range(C):
-                first_row[c] += dz[c]
+                first_row[c] += row[c]
             for c in range(C):
-                second_row[c] += dz[c]
-            for g in range(G):
-                value, sums = row[g], dw0[g]
-                for c in range(C):
-                    sums[c] += value * dz[c]
+                second_row[c] += row[c]
+        times_tn(space, x.ravel(), dz, dw0.ravel(), G, C, B, 1)
 
     return RadialKernels(compiled(first), compiled(second), compiled(back))

@@ -61,7 +61,8 @@ class RadialPass:
                            self.inverse0.numpy(), a0.numpy())
         s0 = torch.sigmoid(a0, out=buffer("radial s0", n, C))
         self.normed1, self.inverse1, a1 = buffer("radial n1", n, C), buffer("radial i1", n), buffer("radial a1", n, C)
-        self.kernels.second(a0.numpy(), s0.numpy(), *self.layer1, EPSILON, self.normed1.numpy(),
+        self.h = torch.mul(a0, s0, out=buffer("radial h", n, C))
+        self.kernels.second(self.h.numpy(), *self.layer1, EPSILON, self.normed1.numpy(),
                             self.inverse1.numpy(), a1.numpy())
         s1 = torch.sigmoid(a1, out=buffer("radial s1", n, C))
         self.a0, self.s0, self.a1, self.s1 = a0, s0, a1, s1
@@ -77,6 +78,6 @@ class RadialPass:
         arrays = [dsource, dtarget, dw0, dscale0, dbias0, dw1, dconstant, dscale1, dbias1]
         self.kernels.back(
             *self.inputs, self.w1_back, self.layer0[1], self.layer1[2], self.normed0.numpy(), self.inverse0.numpy(),
-            self.a0.numpy(), self.s0.numpy(), self.normed1.numpy(), self.inverse1.numpy(), self.a1.numpy(),
-            self.s1.numpy(), dhidden.numpy(), *(a.numpy() for a in arrays),
+            self.a0.numpy(), self.s0.numpy(), self.h.numpy(), self.normed1.numpy(), self.inverse1.numpy(),
+            self.a1.numpy(), self.s1.numpy(), dhidden.numpy(), *(a.numpy() for a in arrays),
         )
