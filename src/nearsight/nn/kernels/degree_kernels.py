@@ -11,11 +11,12 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+import numba
 import numpy as np
 
 from nearsight.nn.kernels.blas import product, product_nt, product_tn, workspace
 from nearsight.nn.kernels.compilation import compiled
-from nearsight.nn.kernels.tiles import columns_of, tile_product, tile_product_tn
+from nearsight.nn.kernels.tiles import fit_tiles, times, times_tn
 
 ROWS = 320
 """Rows (components of edges) at once."""
@@ -27,9 +28,7 @@ WIDE = 16
 def degree_sweep(l_max: int, channels: int, feed_forward: int) -> Callable[..., Any]:
     """The pass for a network's sizes; `sweep` documents its arguments."""
     C, F = channels, feed_forward
-    into, out_of = _feed_forward_kernels(channels, feed_forward)
-    head_forward, head_back = _head_kernels(channels)
-    take = _error_kernel()
+    fits = fit_tiles(C, F)
 
     def sweep(compare, back, e, f, raw, gates, up, up_t, down, down_t, down_bias, head, head_bias, counts, starts,
               given, mask, o, de, df, draw, dup, ddown, ddown_bias, dhead, dhead_bias):
@@ -55,12 +54,12 @@ def degree_sweep(l_max: int, channels: int, feed_forward: int) -> Callable[..., 
             for b0 in range(0, B, step):
                 b1 = min(B, b0 + step)
                 rows, at, base = (b1 - b0) * size, l * l * B * C + b0 * size * C, offset + b0 * size * n
-                into(space, l, e[at:], f[at:], raw[b0:b1], gates[b0:b1], up_t[l].ravel(), down_t[l].ravel(), down_bias,
-                     u, g, e2)
+                up_gate_down(C, F, fits, space, l, e[at:], f[at:], raw[b0:b1], gates[b0:b1], up_t[l].ravel(),
+                             down_t[l].ravel(), down_bias, u, g, e2)
                 if compare or not back:
-                    head_forward(space, e2, rows_of_head, head_bias, l == 0, own, rows, n)
+                    head_of_degree(C, space, e2, rows_of_head, head_bias, l == 0, own, rows, n)
                 if compare:
-                    error += take(given[base:], mask[b0:b1], slots, own, rows, size, n)
+                    error += double_error(given[base:], mask[b0:b1], slots, own, rows, size, n)
                 elif back:
                     for k in range(rows * n):
                         own[k] = given[base + k]
@@ -68,11 +67,12 @@ def degree_sweep(l_max: int, channels: int, feed_forward: int) -> Callable[..., 
                     for k in range(rows * n):
                         o[base + k] = own[k]
                 if back:
-                    head_back(space, e2, rows_of_head, own, de2, dhead[first:first + n], dhead_bias, l == 0, rows, n)
+                    head_back(C, space, e2, rows_of_head, own, de2, dhead[first:first + n], dhead_bias, l == 0, rows, n)
                     for k in range(rows * C):
                         de[at + k] = de2[k]
-                    out_of(space, l, f[at:], raw[b0:b1], gates[b0:b1], up[l].ravel(), down[l].ravel(), u, g, de2, dg,
-                           df[at:], draw[b0:b1], dup[l].ravel(), ddown[l].ravel(), ddown_bias)
+                    up_gate_down_back(C, F, fits, space, l, f[at:], raw[b0:b1], gates[b0:b1], up[l].ravel(),
+                                      down[l].ravel(), u, g, de2, dg, df[at:], draw[b0:b1], dup[l].ravel(),
+                                      ddown[l].ravel(), ddown_bias)
             offset += B * size * n
             first += n
         return error
@@ -80,131 +80,121 @@ def degree_sweep(l_max: int, channels: int, feed_forward: int) -> Callable[..., 
     return compiled(sweep)
 
 
-@cache
-def _feed_forward_kernels(channels: int, feed_forward: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """Linear, gate, linear on one degree of a few edges."""
-    C, F = channels, feed_forward
-    fits = C % columns_of(4) == 0 and F % columns_of(4) == 0
-    times, times_tn = (tile_product, tile_product_tn) if fits else (product, product_tn)
-
-    def into(space, l, e, f, raw, gates, up_t, down_t, down_bias, u, g, e2):
-        """u, g = gated u, e2 = e + down·g (+ bias) of the first rows of e and f."""
-        size = 2 * l + 1
-        rows = len(raw) * size
-        if l > 0:
-            times(space, f, up_t, u, rows, F, C, 0)
-        for b in range(len(raw)):
-            weight = gates[b, l * F:l * F + F]
-            for row in range(b * size, b * size + size):
-                value, out = raw[b, :F] if l == 0 else u[row * F:row * F + F], g[row * F:row * F + F]
-                for c in range(F):
-                    out[c] = value[c] * weight[c]
-        for k in range(rows * C):
-            e2[k] = e[k]
-        if l == 0:
-            for row in range(rows):
-                out = e2[row * C:row * C + C]
-                for c in range(C):
-                    out[c] += down_bias[c]
-        times(space, g, down_t, e2, rows, C, F, 1)
-
-    def out_of(space, l, f, raw, gates, up, down, u, g, de2, dg, df, draw, dup, ddown, ddown_bias):
-        """Gradients from that of e2; dg becomes that of u."""
-        size = 2 * l + 1
-        rows = len(raw) * size
-        one, zero = f.dtype.type(1), f.dtype.type(0)
-        times_tn(space, de2, g, ddown, C, F, rows, 1)
-        times(space, de2, down, dg, rows, F, C, 0)
-        if l == 0:
-            for b in range(rows):
-                value, weight, out = raw[b, :F], gates[b, :F], draw[b, :F]
-                above, given = dg[b * F:b * F + F], de2[b * C:b * C + C]
-                for c in range(F):
-                    out[c] = above[c] * weight[c] * (one + value[c] * (one - weight[c]))
-                for c in range(C):
-                    ddown_bias[c] += given[c]
-            return
-        sums = np.empty(F, dtype=f.dtype)
-        for b in range(len(raw)):
-            weight, out = gates[b, l * F:l * F + F], draw[b, l * F:l * F + F]
+@numba.njit(inline="always")
+def up_gate_down(C: int, F: int, fits: bool, space: Any, l: int, e: Any, f: Any, raw: Any, gates: Any, up_t: Any,
+                 down_t: Any, down_bias: Any, u: Any, g: Any, e2: Any) -> None:
+    """u = up·f, g = gated u, e2 = e + down·g (+ bias) of the first rows of e and f."""
+    size = 2 * l + 1
+    rows = len(raw) * size
+    if l > 0:
+        times(fits, space, f, up_t, u, rows, F, C, 0)
+    for b in range(len(raw)):
+        weight = gates[b, l * F:l * F + F]
+        for row in range(b * size, b * size + size):
+            value, out = raw[b, :F] if l == 0 else u[row * F:row * F + F], g[row * F:row * F + F]
             for c in range(F):
-                sums[c] = zero
+                out[c] = value[c] * weight[c]
+    for k in range(rows * C):
+        e2[k] = e[k]
+    if l == 0:
+        for row in range(rows):
+            below = e2[row * C:row * C + C]
+            for c in range(C):
+                below[c] += down_bias[c]
+    times(fits, space, g, down_t, e2, rows, C, F, 1)
+
+
+@numba.njit(inline="always")
+def up_gate_down_back(C: int, F: int, fits: bool, space: Any, l: int, f: Any, raw: Any, gates: Any, up: Any, down: Any,
+                      u: Any, g: Any, de2: Any, dg: Any, df: Any, draw: Any, dup: Any, ddown: Any,
+                      ddown_bias: Any) -> None:
+    """Gradients of `up_gate_down` from that of e2; dg becomes that of u."""
+    size = 2 * l + 1
+    rows = len(raw) * size
+    one = f.dtype.type(1)
+    times_tn(fits, space, de2, g, ddown, C, F, rows, 1)
+    times(fits, space, de2, down, dg, rows, F, C, 0)
+    for b in range(len(raw)):
+        weight, out = gates[b, l * F:l * F + F], draw[b, l * F:l * F + F]
+        if l == 0:
+            value, above, given = raw[b, :F], dg[b * F:b * F + F], de2[b * C:b * C + C]
+            for c in range(F):
+                out[c] = above[c] * weight[c] * (one + value[c] * (one - weight[c]))
+            for c in range(C):
+                ddown_bias[c] += given[c]
+        else:
+            for c in range(F):
+                out[c] = 0
             for row in range(b * size, b * size + size):
                 value, above = u[row * F:row * F + F], dg[row * F:row * F + F]
                 for c in range(F):
-                    sums[c] += above[c] * value[c]
+                    out[c] += above[c] * value[c]
                 for c in range(F):
                     above[c] *= weight[c]
             for c in range(F):
-                out[c] = sums[c] * weight[c] * (one - weight[c])
-        times_tn(space, dg, f, dup, F, C, rows, 1)
-        times(space, dg, up, df, rows, C, F, 0)
-
-    return compiled(into), compiled(out_of)
-
-
-@cache
-def _error_kernel() -> Callable[..., Any]:
-    def take(target, mask, starts, own, rows, size, n):
-        """Outputs (rows, n) become 2·error; returns Σ error². mask (edges, size) or empty."""
-        total, two = own.dtype.type(0), own.dtype.type(2)
-        for k in range(rows * n):
-            own[k] -= target[k]
-        if len(mask):
-            for row in range(rows):
-                for k in range(n):
-                    own[row * n + k] *= mask[row // size, starts[k]]
-        for k in range(rows * n):
-            total += own[k] * own[k]
-        for k in range(rows * n):
-            own[k] *= two
-        return total
-
-    return compiled(take)
+                out[c] *= weight[c] * (one - weight[c])
+    if l > 0:
+        times_tn(fits, space, dg, f, dup, F, C, rows, 1)
+        times(fits, space, dg, up, df, rows, C, F, 0)
 
 
-@cache
-def _head_kernels(channels: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """One degree of the head: products of rows with few irreps as loops of known length."""
-    C = channels
-
-    def forward(space, e2, head, bias, with_bias, out, rows, n):
-        """out (rows, n) = e2 (rows, C) · headᵀ [+ bias], head (n, C)."""
-        if n >= WIDE:
-            product_nt(space, e2, head.ravel(), out, rows, n, C, 0)
-        else:
-            for row in range(rows):
-                value = e2[row * C:row * C + C]
-                for k in range(n):
-                    weight = head[k]
-                    total = value[0] * weight[0]
-                    for c in range(1, C):
-                        total += value[c] * weight[c]
-                    out[row * n + k] = total
-        if with_bias:
-            for row in range(rows):
-                for k in range(n):
-                    out[row * n + k] += bias[k]
-
-    def back(space, e2, head, dout, de2, dhead, dbias, with_bias, rows, n):
-        """de2 (rows, C) = dout (rows, n) · head; dhead += doutᵀ · e2 and, where asked for, dbias += Σ dout."""
-        if with_bias:
-            for row in range(rows):
-                for k in range(n):
-                    dbias[k] += dout[row * n + k]
-        if n >= WIDE:
-            product_tn(space, dout, e2, dhead.ravel(), n, C, rows, 1)
-            product(space, dout, head.ravel(), de2, rows, C, n, 0)
-            return
+@numba.njit(inline="always")
+def double_error(target: Any, mask: Any, starts: Any, own: Any, rows: int, size: int, n: int) -> Any:
+    """Outputs (rows, n) become 2·error; returns Σ error². mask (edges, size) or empty."""
+    total, two = own.dtype.type(0), own.dtype.type(2)
+    for k in range(rows * n):
+        own[k] -= target[k]
+    if len(mask):
         for row in range(rows):
-            value, out = e2[row * C:row * C + C], de2[row * C:row * C + C]
+            for k in range(n):
+                own[row * n + k] *= mask[row // size, starts[k]]
+    for k in range(rows * n):
+        total += own[k] * own[k]
+    for k in range(rows * n):
+        own[k] *= two
+    return total
+
+
+@numba.njit(inline="always")
+def head_of_degree(C: int, space: Any, e2: Any, head: Any, bias: Any, with_bias: bool, out: Any, rows: int,
+                   n: int) -> None:
+    """out (rows, n) = e2 (rows, C) · headᵀ [+ bias], head (n, C)."""
+    if n >= WIDE:
+        product_nt(space, e2, head.ravel(), out, rows, n, C, 0)
+    else:
+        for row in range(rows):
+            value = e2[row * C:row * C + C]
+            for k in range(n):
+                weight = head[k]
+                total = value[0] * weight[0]
+                for c in range(1, C):
+                    total += value[c] * weight[c]
+                out[row * n + k] = total
+    if with_bias:
+        for row in range(rows):
+            for k in range(n):
+                out[row * n + k] += bias[k]
+
+
+@numba.njit(inline="always")
+def head_back(C: int, space: Any, e2: Any, head: Any, dout: Any, de2: Any, dhead: Any, dbias: Any, with_bias: bool,
+              rows: int, n: int) -> None:
+    """de2 (rows, C) = dout (rows, n) · head; dhead += doutᵀ · e2 and, where asked for, dbias += Σ dout."""
+    if with_bias:
+        for row in range(rows):
+            for k in range(n):
+                dbias[k] += dout[row * n + k]
+    if n >= WIDE:
+        product_tn(space, dout, e2, dhead.ravel(), n, C, rows, 1)
+        product(space, dout, head.ravel(), de2, rows, C, n, 0)
+    else:
+        for row in range(rows):
+            value, below = e2[row * C:row * C + C], de2[row * C:row * C + C]
             for c in range(C):
-                out[c] = 0
+                below[c] = 0
             for k in range(n):
                 weight, sums, given = head[k], dhead[k], dout[row * n + k]
                 for c in range(C):
-                    out[c] += given * weight[c]
+                    below[c] += given * weight[c]
                 for c in range(C):
                     sums[c] += given * value[c]
-
-    return compiled(forward), compiled(back)

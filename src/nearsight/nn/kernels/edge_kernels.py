@@ -18,7 +18,11 @@ from typing import Any
 
 import numpy as np
 
+from nearsight.nn.kernels.blas import workspace
 from nearsight.nn.kernels.compilation import compiled
+from nearsight.nn.kernels.radial_kernels import normalise
+from nearsight.nn.kernels.rotation_loops import load_pair, rotate_degree, turn_back_degree
+from nearsight.nn.kernels.tiles import fit_tiles, times, times_tn
 
 
 @dataclass(frozen=True)
@@ -58,8 +62,6 @@ def _gather_kernels(l_max: int, channels: int) -> tuple[Callable[..., Any], Call
     The sizes are written out for each degree: only loops of known length become vector instructions, which makes
     these two functions eight times faster.
     """
-    from nearsight.nn.kernels.rotation_loops import load_pair, rotate_degree, turn_back_degree
-
     C, K = channels, (l_max + 1) ** 2
 
     def gather(nodes, source, target, wigner, radial, place, x):
@@ -122,8 +124,6 @@ def _gather_kernels(l_max: int, channels: int) -> tuple[Callable[..., Any], Call
 
 def _own_kernels(l_max: int, channels: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """The edge's own invariant features: layer norm times weights, beside those of the nodes in l = 0."""
-    from nearsight.nn.kernels.radial_kernels import normalise
-
     C, at = channels, (l_max + 1) * 2 * channels
 
     def own(features, scale, bias, weights, epsilon, normed, x):
@@ -201,19 +201,15 @@ def _gate_kernels(l_max: int, hidden: int) -> tuple[Callable[..., Any], Callable
 
 def _project_kernels(l_max: int, channels: int, hidden: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """The linear layer per degree after the gate, and the edge's features before it, on degree-major segments."""
-    from nearsight.nn.kernels.blas import product, product_tn, workspace
-    from nearsight.nn.kernels.tiles import columns_of, tile_product, tile_product_tn
-
     C, H = channels, hidden
-    fits = C % columns_of(4) == 0 and H % columns_of(4) == 0
-    times, times_tn = (tile_product, tile_product_tn) if fits else (product, product_tn)
+    fits = fit_tiles(C, H)
 
     def project(z, weight, bias, features, e):
         """z flat (width H), weight (l_max+1, H, C), bias (C,), features (B, C) → e flat (width C)."""
         B, space = len(features), workspace(z)
         for l in range(l_max + 1):
             at = l * l * B
-            times(space, z[at * H:], weight[l].ravel(), e[at * C:], B * (2 * l + 1), C, H, 0)
+            times(fits, space, z[at * H:], weight[l].ravel(), e[at * C:], B * (2 * l + 1), C, H, 0)
         for b in range(B):
             row, own = e[b * C:b * C + C], features[b]
             for c in range(C):
@@ -224,8 +220,8 @@ def _project_kernels(l_max: int, channels: int, hidden: int) -> tuple[Callable[.
         B, space = len(de) // ((l_max + 1) * (l_max + 1) * C), workspace(z)
         for l in range(l_max + 1):
             at, rows = l * l * B, B * (2 * l + 1)
-            times_tn(space, de[at * C:], z[at * H:], dweight[l].ravel(), C, H, rows, 1)
-            times(space, de[at * C:], weight[l].ravel(), dz[at * H:], rows, H, C, 0)
+            times_tn(fits, space, de[at * C:], z[at * H:], dweight[l].ravel(), C, H, rows, 1)
+            times(fits, space, de[at * C:], weight[l].ravel(), dz[at * H:], rows, H, C, 0)
         for b in range(B):
             row = de[b * C:b * C + C]
             for c in range(C):

@@ -17,9 +17,9 @@ from typing import Any
 import numba
 import numpy as np
 
-from nearsight.nn.kernels.blas import product, product_tn, workspace
+from nearsight.nn.kernels.blas import workspace
 from nearsight.nn.kernels.compilation import compiled
-from nearsight.nn.kernels.tiles import columns_of, tile_product, tile_product_tn
+from nearsight.nn.kernels.tiles import fit_tiles, times, times_tn
 
 
 @dataclass(frozen=True)
@@ -82,14 +82,13 @@ def radial_kernels(gaussians: int, channels: int) -> RadialKernels:
     """The loops for G Gaussians and C channels."""
     G, C = gaussians, channels
 
-    fits = C % columns_of(4) == 0
-    times, times_tn = (tile_product, tile_product_tn) if fits else (product, product_tn)
+    fits = fit_tiles(C)
 
     def first(x, zi, zj, source, target, w, scale, bias, epsilon, normed, inverse, a):
         """x (B, G); zi, zj (B,) rows of the tables source, target (Z, C); w (G, C); normed, a (B, C), inverse (B,)."""
         B = len(x)
         z = np.empty(B * C, dtype=x.dtype)
-        times(workspace(x), x.ravel(), w.ravel(), z, B, C, G, 0)
+        times(fits, workspace(x), x.ravel(), w.ravel(), z, B, C, G, 0)
         for b in range(B):
             row, left, right = z[b * C:b * C + C], source[zi[b]], target[zj[b]]
             for c in range(C):
@@ -100,7 +99,7 @@ def radial_kernels(gaussians: int, channels: int) -> RadialKernels:
         """h (B, C) hidden features; w (C in, C out), constant (C,)."""
         B = len(h)
         z = np.empty(B * C, dtype=h.dtype)
-        times(workspace(h), h.ravel(), w.ravel(), z, B, C, C, 0)
+        times(fits, workspace(h), h.ravel(), w.ravel(), z, B, C, C, 0)
         for b in range(B):
             row = z[b * C:b * C + C]
             for c in range(C):
@@ -119,8 +118,8 @@ def radial_kernels(gaussians: int, channels: int) -> RadialKernels:
             normalise_back(above, scale1, normed1[b], inverse1[b], dscale1, dbias1, row, C)
             for c in range(C):
                 dconstant[c] += row[c]
-        times_tn(space, h.ravel(), dz, dw1.ravel(), C, C, B, 1)
-        times(space, dz, w1.ravel(), dh, B, C, C, 0)
+        times_tn(fits, space, h.ravel(), dz, dw1.ravel(), C, C, B, 1)
+        times(fits, space, dz, w1.ravel(), dh, B, C, C, 0)
         for b in range(B):
             row = dz[b * C:b * C + C]
             silu_back(dh[b * C:b * C + C], a0[b], s0[b], above, C)
@@ -130,6 +129,6 @@ def radial_kernels(gaussians: int, channels: int) -> RadialKernels:
                 first_row[c] += row[c]
             for c in range(C):
                 second_row[c] += row[c]
-        times_tn(space, x.ravel(), dz, dw0.ravel(), G, C, B, 1)
+        times_tn(fits, space, x.ravel(), dz, dw0.ravel(), G, C, B, 1)
 
     return RadialKernels(compiled(first), compiled(second), compiled(back))

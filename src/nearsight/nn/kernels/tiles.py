@@ -2,7 +2,7 @@
 
 BLAS copies its operands into panels first, which costs as much as multiplying by 16 × 64 numbers. Here a tile of four
 rows and two vectors of columns is kept in registers while the inner dimension runs: vector instructions are asked of
-LLVM by name, which turns them into those of the machine. The number of columns must be a multiple of `columns_of`.
+LLVM by name, which turns them into those of the machine. Columns must fill whole tiles (`fit_tiles`).
 """
 
 from __future__ import annotations
@@ -15,32 +15,35 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from nearsight.nn.kernels.blas import product, product_tn
+
 BYTES = 32
 """Of a vector: 8 float32 or 4 float64."""
 VECTORS, HEIGHT = 2, 4
 
 
-def columns_of(item_size: int) -> int:
-    """Columns of a tile of numbers of so many bytes."""
-    return VECTORS * BYTES // item_size
+def fit_tiles(*columns: int) -> bool:
+    """Whether matrices of so many columns can be cut into tiles, in either precision."""
+    return all(n % (VECTORS * BYTES // 4) == 0 for n in columns)
 
 
 def _make_tile(height: int) -> Any:
     """Intrinsic: height rows by VECTORS vectors of c [+]= Σ_k a[row, k]·b[k, column]."""
 
     @intrinsic
-    def tile(typing: Any, a: Any, row_step: Any, inner_step: Any, b: Any, b_step: Any, c: Any, c_step: Any,
-             inner: Any, add: Any) -> Any:
-        signature = types.void(a, types.intp, types.intp, b, types.intp, c, types.intp, types.intp, types.intp)
+    def tile(typing: Any, a: Any, a_start: Any, row_step: Any, inner_step: Any, b: Any, b_start: Any, b_step: Any,
+             c: Any, c_start: Any, c_step: Any, inner: Any, add: Any) -> Any:
+        size = types.intp
+        signature = types.void(a, size, size, size, b, size, size, c, size, size, size, size)
 
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             kinds = signature.args
             real = context.get_data_type(kinds[0].dtype)
             lanes = BYTES // (4 if kinds[0].dtype == types.float32 else 8)
             vector = ir.VectorType(real, lanes)
-            data = {k: cgutils.create_struct_proxy(kinds[k])(context, builder, value=arguments[k]).data
-                    for k in (0, 3, 5)}
-            _, row_step, inner_step, _, b_step, _, c_step, inner, add = arguments
+            _, a_start, row_step, inner_step, _, b_start, b_step, _, c_start, c_step, inner, add = arguments
+            data = {k: builder.gep(cgutils.create_struct_proxy(kinds[k])(context, builder, value=arguments[k]).data,
+                                   [start]) for k, start in ((0, a_start), (4, b_start), (7, c_start))}
             step = context.get_constant(types.intp, lanes)
 
             def at(pointer: Any, *offsets: Any) -> Any:
@@ -54,7 +57,7 @@ def _make_tile(height: int) -> Any:
             def row(k: int, size: Any) -> Any:
                 return builder.mul(context.get_constant(types.intp, k), size)
 
-            places = [[at(data[5], row(r, c_step), builder.mul(context.get_constant(types.intp, v), step))
+            places = [[at(data[7], row(r, c_step), builder.mul(context.get_constant(types.intp, v), step))
                        for v in range(VECTORS)] for r in range(height)]
             sums = [[cgutils.alloca_once(builder, vector) for _ in range(VECTORS)] for _ in range(height)]
             adding = builder.icmp_signed("!=", add, context.get_constant(types.intp, 0))
@@ -68,7 +71,7 @@ def _make_tile(height: int) -> Any:
                         for v in range(VECTORS):
                             builder.store(ir.Constant(vector, [0.0] * lanes), sums[r][v])
             with cgutils.for_range(builder, inner) as loop:
-                left, right = at(data[0], builder.mul(loop.index, inner_step)), at(data[3], builder.mul(loop.index,
+                left, right = at(data[0], builder.mul(loop.index, inner_step)), at(data[4], builder.mul(loop.index,
                                                                                                        b_step))
                 columns = [builder.load(as_vector(at(right, builder.mul(context.get_constant(types.intp, v), step))),
                                         align=4) for v in range(VECTORS)]
@@ -102,20 +105,26 @@ def tiled(a: Any, row_step: int, inner_step: int, b: Any, c: Any, rows: int, col
     full = rows - rows % HEIGHT
     for column in range(0, columns, width):
         for row in range(0, full, HEIGHT):
-            _four(a[row * row_step:], row_step, inner_step, b[column:], columns, c[row * columns + column:], columns,
+            _four(a, row * row_step, row_step, inner_step, b, column, columns, c, row * columns + column, columns,
                   inner, add)
         for row in range(full, rows):
-            _row(a[row * row_step:], row_step, inner_step, b[column:], columns, c[row * columns + column:], columns,
+            _row(a, row * row_step, row_step, inner_step, b, column, columns, c, row * columns + column, columns,
                  inner, add)
 
 
 @numba.njit(inline="always")
-def tile_product(space: Any, a: Any, b: Any, c: Any, rows: int, columns: int, inner: int, add: int) -> None:
-    """`blas.product`; fast where `columns` and `inner` are constants of the calling function."""
-    tiled(a, inner, 1, b, c, rows, columns, inner, add)
+def times(fits: bool, space: Any, a: Any, b: Any, c: Any, rows: int, columns: int, inner: int, add: int) -> None:
+    """`blas.product`, by tiles where they fit; fast where all sizes but `rows` are constants of the caller."""
+    if fits:
+        tiled(a, inner, 1, b, c, rows, columns, inner, add)
+    else:
+        product(space, a, b, c, rows, columns, inner, add)
 
 
 @numba.njit(inline="always")
-def tile_product_tn(space: Any, a: Any, b: Any, c: Any, rows: int, columns: int, inner: int, add: int) -> None:
-    """`blas.product_tn`."""
-    tiled(a, 1, rows, b, c, rows, columns, inner, add)
+def times_tn(fits: bool, space: Any, a: Any, b: Any, c: Any, rows: int, columns: int, inner: int, add: int) -> None:
+    """`blas.product_tn`, by tiles where they fit."""
+    if fits:
+        tiled(a, 1, rows, b, c, rows, columns, inner, add)
+    else:
+        product_tn(space, a, b, c, rows, columns, inner, add)
