@@ -2,13 +2,18 @@
 
     .venv/bin/python benchmarks/engine.py --atoms 375 --threads 1
     .venv/bin/python benchmarks/engine.py --atoms 3000 --threads 2 --skip-plain --json
+    .venv/bin/python benchmarks/engine.py --atoms 3000 --cutoff 12 --threads 2 --skip-plain
     .venv/bin/python benchmarks/engine.py --scaling
 
 Frozen protocol: random periodic HfO₂-like structures (12.17 Å³ per atom, minimum distance 1.75 Å, one Hf to two O,
 seed 0), cutoff 8 Å, the network of Table 7 (1 layer, 16 channels, l ≤ 4), float32, loss: sum of squares against zero
 targets over all nodes and edges. One warm-up, then the median of `--repeats`. Peak memory is that of a fresh process
-minus what it held before the pass (structure, neighbour list and geometry loaded). GEMM peak: the best of a few
-float32 matrix products with the same number of threads.
+minus what it held before the first pass (structure, neighbour list and geometry loaded), compiled code included. GEMM
+peak: the best of a few float32 matrix products with the same number of threads. The fraction of it counts every
+multiplication of the function once (`macs_per_edge`), three times for forward + backward, and none done twice.
+
+`--scaling`: cost against the number of edges, and of one structure's step against the number of slabs it is cut into
+(with their halos; cost per labelled edge).
 """
 
 from __future__ import annotations
@@ -34,15 +39,13 @@ from nearsight.nn.widths import Widths
 from nearsight.nn.xia2025 import Xia2025
 from nearsight.orbitals.basis import basis_named
 from nearsight.orbitals.coupled_layout import CoupledLayout
+from nearsight.partition.partition import partition_graph
+from nearsight.partition.slabs import Slabs
 from nearsight.structures.graph import Graph, build_graph
 from nearsight.structures.structure import Structure
 
 LAYOUT = CoupledLayout(basis_named("SZV-MOLOPT-SR-GTH").restricted([8, 72]))
 CUTOFF = 8.0
-MACS_PER_EDGE = 24_000 + 150_000
-"""Multiplications the engine needs per edge and pass: 24,000 in its message, 150,000 in its edge update and head."""
-
-
 def random_structure(atoms: int, seed: int = 0) -> Structure:
     """Atoms on the points of a jittered grid: 12.17 Å³ each, at least 1.75 Å apart."""
     rng = np.random.default_rng(seed)
@@ -56,20 +59,36 @@ def random_structure(atoms: int, seed: int = 0) -> Structure:
     return Structure(rng.permutation(numbers), positions, np.eye(3) * length, True)
 
 
-def make_case(atoms: int, plain: bool) -> tuple[Xia2025, GraphTensors, Graph]:
+def make_case(atoms: int, plain: bool, cutoff: float = CUTOFF) -> tuple[Xia2025, GraphTensors, Graph]:
     """Network and tensors of one structure."""
     torch.manual_seed(0)
     network = Xia2025(Widths(), 1, LAYOUT.degrees, plain=plain)
     structure = random_structure(atoms)
-    graph = build_graph(structure, CUTOFF)
+    graph = build_graph(structure, cutoff)
     return network, graph_tensors(structure.numbers, graph.source, graph.target, graph.vector, 4), graph
+
+
+def macs_per_edge(w: Widths) -> int:
+    """Multiplications of one edge in a forward pass: its message, then its update and its outputs."""
+    components, degrees, c, f = (w.l_max + 1) ** 2, w.l_max + 1, w.channels, w.feed_forward
+    rotation = sum((2 * l + 1) ** 2 for l in range(degrees))
+    invariants = w.heads * w.alpha + w.l_max * w.hidden
+    radial = w.n_gaussians * c + c * c
+    message = radial + c * 3 * c + 3 * c * (invariants + degrees * w.hidden) + (
+        w.heads * components * degrees * w.hidden)
+    orders = sum(4 * (degrees - m) ** 2 * 2 * c * w.hidden for m in range(1, degrees))
+    zero = (degrees * 2 * c + c) * (degrees * w.hidden + w.l_max * w.hidden)
+    update = radial + c * (degrees * 2 * c + c) + rotation * 2 * c + orders + zero + components * w.hidden * c
+    inner = 2 * components * c * f + c * w.l_max * f
+    outputs = sum(c * (2 * l + 1) for l in LAYOUT.degrees) + sum((2 * l + 1) ** 2 for l in LAYOUT.degrees)
+    return message + update + inner + outputs
 
 
 def one_pass(network: Xia2025, tensors: GraphTensors, backward: bool) -> float:
     """Seconds of a forward (and backward) pass."""
     started = time.perf_counter()
     if backward:
-        targets = tensors.distance.new_zeros(1, LAYOUT.size).expand(tensors.n_edges, LAYOUT.size)
+        targets = tensors.distance.new_zeros(1, LAYOUT.size).expand(tensors.n_labelled_edges, LAYOUT.size)
         nodes, error = network(tensors, targets)
         (nodes.square().sum() + error).backward()
     else:
@@ -78,10 +97,10 @@ def one_pass(network: Xia2025, tensors: GraphTensors, backward: bool) -> float:
     return time.perf_counter() - started
 
 
-def measure(atoms: int, threads: int, plain: bool, repeats: int) -> dict[str, float]:
+def measure(atoms: int, threads: int, plain: bool, repeats: int, cutoff: float) -> dict[str, float]:
     """Times and memory of one network in this process."""
     torch.set_num_threads(threads)
-    network, tensors, graph = make_case(atoms, plain)
+    network, tensors, graph = make_case(atoms, plain, cutoff)
     with _Peak() as peak:
         one_pass(network, tensors, True)
     network.zero_grad(set_to_none=True)
@@ -113,10 +132,10 @@ class _Peak:
         self.megabytes = (self.highest - self.start) / 2**20
 
 
-def in_new_process(atoms: int, threads: int, plain: bool, repeats: int) -> dict[str, float]:
+def in_new_process(atoms: int, threads: int, plain: bool, repeats: int, cutoff: float) -> dict[str, float]:
     """`measure` in a process of its own, so that memory is that of one network."""
     command = [sys.executable, __file__, "--atoms", str(atoms), "--threads", str(threads), "--repeats", str(repeats),
-               "--one", "plain" if plain else "fast"]
+               "--cutoff", str(cutoff), "--one", "plain" if plain else "fast"]
     result = subprocess.run(command, capture_output=True, text=True)
     if result.returncode:
         raise SystemExit(result.stderr)
@@ -137,16 +156,16 @@ def gemm_gflops(threads: int) -> float:
     return best
 
 
-def difference(atoms: int = 96) -> float:
-    """Largest difference of outputs and gradients, float64, relative to the largest of each tensor."""
+def difference(dtype: torch.dtype, atoms: int = 96) -> float:
+    """Largest difference of outputs and gradients between both networks, relative to the largest of each tensor."""
     results = []
     for plain in (True, False):
         network, tensors, graph = make_case(atoms, plain)
         structure = random_structure(atoms)
-        network = network.double()
+        network = network.to(dtype)
         few = slice(0, 4000)
         tensors = graph_tensors(structure.numbers, graph.source[few], graph.target[few], graph.vector[few], 4,
-                                torch.float64)
+                                dtype)
         nodes, edges = network(tensors)
         (nodes.square().sum() + edges.square().sum()).backward()
         gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in network.parameters()]
@@ -154,21 +173,41 @@ def difference(atoms: int = 96) -> float:
     return max(float((a - b).abs().max() / max(float(a.abs().max()), 1e-6)) for a, b in zip(*results))
 
 
-def compare(atoms: int, threads: int, repeats: int, skip_plain: bool) -> dict[str, object]:
+def compare(atoms: int, threads: int, repeats: int, skip_plain: bool, cutoff: float) -> dict[str, object]:
     """Everything for one size."""
-    fast = in_new_process(atoms, threads, False, repeats)
-    plain = None if skip_plain else in_new_process(atoms, threads, True, repeats)
+    fast = in_new_process(atoms, threads, False, repeats, cutoff)
+    plain = None if skip_plain else in_new_process(atoms, threads, True, repeats, cutoff)
     peak = gemm_gflops(threads)
-    reached = 3 * 2 * MACS_PER_EDGE / (fast["us_per_edge_fwd_bwd"] * 1e3)
-    return {"atoms": atoms, "threads": threads, "fast": fast, "plain": plain, "gemm_gflops": peak,
-            "gemm_fraction": reached / peak, "max_abs_diff": difference()}
+    reached = 3 * 2 * macs_per_edge(Widths()) / (fast["us_per_edge_fwd_bwd"] * 1e3)
+    return {"atoms": atoms, "threads": threads, "cutoff": cutoff, "fast": fast, "plain": plain, "gemm_gflops": peak,
+            "gemm_fraction": reached / peak, "max_abs_diff": difference(torch.float64),
+            "max_abs_diff_float32": difference(torch.float32)}
+
+
+def slabs(atoms: int, threads: int, repeats: int) -> list[dict[str, float]]:
+    """One step over a whole structure that is cut into slabs, in this process."""
+    torch.set_num_threads(threads)
+    structure = random_structure(atoms)
+    network, _, graph = make_case(atoms, False)
+    rows = []
+    for count in (1, 2, 4, 8):
+        parts = partition_graph(graph, Slabs(count=count, thickness=None).assign(structure))
+        pieces = [graph_tensors(structure.numbers[p.nodes], p.source, p.target, graph.vector[p.edges], 4,
+                                n_labelled=p.n_labelled, n_labelled_edges=p.n_labelled_edges,
+                                n_rotated=p.n_labelled_edges) for p in parts]
+        one_pass(network, pieces[0], True)
+        seconds = median(sum(one_pass(network, piece, True) for piece in pieces) for _ in range(repeats))
+        rows.append({"slabs": count, "labelled_edges": graph.n_edges, "edges": sum(p.n_edges for p in pieces),
+                     "seconds_fwd_bwd": seconds, "us_per_labelled_edge": 1e6 * seconds / graph.n_edges})
+    return rows
 
 
 def table(result: dict[str, object]) -> str:
     """For people."""
     lines = [f"{result['atoms']} atoms, {result['threads']} threads; GEMM peak {result['gemm_gflops']:.0f} GFLOPS, "
              f"reached {100 * float(str(result['gemm_fraction'])):.0f} %; "
-             f"largest relative difference in float64 {result['max_abs_diff']:.1e}",
+             f"largest relative difference {result['max_abs_diff']:.1e} in float64, "
+             f"{result['max_abs_diff_float32']:.1e} in float32",
              f"{'':8s}{'edges':>10s}{'fwd µs/edge':>14s}{'fwd+bwd µs/edge':>18s}{'pass s':>9s}{'peak MB':>10s}"]
     for name in ("plain", "fast"):
         row = result[name]
@@ -182,22 +221,30 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--atoms", type=int, default=375)
+    parser.add_argument("--cutoff", type=float, default=CUTOFF, help="Å")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--skip-plain", action="store_true", help="the plain network needs 115 kB per edge")
-    parser.add_argument("--scaling", action="store_true", help="cost against the number of edges")
+    parser.add_argument("--scaling", action="store_true", help="cost against the numbers of edges and slabs")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--one", choices=["plain", "fast"], help=argparse.SUPPRESS)
     a = parser.parse_args()
     if a.one:
-        print(json.dumps(measure(a.atoms, a.threads, a.one == "plain", a.repeats)))
+        print(json.dumps(measure(a.atoms, a.threads, a.one == "plain", a.repeats, a.cutoff)))
         return
-    if a.scaling:
-        results = [compare(n, a.threads, a.repeats, True) for n in (96, 375, 1000, 3000)]
+    if not a.scaling:
+        result = compare(a.atoms, a.threads, a.repeats, a.skip_plain, a.cutoff)
+        print(json.dumps(result, indent=2) if a.json else table(result))
+        return
+    sizes = [compare(n, a.threads, a.repeats, True, a.cutoff) for n in (96, 375, 1000, 3000)]
+    cuts = slabs(1000, a.threads, a.repeats)
+    if a.json:
+        print(json.dumps({"sizes": sizes, "slabs": cuts}, indent=2))
     else:
-        results = [compare(a.atoms, a.threads, a.repeats, a.skip_plain)]
-    print(json.dumps(results if a.scaling else results[0], indent=2) if a.json
-          else "\n\n".join(table(r) for r in results))
+        print("\n\n".join(table(r) for r in sizes))
+        for row in cuts:
+            print(f"1000 atoms in {row['slabs']} slabs: {row['edges']} edges with halos, "
+                  f"{row['seconds_fwd_bwd']:.2f} s, {row['us_per_labelled_edge']:.1f} µs per labelled edge")
 
 
 if __name__ == "__main__":

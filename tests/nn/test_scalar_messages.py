@@ -1,18 +1,22 @@
-"""Messages group by group equal those in one group, value and gradient, in any number of threads."""
+"""Compiled messages equal those by tensors, group by group those in one group; value and gradient, any threads."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
+import nearsight.nn.kernels.compiled_messages as compiled
 import nearsight.nn.kernels.scalar_messages as module
+from nearsight.nn.kernels.target_groups import group_by_target
 from nearsight.nn.so3 import only_scalars
 from tests.nn.test_edge_engine import make_graph
 from tests.nn.test_equivariance import make_network
 
 
-def messages(edges_per_group: int, threads: int, monkeypatch):
+def messages(monkeypatch, use_compiled: bool, edges_per_group: int, threads: int):
+    monkeypatch.setattr(module, "COMPILED", use_compiled)
     monkeypatch.setattr(module, "EDGES", edges_per_group)
+    monkeypatch.setattr(compiled, "EDGES", edges_per_group)
     network, graph = make_network(), make_graph()
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
@@ -26,10 +30,11 @@ def messages(edges_per_group: int, threads: int, monkeypatch):
     return out.detach(), {k: p.grad for k, p in network.named_parameters() if p.grad is not None}
 
 
-@pytest.mark.parametrize(("edges", "threads"), [(1, 1), (40, 1), (40, 2)])
-def test_groups_do_not_matter(edges, threads, monkeypatch):
-    expected, slow = messages(10**9, 1, monkeypatch)
-    out, fast = messages(edges, threads, monkeypatch)
+@pytest.mark.parametrize("use_compiled", [False, True])
+@pytest.mark.parametrize(("edges", "threads"), [(10**9, 1), (1, 1), (40, 1), (40, 2)])
+def test_all_ways_agree(use_compiled, edges, threads, monkeypatch):
+    expected, slow = messages(monkeypatch, False, 10**9, 1)
+    out, fast = messages(monkeypatch, use_compiled, edges, threads)
     assert float((out - expected).abs().max()) < 1e-12
     assert set(slow) == set(fast)
     for name, gradient in slow.items():
@@ -38,7 +43,9 @@ def test_groups_do_not_matter(edges, threads, monkeypatch):
 
 def test_groups_cover_every_edge_once():
     graph = make_graph()
-    groups = module.group_by_target(graph)
+    groups = group_by_target(graph, 40)
     assert sorted(torch.cat([g.edges for g in groups]).tolist()) == list(range(graph.n_edges))
     for g in groups:
-        assert bool(((graph.target[g.edges] >= g.first) & (graph.target[g.edges] < g.last)).all())
+        counts = torch.bincount(graph.target[g.edges] - g.first, minlength=g.last - g.first)
+        assert g.ends.tolist() == torch.cumsum(counts, 0).tolist()
+        assert len(counts) == g.last - g.first

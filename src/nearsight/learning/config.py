@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from nearsight.errors import ConfigError
 from nearsight.nn.model_config import ModelConfig
+from nearsight.partition.partitioner import PARTITIONERS
 
 
 class _Section(BaseModel):
@@ -31,11 +32,20 @@ class DataConfig(_Section):
 class PartitionConfig(_Section):
     """How structures are cut (paper, section 3.3)."""
 
-    kind: Literal["slabs", "whole"] = Field("slabs", description="slabs, or the whole structure at once")
+    kind: str = Field("slabs", description="slabs; whole: the whole structure in one step; auto: whole where it fits "
+                                           "into memory and nothing is held out for validation, else slabs")
     axis: Literal[0, 1, 2, "longest"] = Field("longest", description="lattice direction that is cut")
     thickness: float | None = Field(3.0, gt=0, description="of a slab, Å")
     count: int | None = Field(None, ge=1, description="number of slabs, instead of the thickness")
     halo: bool = Field(True, description="virtual nodes and edges; false only for the ablation of Table 2")
+
+    @field_validator("kind")
+    @classmethod
+    def _known_kind(cls, kind: str) -> str:
+        known = [*PARTITIONERS, "whole", "auto"]
+        if kind not in known:
+            raise ValueError(f"expected one of {', '.join(known)}")
+        return kind
 
 
 class LossConfig(_Section):
@@ -73,6 +83,8 @@ class TrainingConfig(_Section):
     precision: Literal["float32", "float64"] = "float32"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int | None = Field(None, ge=1, description="CPU threads; all cores by default")
+    memory_gb: float | None = Field(None, gt=0, description="memory the process may use in all, 10⁹ bytes; what is "
+                                                            "available by default")
     run_dir: str = Field("runs/run", description="folder of the run")
 
     @model_validator(mode="after")

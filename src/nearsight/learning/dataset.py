@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from nearsight.errors import ConfigError, InputError
 from nearsight.learning.config import PartitionConfig
-from nearsight.learning.targets import Targets, make_targets
+from nearsight.learning.targets import Targets, make_targets, target_rows
 from nearsight.nn.graph_tensors import GraphTensors, graph_tensors
 from nearsight.nn.model import Model
+from nearsight.nn.needed_edges import updates_needed
 from nearsight.nn.xia2025 import parameter_dtype
 from nearsight.operators.calculation import Calculation
 from nearsight.orbitals.basis import BasisSet
 from nearsight.partition.partition import Partition, partition_graph, whole
-from nearsight.partition.slabs import Slabs
+from nearsight.partition.partitioner import PARTITIONERS
 from nearsight.structures.graph import Graph, build_graph
 from nearsight.structures.structure import Structure
+
+Part = TypeVar("Part")
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +39,13 @@ class Piece:
 
     graph: GraphTensors
     targets: Targets
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of all tensors."""
+        t = self.targets
+        targets = [x for x in (t.values, t.row_of_edge, t.element_pair, t.filled) if x is not None]
+        return sum(x.nbytes for x in [*vars(self.graph).values(), *targets] if isinstance(x, Tensor))
 
     def to(self, device: torch.device | str) -> Piece:
         """The same on another device."""
@@ -57,45 +70,152 @@ def common_basis(calculations: Sequence[Calculation]) -> BasisSet:
     return BasisSet(calculations[0].basis.name, shells, valence)
 
 
-def make_pieces(calculation: Calculation, model: Model, config: PartitionConfig) -> list[Piece]:
-    """A structure cut into parts, each with its halo, as tensors of the model's dtype."""
-    hamiltonian = calculation.require_hamiltonian()
+@dataclass(frozen=True, eq=False)
+class Outline:
+    """A part of a structure before its tensors are made.
+
+    Attributes:
+        calculation: the structure and its Hamiltonian.
+        graph: of the whole structure.
+        part: labelled nodes and edges, then the halo.
+        n_updated: for each layer, how many edges its edge update computes.
+        n_rows: rows of the targets.
+        n_filled: numbers of the targets that are not padding.
+        n_summed: edges whose outputs are summed into rows; none where each has a row of its own.
+        size: numbers in a row of the targets.
+    """
+
+    calculation: Calculation
+    graph: Graph
+    part: Partition
+    n_updated: tuple[int, ...]
+    n_rows: int
+    n_filled: int
+    n_summed: int
+    size: int
+
+    def n_terms(self, masked: bool) -> int:
+        """Numbers that the part contributes to the mean of a loss."""
+        return self.n_filled if masked else self.n_rows * self.size
+
+    def build(self, model: Model) -> Piece:
+        """The part's tensors, in the model's dtype; the same to the last bit every time."""
+        hamiltonian, dtype = self.calculation.require_hamiltonian(), parameter_dtype(model.network)
+        return Piece(partition_tensors(model, self.calculation.structure, self.graph, self.part),
+                     make_targets(hamiltonian, self.graph, self.part, model.layout, dtype))
+
+
+@dataclass
+class Room:
+    """Bytes left for kept pieces."""
+
+    left: float = math.inf
+
+    def take(self, size: int) -> bool:
+        """Whether there was room, which is then taken."""
+        if size > self.left:
+            return False
+        self.left -= size
+        return True
+
+
+class Pieces(Sequence[Piece]):
+    """Pieces that are made when they are asked for; those that there is room for are kept.
+
+    Args:
+        outlines: of the pieces.
+        model: whose tensors they are.
+        device: where the network is.
+        room: for kept pieces.
+    """
+
+    def __init__(
+        self, outlines: Sequence[Outline], model: Model, device: torch.device | str, room: Room | None = None
+    ) -> None:
+        self.outlines, self.model, self.device, self.room = list(outlines), model, device, room or Room()
+        self._kept: dict[int, Piece] = {}
+
+    def __len__(self) -> int:
+        return len(self.outlines)
+
+    def __getitem__(self, index: int) -> Piece:  # type: ignore[override]  # no slices
+        piece = self._kept.get(index)
+        if piece is None:
+            piece = self.outlines[index].build(self.model).to(self.device)
+            if self.room.take(piece.nbytes):
+                self._kept[index] = piece
+        return piece
+
+    def n_terms(self, chosen: Sequence[int], masked: bool) -> int:
+        """The common denominator of a step over several pieces."""
+        return sum(self.outlines[k].n_terms(masked) for k in chosen)
+
+
+def make_outlines(calculation: Calculation, model: Model, config: PartitionConfig) -> list[Outline]:
+    """A structure cut into parts, each with its halo."""
     graph = build_graph(calculation.structure, model.config.cutoff)
     parts = cut(calculation.structure, graph, config, model.config.layers)
-    return [
-        Piece(partition_tensors(model, calculation.structure, graph, part),
-              make_targets(hamiltonian, graph, part, model.layout, parameter_dtype(model.network)))
-        for part in parts if part.n_labelled
-    ]
+    return [_outline(calculation, model, graph, part) for part in parts if part.n_labelled]
+
+
+def make_pieces(calculation: Calculation, model: Model, config: PartitionConfig) -> list[Piece]:
+    """A structure cut into parts, each with its halo, as tensors of the model's dtype."""
+    return [outline.build(model) for outline in make_outlines(calculation, model, config)]
+
+
+def _outline(calculation: Calculation, model: Model, graph: Graph, part: Partition) -> Outline:
+    hamiltonian, layout, network = calculation.require_hamiltonian(), model.layout, model.network
+    rows = target_rows(hamiltonian.folded, graph, part)
+    updates = _updates(part, network.layers)
+    n_updated = tuple(part.n_edges if network.plain else int((updates > k).sum()) for k in range(network.layers))
+    n_summed = 0 if rows.row_of_edge is None else len(rows.row_of_edge)
+    return Outline(calculation, graph, part, n_updated, len(rows), rows.n_filled(hamiltonian.numbers, layout), n_summed,
+                   layout.size)
+
+
+def _updates(part: Partition, layers: int) -> Tensor:
+    source, target = torch.as_tensor(part.source), torch.as_tensor(part.target)
+    return updates_needed(source, target, part.n_nodes, part.n_labelled, part.n_labelled_edges, layers)
 
 
 def cut(structure: Structure, graph: Graph, config: PartitionConfig, layers: int) -> list[Partition]:
-    """The parts of a structure that a configuration asks for."""
+    """The parts of a structure that a configuration asks for.
+
+    Raises:
+        ConfigError: partition.kind=auto, which is decided before (`planner.choose_partition`).
+    """
     if config.kind == "whole":
         return [whole(graph)]
-    thickness = None if config.count else config.thickness
-    slabs = Slabs(axis=config.axis, count=config.count, thickness=thickness)
-    return partition_graph(graph, slabs.assign(structure), halo=config.halo, hops=layers)
+    if config.kind not in PARTITIONERS:
+        raise ConfigError(f"expected partition.kind={' or '.join(PARTITIONERS)} to cut a structure, got {config.kind}")
+    partitioner: Any = PARTITIONERS[config.kind]
+    options = config.model_dump(include={f.name for f in fields(partitioner)})
+    if options.get("count") and "thickness" in options:
+        options["thickness"] = None
+    labels = partitioner(**options).assign(structure, graph)
+    return partition_graph(graph, labels, halo=config.halo, hops=layers)
 
 
 def partition_tensors(model: Model, structure: Structure, graph: Graph, part: Partition) -> GraphTensors:
-    """One part as the tensors the model reads."""
+    """One part as the tensors the model reads: edges in the order in which the network needs them longest."""
+    updates = _updates(part, model.network.layers)
+    order = torch.argsort(updates, descending=True, stable=True).numpy()
     return graph_tensors(
-        structure.numbers[part.nodes], part.source, part.target, graph.vector[part.edges], model.config.l_max,
-        parameter_dtype(model.network), part.n_labelled, part.n_labelled_edges,
-        None if model.network.rotates_all_edges() else part.n_labelled_edges,
+        structure.numbers[part.nodes], part.source[order], part.target[order], graph.vector[part.edges[order]],
+        model.config.l_max, parameter_dtype(model.network), part.n_labelled, part.n_labelled_edges,
+        None if model.network.plain else int((updates > 0).sum()),
     )
 
 
-def hold_out(pieces: list[Piece], count: int) -> tuple[list[Piece], list[Piece]]:
-    """Training pieces and `count` validation pieces, equally spaced among those of one structure.
+def hold_out(parts: list[Part], count: int) -> tuple[list[Part], list[Part]]:
+    """Training parts and `count` validation parts, equally spaced among those of one structure.
 
     Raises:
         ConfigError: nothing would be left to train on.
     """
-    if count >= len(pieces):
-        raise ConfigError(f"expected more parts than data.holdout_parts={count}, got {len(pieces)}: make the slabs "
+    if count >= len(parts):
+        raise ConfigError(f"expected more parts than data.holdout_parts={count}, got {len(parts)}: make the slabs "
                           "thinner (partition.thickness) or give data.validation=[...]")
-    chosen = {int(k) for k in np.round((np.arange(count) + 0.5) * len(pieces) / max(count, 1) - 0.5)}
-    train = [p for k, p in enumerate(pieces) if k not in chosen]
-    return train, [p for k, p in enumerate(pieces) if k in chosen]
+    chosen = {int(k) for k in np.round((np.arange(count) + 0.5) * len(parts) / max(count, 1) - 0.5)}
+    train = [p for k, p in enumerate(parts) if k not in chosen]
+    return train, [p for k, p in enumerate(parts) if k in chosen]

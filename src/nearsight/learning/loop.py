@@ -18,10 +18,11 @@ from torch import Tensor
 from nearsight.errors import NearsightError
 from nearsight.learning.checkpoint import Progress, load_checkpoint, save_checkpoint
 from nearsight.learning.config import TrainingConfig
-from nearsight.learning.dataset import Piece
-from nearsight.learning.loss import error_sums, is_additive, loss_of_sums, n_terms, part_sums, total_terms
+from nearsight.learning.dataset import Pieces
+from nearsight.learning.loss import error_sums, is_additive, loss_of_sums, part_sums
 from nearsight.learning.metrics import ErrorSums
 from nearsight.nn.model import Model
+from nearsight.nn.xia2025 import parameter_dtype
 
 Record = dict[str, float | int | str]
 
@@ -32,20 +33,19 @@ class Trainer:
     Args:
         model: what is trained; its network is changed in place.
         config: how.
-        train, validation: pieces; without validation the training loss drives the schedule.
+        train, validation: pieces on the fabric's device; without validation the training loss drives the schedule.
         fabric: device and precision.
         report: called with every log record.
     """
 
     def __init__(
-        self, model: Model, config: TrainingConfig, train: Sequence[Piece], validation: Sequence[Piece],
+        self, model: Model, config: TrainingConfig, train: Pieces, validation: Pieces,
         fabric: Fabric, report: Callable[[Record], None] = lambda record: None,
     ) -> None:
-        if not train:
+        if not len(train):
             raise NearsightError("expected at least one part to train on, got none")
         self.model, self.config, self.fabric, self.report = model, config, fabric, report
-        self.train = [p.to(fabric.device) for p in train]
-        self.validation = [p.to(fabric.device) for p in validation]
+        self.train, self.validation = train, validation
         plain = torch.optim.Adam(model.network.parameters(), lr=config.optimizer.learning_rate)
         self.network, self.optimizer = fabric.setup(model.network, plain)
         o = config.optimizer
@@ -112,7 +112,7 @@ class Trainer:
         while self.progress.step_in_epoch < len(steps):
             if self._stop_signal is not None or self._out_of_time():
                 return False
-            sums, terms = self._step([self.train[k] for k in steps[self.progress.step_in_epoch]])
+            sums, terms = self._step(steps[self.progress.step_in_epoch])
             for k, value in enumerate([*sums.tolist(), terms]):
                 self.progress.epoch_sums[k] += value
             self.progress.step_in_epoch += 1
@@ -133,18 +133,14 @@ class Trainer:
         size = self.config.optimizer.partitions_per_step
         return [order[k:k + size] for k in range(0, len(order), size)]
 
-    def _step(self, pieces: Sequence[Piece]) -> tuple[Tensor, int]:
+    def _step(self, chosen: Sequence[int]) -> tuple[Tensor, int]:
         """One optimiser step over several pieces; returns its error sums and number of terms."""
         loss_config = self.config.loss
-        terms = total_terms([p.targets for p in pieces], loss_config)
+        terms = self.train.n_terms(chosen, loss_config.masked)
         self.optimizer.zero_grad()
-        total = torch.zeros(2, device=self.fabric.device, dtype=pieces[0].targets.values.dtype)
-        for piece in pieces:
-            sums = part_sums(self.network, piece, loss_config)
-            if is_additive(loss_config):
-                self.fabric.backward(loss_of_sums(sums, terms, loss_config))
-                sums = sums.detach()
-            total = total + sums
+        total = torch.zeros(2, device=self.fabric.device, dtype=parameter_dtype(self.model.network))
+        for k in chosen:
+            total = total + self._sums(k, terms)
         loss = loss_of_sums(total, terms, loss_config)
         if not is_additive(loss_config):
             self.fabric.backward(loss)
@@ -153,6 +149,14 @@ class Trainer:
                                  "optimizer.learning_rate; the last checkpoint is intact")
         self.optimizer.step()
         return total.detach(), terms
+
+    def _sums(self, k: int, terms: int) -> Tensor:
+        """Error sums of one piece, whose gradient is taken at once where it can be; the piece is let go."""
+        sums = part_sums(self.network, self.train[k], self.config.loss)
+        if not is_additive(self.config.loss):
+            return sums
+        self.fabric.backward(loss_of_sums(sums, terms, self.config.loss))
+        return sums.detach()
 
     def _finish_epoch(self) -> None:
         """Validate, step the schedule, log, keep the best."""
@@ -163,7 +167,7 @@ class Trainer:
         record: Record = {"epoch": p.epoch, "step": p.step, "seconds": round(p.seconds, 3), "loss": loss,
                           "learning_rate": self.learning_rate}
         with_metrics = p.epoch % self.config.metrics_every == 0 or p.epoch == 1
-        if self.validation:
+        if len(self.validation):
             record |= self.validate(with_metrics)
         judged = float(record.get("validation_loss", loss))
         self.scheduler.step(judged)
@@ -181,14 +185,19 @@ class Trainer:
         """Loss, and on demand ε_n, ε_e, ε_tot, of the validation pieces."""
         self.network.eval()
         errors, sums, terms = ErrorSums(), torch.zeros(2, dtype=torch.float64), 0
-        for piece in self.validation:
-            output = piece.targets.gather(*self.network(piece.graph))
-            sums += error_sums(output, piece.targets, self.config.loss).double().cpu()
-            terms += n_terms(piece.targets, self.config.loss)
-            if with_metrics:
-                errors.add(output, piece.targets, self.model.layout)
+        for k in range(len(self.validation)):
+            sums += self._validate(k, errors if with_metrics else None)
+            terms += self.validation.n_terms([k], self.config.loss.masked)
         record: Record = {"validation_loss": float(loss_of_sums(sums, terms, self.config.loss))}
         return record | {f"validation_{k}": v for k, v in errors.summary().items()}
+
+    def _validate(self, k: int, errors: ErrorSums | None) -> Tensor:
+        """Error sums of one validation piece, which is let go afterwards."""
+        piece = self.validation[k]
+        output = piece.targets.gather(*self.network(piece.graph))
+        if errors is not None:
+            errors.add(output, piece.targets, self.model.layout)
+        return error_sums(output, piece.targets, self.config.loss).double().cpu()
 
     def _save(self, name: str) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -74,25 +74,59 @@ def couple_pairs(
     return result
 
 
-def make_targets(
-    hamiltonian: BlockOperator, graph: Graph, partition: Partition, layout: CoupledLayout, dtype: torch.dtype
-) -> Targets:
-    """The targets of one part of a structure."""
+@dataclass(frozen=True, eq=False)
+class TargetRows:
+    """Which pair each row of a part's targets belongs to.
+
+    Attributes:
+        source, target: (rows,) int64, i and j.
+        shift: (rows, 3) int64, R.
+        row_of_edge: as in `Targets`.
+        n_nodes: labelled nodes, the first rows.
+    """
+
+    source: np.ndarray
+    target: np.ndarray
+    shift: np.ndarray
+    row_of_edge: np.ndarray | None
+    n_nodes: int
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return len(self.source)
+
+    def n_filled(self, numbers: np.ndarray, layout: CoupledLayout) -> int:
+        """Numbers that are not padding."""
+        groups = group_by_elements(numbers, self.source, self.target)
+        return sum(len(rows) * int(layout.mask(zi, zj).sum()) for (zi, zj), rows in groups.items())
+
+
+def target_rows(folded: bool, graph: Graph, partition: Partition) -> TargetRows:
+    """The rows of one part, for a reference resolved in R or folded to Γ."""
     nodes = partition.nodes[: partition.n_labelled]
     edges = partition.edges[: partition.n_labelled_edges]
     source, target, shift = graph.source[edges], graph.target[edges], graph.shift[edges]
     rows = None
-    if hamiltonian.folded:
-        source, target, shift, rows = _fold_rows(source, target, nodes, hamiltonian.n_atoms)
-    source = np.concatenate([nodes, source])
-    target = np.concatenate([nodes, target])
-    shift = np.concatenate([np.zeros((len(nodes), 3), dtype=np.int64), shift])
-    values = couple_pairs(hamiltonian, layout, source, target, shift)
-    pairs, which = _element_pairs(hamiltonian.numbers, source, target)
+    if folded:
+        source, target, shift, rows = _fold_rows(source, target, nodes, graph.n_nodes)
+    return TargetRows(
+        np.concatenate([nodes, source]), np.concatenate([nodes, target]),
+        np.concatenate([np.zeros((len(nodes), 3), dtype=np.int64), shift]), rows, len(nodes),
+    )
+
+
+def make_targets(
+    hamiltonian: BlockOperator, graph: Graph, partition: Partition, layout: CoupledLayout, dtype: torch.dtype
+) -> Targets:
+    """The targets of one part of a structure."""
+    rows = target_rows(hamiltonian.folded, graph, partition)
+    real = torch.empty(0, dtype=dtype).numpy().dtype
+    values = couple_pairs(hamiltonian, layout, rows.source, rows.target, rows.shift, real)
+    pairs, which = _element_pairs(hamiltonian.numbers, rows.source, rows.target)
     filled = np.array([layout.mask(zi, zj) for zi, zj in pairs]).reshape(-1, layout.size)
     return Targets(
-        torch.as_tensor(values, dtype=dtype), None if rows is None else torch.as_tensor(rows),
-        torch.as_tensor(which), pairs, torch.as_tensor(filled), len(nodes),
+        torch.as_tensor(values), None if rows.row_of_edge is None else torch.as_tensor(rows.row_of_edge),
+        torch.as_tensor(which), pairs, torch.as_tensor(filled), rows.n_nodes,
     )
 
 

@@ -13,8 +13,10 @@ from lightning_fabric import Fabric
 from nearsight.errors import ConfigError, InputError
 from nearsight.learning.checkpoint import Progress
 from nearsight.learning.config import TrainingConfig, dump_config, load_config
-from nearsight.learning.dataset import Piece, common_basis, hold_out, make_pieces
+from nearsight.learning.dataset import Outline, Pieces, Room, common_basis, hold_out, make_outlines
 from nearsight.learning.loop import Record, Trainer
+from nearsight.learning.memory import available_bytes
+from nearsight.learning.planner import Plan, choose_partition, make_plan
 from nearsight.nn.model import Model, new_model
 from nearsight.operators.calculation import Calculation
 
@@ -58,13 +60,14 @@ def train(
         torch.set_num_threads(config.threads)
     folder = Path(config.run_dir)
     resuming = check_run_folder(config)
+    config = as_begun(config) if resuming else config
     model = new_model(config.model, common_basis([*training, *validation]), DTYPES[config.precision], config.seed,
                       _provenance(config, training))
-    note("cutting structures into parts")
-    train_pieces, validation_pieces = prepare(config, model, training, validation)
-    note(f"{len(train_pieces)} parts to train on, {len(validation_pieces)} for validation")
     fabric = Fabric(accelerator=config.device, devices=1)
+    note("cutting structures into parts")
+    config, train_pieces, validation_pieces = prepare(config, model, training, validation, fabric.device, note)
     trainer = Trainer(model, config, train_pieces, validation_pieces, fabric, report)
+    note(model.network.describe_path())
     if resuming:
         trainer.resume()
         note(f"continuing at epoch {trainer.progress.epoch}")
@@ -74,22 +77,44 @@ def train(
 
 
 def prepare(
-    config: TrainingConfig, model: Model, training: Sequence[Calculation], validation: Sequence[Calculation]
-) -> tuple[list[Piece], list[Piece]]:
-    """Training and validation pieces."""
+    config: TrainingConfig, model: Model, training: Sequence[Calculation], validation: Sequence[Calculation],
+    device: torch.device, note: Callable[[str], None] = lambda text: None,
+) -> tuple[TrainingConfig, Pieces, Pieces]:
+    """The configuration with its partition decided; training and validation pieces that fit into memory."""
     if not training:
         raise ConfigError("expected data.train=[file, …] with at least one file, got none")
-    chosen: list[Piece] = []
-    held: list[Piece] = []
+    available = available_bytes(device, config.memory_gb)
+    if config.partition.kind == "auto":
+        def whole() -> Plan:
+            parts = outlines_of(_with_partition(config, "whole"), model, training, validation)
+            return make_plan([*parts[0], *parts[1]], model, config, available, device)
+
+        config = _with_partition(config, choose_partition(config, whole))
+        note(f"partition.kind=auto: {config.partition.kind}")
+    train_parts, held_parts = outlines_of(config, model, training, validation)
+    note(f"{len(train_parts)} parts to train on, {len(held_parts)} for validation")
+    plan = make_plan([*train_parts, *held_parts], model, config, available, device)
+    note(plan.describe())
+    model.network.chunk = plan.chunk
+    room = Room(plan.room)
+    return config, Pieces(train_parts, model, device, room), Pieces(held_parts, model, device, room)
+
+
+def outlines_of(
+    config: TrainingConfig, model: Model, training: Sequence[Calculation], validation: Sequence[Calculation]
+) -> tuple[list[Outline], list[Outline]]:
+    """Parts to train on and parts for validation."""
+    chosen: list[Outline] = []
+    held: list[Outline] = []
     for calculation in training:
-        pieces = make_pieces(calculation, model, config.partition)
+        parts = make_outlines(calculation, model, config.partition)
         if validation or not config.data.holdout_parts:
-            chosen += pieces
+            chosen += parts
         else:
-            kept, out = hold_out(pieces, config.data.holdout_parts)
+            kept, out = hold_out(parts, config.data.holdout_parts)
             chosen, held = chosen + kept, held + out
     for calculation in validation:
-        held += make_pieces(calculation, model, config.partition)
+        held += make_outlines(calculation, model, config.partition)
     return chosen, held
 
 
@@ -97,23 +122,36 @@ def check_run_folder(config: TrainingConfig) -> bool:
     """Whether the run's folder holds a run to continue.
 
     Raises:
-        ConfigError: it holds a run of another configuration (what may change: budget, epochs, threads, device).
+        ConfigError: it holds a run of another configuration (what may change: budget, epochs, threads, memory, device).
     """
     folder = Path(config.run_dir)
     if not (folder / "last.safetensors").exists():
         return False
     path = folder / CONFIG_FILE
     if path.exists():
-        changed = changed_keys(load_config(path), config)
+        changed = changed_keys(load_config(path), as_begun(config))
         if changed:
             raise ConfigError(f"{folder}: expected the configuration of the run in this folder, got another "
                               f"{', '.join(changed)}; give another run_dir, or the old values to continue")
     return True
 
 
+def as_begun(config: TrainingConfig) -> TrainingConfig:
+    """A configuration with what partition.kind=auto was decided to be when the run in its folder began."""
+    path = Path(config.run_dir) / CONFIG_FILE
+    if config.partition.kind != "auto" or not path.exists():
+        return config
+    return _with_partition(config, load_config(path).partition.kind)
+
+
+def _with_partition(config: TrainingConfig, kind: str) -> TrainingConfig:
+    return config.model_copy(update={"partition": config.partition.model_copy(update={"kind": kind})})
+
+
 def changed_keys(old: TrainingConfig, new: TrainingConfig) -> list[str]:
     """Sections that differ and would make a resumed run another run."""
-    free = {"budget_minutes", "max_epochs", "threads", "device", "run_dir", "checkpoint_seconds", "metrics_every"}
+    free = {"budget_minutes", "max_epochs", "threads", "device", "run_dir", "checkpoint_seconds", "metrics_every",
+            "memory_gb"}
     a, b = old.model_dump(), new.model_dump()
     return [key for key in a if key not in free and a[key] != b[key]]
 

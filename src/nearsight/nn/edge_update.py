@@ -7,8 +7,15 @@ from torch import Tensor, nn
 
 from nearsight.nn.graph_tensors import GraphTensors
 from nearsight.nn.radial import RadialWeights
-from nearsight.nn.so2 import SO2Convolution, rotate, rotate_back
-from nearsight.nn.so3 import EquivariantLayerNorm, FeedForward, Gate, SO3Linear, degree_of_component
+from nearsight.nn.so2 import SO2Convolution, pair_in_frames, rotate, rotate_back
+from nearsight.nn.so3 import (
+    EquivariantLayerNorm,
+    FeedForward,
+    Gate,
+    SO3Linear,
+    degree_of_component,
+    only_scalars,
+)
 from nearsight.nn.widths import Widths
 
 
@@ -37,12 +44,34 @@ class EdgeUpdate(nn.Module):
 
     def forward(self, nodes: Tensor, edges: Tensor, gaussians: Tensor, graph: GraphTensors) -> Tensor:
         """nodes (n, K, C), edges (e, K, C), gaussians (e, G) → edges (e, K, C)."""
-        numbers_source, numbers_target = graph.numbers[graph.source], graph.numbers[graph.target]
-        w = self.widths
-        radial = self.radial(gaussians, numbers_source, numbers_target).unflatten(1, (w.l_max + 1, 3 * w.channels))
-        parts = [nodes[graph.source], nodes[graph.target], self.norm_message(edges)]
-        message = torch.cat(parts, dim=2) * radial[:, self.degree]
+        parts = [nodes.index_select(0, graph.source), nodes.index_select(0, graph.target), self.norm_message(edges)]
+        message = torch.cat(parts, dim=2) * self.weights(gaussians, graph).index_select(1, self.degree)
         hidden, extra = self.convolution(rotate(message, graph.wigner))
-        hidden = rotate_back(self.gate(hidden, extra[:, self.unused:]), graph.wigner)
+        return self.finish(edges, rotate_back(self.gate(hidden, extra[:, self.unused:]), graph.wigner))
+
+    def in_frames(self, nodes: Tensor, edges: Tensor | None, gaussians: Tensor, graph: GraphTensors) -> Tensor:
+        """`forward` with the edges given and returned in the frames of their bonds; None: the initial, invariant ones.
+
+        All but the two nodes commutes with turning an edge, so nothing else has to be turned.
+        """
+        channels = self.widths.channels
+        pair_weights, own_weights = self.weights(gaussians, graph).split([2 * channels, channels], dim=2)
+        pair = pair_in_frames(nodes, graph) * pair_weights.index_select(1, self.degree)
+        if edges is None:
+            edges = only_scalars(gaussians, self.widths.l_max)
+            own = self.norm_message.scalar(gaussians) * own_weights[:, 0]
+            hidden, extra = self.convolution.with_scalars(pair, own)
+        else:
+            own = self.norm_message(edges) * own_weights.index_select(1, self.degree)
+            hidden, extra = self.convolution(torch.cat([pair, own], dim=2))
+        return self.finish(edges, self.gate(hidden, extra[:, self.unused:]))
+
+    def weights(self, gaussians: Tensor, graph: GraphTensors) -> Tensor:
+        """Radial weights (e, l_max+1, 3C) of the messages."""
+        radial = self.radial(gaussians, graph.numbers[graph.source], graph.numbers[graph.target])
+        return radial.unflatten(1, (self.widths.l_max + 1, 3 * self.widths.channels))
+
+    def finish(self, edges: Tensor, hidden: Tensor) -> Tensor:
+        """What is left after the convolution, in any frame: edges (e, K, C), hidden (e, K, hidden) → edges."""
         edges = edges + self.project(hidden)
         return edges + self.feed_forward(self.norm_feed_forward(edges))

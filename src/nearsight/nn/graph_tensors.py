@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -11,6 +12,9 @@ import torch
 from torch import Tensor
 
 from nearsight.orbitals.rotations import bond_frames, spherical_harmonics, wigner_d
+
+CHUNK = 4096
+"""Edges whose geometry is computed at once; it stays in the cache."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,26 +94,36 @@ def graph_tensors(
         n_rotated: how many of the first edges get Wigner matrices; all by default.
     """
     rotated = vectors[: len(vectors) if n_rotated is None else n_rotated]
-    harmonics = np.concatenate(spherical_harmonics(vectors.reshape(-1, 3), l_max), axis=1)
     return GraphTensors(
         torch.as_tensor(np.array(numbers, dtype=np.int64)),
         torch.as_tensor(np.array(source, dtype=np.int64)),
         torch.as_tensor(np.array(target, dtype=np.int64)),
         torch.as_tensor(np.linalg.norm(vectors, axis=-1), dtype=dtype),
-        torch.as_tensor(harmonics, dtype=dtype),
+        _harmonics(vectors.reshape(-1, 3), l_max, dtype),
         _frames(rotated, l_max, dtype),
         len(numbers) if n_labelled is None else n_labelled,
         len(source) if n_labelled_edges is None else n_labelled_edges,
     )
 
 
-def _frames(vectors: np.ndarray, l_max: int, dtype: torch.dtype, chunk: int = 50_000) -> Tensor:
-    """Packed Wigner matrices, in chunks so that float64 intermediates stay small."""
+def _harmonics(vectors: np.ndarray, l_max: int, dtype: torch.dtype) -> Tensor:
+    return _packed(lambda part: spherical_harmonics(part, l_max), vectors, (l_max + 1) ** 2, dtype)
+
+
+def _frames(vectors: np.ndarray, l_max: int, dtype: torch.dtype) -> Tensor:
+    """Packed Wigner matrices."""
     width = sum((2 * l + 1) ** 2 for l in range(l_max + 1))
+    return _packed(lambda part: wigner_d(bond_frames(part), l_max), vectors, width, dtype)
+
+
+def _packed(
+    function: Callable[[np.ndarray], list[np.ndarray]], vectors: np.ndarray, width: int, dtype: torch.dtype
+) -> Tensor:
+    """A row for each vector, the arrays of all degrees side by side; float64 exists of one chunk only."""
     result = torch.empty(len(vectors), width, dtype=dtype)
-    for start in range(0, len(vectors), chunk):
-        part = wigner_d(bond_frames(vectors[start:start + chunk]), l_max)
-        result[start:start + chunk] = torch.as_tensor(np.concatenate([d.reshape(len(d), -1) for d in part], axis=1))
+    for start in range(0, len(vectors), CHUNK):
+        part = function(vectors[start:start + CHUNK])
+        result[start:start + CHUNK] = torch.as_tensor(np.concatenate([x.reshape(len(x), -1) for x in part], axis=1))
     return result
 
 

@@ -24,6 +24,11 @@ def components(l: int) -> slice:
     return slice(l * l, (l + 1) * (l + 1))
 
 
+def by_degree(x: Tensor) -> tuple[Tensor, ...]:
+    """Features (n, K, channels) as views (n, 2l+1, channels), one for each l; cheaper to differentiate than slices."""
+    return x.split([2 * l + 1 for l in range(math.isqrt(x.shape[1]))], dim=1)
+
+
 def only_scalars(scalars: Tensor, l_max: int) -> Tensor:
     """(n, channels) invariant features as (n, (l_max+1)², channels), zero above l = 0."""
     result = scalars.new_zeros(len(scalars), (l_max + 1) ** 2, scalars.shape[-1])
@@ -43,7 +48,7 @@ class SO3Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, K, channels_in) → (n, K, channels_out)."""
-        parts = [x[:, components(l)] @ self.weight[l].T for l in range(self.l_max + 1)]
+        parts = [part @ weight.T for part, weight in zip(by_degree(x), self.weight.unbind())]
         parts[0] = parts[0] + self.bias
         return torch.cat(parts, dim=1)
 
@@ -64,11 +69,11 @@ class EquivariantLayerNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, K, channels) → the same shape."""
-        higher = x[:, 1:]
+        scalars, higher = x.split([1, x.shape[1] - 1], dim=1)
         square = torch.einsum("nkc,k->nc", higher**2, self.balance.to(x.dtype)).mean(dim=1)
         scale = (square + EPSILON).rsqrt()
-        higher = higher * (scale[:, None, None] * self.weight[self.degree])
-        return torch.cat([self.scalar(x[:, :1]), higher], dim=1)
+        higher = higher * (scale[:, None, None] * self.weight.index_select(0, self.degree))
+        return torch.cat([self.scalar(scalars), higher], dim=1)
 
 
 class Gate(nn.Module):
@@ -83,7 +88,8 @@ class Gate(nn.Module):
     def forward(self, x: Tensor, gates: Tensor) -> Tensor:
         """x (n, K, channels), gates (n, l_max·channels), degree-major → (n, K, channels)."""
         sigmoid = torch.sigmoid(gates).reshape(len(x), gates.shape[1] // x.shape[-1], x.shape[-1])
-        return torch.cat([nn.functional.silu(x[:, :1]), x[:, 1:] * sigmoid[:, self.degree]], dim=1)
+        scalars, higher = x.split([1, x.shape[1] - 1], dim=1)
+        return torch.cat([nn.functional.silu(scalars), higher * sigmoid.index_select(1, self.degree)], dim=1)
 
 
 class FeedForward(nn.Module):

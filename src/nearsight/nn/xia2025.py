@@ -12,7 +12,7 @@ on it, the rounding did).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
@@ -22,12 +22,20 @@ from nearsight.nn.edge_update import EdgeUpdate
 from nearsight.nn.graph_tensors import GraphTensors
 from nearsight.nn.head import CoupledHead
 from nearsight.nn.kernels import COMPILED
-from nearsight.nn.kernels.edge_engine import EdgeEngine
+from nearsight.nn.kernels.edge_chunks import EdgeChunks
+from nearsight.nn.kernels.message_groups import messages_in_groups
 from nearsight.nn.kernels.scalar_messages import scalar_messages
+from nearsight.nn.needed_edges import leading_edges, updates_needed
 from nearsight.nn.node_update import NodeUpdate
 from nearsight.nn.radial import GaussianBasis
 from nearsight.nn.so3 import only_scalars
 from nearsight.nn.widths import Widths
+
+if TYPE_CHECKING:
+    from nearsight.nn.kernels.edge_engine import EdgeEngine
+
+CHUNK = 1024
+"""Edges computed at once unless the network is told otherwise."""
 
 
 class Xia2025(nn.Module):
@@ -40,6 +48,9 @@ class Xia2025(nn.Module):
         plain: compute everything as written in the paper, by rotation and convolution of all edges at once (slow;
             the twin that the tests compare the fast paths with).
 
+    Attributes:
+        chunk: edges that are computed at once, where the compiled engine does not run.
+
     Raises:
         InputError: a target of higher degree than the features.
     """
@@ -49,7 +60,7 @@ class Xia2025(nn.Module):
         if max(degrees) > widths.l_max:
             raise InputError(f"expected model.l_max >= {max(degrees)}, the highest degree in products of this basis' "
                              f"shells, got {widths.l_max}")
-        self.widths, self.layers, self.plain = widths, layers, plain
+        self.widths, self.layers, self.plain, self.chunk = widths, layers, plain, CHUNK
         self.embedding = nn.Embedding(widths.max_number, widths.channels)
         self.gaussians = GaussianBasis(widths.n_gaussians)
         self.node_updates = nn.ModuleList(NodeUpdate(widths) for _ in range(layers))
@@ -57,9 +68,26 @@ class Xia2025(nn.Module):
         self.node_head = CoupledHead(widths.channels, degrees)
         self.edge_head = CoupledHead(widths.channels, degrees)
 
-    def rotates_all_edges(self) -> bool:
-        """Whether virtual edges need Wigner matrices, too."""
-        return self.plain or self.layers > 1
+    def describe_path(self) -> str:
+        """How the network is computed here, in words."""
+        if self.plain:
+            return "plain network, all edges at once"
+        device, threads = self.embedding.weight.device, torch.get_num_threads()
+        where = f"{threads} thread{'s' if threads > 1 else ''}" if device.type == "cpu" else str(device)
+        if self.engine() is not None:
+            return f"compiled engine (numba), {where}"
+        text = f"plain torch in chunks of {self.chunk} edges, {where}"
+        if device.type != "cpu":
+            return text
+        return text + ("; first node messages compiled (numba)" if COMPILED else ": numba is not installed")
+
+    def edges_updated(self, graph: GraphTensors) -> list[int]:
+        """For each layer how many of the graph's first edges its edge update must compute for the labelled outputs."""
+        if self.plain:
+            return [graph.n_edges] * (self.layers - 1) + [graph.n_labelled_edges]
+        updates = updates_needed(graph.source, graph.target, graph.n_nodes, graph.n_labelled, graph.n_labelled_edges,
+                                 self.layers)
+        return leading_edges(updates, self.layers)
 
     def forward(
         self, graph: GraphTensors, edge_targets: Tensor | None = None, edge_mask: Tensor | None = None
@@ -70,26 +98,37 @@ class Xia2025(nn.Module):
         instead, with `edge_mask` (same shape) over what it marks; this keeps no edge's output in memory.
         """
         nodes, edges = only_scalars(self.embedding(graph.numbers), self.widths.l_max), None
-        for layer in range(self.layers - 1):
+        n_updated = self.edges_updated(graph)
+        for layer in range(self.layers):
             nodes = self.update_nodes(layer, nodes, edges, graph)
-            edges = self.update_edges(layer, nodes, edges, graph)
-        nodes = self.update_nodes(self.layers - 1, nodes, edges, graph)
-        labelled = graph.edges(slice(graph.n_labelled_edges))
-        edges = None if edges is None else edges[: graph.n_labelled_edges]
+            graph = graph.edges(slice(n_updated[layer]))
+            if edges is not None and graph.n_edges < len(edges):
+                edges = edges[: graph.n_edges]
+            if layer < self.layers - 1:
+                edges = self.update_edges(layer, nodes, edges, graph)
         node_output = self.node_head(nodes[: graph.n_labelled])
-        engine = self.engine() if edges is None else None
         if edge_targets is None:
-            return node_output, self.edge_outputs(nodes, edges, labelled)
+            return node_output, self.edge_outputs(nodes, edges, graph)
+        return node_output, self._square_error(nodes, edges, graph, edge_targets, edge_mask)
+
+    def _square_error(
+        self, nodes: Tensor, edges: Tensor | None, graph: GraphTensors, targets: Tensor, mask: Tensor | None
+    ) -> Tensor:
+        engine = self.engine() if edges is None else None
         if engine is not None:
-            return node_output, engine.square_error(nodes, labelled, edge_targets, edge_mask)
-        error = self.edge_outputs(nodes, edges, labelled) - edge_targets
-        return node_output, (error if edge_mask is None else error * edge_mask).square().sum()
+            return engine.square_error(nodes, graph, targets, mask)
+        if not self.plain:
+            return self.chunked(self.layers - 1).square_error(nodes, edges, graph, targets, mask)
+        error = self.edge_outputs(nodes, edges, graph) - targets
+        return (error if mask is None else error * mask).square().sum()
 
     def edge_outputs(self, nodes: Tensor, edges: Tensor | None, graph: GraphTensors) -> Tensor:
         """Targets (e, size) of edges from the updated nodes and the edges before their last update."""
         engine = self.engine() if edges is None else None
         if engine is not None:
             return engine.outputs(nodes, graph)
+        if not self.plain:
+            return self.chunked(self.layers - 1).outputs(nodes, edges, graph)
         return self.edge_head(self.update_edges(self.layers - 1, nodes, edges, graph))
 
     def engine(self) -> EdgeEngine | None:
@@ -97,22 +136,43 @@ class Xia2025(nn.Module):
         on_cpu = self.embedding.weight.device.type == "cpu"
         if self.plain or self.layers > 1 or not on_cpu or not COMPILED:
             return None
+        from nearsight.nn.kernels.edge_engine import EdgeEngine  # needs numba
+
         return EdgeEngine(cast(EdgeUpdate, self.edge_updates[0]), self.edge_head, self.gaussians)
 
     def update_nodes(self, layer: int, nodes: Tensor, edges: Tensor | None, graph: GraphTensors) -> Tensor:
-        """Nodes (n, K, C) after the node update of a layer; `edges` None stands for the initial edge features."""
+        """Nodes (n, K, C) after the node update of a layer.
+
+        Args:
+            layer: from 0.
+            nodes: (n, K, C).
+            edges: (e, K, C) as `update_edges` gave them, or None for the initial edge features.
+            graph: with all edges that arrive at the nodes whose result is used.
+        """
         update = cast(NodeUpdate, self.node_updates[layer])
-        if edges is None and not self.plain:
+        if self.plain:
+            gaussians = self.gaussians(graph.distance)
+            edges = only_scalars(gaussians, self.widths.l_max) if edges is None else edges
+            return update(nodes, edges, gaussians, graph)
+        if edges is None:
             return update.finish(nodes, scalar_messages(update, nodes[:, 0], self.gaussians, graph))
-        gaussians = self.gaussians(graph.distance)
-        edges = only_scalars(gaussians, self.widths.l_max) if edges is None else edges
-        return update(nodes, edges, gaussians, graph)
+        normed = update.norm_message(nodes)
+        return update.finish(nodes, messages_in_groups(update, normed, edges, self.gaussians, graph, self.chunk))
 
     def update_edges(self, layer: int, nodes: Tensor, edges: Tensor | None, graph: GraphTensors) -> Tensor:
-        """Edges (e, K, C) after the edge update of a layer; `edges` None stands for the initial edge features."""
+        """Edges (e, K, C) after the edge update of a layer; `edges` None stands for the initial edge features.
+
+        They are in the frames of their bonds, and with `plain` in the common axes.
+        """
+        if not self.plain:
+            return self.chunked(layer).features(nodes, edges, graph)
         gaussians = self.gaussians(graph.distance)
         edges = only_scalars(gaussians, self.widths.l_max) if edges is None else edges
         return self.edge_updates[layer](nodes, edges, gaussians, graph)
+
+    def chunked(self, layer: int) -> EdgeChunks:
+        """The edge update of a layer, alone or with the edge head, in chunks by tensor operations."""
+        return EdgeChunks(cast(EdgeUpdate, self.edge_updates[layer]), self.edge_head, self.gaussians, self.chunk)
 
 
 def count_parameters(network: nn.Module) -> int:

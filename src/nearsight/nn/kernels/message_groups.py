@@ -1,7 +1,7 @@
 """Node messages of the second layer and later, in groups of nodes with all edges that arrive at them.
 
-A group's attention is complete, nothing of it is kept, and the backward pass computes it again (`recompute.py`). The slow
-twin is `NodeUpdate.forward`.
+A group's attention is complete, nothing of it is kept, and the backward pass computes it again (`recompute.py`).
+The slow twin is `NodeUpdate.forward`.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Computations over edges in shares: nothing of a share is kept, the backward pass computes it again.
 
 A share reads some nodes and some rows of the edge features, and writes some rows of the output. Every edge is in one
-share at most, a node may be in many. Between forward and backward pass only the nodes, the edge features and the output
-are kept, so memory grows with those alone. Shares are dealt to threads in a fixed order: results depend on the number of
-threads only by rounding.
+share at most, a node may be in many. Between forward and backward pass only the nodes, the edge features and the
+output are kept, so memory grows with those alone. Shares are dealt to threads in a fixed order: results depend on the
+number of threads only by rounding.
 """
 
 from __future__ import annotations
@@ -41,10 +41,15 @@ def share_of(graph: GraphTensors, edges: slice | Tensor, rows: slice) -> Share:
     source, target = graph.source[edges], graph.target[edges]
     nodes, places = torch.unique(torch.cat([source, target]), return_inverse=True)
     own = GraphTensors(
-        graph.numbers[nodes], places[: len(source)], places[len(source):], graph.distance[edges],
-        graph.harmonics[edges], graph.frames[edges], len(nodes), len(source),
+        graph.numbers[nodes], places[: len(source)], places[len(source):], taken(graph.distance, edges),
+        taken(graph.harmonics, edges), taken(graph.frames, edges), len(nodes), len(source),
     )
     return Share(nodes, edges, rows, own)
+
+
+def taken(x: Tensor, rows: slice | Tensor) -> Tensor:
+    """Rows of x; several times faster than plain indexing where they are numbered one by one."""
+    return x[rows] if isinstance(rows, slice) else x.index_select(0, rows)
 
 
 Compute = Callable[[Share, Tensor, Tensor | None], Tensor]
@@ -118,10 +123,10 @@ class _Inputs:
 
     def of(self, share: Share) -> tuple[Tensor, Tensor | None]:
         """Those of a share, as leaves."""
-        nodes = self.nodes.detach()[share.nodes].requires_grad_(self.to_nodes)
+        nodes = taken(self.nodes.detach(), share.nodes).requires_grad_(self.to_nodes)
         if self.edges is None:
             return nodes, None
-        return nodes, self.edges.detach()[share.edges].requires_grad_(self.to_edges is not None)
+        return nodes, taken(self.edges.detach(), share.edges).requires_grad_(self.to_edges is not None)
 
 
 def _sweep(work: Work, device: torch.device, visit: Callable[[Share, _Sums], None]) -> _Sums:
@@ -153,7 +158,7 @@ def _differentiate(
     above = gradient_of(out.detach())
     if not out.requires_grad:
         return
-    found = list(torch.autograd.grad(out, [*leaves, *work.parameters], above, allow_unused=True))
+    found: list[Tensor | None] = list(torch.autograd.grad(out, [*leaves, *work.parameters], above, allow_unused=True))
     if inputs.to_nodes:
         own = found.pop(0)
         if own is not None:
@@ -242,6 +247,7 @@ class _SquareError(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
+        # In place, as another copy would cost as much as all edge features; a second backward pass is refused by torch.
         saved = iter(ctx.saved_tensors)
-        scaled = [next(saved) * gradients[0] if known else None for known in ctx.known]
+        scaled = [next(saved).mul_(gradients[0]) if known else None for known in ctx.known]
         return None, None, None, None, *scaled
