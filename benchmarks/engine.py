@@ -34,6 +34,7 @@ import numpy as np
 import psutil
 import torch
 
+from nearsight.nn.edge_targets import EdgeTargets
 from nearsight.nn.graph_tensors import GraphTensors, graph_tensors
 from nearsight.nn.widths import Widths
 from nearsight.nn.xia2025 import Xia2025
@@ -89,7 +90,7 @@ def one_pass(network: Xia2025, tensors: GraphTensors, backward: bool) -> float:
     started = time.perf_counter()
     if backward:
         targets = tensors.distance.new_zeros(1, LAYOUT.size).expand(tensors.n_labelled_edges, LAYOUT.size)
-        nodes, error = network(tensors, targets)
+        nodes, error = network(tensors, EdgeTargets(targets))
         (nodes.square().sum() + error).backward()
     else:
         with torch.no_grad():

@@ -8,6 +8,7 @@ import torch
 
 import nearsight.nn.kernels.scalar_messages as scalar_messages
 import nearsight.nn.xia2025 as xia2025
+from nearsight.nn.edge_targets import EdgeTargets
 from nearsight.nn.graph_tensors import GraphTensors, graph_tensors
 from nearsight.nn.needed_edges import leading_edges, updates_needed
 from nearsight.nn.widths import Widths
@@ -59,7 +60,7 @@ def run(network: Xia2025, graph: GraphTensors, how: str, masked: bool = False):
     targets = torch.randn(*shape, generator=generator, dtype=torch.float64).to(graph.distance.dtype)
     mask = torch.rand(*shape, generator=generator) < 0.5 if masked else None
     if how == "square error":
-        nodes, error = network(graph, targets, mask)
+        nodes, error = network(graph, EdgeTargets(targets, mask))
     else:
         nodes, edges = network(graph)
         difference = edges - targets
@@ -125,21 +126,21 @@ def test_frozen_parameters_and_no_gradient():
         expected = float((small_network(2, plain=True)(graph)[1] - targets).square().sum())
     for update in network.edge_updates:
         update.requires_grad_(False)
-    error = network(graph, targets)[1]
+    error = network(graph, EdgeTargets(targets))[1]
     error.backward()
     assert network.edge_updates[0].project.weight.grad is None
     assert float(network.node_updates[1].first.order_zero.weight.grad.abs().max()) > 0
     with torch.no_grad():
-        assert float(network(graph, targets)[1]) == pytest.approx(expected, rel=1e-12)
+        assert float(network(graph, EdgeTargets(targets))[1]) == pytest.approx(expected, rel=1e-12)
     network.requires_grad_(False)
-    assert not network(graph, targets)[1].requires_grad
+    assert not network(graph, EdgeTargets(targets))[1].requires_grad
     assert error.item() == pytest.approx(expected, rel=1e-12)
 
 
 def test_gradients_of_the_sum_are_taken_once():
     """They were computed with the value and are scaled in place."""
     graph = whole_tensors()
-    error = small_network(2)(graph, torch.zeros(graph.n_edges, LAYOUT.size, dtype=torch.float64))[1]
+    error = small_network(2)(graph, EdgeTargets(torch.zeros(graph.n_edges, LAYOUT.size, dtype=torch.float64)))[1]
     error.backward(retain_graph=True)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         error.backward()
@@ -211,7 +212,7 @@ def test_an_atom_without_neighbours(layers):
     graph = build_graph(structure, CUTOFF)
     tensors = graph_tensors(structure.numbers, graph.source, graph.target, graph.vector, 4, torch.float64)
     assert tensors.n_edges == 0
-    nodes, error = small_network(layers)(tensors, torch.zeros(0, LAYOUT.size, dtype=torch.float64))
+    nodes, error = small_network(layers)(tensors, EdgeTargets(torch.zeros(0, LAYOUT.size, dtype=torch.float64)))
     assert error.item() == 0.0
     (nodes.square().sum() + error).backward()
     assert torch.allclose(nodes, small_network(layers, plain=True)(tensors)[0], rtol=0, atol=1e-12)
@@ -226,7 +227,7 @@ def test_measured_memory_is_that_of_larger_graphs(layers):
     edges = torch.zeros(graph.n_edges, 25, WIDTHS.channels, dtype=torch.float64, requires_grad=True)
     targets = torch.zeros(graph.n_edges, LAYOUT.size, dtype=torch.float64)
     with counter.watch():
-        network.chunked(layers - 1).square_error(nodes, edges if layers > 1 else None, graph, targets, None)
+        network.chunked(layers - 1).error(nodes, edges if layers > 1 else None, graph, EdgeTargets(targets))
     assert 1.2 < bytes_per_chunked_edge(network) / (counter.peak / graph.n_edges) < 2.5
     assert 0 < bytes_per_node(network) < bytes_per_node(small_network(layers + 1))
 

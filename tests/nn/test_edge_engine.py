@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import nearsight.nn.kernels.edge_engine as module
+from nearsight.nn.edge_targets import EdgeTargets
 from nearsight.nn.graph_tensors import GraphTensors, graph_tensors
 from nearsight.nn.widths import Widths
 from nearsight.nn.xia2025 import Xia2025
@@ -19,38 +20,39 @@ def make_graph(dtype: torch.dtype = torch.float64) -> GraphTensors:
     return graph_tensors(structure.numbers, graph.source, graph.target, graph.vector, 4, dtype)
 
 
-def gradients(network: Xia2025, graph: GraphTensors, how: str, masked: bool = False):
+def gradients(network: Xia2025, graph: GraphTensors, how: str, masked: bool = False, softness: float = 0.0):
     generator = torch.Generator().manual_seed(7)
     dtype = graph.distance.dtype
     targets = torch.randn(graph.n_edges, LAYOUT.size, generator=generator, dtype=torch.float64).to(dtype)
     degrees = torch.tensor(LAYOUT.degrees)
-    of_irreps = torch.rand(graph.n_edges, len(degrees), generator=generator) < 0.5
-    mask = of_irreps.repeat_interleave(2 * degrees + 1, dim=1) if masked else None
+    factors = torch.rand(graph.n_edges, len(degrees), generator=generator)
+    factors = (factors if softness else factors < 0.5).repeat_interleave(2 * degrees + 1, dim=1).to(dtype)
+    irrep = torch.arange(len(degrees)).repeat_interleave(2 * degrees + 1)
+    reference = EdgeTargets(targets, factors if masked else None, irrep, softness)
     network.zero_grad()
-    if how == "square error":
-        nodes, error = network(graph, targets, mask)
+    if how == "fused":
+        nodes, error = network(graph, reference)
     else:
         nodes, edges = network(graph)
-        difference = edges - targets
-        error = (difference if mask is None else difference * mask).square().sum()
+        error = reference.error(edges)
     (error + nodes.square().sum()).backward()
     return error.item(), {k: torch.zeros_like(p) if p.grad is None else p.grad.clone()
                           for k, p in network.named_parameters()}
 
 
-@pytest.mark.parametrize("how", ["square error", "outputs"])
-@pytest.mark.parametrize("masked", [True, False])
-@pytest.mark.parametrize(("chunk", "threads"), [(384, 1), (17, 1), (17, 2), (50, 3)])
-def test_equal_to_the_plain_network(monkeypatch, how, masked, chunk, threads):
+@pytest.mark.parametrize("how", ["fused", "outputs"])
+@pytest.mark.parametrize(("masked", "softness"), [(True, 0.0), (False, 0.0), (True, 0.3), (False, 0.3)])
+@pytest.mark.parametrize(("chunk", "threads"), [(384, 1), (17, 2), (50, 3)])
+def test_equal_to_the_plain_network(monkeypatch, how, masked, softness, chunk, threads):
     monkeypatch.setattr(module, "CHUNK", chunk)
     graph = make_graph()
-    expected, slow = gradients(make_network(plain=True), graph, "outputs", masked)
+    expected, slow = gradients(make_network(plain=True), graph, "outputs", masked, softness)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
         network = make_network()
         assert network.engine() is not None
-        value, fast = gradients(network, graph, how, masked)
+        value, fast = gradients(network, graph, how, masked, softness)
     finally:
         torch.set_num_threads(before)
     assert value == pytest.approx(expected, rel=1e-12)
@@ -70,7 +72,7 @@ def test_square_error_without_gradient_counts_every_chunk(monkeypatch, threads):
         with torch.no_grad():
             for parameter in network.parameters():
                 parameter.requires_grad_(False)
-            error = network(graph, targets)[1]
+            error = network(graph, EdgeTargets(targets))[1]
             expected = (network(graph)[1] - targets).square().sum()
     finally:
         torch.set_num_threads(before)
@@ -79,7 +81,7 @@ def test_square_error_without_gradient_counts_every_chunk(monkeypatch, threads):
 
 def test_single_precision_stays_near_double():
     expected, slow = gradients(make_network(plain=True), make_graph(), "outputs")
-    value, fast = gradients(make_network().float(), make_graph(torch.float32), "square error")
+    value, fast = gradients(make_network().float(), make_graph(torch.float32), "fused")
     assert value == pytest.approx(expected, rel=1e-5)
     worst = max(float((fast[k].double() - g).abs().max() / (g.abs().max() + 1e-9)) for k, g in slow.items())
     assert worst < 1e-3
@@ -87,7 +89,7 @@ def test_single_precision_stays_near_double():
 
 def test_parameters_that_meet_only_zeros_get_no_gradient():
     """76,800 of the 273,580: orders m > 0 and degrees l > 0 of the first node update's convolutions."""
-    _, fast = gradients(make_network(), make_graph(), "square error")
+    _, fast = gradients(make_network(), make_graph(), "fused")
     _, slow = gradients(make_network(plain=True), make_graph(), "outputs")
     for gradient in (fast, slow):
         untouched = sum(int((g == 0).sum()) for k, g in gradient.items() if ".orders." in k and "node_updates" in k)

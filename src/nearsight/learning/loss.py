@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from nearsight.learning.config import LossConfig
 from nearsight.learning.dataset import Piece
 from nearsight.learning.targets import Targets
+from nearsight.nn.edge_targets import EdgeTargets
 
 
 def n_terms(targets: Targets, config: LossConfig) -> int:
@@ -40,7 +41,7 @@ def part_sums(network: nn.Module, piece: Piece, config: LossConfig) -> Tensor:
         return error_sums(targets.gather(*network(piece.graph)), targets, config)
     n = targets.n_nodes
     mask = targets.mask if config.masked else None
-    nodes, edges = network(piece.graph, targets.values[n:], None if mask is None else mask[n:])
+    nodes, edges = network(piece.graph, EdgeTargets(targets.values[n:], None if mask is None else mask[n:]))
     error = nodes - targets.values[:n]
     error = error if mask is None else error * mask[:n]
     return torch.stack([error.square().sum() + edges, error.new_zeros(())])

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nearsight.nn.edge_targets import EdgeTargets
 from nearsight.nn.graph_tensors import GraphTensors, graph_tensors
 from nearsight.nn.xia2025 import Xia2025, parameter_dtype
 
@@ -82,10 +83,10 @@ def _edge_pass(network: Xia2025, n_edges: int) -> int:
     """The larger one of an edge update with head and loss, and of node messages."""
     graph, last = _example(network, 2, n_edges), network.layers - 1
     nodes, edges = _features(network, 2), _features(network, n_edges) if last else None
-    targets = nodes.new_zeros(n_edges, len(network.edge_head.restore))
+    targets = EdgeTargets(nodes.new_zeros(n_edges, len(network.edge_head.restore)))
     chunk, group = SavedBytes(), SavedBytes()
     with torch.enable_grad(), chunk.watch():
-        network.chunked(last).square_error(nodes, edges, graph, targets, None)
+        network.chunked(last).error(nodes, edges, graph, targets)
     with torch.enable_grad(), group.watch():
         updated = network.update_nodes(last, nodes, edges, graph)
         torch.autograd.grad(updated.sum(), nodes)

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from nearsight.errors import InputError
+from nearsight.nn.edge_targets import EdgeTargets
 from nearsight.nn.edge_update import EdgeUpdate
 from nearsight.nn.graph_tensors import GraphTensors
 from nearsight.nn.head import CoupledHead
@@ -90,12 +91,12 @@ class Xia2025(nn.Module):
         return leading_edges(updates, self.layers)
 
     def forward(
-        self, graph: GraphTensors, edge_targets: Tensor | None = None, edge_mask: Tensor | None = None
+        self, graph: GraphTensors, edge_targets: EdgeTargets | None = None
     ) -> tuple[Tensor, Tensor]:
         """Targets (n_labelled, size) of the nodes and (n_labelled_edges, size) of the edges, E_h.
 
-        Where `edge_targets` (n_labelled_edges, size) are given, the second is Σ (output − target)² over the edges
-        instead, with `edge_mask` (same shape) over what it marks; this keeps no edge's output in memory.
+        Where `edge_targets` of the labelled edges are given, the second is their error instead; this keeps no edge's
+        output in memory.
         """
         nodes, edges = only_scalars(self.embedding(graph.numbers), self.widths.l_max), None
         n_updated = self.edges_updated(graph)
@@ -109,18 +110,15 @@ class Xia2025(nn.Module):
         node_output = self.node_head(nodes[: graph.n_labelled])
         if edge_targets is None:
             return node_output, self.edge_outputs(nodes, edges, graph)
-        return node_output, self._square_error(nodes, edges, graph, edge_targets, edge_mask)
+        return node_output, self._edge_error(nodes, edges, graph, edge_targets)
 
-    def _square_error(
-        self, nodes: Tensor, edges: Tensor | None, graph: GraphTensors, targets: Tensor, mask: Tensor | None
-    ) -> Tensor:
+    def _edge_error(self, nodes: Tensor, edges: Tensor | None, graph: GraphTensors, targets: EdgeTargets) -> Tensor:
         engine = self.engine() if edges is None else None
         if engine is not None:
-            return engine.square_error(nodes, graph, targets, mask)
+            return engine.error(nodes, graph, targets)
         if not self.plain:
-            return self.chunked(self.layers - 1).square_error(nodes, edges, graph, targets, mask)
-        error = self.edge_outputs(nodes, edges, graph) - targets
-        return (error if mask is None else error * mask).square().sum()
+            return self.chunked(self.layers - 1).error(nodes, edges, graph, targets)
+        return targets.error(self.edge_outputs(nodes, edges, graph))
 
     def edge_outputs(self, nodes: Tensor, edges: Tensor | None, graph: GraphTensors) -> Tensor:
         """Targets (e, size) of edges from the updated nodes and the edges before their last update."""

@@ -1,4 +1,4 @@
-"""Feed-forward network, head and square error of a chunk of edges, forward and backward, degree by degree.
+"""Feed-forward network, head and error of a chunk of edges, forward and backward, degree by degree.
 
 After the norm nothing mixes degrees but the gates, which are functions of l = 0. So each degree of a few edges runs
 through both linear layers, the head, the comparison with targets in the edges' frames and back, while its features are
@@ -30,15 +30,16 @@ def degree_sweep(l_max: int, channels: int, feed_forward: int) -> Callable[..., 
     C, F = channels, feed_forward
     fits = fit_tiles(C, F)
 
-    def sweep(compare, back, e, f, raw, gates, up, up_t, down, down_t, down_bias, head, head_bias, counts, starts,
-              given, mask, o, de, df, draw, dup, ddown, ddown_bias, dhead, dhead_bias):
+    def sweep(compare, back, softness, e, f, raw, gates, up, up_t, down, down_t, down_bias, head, head_bias, counts,
+              starts, given, weights, o, de, df, draw, dup, ddown, ddown_bias, dhead, dhead_bias):
         """Degree-major flat arrays: e, f, de, df (width C), o, given (degree l: counts[l] wide).
 
-        compare: `given` are targets, and Σ error² is returned; else, with `back`, it is the gradient of the outputs.
+        compare: `given` are targets, and their error (`EdgeTargets`) is returned; else, with `back`, it is the
+        gradient of the outputs.
         back: write de, df (that of l = 0 without the gates' part) and draw, add to the gradients of the parameters.
         raw, gates: (B, (l_max+1)·F) before and after the sigmoid; the first F columns are u of l = 0.
-        up (l_max+1, F, C) and down (l_max+1, C, F), both transposed per degree, too; head (irreps, C), mask (B, size)
-        or empty, starts (irreps,).
+        up (l_max+1, F, C) and down (l_max+1, C, F), both transposed per degree, too; head (irreps, C), weights (B,
+        size) or empty, starts (irreps,).
         """
         B, space = len(raw), workspace(e)
         height = max(ROWS, 2 * l_max + 1)
@@ -59,7 +60,7 @@ def degree_sweep(l_max: int, channels: int, feed_forward: int) -> Callable[..., 
                 if compare or not back:
                     head_of_degree(C, space, e2, rows_of_head, head_bias, l == 0, own, rows, n)
                 if compare:
-                    error += double_error(given[base:], mask[b0:b1], slots, own, rows, size, n)
+                    error += error_of_degree(given[base:], weights[b0:b1], slots, softness, own, rows, size, n)
                 elif back:
                     for k in range(rows * n):
                         own[k] = given[base + k]
@@ -139,19 +140,37 @@ def up_gate_down_back(C: int, F: int, fits: bool, space: Any, l: int, f: Any, ra
 
 
 @numba.njit(inline="always")
-def double_error(target: Any, mask: Any, starts: Any, own: Any, rows: int, size: int, n: int) -> Any:
-    """Outputs (rows, n) become 2·error; returns Σ error². mask (edges, size) or empty."""
-    total, two = own.dtype.type(0), own.dtype.type(2)
+def error_of_degree(target: Any, weights: Any, starts: Any, softness: float, own: Any, rows: int, size: int,
+                    n: int) -> Any:
+    """Outputs (rows, n) become the gradient of their error, which is returned; weights (edges, size) or empty."""
+    total = own.dtype.type(0)
     for k in range(rows * n):
         own[k] -= target[k]
-    if len(mask):
+    if len(weights):
         for row in range(rows):
             for k in range(n):
-                own[row * n + k] *= mask[row // size, starts[k]]
-    for k in range(rows * n):
-        total += own[k] * own[k]
-    for k in range(rows * n):
-        own[k] *= two
+                own[row * n + k] *= weights[row // size, starts[k]]
+    if softness == 0:
+        two = own.dtype.type(2)
+        for k in range(rows * n):
+            total += own[k] * own[k]
+        for k in range(rows * n):
+            own[k] *= two
+    else:
+        soft = own.dtype.type(softness)
+        for edge in range(0, rows * n, size * n):
+            for k in range(n):
+                square = soft * soft
+                for at in range(edge + k, edge + size * n, n):
+                    square += own[at] * own[at]
+                norm = np.sqrt(square)
+                total += norm - soft
+                for at in range(edge + k, edge + size * n, n):
+                    own[at] /= norm
+    if len(weights):
+        for row in range(rows):
+            for k in range(n):
+                own[row * n + k] *= weights[row // size, starts[k]]
     return total
 
 

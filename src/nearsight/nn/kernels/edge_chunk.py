@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nearsight.nn.edge_targets import EdgeTargets
 from nearsight.nn.graph_tensors import GraphTensors
 from nearsight.nn.kernels.buffers import Buffers
 from nearsight.nn.kernels.degree_kernels import degree_sweep
@@ -27,7 +28,7 @@ class Gradients:
     packed: list[Tensor]
     radial: list[Tensor]
     nodes: Tensor
-    square_error: float = 0.0
+    error: float = 0.0
 
 
 class EdgeChunk:
@@ -111,43 +112,47 @@ class EdgeChunk:
     def outputs(self) -> Tensor:
         """Coupled outputs (B, size) on the common axes, in a buffer."""
         engine = self.engine
-        o = self._degrees(None, None, None)[1]
+        o = self._degrees(None, None)[1]
         out = self.buffer("out", self.n, engine.size)
         engine.kernels.rotate_out(o.numpy(), self.wigner, engine.counts, engine.starts, out.numpy())
         return out
 
     @torch.no_grad()
-    def compare(self, targets: Tensor, mask: Tensor | None, sums: Gradients, with_gradient: bool) -> None:
-        """Add Σ (output − target)² over the chunk, targets (B, size), and where wanted its gradients."""
-        sums.square_error += self._degrees(targets, mask, sums if with_gradient else None, compare=True)[0]
+    def compare(self, targets: EdgeTargets, sums: Gradients, with_gradient: bool) -> None:
+        """Add the error of the chunk's outputs, and where wanted its gradients."""
+        sums.error += self._degrees(targets, sums if with_gradient else None)[0]
         if with_gradient:
             self._finish(sums)
 
     @torch.no_grad()
     def backward(self, gradient: Tensor, sums: Gradients) -> None:
         """Add the gradients of Σ gradient·output, gradient (B, size)."""
-        self._degrees(gradient, None, sums)
+        self._degrees(gradient, sums)
         self._finish(sums)
 
-    def _degrees(self, given: Tensor | None, mask: Tensor | None, sums: Gradients | None,
-                 compare: bool = False) -> tuple[float, Tensor]:
-        """Feed-forward network and head; see `degree_sweep`. The square error, and the outputs in the edges' frames."""
+    def _degrees(self, given: EdgeTargets | Tensor | None, sums: Gradients | None) -> tuple[float, Tensor]:
+        """Feed-forward network and head, see `degree_sweep`, given targets, or the gradient of the outputs, or nothing.
+        The error, and the outputs in the edges' frames."""
+        targets = given if isinstance(given, EdgeTargets) else None
+        values = given.values if isinstance(given, EdgeTargets) else given
+        weights = None if targets is None else targets.weights
         engine, buffer, lay = self.engine, self.buffer, self.layout
         back = sums is not None
         o = buffer("o", self.n * engine.size)
         inside = buffer("given", self.n * engine.size)
-        if given is not None:
-            engine.kernels.rotate_in(given.contiguous().numpy(), self.wigner, engine.counts, engine.starts,
+        if values is not None:
+            engine.kernels.rotate_in(values.contiguous().numpy(), self.wigner, engine.counts, engine.starts,
                                      inside.numpy())
         self.de, self.df = self.segment("de", lay.channels), self.segment("df", lay.channels)
         self.draw = buffer("draw", *self.raw.shape)
-        filled = np.zeros((0, 0), dtype=bool) if mask is None else mask.contiguous().numpy()
+        factors = np.zeros((0, 0), dtype=bool) if weights is None else weights.contiguous().numpy()
         slots = self._slots(sums)
         error = self.sweep(
-            compare, back, self.e.numpy(), self.f.numpy(), self.raw.numpy(), self.inner.numpy(), self.up.numpy(),
-            self.up_t.numpy(), self.down.numpy(), self.down_t.numpy(), self.down_bias.numpy(), self.head.numpy(),
-            self.head_bias.numpy(), engine.counts, engine.starts, inside.numpy(), filled, o.numpy(), self.de.numpy(),
-            self.df.numpy(), self.draw.numpy(), *slots,
+            targets is not None, back, 0.0 if targets is None else targets.softness, self.e.numpy(), self.f.numpy(),
+            self.raw.numpy(), self.inner.numpy(), self.up.numpy(), self.up_t.numpy(),
+            self.down.numpy(), self.down_t.numpy(), self.down_bias.numpy(), self.head.numpy(), self.head_bias.numpy(),
+            engine.counts, engine.starts, inside.numpy(), factors, o.numpy(), self.de.numpy(), self.df.numpy(),
+            self.draw.numpy(), *slots,
         )
         return float(error), o
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from nearsight.nn.edge_targets import EdgeTargets
 from nearsight.nn.graph_tensors import GraphTensors
 from nearsight.nn.head import CoupledHead
 from nearsight.nn.kernels.recompute import (
@@ -17,7 +18,7 @@ from nearsight.nn.kernels.recompute import (
     Work,
     recomputed,
     slices_of,
-    square_error,
+    summed_error,
     trained_parameters,
 )
 from nearsight.nn.radial import GaussianBasis
@@ -50,11 +51,9 @@ class EdgeChunks:
         """Coupled outputs (e, size) after the update."""
         return recomputed(self._work(graph), nodes, edges)
 
-    def square_error(
-        self, nodes: Tensor, edges: Tensor | None, graph: GraphTensors, targets: Tensor, mask: Tensor | None
-    ) -> Tensor:
-        """Σ (output − target)² over the edges; targets (e, size), mask (e, size) or None."""
-        return square_error(self._work(graph), targets, mask, nodes, edges)
+    def error(self, nodes: Tensor, edges: Tensor | None, graph: GraphTensors, targets: EdgeTargets) -> Tensor:
+        """`targets.error` of all outputs, none of which is kept."""
+        return summed_error(self._work(graph), targets, nodes, edges)
 
     def _work(self, graph: GraphTensors) -> Work:
         shape = (graph.n_edges, len(self.head.restore))

@@ -9,7 +9,7 @@ What it computes is `EdgeUpdate` on the initial edge features followed by `Coupl
 * complex multiplication by the weights of order m is one product with [[a, −b], [b, a]].
 
 A chunk's forward pass is followed at once by its backward pass where the loss is a sum over edges
-(`square_error`), or repeated in the backward pass (`outputs`), so memory does not grow with the number of edges.
+(`error`), or repeated in the backward pass (`outputs`), so memory does not grow with the number of edges.
 Chunks are dealt to threads in a fixed order: results depend on the number of threads only by rounding.
 """
 
@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nearsight.nn.edge_targets import EdgeTargets
 from nearsight.nn.graph_tensors import GraphTensors
 from nearsight.nn.head import CoupledHead
 from nearsight.nn.kernels.edge_chunk import EdgeChunk, Gradients
@@ -61,12 +62,11 @@ class EdgeEngine:
         packed = pack(self.update, self.head)
         return _Outputs.apply(self, graph, len(packed), nodes, *packed, *radial)
 
-    def square_error(self, nodes: Tensor, graph: GraphTensors, targets: Tensor, mask: Tensor | None) -> Tensor:
-        """Σ (output − target)² over the edges, targets (e, size); mask (e, size), alike for all components of an
-        irrep, or None."""
+    def error(self, nodes: Tensor, graph: GraphTensors, targets: EdgeTargets) -> Tensor:
+        """`targets.error` of all outputs."""
         radial = pack_radial_inputs(self.update)
         packed = pack(self.update, self.head)
-        return _SquareError.apply(self, graph, targets, mask, len(packed), nodes, *packed, *radial)
+        return _SummedError.apply(self, graph, targets, len(packed), nodes, *packed, *radial)
 
     def sweep(
         self, nodes: Tensor, packed: Sequence[Tensor], radial: Sequence[Tensor], graph: GraphTensors,
@@ -95,7 +95,7 @@ class EdgeEngine:
 def _add_up(parts: Sequence[Gradients], with_gradient: bool) -> Gradients:
     first = parts[0]
     for other in parts[1:]:
-        first.square_error += other.square_error
+        first.error += other.error
         if with_gradient:
             for mine, theirs in zip([*first.packed, *first.radial, first.nodes],
                                     [*other.packed, *other.radial, other.nodes]):
@@ -142,22 +142,22 @@ class _Outputs(torch.autograd.Function):
         return (None, None, None, sums.nodes, *sums.packed, *sums.radial)
 
 
-class _SquareError(torch.autograd.Function):
-    """Σ (output − target)²; value and gradient in one pass."""
+class _SummedError(torch.autograd.Function):
+    """`EdgeTargets.error`; value and gradient in one pass."""
 
     @staticmethod
-    def forward(ctx: Any, engine: EdgeEngine, graph: GraphTensors, targets: Tensor, mask: Tensor | None,
-                n_packed: int, nodes: Tensor, *parameters: Tensor) -> Tensor:
+    def forward(ctx: Any, engine: EdgeEngine, graph: GraphTensors, targets: EdgeTargets, n_packed: int,
+                nodes: Tensor, *parameters: Tensor) -> Tensor:
         needed = any(ctx.needs_input_grad)
 
         def compare(chunk: EdgeChunk, piece: slice, sums: Gradients) -> None:
-            chunk.compare(targets[piece], None if mask is None else mask[piece], sums, needed)
+            chunk.compare(targets.rows(piece), sums, needed)
 
         sums = engine.sweep(nodes, parameters[:n_packed], parameters[n_packed:], graph, compare, needed)
         if needed:
             ctx.save_for_backward(sums.nodes, *sums.packed, *sums.radial)
-        return nodes.new_tensor(sums.square_error)
+        return nodes.new_tensor(sums.error)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
-        return (None, None, None, None, None, *(g * gradient for g in ctx.saved_tensors))
+        return (None, None, None, None, *(g * gradient for g in ctx.saved_tensors))

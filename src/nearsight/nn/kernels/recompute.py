@@ -15,6 +15,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from nearsight.nn.edge_targets import EdgeTargets
 from nearsight.nn.graph_tensors import GraphTensors
 from nearsight.nn.kernels.threads import in_threads, thread_count
 
@@ -90,10 +91,9 @@ def recomputed(work: Work, nodes: Tensor, edges: Tensor | None) -> Tensor:
     return cast(Tensor, _Recomputed.apply(work, nodes, edges, *work.parameters))
 
 
-def square_error(work: Work, targets: Tensor, mask: Tensor | None, nodes: Tensor, edges: Tensor | None) -> Tensor:
-    """Σ (output − target)² where `mask` is true; each share is followed at once by its backward pass."""
-    return cast(Tensor, _SquareError.apply(work, targets, mask, torch.is_grad_enabled(), nodes, edges,
-                                           *work.parameters))
+def summed_error(work: Work, targets: EdgeTargets, nodes: Tensor, edges: Tensor | None) -> Tensor:
+    """The error of all outputs; each share is followed at once by its backward pass."""
+    return cast(Tensor, _SummedError.apply(work, targets, torch.is_grad_enabled(), nodes, edges, *work.parameters))
 
 
 @dataclass
@@ -214,24 +214,23 @@ class _Recomputed(torch.autograd.Function):
         return None, sums.nodes, to_edges, *(sums.parameters or [None] * ctx.n_parameters)
 
 
-class _SquareError(torch.autograd.Function):
-    """Σ (output − target)²; value and gradient in one pass."""
+class _SummedError(torch.autograd.Function):
+    """`EdgeTargets.error`; value and gradient in one pass."""
 
     @staticmethod
     def forward(
-        ctx: Any, work: Work, targets: Tensor, mask: Tensor | None, with_gradient: bool, nodes: Tensor,
-        edges: Tensor | None, *parameters: Tensor,
+        ctx: Any, work: Work, targets: EdgeTargets, with_gradient: bool, nodes: Tensor, edges: Tensor | None,
+        *parameters: Tensor,
     ) -> Tensor:
         wanted = [with_gradient and needed for needed in ctx.needs_input_grad]
-        to_edges = torch.zeros_like(edges) if edges is not None and wanted[5] else None
-        inputs = _Inputs(nodes, edges, wanted[4], to_edges)
+        to_edges = torch.zeros_like(edges) if edges is not None and wanted[4] else None
+        inputs = _Inputs(nodes, edges, wanted[3], to_edges)
 
         def visit(share: Share, sums: _Sums) -> None:
             def compare(out: Tensor) -> Tensor:
-                error = out - targets[share.rows]
-                error = error if mask is None else error * mask[share.rows]
-                sums.value = sums.value + error.square().sum(dtype=torch.float64)
-                return error.mul_(2)
+                error, gradient = targets.rows(share.rows).error_and_gradient(out)
+                sums.value = sums.value + error
+                return gradient
 
             if any(wanted):
                 _differentiate(work, share, inputs, compare, sums)
@@ -250,4 +249,4 @@ class _SquareError(torch.autograd.Function):
         # In place, as another copy would cost as much as all edge features; a second backward pass is refused by torch.
         saved = iter(ctx.saved_tensors)
         scaled = [next(saved).mul_(gradients[0]) if known else None for known in ctx.known]
-        return None, None, None, None, *scaled
+        return None, None, None, *scaled
