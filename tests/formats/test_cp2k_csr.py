@@ -33,6 +33,7 @@ def test_text_and_binary_give_the_same_bits_from_the_same_extension(tmp_path: Pa
 @pytest.mark.parametrize("chunk", [1, 7, 24, 25, 26])
 def test_chunks_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
     monkeypatch.setattr("nearsight.formats.cp2k_csr._CHUNK", chunk)
+    monkeypatch.setattr("nearsight.formats.cp2k_csr._RECORDS", chunk)
     expected = np.array(ENTRIES)
     seen: list[tuple[str, int, int]] = []
     for write in (write_text, write_binary):

@@ -81,6 +81,11 @@ def test_unknown_element_is_named():
         predict_hamiltonian(make_model(), structure)
 
 
+def test_parts_of_another_structure():
+    with pytest.raises(InputError, match=r"expected a part for each of 24 atoms, got an array of shape \(23,\)"):
+        predict_hamiltonian(make_model(), random_structure(), np.zeros(23, dtype=int))
+
+
 def test_what_is_not_a_model_is_refused(tmp_path):
     path = tmp_path / "model.safetensors"
     path.write_text("not a model")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from nearsight.errors import InputError
-from nearsight.operators.bloch import bloch, element_indices, fold, from_csr, to_csr
+from nearsight.operators.bloch import bloch, fold, from_csr, to_csr
 from nearsight.operators.blocks import zeros
 from nearsight.structures.graph import build_graph
 from tests.random_cases import HFO2_SZV, operators, random_operator, random_overlap, random_structure
@@ -111,14 +111,21 @@ def test_a_complex_matrix():
 
 
 @given(operators(hermitian=False))
-def test_element_indices_follow_the_blocks(operator):
-    rows, columns = element_indices(operator)
+def test_the_matrix_holds_every_block_in_its_place(operator):
     first = operator.orbital_offsets
+    expected, stored = np.zeros((2, operator.n_orbitals, operator.n_orbitals))
     for p in range(operator.n_pairs):
-        here = slice(operator.offsets[p], operator.offsets[p + 1])
         i, j = operator.source[p], operator.target[p]
-        expected = np.mgrid[first[i]:first[i + 1], first[j]:first[j + 1]].reshape(2, -1)
-        np.testing.assert_array_equal([rows[here], columns[here]], expected)
+        place = slice(first[i], first[i + 1]), slice(first[j], first[j + 1])
+        expected[place] += operator.stack(np.array([p]))[0]
+        stored[place] = 1
+    matrix = to_csr(operator.with_values(0 * operator.values))
+    np.testing.assert_array_equal(matrix.toarray(), 0)
+    matrix.data[:] = 1
+    np.testing.assert_array_equal(matrix.toarray(), stored)
+    matrix = to_csr(operator)
+    np.testing.assert_allclose(matrix.toarray(), expected, atol=1e-12)
+    assert matrix.has_canonical_format
 
 
 @given(operators(hermitian=False))

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from nearsight.cli.process import tune_process
 from nearsight.errors import InputError
 from nearsight.formats.options import BasisChoice
 from nearsight.formats.options import Progress as Report
@@ -62,6 +63,7 @@ def import_command(
 
     Example: nearsight import runs/hfo2 -o hfo2.h5
     """
+    tune_process()
     _check_target(output, precision)
     given_cell = parse_cell(cell) if cell else None
     with _reporting() as report:

@@ -24,8 +24,12 @@ def run_training(config: TrainingConfig, console: Console) -> TrainingResult:
     validation = load_all(config.data.validation, console)
     budget = config.budget_minutes * 60 if config.budget_minutes else None
     display = TrainingDisplay(console, budget, config.max_epochs)
+
+    def note(text: str) -> None:
+        console.print(text, highlight=False, soft_wrap=True)
+
     with display.progress if console.is_terminal else nullcontext():
-        result = train(config, training, validation, display.update, lambda text: console.print(text, highlight=False))
+        result = train(config, training, validation, display.update, note)
     p = result.progress
     console.print(f"{result.reason}. {p.epoch} epochs, {p.step} steps, {p.seconds / 60:.1f} minutes; "
                   f"best validation loss {p.best_loss:.4e} at epoch {p.best_epoch}", highlight=False, soft_wrap=True)

@@ -11,7 +11,6 @@ import numpy as np
 from nearsight.elements import symbol_of
 from nearsight.errors import FormatError
 from nearsight.operators.blocks import BlockOperator, zeros
-from nearsight.operators.symmetry import adjoint
 from nearsight.orbitals.basis import BasisSet
 
 Triangle = Literal["upper", "lower", "full", "diagonal"]
@@ -23,7 +22,8 @@ CP2K integrates both halves of an atom's own block: in its full files they diffe
 diagonalises the upper triangle. So the upper triangle counts.
 """
 
-_CHUNK = 1 << 21
+_CHUNK = 1 << 17
+_BLOCKS = 1 << 14
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +50,7 @@ class Triplets:
         return int(max(self.rows.max(), self.columns.max())) + 1 if len(self) else 0
 
     def chunks(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Rows, columns and values, a few million at a time."""
+        """Rows, columns and values, as many at a time as stay in the cache."""
         for start in range(0, len(self), _CHUNK):
             part = slice(start, start + _CHUNK)
             yield self.rows[part], self.columns[part], self.values[part]
@@ -137,32 +137,42 @@ def _fill(
 
 
 def _symmetric(triplets: Triplets, operator: BlockOperator) -> BlockOperator:
-    """A full matrix made exactly symmetric; its upper triangle counts."""
-    transposed = adjoint(operator)
-    error = float(np.abs(operator.values - transposed.values).max())
-    if error > ASYMMETRY * float(np.abs(operator.values).max()):
+    """A full matrix made exactly symmetric, in place; its upper triangle counts."""
+    largest = max(float(operator.values.max()), -float(operator.values.min()))
+    errors = [(0.0, 0)]
+    for some in _pieces(operator):
+        above, mirror = operator.stack(some), operator.reverse[some]
+        error = np.abs(above - operator.stack(mirror).transpose(0, 2, 1)).max(axis=(1, 2))
+        worst = int(np.argmax(error))
+        errors.append((float(error[worst]), int(some[worst])))
+        if error[worst] > 0:
+            own = mirror == some
+            if own.any():
+                upper = np.triu(above[own])
+                above[own] = upper + np.triu(upper, 1).transpose(0, 2, 1)
+            operator.put(some, above)
+            operator.put(mirror, above.transpose(0, 2, 1))
+    error, pair = max(errors, key=lambda e: e[0])
+    if error > ASYMMETRY * largest:
         raise FormatError(
             triplets.path,
-            f"expected a symmetric matrix, got {_worst(operator, transposed, error)}; "
+            f"expected a symmetric matrix, got {_worst(operator, pair, error)}; "
             "was the file cut off, or is it not a Γ-point matrix?",
         )
-    if error == 0:
-        return operator
-    above = np.repeat(operator.source < operator.target, np.diff(operator.offsets))
-    result = operator.with_values(np.where(above, operator.values, transposed.values))
-    for (zi, zj), pairs in operator.element_pairs.items():
-        own = pairs[operator.source[pairs] == operator.target[pairs]] if zi == zj else pairs[:0]
-        if len(own):
-            upper = np.triu(operator.stack(own))
-            result.values[result.flat_index(own)] = (upper + np.triu(upper, 1).transpose(0, 2, 1)).reshape(-1)
-    return result
+    return operator
 
 
-def _worst(operator: BlockOperator, transposed: BlockOperator, error: float) -> str:
-    at = int(np.argmax(np.abs(operator.values - transposed.values)))
-    pair = int(np.searchsorted(operator.offsets, at, side="right")) - 1
-    i, j = int(operator.source[pair]), int(operator.target[pair])
-    names = [f"{symbol_of(int(operator.numbers[k]))} (atom {k})" for k in (i, j)]
+def _pieces(operator: BlockOperator) -> Iterator[np.ndarray]:
+    """Pairs i ≤ j of one pair of elements at a time, not too many at once."""
+    for pairs in operator.element_pairs.values():
+        once = pairs[operator.source[pairs] <= operator.target[pairs]]
+        for first in range(0, len(once), _BLOCKS):
+            yield once[first:first + _BLOCKS]
+
+
+def _worst(operator: BlockOperator, pair: int, error: float) -> str:
+    atoms = int(operator.source[pair]), int(operator.target[pair])
+    names = [f"{symbol_of(int(operator.numbers[k]))} (atom {k})" for k in atoms]
     return f"|M − Mᵀ| = {error:.3g} between {names[0]} and {names[1]}"
 
 

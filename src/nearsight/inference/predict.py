@@ -1,13 +1,12 @@
-"""The Hamiltonian of a structure from a trained model, part after part.
+"""The Hamiltonian of a structure from a trained model, block after block in the order of the store.
 
-Layers run in step: every part updates its own nodes from all their incoming edges, then, with all nodes updated, the
-edges that arrive at them. Every node and every directed edge belongs to exactly one part (the edge to its target's),
-so the result does not depend on how the structure is cut, and memory holds one chunk of edges at a time.
+A block is ½(H_ij(R) + H_ji(−R)ᵀ) of the network's outputs for an edge and its reverse, which are computed in the same
+chunk. So H is exactly Hermitian and never has to be held as a whole.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,33 +15,67 @@ from torch import Tensor
 
 from nearsight.elements import symbol_of
 from nearsight.errors import InputError
-from nearsight.nn.graph_tensors import GraphTensors, graph_tensors
+from nearsight.inference.in_order import in_order
+from nearsight.inference.pairs import Pairs, pairs_of
+from nearsight.inference.sweep import Report, Sweep
 from nearsight.nn.model import Model
-from nearsight.nn.so3 import only_scalars
-from nearsight.nn.xia2025 import parameter_dtype
-from nearsight.operators.blocks import BlockOperator, group_by_elements, zeros
-from nearsight.operators.symmetry import hermitian_part
-from nearsight.partition.partition import Partition, partition_graph
-from nearsight.structures.graph import Graph, build_graph, pair_order
+from nearsight.operators.blocks import BlockOperator, group_by_elements
+from nearsight.operators.half import whole_of_half
+from nearsight.orbitals.basis import BasisSet
+from nearsight.structures.graph import build_graph
 from nearsight.structures.structure import Structure
 from nearsight.units import HARTREE_IN_EV
 
-CHUNK = 8192
-"""Edges computed at once: their features fit into a few hundred MB."""
+CHUNK = 4096
+"""Edges computed at once: their tensors fit into a few ten MB."""
+
+Group = tuple[slice, np.ndarray]
 
 
-@torch.no_grad()
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """A Hamiltonian under way.
+
+    Attributes:
+        numbers: (N,) atomic numbers.
+        basis: of the structure's elements.
+        pairs: the blocks to come, resolved in R.
+        half: only those of `in_half` come, and the others are their transposes.
+        groups: yields which pairs come next and their blocks, (m,) float64, eV; to be read once.
+    """
+
+    numbers: np.ndarray
+    basis: BasisSet
+    pairs: Pairs
+    half: bool
+    groups: Iterator[Group]
+
+
 def predict_hamiltonian(
     model: Model, structure: Structure, parts: np.ndarray | None = None, *, symmetrise: bool = True,
-    chunk: int = CHUNK, report: Callable[[int, int], None] = lambda done, total: None,
+    chunk: int = CHUNK, report: Report = lambda done, total: None,
 ) -> BlockOperator:
-    """H of a structure; no reference is needed.
+    """H of a structure in memory; arguments, result and errors as of `predict`."""
+    prediction = predict(model, structure, parts, symmetrise=symmetrise, chunk=chunk, report=report)
+    pairs = prediction.pairs
+    operator = BlockOperator(
+        prediction.numbers, prediction.basis, pairs.source, pairs.target, pairs.shift,
+        np.concatenate([values for _, values in prediction.groups]), False,
+    )
+    return whole_of_half(operator) if prediction.half else operator
+
+
+def predict(
+    model: Model, structure: Structure, parts: np.ndarray | None = None, *, symmetrise: bool = True,
+    chunk: int = CHUNK, report: Report = lambda done, total: None,
+) -> Prediction:
+    """H of a structure, to be read block after block; no reference is needed.
 
     Args:
         model: trained network.
         structure: of elements that the model knows.
-        parts: (N,) part of each atom; one part by default.
-        symmetrise: return ½(H + H†) (paper, Fig. 5), exactly Hermitian.
+        parts: (N,) part of each atom; one part by default. The result does not depend on it.
+        symmetrise: return ½(H + H†) (paper, Fig. 5), exactly Hermitian, as its half; else H, whole.
         chunk: edges computed at once.
         report: called with edges done and edges in all, both counted once per layer.
 
@@ -50,15 +83,17 @@ def predict_hamiltonian(
         Blocks resolved in R, eV, on site and within the model's cutoff.
 
     Raises:
-        InputError: an element that the model was not trained on.
+        InputError: an element that the model was not trained on, or `parts` of another length.
     """
     check_elements(model, structure)
-    model.network.eval()
     graph = build_graph(structure, model.config.cutoff)
-    labels = np.zeros(len(structure), dtype=np.int64) if parts is None else parts
-    sweep = _Sweep(model, structure, graph, partition_graph(graph, labels), chunk, report)
-    raw = sweep.run()
-    return hermitian_part(raw) if symmetrise else raw
+    labels = np.zeros(len(structure), dtype=np.int64) if parts is None else np.asarray(parts)
+    if labels.shape != (len(structure),):
+        raise InputError(f"expected a part for each of {len(structure)} atoms, got an array of shape {labels.shape}")
+    sweep = Sweep(model, structure, graph, labels, chunk, report)
+    pairs = pairs_of(graph, half=symmetrise)
+    basis = model.basis.restricted(structure.numbers)
+    return Prediction(structure.numbers, basis, pairs, symmetrise, _groups(sweep, pairs, symmetrise))
 
 
 def check_elements(model: Model, structure: Structure) -> None:
@@ -70,105 +105,54 @@ def check_elements(model: Model, structure: Structure) -> None:
                          f"{structure.formula}; train on data that holds them")
 
 
-@dataclass
-class _Sweep:
-    """One prediction under way."""
-
-    model: Model
-    structure: Structure
-    graph: Graph
-    parts: Sequence[Partition]
-    chunk: int
-    report: Callable[[int, int], None]
-    done: int = 0
-
-    def run(self) -> BlockOperator:
-        network, layers = self.model.network, self.model.config.layers
-        self.device = next(network.parameters()).device
-        numbers = torch.as_tensor(self.structure.numbers.copy(), device=self.device)
-        nodes = only_scalars(network.embedding(numbers), self.model.config.l_max)
-        writer = _Writer(self.model, self.structure, self.graph)
-        edges: Tensor | None = None
-        for layer in range(layers):
-            nodes = self._nodes(layer, nodes, edges)
-            edges = self._edges(layer, nodes, edges, writer if layer == layers - 1 else None)
-        writer.write_nodes(network.node_head(nodes))
-        return writer.operator
-
-    def _nodes(self, layer: int, nodes: Tensor, edges: Tensor | None) -> Tensor:
-        """All nodes after the node update of a layer, part after part."""
-        updated = torch.empty_like(nodes)
-        network = self.model.network
-        needs_frames = network.plain or edges is not None
-        for part in self.parts:
-            own = torch.as_tensor(part.nodes, device=self.device)
-            tensors = self._tensors(part, part.edges, part.source, part.target, rotated=needs_frames)
-            mine = None if edges is None else edges[torch.as_tensor(part.edges, device=self.device)]
-            result = network.update_nodes(layer, nodes[own], mine, tensors)
-            updated[own[: part.n_labelled]] = result[: part.n_labelled]
-        return updated
-
-    def _edges(self, layer: int, nodes: Tensor, edges: Tensor | None, writer: _Writer | None) -> Tensor | None:
-        """All edges after the edge update of a layer, kept (`writer` None) or written as blocks and forgotten."""
-        network = self.model.network
-        kept = None
-        if writer is None:
-            kept = nodes.new_empty(self.graph.n_edges, *nodes.shape[1:])
-        for part, chosen in self._chunks():
-            tensors = self._tensors(part, part.edges[chosen], part.source[chosen], part.target[chosen], rotated=True)
-            positions = part.edges[chosen]
-            own = torch.as_tensor(part.nodes, device=self.device)
-            mine = None if edges is None else edges[torch.as_tensor(positions, device=self.device)]
-            if writer is not None:
-                writer.write_edges(positions, network.edge_outputs(nodes[own], mine, tensors))
-            elif kept is not None:
-                result = network.update_edges(layer, nodes[own], mine, tensors)
-                kept[torch.as_tensor(positions, device=self.device)] = result
-            self.done += len(positions)
-            self.report(self.done, self.graph.n_edges * self.model.config.layers)
-        return kept
-
-    def _chunks(self) -> Iterator[tuple[Partition, slice]]:
-        for part in self.parts:
-            for start in range(0, len(part.edges), self.chunk):
-                yield part, slice(start, start + self.chunk)
-
-    def _tensors(
-        self, part: Partition, edges: np.ndarray, source: np.ndarray, target: np.ndarray, rotated: bool
-    ) -> GraphTensors:
-        return graph_tensors(
-            self.structure.numbers[part.nodes], source, target, self.graph.vector[edges], self.model.config.l_max,
-            parameter_dtype(self.model.network), part.n_labelled, len(edges), None if rotated else 0,
-        ).to(self.device)
+def _groups(sweep: Sweep, pairs: Pairs, half: bool) -> Iterator[Group]:
+    sweep.run()
+    blocks = _Blocks(sweep, pairs, half)
+    step = max(1, sweep.chunk // (2 if half else 1))
+    pieces = [slice(first, min(first + step, len(pairs))) for first in range(0, len(pairs), step)]
+    for piece, (n_edges, values) in zip(pieces, in_order(blocks, pieces, sweep.threads)):
+        sweep.progress(n_edges)
+        yield piece, values
 
 
-class _Writer:
-    """Coupled outputs (E_h) to blocks (eV) in the places of an operator."""
+@dataclass(frozen=True, eq=False)
+class _Blocks:
+    """Called with some consecutive pairs: computes their edges; returns how many these were, and the blocks in eV."""
 
-    def __init__(self, model: Model, structure: Structure, graph: Graph) -> None:
-        n = len(structure)
-        atoms = np.arange(n)
-        source, target = np.concatenate([atoms, graph.source]), np.concatenate([atoms, graph.target])
-        shift = np.concatenate([np.zeros((n, 3), dtype=np.int64), graph.shift])
-        order = pair_order(source, target, shift)
-        place = np.empty(len(order), dtype=np.int64)
-        place[order] = np.arange(len(order))
-        self.place_of_node, self.place_of_edge = place[:n], place[n:]
-        basis = model.basis.restricted(structure.numbers)
-        self.operator = zeros(structure.numbers, basis, source[order], target[order], shift[order], folded=False)
-        self.layout = model.layout
+    sweep: Sweep
+    pairs: Pairs
+    half: bool
 
-    def write_nodes(self, output: Tensor) -> None:
-        """All on-site blocks."""
-        self._write(self.place_of_node, output)
+    def __call__(self, piece: slice) -> tuple[int, np.ndarray]:
+        edge = self.pairs.edge[piece]
+        off_site, on_site = np.flatnonzero(edge >= 0), np.flatnonzero(edge < 0)
+        edges = edge[off_site]
+        there = np.empty(len(edge), dtype=np.int64)
+        there[off_site], there[on_site] = np.arange(len(edges)), np.arange(len(on_site)) - len(on_site)
+        back = there.copy()
+        if self.half:
+            edges = np.concatenate([edges, self.sweep.graph.reverse[edges]])
+            back[off_site] += len(off_site)
+        coupled = self._coupled(edges, self.pairs.source[piece][on_site])
+        return len(edges), self._uncoupled(piece, coupled, there, back)
 
-    def write_edges(self, edges: np.ndarray, output: Tensor) -> None:
-        """The blocks of some edges."""
-        self._write(self.place_of_edge[edges], output)
+    def _coupled(self, edges: np.ndarray, atoms: np.ndarray) -> Tensor:
+        """The outputs of edges, then those of atoms, E_h."""
+        node_output = self.sweep.node_outputs(atoms)
+        return torch.cat([self.sweep.edge_outputs(edges), node_output]) if len(edges) else node_output
 
-    def _write(self, places: np.ndarray, output: Tensor) -> None:
-        coupled = output.double().cpu().numpy() * HARTREE_IN_EV
-        op = self.operator
-        for (zi, zj), rows in group_by_elements(op.numbers, op.source[places], op.target[places]).items():
-            blocks = self.layout.uncouple(coupled[rows], zi, zj).reshape(len(rows), -1)
-            op.values[op.offsets[places[rows]][:, None] + np.arange(blocks.shape[1])] = blocks
+    def _uncoupled(self, piece: slice, coupled: Tensor, there: np.ndarray, back: np.ndarray) -> np.ndarray:
+        """The blocks of row `there` of the outputs; for a half their mean with the transposes of row `back`."""
+        rows = coupled.double().cpu().numpy() * HARTREE_IN_EV
+        numbers, layout = self.sweep.structure.numbers, self.sweep.model.layout
+        source, target = self.pairs.source[piece], self.pairs.target[piece]
+        sizes = self.sweep.model.basis.sizes(numbers)
+        ends = np.cumsum(sizes[source] * sizes[target])
+        values = np.empty(int(ends[-1]))
+        for (zi, zj), own in group_by_elements(numbers, source, target).items():
+            blocks = layout.uncouple(rows[there[own]], zi, zj)
+            if self.half:
+                blocks = (blocks + layout.uncouple(rows[back[own]], zj, zi).transpose(0, 2, 1)) / 2
+            flat = blocks.reshape(len(own), -1)
+            values[(ends[own] - flat.shape[1])[:, None] + np.arange(flat.shape[1])] = flat
+        return values

@@ -6,6 +6,7 @@ import numpy as np
 from scipy import sparse
 
 from nearsight.errors import InputError
+from nearsight.operators import runs
 from nearsight.operators.blocks import BlockOperator, zeros
 from nearsight.orbitals.basis import BasisSet
 
@@ -55,9 +56,7 @@ def _check_elements(matrix: sparse.coo_matrix) -> None:
 
 def to_csr(operator: BlockOperator) -> sparse.csr_matrix:
     """The matrix at Γ, (n, n): images summed. Every element of a stored block is stored, zeros too."""
-    rows, columns = element_indices(operator)
-    n = operator.n_orbitals
-    return sparse.coo_matrix((operator.values, (rows, columns)), shape=(n, n)).tocsr()
+    return _matrix(fold(operator))
 
 
 def bloch(operator: BlockOperator, k: np.ndarray) -> sparse.csr_matrix:
@@ -69,39 +68,50 @@ def bloch(operator: BlockOperator, k: np.ndarray) -> sparse.csr_matrix:
     k = np.asarray(k, dtype=np.float64)
     if operator.folded and k.any():
         raise InputError(f"expected an operator resolved in R for k = {k.tolist()}, got one folded to Γ")
-    rows, columns = element_indices(operator)
     phase = np.exp(2j * np.pi * (operator.shift @ k))
-    data = operator.values * np.repeat(phase, np.diff(operator.offsets))
-    n = operator.n_orbitals
-    return sparse.coo_matrix((data, (rows, columns)), shape=(n, n)).tocsr()
+    return _matrix(fold(operator.with_values(operator.values * np.repeat(phase, operator.lengths))))
 
 
 def fold(operator: BlockOperator) -> BlockOperator:
     """The sum over images, one block per pair of atoms: H_ij(Γ) = Σ_R H_ij(R)."""
     if operator.folded:
         return operator
-    pairs, which = _distinct(operator.source * operator.n_atoms + operator.target, operator.n_atoms**2)
-    source, target = np.divmod(pairs, operator.n_atoms)
-    shift = np.zeros((len(pairs), 3), dtype=np.int64)
+    # The images of a pair follow each other.
+    new = np.ones(operator.n_pairs, dtype=bool)
+    new[1:] = (np.diff(operator.source) != 0) | (np.diff(operator.target) != 0)
+    first = np.flatnonzero(new)
+    which = np.cumsum(new) - 1
+    image = np.arange(operator.n_pairs) - first[which]
+    source, target = operator.source[first], operator.target[first]
+    shift = np.zeros((len(first), 3), dtype=np.int64)
     result = zeros(operator.numbers, operator.basis, source, target, shift, True, operator.values.dtype)
-    sizes = np.diff(operator.offsets)
-    within = np.arange(operator.n_values) - np.repeat(operator.offsets[:-1], sizes)
-    np.add.at(result.values, np.repeat(result.offsets[which], sizes) + within, operator.values)
+    for k in range(int(image.max()) + 1 if len(image) else 0):
+        pairs = np.flatnonzero(image == k)
+        places, starts, lengths = result.offsets[which[pairs]], operator.offsets[pairs], operator.lengths[pairs]
+        runs.copy(operator.values, starts, result.values, places, lengths, add=k > 0)
     return result
 
 
-def element_indices(operator: BlockOperator) -> tuple[np.ndarray, np.ndarray]:
-    """Row and column in the matrix of every number in `values`."""
-    first = operator.orbital_offsets
-    sizes = np.diff(first)
-    # Run by run: a row of a block is a run of consecutive columns. Dividing every position takes several times longer.
-    height = sizes[operator.source]
-    pair = np.repeat(np.arange(operator.n_pairs), height)
-    row = first[operator.source][pair] + np.arange(len(pair)) - np.repeat(np.cumsum(height) - height, height)
-    length = sizes[operator.target][pair]
-    start = np.cumsum(length) - length
-    columns = np.repeat(first[operator.target][pair] - start, length) + np.arange(operator.n_values)
-    return np.repeat(row, length), columns
+def _matrix(operator: BlockOperator) -> sparse.csr_matrix:
+    """The matrix of an operator with one image per pair; made in place, for sorting its elements takes longer."""
+    first, height = operator.orbital_offsets, np.diff(operator.orbital_offsets)
+    width = height[operator.target]
+    row_length = np.bincount(operator.source, width, operator.n_atoms).astype(np.int64)
+    before = np.cumsum(width) - width
+    within = before - (np.cumsum(row_length) - row_length)[operator.source]
+    row_start = np.concatenate([[0], np.cumsum(np.repeat(row_length, height))])
+    data = np.empty(operator.n_values, dtype=operator.values.dtype)
+    columns = np.empty(operator.n_values, dtype=np.int32 if operator.n_values < 2**31 else np.int64)
+    for (zi, zj), pairs in operator.element_pairs.items():
+        ni, nj = operator.basis.n_orbitals(zi), operator.basis.n_orbitals(zj)
+        step = max(1, runs.AT_ONCE // (ni * nj))
+        for some in (pairs[k:k + step] for k in range(0, len(pairs), step)):
+            rows = first[operator.source[some]][:, None] + np.arange(ni)
+            starts = (row_start[rows] + within[some][:, None]).reshape(-1)
+            runs.scatter(data, starts, operator.stack(some).reshape(-1, nj))
+            own = (first[operator.target[some]][:, None] + np.arange(nj)).astype(columns.dtype)
+            runs.scatter(columns, starts, np.repeat(own, ni, axis=0))
+    return sparse.csr_matrix((data, columns, row_start), shape=(operator.n_orbitals,) * 2)
 
 
 def _distinct(keys: np.ndarray, upper: int) -> tuple[np.ndarray, np.ndarray]:

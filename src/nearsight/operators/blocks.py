@@ -8,8 +8,9 @@ from functools import cached_property
 import numpy as np
 
 from nearsight.errors import InputError
+from nearsight.operators import runs
 from nearsight.orbitals.basis import BasisSet
-from nearsight.structures.graph import pair_order, reverse_index
+from nearsight.structures.graph import is_ascending, reverse_index
 
 ElementPair = tuple[int, int]
 
@@ -73,6 +74,11 @@ class BlockOperator:
         sizes = self.basis.sizes(self.numbers)
         return np.concatenate([[0], np.cumsum(sizes[self.source] * sizes[self.target])])
 
+    @property
+    def lengths(self) -> np.ndarray:
+        """(P,) numbers in each block."""
+        return np.diff(self.offsets)
+
     @cached_property
     def element_pairs(self) -> dict[ElementPair, np.ndarray]:
         """(Z_i, Z_j) → positions of its pairs."""
@@ -94,8 +100,11 @@ class BlockOperator:
             raise InputError("expected at least one pair to stack, got none")
         ni = self.basis.n_orbitals(int(self.numbers[self.source[pairs[0]]]))
         nj = self.basis.n_orbitals(int(self.numbers[self.target[pairs[0]]]))
-        flat = self.offsets[pairs][:, None] + np.arange(ni * nj)
-        return self.values[flat].reshape(-1, ni, nj)
+        return runs.gather(self.values, self.offsets[pairs], ni * nj).reshape(-1, ni, nj)
+
+    def put(self, pairs: np.ndarray, blocks: np.ndarray) -> None:
+        """Overwrite the blocks of different pairs that share their elements by (len(pairs), n_i, n_j) others."""
+        runs.scatter(self.values, self.offsets[pairs], blocks.reshape(len(pairs), -1))
 
     def block(self, i: int, j: int, shift: tuple[int, int, int] = (0, 0, 0)) -> np.ndarray:
         """(n_i, n_j) block; zeros where the pair is not stored."""
@@ -107,18 +116,26 @@ class BlockOperator:
 
     def find(self, source: np.ndarray, target: np.ndarray, shift: np.ndarray) -> np.ndarray:
         """Positions of the given pairs, −1 for those not stored."""
-        lower, width = self._key_range(shift)
-        own = _keys(self.source, self.target, self.shift, self.n_atoms, lower, width)
-        wanted = _keys(source, target, shift, self.n_atoms, lower, width)
-        order = np.argsort(own, kind="stable")
-        if len(own) == 0:
-            return np.full(len(wanted), -1)
-        at = np.minimum(np.searchsorted(own, wanted, sorter=order), len(own) - 1)
-        return np.where(own[order[at]] == wanted, order[at], -1)
+        if self.n_pairs == 0:
+            return np.full(len(source), -1)
+        lower, width, own, order = self._search
+        shift = np.asarray(shift).reshape(-1, 3) - lower
+        inside: np.ndarray = np.all((shift >= 0) & (shift < width), axis=1)
+        wanted = _keys(source, target, np.where(inside[:, None], shift, 0), self.n_atoms, width)
+        at = np.minimum(np.searchsorted(own, wanted), len(own) - 1)
+        found = inside & (own[at] == wanted)
+        return np.where(found, at if order is None else order[at], -1)
 
-    def _key_range(self, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        both = np.concatenate([self.shift, np.asarray(shift).reshape(-1, 3), np.zeros((1, 3), dtype=np.int64)])
-        return both.min(axis=0), np.ptp(both, axis=0) + 1
+    @cached_property
+    def _search(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
+        """Lowest shift, range of shifts, ascending keys of the pairs, and whose they are (None: in order)."""
+        lower = self.shift.min(axis=0)
+        width = self.shift.max(axis=0) - lower + 1
+        keys = _keys(self.source, self.target, self.shift - lower, self.n_atoms, width)
+        if is_ascending(self.source, self.target, self.shift, strictly=True):
+            return lower, width, keys, None
+        order = np.argsort(keys, kind="stable")
+        return lower, width, keys[order], order
 
     def with_values(self, values: np.ndarray) -> BlockOperator:
         """The same pairs with other numbers."""
@@ -127,14 +144,17 @@ class BlockOperator:
     def select(self, keep: np.ndarray) -> BlockOperator:
         """Only the pairs of a mask or of ascending positions."""
         positions = np.flatnonzero(keep) if keep.dtype == bool else np.asarray(keep)
+        lengths = self.lengths[positions]
+        values = np.empty(int(lengths.sum()), dtype=self.values.dtype)
+        runs.copy(self.values, self.offsets[positions], values, np.cumsum(lengths) - lengths, lengths)
         return replace(
             self, source=self.source[positions], target=self.target[positions], shift=self.shift[positions],
-            values=self.values[self.flat_index(positions)],
+            values=values,
         )
 
     def flat_index(self, pairs: np.ndarray) -> np.ndarray:
         """Positions in `values` of all elements of the given pairs, in order."""
-        sizes = (self.offsets[1:] - self.offsets[:-1])[pairs]
+        sizes = self.lengths[pairs]
         ends = np.cumsum(sizes)
         total = int(ends[-1]) if len(ends) else 0
         return np.repeat(self.offsets[pairs] - (ends - sizes), sizes) + np.arange(total)
@@ -144,7 +164,8 @@ class BlockOperator:
         result = empty_like_pairs(self, source, target, shift)
         found = self.find(source, target, shift)
         present = np.flatnonzero(found >= 0)
-        result.values[result.flat_index(present)] = self.values[self.flat_index(found[present])]
+        runs.copy(self.values, self.offsets[found[present]], result.values, result.offsets[present],
+                  result.lengths[present])
         return result
 
 
@@ -164,11 +185,9 @@ def zeros(
     Raises:
         InputError: pairs that are not sorted by (i, j, R) or occur twice.
     """
-    order = pair_order(source, target, shift)
-    if not np.array_equal(order, np.arange(len(source))):
+    if not is_ascending(source, target, shift):
         raise InputError("expected pairs sorted by (i, j, R), got another order")
-    rows = np.column_stack([source, target, shift])
-    if len(rows) > 1 and (rows[1:] == rows[:-1]).all(axis=1).any():
+    if not is_ascending(source, target, shift, strictly=True):
         raise InputError("expected every pair (i, j, R) once, got one twice")
     sizes = basis.sizes(numbers)
     total = int(np.sum(sizes[source] * sizes[target]))
@@ -184,12 +203,13 @@ def group_by_elements(
     """(Z_i, Z_j) → positions, in ascending order, of the pairs with these elements."""
     zi, zj = numbers[source], numbers[target]
     key = zi * 1000 + zj
-    return {(int(k) // 1000, int(k) % 1000): np.flatnonzero(key == k) for k in np.unique(key)}
+    return {(int(k) // 1000, int(k) % 1000): np.flatnonzero(key == k) for k in np.flatnonzero(np.bincount(key))}
 
 
 def _keys(
-    source: np.ndarray, target: np.ndarray, shift: np.ndarray, n: int, lower: np.ndarray, width: np.ndarray
+    source: np.ndarray, target: np.ndarray, image: np.ndarray, n: int, width: np.ndarray
 ) -> np.ndarray:
-    """One integer per pair; pairs sorted by (i, j, R) have ascending keys."""
-    image = np.ravel_multi_index(tuple((np.asarray(shift) - lower).T), tuple(width))
-    return (np.asarray(source) * n + np.asarray(target)) * int(np.prod(width)) + image
+    """One integer per pair; pairs sorted by (i, j, R) have ascending keys. `image` (P, 3) is R in 0 … width − 1."""
+    x, y, z = np.asarray(image).T
+    pair = np.asarray(source) * n + np.asarray(target)
+    return ((pair * int(width[0]) + x) * int(width[1]) + y) * int(width[2]) + z

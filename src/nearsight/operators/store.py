@@ -15,62 +15,40 @@ i = j with R ≥ 0 in lexicographic order); any other is stored whole.
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import h5py
 import numpy as np
 
 from nearsight.errors import FormatError, InputError
-from nearsight.operators.blocks import BlockOperator, zeros
+from nearsight.operators.blocks import BlockOperator
 from nearsight.operators.calculation import Calculation
-from nearsight.operators.symmetry import adjoint
+from nearsight.operators.half import own_reverse, with_transposes
+from nearsight.operators.store_head import FORMAT, SCALARS, VERSION, Which, read_basis, read_structure
+from nearsight.operators.store_writer import Compression, Precision, StoreWriter
 from nearsight.orbitals.basis import BasisSet
-from nearsight.structures.graph import pair_order
-from nearsight.structures.structure import Structure
 
-FORMAT = "nearsight calculation"
-VERSION = 1
-CONVENTION = (
-    "H_ij(R) = <i,0|H|j,R>; pair (i, j, R) has the vector r_j + R.cell - r_i; cell vectors are rows; "
-    "orbitals run over the atoms, an atom's shells in the basis' order, and m = -l..l of real spherical "
-    "harmonics without Condon-Shortley phase (p = y, z, x); blocks are row-major, one after another, sorted "
-    "by (i, j, R); folded = summed over periodic images (Gamma). storage 'half' holds i < j, and i = j with "
-    "R >= 0; the rest is the transpose"
-)
-UNITS = "length: angstrom; energy: eV; overlap: 1"
-CHUNK = 1 << 15
-"""Numbers per HDF5 chunk: the rows of a few atoms, so that reading some atoms' rows touches little else."""
-GZIP_LEVEL = 4
-
-Which = Literal["hamiltonian", "overlap"]
-Precision = Literal["float32", "float64"]
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
 def write_calculation(
-    path: str | Path, calculation: Calculation, *, precision: Precision = "float64", compression: bool = True
+    path: str | Path, calculation: Calculation, *, precision: Precision = "float64", compression: Compression = "gzip"
 ) -> None:
     """Write everything in `calculation` to `path`.
 
     An old file is replaced only by a complete new one. Matrices are kept in `precision`, all else in float64.
 
     Raises:
-        InputError: an unknown precision, or the file cannot be written (no such folder, disk full).
+        InputError: an unknown precision or compression, or the file cannot be written (no such folder, disk full).
     """
-    if precision not in ("float32", "float64"):
-        raise InputError(f"expected precision float32 or float64, got {precision!r}")
-    target = Path(path)
-    if not target.parent.is_dir():
-        raise InputError(
-            f"expected an existing folder for {target}, got none at {target.parent}; make it first"
-        )
-    image = _file_image(calculation, np.dtype(precision), compression)
-    _replace(target, image)
+    with StoreWriter(path, calculation, precision=precision, compression=compression) as writer:
+        if calculation.hamiltonian is not None:
+            writer.write("hamiltonian", calculation.hamiltonian)
+        if calculation.overlap is not None:
+            writer.write("overlap", calculation.overlap)
 
 
 def read_calculation(path: str | Path, *, hamiltonian: bool = True, overlap: bool = True) -> Calculation:
@@ -80,12 +58,12 @@ def read_calculation(path: str | Path, *, hamiltonian: bool = True, overlap: boo
         FormatError: not a store, damaged, or of a newer version.
     """
     with _opened(path) as file:
-        structure, basis = _read_structure(file["structure"]), _read_basis(file["basis"])
+        structure, basis = read_structure(file["structure"]), read_basis(file["basis"])
         operators = {
             name: _read_operator(file[name], structure.numbers, basis) if wanted and name in file else None
             for name, wanted in (("hamiltonian", hamiltonian), ("overlap", overlap))
         }
-        scalars = {k: float(file.attrs[k]) for k in ("cutoff", "energy", "fermi") if k in file.attrs}
+        scalars = {k: float(file.attrs[k]) for k in SCALARS if k in file.attrs}
         eigenvalues = file["eigenvalues"][()] if "eigenvalues" in file else None
         provenance = {k: str(v) for k, v in file["provenance"].attrs.items()}
     return Calculation(
@@ -109,7 +87,7 @@ def read_blocks(path: str | Path, which: Which, source_atoms: np.ndarray) -> Blo
         InputError: an atom that the structure does not have.
     """
     with _opened(path) as file:
-        numbers, basis = _read_structure(file["structure"]).numbers, _read_basis(file["basis"])
+        numbers, basis = read_structure(file["structure"]).numbers, read_basis(file["basis"])
         if which not in file:
             raise FormatError(path, f"expected {which} in the file, got a file without one")
         wanted = np.zeros(len(numbers), dtype=bool)
@@ -118,6 +96,29 @@ def read_blocks(path: str | Path, which: Which, source_atoms: np.ndarray) -> Blo
             raise InputError(f"expected atoms 0 to {len(numbers) - 1}, got {atoms.min()} to {atoms.max()}")
         wanted[atoms] = True
         return _read_operator(file[which], numbers, basis, wanted)
+
+
+def operator_basis(path: str | Path, which: Which) -> BasisSet | None:
+    """The basis of an operator's elements, without loading the operator; None where the file does not hold it.
+
+    Raises:
+        FormatError: not a store, damaged, or of a newer version.
+    """
+    with _opened(path) as file:
+        return _operator_basis(file[which], read_basis(file["basis"])) if which in file else None
+
+
+def copy_operator(path: str | Path, which: Which, writer: StoreWriter) -> None:
+    """Put an operator of the store `path` into another one of the same atoms; memory does not hold it.
+
+    Raises:
+        FormatError: not a store, damaged, or one without this operator.
+        InputError: numbers that are not finite, or the other file cannot be written.
+    """
+    with _opened(path) as file:
+        if which not in file:
+            raise FormatError(path, f"expected {which} in the file, got a file without one")
+        writer.copy(which, file[which])
 
 
 def is_store(path: str | Path) -> bool:
@@ -143,7 +144,7 @@ def describe(path: str | Path) -> dict[str, Any]:
         and for each operator its unit, storage, pairs and number type.
     """
     with _opened(path) as file:
-        basis = _read_basis(file["basis"])
+        basis = read_basis(file["basis"])
         result: dict[str, Any] = {key: _plain(value) for key, value in file.attrs.items()}
         result["basis"] = {"name": basis.name, "shells": basis.describe()}
         result["provenance"] = {k: str(v) for k, v in file["provenance"].attrs.items()}
@@ -152,128 +153,6 @@ def describe(path: str | Path) -> dict[str, Any]:
                 result[name] = {k: _plain(v) for k, v in file[name].attrs.items()}
                 result[name]["dtype"] = str(file[name]["values"].dtype)
         return result
-
-
-def _file_image(calculation: Calculation, dtype: np.dtype[Any], compression: bool) -> bytes:
-    """The file's bytes, built in memory: HDF5 cannot recover from a failed write, plain Python can."""
-    with h5py.File("image", "w", driver="core", backing_store=False, block_size=1 << 24) as file:
-        _write_attributes(file, calculation)
-        _write_structure(file.create_group("structure"), calculation.structure)
-        _write_basis(file.create_group("basis"), calculation.basis)
-        for name, operator, unit in (
-            ("hamiltonian", calculation.hamiltonian, "eV"),
-            ("overlap", calculation.overlap, "1"),
-        ):
-            if operator is not None:
-                _write_operator(file.create_group(name), operator, unit, dtype, compression)
-        if calculation.eigenvalues is not None:
-            file["eigenvalues"] = np.asarray(calculation.eigenvalues, dtype=np.float64)
-            file["eigenvalues"].attrs["unit"] = "eV"
-        provenance = file.create_group("provenance", track_order=True)
-        for key, value in calculation.provenance.items():
-            provenance.attrs[key] = str(value)
-        file.flush()
-        return file.id.get_file_image()  # type: ignore[no-any-return]
-
-
-def _write_attributes(file: h5py.File, calculation: Calculation) -> None:
-    file.attrs["format"] = FORMAT
-    file.attrs["version"] = VERSION
-    file.attrs["convention"] = CONVENTION
-    file.attrs["units"] = UNITS
-    file.attrs["formula"] = calculation.structure.formula
-    for key in ("cutoff", "energy", "fermi"):
-        value = getattr(calculation, key)
-        if value is not None:
-            file.attrs[key] = float(value)
-
-
-def _write_structure(group: h5py.Group, structure: Structure) -> None:
-    for name in ("numbers", "positions", "cell", "pbc"):
-        group[name] = getattr(structure, name)
-    group["positions"].attrs["unit"] = group["cell"].attrs["unit"] = "angstrom"
-
-
-def _write_basis(group: h5py.Group, basis: BasisSet) -> None:
-    group.attrs["name"] = basis.name
-    group["elements"] = np.array(list(basis.shells), dtype=np.int64)
-    group["shells"] = [" ".join(map(str, shells)) for shells in basis.shells.values()]
-    group["valence"] = np.array([basis.valence.get(z, -1) for z in basis.shells], dtype=np.int64)
-
-
-def _write_operator(
-    group: h5py.Group, operator: BlockOperator, unit: str, dtype: np.dtype[Any], compression: bool
-) -> None:
-    half = _is_exactly_hermitian(operator)
-    stored = operator.select(_in_half(operator.source, operator.target, operator.shift)) if half else operator
-    group.attrs.update(
-        {
-            "unit": unit,
-            "folded": operator.folded,
-            "storage": "half" if half else "whole",
-            "n_pairs": operator.n_pairs,
-            "n_orbitals": operator.n_orbitals,
-            "elements": np.array(list(operator.basis.shells), dtype=np.int64),
-        }
-    )
-    filters = {"compression": "gzip", "compression_opts": GZIP_LEVEL, "shuffle": True} if compression else {}
-    columns = {
-        "source": stored.source.astype(np.int32),
-        "target": stored.target.astype(np.int32),
-        "shift": stored.shift.astype(np.int32),
-        "values": stored.values.astype(dtype, copy=False),
-    }
-    for name, data in columns.items():
-        rows = (max(1, min(CHUNK, len(data))), *data.shape[1:])
-        group.create_dataset(
-            name, data=data, chunks=rows if len(data) else None, **(filters if len(data) else {})
-        )
-
-
-def _is_exactly_hermitian(operator: BlockOperator) -> bool:
-    """To the last bit (0 and −0 differ), so that half a matrix gives back the same numbers."""
-    try:
-        transposed = adjoint(operator).values
-    except InputError:  # a pair without its reverse
-        return False
-    bits = f"u{operator.values.dtype.itemsize}"
-    return bool(np.array_equal(transposed.view(bits), operator.values.view(bits)))
-
-
-def _in_half(source: np.ndarray, target: np.ndarray, shift: np.ndarray) -> np.ndarray:
-    x, y, z = shift.T
-    forward = (x > 0) | ((x == 0) & ((y > 0) | ((y == 0) & (z >= 0))))
-    return (source < target) | ((source == target) & forward)
-
-
-def _replace(target: Path, image: bytes) -> None:
-    """Write beside `target`, then rename: at no moment is there half a file under its name."""
-    temporary = ""
-    try:
-        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
-        with os.fdopen(handle, "wb") as file:
-            file.write(image)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, target)
-    except OSError as error:
-        if temporary and os.path.exists(temporary):
-            os.unlink(temporary)
-        raise InputError(
-            f"expected to write {len(image) / 1e6:.1f} MB to {target}, got: {error.strerror}; nothing was "
-            "changed there. Free some space or give another place"
-        ) from error
-    except BaseException:
-        if temporary and os.path.exists(temporary):
-            os.unlink(temporary)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 @contextmanager
@@ -313,22 +192,15 @@ def _check_header(path: str | Path, file: h5py.File) -> None:
         )
 
 
-def _read_structure(group: h5py.Group) -> Structure:
-    return Structure(*(group[name][()] for name in ("numbers", "positions", "cell", "pbc")))
-
-
-def _read_basis(group: h5py.Group) -> BasisSet:
-    elements = [int(z) for z in group["elements"]]
-    shells = [tuple(int(word) for word in text.split()) for text in group["shells"].asstr()]
-    valence = {z: int(v) for z, v in zip(elements, group["valence"], strict=True) if v >= 0}
-    return BasisSet(str(group.attrs["name"]), dict(zip(elements, shells, strict=True)), valence)
+def _operator_basis(group: h5py.Group, basis: BasisSet) -> BasisSet:
+    return basis.restricted(int(z) for z in group.attrs["elements"])
 
 
 def _read_operator(
     group: h5py.Group, numbers: np.ndarray, basis: BasisSet, rows: np.ndarray | None = None
 ) -> BlockOperator:
     """The operator, or with `rows` ((N,) bool) only the pairs whose source is marked."""
-    basis = basis.restricted(int(z) for z in group.attrs["elements"])
+    basis = _operator_basis(group, basis)
     source, target, shift = (group[name][()].astype(np.int64) for name in ("source", "target", "shift"))
     shift = shift.reshape(-1, 3)
     sizes = basis.sizes(numbers)
@@ -349,7 +221,7 @@ def _read_operator(
     )
     if not half:
         return stored
-    return _whole(stored, np.searchsorted(needed, direct), np.searchsorted(needed, mirrored))
+    return with_transposes(stored, np.searchsorted(needed, direct), np.searchsorted(needed, mirrored))
 
 
 def _needed(
@@ -360,8 +232,7 @@ def _needed(
     direct = every if rows is None else rows[source]
     if not half:
         return np.flatnonzero(direct), np.zeros(0, dtype=np.int64)
-    own_reverse = (source == target) & ~shift.any(axis=1)
-    mirrored = (every if rows is None else rows[target]) & ~own_reverse
+    mirrored = (every if rows is None else rows[target]) & ~own_reverse(source, target, shift)
     return np.flatnonzero(direct), np.flatnonzero(mirrored)
 
 
@@ -379,25 +250,6 @@ def _read_ranges(dataset: h5py.Dataset, offsets: np.ndarray, pairs: np.ndarray |
         piece = dataset[number * chunk : (number + 1) * chunk]
         buffer[place * chunk : place * chunk + len(piece)] = piece
     return buffer[np.searchsorted(touched, wanted // chunk) * chunk + wanted % chunk]
-
-
-def _whole(stored: BlockOperator, direct: np.ndarray, mirrored: np.ndarray) -> BlockOperator:
-    """Pairs of a half operator (`direct`) together with the transposes of others (`mirrored`), sorted."""
-    source = np.concatenate([stored.source[direct], stored.target[mirrored]])
-    target = np.concatenate([stored.target[direct], stored.source[mirrored]])
-    shift = np.concatenate([stored.shift[direct], -stored.shift[mirrored]])
-    order = pair_order(source, target, shift)
-    result = zeros(stored.numbers, stored.basis, source[order], target[order], shift[order], stored.folded)
-    place = np.empty_like(order)
-    place[order] = np.arange(len(order))
-    result.values[result.flat_index(place[: len(direct)])] = stored.values[stored.flat_index(direct)]
-    turned = place[len(direct) :]
-    for pairs in stored.element_pairs.values():
-        chosen = np.flatnonzero(np.isin(mirrored, pairs, assume_unique=True))
-        if len(chosen):
-            blocks = stored.stack(mirrored[chosen]).transpose(0, 2, 1)
-            result.values[result.flat_index(turned[chosen])] = blocks.reshape(-1)
-    return result
 
 
 def _plain(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,7 +51,38 @@ class Graph:
 
 def pair_order(source: np.ndarray, target: np.ndarray, shift: np.ndarray) -> np.ndarray:
     """The permutation that sorts pairs by (source, target, shift)."""
-    return np.lexsort((shift[:, 2], shift[:, 1], shift[:, 0], target, source))
+    keys = _keys(source, target, shift)
+    if keys is None:
+        return np.lexsort((shift[:, 2], shift[:, 1], shift[:, 0], target, source))
+    return np.argsort(keys, kind="stable")
+
+
+def _keys(source: np.ndarray, target: np.ndarray, shift: np.ndarray) -> np.ndarray | None:
+    """Integers in the order of the pairs (several times faster to sort); None where 63 bits do not hold them."""
+    if len(source) == 0:
+        return np.zeros(0, dtype=np.int64)
+    columns = (source, target, shift[:, 0], shift[:, 1], shift[:, 2])
+    lowest = [int(column.min()) for column in columns]
+    width = [int(column.max()) - low + 1 for column, low in zip(columns, lowest)]
+    if math.prod(width) >= 2**63:
+        return None
+    keys = columns[0].astype(np.int64) - lowest[0]
+    for column, low, w in zip(columns[1:], lowest[1:], width[1:]):
+        keys *= w
+        keys += column
+        keys -= low
+    return keys
+
+
+def is_ascending(source: np.ndarray, target: np.ndarray, shift: np.ndarray, strictly: bool = False) -> bool:
+    """Whether pairs are sorted by (source, target, shift); strictly: and none occurs twice."""
+    keys = _keys(source, target, shift)
+    if keys is not None:
+        return bool((keys[1:] > keys[:-1] if strictly else keys[1:] >= keys[:-1]).all())
+    order = pair_order(source, target, shift)
+    rows = np.column_stack([source, target, shift])
+    ascending = np.array_equal(order, np.arange(len(order)))
+    return ascending and not (strictly and bool((rows[1:] == rows[:-1]).all(axis=1).any()))
 
 
 def reverse_index(source: np.ndarray, target: np.ndarray, shift: np.ndarray) -> np.ndarray:

@@ -1,0 +1,78 @@
+"""The head of a store: all that a file says besides its matrices."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import h5py
+import numpy as np
+
+from nearsight.operators.calculation import Calculation
+from nearsight.orbitals.basis import BasisSet
+from nearsight.structures.structure import Structure
+
+FORMAT = "nearsight calculation"
+VERSION = 1
+CONVENTION = (
+    "H_ij(R) = <i,0|H|j,R>; pair (i, j, R) has the vector r_j + R.cell - r_i; cell vectors are rows; "
+    "orbitals run over the atoms, an atom's shells in the basis' order, and m = -l..l of real spherical "
+    "harmonics without Condon-Shortley phase (p = y, z, x); blocks are row-major, one after another, sorted "
+    "by (i, j, R); folded = summed over periodic images (Gamma). storage 'half' holds i < j, and i = j with "
+    "R >= 0; the rest is the transpose"
+)
+UNITS = "length: angstrom; energy: eV; overlap: 1"
+SCALARS = ("cutoff", "energy", "fermi")
+
+Which = Literal["hamiltonian", "overlap"]
+UNIT_OF: dict[Which, str] = {"hamiltonian": "eV", "overlap": "1"}
+
+
+def write_head(file: h5py.File, calculation: Calculation) -> None:
+    """Everything of a calculation but its matrices."""
+    _write_attributes(file, calculation)
+    _write_structure(file.create_group("structure"), calculation.structure)
+    _write_basis(file.create_group("basis"), calculation.basis)
+    if calculation.eigenvalues is not None:
+        file["eigenvalues"] = np.asarray(calculation.eigenvalues, dtype=np.float64)
+        file["eigenvalues"].attrs["unit"] = "eV"
+    provenance = file.create_group("provenance", track_order=True)
+    for key, value in calculation.provenance.items():
+        provenance.attrs[key] = str(value)
+
+
+def read_structure(group: h5py.Group) -> Structure:
+    """From the group `structure`."""
+    return Structure(*(group[name][()] for name in ("numbers", "positions", "cell", "pbc")))
+
+
+def read_basis(group: h5py.Group) -> BasisSet:
+    """From the group `basis`."""
+    elements = [int(z) for z in group["elements"]]
+    shells = [tuple(int(word) for word in text.split()) for text in group["shells"].asstr()]
+    valence = {z: int(v) for z, v in zip(elements, group["valence"], strict=True) if v >= 0}
+    return BasisSet(str(group.attrs["name"]), dict(zip(elements, shells, strict=True)), valence)
+
+
+def _write_attributes(file: h5py.File, calculation: Calculation) -> None:
+    file.attrs["format"] = FORMAT
+    file.attrs["version"] = VERSION
+    file.attrs["convention"] = CONVENTION
+    file.attrs["units"] = UNITS
+    file.attrs["formula"] = calculation.structure.formula
+    for key in SCALARS:
+        value = getattr(calculation, key)
+        if value is not None:
+            file.attrs[key] = float(value)
+
+
+def _write_structure(group: h5py.Group, structure: Structure) -> None:
+    for name in ("numbers", "positions", "cell", "pbc"):
+        group[name] = getattr(structure, name)
+    group["positions"].attrs["unit"] = group["cell"].attrs["unit"] = "angstrom"
+
+
+def _write_basis(group: h5py.Group, basis: BasisSet) -> None:
+    group.attrs["name"] = basis.name
+    group["elements"] = np.array(list(basis.shells), dtype=np.int64)
+    group["shells"] = [" ".join(map(str, shells)) for shells in basis.shells.values()]
+    group["valence"] = np.array([basis.valence.get(z, -1) for z in basis.shells], dtype=np.int64)

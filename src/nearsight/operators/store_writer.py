@@ -1,0 +1,214 @@
+"""Writing a store: matrices go to the file block by block, and the file takes its place when it is complete."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+import h5py
+import numpy as np
+
+from nearsight.errors import InputError
+from nearsight.operators.blocks import BlockOperator
+from nearsight.operators.calculation import Calculation
+from nearsight.operators.half import in_half, own_reverse
+from nearsight.operators.packing import PackedSink, PlainSink, Sink
+from nearsight.operators.replacement import Replacement
+from nearsight.operators.store_head import UNIT_OF, Which, write_head
+from nearsight.operators.symmetry import is_exactly_hermitian
+from nearsight.orbitals.basis import BasisSet
+
+CHUNK = 1 << 15
+"""Numbers per HDF5 chunk: the rows of a few atoms, so that reading some atoms' rows touches little else."""
+
+Precision = Literal["float32", "float64"]
+Compression = Literal["none", "gzip"]
+FILTERS: dict[Compression, dict[str, Any]] = {
+    "none": {},
+    "gzip": {"compression": "gzip", "compression_opts": 4, "shuffle": True},
+}
+"""How chunks are packed. Numbers of a DFT code shrink to less than half, those of a network by a tenth."""
+
+_NUMBERS = 1 << 20
+"""Numbers copied at once."""
+
+
+class StoreWriter:
+    """A store under construction; used in a `with`, at whose end the file is complete, or nothing has changed.
+
+    Args:
+        path: the file. An old one is replaced only by a complete new one.
+        head: everything but the matrices; those in it are not written.
+        precision: of the matrices; all else is kept in float64.
+        compression: of the matrices.
+
+    Raises:
+        InputError: an unknown precision or compression; or, here and in every method, the file cannot be written
+            (no such folder, disk full).
+    """
+
+    def __init__(
+        self, path: str | Path, head: Calculation, *, precision: Precision = "float64",
+        compression: Compression = "gzip",
+    ) -> None:
+        if precision not in ("float32", "float64"):
+            raise InputError(f"expected precision float32 or float64, got {precision!r}")
+        if compression not in FILTERS:
+            raise InputError(f"expected compression {', '.join(FILTERS)}, got {compression!r}")
+        self._numbers, self._dtype, self._filters = head.structure.numbers, np.dtype(precision), FILTERS[compression]
+        self._streams: list[OperatorStream] = []
+        self._replacement = Replacement(Path(path))
+        try:
+            with self.guarded():
+                self._file = h5py.File(self._replacement, "w")
+                write_head(self._file, head)
+        except BaseException:
+            self._abandon()
+            raise
+
+    def __enter__(self) -> StoreWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            if error is None:
+                for stream in self._streams:
+                    stream.finish()
+                with self.guarded():
+                    self._file.close()
+                self._replacement.commit()
+        except BaseException:
+            self._abandon()
+            raise
+        if error is not None:
+            self._abandon()
+
+    def begin(
+        self, which: Which, basis: BasisSet, source: np.ndarray, target: np.ndarray, shift: np.ndarray, *,
+        half: bool, folded: bool = False,
+    ) -> OperatorStream:
+        """Blocks to come.
+
+        Args:
+            which: the matrix.
+            basis: of its elements.
+            source, target, shift: (P,), (P,), (P, 3), the pairs sorted by (i, j, R); with `half` only those of
+                `in_half`.
+            half: the operator is Hermitian to the last bit, and what is not given is the transpose of what is.
+            folded: summed over images.
+        """
+        sizes = basis.sizes(self._numbers)
+        n_values = int(np.sum(sizes[source] * sizes[target]))
+        doubled = int(len(source) - own_reverse(source, target, shift).sum()) if half else 0
+        with self.guarded():
+            group = self._file.create_group(which)
+            group.attrs.update({
+                "unit": UNIT_OF[which], "folded": folded, "storage": "half" if half else "whole",
+                "n_pairs": len(source) + doubled, "n_orbitals": int(basis.offsets(self._numbers)[-1]),
+                "elements": np.array(list(basis.shells), dtype=np.int64),
+            })
+            for name, column in (("source", source), ("target", target), ("shift", shift)):
+                self._dataset(group, name, column.shape, np.dtype(np.int32))[...] = column.astype(np.int32)
+            values = self._dataset(group, "values", (n_values,), self._dtype)
+        sink: Sink = PackedSink(values) if self._filters and n_values else PlainSink(values)
+        self._streams.append(OperatorStream(self, which, n_values, sink))
+        return self._streams[-1]
+
+    def write(self, which: Which, operator: BlockOperator) -> None:
+        """A whole operator; as half where it is Hermitian to the last bit."""
+        half = is_exactly_hermitian(operator)
+        kept = np.arange(operator.n_pairs)
+        if half:
+            kept = np.flatnonzero(in_half(operator.source, operator.target, operator.shift))
+        stream = self.begin(which, operator.basis, operator.source[kept], operator.target[kept], operator.shift[kept],
+                            half=half, folded=operator.folded)
+        ends = np.cumsum(np.diff(operator.offsets)[kept])
+        first = 0
+        while first < len(kept):
+            done = int(ends[first - 1]) if first else 0
+            last = max(first + 1, int(np.searchsorted(ends, done + _NUMBERS, side="right")))
+            stream.append(operator.values[operator.flat_index(kept[first:last])])
+            first = last
+
+    def copy(self, which: Which, stored: h5py.Group) -> None:
+        """An operator of another store on the same atoms, as it is stored there.
+
+        Raises:
+            InputError: it holds numbers that are not finite.
+        """
+        values = stored["values"]
+        for start in range(0, len(values), _NUMBERS):
+            check_finite(which, values[start:start + _NUMBERS])
+        with self.guarded():
+            stored.file.copy(stored, self._file, name=which)
+
+    @contextlib.contextmanager
+    def guarded(self) -> Iterator[None]:
+        """What HDF5 does inside; a write that failed is raised as an InputError."""
+        try:
+            yield
+        except Exception:
+            self._replacement.check()
+            raise
+        self._replacement.check()
+
+    def _dataset(
+        self, group: h5py.Group, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]
+    ) -> h5py.Dataset:
+        if not shape[0]:
+            return group.create_dataset(name, shape, dtype)
+        rows = min(CHUNK, shape[0])
+        return group.create_dataset(name, shape, dtype, chunks=(rows, *shape[1:]), **self._filters)
+
+    def _abandon(self) -> None:
+        self._replacement.give_up()
+        if hasattr(self, "_file"):
+            with contextlib.suppress(Exception):
+                self._file.close()
+        self._replacement.discard()
+
+
+class OperatorStream:
+    """The blocks of one operator on their way to the file, in the order of its pairs."""
+
+    def __init__(self, writer: StoreWriter, which: Which, n_values: int, sink: Sink) -> None:
+        self._writer, self._which, self._n_values, self._sink, self._done = writer, which, n_values, sink, 0
+
+    def append(self, values: np.ndarray) -> None:
+        """The next blocks, (m,), each row-major.
+
+        Raises:
+            InputError: numbers that are not finite, or more than the pairs have; or the file cannot be written.
+        """
+        check_finite(self._which, values)
+        self._done += len(values)
+        if self._done > self._n_values:
+            raise self._miscounted()
+        with self._writer.guarded():
+            self._sink.append(values)
+
+    def finish(self) -> None:
+        """No more blocks will come.
+
+        Raises:
+            InputError: blocks are missing, or the file cannot be written.
+        """
+        if self._done != self._n_values:
+            raise self._miscounted()
+        with self._writer.guarded():
+            self._sink.finish()
+
+    def _miscounted(self) -> InputError:
+        return InputError(f"expected {self._n_values} numbers in the blocks of {self._which}, got {self._done}")
+
+
+def check_finite(which: Which, values: np.ndarray) -> None:
+    """Raises InputError for NaN or infinite numbers."""
+    bad = len(values) - int(np.count_nonzero(np.isfinite(values)))
+    if bad:
+        raise InputError(f"expected finite numbers in {which}, got {bad} that are NaN or infinite")

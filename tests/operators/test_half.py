@@ -1,0 +1,25 @@
+"""The half of a Hermitian operator determines the whole."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+
+from nearsight.operators.half import in_half, own_reverse, whole_of_half
+from tests.random_cases import operators
+
+
+@given(operators())
+def test_half_gives_back_the_whole_to_the_last_bit(operator):
+    kept = in_half(operator.source, operator.target, operator.shift)
+    whole = whole_of_half(operator.select(kept))
+    for name in ("source", "target", "shift", "values"):
+        np.testing.assert_array_equal(getattr(whole, name), getattr(operator, name))
+
+
+@given(operators())
+def test_every_pair_or_its_reverse_is_in_the_half(operator):
+    kept = in_half(operator.source, operator.target, operator.shift)
+    alone = own_reverse(operator.source, operator.target, operator.shift)
+    np.testing.assert_array_equal(alone, operator.on_site)
+    np.testing.assert_array_equal(kept[operator.reverse], ~kept | alone)
