@@ -1,0 +1,111 @@
+"""How much of a Hamiltonian its linear baseline explains, before any network.
+
+    .venv/bin/python benchmarks/baseline.py
+    .venv/bin/python benchmarks/baseline.py --train C.h5 F.npz G.npz --test D.h5 --json
+
+Frozen protocol: fitted on whole structures, tested on others with the cutoff of the paper. Stages: nothing; the mean
+on-site block of each element with two-centre terms; the same with the on-site regression. With several training
+structures the last stage is repeated with the first 1, 2, … of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from nearsight.baselines.baseline import Baseline
+from nearsight.baselines.fit import fit_baseline
+from nearsight.baselines.settings import BaselineSettings
+from nearsight.electronic.compare import matrix_errors
+from nearsight.formats.registry import read_any
+from nearsight.operators.blocks import BlockOperator, zeros
+from nearsight.operators.calculation import Calculation
+from nearsight.orbitals.coupled_layout import CoupledLayout
+from nearsight.structures.graph import build_graph, pair_order
+from nearsight.structures.structure import Structure
+from nearsight.units import HARTREE_IN_EV
+
+DATA = Path(__file__).parents[1] / "data"
+CUTOFF = 8.0
+"""Å."""
+MOST = 6
+"""Training structures of the learning curve."""
+
+Row = dict[str, float | str]
+
+
+def settings_of(stage: str, strictly_local: bool) -> BaselineSettings:
+    """Means are what a regression is with an overwhelming penalty."""
+    settings = BaselineSettings(strictly_local=strictly_local)
+    return settings if "regression" in stage else replace(settings, scalar_ridge=1e12, tensor_ridge=1e12)
+
+
+def operator_of(baseline: Baseline, structure: Structure, factor: float = 1.0) -> BlockOperator:
+    """The baseline as H, eV, resolved in R."""
+    graph = build_graph(structure, baseline.cutoff)
+    atoms = np.arange(len(structure))
+    source, target = np.concatenate([atoms, graph.source]), np.concatenate([atoms, graph.target])
+    shift = np.concatenate([np.zeros((len(atoms), 3), dtype=np.int64), graph.shift])
+    coupled = np.concatenate([baseline.nodes(structure, graph), baseline.edges(structure, graph)])
+    order = pair_order(source, target, shift)
+    basis = baseline.layout.basis.restricted(structure.numbers)
+    operator = zeros(structure.numbers, basis, source[order], target[order], shift[order], False)
+    for (zi, zj), pairs in operator.element_pairs.items():
+        operator.put(pairs, factor * HARTREE_IN_EV * baseline.layout.uncouple(coupled[order[pairs]], zi, zj))
+    return operator
+
+
+def measure(stage: str, train: Sequence[Calculation], tests: Sequence[Calculation], strictly_local: bool) -> Row:
+    """Errors of one stage, mean over the test structures, and seconds."""
+    layout = CoupledLayout(train[0].basis.restricted(np.concatenate([c.structure.numbers for c in train])))
+    started = time.perf_counter()
+    baseline = fit_baseline(train, layout, CUTOFF, settings_of(stage, strictly_local))
+    fitted = time.perf_counter()
+    predictions = [operator_of(baseline, c.structure, factor=float(stage != "zero")) for c in tests]
+    evaluated = time.perf_counter()
+    errors = [matrix_errors(p, c.require_hamiltonian(), c.structure) for p, c in zip(predictions, tests)]
+    means = {f"eps_{kind}": float(np.mean([getattr(e, f"eps_{kind}") for e in errors])) for kind in ("n", "e", "tot")}
+    return {
+        "stage": stage, "structures": len(train), "eps_n_mEh": means["eps_n"] / HARTREE_IN_EV * 1e3,
+        "eps_e_mEh": means["eps_e"] / HARTREE_IN_EV * 1e3, "eps_tot_meV": means["eps_tot"] * 1e3,
+        "fit_seconds": fitted - started, "evaluation_seconds": (evaluated - fitted) / len(tests),
+    }
+
+
+def table(rows: list[Row]) -> str:
+    """For people."""
+    lines = [f"{'':34s}{'trained on':>10}{'ε_n mE_h':>10}{'ε_e mE_h':>10}{'ε_tot meV':>11}{'fit s':>7}"
+             f"{'evaluation s':>14}"]
+    for r in rows:
+        lines.append(f"{r['stage']:34s}{r['structures']:10d}{r['eps_n_mEh']:10.3f}{r['eps_e_mEh']:10.4f}"
+                     f"{r['eps_tot_meV']:11.3f}{r['fit_seconds']:7.2f}{r['evaluation_seconds']:14.2f}")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--train", nargs="+", default=[str(DATA / "aHfO2_372_C.h5")])
+    parser.add_argument("--test", nargs="+", default=[str(DATA / "aHfO2_372_D.h5")])
+    parser.add_argument("--strictly-local", action="store_true", help="without the second hop")
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    train, tests = ([read_any(path) for path in paths] for paths in (arguments.train, arguments.test))
+    plan = [("zero", 1), ("means + two-centre", len(train)), ("two-centre + on-site regression", len(train))]
+    plan[2:] = [(plan[2][0], n) for n in range(1, min(MOST, len(train)) + 1)]
+    rows = []
+    for stage, n in plan:
+        print(f"{stage}, {n} structures …", file=sys.stderr)
+        rows.append(measure(stage, train[:n], tests, arguments.strictly_local))
+    print(json.dumps(rows, indent=1) if arguments.json else table(rows))
+
+
+if __name__ == "__main__":
+    main()

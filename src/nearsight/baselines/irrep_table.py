@@ -1,0 +1,81 @@
+"""IrrepTable: the irreps of a coupled layout, with their parity and their counterparts in the transposed block."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from nearsight.orbitals.coupled_layout import CoupledLayout
+from nearsight.orbitals.coupling import irreps_of
+
+
+@dataclass(frozen=True)
+class IrrepTable:
+    """K irreps of a padded coupled vector of `size` numbers.
+
+    An irrep L of l1 ⊗ l2 is natural if (−1)^(l1+l2+L) = +1: only such ones follow from the direction of one bond.
+    Transposing a block takes the irrep of slot (a, b) to that of (b, a), times the same sign.
+
+    Attributes:
+        layout: the coupled layout.
+    """
+
+    layout: CoupledLayout
+
+    @cached_property
+    def degree(self) -> np.ndarray:
+        """(K,) L."""
+        return np.array(self.layout.degrees)
+
+    @cached_property
+    def start(self) -> np.ndarray:
+        """(K,) position of the irrep's first number."""
+        return np.cumsum(2 * self.degree + 1) - (2 * self.degree + 1)
+
+    @cached_property
+    def natural(self) -> np.ndarray:
+        """(K,) bool."""
+        return np.array([(a[0] + b[0] + l) % 2 == 0 for a, b, l in self._labels])
+
+    @cached_property
+    def exchanged(self) -> np.ndarray:
+        """(K,) position of the irrep of the same degree in slot (b, a)."""
+        place = {label: k for k, label in enumerate(self._labels)}
+        return np.array([place[b, a, l] for a, b, l in self._labels])
+
+    @cached_property
+    def irrep_of_column(self) -> np.ndarray:
+        """(size,) which irrep a number belongs to."""
+        return np.repeat(np.arange(len(self.degree)), 2 * self.degree + 1)
+
+    @cached_property
+    def harmonic_of_column(self) -> np.ndarray:
+        """(size,) L² + L + M: its place among Y_0 … Y_l_max side by side."""
+        l = self.degree[self.irrep_of_column]
+        return l * l + np.arange(self.layout.size) - self.start[self.irrep_of_column]
+
+    @cached_property
+    def exchanged_columns(self) -> np.ndarray:
+        """(size,) where each number's counterpart in the transposed block is (same value in natural irreps)."""
+        k = self.irrep_of_column
+        return self.start[self.exchanged[k]] + np.arange(self.layout.size) - self.start[k]
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Such as `s1 p0 L1`: shells (l and its index among equal l) of both atoms, degree."""
+        letters = "spdfghi"
+        return tuple(f"{letters[a[0]]}{a[1]} {letters[b[0]]}{b[1]} L{l}" for a, b, l in self._labels)
+
+    def filled(self, zi: int, zj: int) -> np.ndarray:
+        """(K,) bool: natural irreps that the block of this element pair has."""
+        return self.natural & self.layout.mask(zi, zj)[self.start]
+
+    def columns(self, irreps: np.ndarray) -> np.ndarray:
+        """(len(irreps), 2L+1) positions of the numbers of irreps of one degree."""
+        return self.start[irreps][:, None] + np.arange(2 * self.degree[irreps[0]] + 1)
+
+    @cached_property
+    def _labels(self) -> tuple[tuple[tuple[int, int], tuple[int, int], int], ...]:
+        return tuple((a, b, l) for a, b in self.layout.slots for l in irreps_of(a[0], b[0]))

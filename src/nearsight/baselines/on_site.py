@@ -1,0 +1,131 @@
+"""OnSite: the irreps of the on-site blocks as linear functions of the neighbour densities of the same degree.
+
+A block is symmetric: the irreps of slots (a, b) and (b, a) are the same numbers. Only irreps of natural parity follow
+from densities; the others are zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from nearsight.baselines.irrep_table import IrrepTable
+from nearsight.baselines.neighbour_densities import neighbour_densities, second_hop
+from nearsight.baselines.radial_functions import RadialFunctions
+from nearsight.baselines.reference import Reference
+from nearsight.baselines.ridge import Leverage, NormalEquations, Regression
+from nearsight.baselines.settings import BaselineSettings
+from nearsight.structures.graph import Graph
+from nearsight.structures.structure import Structure
+
+ElementDegree = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What the on-site regression knows about an atom.
+
+    Attributes:
+        table: the irreps, hence the elements and the degrees.
+        cutoff: Å.
+        settings: numbers of functions; whether there is a second hop.
+    """
+
+    table: IrrepTable
+    cutoff: float
+    settings: BaselineSettings
+
+    def __call__(self, structure: Structure, graph: Graph) -> tuple[np.ndarray, ...]:
+        """For each degree l features (N, F_l, 2l+1)."""
+        layout, settings = self.table.layout, self.settings
+        densities = self._densities(structure, graph, settings.density_functions, layout.l_max)
+        if settings.strictly_local:
+            return densities
+        carried = self._densities(structure, graph, settings.carried_functions, 0)[0][:, :, 0]
+        radial = RadialFunctions(self.cutoff, settings.hop_functions)
+        hop = second_hop(structure, graph, radial, layout.elements, carried)
+        return np.concatenate([densities[0], hop[:, :, None]], axis=1), *densities[1:]
+
+    def n_features(self, degree: int) -> int:
+        """F_l."""
+        settings, kinds = self.settings, len(self.table.layout.elements)
+        hops = 0 if settings.strictly_local or degree else settings.carried_functions * settings.hop_functions
+        return kinds * settings.density_functions + kinds**2 * hops
+
+    def _densities(self, structure: Structure, graph: Graph, count: int, l_max: int) -> tuple[np.ndarray, ...]:
+        radial = RadialFunctions(self.cutoff, count)
+        return neighbour_densities(structure, graph, radial, self.table.layout.elements, l_max)
+
+
+@dataclass(frozen=True, eq=False)
+class OnSite:
+    """The regressions of the known elements.
+
+    Attributes:
+        surroundings: the features.
+        regressions: (Z, l) → the regression of the irreps `independent_irreps(table, Z, l)`, E_h.
+    """
+
+    surroundings: Surroundings
+    regressions: Mapping[ElementDegree, Regression]
+
+    def __call__(self, structure: Structure, graph: Graph) -> np.ndarray:
+        """(N, size) coupled on-site blocks in E_h, zero for an element without regression."""
+        features = self.surroundings(structure, graph)
+        return self.of_features(features, structure.numbers)
+
+    def of_features(self, features: tuple[np.ndarray, ...], numbers: np.ndarray) -> np.ndarray:
+        """The same from features that are at hand."""
+        table = self.surroundings.table
+        result = np.zeros((len(numbers), table.layout.size))
+        for (z, degree), regression in self.regressions.items():
+            atoms = np.flatnonzero(numbers == z)
+            irreps = independent_irreps(table, z, degree)
+            values = regression(features[degree][atoms])
+            for same in (irreps, table.exchanged[irreps]):
+                result[atoms[:, None, None], table.columns(same)] = values
+        return result
+
+
+def independent_irreps(table: IrrepTable, z: int, degree: int) -> np.ndarray:
+    """Natural irreps of one degree of an element's block, one for each two that a symmetric block has twice."""
+    once = np.arange(len(table.degree)) <= table.exchanged
+    return np.flatnonzero(table.filled(z, z) & (table.degree == degree) & once)
+
+
+@dataclass(eq=False)
+class OnSiteFit:
+    """Ridge regressions over the atoms of any number of structures.
+
+    Attributes:
+        surroundings: the features.
+    """
+
+    surroundings: Surroundings
+    _equations: dict[ElementDegree, NormalEquations] = field(default_factory=dict)
+
+    def add(self, reference: Reference, features: tuple[np.ndarray, ...]) -> None:
+        """Count the atoms of a structure."""
+        for z in reference.structure.elements:
+            atoms, blocks = reference.on_site(z)
+            for degree in range(len(features)):
+                columns = self._columns(z, degree)
+                if columns is None or len(atoms) == 0:
+                    continue
+                shape = (self.surroundings.n_features(degree), len(columns), degree)
+                equations = self._equations.setdefault((z, degree), NormalEquations(*shape))
+                equations.add(features[degree][atoms], blocks[:, columns])
+
+    def solve(self) -> tuple[OnSite, dict[ElementDegree, Leverage]]:
+        """The regressions of all elements that were met, and how strongly each atom pulled them."""
+        settings = self.surroundings.settings
+        solved = {key: equations.solve(settings.tensor_ridge if key[1] else settings.scalar_ridge)
+                  for key, equations in sorted(self._equations.items())}
+        on_site = OnSite(self.surroundings, {key: regression for key, (regression, _) in solved.items()})
+        return on_site, {key: leverage for key, (_, leverage) in solved.items()}
+
+    def _columns(self, z: int, degree: int) -> np.ndarray | None:
+        irreps = independent_irreps(self.surroundings.table, z, degree)
+        return self.surroundings.table.columns(irreps) if len(irreps) else None

@@ -1,0 +1,58 @@
+"""RadialFunctions: smooth functions of distance that vanish at the cutoff."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nearsight.errors import InputError
+
+
+@dataclass(frozen=True)
+class RadialFunctions:
+    """Cubic B-splines on (0, cutoff), uniform in s = count · r / cutoff.
+
+    Function k lives on k − 3 < s < k + 1. Everywhere, the cutoff included, value, first and second derivative are
+    continuous, since the last function ends at the cutoff; beyond it all are zero.
+
+    Attributes:
+        cutoff: Å.
+        count: number of functions.
+
+    Raises:
+        InputError: a cutoff or a count that is not positive.
+    """
+
+    cutoff: float
+    count: int
+
+    def __post_init__(self) -> None:
+        if not (self.cutoff > 0 and self.count > 0):
+            raise InputError(f"expected a positive cutoff in Å and number of radial functions, got {self.cutoff} "
+                             f"and {self.count}")
+
+    def __call__(self, distance: np.ndarray) -> np.ndarray:
+        """(n, count) values at distances (n,) in Å."""
+        distance = np.asarray(distance, dtype=np.float64)
+        s = self.count * distance / self.cutoff
+        inside = distance < self.cutoff
+        piece = np.where(inside, np.clip(np.floor(s), 0, self.count - 1), 0).astype(np.int64)
+        t = np.where(inside, s - piece, 0.0)
+        values = np.zeros((len(distance), self.count + 3))
+        rows = np.arange(len(distance))
+        for k, part in enumerate(_pieces(t)):
+            values[rows, piece + k] = part * inside
+        return values[:, : self.count]
+
+    def bending(self) -> np.ndarray:
+        """(count, count) P with cᵀPc = Σ (c_k − 2c_{k+1} + c_{k+2})², the functions cut off counting as zeros."""
+        differences = np.diff(np.eye(self.count + 3), n=2, axis=0)[:, : self.count]
+        return differences.T @ differences
+
+
+def _pieces(t: np.ndarray) -> tuple[np.ndarray, ...]:
+    """The four cubic polynomials of a B-spline, last first, at 0 ≤ t < 1."""
+    return (
+        (1 - t) ** 3 / 6, (3 * t**3 - 6 * t**2 + 4) / 6, (-3 * t**3 + 3 * t**2 + 3 * t + 1) / 6, t**3 / 6,
+    )

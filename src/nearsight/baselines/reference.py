@@ -1,0 +1,93 @@
+"""Reference: the coupled blocks of a calculation from which a baseline can be learnt.
+
+A reference folded to Γ holds sums over periodic images. Of it only pairs with a single image within the cutoff are
+used, and the on-site blocks of atoms that see no image of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from nearsight.errors import InputError
+from nearsight.operators.blocks import BlockOperator, ElementPair, group_by_elements
+from nearsight.operators.calculation import Calculation
+from nearsight.orbitals.coupled_layout import CoupledLayout
+from nearsight.structures.graph import Graph, build_graph
+from nearsight.structures.structure import Structure
+from nearsight.units import HARTREE_IN_EV
+
+CHUNK = 8192
+"""Edges whose blocks are held at once."""
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """A structure, its graph and its Hamiltonian, seen through a coupled layout.
+
+    Attributes:
+        structure: atoms and cell.
+        graph: pairs within the baseline's cutoff.
+        hamiltonian: eV.
+        layout: of all elements that occur.
+    """
+
+    structure: Structure
+    graph: Graph
+    hamiltonian: BlockOperator
+    layout: CoupledLayout
+
+    @classmethod
+    def of(cls, calculation: Calculation, layout: CoupledLayout, cutoff: float) -> Reference:
+        """Of a calculation with a Hamiltonian.
+
+        Raises:
+            InputError: no Hamiltonian, or elements or shells that the layout does not have.
+        """
+        basis = calculation.basis.restricted(calculation.structure.numbers)
+        layout.basis.check(basis.shells)
+        if basis != layout.basis.restricted(basis.shells):
+            raise InputError(f"expected calculations in the layout's basis {layout.basis.describe()}, got "
+                             f"{basis.describe()}; fit structures of one basis together")
+        structure = calculation.structure
+        return cls(structure, build_graph(structure, cutoff), calculation.require_hamiltonian(), layout)
+
+    def on_site(self, z: int) -> tuple[np.ndarray, np.ndarray]:
+        """Usable atoms of an element, (n,), and their coupled blocks (n, size) in E_h."""
+        own = np.zeros(len(self.structure), dtype=bool)
+        if self.hamiltonian.folded:
+            own[self.graph.source[self.graph.source == self.graph.target]] = True
+        atoms = np.flatnonzero((self.structure.numbers == z) & ~own)
+        return atoms, self._coupled(atoms, atoms, np.zeros((len(atoms), 3), dtype=np.int64), (z, z))
+
+    def edges(self) -> Iterator[tuple[ElementPair, np.ndarray, np.ndarray]]:
+        """(Z_i ≤ Z_j), usable edges (n,) and their coupled blocks (n, size) in E_h, a chunk at a time."""
+        graph = self.graph
+        shift = np.zeros_like(graph.shift) if self.hamiltonian.folded else graph.shift
+        for pair, edges in group_by_elements(self.structure.numbers, graph.source, graph.target).items():
+            edges = edges[self._single[edges]] if pair[0] <= pair[1] else edges[:0]
+            for start in range(0, len(edges), CHUNK):
+                part = edges[start:start + CHUNK]
+                yield pair, part, self._coupled(graph.source[part], graph.target[part], shift[part], pair)
+
+    @cached_property
+    def _single(self) -> np.ndarray:
+        """(E,) bool: whether the reference's block is that of this image alone."""
+        graph = self.graph
+        if not self.hamiltonian.folded:
+            return np.ones(graph.n_edges, dtype=bool)
+        _, which, count = np.unique(graph.source * graph.n_nodes + graph.target, return_inverse=True,
+                                    return_counts=True)
+        return (count[which] == 1) & (graph.source != graph.target)
+
+    def _coupled(self, source: np.ndarray, target: np.ndarray, shift: np.ndarray, pair: ElementPair) -> np.ndarray:
+        """Blocks of one element pair; zero where a pair is not stored."""
+        result = np.zeros((len(source), self.layout.size))
+        found = self.hamiltonian.find(source, target, shift)
+        stored = np.flatnonzero(found >= 0)
+        if len(stored):
+            result[stored] = self.layout.couple(self.hamiltonian.stack(found[stored]), *pair) / HARTREE_IN_EV
+        return result

@@ -1,0 +1,112 @@
+"""How large what a baseline leaves is: r.m.s. of the residual per irrep, for edges a smooth function of distance.
+
+An irrep's r.m.s. is over its 2L+1 numbers. Irreps that a block does not have get the smallest scale, so that dividing
+by any scale is safe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.interpolate import PchipInterpolator
+
+from nearsight.baselines.irrep_table import IrrepTable
+from nearsight.operators.blocks import ElementPair
+
+SMALLEST = 1e-7
+"""E_h; entries below are lost in the files of DFT codes."""
+
+BIN = 0.25
+"""Å, of the histograms of squares; they are smoothed by a Gaussian of one bin."""
+
+FEWEST = 0.5
+"""Bonds in a smoothed bin below which the nearest better bin stands in for it."""
+
+
+@dataclass(frozen=True, eq=False)
+class EdgeScale:
+    """Scales of the edges of the known pairs of elements.
+
+    Attributes:
+        table: the K irreps.
+        centres: (G,) Å, ascending distances.
+        values: (Z_i ≤ Z_j) → (G, K) E_h, positive.
+    """
+
+    table: IrrepTable
+    centres: np.ndarray
+    values: Mapping[ElementPair, np.ndarray]
+
+    def __call__(self, pair: ElementPair, distance: np.ndarray) -> np.ndarray:
+        """(n, K) E_h at distances (n,) in Å, for Z_i ≤ Z_j: log r.m.s. in monotone cubic pieces, level at the ends."""
+        places = np.concatenate([[self.centres[0] - BIN], self.centres, [self.centres[-1] + BIN]])
+        curve = PchipInterpolator(places, np.log(np.pad(self.values[pair], ((1, 1), (0, 0)), mode="edge")))
+        return np.exp(curve(np.clip(distance, places[0], places[-1])))
+
+
+@dataclass(eq=False)
+class EdgeScaleFit:
+    """Histograms of squared residuals over any number of structures.
+
+    Attributes:
+        table: the K irreps.
+        cutoff: Å.
+    """
+
+    table: IrrepTable
+    cutoff: float
+    _sums: dict[ElementPair, np.ndarray] = field(default_factory=dict)
+
+    def add(self, pair: ElementPair, distance: np.ndarray, residual: np.ndarray) -> None:
+        """Count bonds of Z_i ≤ Z_j: distances (n,) in Å and residuals (n, size) in E_h."""
+        squares = mean_squares(self.table, residual)
+        if pair[0] == pair[1]:
+            squares = (squares + squares[:, self.table.exchanged]) / 2
+        rows = np.column_stack([np.ones(len(squares)), squares])
+        sums = self._sums.setdefault(pair, np.zeros((len(self._centres), rows.shape[1])))
+        np.add.at(sums, np.clip((distance / BIN).astype(np.int64), 0, len(sums) - 1), rows)
+
+    def solve(self) -> EdgeScale:
+        """The scales of all pairs of elements that were met."""
+        return EdgeScale(self.table, self._centres, {pair: self._smooth(sums) for pair, sums in self._sums.items()})
+
+    @property
+    def _centres(self) -> np.ndarray:
+        return BIN * (np.arange(max(2, int(np.ceil(self.cutoff / BIN - 1e-9)))) + 0.5)
+
+    def _smooth(self, sums: np.ndarray) -> np.ndarray:
+        bins = np.arange(len(sums))
+        total = np.exp(-0.5 * (bins[:, None] - bins) ** 2) @ sums
+        good = np.flatnonzero(total[:, 0] >= min(FEWEST, total[:, 0].max()))
+        nearest = good[np.abs(bins[:, None] - good).argmin(axis=1)]
+        return np.sqrt(total[nearest, 1:] / total[nearest, :1]) + SMALLEST
+
+
+@dataclass(eq=False)
+class NodeScaleFit:
+    """Sums of squared residuals of the on-site blocks of every element.
+
+    Attributes:
+        table: the K irreps.
+    """
+
+    table: IrrepTable
+    _sums: dict[int, np.ndarray] = field(default_factory=dict)
+    _counts: dict[int, int] = field(default_factory=dict)
+
+    def add(self, z: int, residual: np.ndarray) -> None:
+        """Count atoms of an element: residuals (n, size) in E_h."""
+        squares = mean_squares(self.table, residual).sum(axis=0)
+        self._sums[z] = self._sums.get(z, 0.0) + (squares + squares[self.table.exchanged]) / 2
+        self._counts[z] = self._counts.get(z, 0) + len(residual)
+
+    def solve(self) -> dict[int, np.ndarray]:
+        """Z → (K,) E_h, positive."""
+        return {z: np.sqrt(total / self._counts[z]) + SMALLEST for z, total in self._sums.items() if self._counts[z]}
+
+
+def mean_squares(table: IrrepTable, residual: np.ndarray) -> np.ndarray:
+    """(n, K) mean over the 2L+1 numbers of each irrep of (n, size) squares."""
+    return np.asarray(np.add.reduceat(residual**2, table.start, axis=1)) / (2 * table.degree + 1)
