@@ -10,6 +10,8 @@ from nearsight.nn.edge_targets import EdgeTargets
 from nearsight.nn.graph_tensors import GraphTensors, graph_tensors
 from nearsight.nn.widths import Widths
 from nearsight.nn.xia2025 import Xia2025
+from nearsight.orbitals.basis import basis_named
+from nearsight.orbitals.coupled_layout import CoupledLayout
 from nearsight.structures.graph import build_graph
 from tests.nn.test_equivariance import CUTOFF, LAYOUT, make_network, make_structure
 
@@ -108,3 +110,22 @@ def test_other_sizes():
     with torch.no_grad():
         for a, b in zip(slow(tensors), fast(tensors)):
             assert float((a - b).abs().max()) < 1e-11
+
+
+def test_many_irreps_equal_the_plain_network():
+    """With so many irreps per degree the head is a matrix product instead of a loop."""
+    graph, layout = make_graph(), CoupledLayout(basis_named("DZVP-MOLOPT-SR-GTH").restricted([8]))
+    assert max(layout.degrees.count(l) for l in range(4)) >= 16
+    targets = torch.randn(graph.n_edges, layout.size, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    results = []
+    for plain in (True, False):
+        torch.manual_seed(0)
+        network = Xia2025(Widths(), 1, layout.degrees, plain=plain).double()
+        nodes, error = network(graph, EdgeTargets(targets))
+        (error + nodes.square().sum()).backward()
+        results.append((error.item(), {k: p.grad for k, p in network.named_parameters() if p.grad is not None}))
+    (expected, slow), (value, fast) = results
+    assert value == pytest.approx(expected, rel=1e-12)
+    for name, gradient in slow.items():
+        found = fast.get(name, torch.zeros_like(gradient))
+        assert float((found - gradient).abs().max()) <= 1e-10 * max(float(gradient.abs().max()), 1e-6), name
