@@ -41,9 +41,7 @@ class EdgeScale:
 
     def __call__(self, pair: ElementPair, distance: np.ndarray) -> np.ndarray:
         """(n, K) E_h at distances (n,) in Å, for Z_i ≤ Z_j: log r.m.s. in monotone cubic pieces, level at the ends."""
-        places = np.concatenate([[self.centres[0] - BIN], self.centres, [self.centres[-1] + BIN]])
-        curve = PchipInterpolator(places, np.log(np.pad(self.values[pair], ((1, 1), (0, 0)), mode="edge")))
-        return np.exp(curve(np.clip(distance, places[0], places[-1])))
+        return scale_at(self.centres, self.values[pair], distance)
 
 
 @dataclass(eq=False)
@@ -66,22 +64,15 @@ class EdgeScaleFit:
             squares = (squares + squares[:, self.table.exchanged]) / 2
         rows = np.column_stack([np.ones(len(squares)), squares])
         sums = self._sums.setdefault(pair, np.zeros((len(self._centres), rows.shape[1])))
-        np.add.at(sums, np.clip((distance / BIN).astype(np.int64), 0, len(sums) - 1), rows)
+        add_to_bins(sums, distance, rows)
 
     def solve(self) -> EdgeScale:
         """The scales of all pairs of elements that were met."""
-        return EdgeScale(self.table, self._centres, {pair: self._smooth(sums) for pair, sums in self._sums.items()})
+        return EdgeScale(self.table, self._centres, {pair: smoothed(sums) for pair, sums in self._sums.items()})
 
     @property
     def _centres(self) -> np.ndarray:
-        return BIN * (np.arange(max(2, int(np.ceil(self.cutoff / BIN - 1e-9)))) + 0.5)
-
-    def _smooth(self, sums: np.ndarray) -> np.ndarray:
-        bins = np.arange(len(sums))
-        total = np.exp(-0.5 * (bins[:, None] - bins) ** 2) @ sums
-        good = np.flatnonzero(total[:, 0] >= min(FEWEST, total[:, 0].max()))
-        nearest = good[np.abs(bins[:, None] - good).argmin(axis=1)]
-        return np.sqrt(total[nearest, 1:] / total[nearest, :1]) + SMALLEST
+        return bin_centres(self.cutoff)
 
 
 @dataclass(eq=False)
@@ -105,6 +96,32 @@ class NodeScaleFit:
     def solve(self) -> dict[int, np.ndarray]:
         """Z → (K,) E_h, positive."""
         return {z: np.sqrt(total / self._counts[z]) + SMALLEST for z, total in self._sums.items() if self._counts[z]}
+
+
+def bin_centres(cutoff: float) -> np.ndarray:
+    """(G,) Å, of the histograms."""
+    return BIN * (np.arange(max(2, int(np.ceil(cutoff / BIN - 1e-9)))) + 0.5)
+
+
+def add_to_bins(sums: np.ndarray, distance: np.ndarray, rows: np.ndarray) -> None:
+    """Add rows (n, 1 + K), ones and squares, to the histograms (G, 1 + K)."""
+    np.add.at(sums, np.clip((distance / BIN).astype(np.int64), 0, len(sums) - 1), rows)
+
+
+def smoothed(sums: np.ndarray) -> np.ndarray:
+    """(G, K) r.m.s. from histograms (G, 1 + K) of counts and squares."""
+    bins = np.arange(len(sums))
+    total = np.exp(-0.5 * (bins[:, None] - bins) ** 2) @ sums
+    good = np.flatnonzero(total[:, 0] >= min(FEWEST, total[:, 0].max()))
+    nearest = good[np.abs(bins[:, None] - good).argmin(axis=1)]
+    return np.asarray(np.sqrt(total[nearest, 1:] / total[nearest, :1]) + SMALLEST)
+
+
+def scale_at(centres: np.ndarray, values: np.ndarray, distance: np.ndarray) -> np.ndarray:
+    """(n, K) at distances (n,) in Å: log r.m.s. (G, K) in monotone cubic pieces, level at the ends."""
+    places = np.concatenate([[centres[0] - BIN], centres, [centres[-1] + BIN]])
+    curve = PchipInterpolator(places, np.log(np.pad(values, ((1, 1), (0, 0)), mode="edge")))
+    return np.asarray(np.exp(curve(np.clip(distance, places[0], places[-1]))))
 
 
 def mean_squares(table: IrrepTable, residual: np.ndarray) -> np.ndarray:

@@ -15,9 +15,11 @@ from torch import Tensor
 
 from nearsight.elements import symbol_of
 from nearsight.errors import InputError
+from nearsight.inference.bond_blocks import BondBlocks
 from nearsight.inference.in_order import in_order
 from nearsight.inference.pairs import Pairs, pairs_of
 from nearsight.inference.sweep import Report, Sweep
+from nearsight.nn.bond_model import BondModel
 from nearsight.nn.model import Model
 from nearsight.operators.blocks import BlockOperator, group_by_elements
 from nearsight.operators.half import whole_of_half
@@ -52,7 +54,7 @@ class Prediction:
 
 
 def predict_hamiltonian(
-    model: Model, structure: Structure, parts: np.ndarray | None = None, *, symmetrise: bool = True,
+    model: Model | BondModel, structure: Structure, parts: np.ndarray | None = None, *, symmetrise: bool = True,
     chunk: int = CHUNK, report: Report = lambda done, total: None,
 ) -> BlockOperator:
     """H of a structure in memory; arguments, result and errors as of `predict`."""
@@ -66,7 +68,7 @@ def predict_hamiltonian(
 
 
 def predict(
-    model: Model, structure: Structure, parts: np.ndarray | None = None, *, symmetrise: bool = True,
+    model: Model | BondModel, structure: Structure, parts: np.ndarray | None = None, *, symmetrise: bool = True,
     chunk: int = CHUNK, report: Report = lambda done, total: None,
 ) -> Prediction:
     """H of a structure, to be read block after block; no reference is needed.
@@ -90,13 +92,16 @@ def predict(
     labels = np.zeros(len(structure), dtype=np.int64) if parts is None else np.asarray(parts)
     if labels.shape != (len(structure),):
         raise InputError(f"expected a part for each of {len(structure)} atoms, got an array of shape {labels.shape}")
-    sweep = Sweep(model, structure, graph, labels, chunk, report)
     pairs = pairs_of(graph, half=symmetrise)
     basis = model.basis.restricted(structure.numbers)
-    return Prediction(structure.numbers, basis, pairs, symmetrise, _groups(sweep, pairs, symmetrise))
+    if isinstance(model, BondModel):
+        groups = BondBlocks(model, structure, graph, pairs, chunk, report).groups()
+    else:
+        groups = _groups(Sweep(model, structure, graph, labels, chunk, report), pairs, symmetrise)
+    return Prediction(structure.numbers, basis, pairs, symmetrise, groups)
 
 
-def check_elements(model: Model, structure: Structure) -> None:
+def check_elements(model: Model | BondModel, structure: Structure) -> None:
     """Raises InputError for an element that the model does not know."""
     unknown = [symbol_of(z) for z in structure.elements if z not in model.basis.shells]
     if unknown:

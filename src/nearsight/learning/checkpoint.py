@@ -13,7 +13,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from nearsight.errors import CheckpointError, NearsightError
-from nearsight.nn.model import PREFIX, Model, load_weights, read_tensors
+from nearsight.nn.model import Model, load_weights
+from nearsight.nn.model_file import PREFIX, read_tensors
 
 OPTIMIZER = "optimizer."
 RANDOM = "random"

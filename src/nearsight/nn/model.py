@@ -10,17 +10,22 @@ from typing import Any
 
 import torch
 from pydantic import ValidationError
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from nearsight.errors import CheckpointError
+from nearsight.nn.bond_model import BASELINE, SCALE, BondModel, load_bond_model
 from nearsight.nn.model_config import ModelConfig
+from nearsight.nn.model_file import (
+    FORMAT,
+    PREFIX,
+    basis_metadata,
+    basis_of_metadata,
+    find_model_file,
+    read_tensors,
+)
 from nearsight.nn.xia2025 import Xia2025
 from nearsight.orbitals.basis import BasisSet
 from nearsight.orbitals.coupled_layout import CoupledLayout
-
-FORMAT = "nearsight-model-1"
-PREFIX = "model."
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,9 +51,7 @@ class Model:
 
     def metadata(self) -> dict[str, str]:
         """What a file needs besides the weights, as text."""
-        basis = {"name": self.basis.name, "shells": {str(z): list(ls) for z, ls in self.basis.shells.items()},
-                 "valence": {str(z): v for z, v in self.basis.valence.items()}}
-        return {"format": FORMAT, "model": self.config.model_dump_json(), "basis": json.dumps(basis),
+        return {"format": FORMAT, "model": self.config.model_dump_json(), "basis": basis_metadata(self.basis),
                 "provenance": json.dumps(dict(self.provenance))}
 
     def tensors(self) -> dict[str, Tensor]:
@@ -65,29 +68,40 @@ def new_model(config: ModelConfig, basis: BasisSet, dtype: torch.dtype, seed: in
     return Model(config, basis, network.to(dtype), provenance or {})
 
 
-def load_model(path: Path | str) -> Model:
+def load_model(path: Path | str) -> Model | BondModel:
     """A model from a file, or the best one of a run's folder.
 
     Raises:
         CheckpointError: no such file, not a model, or a damaged one.
     """
     file = find_model_file(Path(path))
-    metadata, tensors = read_tensors(file, PREFIX)
+    metadata, tensors = read_tensors(file, (PREFIX, BASELINE, SCALE))
+    weights = {k: v for k, v in tensors.items() if k.startswith(PREFIX)}
     try:
-        config = ModelConfig.model_validate_json(metadata["model"])
-        basis = json.loads(metadata["basis"])
-        provenance = json.loads(metadata.get("provenance", "{}"))
-    except (KeyError, ValueError, ValidationError) as error:
+        basis = basis_of_metadata(metadata["basis"])
+        network = json.loads(metadata["model"])["network"]
+    except (KeyError, ValueError) as error:
         raise CheckpointError(f"{file}: expected a nearsight model, got metadata that do not fit: {error}") from error
-    shells = {int(z): tuple(ls) for z, ls in basis["shells"].items()}
-    valence = {int(z): v for z, v in basis["valence"].items()}
-    dtype = next(t.dtype for t in tensors.values() if t.dtype.is_floating_point)
-    model = new_model(config, BasisSet(basis["name"], shells, valence), dtype, 0, provenance)
-    load_weights(model, tensors, file)
+    model: Model | BondModel
+    if network == "nearsight":
+        model = load_bond_model(file, metadata, tensors, basis)
+    else:
+        model = _load_xia2025(file, metadata, weights, basis)
+    load_weights(model, weights, file)
     return model
 
 
-def load_weights(model: Model, tensors: Mapping[str, Tensor], file: Path) -> None:
+def _load_xia2025(file: Path, metadata: Mapping[str, str], weights: Mapping[str, Tensor], basis: BasisSet) -> Model:
+    try:
+        config = ModelConfig.model_validate_json(metadata["model"])
+        provenance = json.loads(metadata.get("provenance", "{}"))
+    except (KeyError, ValueError, ValidationError) as error:
+        raise CheckpointError(f"{file}: expected a nearsight model, got metadata that do not fit: {error}") from error
+    dtype = next(t.dtype for t in weights.values() if t.dtype.is_floating_point)
+    return new_model(config, basis, dtype, 0, provenance)
+
+
+def load_weights(model: Model | BondModel, tensors: Mapping[str, Tensor], file: Path) -> None:
     """Put stored weights into a model's network.
 
     Raises:
@@ -99,33 +113,3 @@ def load_weights(model: Model, tensors: Mapping[str, Tensor], file: Path) -> Non
     except RuntimeError as error:
         raise CheckpointError(f"{file}: expected the weights of this network ({model.basis.describe()}), "
                               f"got others: {error}") from error
-
-
-def find_model_file(path: Path) -> Path:
-    """The file itself, or the best (else the last) checkpoint of a run's folder."""
-    if path.is_dir():
-        for name in ("best.safetensors", "last.safetensors"):
-            if (path / name).exists():
-                return path / name
-        raise CheckpointError(f"{path}: expected a run's folder with best.safetensors, got one without")
-    if not path.exists():
-        raise CheckpointError(f"{path}: expected a model file or a run's folder, got nothing of that name")
-    return path
-
-
-def read_tensors(path: Path, prefix: str = "") -> tuple[dict[str, str], dict[str, Tensor]]:
-    """Metadata, and the tensors whose names start with `prefix`.
-
-    Raises:
-        CheckpointError: not a safetensors file of ours, or a truncated one.
-    """
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {k: file.get_tensor(k) for k in file.keys() if k.startswith(prefix)}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path}: expected a nearsight model (safetensors), got a file that cannot be read as "
-                              f"one: {error}") from error
-    if metadata.get("format") != FORMAT:
-        raise CheckpointError(f"{path}: expected format {FORMAT}, got {metadata.get('format', 'none')}")
-    return metadata, tensors

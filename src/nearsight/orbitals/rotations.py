@@ -6,6 +6,7 @@ built from the rotation matrix itself by coupling D^1 ⊗ D^(l−1) → D^l: exa
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -72,6 +73,21 @@ def bond_frames(vectors: np.ndarray) -> np.ndarray:
     x = np.cross(helper, z)
     x /= np.linalg.norm(x, axis=-1, keepdims=True)
     return np.stack([x, np.cross(z, x), z], axis=-2)
+
+
+def orbital_frames(basis: BasisSet, number: int, frames: Sequence[np.ndarray]) -> np.ndarray:
+    """(e, n, n) block-diagonal rotations of all orbitals of atoms of an element.
+
+    Args:
+        basis: the basis.
+        number: atomic number.
+        frames: D^0, D^1, …, each (e, 2l+1, 2l+1), up to the highest l of the element's shells.
+    """
+    size = basis.n_orbitals(number)
+    result = np.zeros((len(frames[0]), size, size), dtype=frames[0].dtype)
+    for l, start in zip(basis.shells[number], basis.shell_offsets(number)):
+        result[:, start:start + 2 * l + 1, start:start + 2 * l + 1] = frames[l]
+    return result
 
 
 def atom_rotation(basis: BasisSet, number: int, rotation: np.ndarray) -> np.ndarray:

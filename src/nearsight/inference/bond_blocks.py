@@ -1,0 +1,119 @@
+"""Blocks of the network `nearsight`, group after group in the order of the store.
+
+What concerns atoms (densities, on-site terms) is computed once for the whole structure, then each bond by itself, so
+results do not depend on how the structure is cut. H_ij and H_ji come from one computation: H is exactly Hermitian.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nearsight.baselines.bond_scale import max_shell
+from nearsight.inference.in_order import in_order
+from nearsight.inference.pairs import Pairs
+from nearsight.inference.sweep import Report
+from nearsight.nn.bond_inputs import frames_of, make_bonds
+from nearsight.nn.bond_model import BondModel
+from nearsight.operators.blocks import ElementPair, group_by_elements
+from nearsight.operators.half import in_half
+from nearsight.structures.graph import Graph
+from nearsight.structures.structure import Structure
+from nearsight.units import HARTREE_IN_EV
+
+
+@dataclass(frozen=True, eq=False)
+class BondBlocks:
+    """Called with some consecutive pairs: how many edges these are, and their blocks in eV.
+
+    Attributes:
+        model, structure, graph: what is computed of what.
+        pairs: the blocks wanted.
+        chunk: pairs computed at once.
+        report: called with edges done and edges in all.
+    """
+
+    model: BondModel
+    structure: Structure
+    graph: Graph
+    pairs: Pairs
+    chunk: int
+    report: Report
+
+    def groups(self) -> Iterator[tuple[slice, np.ndarray]]:
+        """Which pairs come next and their blocks, (m,) float64, eV."""
+        self.model.network.eval()
+        _ = self._on_site, self._features
+        on_cpu = next(self.model.network.parameters()).device.type == "cpu"
+        count, done = len(self.pairs), 0
+        pieces = [slice(k, min(k + self.chunk, count)) for k in range(0, count, self.chunk)]
+        total = int((self.pairs.edge >= 0).sum())
+        for piece, (n_edges, values) in zip(pieces, in_order(self, pieces, torch.get_num_threads() if on_cpu else 1)):
+            done += n_edges
+            self.report(done, total)
+            yield piece, values
+
+    def __call__(self, piece: slice) -> tuple[int, np.ndarray]:
+        pairs = self.pairs
+        source, target, edge = pairs.source[piece], pairs.target[piece], pairs.edge[piece]
+        sizes = self.model.basis.sizes(self.structure.numbers)
+        ends = np.cumsum(sizes[source] * sizes[target])
+        values = np.empty(int(ends[-1]))
+
+        def put(rows: np.ndarray, blocks: np.ndarray) -> None:
+            flat = blocks.reshape(len(rows), -1) * HARTREE_IN_EV
+            values[(ends[rows] - flat.shape[1])[:, None] + np.arange(flat.shape[1])] = flat
+
+        own = np.flatnonzero(edge < 0)
+        numbers = self.structure.numbers[source[own]]
+        for z in np.unique(numbers):
+            rows = own[numbers == z]
+            put(rows, self.model.layout.uncouple(self._on_site[source[rows]], int(z), int(z)))
+        off_site = np.flatnonzero(edge >= 0)
+        forward, turned = self._canonical(edge[off_site])
+        ends_of = self.graph.source[forward], self.graph.target[forward]
+        for pair, group in group_by_elements(self.structure.numbers, *ends_of).items():
+            blocks = self.blocks(pair, forward[group])
+            for way, transposed in ((False, blocks), (True, blocks.transpose(0, 2, 1))):
+                chosen = turned[group] == way
+                if chosen.any():
+                    put(off_site[group[chosen]], np.ascontiguousarray(transposed[chosen]))
+        return len(off_site), values
+
+    def blocks(self, pair: ElementPair, edges: np.ndarray) -> np.ndarray:
+        """(e, n_i, n_j) E_h of canonical edges of one pair of elements."""
+        model, network = self.model, self.model.network
+        network.check([pair])
+        layout, weight = network.layouts[pair], network.mix[0]
+        bonds = make_bonds(self.graph, edges, model.config.l_max, weight.dtype)
+        with torch.no_grad():
+            output = network.outputs(self._features, {pair: bonds.to(weight.device)})[pair].double().cpu().numpy()
+        distance = np.linalg.norm(self.graph.vector[edges], axis=1)
+        blocks = layout.blocks_of(output * model.scale(pair, distance), frames_of(bonds, max_shell(layout)))
+        return blocks + model.layout.uncouple(model.baseline.edges(self.structure, self.graph, edges), *pair)
+
+    def _canonical(self, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Edges in the direction that is computed, and which of the given ones are their reverses."""
+        graph, numbers = self.graph, self.structure.numbers
+        zi, zj = numbers[graph.source[edges]], numbers[graph.target[edges]]
+        half = in_half(graph.source[edges], graph.target[edges], graph.shift[edges])
+        turned = np.where(zi == zj, ~half, zi > zj)
+        return np.where(turned, graph.reverse[edges], edges), turned
+
+    @cached_property
+    def _on_site(self) -> np.ndarray:
+        """(N, size) coupled, E_h."""
+        return self.model.baseline.nodes(self.structure, self.graph)
+
+    @cached_property
+    def _features(self) -> Tensor:
+        network = self.model.network
+        weight = network.mix[0]
+        atoms = self.model.atoms(self.structure, self.graph, self._on_site)
+        with torch.no_grad():
+            return network.features(atoms.graph({}, weight.dtype).to(weight.device))

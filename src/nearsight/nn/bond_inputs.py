@@ -1,0 +1,112 @@
+"""What the network `nearsight` needs to know of a structure, computed once for all of its atoms.
+
+Densities reach one cutoff far. The scalars are the baseline's own isotropic on-site terms, which may carry more: a
+second hop, or potentials of the whole structure. Every part of a structure receives the same numbers, so cutting it
+changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nearsight.baselines.irrep_table import IrrepTable
+from nearsight.baselines.neighbour_densities import neighbour_densities
+from nearsight.baselines.radial_functions import RadialFunctions
+from nearsight.nn.bond_config import BondConfig
+from nearsight.nn.bond_graph import BondGraph, Bonds, ElementPair
+from nearsight.operators.blocks import group_by_elements
+from nearsight.operators.half import in_half
+from nearsight.orbitals.coupled_layout import CoupledLayout
+from nearsight.orbitals.rotations import bond_frames, wigner_d
+from nearsight.structures.graph import Graph
+from nearsight.structures.structure import Structure
+
+CHUNK = 4096
+"""Bonds whose frames are computed at once."""
+
+
+@dataclass(frozen=True, eq=False)
+class AtomInputs:
+    """Features of all atoms of a structure, float64.
+
+    Attributes:
+        element: (N,) int64, position of each atom's element in the layout.
+        densities: (N, (l_max+1)², F).
+        scalars: (N, S).
+    """
+
+    element: np.ndarray
+    densities: np.ndarray
+    scalars: np.ndarray
+
+    def graph(self, bonds: Mapping[ElementPair, Bonds], dtype: torch.dtype) -> BondGraph:
+        """With bonds, as tensors."""
+        return BondGraph(torch.as_tensor(self.element), torch.as_tensor(self.densities, dtype=dtype),
+                         torch.as_tensor(self.scalars, dtype=dtype), bonds)
+
+
+def atom_inputs(
+    config: BondConfig, layout: CoupledLayout, structure: Structure, graph: Graph, on_site: np.ndarray
+) -> AtomInputs:
+    """Features of the atoms of a structure.
+
+    Args:
+        config: sizes and cutoff.
+        layout: its elements are the network's.
+        structure, graph: the atoms, and their neighbours within the cutoff.
+        on_site: (N, layout.size) coupled on-site blocks of the baseline, E_h.
+    """
+    radial = RadialFunctions(config.cutoff, config.density_functions)
+    densities = neighbour_densities(structure, graph, radial, layout.elements, config.l_max)
+    return AtomInputs(
+        np.searchsorted(layout.elements, structure.numbers).astype(np.int64),
+        np.concatenate([d.transpose(0, 2, 1) for d in densities], axis=1), on_site[:, scalar_columns(layout)],
+    )
+
+
+def scalar_columns(layout: CoupledLayout) -> np.ndarray:
+    """(S,) columns of the isotropic terms of on-site blocks, one for each two that a symmetric block has twice."""
+    table = IrrepTable(layout)
+    once = np.arange(len(table.degree)) <= table.exchanged
+    own = np.any([table.filled(z, z) for z in layout.elements], axis=0)
+    return np.asarray(table.start[(table.degree == 0) & once & own])
+
+
+def canonical_edges(structure: Structure, graph: Graph) -> dict[ElementPair, np.ndarray]:
+    """Each undirected pair of atoms once: edges from Z_i to Z_j > Z_i, and of two equal elements the half."""
+    zi, zj = structure.numbers[graph.source], structure.numbers[graph.target]
+    chosen = np.flatnonzero(np.where(zi == zj, in_half(graph.source, graph.target, graph.shift), zi < zj))
+    groups = group_by_elements(structure.numbers, graph.source[chosen], graph.target[chosen])
+    return {pair: chosen[rows] for pair, rows in groups.items()}
+
+
+def make_bonds(graph: Graph, edges: np.ndarray, l_max: int, dtype: torch.dtype) -> Bonds:
+    """Bonds along some edges, with frames up to l_max."""
+    vectors = graph.vector[edges]
+    width = sum((2 * l + 1) ** 2 for l in range(l_max + 1))
+    frames = torch.empty(len(edges), width, dtype=dtype)
+    for start in range(0, len(edges), CHUNK):
+        parts = wigner_d(bond_frames(vectors[start:start + CHUNK]), l_max)
+        rows = np.concatenate([x.reshape(len(x), -1) for x in parts], axis=1)
+        frames[start:start + CHUNK] = torch.as_tensor(rows)
+    return Bonds(torch.as_tensor(graph.source[edges]), torch.as_tensor(graph.target[edges]),
+                 torch.as_tensor(np.linalg.norm(vectors, axis=1), dtype=dtype), frames)
+
+
+def frames_of(bonds: Bonds, l_max: int) -> list[np.ndarray]:
+    """D^0 … D^l_max of bonds, each (e, 2l+1, 2l+1), float64."""
+    result, at = [], 0
+    for l in range(l_max + 1):
+        n = 2 * l + 1
+        result.append(_numpy(bonds.frames[:, at:at + n * n]).reshape(-1, n, n))
+        at += n * n
+    return result
+
+
+def _numpy(tensor: Tensor) -> np.ndarray:
+    return tensor.detach().cpu().double().numpy()
