@@ -17,7 +17,8 @@ from nearsight.nn.model import load_model
 from tests.learning.random_calculation import CUTOFF, random_calculation
 
 SMALL = {
-    "model": {"cutoff": CUTOFF, "l_max": 4, "channels": 4, "hidden": 4, "alpha": 4, "value": 4, "feed_forward": 8},
+    "model": {"network": "xia2025", "cutoff": CUTOFF, "l_max": 4, "channels": 4, "hidden": 4, "alpha": 4, "value": 4,
+              "feed_forward": 8},
     "partition": {"axis": 0, "count": 3, "thickness": None},
     "optimizer": {"learning_rate": 0.01},
     "data": {"train": ["random.h5"]},

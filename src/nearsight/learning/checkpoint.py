@@ -13,10 +13,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from nearsight.errors import CheckpointError, NearsightError
+from nearsight.learning.averaging import WeightAverage
+from nearsight.nn.bond_model import BondModel
 from nearsight.nn.model import Model, load_weights
 from nearsight.nn.model_file import PREFIX, read_tensors
 
 OPTIMIZER = "optimizer."
+RAW = "raw."
 RANDOM = "random"
 
 
@@ -44,10 +47,17 @@ class Progress:
 
 
 def save_checkpoint(
-    path: Path, model: Model, optimizer: torch.optim.Optimizer, scheduler: Any, progress: Progress
+    path: Path, model: Model | BondModel, optimizer: torch.optim.Optimizer, scheduler: Any, progress: Progress,
+    average: WeightAverage | None = None,
 ) -> None:
-    """Write everything that continues the run, under a temporary name first."""
+    """Write everything that continues the run, under a temporary name first.
+
+    With an average the model's weights are the averaged ones; those under training stand beside them.
+    """
     tensors = model.tensors()
+    if average is not None:
+        tensors |= {RAW + k.removeprefix(PREFIX): v.clone() for k, v in tensors.items() if k.startswith(PREFIX)}
+        tensors |= {PREFIX + k: v.detach().cpu().contiguous() for k, v in average.named().items()}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"{OPTIMIZER}{index}.{k}": v.detach().cpu().contiguous() for k, v in state.items()}
     tensors[RANDOM] = torch.get_rng_state()
@@ -75,7 +85,8 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
 
 
 def load_checkpoint(
-    path: Path, model: Model, optimizer: torch.optim.Optimizer, scheduler: Any
+    path: Path, model: Model | BondModel, optimizer: torch.optim.Optimizer, scheduler: Any,
+    average: WeightAverage | None = None,
 ) -> Progress:
     """Put a stored state into model, optimiser, scheduler and the random generator.
 
@@ -86,7 +97,11 @@ def load_checkpoint(
     _check_same(path, metadata, model)
     if "progress" not in metadata:
         raise CheckpointError(f"{path}: expected a checkpoint to continue from, got a model without optimiser")
-    load_weights(model, {k: v for k, v in tensors.items() if k.startswith(PREFIX)}, path)
+    weights = {k: v for k, v in tensors.items() if k.startswith(PREFIX)}
+    if average is not None:
+        average.load({k.removeprefix(PREFIX): v for k, v in weights.items()})
+        weights = {PREFIX + k.removeprefix(RAW): v for k, v in tensors.items() if k.startswith(RAW)}
+    load_weights(model, weights, path)
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         if name.startswith(OPTIMIZER):
@@ -98,7 +113,7 @@ def load_checkpoint(
     return Progress(**json.loads(metadata["progress"]))
 
 
-def _check_same(path: Path, metadata: dict[str, str], model: Model) -> None:
+def _check_same(path: Path, metadata: dict[str, str], model: Model | BondModel) -> None:
     own = model.metadata()
     stored, wanted = json.loads(metadata["basis"]), json.loads(own["basis"])
     if stored["shells"] != wanted["shells"]:

@@ -6,14 +6,26 @@ import difflib
 from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from nearsight.errors import ConfigError
+from nearsight.nn.bond_config import BondConfig
 from nearsight.nn.model_config import ModelConfig
 from nearsight.partition.partitioner import PARTITIONERS
+
+NETWORKS = ("nearsight", "xia2025")
 
 
 class _Section(BaseModel):
@@ -38,6 +50,8 @@ class PartitionConfig(_Section):
     thickness: float | None = Field(3.0, gt=0, description="of a slab, Å")
     count: int | None = Field(None, ge=1, description="number of slabs, instead of the thickness")
     halo: bool = Field(True, description="virtual nodes and edges; false only for the ablation of Table 2")
+    bonds: int = Field(1024, ge=1, description="network nearsight: bonds in a part, drawn at random; the other keys "
+                                               "only say what is held out")
 
     @field_validator("kind")
     @classmethod
@@ -53,13 +67,26 @@ class LossConfig(_Section):
 
     kind: Literal["mse", "rmse_mae"] = Field("mse", description="mse (materials) or rmse + mae (molecules)")
     masked: bool = Field(False, description="leave the padding out")
+    softness: float = Field(0.3, ge=0, description="network nearsight: errors below it count as squares, larger ones "
+                                                   "linearly; in units of the weighted error")
+    weight_power: float = Field(0.5, ge=0, le=1, description="network nearsight: errors in units of their r.m.s. weigh "
+                                                             "as this power of it (meV): 0 all alike, 1 as energies")
 
 
 class OptimizerConfig(_Section):
-    """Adam and ReduceLROnPlateau (paper, Table 7)."""
+    """Adam and ReduceLROnPlateau (paper, Table 7), or AdamW and a cosine."""
 
+    kind: Literal["adam", "adamw"] = Field("adam", description="adamw: with decoupled weight decay")
+    weight_decay: float = Field(0.0, ge=0, description="of adamw")
+    schedule: Literal["plateau", "cosine"] = Field("plateau", description="cosine: over budget_minutes or max_epochs, "
+                                                                          "whichever ends first")
+    warmup_steps: int = Field(0, ge=0, description="steps over which the rate rises")
+    clip_norm: float | None = Field(None, gt=0, description="longest gradient")
+    average: float | None = Field(None, gt=0, lt=1, description="decay of the moving average of the weights, which is "
+                                                                "what is validated and kept")
     learning_rate: float = Field(1e-4, gt=0)
-    minimum_learning_rate: float = Field(1e-5, ge=0, description="training stops when it is reached")
+    minimum_learning_rate: float = Field(1e-5, ge=0, description="plateau: training stops when it is reached; "
+                                                                 "cosine: the last rate")
     decay_factor: float = Field(0.5, gt=0, lt=1)
     decay_patience: int = Field(500, ge=0, description="epochs")
     decay_threshold: float = Field(1e-3, ge=0, description="relative")
@@ -67,10 +94,18 @@ class OptimizerConfig(_Section):
     shuffle: bool = Field(True, description="order of the parts anew in every epoch")
 
 
+def _network(section: Any) -> str | None:
+    """Which network a model section is for: nearsight unless it says otherwise."""
+    if isinstance(section, dict):
+        return str(section.get("network", "nearsight"))
+    return getattr(section, "network", None)
+
+
 class TrainingConfig(_Section):
     """One training run."""
 
-    model: ModelConfig = ModelConfig()
+    model: Annotated[Annotated[ModelConfig, Tag("xia2025")] | Annotated[BondConfig, Tag("nearsight")],
+                     Discriminator(_network)] = BondConfig()
     data: DataConfig = DataConfig()
     partition: PartitionConfig = PartitionConfig()
     loss: LossConfig = LossConfig()
@@ -78,6 +113,7 @@ class TrainingConfig(_Section):
     max_epochs: int = Field(20_000, ge=1)
     budget_minutes: float | None = Field(None, gt=0, description="stop after this time, resumed runs counted in")
     metrics_every: int = Field(10, ge=1, description="epochs between ε_n, ε_e, ε_tot of the validation parts")
+    validation_every: int = Field(1, ge=1, description="epochs between two validations")
     checkpoint_seconds: float = Field(60.0, gt=0, description="at most so long between checkpoints")
     seed: int = 42
     precision: Literal["float32", "float64"] = "float32"
@@ -159,7 +195,7 @@ def _override(tree: dict[str, Any], text: str) -> None:
 def _explain(error: ValidationError) -> str:
     lines = []
     for problem in error.errors():
-        path = [str(p) for p in problem["loc"]]
+        path = [str(p) for p in problem["loc"] if p not in NETWORKS]
         key = ".".join(path)
         if problem["type"] == "extra_forbidden":
             known = all_keys()
@@ -177,9 +213,16 @@ def all_keys(section: type[BaseModel] = TrainingConfig, prefix: str = "") -> lis
     """Every dotted key of a configuration."""
     keys: list[str] = []
     for name, info in section.model_fields.items():
-        inner = info.annotation
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
-            keys += all_keys(inner, f"{prefix}{name}.")
-        else:
+        inner = [kind for kind in _types(info.annotation) if issubclass(kind, BaseModel)]
+        for kind in inner:
+            keys += [key for key in all_keys(kind, f"{prefix}{name}.") if key not in keys]
+        if not inner:
             keys.append(prefix + name)
     return keys
+
+
+def _types(annotation: Any) -> list[type]:
+    """The classes that a field's annotation names."""
+    if isinstance(annotation, type):
+        return [annotation]
+    return [kind for part in get_args(annotation) for kind in _types(part)]

@@ -6,25 +6,43 @@ import json
 import math
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
 from nearsight.errors import NearsightError
-from nearsight.learning.checkpoint import Progress, load_checkpoint, save_checkpoint
+from nearsight.learning.averaging import WeightAverage
+from nearsight.learning.checkpoint import Progress, load_checkpoint, save_checkpoint, write_tensors
 from nearsight.learning.config import TrainingConfig
-from nearsight.learning.dataset import Pieces
-from nearsight.learning.loss import error_sums, is_additive, loss_of_sums, part_sums
 from nearsight.learning.metrics import ErrorSums
+from nearsight.learning.objective import objective_for
+from nearsight.learning.schedule import Schedule, make_optimizer
+from nearsight.nn.bond_model import BondModel
 from nearsight.nn.model import Model
 from nearsight.nn.xia2025 import parameter_dtype
 
 Record = dict[str, float | int | str]
+
+
+BEST_SECONDS = 5.0
+"""At least so long between two files of the best model."""
+
+
+class Parts(Protocol):
+    """Parts of structures as tensors."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Any: ...
+
+    def n_terms(self, chosen: Sequence[int], masked: bool) -> int:
+        """The common denominator of a step over several parts."""
 
 
 class Trainer:
@@ -39,35 +57,36 @@ class Trainer:
     """
 
     def __init__(
-        self, model: Model, config: TrainingConfig, train: Pieces, validation: Pieces,
+        self, model: Model | BondModel, config: TrainingConfig, train: Parts, validation: Parts,
         fabric: Fabric, report: Callable[[Record], None] = lambda record: None,
     ) -> None:
         if not len(train):
             raise NearsightError("expected at least one part to train on, got none")
         self.model, self.config, self.fabric, self.report = model, config, fabric, report
         self.train, self.validation = train, validation
-        plain = torch.optim.Adam(model.network.parameters(), lr=config.optimizer.learning_rate)
-        self.network, self.optimizer = fabric.setup(model.network, plain)
         o = config.optimizer
-        self.scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
-            plain, factor=o.decay_factor, patience=o.decay_patience, threshold=o.decay_threshold,
-            min_lr=o.minimum_learning_rate,
-        )
+        plain = make_optimizer(list(model.network.parameters()), o)
+        self.network, self.optimizer = fabric.setup(model.network, plain)
+        self.schedule = Schedule(plain, o)
+        self.objective = objective_for(model, config.loss)
+        self.average = None if o.average is None else WeightAverage(model.network, o.average)
         self.progress = Progress()
         self.folder = Path(config.run_dir)
         self._stop_signal: int | None = None
         self._resumed_at = 0.0
         self._saved_at = 0.0
+        self._best_saved_at = -math.inf
+        self._best: dict[str, Tensor] | None = None
 
     @property
     def learning_rate(self) -> float:
         """Of the next step."""
-        return float(self.optimizer.param_groups[0]["lr"])
+        return self.schedule.rate
 
     def resume(self) -> None:
         """Continue from the run's last checkpoint."""
         path = self.folder / "last.safetensors"
-        self.progress = load_checkpoint(path, self.model, self.optimizer.optimizer, self.scheduler)
+        self.progress = load_checkpoint(path, self.model, self.optimizer.optimizer, self.schedule, self.average)
         self._trim_log()
 
     def run(self) -> str:
@@ -81,6 +100,7 @@ class Trainer:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
         self._save("last.safetensors")
+        self._write_best()
         return reason
 
     def _epochs(self) -> str:
@@ -99,7 +119,7 @@ class Trainer:
             return f"stopped by {signal.Signals(self._stop_signal).name}; run the same command to continue"
         if self.progress.epoch >= self.config.max_epochs:
             return f"{self.config.max_epochs} epochs done"
-        if self.learning_rate <= self.config.optimizer.minimum_learning_rate:
+        if self.schedule.finished:
             return "the learning rate reached its minimum"
         if budget is not None and self.progress.seconds >= 60 * budget:
             return f"{budget:g} minutes are over"
@@ -112,13 +132,22 @@ class Trainer:
         while self.progress.step_in_epoch < len(steps):
             if self._stop_signal is not None or self._out_of_time():
                 return False
+            self.schedule.before_step(self.progress.step, self._fraction(len(steps)))
             sums, terms = self._step(steps[self.progress.step_in_epoch])
             for k, value in enumerate([*sums.tolist(), terms]):
                 self.progress.epoch_sums[k] += value
             self.progress.step_in_epoch += 1
             self.progress.step += 1
+            if self.average is not None:
+                self.average.update(self.progress.step)
             self.progress.seconds = time.monotonic() - self._resumed_at
         return True
+
+    def _fraction(self, steps: int) -> float:
+        """How much of the run is over, by time or by epochs."""
+        done = self.progress.step / (steps * self.config.max_epochs)
+        budget = self.config.budget_minutes
+        return done if budget is None else max(done, self.progress.seconds / (60 * budget))
 
     def _out_of_time(self) -> bool:
         budget = self.config.budget_minutes
@@ -135,27 +164,28 @@ class Trainer:
 
     def _step(self, chosen: Sequence[int]) -> tuple[Tensor, int]:
         """One optimiser step over several pieces; returns its error sums and number of terms."""
-        loss_config = self.config.loss
-        terms = self.train.n_terms(chosen, loss_config.masked)
+        terms = self.train.n_terms(chosen, self.config.loss.masked)
         self.optimizer.zero_grad()
         total = torch.zeros(2, device=self.fabric.device, dtype=parameter_dtype(self.model.network))
         for k in chosen:
             total = total + self._sums(k, terms)
-        loss = loss_of_sums(total, terms, loss_config)
-        if not is_additive(loss_config):
+        loss = self.objective.loss(total, terms)
+        if not self.objective.additive:
             self.fabric.backward(loss)
         if not bool(torch.isfinite(loss)):
             raise NearsightError(f"expected a finite loss, got {float(loss)} at step {self.progress.step}: lower "
                                  "optimizer.learning_rate; the last checkpoint is intact")
+        if self.config.optimizer.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self.model.network.parameters(), self.config.optimizer.clip_norm)
         self.optimizer.step()
         return total.detach(), terms
 
     def _sums(self, k: int, terms: int) -> Tensor:
         """Error sums of one piece, whose gradient is taken at once where it can be; the piece is let go."""
-        sums = part_sums(self.network, self.train[k], self.config.loss)
-        if not is_additive(self.config.loss):
+        sums = self.objective.sums(self.network, self.train[k])
+        if not self.objective.additive:
             return sums
-        self.fabric.backward(loss_of_sums(sums, terms, self.config.loss))
+        self.fabric.backward(self.objective.loss(sums, terms))
         return sums.detach()
 
     def _finish_epoch(self) -> None:
@@ -167,43 +197,61 @@ class Trainer:
         record: Record = {"epoch": p.epoch, "step": p.step, "seconds": round(p.seconds, 3), "loss": loss,
                           "learning_rate": self.learning_rate}
         with_metrics = p.epoch % self.config.metrics_every == 0 or p.epoch == 1
-        if len(self.validation):
+        if len(self.validation) and p.epoch % self.config.validation_every == 0:
             record |= self.validate(with_metrics)
-        judged = float(record.get("validation_loss", loss))
-        self.scheduler.step(judged)
+        judged = float(record.get("validation_loss", math.inf if len(self.validation) else loss))
+        self.schedule.after_epoch(judged)
         p.seconds = time.monotonic() - self._resumed_at
         self._log(record)
-        if judged < p.best_loss:
+        # Without validation an averaged run is best at its end, whatever the noise of the last epochs.
+        if judged < p.best_loss or (self.average is not None and not len(self.validation)):
             p.best_loss, p.best_epoch = judged, p.epoch
-            self._save("best.safetensors")
+            self._keep_best()
 
     def _loss_of(self, sums: Sequence[float]) -> float:
-        return float(loss_of_sums(torch.tensor(sums[:2], dtype=torch.float64), int(sums[2]), self.config.loss))
+        return float(self.objective.loss(torch.tensor(sums[:2], dtype=torch.float64), int(sums[2])))
+
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """The network with its averaged weights, where there are such."""
+        if self.average is None:
+            yield
+            return
+        with self.average.applied():
+            yield
 
     @torch.no_grad()
     def validate(self, with_metrics: bool = True) -> Record:
         """Loss, and on demand ε_n, ε_e, ε_tot, of the validation pieces."""
         self.network.eval()
         errors, sums, terms = ErrorSums(), torch.zeros(2, dtype=torch.float64), 0
-        for k in range(len(self.validation)):
-            sums += self._validate(k, errors if with_metrics else None)
-            terms += self.validation.n_terms([k], self.config.loss.masked)
-        record: Record = {"validation_loss": float(loss_of_sums(sums, terms, self.config.loss))}
+        with self._averaged():
+            for k in range(len(self.validation)):
+                sums += self.objective.validate(self.network, self.validation[k], errors if with_metrics else None)
+                terms += self.validation.n_terms([k], self.config.loss.masked)
+        record: Record = {"validation_loss": float(self.objective.loss(sums, terms))}
         return record | {f"validation_{k}": v for k, v in errors.summary().items()}
-
-    def _validate(self, k: int, errors: ErrorSums | None) -> Tensor:
-        """Error sums of one validation piece, which is let go afterwards."""
-        piece = self.validation[k]
-        output = piece.targets.gather(*self.network(piece.graph))
-        if errors is not None:
-            errors.add(output, piece.targets, self.model.layout)
-        return error_sums(output, piece.targets, self.config.loss).double().cpu()
 
     def _save(self, name: str) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        save_checkpoint(self.folder / name, self.model, self.optimizer.optimizer, self.scheduler, self.progress)
+        save_checkpoint(self.folder / name, self.model, self.optimizer.optimizer, self.schedule, self.progress,
+                        self.average)
         if name == "last.safetensors":
             self._saved_at = time.monotonic()
+            self._write_best()
+
+    def _keep_best(self) -> None:
+        """The model as it is now is the best one; its file is written soon."""
+        with self._averaged():
+            self._best = {k: v.clone() for k, v in self.model.tensors().items()}
+        if time.monotonic() - self._best_saved_at > BEST_SECONDS:
+            self._write_best()
+
+    def _write_best(self) -> None:
+        if self._best is not None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_tensors(self.folder / "best.safetensors", self._best, self.model.metadata())
+            self._best, self._best_saved_at = None, time.monotonic()
 
     def _log(self, record: Record) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)

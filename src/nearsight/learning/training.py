@@ -11,13 +11,16 @@ import torch
 from lightning_fabric import Fabric
 
 from nearsight.errors import ConfigError, InputError
+from nearsight.learning.bond_training import begin_bond_model, prepare_bonds
 from nearsight.learning.checkpoint import Progress
 from nearsight.learning.config import TrainingConfig, dump_config, load_config
 from nearsight.learning.dataset import Outline, Pieces, Room, common_basis, hold_out, make_outlines
-from nearsight.learning.loop import Record, Trainer
+from nearsight.learning.loop import Parts, Record, Trainer
 from nearsight.learning.memory import available_bytes
 from nearsight.learning.planner import Plan, choose_partition, make_plan
+from nearsight.nn.bond_model import BondModel
 from nearsight.nn.model import Model, new_model
+from nearsight.nn.model_config import ModelConfig
 from nearsight.operators.calculation import Calculation
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -35,7 +38,7 @@ class TrainingResult:
         folder: the run's folder.
     """
 
-    model: Model
+    model: Model | BondModel
     progress: Progress
     reason: str
     folder: Path
@@ -61,12 +64,18 @@ def train(
     folder = Path(config.run_dir)
     resuming = check_run_folder(config)
     config = as_begun(config) if resuming else config
-    model = new_model(config.model, common_basis([*training, *validation]), DTYPES[config.precision], config.seed,
-                      _provenance(config, training))
     fabric = Fabric(accelerator=config.device, devices=1)
-    note("cutting structures into parts")
-    config, train_pieces, validation_pieces = prepare(config, model, training, validation, fabric.device, note)
-    trainer = Trainer(model, config, train_pieces, validation_pieces, fabric, report)
+    model: Model | BondModel
+    dtype, provenance = DTYPES[config.precision], _provenance(config, training)
+    if isinstance(config.model, ModelConfig):
+        model = new_model(config.model, common_basis([*training, *validation]), dtype, config.seed, provenance)
+        note("cutting structures into parts")
+        config, train_parts, held_parts = prepare(config, model, training, validation, fabric.device, note)
+        parts: tuple[Parts, Parts] = (train_parts, held_parts)
+    else:
+        model = begin_bond_model(config, training, dtype, provenance, note)
+        parts = prepare_bonds(config, model, training, validation, fabric.device, resuming, note)
+    trainer = Trainer(model, config, *parts, fabric, report)
     note(model.network.describe_path())
     if resuming:
         trainer.resume()
@@ -151,7 +160,7 @@ def _with_partition(config: TrainingConfig, kind: str) -> TrainingConfig:
 def changed_keys(old: TrainingConfig, new: TrainingConfig) -> list[str]:
     """Sections that differ and would make a resumed run another run."""
     free = {"budget_minutes", "max_epochs", "threads", "device", "run_dir", "checkpoint_seconds", "metrics_every",
-            "memory_gb"}
+            "memory_gb", "validation_every"}
     a, b = old.model_dump(), new.model_dump()
     return [key for key in a if key not in free and a[key] != b[key]]
 

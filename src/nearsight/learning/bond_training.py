@@ -1,0 +1,106 @@
+"""A model `nearsight` before training, and the bonds it is trained and validated on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from nearsight.baselines.bond_scale import fit_bond_scale
+from nearsight.baselines.fit import fit_baseline
+from nearsight.baselines.settings import BaselineSettings
+from nearsight.errors import ConfigError
+from nearsight.learning.bond_dataset import BondPart, BondPieces, BondSource, deal
+from nearsight.learning.config import PartitionConfig, TrainingConfig
+from nearsight.learning.dataset import Room, common_basis, hold_out
+from nearsight.learning.memory import available_bytes
+from nearsight.nn.bond_config import BondConfig
+from nearsight.nn.bond_model import BondModel, new_bond_model, standardise
+from nearsight.nn.model import load_model
+from nearsight.operators.calculation import Calculation
+from nearsight.orbitals.coupled_layout import CoupledLayout
+from nearsight.partition.partitioner import PARTITIONERS
+
+USED = 0.6
+"""Part of the available memory that kept parts may take."""
+
+
+def begin_bond_model(
+    config: TrainingConfig, training: Sequence[Calculation], dtype: torch.dtype, provenance: dict[str, str],
+    note: Callable[[str], None] = lambda text: None,
+) -> BondModel:
+    """The model of the run in the configuration's folder, or a new one with its baseline fitted to the structures."""
+    last = Path(config.run_dir) / "last.safetensors"
+    if last.exists():
+        begun = load_model(last)
+        if not isinstance(begun, BondModel):
+            raise ConfigError(f"{last}: expected a run of the network nearsight, got one of {begun.config.network}; "
+                              "give another run_dir")
+        return begun
+    if not isinstance(config.model, BondConfig):
+        raise TypeError(f"expected a BondConfig, got {type(config.model).__name__}")
+    basis = common_basis(training)
+    layout = CoupledLayout(basis)
+    note("fitting the baseline")
+    settings = BaselineSettings(strictly_local=config.model.strictly_local)
+    baseline = fit_baseline(training, layout, config.model.cutoff, settings)
+    scale = fit_bond_scale(training, baseline)
+    return new_bond_model(config.model, basis, baseline, scale, dtype, config.seed, provenance)
+
+
+def prepare_bonds(
+    config: TrainingConfig, model: BondModel, training: Sequence[Calculation], validation: Sequence[Calculation],
+    device: torch.device, begun: bool, note: Callable[[str], None] = lambda text: None,
+) -> tuple[BondPieces, BondPieces]:
+    """Parts to train on and parts for validation; the features of a model that is not begun are standardised."""
+    model.network.to(device)
+    sources = [BondSource(calculation, model, config.loss) for calculation in training]
+    if not begun:
+        standardise(model.network, [source.atoms for source in sources])
+    chosen: list[BondPart] = []
+    held: list[BondPart] = []
+    for source in sources:
+        kept = None if validation else _held_atoms(source, config)
+        for part in deal(source, config.partition.bonds, config.seed):
+            if kept is None:
+                chosen.append(part)
+                continue
+            inside = {pair: kept[source.graph.source[e]] & kept[source.graph.target[e]]
+                      for pair, e in part.edges.items()}
+            for parts, out in ((chosen, False), (held, True)):
+                edges = {pair: own[inside[pair] == out] for pair, own in part.edges.items()}
+                edges = {pair: own for pair, own in edges.items() if len(own)}
+                if edges:
+                    parts.append(BondPart(source, edges, part.folded))
+    for calculation in validation:
+        held += deal(BondSource(calculation, model, config.loss), config.partition.bonds, config.seed)
+    if not chosen:
+        raise ConfigError("expected bonds to train on, got none within the cutoff")
+    count = sum(part.n_bonds for part in chosen)
+    note(f"{count} bonds in {len(chosen)} parts to train on, {sum(p.n_bonds for p in held)} for validation")
+    room = Room(USED * available_bytes(device, config.memory_gb))
+    return BondPieces(chosen, room), BondPieces(held, room)
+
+
+def _held_atoms(source: BondSource, config: TrainingConfig) -> np.ndarray | None:
+    """(N,) bool, atoms of the slabs held out; bonds between two of them are not trained on."""
+    if not config.data.holdout_parts:
+        return None
+    labels = _labels(source, config.partition)
+    _, held = hold_out(list(range(int(labels.max()) + 1)), config.data.holdout_parts)
+    return np.isin(labels, held)
+
+
+def _labels(source: BondSource, config: PartitionConfig) -> np.ndarray:
+    kind: Any = PARTITIONERS.get(config.kind)
+    if kind is None:
+        raise ConfigError(f"expected partition.kind={' or '.join(PARTITIONERS)} to hold parts out, got {config.kind}; "
+                          "or give data.holdout_parts=0")
+    options = config.model_dump(include={f.name for f in fields(kind)})
+    if options.get("count") and "thickness" in options:
+        options["thickness"] = None
+    return np.asarray(kind(**options).assign(source.calculation.structure, source.graph))
