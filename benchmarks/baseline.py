@@ -2,10 +2,12 @@
 
     .venv/bin/python benchmarks/baseline.py
     .venv/bin/python benchmarks/baseline.py --train C.h5 F.npz G.npz --test D.h5 --json
+    .venv/bin/python benchmarks/baseline.py --initial C_H0.npz D_H0.npz
 
 Frozen protocol: fitted on whole structures, tested on others with the cutoff of the paper. Stages: nothing; the mean
 on-site block of each element with two-centre terms; the same with the on-site regression. With several training
-structures the last stage is repeated with the first 1, 2, … of them.
+structures the last stage is repeated with the first 1, 2, … of them. With H₀ (not shipped: 14 MB a structure; any file
+that `nearsight import --initial` reads) two more: H₀ as it is, and the baseline that starts from it.
 """
 
 from __future__ import annotations
@@ -22,9 +24,12 @@ import numpy as np
 
 from nearsight.baselines.baseline import Baseline
 from nearsight.baselines.fit import fit_baseline
+from nearsight.baselines.initial_matrices import InitialMatrices
 from nearsight.baselines.settings import BaselineSettings
 from nearsight.electronic.compare import matrix_errors
+from nearsight.formats.initial_hamiltonian import read_initial_hamiltonian
 from nearsight.formats.registry import read_any
+from nearsight.operators.bloch import fold
 from nearsight.operators.blocks import BlockOperator, zeros
 from nearsight.operators.calculation import Calculation
 from nearsight.orbitals.coupled_layout import CoupledLayout
@@ -41,19 +46,27 @@ MOST = 6
 Row = dict[str, float | str]
 
 
+UNTRAINED, STARTED = "H₀ as it is", "H₀ + all that is linear in it"
+
+
 def settings_of(stage: str, strictly_local: bool) -> BaselineSettings:
     """Means are what a regression is with an overwhelming penalty."""
-    settings = BaselineSettings(strictly_local=strictly_local)
+    settings = BaselineSettings(strictly_local=strictly_local, initial=stage == STARTED)
+    if stage == STARTED:
+        return settings
     return settings if "regression" in stage else replace(settings, scalar_ridge=1e12, tensor_ridge=1e12)
 
 
-def operator_of(baseline: Baseline, structure: Structure, factor: float = 1.0) -> BlockOperator:
+def operator_of(
+    baseline: Baseline, structure: Structure, factor: float = 1.0, initial: InitialMatrices | None = None
+) -> BlockOperator:
     """The baseline as H, eV, resolved in R."""
     graph = build_graph(structure, baseline.cutoff)
     atoms = np.arange(len(structure))
     source, target = np.concatenate([atoms, graph.source]), np.concatenate([atoms, graph.target])
     shift = np.concatenate([np.zeros((len(atoms), 3), dtype=np.int64), graph.shift])
-    coupled = np.concatenate([baseline.nodes(structure, graph), baseline.edges(structure, graph)])
+    nodes = baseline.nodes(structure, graph, initial)
+    coupled = np.concatenate([nodes, baseline.edges(structure, graph, initial=initial, nodes=nodes)])
     order = pair_order(source, target, shift)
     basis = baseline.layout.basis.restricted(structure.numbers)
     operator = zeros(structure.numbers, basis, source[order], target[order], shift[order], False)
@@ -62,13 +75,23 @@ def operator_of(baseline: Baseline, structure: Structure, factor: float = 1.0) -
     return operator
 
 
+def predict(stage: str, baseline: Baseline, calculation: Calculation) -> BlockOperator:
+    """H of one stage, eV; H₀ as it is on the pairs of a baseline, folded."""
+    initial = InitialMatrices.of(calculation) if stage == STARTED else None
+    prediction = operator_of(baseline, calculation.structure, float(stage != "zero"), initial)
+    if stage != UNTRAINED:
+        return prediction
+    pairs = fold(prediction)
+    return calculation.require_initial_hamiltonian().on_pairs(pairs.source, pairs.target, pairs.shift)
+
+
 def measure(stage: str, train: Sequence[Calculation], tests: Sequence[Calculation], strictly_local: bool) -> Row:
     """Errors of one stage, mean over the test structures, and seconds."""
     layout = CoupledLayout(train[0].basis.restricted(np.concatenate([c.structure.numbers for c in train])))
     started = time.perf_counter()
     baseline = fit_baseline(train, layout, CUTOFF, settings_of(stage, strictly_local))
     fitted = time.perf_counter()
-    predictions = [operator_of(baseline, c.structure, factor=float(stage != "zero")) for c in tests]
+    predictions = [predict(stage, baseline, c) for c in tests]
     evaluated = time.perf_counter()
     errors = [matrix_errors(p, c.require_hamiltonian(), c.structure) for p, c in zip(predictions, tests)]
     means = {f"eps_{kind}": float(np.mean([getattr(e, f"eps_{kind}") for e in errors])) for kind in ("n", "e", "tot")}
@@ -89,17 +112,30 @@ def table(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
+def with_initial(calculations: Sequence[Calculation], paths: Sequence[str]) -> list[Calculation]:
+    """The calculations with H₀ from one file each."""
+    if len(paths) != len(calculations):
+        raise SystemExit(f"expected {len(calculations)} files for --initial, one per structure, got {len(paths)}")
+    return [replace(c, initial_hamiltonian=read_initial_hamiltonian(path, c)) for c, path in zip(calculations, paths)]
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--train", nargs="+", default=[str(DATA / "aHfO2_372_C.h5")])
     parser.add_argument("--test", nargs="+", default=[str(DATA / "aHfO2_372_D.h5")])
+    parser.add_argument("--initial", nargs="+", help="H₀ of the training structures, then of the test structures")
     parser.add_argument("--strictly-local", action="store_true", help="without the second hop")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     train, tests = ([read_any(path) for path in paths] for paths in (arguments.train, arguments.test))
+    if arguments.initial:
+        attached = with_initial([*train, *tests], arguments.initial)
+        train, tests = attached[:len(train)], attached[len(train):]
     plan = [("zero", 1), ("means + two-centre", len(train)), ("two-centre + on-site regression", len(train))]
     plan[2:] = [(plan[2][0], n) for n in range(1, min(MOST, len(train)) + 1)]
+    if arguments.initial:
+        plan += [(UNTRAINED, 1), (STARTED, len(train))]
     rows = []
     for stage, n in plan:
         print(f"{stage}, {n} structures …", file=sys.stderr)

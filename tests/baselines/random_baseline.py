@@ -8,6 +8,7 @@ import numpy as np
 
 from nearsight.baselines.baseline import Baseline
 from nearsight.baselines.fit import fit_baseline
+from nearsight.baselines.initial_matrices import InitialMatrices
 from nearsight.baselines.settings import BaselineSettings
 from nearsight.operators.blocks import BlockOperator, zeros
 from nearsight.operators.calculation import Calculation
@@ -36,12 +37,14 @@ def random_baseline() -> Baseline:
     return fit_baseline([random_calculation(1), random_calculation(2)], LAYOUT, CUTOFF, SMALL)
 
 
-def operator_of(baseline: Baseline, structure: Structure, graph: Graph) -> BlockOperator:
+def operator_of(
+    baseline: Baseline, structure: Structure, graph: Graph, initial: InitialMatrices | None = None
+) -> BlockOperator:
     """The baseline as H (eV) on the graph's pairs and on site."""
     operator = zeros(structure.numbers, baseline.layout.basis, *pairs_of(graph), False)
     coupled = np.empty((operator.n_pairs, baseline.layout.size))
-    coupled[operator.on_site] = baseline.nodes(structure, graph)
-    coupled[~operator.on_site] = baseline.edges(structure, graph)
+    coupled[operator.on_site] = baseline.nodes(structure, graph, initial)
+    coupled[~operator.on_site] = baseline.edges(structure, graph, initial=initial)
     for (zi, zj), pairs in operator.element_pairs.items():
         operator.put(pairs, HARTREE_IN_EV * baseline.layout.uncouple(coupled[pairs], zi, zj))
     return operator

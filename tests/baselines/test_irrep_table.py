@@ -20,6 +20,8 @@ def test_exchanged_columns_are_those_of_the_transposed_block(zi: int, zj: int, r
     there, back = layout.couple(blocks, zi, zj), layout.couple(blocks.transpose(0, 2, 1), zj, zi)
     sign = np.where(TABLE.natural, 1, -1)[TABLE.irrep_of_column]
     np.testing.assert_allclose((sign * there)[:, TABLE.exchanged_columns], back, atol=1e-14)
+    np.testing.assert_allclose(TABLE.transposed(there), back, atol=1e-14)
+    assert np.array_equal(TABLE.transposed(TABLE.transposed(there)), there)
 
 
 def test_starts_and_harmonics_of_columns() -> None:

@@ -13,7 +13,9 @@ from typer.testing import CliRunner, Result
 from nearsight.cli.import_ import import_command
 from nearsight.errors import NearsightError
 from nearsight.formats.registry import read_any
+from nearsight.operators.bloch import to_csr
 from nearsight.operators.store import describe, read_calculation
+from nearsight.units import HARTREE_IN_EV
 from tests.formats.files import BASIS_EXCERPT, H_NAME, MHFO2
 
 app = typer.Typer()
@@ -77,6 +79,28 @@ def test_options_reach_the_reader(tmp_path: Path) -> None:
     assert values[values > 0].min() > 1e-3 * 27.2
     assert "below 0.001 E_h" in stored.provenance["stored"]
     assert "none" in result.output
+
+
+def test_an_initial_hamiltonian_is_attached(tmp_path: Path) -> None:
+    run_folder, first = MHFO2 / "binary_upper", MHFO2 / "text_upper" / H_NAME
+    result = run(run_folder, "-o", tmp_path / "a.h5", "--initial", first, "--drop-below", "1e-3")
+    assert result.exit_code == 0, result.output
+    assert "|H₀ − H₀†| ≤ 0.0e+00 eV" in result.output
+    stored, expected = read_calculation(tmp_path / "a.h5"), read_any(MHFO2 / "text_upper")
+    found = to_csr(stored.require_initial_hamiltonian()).toarray()
+    exact = to_csr(expected.require_hamiltonian()).toarray()
+    np.testing.assert_allclose(found, np.where(np.abs(exact) < 1e-3 * HARTREE_IN_EV, 0, exact), rtol=1e-14)
+    assert stored.provenance["initial Hamiltonian"] == H_NAME
+    run(tmp_path / "a.h5", "-o", tmp_path / "b.h5")
+    again = read_calculation(tmp_path / "b.h5").require_initial_hamiltonian()
+    np.testing.assert_array_equal(again.values, stored.require_initial_hamiltonian().values)
+
+
+def test_an_initial_hamiltonian_of_another_size_writes_nothing(tmp_path: Path) -> None:
+    np.save(tmp_path / "h0.npy", np.eye(71))
+    result = run(MHFO2 / "binary_upper", "-o", tmp_path / "a.h5", "--initial", tmp_path / "h0.npy")
+    assert "expected a matrix of 72 × 72" in message(result)
+    assert not (tmp_path / "a.h5").exists()
 
 
 def test_an_isolated_molecule(tmp_path: Path) -> None:

@@ -20,6 +20,14 @@ def test_parts_that_fit(hfo2, basis, hamiltonian):
         Calculation(hfo2, basis, overlap=hamiltonian).require_hamiltonian()
 
 
+def test_an_initial_hamiltonian(hfo2, basis, hamiltonian):
+    assert Calculation(hfo2, basis, initial_hamiltonian=hamiltonian).require_initial_hamiltonian() is hamiltonian
+    with pytest.raises(InputError, match="expected the Kohn-Sham matrix of superposed atomic densities"):
+        Calculation(hfo2, basis, hamiltonian).require_initial_hamiltonian()
+    with pytest.raises(InputError, match="expected H₀ on the 20 atoms"):
+        Calculation(hfo2.permuted(np.arange(20)), basis, initial_hamiltonian=hamiltonian)
+
+
 def test_an_operator_on_other_atoms(hfo2, basis, hamiltonian):
     order = np.argsort(hfo2.numbers)
     with pytest.raises(InputError, match=r"expected H on the 24 atoms of Hf8O16, got .* in another order"):

@@ -18,8 +18,15 @@ from nearsight.errors import FormatError, InputError
 from nearsight.operators.bloch import fold
 from nearsight.operators.blocks import BlockOperator
 from nearsight.operators.calculation import Calculation
-from nearsight.operators.store import describe, is_store, read_blocks, read_calculation, write_calculation
-from nearsight.operators.store_writer import Compression
+from nearsight.operators.store import (
+    copy_operator,
+    describe,
+    is_store,
+    read_blocks,
+    read_calculation,
+    write_calculation,
+)
+from nearsight.operators.store_writer import Compression, StoreWriter
 from nearsight.orbitals.basis import BasisSet
 from nearsight.structures.structure import Structure
 from tests.random_cases import operators
@@ -74,6 +81,24 @@ def test_round_trip_is_exact_to_the_last_bit(
     assert (again.cutoff, again.energy, again.fermi) == (4.0, -123.456789012345, 0.1)
     np.testing.assert_array_equal(again.eigenvalues, calculation.eigenvalues)
     assert dict(again.provenance) == dict(calculation.provenance)
+
+
+def test_an_initial_hamiltonian_is_a_matrix_like_the_others(tmp_path: Path, calculation: Calculation) -> None:
+    """Written, read, left unread, described and copied; a file without one reads as None."""
+    h = calculation.require_hamiltonian()
+    initial = h.with_values(0.5 * h.values)
+    write_calculation(tmp_path / "a.h5", dataclasses.replace(calculation, initial_hamiltonian=initial))
+    assert_same(read_calculation(tmp_path / "a.h5").initial_hamiltonian, initial)
+    assert read_calculation(tmp_path / "a.h5", initial_hamiltonian=False).initial_hamiltonian is None
+    said = describe(tmp_path / "a.h5")["initial_hamiltonian"]
+    assert (said["unit"], said["storage"]) == ("eV", "half")
+    assert_same(read_blocks(tmp_path / "a.h5", "initial_hamiltonian", np.array([0])), rows_of(initial, np.array([0])))
+    with StoreWriter(tmp_path / "b.h5", calculation) as writer:
+        copy_operator(tmp_path / "a.h5", "initial_hamiltonian", writer)
+    assert_same(read_calculation(tmp_path / "b.h5").initial_hamiltonian, initial)
+    write_calculation(tmp_path / "c.h5", calculation)
+    assert read_calculation(tmp_path / "c.h5").initial_hamiltonian is None
+    assert "initial_hamiltonian" not in describe(tmp_path / "c.h5")
 
 
 def test_hermitian_operators_are_stored_as_half_and_others_whole(

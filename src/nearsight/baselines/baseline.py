@@ -12,6 +12,9 @@ from functools import cached_property
 
 import numpy as np
 
+from nearsight.baselines.initial_matrices import InitialMatrices
+from nearsight.baselines.initial_rounds import predicted_change
+from nearsight.baselines.initial_terms import InitialTerms, edge_vectors
 from nearsight.baselines.irrep_table import IrrepTable
 from nearsight.baselines.on_site import OnSite
 from nearsight.baselines.residual_scale import EdgeScale
@@ -40,6 +43,9 @@ class Baseline:
         on_site: the atoms.
         edge_scales: r.m.s. of the residual of edges.
         node_scales: Z → (K,) E_h, r.m.s. of the residual of on-site blocks of atoms that were not fitted.
+        first_round: of the on-site regression in a baseline that starts from H₀, else None. `on_site` is then the
+            second round; both give the change H − H₀.
+        initial_terms: of edges, likewise. `two_centre` is then what they leave.
     """
 
     layout: CoupledLayout
@@ -48,6 +54,8 @@ class Baseline:
     on_site: OnSite
     edge_scales: EdgeScale
     node_scales: dict[int, np.ndarray]
+    first_round: OnSite | None = None
+    initial_terms: InitialTerms | None = None
 
     @cached_property
     def table(self) -> IrrepTable:
@@ -59,30 +67,59 @@ class Baseline:
         """Atomic numbers that were fitted, ascending."""
         return tuple(sorted(self.node_scales))
 
-    def nodes(self, structure: Structure, graph: Graph) -> np.ndarray:
+    def nodes(self, structure: Structure, graph: Graph, initial: InitialMatrices | None = None) -> np.ndarray:
         """(N, size) coupled on-site blocks, E_h.
 
+        Args:
+            structure: atoms and cell.
+            graph: pairs within the baseline's cutoff, or more.
+            initial: H₀ and S of the structure; not looked at by a baseline that does not start from H₀.
+
         Raises:
-            InputError: an element that was not fitted, or a graph of another structure or of a shorter cutoff.
+            InputError: an element that was not fitted, a graph of another structure or of a shorter cutoff, or no H₀
+                and S where they are needed, or such as hold sums over periodic images.
         """
         self.check(structure, graph)
-        return self.on_site(structure, graph)
+        known = self._initial(structure, graph, initial)
+        if known is None:
+            return self.on_site(structure, graph)
+        blocks = known.on_site(structure, self.layout)[0] + self._change(structure, graph, known)
+        return (blocks + self.table.transposed(blocks)) / 2  # symmetric to the last bit
 
-    def edges(self, structure: Structure, graph: Graph, chosen: Chosen = slice(None)) -> np.ndarray:
+    def edges(
+        self, structure: Structure, graph: Graph, chosen: Chosen = slice(None),
+        initial: InitialMatrices | None = None, nodes: np.ndarray | None = None,
+    ) -> np.ndarray:
         """(e, size) coupled blocks of the chosen edges, E_h.
 
         An edge and its reverse are transposes of each other, to the last bit where one call computes both.
 
+        Args:
+            structure, graph, initial: as of `nodes`.
+            chosen: which edges.
+            nodes: what `nodes` returned for this structure, for a caller that takes the edges in pieces; only a
+                baseline that starts from H₀ needs it, and computes it where it is None.
+
         Raises:
-            InputError: an element or pair of elements that was not fitted, or a graph that does not fit.
+            InputError: an element or pair of elements that was not fitted, a graph that does not fit, or H₀ and S as
+                of `nodes`.
         """
         self.check(structure, graph)
+        known, terms = self._initial(structure, graph, initial), self.initial_terms
+        if known is not None:
+            change = (self._change(structure, graph, known) if nodes is None
+                      else nodes - known.on_site(structure, self.layout)[0])
         edges = np.arange(graph.n_edges)[chosen]
         result = np.zeros((len(edges), self.layout.size))
         for pair, forward, rows, turned in self._oriented(structure, graph, edges):
             distinct, which = np.unique(forward, return_inverse=True)
-            blocks = self.two_centre(pair, graph.vector[distinct])[which]
-            blocks[turned] = blocks[turned][:, self.table.exchanged_columns]
+            blocks = self.two_centre(pair, graph.vector[distinct])
+            if known is not None and terms is not None:
+                h, s = known.edges(graph, self.layout, pair, distinct)
+                ends = change[graph.source[distinct]], change[graph.target[distinct]]
+                blocks += terms(pair, edge_vectors(self.table, pair, h, s, *ends), graph.distance[distinct])
+            blocks = blocks[which]
+            blocks[turned] = self.table.transposed(blocks[turned])
             result[rows] = blocks
         return result
 
@@ -108,6 +145,23 @@ class Baseline:
             scale[turned] = scale[turned][:, self.table.exchanged]
             result[rows] = scale
         return result
+
+    def _initial(
+        self, structure: Structure, graph: Graph, initial: InitialMatrices | None
+    ) -> InitialMatrices | None:
+        """H₀ and S where the baseline starts from them."""
+        if self.initial_terms is None:
+            return None
+        if initial is None:
+            raise InputError(f"expected H₀ and S of {structure.formula}, from which this baseline starts, got none; "
+                             "add H₀ to the structure's file with `nearsight import SOURCE --initial FILE -o OUTPUT`")
+        initial.check(structure, self.layout)
+        initial.check_resolved(graph, self.cutoff)
+        return initial
+
+    def _change(self, structure: Structure, graph: Graph, known: InitialMatrices) -> np.ndarray:
+        assert self.first_round is not None
+        return predicted_change(self.first_round, self.on_site, structure, graph, known)
 
     def check(self, structure: Structure, graph: Graph) -> None:
         """Raises InputError for a graph of another structure or a shorter cutoff, or an element not fitted."""

@@ -8,6 +8,9 @@
 | `edge_scale.O-Hf` | (distances, K) | r.m.s. of the residual, E_h |
 | `edge_scale.distances` | (distances,) | Å |
 | `node_scale.Hf` | (K,) | r.m.s. of the residual, E_h |
+| `initial.O-Hf` | (initial_pieces + 3, 4, K) | of H₀, S, D S, S D; only where a baseline starts from H₀ |
+| `first_round.Hf.L2.weights`, `….constant` | as of `on_site` | likewise |
+| `initial.gauges` | (structures,) | μ of the structures that were fitted, E_h; likewise |
 
 Pairs are named with the lighter element first. The metadata name the K irreps, the pairs and the irreps of every
 on-site array.
@@ -15,13 +18,15 @@ on-site array.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from nearsight.baselines.baseline import Baseline, pair_name
+from nearsight.baselines.initial_surroundings import FirstRound, SecondRound
+from nearsight.baselines.initial_terms import KINDS, DistanceFunctions, InitialTerms
 from nearsight.baselines.irrep_table import IrrepTable
 from nearsight.baselines.on_site import OnSite, Surroundings, independent_irreps
 from nearsight.baselines.radial_functions import RadialFunctions
@@ -31,6 +36,7 @@ from nearsight.baselines.settings import BaselineSettings
 from nearsight.baselines.two_centre import TwoCentre
 from nearsight.elements import symbol_of
 from nearsight.errors import InputError
+from nearsight.operators.blocks import ElementPair
 from nearsight.orbitals.basis import BasisSet
 from nearsight.orbitals.coupled_layout import CoupledLayout
 
@@ -45,9 +51,14 @@ def to_arrays(baseline: Baseline) -> tuple[Arrays, dict[str, Any]]:
     for pair, coefficients in baseline.two_centre.coefficients.items():
         arrays[f"two_centre.{pair_name(pair)}"] = coefficients
         arrays[f"edge_scale.{pair_name(pair)}"] = baseline.edge_scales.values[pair]
-    for (z, degree), regression in baseline.on_site.regressions.items():
-        arrays[_on_site_name(z, degree) + ".weights"] = regression.weights
-        arrays[_on_site_name(z, degree) + ".constant"] = regression.constant
+    for prefix, on_site in (("on_site", baseline.on_site), ("first_round", baseline.first_round)):
+        for (z, degree), regression in on_site.regressions.items() if on_site is not None else ():
+            arrays[_on_site_name(z, degree, prefix) + ".weights"] = regression.weights
+            arrays[_on_site_name(z, degree, prefix) + ".constant"] = regression.constant
+    if baseline.initial_terms is not None:
+        arrays["initial.gauges"] = baseline.initial_terms.gauges
+        for pair, coefficients in baseline.initial_terms.coefficients.items():
+            arrays[f"initial.{pair_name(pair)}"] = coefficients
     for z, scale in baseline.node_scales.items():
         arrays[f"node_scale.{symbol_of(z)}"] = scale
     return {name: np.ascontiguousarray(array) for name, array in arrays.items()}, _metadata(baseline)
@@ -104,16 +115,31 @@ def _assemble(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> 
     elements = [int(z) for z, _ in metadata["elements"]]
     return Baseline(
         layout, cutoff, TwoCentre(table, RadialFunctions(cutoff, settings.pair_functions), coefficients),
-        _on_site(arrays, Surroundings(table, cutoff, settings), elements), EdgeScale(table, centres, scales),
+        _on_site(arrays, (SecondRound if settings.initial else Surroundings)(table, cutoff, settings), elements),
+        EdgeScale(table, centres, scales),
         {z: _array(arrays, f"node_scale.{symbol_of(z)}", (k,)) for z in elements},
+        _on_site(arrays, FirstRound(table, cutoff, settings), elements, "first_round") if settings.initial else None,
+        _initial_terms(arrays, table, cutoff, settings, pairs) if settings.initial else None,
     )
 
 
-def _on_site(arrays: Mapping[str, np.ndarray], surroundings: Surroundings, elements: list[int]) -> OnSite:
+def _initial_terms(
+    arrays: Mapping[str, np.ndarray], table: IrrepTable, cutoff: float, settings: BaselineSettings,
+    pairs: Sequence[ElementPair],
+) -> InitialTerms:
+    radial = DistanceFunctions(cutoff, settings.initial_pieces)
+    shape = (radial.count, len(KINDS), len(table.names))
+    coefficients = {pair: _array(arrays, f"initial.{pair_name(pair)}", shape) for pair in pairs}
+    return InitialTerms(table, radial, coefficients, _array(arrays, "initial.gauges", (None,)))
+
+
+def _on_site(
+    arrays: Mapping[str, np.ndarray], surroundings: Surroundings, elements: list[int], prefix: str = "on_site"
+) -> OnSite:
     table, regressions = surroundings.table, {}
     for z in elements:
         for degree in range(table.layout.l_max + 1):
-            count, name = len(independent_irreps(table, z, degree)), _on_site_name(z, degree)
+            count, name = len(independent_irreps(table, z, degree)), _on_site_name(z, degree, prefix)
             if count:
                 weights = _array(arrays, f"{name}.weights", (surroundings.n_features(degree), count))
                 regressions[z, degree] = Regression(weights, _array(arrays, f"{name}.constant", (count,)))
@@ -129,5 +155,5 @@ def _array(arrays: Mapping[str, np.ndarray], name: str, shape: tuple[int | None,
     return array
 
 
-def _on_site_name(z: int, degree: int) -> str:
-    return f"on_site.{symbol_of(z)}.L{degree}"
+def _on_site_name(z: int, degree: int, prefix: str = "on_site") -> str:
+    return f"{prefix}.{symbol_of(z)}.L{degree}"

@@ -72,6 +72,13 @@ class IrrepTable:
         """(K,) bool: natural irreps that the block of this element pair has."""
         return self.natural & self.layout.mask(zi, zj)[self.start]
 
+    def transposed(self, blocks: np.ndarray) -> np.ndarray:
+        """The coupled vectors (n, size) of the transposed blocks."""
+        result = blocks[:, self.exchanged_columns]
+        odd = ~self.natural[self.irrep_of_column]
+        result[:, odd] = 0.0 - result[:, odd]  # no −0, so that zeros stay the same bits
+        return result
+
     def columns(self, irreps: np.ndarray) -> np.ndarray:
         """(len(irreps), 2L+1) positions of the numbers of irreps of one degree."""
         return self.start[irreps][:, None] + np.arange(2 * self.degree[irreps[0]] + 1)

@@ -57,10 +57,10 @@ class Reference:
 
     def on_site(self, z: int) -> tuple[np.ndarray, np.ndarray]:
         """Usable atoms of an element, (n,), and their coupled blocks (n, size) in E_h."""
-        own = np.zeros(len(self.structure), dtype=bool)
+        usable = self.structure.numbers == z
         if self.hamiltonian.folded:
-            own[self.graph.source[self.graph.source == self.graph.target]] = True
-        atoms = np.flatnonzero((self.structure.numbers == z) & ~own)
+            usable &= ~own_image_near(self.graph)
+        atoms = np.flatnonzero(usable)
         return atoms, self._coupled(atoms, atoms, np.zeros((len(atoms), 3), dtype=np.int64), (z, z))
 
     def edges(self) -> Iterator[tuple[ElementPair, np.ndarray, np.ndarray]]:
@@ -76,18 +76,38 @@ class Reference:
     @cached_property
     def _single(self) -> np.ndarray:
         """(E,) bool: whether the reference's block is that of this image alone."""
-        graph = self.graph
-        if not self.hamiltonian.folded:
-            return np.ones(graph.n_edges, dtype=bool)
-        _, which, count = np.unique(graph.source * graph.n_nodes + graph.target, return_inverse=True,
-                                    return_counts=True)
-        return (count[which] == 1) & (graph.source != graph.target)
+        return single_images(self.graph) if self.hamiltonian.folded else np.ones(self.graph.n_edges, dtype=bool)
 
     def _coupled(self, source: np.ndarray, target: np.ndarray, shift: np.ndarray, pair: ElementPair) -> np.ndarray:
         """Blocks of one element pair; zero where a pair is not stored."""
-        result = np.zeros((len(source), self.layout.size))
-        found = self.hamiltonian.find(source, target, shift)
-        stored = np.flatnonzero(found >= 0)
-        if len(stored):
-            result[stored] = self.layout.couple(self.hamiltonian.stack(found[stored]), *pair) / HARTREE_IN_EV
-        return result
+        return coupled_blocks(self.hamiltonian, self.layout, source, target, shift, pair) / HARTREE_IN_EV
+
+
+def single_images(graph: Graph, cutoff: float = np.inf) -> np.ndarray:
+    """(E,) bool: edges below the cutoff (Å), between different atoms, of which no other periodic image is such one."""
+    near = np.flatnonzero(graph.distance < cutoff)
+    pair = graph.source[near] * graph.n_nodes + graph.target[near]
+    _, which, count = np.unique(pair, return_inverse=True, return_counts=True)
+    result = np.zeros(graph.n_edges, dtype=bool)
+    result[near] = (count[which] == 1) & (graph.source[near] != graph.target[near])
+    return result
+
+
+def own_image_near(graph: Graph, cutoff: float = np.inf) -> np.ndarray:
+    """(N,) bool: atoms with an edge below the cutoff (Å) to an image of their own."""
+    result = np.zeros(graph.n_nodes, dtype=bool)
+    result[graph.source[(graph.source == graph.target) & (graph.distance < cutoff)]] = True
+    return result
+
+
+def coupled_blocks(
+    operator: BlockOperator, layout: CoupledLayout, source: np.ndarray, target: np.ndarray, shift: np.ndarray,
+    pair: ElementPair,
+) -> np.ndarray:
+    """(n, size) coupled blocks of pairs of the same elements in the operator's unit; zero where one is not stored."""
+    result = np.zeros((len(source), layout.size))
+    found = operator.find(source, target, shift)
+    stored = np.flatnonzero(found >= 0)
+    if len(stored):
+        result[stored] = layout.couple(operator.stack(found[stored]), *pair)
+    return result

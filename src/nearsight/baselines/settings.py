@@ -22,6 +22,10 @@ class BaselineSettings:
         carried_functions, hop_functions: radial functions of the scalars that a second hop carries, and of the hop.
         scalar_ridge, tensor_ridge: penalties of the on-site terms of degree 0 and above, relative to the variance of
             each feature.
+        initial: start from H₀, the Kohn-Sham matrix of superposed atomic densities, which every structure must have.
+        initial_pieces: intervals of the functions of distance in the terms of H₀ and S.
+        initial_slope, initial_ridge: penalties on the change of these coefficients with distance and on themselves,
+            relative to the size of what they multiply.
 
     Raises:
         InputError: a number or penalty that cannot be.
@@ -36,10 +40,15 @@ class BaselineSettings:
     hop_functions: int = 4
     scalar_ridge: float = 2e-3
     tensor_ridge: float = 1e-4
+    initial: bool = False
+    initial_pieces: int = 4
+    initial_slope: float = 1e-4
+    initial_ridge: float = 1e-5
 
     def __post_init__(self) -> None:
-        counts = (self.pair_functions, self.density_functions, self.carried_functions, self.hop_functions)
-        penalties = (self.pair_ridge, self.scalar_ridge, self.tensor_ridge)
-        if min(counts) < 1 or min(penalties) <= 0 or self.pair_bending < 0:
+        counts = (self.pair_functions, self.density_functions, self.carried_functions, self.hop_functions,
+                  self.initial_pieces)
+        penalties = (self.pair_ridge, self.scalar_ridge, self.tensor_ridge, self.initial_ridge)
+        if min(counts) < 1 or min(penalties) <= 0 or min(self.pair_bending, self.initial_slope) < 0:
             raise InputError("expected positive numbers of functions and penalties (pair_bending may be 0), got "
                              f"{self}")

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from nearsight.cli.process import tune_process
 from nearsight.errors import InputError
+from nearsight.formats.initial_hamiltonian import read_initial_hamiltonian
 from nearsight.formats.options import BasisChoice
 from nearsight.formats.options import Progress as Report
 from nearsight.formats.registry import read_any
@@ -54,6 +55,11 @@ def import_command(
     output_file: Annotated[
         Path | None, typer.Option(help="CP2K's output, where the source has several.")
     ] = None,
+    initial: Annotated[
+        Path | None,
+        typer.Option(help="Kohn-Sham matrix of superposed atomic densities (H₀) of the same structure: .csr, .npy, "
+                          ".npz with H0_triu, or a run."),
+    ] = None,
     precision: Annotated[str, typer.Option(help="Of the stored matrices: float64 or float32.")] = "float64",
     drop_below: Annotated[
         float, typer.Option(help="Leave out elements smaller than this (E_h in H, 1 in S); smaller files.")
@@ -77,6 +83,8 @@ def import_command(
             output=output_file,
             progress=report,
         )
+        if initial is not None:
+            calculation = _with_initial(calculation, initial, report)
     if drop_below:
         calculation = _pruned(calculation, drop_below)
     write_calculation(output, calculation, precision=precision)  # type: ignore[arg-type]
@@ -123,13 +131,22 @@ def _reporting() -> Iterator[Report]:
         yield report
 
 
+def _with_initial(calculation: Calculation, path: Path, report: Report) -> Calculation:
+    return replace(
+        calculation,
+        initial_hamiltonian=read_initial_hamiltonian(path, calculation, report),
+        provenance={**calculation.provenance, "initial Hamiltonian": path.name},
+    )
+
+
 def _pruned(calculation: Calculation, threshold: float) -> Calculation:
-    h, s = calculation.hamiltonian, calculation.overlap
+    h, s, h0 = calculation.hamiltonian, calculation.overlap, calculation.initial_hamiltonian
     note = f"elements below {threshold:g} E_h (H) or {threshold:g} (S) left out"
     return replace(
         calculation,
         hamiltonian=pruned(h, threshold * HARTREE_IN_EV) if h else None,
         overlap=pruned(s, threshold) if s else None,
+        initial_hamiltonian=pruned(h0, threshold * HARTREE_IN_EV) if h0 else None,
         provenance={**calculation.provenance, "stored": note},
     )
 
@@ -152,9 +169,12 @@ def _rows(calculation: Calculation, output: Path) -> Iterator[tuple[str, str]]:
     )
     yield "basis", f"{basis.name} ({basis.restricted(structure.elements).describe()})"
     yield "orbitals", f"{int(basis.offsets(structure.numbers)[-1])}"
-    for name, operator, unit in (("H", calculation.hamiltonian, "eV"), ("S", calculation.overlap, "")):
+    matrices = (("H", calculation.hamiltonian, "eV"), ("S", calculation.overlap, ""),
+                ("H₀", calculation.initial_hamiltonian, "eV"))
+    for name, operator, unit in matrices:
         if operator is None:
-            yield name, "none"
+            if name != "H₀":
+                yield name, "none"
             continue
         nonzero = int((operator.values != 0).sum())
         yield (

@@ -13,7 +13,9 @@ from nearsight.errors import CheckpointError, FormatError
 from nearsight.formats.structure_files import parse_cell, read_structure
 from nearsight.inference.predict import check_elements, predict
 from nearsight.inference.to_store import Written, write_prediction
-from nearsight.nn.model import Model, find_model_file, load_model
+from nearsight.nn.bond_model import BondModel
+from nearsight.nn.model import Model, load_model
+from nearsight.nn.model_file import find_model_file
 from nearsight.operators.calculation import Calculation
 from nearsight.operators.store import is_store, operator_basis, read_calculation
 from nearsight.orbitals.basis import BasisSet
@@ -58,12 +60,13 @@ def run_prediction(
 def read_input(path: Path, cell: str | None) -> tuple[Structure, BasisSet | None]:
     """The structure, and the basis of the overlap where the file has one; no matrix is read."""
     if is_store(path):
-        return read_calculation(path, hamiltonian=False, overlap=False).structure, operator_basis(path, "overlap")
+        bare = read_calculation(path, hamiltonian=False, overlap=False, initial_hamiltonian=False)
+        return bare.structure, operator_basis(path, "overlap")
     given = None if cell is None else parse_cell(cell)
     return read_structure(path, cell=given, isolated=cell is not None and given is None), None
 
 
-def check_basis(model: Model, overlap: BasisSet | None, path: Path) -> None:
+def check_basis(model: Model | BondModel, overlap: BasisSet | None, path: Path) -> None:
     """Raises CheckpointError where the file's overlap is in another basis than the model predicts in."""
     if overlap is not None and overlap != model.basis.restricted(overlap.shells):
         raise CheckpointError(f"{path}: expected the basis of the model "

@@ -84,7 +84,8 @@ def _load(path: Path) -> Mapping[str, np.ndarray]:
         raise FormatError(
             path,
             "expected structure, H and S, got only the matrix of superposed atomic densities (H0) "
-            "without a structure; give the archive of the calculation, without `_H0atomic`",
+            "without a structure; give the archive of the calculation, without `_H0atomic`, and this one with "
+            "--initial",
         )
     raise FormatError(
         path,

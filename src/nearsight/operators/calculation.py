@@ -22,6 +22,7 @@ class Calculation:
         basis: orbitals of each element.
         hamiltonian: eV, or None.
         overlap: dimensionless, or None.
+        initial_hamiltonian: the Kohn-Sham matrix of superposed atomic densities (H₀), eV, or None.
         cutoff: Å, beyond which blocks were not predicted or not kept; None where nothing was cut.
         energy: total energy, eV, or None.
         fermi: Fermi level, eV, or None.
@@ -38,10 +39,11 @@ class Calculation:
     fermi: float | None = None
     eigenvalues: np.ndarray | None = None
     provenance: Mapping[str, str] = field(default_factory=dict)
+    initial_hamiltonian: BlockOperator | None = None
 
     def __post_init__(self) -> None:
         self.basis.check(self.structure.numbers)
-        for name, operator in (("H", self.hamiltonian), ("S", self.overlap)):
+        for name, operator in (("H", self.hamiltonian), ("S", self.overlap), ("H₀", self.initial_hamiltonian)):
             if operator is None:
                 continue
             if not np.array_equal(operator.numbers, self.structure.numbers):
@@ -65,3 +67,10 @@ class Calculation:
             raise InputError("expected an overlap matrix S, got a file without one; eigenvalues of a non-orthogonal "
                              "basis need it: give a file that holds S (option --overlap)")
         return self.overlap
+
+    def require_initial_hamiltonian(self) -> BlockOperator:
+        """H₀, or an InputError that says it is missing."""
+        if self.initial_hamiltonian is None:
+            raise InputError("expected the Kohn-Sham matrix of superposed atomic densities (H₀), got a file without "
+                             "one; add it with `nearsight import SOURCE --initial FILE -o OUTPUT`")
+        return self.initial_hamiltonian

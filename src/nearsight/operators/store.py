@@ -6,6 +6,7 @@ Layout (attributes of the root say the version, the units and the convention in 
     basis/          elements, shells (such as "0 0 1 2"), valence (−1 where unknown)
     hamiltonian/    source, target, shift, values (eV)
     overlap/        source, target, shift, values
+    initial_hamiltonian/  the same as hamiltonian, of superposed atomic densities (eV)
     eigenvalues     eV, as the code printed them
     provenance/     plain text by key, as attributes
 
@@ -27,7 +28,15 @@ from nearsight.errors import FormatError, InputError
 from nearsight.operators.blocks import BlockOperator
 from nearsight.operators.calculation import Calculation
 from nearsight.operators.half import own_reverse, with_transposes
-from nearsight.operators.store_head import FORMAT, SCALARS, VERSION, Which, read_basis, read_structure
+from nearsight.operators.store_head import (
+    FORMAT,
+    SCALARS,
+    UNIT_OF,
+    VERSION,
+    Which,
+    read_basis,
+    read_structure,
+)
 from nearsight.operators.store_writer import Compression, Precision, StoreWriter
 from nearsight.orbitals.basis import BasisSet
 
@@ -45,13 +54,15 @@ def write_calculation(
         InputError: an unknown precision or compression, or the file cannot be written (no such folder, disk full).
     """
     with StoreWriter(path, calculation, precision=precision, compression=compression) as writer:
-        if calculation.hamiltonian is not None:
-            writer.write("hamiltonian", calculation.hamiltonian)
-        if calculation.overlap is not None:
-            writer.write("overlap", calculation.overlap)
+        for name in UNIT_OF:
+            operator: BlockOperator | None = getattr(calculation, name)
+            if operator is not None:
+                writer.write(name, operator)
 
 
-def read_calculation(path: str | Path, *, hamiltonian: bool = True, overlap: bool = True) -> Calculation:
+def read_calculation(
+    path: str | Path, *, hamiltonian: bool = True, overlap: bool = True, initial_hamiltonian: bool = True
+) -> Calculation:
     """The calculation in `path`; a matrix that is not asked for is not loaded. Matrices come in float64.
 
     Raises:
@@ -61,7 +72,9 @@ def read_calculation(path: str | Path, *, hamiltonian: bool = True, overlap: boo
         structure, basis = read_structure(file["structure"]), read_basis(file["basis"])
         operators = {
             name: _read_operator(file[name], structure.numbers, basis) if wanted and name in file else None
-            for name, wanted in (("hamiltonian", hamiltonian), ("overlap", overlap))
+            for name, wanted in (
+                ("hamiltonian", hamiltonian), ("overlap", overlap), ("initial_hamiltonian", initial_hamiltonian),
+            )
         }
         scalars = {k: float(file.attrs[k]) for k in SCALARS if k in file.attrs}
         eigenvalues = file["eigenvalues"][()] if "eigenvalues" in file else None
@@ -76,6 +89,7 @@ def read_calculation(path: str | Path, *, hamiltonian: bool = True, overlap: boo
         scalars.get("fermi"),
         eigenvalues,
         provenance,
+        operators["initial_hamiltonian"],
     )
 
 
@@ -148,7 +162,7 @@ def describe(path: str | Path) -> dict[str, Any]:
         result: dict[str, Any] = {key: _plain(value) for key, value in file.attrs.items()}
         result["basis"] = {"name": basis.name, "shells": basis.describe()}
         result["provenance"] = {k: str(v) for k, v in file["provenance"].attrs.items()}
-        for name in ("hamiltonian", "overlap"):
+        for name in UNIT_OF:
             if name in file:
                 result[name] = {k: _plain(v) for k, v in file[name].attrs.items()}
                 result[name]["dtype"] = str(file[name]["values"].dtype)

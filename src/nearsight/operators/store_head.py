@@ -23,8 +23,8 @@ CONVENTION = (
 UNITS = "length: angstrom; energy: eV; overlap: 1"
 SCALARS = ("cutoff", "energy", "fermi")
 
-Which = Literal["hamiltonian", "overlap"]
-UNIT_OF: dict[Which, str] = {"hamiltonian": "eV", "overlap": "1"}
+Which = Literal["hamiltonian", "overlap", "initial_hamiltonian"]
+UNIT_OF: dict[Which, str] = {"hamiltonian": "eV", "overlap": "1", "initial_hamiltonian": "eV"}
 
 
 def write_head(file: h5py.File, calculation: Calculation) -> None:
