@@ -22,6 +22,7 @@ from nearsight.baselines.two_centre import TwoCentre
 from nearsight.elements import symbol_of
 from nearsight.errors import InputError
 from nearsight.operators.blocks import ElementPair, group_by_elements
+from nearsight.operators.calculation import Calculation
 from nearsight.orbitals.coupled_layout import CoupledLayout
 from nearsight.structures.graph import Graph
 from nearsight.structures.structure import Structure
@@ -61,6 +62,19 @@ class Baseline:
     def table(self) -> IrrepTable:
         """The irreps of the layout."""
         return self.two_centre.table
+
+    @property
+    def needs_initial(self) -> bool:
+        """Whether it starts from H₀ and S."""
+        return self.initial_terms is not None
+
+    def initial_of(self, calculation: Calculation) -> InitialMatrices | None:
+        """H₀ and S of a calculation, where they are needed.
+
+        Raises:
+            InputError: they are needed, and one is missing.
+        """
+        return InitialMatrices.of(calculation) if self.needs_initial else None
 
     @property
     def elements(self) -> tuple[int, ...]:

@@ -9,6 +9,7 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
+from nearsight.baselines.initial_matrices import InitialMatrices
 from nearsight.errors import CheckpointError, FormatError
 from nearsight.formats.structure_files import parse_cell, read_structure
 from nearsight.inference.predict import check_elements, predict
@@ -46,6 +47,7 @@ def run_prediction(
         prediction = predict(
             model, structure, Slabs(count=parts).assign(structure) if parts > 1 else None,
             report=lambda done, total: progress.update(task, completed=done, total=total),
+            initial=read_initial(model, structure_path),
         )
         written = write_prediction(output, head, prediction, overlap_from=structure_path if overlap else None)
     console.print(f"{output}: H of {structure.formula}, {written.n_pairs} blocks within {model.config.cutoff:g} Å, "
@@ -64,6 +66,16 @@ def read_input(path: Path, cell: str | None) -> tuple[Structure, BasisSet | None
         return bare.structure, operator_basis(path, "overlap")
     given = None if cell is None else parse_cell(cell)
     return read_structure(path, cell=given, isolated=cell is not None and given is None), None
+
+
+def read_initial(model: Model | BondModel, path: Path) -> InitialMatrices | None:
+    """H₀ and S of the structure's file, for a model that starts from them."""
+    if not isinstance(model, BondModel) or not model.baseline.needs_initial:
+        return None
+    if not is_store(path):
+        raise FormatError(path, "expected an .h5 file with H0 and S, from which this model starts; make one with "
+                                "`nearsight import SOURCE --initial FILE -o OUTPUT`")
+    return model.baseline.initial_of(read_calculation(path, hamiltonian=False))
 
 
 def check_basis(model: Model | BondModel, overlap: BasisSet | None, path: Path) -> None:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from nearsight.baselines.bond_scale import max_shell
+from nearsight.baselines.initial_matrices import InitialMatrices
 from nearsight.inference.in_order import in_order
 from nearsight.inference.pairs import Pairs
 from nearsight.inference.sweep import Report
@@ -36,6 +37,7 @@ class BondBlocks:
         pairs: the blocks wanted.
         chunk: pairs computed at once.
         report: called with edges done and edges in all.
+        initial: H₀ and S of the structure, where the model starts from them.
     """
 
     model: BondModel
@@ -44,6 +46,7 @@ class BondBlocks:
     pairs: Pairs
     chunk: int
     report: Report
+    initial: InitialMatrices | None = None
 
     def groups(self) -> Iterator[tuple[slice, np.ndarray]]:
         """Which pairs come next and their blocks, (m,) float64, eV."""
@@ -94,8 +97,9 @@ class BondBlocks:
         with torch.no_grad():
             output = network.outputs(self._features, {pair: bonds.to(weight.device)})[pair].double().cpu().numpy()
         distance = np.linalg.norm(self.graph.vector[edges], axis=1)
+        baseline = model.baseline.edges(self.structure, self.graph, edges, self.initial, self._on_site)
         blocks = layout.blocks_of(output * model.scale(pair, distance), frames_of(bonds, max_shell(layout)))
-        return blocks + model.layout.uncouple(model.baseline.edges(self.structure, self.graph, edges), *pair)
+        return blocks + model.layout.uncouple(baseline, *pair)
 
     def _canonical(self, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Edges in the direction that is computed, and which of the given ones are their reverses."""
@@ -108,12 +112,12 @@ class BondBlocks:
     @cached_property
     def _on_site(self) -> np.ndarray:
         """(N, size) coupled, E_h."""
-        return self.model.baseline.nodes(self.structure, self.graph)
+        return self.model.baseline.nodes(self.structure, self.graph, self.initial)
 
     @cached_property
     def _features(self) -> Tensor:
         network = self.model.network
         weight = network.mix[0]
-        atoms = self.model.atoms(self.structure, self.graph, self._on_site)
+        atoms = self.model.atoms(self.structure, self.graph, self._on_site, self.initial)
         with torch.no_grad():
             return network.features(atoms.graph({}, weight.dtype).to(weight.device))

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nearsight.baselines.initial_matrices import InitialMatrices
 from nearsight.elements import symbol_of
 from nearsight.errors import InputError
 from nearsight.inference.bond_blocks import BondBlocks
@@ -55,10 +56,10 @@ class Prediction:
 
 def predict_hamiltonian(
     model: Model | BondModel, structure: Structure, parts: np.ndarray | None = None, *, symmetrise: bool = True,
-    chunk: int = CHUNK, report: Report = lambda done, total: None,
+    chunk: int = CHUNK, report: Report = lambda done, total: None, initial: InitialMatrices | None = None,
 ) -> BlockOperator:
     """H of a structure in memory; arguments, result and errors as of `predict`."""
-    prediction = predict(model, structure, parts, symmetrise=symmetrise, chunk=chunk, report=report)
+    prediction = predict(model, structure, parts, symmetrise=symmetrise, chunk=chunk, report=report, initial=initial)
     pairs = prediction.pairs
     operator = BlockOperator(
         prediction.numbers, prediction.basis, pairs.source, pairs.target, pairs.shift,
@@ -69,7 +70,7 @@ def predict_hamiltonian(
 
 def predict(
     model: Model | BondModel, structure: Structure, parts: np.ndarray | None = None, *, symmetrise: bool = True,
-    chunk: int = CHUNK, report: Report = lambda done, total: None,
+    chunk: int = CHUNK, report: Report = lambda done, total: None, initial: InitialMatrices | None = None,
 ) -> Prediction:
     """H of a structure, to be read block after block; no reference is needed.
 
@@ -80,12 +81,14 @@ def predict(
         symmetrise: return ½(H + H†) (paper, Fig. 5), exactly Hermitian, as its half; else H, whole.
         chunk: edges computed at once.
         report: called with edges done and edges in all, both counted once per layer.
+        initial: H₀ and S of the structure, for a model that starts from them.
 
     Returns:
         Blocks resolved in R, eV, on site and within the model's cutoff.
 
     Raises:
-        InputError: an element that the model was not trained on, or `parts` of another length.
+        InputError: an element that the model was not trained on, `parts` of another length, or H₀ or S missing where
+            it is needed.
     """
     check_elements(model, structure)
     graph = build_graph(structure, model.config.cutoff)
@@ -95,7 +98,7 @@ def predict(
     pairs = pairs_of(graph, half=symmetrise)
     basis = model.basis.restricted(structure.numbers)
     if isinstance(model, BondModel):
-        groups = BondBlocks(model, structure, graph, pairs, chunk, report).groups()
+        groups = BondBlocks(model, structure, graph, pairs, chunk, report, initial).groups()
     else:
         groups = _groups(Sweep(model, structure, graph, labels, chunk, report), pairs, symmetrise)
     return Prediction(structure.numbers, basis, pairs, symmetrise, groups)

@@ -83,16 +83,17 @@ class BondSource:
     def __init__(self, calculation: Calculation, model: BondModel, loss: LossConfig) -> None:
         self.calculation, self.model, self.loss = calculation, model, loss
         self.graph: Graph = build_graph(calculation.structure, model.config.cutoff)
+        self.initial = model.baseline.initial_of(calculation)
 
     @cached_property
     def on_site(self) -> np.ndarray:
         """(N, size) coupled on-site blocks of the baseline, E_h."""
-        return self.model.baseline.nodes(self.calculation.structure, self.graph)
+        return self.model.baseline.nodes(self.calculation.structure, self.graph, self.initial)
 
     @cached_property
     def atoms(self) -> AtomInputs:
         """Features of all atoms."""
-        return self.model.atoms(self.calculation.structure, self.graph, self.on_site)
+        return self.model.atoms(self.calculation.structure, self.graph, self.on_site, self.initial)
 
     @cached_property
     def tensors(self) -> BondGraph:
@@ -159,7 +160,7 @@ class BondSource:
 
     def _baseline(self, pair: ElementPair, edges: np.ndarray) -> np.ndarray:
         """(e, n_i, n_j) E_h."""
-        coupled = self.model.baseline.edges(self.calculation.structure, self.graph, edges)
+        coupled = self.model.baseline.edges(self.calculation.structure, self.graph, edges, self.initial, self.on_site)
         return self.model.layout.uncouple(coupled, *pair)
 
     def _reference(self, pair: ElementPair, edges: np.ndarray) -> np.ndarray:

@@ -21,6 +21,8 @@ class BondConfig(BaseModel):
     hidden: tuple[int, ...] = Field((64, 48, 48, 32, 16), min_length=1,
                                     description="channels of order m = 0, 1, …; the last one holds for all higher m")
     bond_functions: int = Field(20, ge=1, description="radial functions of the bond's length")
+    initial: bool = Field(False, description="start from H0 of superposed atomic densities, which every structure's "
+                                             "file must then hold beside S")
     strictly_local: bool = Field(False, description="nothing beyond the cutoff is used: no second hop on site")
 
     @property

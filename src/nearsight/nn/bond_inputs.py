@@ -7,7 +7,7 @@ changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,7 +51,7 @@ class AtomInputs:
 
 
 def atom_inputs(
-    config: BondConfig, layout: CoupledLayout, structure: Structure, graph: Graph, on_site: np.ndarray
+    config: BondConfig, layout: CoupledLayout, structure: Structure, graph: Graph, on_site: Sequence[np.ndarray]
 ) -> AtomInputs:
     """Features of the atoms of a structure.
 
@@ -59,13 +59,15 @@ def atom_inputs(
         config: sizes and cutoff.
         layout: its elements are the network's.
         structure, graph: the atoms, and their neighbours within the cutoff.
-        on_site: (N, layout.size) coupled on-site blocks of the baseline, E_h.
+        on_site: (N, layout.size) coupled on-site blocks, E_h: those of the baseline, and others that are known.
     """
     radial = RadialFunctions(config.cutoff, config.density_functions)
     densities = neighbour_densities(structure, graph, radial, layout.elements, config.l_max)
+    columns = scalar_columns(layout)
     return AtomInputs(
         np.searchsorted(layout.elements, structure.numbers).astype(np.int64),
-        np.concatenate([d.transpose(0, 2, 1) for d in densities], axis=1), on_site[:, scalar_columns(layout)],
+        np.concatenate([d.transpose(0, 2, 1) for d in densities], axis=1),
+        np.concatenate([known[:, columns] for known in on_site], axis=1),
     )
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from nearsight.baselines.baseline import Baseline
 from nearsight.baselines.baseline_arrays import from_arrays, to_arrays
 from nearsight.baselines.bond_scale import BondScale
+from nearsight.baselines.initial_matrices import InitialMatrices
 from nearsight.errors import CheckpointError, InputError
 from nearsight.nn.bond_config import BondConfig
 from nearsight.nn.bond_graph import ElementPair
@@ -68,10 +69,14 @@ class BondModel:
         weights = {PREFIX + k: v.detach().cpu().contiguous() for k, v in self.network.state_dict().items()}
         return weights | {k: torch.as_tensor(np.ascontiguousarray(v)) for k, v in arrays.items()}
 
-    def atoms(self, structure: Structure, graph: Graph, on_site: np.ndarray | None = None) -> AtomInputs:
+    def atoms(self, structure: Structure, graph: Graph, on_site: np.ndarray | None = None,
+              initial: InitialMatrices | None = None) -> AtomInputs:
         """What the network needs to know of all atoms; `on_site` is `baseline.nodes` where it is at hand."""
-        blocks = self.baseline.nodes(structure, graph) if on_site is None else on_site
-        return atom_inputs(self.config, self.layout, structure, graph, blocks)
+        blocks = self.baseline.nodes(structure, graph, initial) if on_site is None else on_site
+        known = [blocks]
+        if initial is not None:
+            known.append(blocks - initial.on_site(structure, self.layout)[0])
+        return atom_inputs(self.config, self.layout, structure, graph, known)
 
 
 def new_bond_model(
@@ -82,7 +87,8 @@ def new_bond_model(
     layout = baseline.layout
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = BondNetwork(config, layout, list(scale.values), len(scalar_columns(layout)))
+        scalars = len(scalar_columns(layout)) * (2 if baseline.needs_initial else 1)
+        network = BondNetwork(config, layout, list(scale.values), scalars)
     return BondModel(config, basis, network.to(dtype), baseline, scale, provenance or {})
 
 
