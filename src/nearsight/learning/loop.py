@@ -77,6 +77,7 @@ class Trainer:
         self._saved_at = 0.0
         self._best_saved_at = -math.inf
         self._best: dict[str, Tensor] | None = None
+        self._judged_step = 0
 
     @property
     def learning_rate(self) -> float:
@@ -96,11 +97,12 @@ class Trainer:
         self._saved_at = time.monotonic()
         try:
             reason = self._epochs()
+            self._judge_end()
         finally:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
+            self._write_best()
         self._save("last.safetensors")
-        self._write_best()
         return reason
 
     def _epochs(self) -> str:
@@ -196,17 +198,38 @@ class Trainer:
         p.step_in_epoch, p.epoch_sums = 0, [0.0, 0.0, 0.0]
         record: Record = {"epoch": p.epoch, "step": p.step, "seconds": round(p.seconds, 3), "loss": loss,
                           "learning_rate": self.learning_rate}
-        with_metrics = p.epoch % self.config.metrics_every == 0 or p.epoch == 1
-        if len(self.validation) and p.epoch % self.config.validation_every == 0:
-            record |= self.validate(with_metrics)
-        judged = float(record.get("validation_loss", math.inf if len(self.validation) else loss))
-        self.schedule.after_epoch(judged)
+        due = p.epoch % self.config.validation_every == 0 or p.epoch == self.config.max_epochs
+        if len(self.validation) and due:
+            # Metrics that fell due since the last validation are measured now.
+            late = p.epoch % self.config.metrics_every
+            record |= self.validate(late < self.config.validation_every or p.epoch == 1)
+            loss = float(record["validation_loss"])
+        judged = due or not len(self.validation)
+        if judged:
+            self.schedule.after_epoch(loss)
         p.seconds = time.monotonic() - self._resumed_at
         self._log(record)
+        if judged:
+            self._judge(loss)
+
+    def _judge(self, loss: float) -> None:
+        """Keep the model as it is now if it is the best one."""
+        p = self.progress
+        self._judged_step = p.step
         # Without validation an averaged run is best at its end, whatever the noise of the last epochs.
-        if judged < p.best_loss or (self.average is not None and not len(self.validation)):
-            p.best_loss, p.best_epoch = judged, p.epoch
+        if loss < p.best_loss or (self.average is not None and not len(self.validation)):
+            p.best_loss, p.best_epoch = loss, p.epoch
             self._keep_best()
+
+    def _judge_end(self) -> None:
+        """Judge steps that no validation has seen: a cosine is often best at its very end, within an epoch."""
+        stopped = self._stop_signal is not None
+        if stopped or self.config.optimizer.schedule != "cosine" or self.progress.step == self._judged_step:
+            return
+        if len(self.validation):
+            self._judge(float(self.validate(False)["validation_loss"]))
+        elif self.average is not None:
+            self._judge(self.progress.best_loss)
 
     def _loss_of(self, sums: Sequence[float]) -> float:
         return float(self.objective.loss(torch.tensor(sums[:2], dtype=torch.float64), int(sums[2])))
@@ -233,12 +256,12 @@ class Trainer:
         return record | {f"validation_{k}": v for k, v in errors.summary().items()}
 
     def _save(self, name: str) -> None:
+        # First the best model: the checkpoint says that it is there.
+        self._write_best()
         self.folder.mkdir(parents=True, exist_ok=True)
         save_checkpoint(self.folder / name, self.model, self.optimizer.optimizer, self.schedule, self.progress,
                         self.average)
-        if name == "last.safetensors":
-            self._saved_at = time.monotonic()
-            self._write_best()
+        self._saved_at = time.monotonic()
 
     def _keep_best(self) -> None:
         """The model as it is now is the best one; its file is written soon."""
