@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import Progress
@@ -12,6 +13,7 @@ from rich.progress import Progress
 from nearsight.baselines.initial_matrices import InitialMatrices
 from nearsight.errors import CheckpointError, FormatError
 from nearsight.formats.structure_files import parse_cell, read_structure
+from nearsight.inference.bond_blocks import BondBlocks
 from nearsight.inference.predict import check_elements, predict
 from nearsight.inference.to_store import Written, write_prediction
 from nearsight.nn.bond_model import BondModel
@@ -22,6 +24,7 @@ from nearsight.operators.store import is_store, operator_basis, read_calculation
 from nearsight.orbitals.basis import BasisSet
 from nearsight.partition.slabs import Slabs
 from nearsight.structures.structure import Structure
+from nearsight.units import HARTREE_IN_EV
 
 
 def run_prediction(
@@ -53,10 +56,31 @@ def run_prediction(
     console.print(f"{output}: H of {structure.formula}, {written.n_pairs} blocks within {model.config.cutoff:g} Å, "
                   f"{time.monotonic() - started:.1f} s; mean |H| on site {written.mean_on_site:.3f} eV",
                   highlight=False, soft_wrap=True)
+    if prediction.bonds is not None:
+        console.print(expected_errors(prediction.bonds), highlight=False, soft_wrap=True)
     if overlap is None:
         console.print("The input holds no overlap matrix: eigenvalues will need one (spectrum --overlap FILE).",
                       highlight=False, soft_wrap=True)
     return written
+
+
+def expected_errors(bonds: BondBlocks) -> str:
+    """What the model says of its own errors, as text."""
+    known, strange = bonds.model.uncertainty, bonds.strange
+    if known is None or strange is None:
+        return "expected errors: unknown, the model was not calibrated (train with data.holdout_parts=1)"
+    sizes = bonds.model.basis.sizes(bonds.structure.numbers)
+    weights = sizes[bonds.pairs.source] * sizes[bonds.pairs.target]
+    own = bonds.pairs.edge < 0
+    on_site, between = (ratio * 1e3 * np.average(bonds.estimates[k], weights=weights[k]) if k.any() else 0.0
+                        for k, ratio in ((own, known.on_site_ratio), (~own, known.ratio)))
+    text = (f"expected mean errors: on site {on_site / HARTREE_IN_EV:.3f} mE_h, between atoms "
+            f"{between / HARTREE_IN_EV:.4f} mE_h")
+    if not strange.any():
+        return text + "; no atom is unlike those of the training data"
+    share = f"{int(strange.sum())} of {len(strange)} atoms ({100 * strange.mean():.1f} %)"
+    return text + (f"\nWARNING: {share} are in environments unlike those of the training data; expect larger errors "
+                   "there (strange_atoms in the file)")
 
 
 def read_input(path: Path, cell: str | None) -> tuple[Structure, BasisSet | None]:

@@ -19,7 +19,8 @@ from nearsight.baselines.initial_matrices import InitialMatrices
 from nearsight.inference.in_order import in_order
 from nearsight.inference.pairs import Pairs
 from nearsight.inference.sweep import Report
-from nearsight.nn.bond_inputs import frames_of, make_bonds
+from nearsight.nn.bond_graph import BondGraph
+from nearsight.nn.bond_inputs import AtomInputs, frames_of, make_bonds
 from nearsight.nn.bond_model import BondModel
 from nearsight.operators.blocks import ElementPair, group_by_elements
 from nearsight.operators.half import in_half
@@ -48,10 +49,24 @@ class BondBlocks:
     report: Report
     initial: InitialMatrices | None = None
 
+    @cached_property
+    def estimates(self) -> np.ndarray:
+        """(P,) eV, r.m.s. errors expected of the blocks computed so far; NaN where the model does not know them."""
+        result = np.full(len(self.pairs), np.nan)
+        own = np.flatnonzero(self.pairs.edge < 0)
+        result[own] = self._on_site_errors[self.pairs.source[own]] * HARTREE_IN_EV
+        return result
+
+    @cached_property
+    def strange(self) -> np.ndarray | None:
+        """(N,) bool, atoms in environments unlike those of training; None where the model does not know them."""
+        known = self.model.uncertainty
+        return None if known is None else known.strange(self._leverage, self._atoms.element)
+
     def groups(self) -> Iterator[tuple[slice, np.ndarray]]:
         """Which pairs come next and their blocks, (m,) float64, eV."""
         self.model.network.eval()
-        _ = self._on_site, self._features
+        _ = self._on_site, self._features, self.estimates
         on_cpu = next(self.model.network.parameters()).device.type == "cpu"
         count, done = len(self.pairs), 0
         pieces = [slice(k, min(k + self.chunk, count)) for k in range(0, count, self.chunk)]
@@ -81,15 +96,17 @@ class BondBlocks:
         forward, turned = self._canonical(edge[off_site])
         ends_of = self.graph.source[forward], self.graph.target[forward]
         for pair, group in group_by_elements(self.structure.numbers, *ends_of).items():
-            blocks = self.blocks(pair, forward[group])
+            blocks, errors = self.blocks(pair, forward[group])
+            self.estimates[piece.start + off_site[group]] = errors * HARTREE_IN_EV
             for way, transposed in ((False, blocks), (True, blocks.transpose(0, 2, 1))):
                 chosen = turned[group] == way
                 if chosen.any():
                     put(off_site[group[chosen]], np.ascontiguousarray(transposed[chosen]))
         return len(off_site), values
 
-    def blocks(self, pair: ElementPair, edges: np.ndarray) -> np.ndarray:
-        """(e, n_i, n_j) E_h of canonical edges of one pair of elements."""
+    def blocks(self, pair: ElementPair, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Of canonical edges of one pair of elements: blocks (e, n_i, n_j), E_h, and r.m.s. errors expected (e,), E_h,
+        NaN where the model does not know them."""
         model, network = self.model, self.model.network
         network.check([pair])
         layout, weight = network.layouts[pair], network.mix[0]
@@ -98,8 +115,14 @@ class BondBlocks:
             output = network.outputs(self._features, {pair: bonds.to(weight.device)})[pair].double().cpu().numpy()
         distance = np.linalg.norm(self.graph.vector[edges], axis=1)
         baseline = model.baseline.edges(self.structure, self.graph, edges, self.initial, self._on_site)
-        blocks = layout.blocks_of(output * model.scale(pair, distance), frames_of(bonds, max_shell(layout)))
-        return blocks + model.layout.uncouple(baseline, *pair)
+        scale = model.scale(pair, distance)
+        blocks = layout.blocks_of(output * scale, frames_of(bonds, max_shell(layout)))
+        blocks += model.layout.uncouple(baseline, *pair)
+        errors = np.full(len(edges), np.nan)
+        if model.uncertainty is not None:
+            squares = model.uncertainty.bond_squares(network, self._features, pair, bonds.to(weight.device))
+            errors = np.sqrt((squares * scale**2).sum(axis=1) / blocks[0].size) if len(edges) else errors
+        return blocks, errors
 
     def _canonical(self, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Edges in the direction that is computed, and which of the given ones are their reverses."""
@@ -115,9 +138,38 @@ class BondBlocks:
         return self.model.baseline.nodes(self.structure, self.graph, self.initial)
 
     @cached_property
+    def _atoms(self) -> AtomInputs:
+        return self.model.atoms(self.structure, self.graph, self._on_site, self.initial)
+
+    @cached_property
+    def _tensors(self) -> BondGraph:
+        weight = self.model.network.mix[0]
+        return self._atoms.graph({}, weight.dtype).to(weight.device)
+
+    @cached_property
     def _features(self) -> Tensor:
-        network = self.model.network
-        weight = network.mix[0]
-        atoms = self.model.atoms(self.structure, self.graph, self._on_site, self.initial)
         with torch.no_grad():
-            return network.features(atoms.graph({}, weight.dtype).to(weight.device))
+            return self.model.network.features(self._tensors)
+
+    @cached_property
+    def _leverage(self) -> np.ndarray:
+        known = self.model.uncertainty
+        if known is None:
+            return np.full(len(self.structure), np.nan)
+        rows = self.model.network.descriptors(self._tensors).double().cpu().numpy()
+        return known.atom_leverage(rows, self._atoms.element)
+
+    @cached_property
+    def _on_site_errors(self) -> np.ndarray:
+        """(N,) E_h, r.m.s. over the elements of on-site blocks."""
+        known, baseline = self.model.uncertainty, self.model.baseline
+        if known is None:
+            return np.full(len(self.structure), np.nan)
+        degree, start = baseline.table.degree, baseline.table.start
+        squares = baseline.node_scale(self.structure) ** 2 * (2 * degree + 1)
+        result = np.empty(len(self.structure))
+        for z in self.structure.elements:
+            own = self.structure.numbers == z
+            filled = self.model.layout.mask(z, z)[start]
+            result[own] = np.sqrt(squares[own][:, filled].sum(axis=1)) / self.model.basis.n_orbitals(z)
+        return result * known.on_site_growth(self._leverage, self._atoms.element)

@@ -45,6 +45,7 @@ class Prediction:
         pairs: the blocks to come, resolved in R.
         half: only those of `in_half` come, and the others are their transposes.
         groups: yields which pairs come next and their blocks, (m,) float64, eV; to be read once.
+        bonds: what else a model `nearsight` knows: expected errors, strange atoms.
     """
 
     numbers: np.ndarray
@@ -52,6 +53,7 @@ class Prediction:
     pairs: Pairs
     half: bool
     groups: Iterator[Group]
+    bonds: BondBlocks | None = None
 
 
 def predict_hamiltonian(
@@ -98,9 +100,9 @@ def predict(
     pairs = pairs_of(graph, half=symmetrise)
     basis = model.basis.restricted(structure.numbers)
     if isinstance(model, BondModel):
-        groups = BondBlocks(model, structure, graph, pairs, chunk, report, initial).groups()
-    else:
-        groups = _groups(Sweep(model, structure, graph, labels, chunk, report), pairs, symmetrise)
+        bonds = BondBlocks(model, structure, graph, pairs, chunk, report, initial)
+        return Prediction(structure.numbers, basis, pairs, symmetrise, bonds.groups(), bonds)
+    groups = _groups(Sweep(model, structure, graph, labels, chunk, report), pairs, symmetrise)
     return Prediction(structure.numbers, basis, pairs, symmetrise, groups)
 
 

@@ -55,5 +55,17 @@ def write_prediction(
             lengths = sizes[pairs.source[piece]] * sizes[pairs.target[piece]]
             on_site = values[np.repeat(pairs.edge[piece] < 0, lengths)]
             total, count = total + float(np.abs(on_site).sum()), count + len(on_site)
+        _annotate(writer, prediction)
     n_pairs = 2 * len(pairs) - len(prediction.numbers) if half else len(pairs)
     return Written(n_pairs, total / count)
+
+
+def _annotate(writer: StoreWriter, prediction: Prediction) -> None:
+    """What the model expects its errors to be, where it does."""
+    bonds = prediction.bonds
+    if bonds is None or bonds.strange is None:
+        return
+    writer.annotate("error_estimate", bonds.estimates.astype(np.float32), "eV",
+                    "expected r.m.s. error of the elements of each stored block of the Hamiltonian, in its order")
+    writer.annotate("strange_atoms", np.flatnonzero(bonds.strange), "1",
+                    "atoms (from 0) in environments unlike those of the training data")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,15 @@ from nearsight.baselines.fit import fit_baseline
 from nearsight.baselines.settings import BaselineSettings
 from nearsight.errors import ConfigError
 from nearsight.learning.bond_dataset import BondPart, BondPieces, BondSource, deal
+from nearsight.learning.checkpoint import write_tensors
 from nearsight.learning.config import PartitionConfig, TrainingConfig
 from nearsight.learning.dataset import Room, common_basis, hold_out
+from nearsight.learning.fine_tuning import as_start, check_basis, describe_change, unknown_pairs
 from nearsight.learning.memory import available_bytes
+from nearsight.learning.uncertainty_fit import fit_uncertainty
 from nearsight.nn.bond_config import BondConfig
 from nearsight.nn.bond_model import BondModel, new_bond_model, standardise
+from nearsight.nn.bond_transfer import take_over
 from nearsight.nn.model import load_model
 from nearsight.operators.calculation import Calculation
 from nearsight.orbitals.coupled_layout import CoupledLayout
@@ -31,9 +35,13 @@ USED = 0.6
 
 def begin_bond_model(
     config: TrainingConfig, training: Sequence[Calculation], dtype: torch.dtype, provenance: dict[str, str],
-    note: Callable[[str], None] = lambda text: None,
+    note: Callable[[str], None] = lambda text: None, start: BondModel | None = None,
 ) -> BondModel:
-    """The model of the run in the configuration's folder, or a new one with its baseline fitted to the structures."""
+    """The model of the run in the configuration's folder, or one to begin with.
+
+    That is `start` where it knows all pairs of elements in the data, else a new model with its baseline fitted to the
+    structures; what `start` has learnt comes into it with the features (`prepare_bonds`).
+    """
     last = Path(config.run_dir) / "last.safetensors"
     if last.exists():
         begun = load_model(last)
@@ -44,23 +52,36 @@ def begin_bond_model(
     if not isinstance(config.model, BondConfig):
         raise TypeError(f"expected a BondConfig, got {type(config.model).__name__}")
     basis = common_basis(training)
+    if start is not None:
+        check_basis(config, start, basis)
+        if not unknown_pairs(start, training):
+            note("baseline, scales and weights are those of the model that this run starts from")
+            return as_start(start, dtype, provenance)
     layout = CoupledLayout(basis)
     note("fitting the baseline")
-    settings = BaselineSettings(strictly_local=config.model.strictly_local)
+    settings = BaselineSettings(strictly_local=config.model.strictly_local, initial=config.model.initial)
     baseline = fit_baseline(training, layout, config.model.cutoff, settings)
     scale = fit_bond_scale(training, baseline)
-    return new_bond_model(config.model, basis, baseline, scale, dtype, config.seed, provenance)
+    model = new_bond_model(config.model, basis, baseline, scale, dtype, config.seed, provenance)
+    if start is not None:
+        describe_change(model, start, note)
+    return model
 
 
 def prepare_bonds(
     config: TrainingConfig, model: BondModel, training: Sequence[Calculation], validation: Sequence[Calculation],
-    device: torch.device, begun: bool, note: Callable[[str], None] = lambda text: None,
+    device: torch.device, begun: bool, note: Callable[[str], None] = lambda text: None, start: BondModel | None = None,
 ) -> tuple[BondPieces, BondPieces]:
-    """Parts to train on and parts for validation; the features of a model that is not begun are standardised."""
+    """Parts to train on and parts for validation; the features of a model that is not begun are standardised.
+
+    A model with another baseline than `start` then takes over what that has learnt.
+    """
     model.network.to(device)
     sources = [BondSource(calculation, model, config.loss) for calculation in training]
-    if not begun:
+    if not begun and (start is None or start.baseline is not model.baseline):
         standardise(model.network, [source.atoms for source in sources])
+        if start is not None:
+            take_over(model, start)
     chosen: list[BondPart] = []
     held: list[BondPart] = []
     for source in sources:
@@ -84,6 +105,14 @@ def prepare_bonds(
     note(f"{count} bonds in {len(chosen)} parts to train on, {sum(p.n_bonds for p in held)} for validation")
     room = Room(USED * available_bytes(device, config.memory_gb))
     return BondPieces(chosen, room), BondPieces(held, room)
+
+
+def calibrate(file: Path, train: BondPieces, held: BondPieces) -> None:
+    """Put the uncertainty of a trained model into its file."""
+    model = load_model(file)
+    if isinstance(model, BondModel):
+        known = fit_uncertainty(model, train, held)
+        write_tensors(file, replace(model, uncertainty=known).tensors(), model.metadata())
 
 
 def _held_atoms(source: BondSource, config: TrainingConfig) -> np.ndarray | None:

@@ -110,6 +110,8 @@ class TrainingConfig(_Section):
     partition: PartitionConfig = PartitionConfig()
     loss: LossConfig = LossConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
+    start_from: str | None = Field(None, description="a run's folder or a model file: training begins with that model "
+                                                     "instead of random weights")
     max_epochs: int = Field(20_000, ge=1)
     budget_minutes: float | None = Field(None, gt=0, description="stop after this time, resumed runs counted in")
     metrics_every: int = Field(10, ge=1, description="epochs between ε_n, ε_e, ε_tot of the validation parts")

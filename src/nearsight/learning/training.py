@@ -11,10 +11,11 @@ import torch
 from lightning_fabric import Fabric
 
 from nearsight.errors import ConfigError, InputError
-from nearsight.learning.bond_training import begin_bond_model, prepare_bonds
+from nearsight.learning.bond_training import begin_bond_model, calibrate, prepare_bonds
 from nearsight.learning.checkpoint import Progress
 from nearsight.learning.config import TrainingConfig, dump_config, load_config
 from nearsight.learning.dataset import Outline, Pieces, Room, common_basis, hold_out, make_outlines
+from nearsight.learning.fine_tuning import as_continued, begin_xia2025, load_start, origin
 from nearsight.learning.loop import Parts, Record, Trainer
 from nearsight.learning.memory import available_bytes
 from nearsight.learning.planner import Plan, choose_partition, make_plan
@@ -57,24 +58,26 @@ def train(
         note: called with what is being done.
 
     Raises:
-        ConfigError: the folder holds a run of another configuration, or there is nothing to train on.
+        ConfigError: the folder holds a run of another configuration, there is nothing to train on, or the data or the
+            configuration do not fit the model that the run starts from.
     """
     if config.threads:
         torch.set_num_threads(config.threads)
     folder = Path(config.run_dir)
     resuming = check_run_folder(config)
-    config = as_begun(config) if resuming else config
+    config, start = (as_begun(config), None) if resuming else load_start(config)
     fabric = Fabric(accelerator=config.device, devices=1)
     model: Model | BondModel
-    dtype, provenance = DTYPES[config.precision], _provenance(config, training)
+    dtype, provenance = DTYPES[config.precision], _provenance(config, training) | origin(config, start)
     if isinstance(config.model, ModelConfig):
-        model = new_model(config.model, common_basis([*training, *validation]), dtype, config.seed, provenance)
+        model = _begin_model(config, config.model, start, [*training, *validation], dtype, provenance)
         note("cutting structures into parts")
         config, train_parts, held_parts = prepare(config, model, training, validation, fabric.device, note)
         parts: tuple[Parts, Parts] = (train_parts, held_parts)
     else:
-        model = begin_bond_model(config, training, dtype, provenance, note)
-        parts = prepare_bonds(config, model, training, validation, fabric.device, resuming, note)
+        known = start if isinstance(start, BondModel) else None
+        model = begin_bond_model(config, training, dtype, provenance, note, known)
+        parts = bond_parts = prepare_bonds(config, model, training, validation, fabric.device, resuming, note, known)
     trainer = Trainer(model, config, *parts, fabric, report)
     note(model.network.describe_path())
     if resuming:
@@ -82,7 +85,19 @@ def train(
         note(f"continuing at epoch {trainer.progress.epoch}")
     _write_config(folder, config)
     reason = trainer.run()
+    if isinstance(model, BondModel) and (folder / "best.safetensors").exists():
+        note("calibrating the uncertainty")
+        calibrate(folder / "best.safetensors", *bond_parts)
     return TrainingResult(model, trainer.progress, reason, folder)
+
+
+def _begin_model(
+    config: TrainingConfig, section: ModelConfig, start: Model | BondModel | None, calculations: Sequence[Calculation],
+    dtype: torch.dtype, provenance: dict[str, str],
+) -> Model:
+    if config.start_from is None:
+        return new_model(section, common_basis(calculations), dtype, config.seed, provenance)
+    return begin_xia2025(config, start, calculations, dtype, provenance)
 
 
 def prepare(
@@ -131,10 +146,12 @@ def check_run_folder(config: TrainingConfig) -> bool:
     """Whether the run's folder holds a run to continue.
 
     Raises:
-        ConfigError: it holds a run of another configuration (what may change: budget, epochs, threads, memory, device).
+        ConfigError: it holds a run of another configuration (what may change: budget, epochs, threads, memory, device),
+            or a new run cannot start from the model it is to start from.
     """
     folder = Path(config.run_dir)
     if not (folder / "last.safetensors").exists():
+        load_start(config)
         return False
     path = folder / CONFIG_FILE
     if path.exists():
@@ -146,11 +163,14 @@ def check_run_folder(config: TrainingConfig) -> bool:
 
 
 def as_begun(config: TrainingConfig) -> TrainingConfig:
-    """A configuration with what partition.kind=auto was decided to be when the run in its folder began."""
+    """A configuration with what was decided when the run in its folder began: what partition.kind=auto is, and the
+    model section of a run that started from a model."""
     path = Path(config.run_dir) / CONFIG_FILE
-    if config.partition.kind != "auto" or not path.exists():
+    if not path.exists():
         return config
-    return _with_partition(config, load_config(path).partition.kind)
+    begun = load_config(path)
+    config = as_continued(config, begun)
+    return _with_partition(config, begun.partition.kind) if config.partition.kind == "auto" else config
 
 
 def _with_partition(config: TrainingConfig, kind: str) -> TrainingConfig:

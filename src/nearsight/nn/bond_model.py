@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +22,16 @@ from nearsight.nn.bond_graph import ElementPair
 from nearsight.nn.bond_inputs import AtomInputs, atom_inputs, scalar_columns
 from nearsight.nn.bond_network import BondNetwork, name
 from nearsight.nn.model_file import FORMAT, PREFIX, basis_metadata
+from nearsight.nn.uncertainty import Uncertainty
+from nearsight.nn.uncertainty import from_arrays as uncertainty_of_arrays
+from nearsight.nn.uncertainty import to_arrays as uncertainty_arrays
 from nearsight.orbitals.basis import BasisSet
 from nearsight.orbitals.bond_layout import BondLayout
 from nearsight.orbitals.coupled_layout import CoupledLayout
 from nearsight.structures.graph import Graph
 from nearsight.structures.structure import Structure
 
-BASELINE, SCALE = "baseline.", "bond_scale."
+BASELINE, SCALE, UNCERTAINTY = "baseline.", "bond_scale.", "uncertainty."
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +45,7 @@ class BondModel:
         baseline: linear terms, coupled, E_h.
         scale: of the outputs, E_h.
         provenance: training data, seed, time …, plain text by key.
+        uncertainty: of its predictions, once it is trained and something was held out.
     """
 
     config: BondConfig
@@ -50,6 +54,7 @@ class BondModel:
     baseline: Baseline
     scale: BondScale
     provenance: Mapping[str, str] = field(default_factory=dict)
+    uncertainty: Uncertainty | None = None
 
     @property
     def layout(self) -> CoupledLayout:
@@ -66,6 +71,8 @@ class BondModel:
         arrays = {BASELINE + k: v for k, v in to_arrays(self.baseline)[0].items()}
         arrays |= {SCALE + name(pair): v for pair, v in self.scale.values.items()}
         arrays[SCALE + "distances"] = self.scale.centres
+        if self.uncertainty is not None:
+            arrays |= {UNCERTAINTY + k: v for k, v in uncertainty_arrays(self.uncertainty).items()}
         weights = {PREFIX + k: v.detach().cpu().contiguous() for k, v in self.network.state_dict().items()}
         return weights | {k: torch.as_tensor(np.ascontiguousarray(v)) for k, v in arrays.items()}
 
@@ -127,13 +134,16 @@ def load_bond_model(file: Path, metadata: Mapping[str, str], tensors: Mapping[st
         arrays = {k.removeprefix(BASELINE): v.numpy() for k, v in tensors.items() if k.startswith(BASELINE)}
         baseline = from_arrays(arrays, json.loads(metadata["baseline"]))
         scale = _scale(baseline.layout, tensors)
+        known = {k.removeprefix(UNCERTAINTY): v.numpy() for k, v in tensors.items() if k.startswith(UNCERTAINTY)}
+        uncertainty = uncertainty_of_arrays(known) if known else None
         provenance: dict[str, Any] = json.loads(metadata.get("provenance", "{}"))
     except (KeyError, ValueError, InputError) as error:
         raise CheckpointError(f"{file}: expected a nearsight model with its baseline, got parts that do not fit: "
                               f"{error}") from error
     weights = [t for k, t in tensors.items() if k.startswith(PREFIX)]
     dtype = next((t.dtype for t in weights if t.dtype.is_floating_point), torch.float32)
-    return new_bond_model(config, basis, baseline, scale, dtype, 0, provenance)
+    model = new_bond_model(config, basis, baseline, scale, dtype, 0, provenance)
+    return replace(model, uncertainty=uncertainty)
 
 
 def _scale(layout: CoupledLayout, tensors: Mapping[str, Tensor]) -> BondScale:

@@ -93,6 +93,13 @@ class BondNetwork(nn.Module):
         densities[0] = torch.cat([densities[0], scalars[:, None]], dim=2)
         return torch.cat([self._mixed(d, w, graph.element) for d, w in zip(densities, self.mix)], dim=1)
 
+    @torch.no_grad()
+    def descriptors(self, graph: BondGraph) -> Tensor:
+        """(n, F + S + 1) standardised isotropic densities and scalars of the atoms, and a constant."""
+        densities = (graph.densities[:, 0] - self.density_mean) / self.density_spread[0]
+        scalars = (graph.scalars - self.scalar_mean[graph.element]) / self.scalar_spread[graph.element]
+        return torch.cat([densities, scalars, torch.ones_like(scalars[:, :1])], dim=1)
+
     def forward(self, graph: BondGraph) -> dict[ElementPair, Tensor]:
         """For each pair of elements (e, width) outputs in the columns of its `BondLayout`."""
         return self.outputs(self.features(graph), graph.bonds)
@@ -134,10 +141,21 @@ class BondNetwork(nn.Module):
             result = result.index_copy(0, rows, densities[rows] @ weights[k])
         return result
 
+    @torch.no_grad()
+    def hidden(self, features: Tensor, pair: ElementPair, bonds: Bonds) -> list[Tensor]:
+        """For each hidden block of a pair (e, components, width), what its outputs are linear in."""
+        engine = self.engine()
+        if engine is not None:
+            return engine.hidden(features, pair, bonds)
+        return self.pair(pair).last_hidden(*self._inputs(features, pair, bonds))
+
+    def _inputs(self, features: Tensor, pair: ElementPair, bonds: Bonds) -> tuple[list[Tensor], Tensor]:
+        c = self.config
+        inputs = bond_inputs(features, bonds, self.pair(pair).blocks, self.layouts[pair].parities, c.l_max)
+        return inputs, splines(bonds.distance, c.bond_functions, c.cutoff)
+
     def _outputs(self, features: Tensor, pair: ElementPair, bonds: Bonds) -> Tensor:
-        network, c = self.pair(pair), self.config
-        inputs = bond_inputs(features, bonds, network.blocks, self.layouts[pair].parities, c.l_max)
-        return network(inputs, splines(bonds.distance, c.bond_functions, c.cutoff), envelope(bonds.distance, c.cutoff))
+        return self.pair(pair)(*self._inputs(features, pair, bonds), envelope(bonds.distance, self.config.cutoff))
 
 
 def bond_inputs(features: Tensor, bonds: Bonds, blocks: Sequence[HiddenBlock], parities: int, l_max: int

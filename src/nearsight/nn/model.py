@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from nearsight.errors import CheckpointError
-from nearsight.nn.bond_model import BASELINE, SCALE, BondModel, load_bond_model
+from nearsight.nn.bond_model import BASELINE, SCALE, UNCERTAINTY, BondModel, load_bond_model
 from nearsight.nn.model_config import ModelConfig
 from nearsight.nn.model_file import (
     FORMAT,
@@ -75,7 +75,7 @@ def load_model(path: Path | str) -> Model | BondModel:
         CheckpointError: no such file, not a model, or a damaged one.
     """
     file = find_model_file(Path(path))
-    metadata, tensors = read_tensors(file, (PREFIX, BASELINE, SCALE))
+    metadata, tensors = read_tensors(file, (PREFIX, BASELINE, SCALE, UNCERTAINTY))
     weights = {k: v for k, v in tensors.items() if k.startswith(PREFIX)}
     try:
         basis = basis_of_metadata(metadata["basis"])

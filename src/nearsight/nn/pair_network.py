@@ -107,14 +107,19 @@ class PairNetwork(nn.Module):
             radial: (e, bond_functions), functions of the length.
             envelope: (e,), a factor that vanishes at the cutoff.
         """
+        last = self.last_hidden(inputs, radial)
+        parts = [z @ w for z, w, b in zip(last, self.last, self.blocks) if b.outputs]
+        return torch.cat([part.flatten(1) for part in parts], dim=1) * envelope[:, None]
+
+    def last_hidden(self, inputs: Sequence[Tensor], radial: Tensor) -> list[Tensor]:
+        """For each hidden block (e, components, width), what the outputs are linear in; arguments of `forward`."""
         factors = (radial @ self.radial[0]).split(self.widths, dim=1)
         hidden = [(x @ w) * f[:, None] for x, w, f in zip(inputs, self.first, factors)]
         hidden[0] = hidden[0] + (radial @ self.offset)[:, None]
         gated = self._gated(hidden, 0)
         factors = (1 + radial @ self.radial[1]).split(self.widths, dim=1)
         hidden = [h + (z @ w) * f[:, None] for h, z, w, f in zip(hidden, gated, self.second, factors)]
-        parts = [z @ w for z, w, b in zip(self._gated(hidden, 1), self.last, self.blocks) if b.outputs]
-        return torch.cat([part.flatten(1) for part in parts], dim=1) * envelope[:, None]
+        return self._gated(hidden, 1)
 
     def _gated(self, hidden: Sequence[Tensor], layer: int) -> list[Tensor]:
         scalars = activation(hidden[0][:, 0])

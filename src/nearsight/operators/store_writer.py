@@ -135,6 +135,12 @@ class StoreWriter:
             stream.append(operator.values[operator.flat_index(kept[first:last])])
             first = last
 
+    def annotate(self, name: str, values: np.ndarray, unit: str, meaning: str) -> None:
+        """A dataset beside the matrices, with its unit and meaning in words."""
+        with self.guarded():
+            dataset = self._file.create_dataset(name, data=values)
+            dataset.attrs.update({"unit": unit, "meaning": meaning})
+
     def copy(self, which: Which, stored: h5py.Group) -> None:
         """An operator of another store on the same atoms, as it is stored there.
 

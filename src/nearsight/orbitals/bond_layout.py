@@ -16,11 +16,12 @@ from functools import cached_property
 
 import numpy as np
 
-from nearsight.orbitals.coupled_layout import CoupledLayout
+from nearsight.orbitals.coupled_layout import CoupledLayout, ShellLabel
 from nearsight.orbitals.coupling import irreps_of
 from nearsight.orbitals.rotations import orbital_frames
 
 Term = tuple[int, float]
+Label = tuple[ShellLabel, ShellLabel, int]
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,13 @@ class BondLayout:
         return np.concatenate(parts)
 
     @cached_property
+    def channel_labels(self) -> tuple[tuple[int, int, Label], ...]:
+        """(parity, |m|, (a, b, L)) of each channel. Layouts of more elements have the same labels for this pair, maybe
+        in another order within a block."""
+        irrep = {middle: label for label, middle in self._place.items()}
+        return tuple((*key, irrep[terms[0][0]]) for key, own in sorted(self._channels.items()) for terms, _ in own)
+
+    @cached_property
     def matrix(self) -> np.ndarray:
         """(width, n_i·n_j) with orthonormal rows: columns = matrix @ (block in the bond frame).reshape(-1)."""
         rows = np.zeros((self.width, self.layout.size))
@@ -141,12 +149,9 @@ class BondLayout:
     @cached_property
     def _channels(self) -> dict[tuple[int, int], list[tuple[list[Term], bool]]]:
         """(parity, |m|) → channels: coupled irreps by the position of their m = 0 with factors; whether natural."""
-        labels = [(a, b, l) for a, b in self.layout.slots for l in irreps_of(a[0], b[0])]
-        middle = np.cumsum([2 * l + 1 for _, _, l in labels]) - [l + 1 for _, _, l in labels]
-        place = {label: int(k) for label, k in zip(labels, middle)}
-        mask = self.layout.mask(*self.pair)
+        place, mask = self._place, self.layout.mask(*self.pair)
         found: dict[tuple[int, int], list[tuple[list[Term], bool]]] = {}
-        for a, b, l in labels:
+        for a, b, l in place:
             if not mask[place[a, b, l]]:
                 continue
             natural = (a[0] + b[0] + l) % 2 == 0
@@ -155,9 +160,15 @@ class BondLayout:
                     found.setdefault((parity, m), []).append((terms, natural))
         return found
 
+    @cached_property
+    def _place(self) -> dict[Label, int]:
+        """Positions of the m = 0 of all irreps of the coupled layout, in its order."""
+        labels = [(a, b, l) for a, b in self.layout.slots for l in irreps_of(a[0], b[0])]
+        middle = np.cumsum([2 * l + 1 for _, _, l in labels]) - [l + 1 for _, _, l in labels]
+        return {label: int(k) for label, k in zip(labels, middle)}
+
     def _combinations(
-        self, place: dict[tuple[tuple[int, int], tuple[int, int], int], int], a: tuple[int, int],
-        b: tuple[int, int], l: int
+        self, place: dict[Label, int], a: ShellLabel, b: ShellLabel, l: int
     ) -> list[tuple[int, list[Term]]]:
         """(parity, terms) of the irrep and its counterpart, each pair of counterparts once."""
         here = place[a, b, l]

@@ -57,6 +57,18 @@ class BondEngine:
         return dict(zip(pairs, results)) | {p: features.new_empty(0, self.network.layouts[p].width)
                                             for p in bonds if p not in pairs}
 
+    def hidden(self, features: Tensor, pair: ElementPair, bonds: Bonds) -> list[Tensor]:
+        """For each hidden block (e, components, width), what the outputs are linear in."""
+        found: dict[int, list[Tensor]] = {}
+
+        def keep(own: BondPass, pair: ElementPair, piece: slice, sums: Sums) -> None:
+            found[piece.start] = own.last_hidden()
+
+        if not len(bonds):
+            return [features.new_empty(0, b.components, b.width) for b in self.network.pair(pair).blocks]
+        self.sweep(features, self._parameters([pair]), {pair: bonds}, [pair], keep, with_gradient=False)
+        return [torch.cat(parts) for parts in zip(*(found[start] for start in sorted(found)))]
+
     def error(self, features: Tensor, bonds: Mapping[ElementPair, Bonds],
               targets: Mapping[ElementPair, BondTargets]) -> Tensor:
         """`BondTargets.error` of all outputs."""

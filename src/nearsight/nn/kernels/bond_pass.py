@@ -92,6 +92,11 @@ class BondPass:
             if weight.shape[1]:
                 torch.mm(z, weight, out=out)
 
+    def last_hidden(self) -> list[Tensor]:
+        """For each block (B, components, width), what the outputs are linear in."""
+        return [z.view(self.n, b.components, b.width).clone()
+                for z, b in zip(self._hidden(self.gated[1][2]), self.blocks)]
+
     def outputs(self) -> Tensor:
         """(B, columns)."""
         parts = [o.view(self.n, -1) for o in self._outputs(self.o)]
