@@ -51,7 +51,7 @@ def test_the_errors_of_held_out_bonds_are_expected_on_average(model: BondModel) 
         errors = (network.outputs(features, {pair: bonds})[pair] - piece.targets[pair].values).detach().square()
         expected = known.bond_squares(network, features, pair, bonds)
         assert expected.shape == errors.shape
-        assert float(errors.mean()) / expected.mean() == pytest.approx(1, abs=0.2)
+        assert float(errors.mean()) / expected.mean() == pytest.approx(1, abs=0.4)
 
 
 def test_a_compressed_structure_is_strange_and_a_training_one_is_not(model: BondModel) -> None:
