@@ -9,11 +9,15 @@ import numpy as np
 import torch
 from scipy.optimize import nnls
 
+from nearsight.baselines.residual_scale import add_to_bins, bin_centres, scale_at, smoothed
 from nearsight.learning.bond_dataset import BondPieces, BondSource
 from nearsight.nn.bond_graph import ElementPair
 from nearsight.nn.bond_model import BondModel
 from nearsight.nn.uncertainty import Uncertainty, inverse_root, leverage
 from nearsight.units import HARTREE_IN_EV
+
+SMALLEST = 1e-4
+"""Of an error in units of the outputs."""
 
 FEWEST = 30
 """Held-out bonds of a pair below which its errors are calibrated on the training bonds."""
@@ -38,9 +42,13 @@ def fit_uncertainty(model: BondModel, train: BondPieces, held: BondPieces) -> Un
             moments[pair] = [a + b for a, b in zip(moments[pair], own)] if pair in moments else own
             counts[pair] = counts.get(pair, 0) + len(bonds)
     roots = {pair: [inverse_root(m / counts[pair]) for m in own] for pair, own in moments.items()}
-    calibration = _calibrate(model, train, held, roots)
+    seen = _errors(model, train, roots)
+    centres = bin_centres(model.config.cutoff)
+    profiles = {pair: np.column_stack([_profile(block, len(centres)) for block in own]) for pair, own in seen.items()}
+    calibration = _calibrate(seen, _errors(model, held, roots), centres, profiles)
     sources = list({id(part.source): part.source for part in train.parts}.values())
-    known = Uncertainty(roots, calibration, *_atoms(model, sources), 1.0, _on_site_ratio(model, sources))
+    known = Uncertainty(roots, calibration, centres, profiles, *_atoms(model, sources), 1.0,
+                        _on_site_ratio(model, sources))
     return replace(known, ratio=_ratio(model, held if len(held) else train, known))
 
 
@@ -48,15 +56,29 @@ def _single(pieces: BondPieces) -> list:  # type: ignore[type-arg]
     return [pieces[k] for k, part in enumerate(pieces.parts) if not part.folded]
 
 
-def _calibrate(model: BondModel, train: BondPieces, held: BondPieces, roots: dict[ElementPair, list[np.ndarray]]
+Errors = dict[ElementPair, list[list[np.ndarray]]]
+"""For every block of every pair: lengths of bonds, their q, and mean squares of their errors in units of outputs."""
+
+
+def _calibrate(seen: Errors, held: Errors, centres: np.ndarray, profiles: dict[ElementPair, np.ndarray]
                ) -> dict[ElementPair, np.ndarray]:
     """c0, c1 of every block of every pair."""
-    errors, seen = _errors(model, held, roots), dict[ElementPair, list[list[np.ndarray]]]()
-    missing = [pair for pair in roots if pair not in errors or len(errors[pair][0][0]) < FEWEST]
-    if missing:
-        seen = _errors(model, train, roots)
-    return {pair: np.array([_line(*block) for block in (seen if pair in missing else errors)[pair]])
-            for pair in roots}
+    result = {}
+    for pair, own in seen.items():
+        judged = held[pair] if pair in held and len(held[pair][0][0]) >= FEWEST else own
+        lines = []
+        for k, (distance, q, squares) in enumerate(judged):
+            lines.append(_line(q, squares / scale_at(centres, profiles[pair], distance)[:, k] ** 2))
+        result[pair] = np.array(lines)
+    return result
+
+
+def _profile(block: Sequence[np.ndarray], bins: int) -> np.ndarray:
+    """(G,) r.m.s. error by length."""
+    distance, _, squares = block
+    sums = np.zeros((bins, 2))
+    add_to_bins(sums, distance, np.column_stack([np.ones(len(squares)), squares]))
+    return smoothed(sums)[:, 0] + SMALLEST
 
 
 def _ratio(model: BondModel, pieces: BondPieces, known: Uncertainty) -> float:
@@ -75,21 +97,21 @@ def _ratio(model: BondModel, pieces: BondPieces, known: Uncertainty) -> float:
 
 
 def _errors(model: BondModel, pieces: BondPieces, roots: dict[ElementPair, list[np.ndarray]]
-            ) -> dict[ElementPair, list[list[np.ndarray]]]:
-    """For every block of every pair: q of the bonds, and the mean square of their errors in units of the outputs."""
-    found: dict[ElementPair, list[list[np.ndarray]]] = {}
+            ) -> Errors:
+    found: Errors = {}
     for piece in _single(pieces):
         features = model.network.features(piece.graph)
         outputs = model.network.outputs(features, piece.graph.bonds)
         for pair, bonds in piece.graph.bonds.items():
             hidden = model.network.hidden(features, pair, bonds)
             squares = (outputs[pair] - piece.targets[pair].values).double().square().cpu().numpy()
-            own = found.setdefault(pair, [[np.empty(0), np.empty(0)] for _ in hidden])
+            distance = bonds.distance.double().cpu().numpy()
+            own = found.setdefault(pair, [[np.empty(0)] * 3 for _ in hidden])
             at = 0
             for k, (z, root, block) in enumerate(zip(hidden, roots[pair], model.network.pair(pair).blocks)):
                 width = block.components * block.outputs
                 mean = squares[:, at:at + width].mean(axis=1) if width else np.zeros(len(bonds))
-                own[k] = [np.append(own[k][0], leverage(z, root)), np.append(own[k][1], mean)]
+                own[k] = [np.append(old, new) for old, new in zip(own[k], (distance, leverage(z, root), mean))]
                 at += width
     return found
 

@@ -3,9 +3,10 @@
 The last map of a pair's network is linear in its hidden values z. As in Bayesian linear regression (a Laplace
 approximation of the last layer), the expected square of an error grows with how far z lies from those of training:
 
-    σ² = c0 + c1 q,   q = zᵀ A⁻¹ z / dim z,   A = mean of z zᵀ over the training bonds (+ a small ridge).
+    σ² = t(r)² (c0 + c1 q),   q = zᵀ A⁻¹ z / dim z,   A = mean of z zᵀ over the training bonds (+ a small ridge).
 
-c0 and c1 of every block are calibrated on bonds that were held out. On-site errors grow likewise with the leverage of
+t is the r.m.s. error of the training bonds, a smooth function of their length; c0 and c1 of every block are calibrated
+on bonds that were held out. On-site errors grow likewise with the leverage of
 an atom's densities among those of its element. An atom is strange if its q exceeds that of every training atom, each
 judged as if it had not been seen.
 """
@@ -19,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nearsight.baselines.residual_scale import scale_at
 from nearsight.nn.bond_graph import Bonds, ElementPair
 from nearsight.nn.bond_network import BondNetwork, name
 
@@ -32,7 +34,9 @@ class Uncertainty:
 
     Attributes:
         roots: (Z_i ≤ Z_j) → for every hidden block (width, width), q = |root z|² / width.
-        calibration: (Z_i ≤ Z_j) → (blocks, 2), c0 and c1 in squared units of the outputs.
+        calibration: (Z_i ≤ Z_j) → (blocks, 2), c0 and c1.
+        centres: (G,) Å.
+        profiles: (Z_i ≤ Z_j) → (G, blocks), t in units of the outputs.
         atom_roots: by element (position), (F, F), likewise for the atoms' scalars and isotropic densities.
         atom_limit: (elements,), the largest q of a training atom as if unseen.
         atom_count: (elements,), atoms trained on.
@@ -42,6 +46,8 @@ class Uncertainty:
 
     roots: Mapping[ElementPair, list[np.ndarray]]
     calibration: Mapping[ElementPair, np.ndarray]
+    centres: np.ndarray
+    profiles: Mapping[ElementPair, np.ndarray]
     atom_roots: list[np.ndarray]
     atom_limit: np.ndarray
     atom_count: np.ndarray
@@ -49,14 +55,22 @@ class Uncertainty:
     on_site_ratio: float
 
     def bond_squares(self, network: BondNetwork, features: Tensor, pair: ElementPair, bonds: Bonds) -> np.ndarray:
-        """(e, width) expected squares of the errors of the outputs of bonds."""
+        """(e, width) expected squares of the errors of the outputs of bonds; NaN for a pair of elements that the last
+        training had no bonds of."""
+        if pair not in self.roots:
+            return np.full((len(bonds), network.layouts[pair].width), np.nan)
         hidden = network.hidden(features, pair, bonds)
+        profile = self.profile(pair, bonds)
         parts = []
-        for z, root, (c0, c1), block in zip(hidden, self.roots[pair], self.calibration[pair],
-                                            network.pair(pair).blocks):
-            q = leverage(z, root)
-            parts.append(np.repeat((c0 + c1 * q)[:, None], block.components * block.outputs, axis=1))
+        for k, (z, root, block) in enumerate(zip(hidden, self.roots[pair], network.pair(pair).blocks)):
+            c0, c1 = self.calibration[pair][k]
+            squares = profile[:, k] ** 2 * (c0 + c1 * leverage(z, root))
+            parts.append(np.repeat(squares[:, None], block.components * block.outputs, axis=1))
         return np.concatenate(parts, axis=1)
+
+    def profile(self, pair: ElementPair, bonds: Bonds) -> np.ndarray:
+        """(e, blocks) t of bonds."""
+        return scale_at(self.centres, self.profiles[pair], bonds.distance.double().cpu().numpy())
 
     def atom_leverage(self, descriptors: np.ndarray, element: np.ndarray) -> np.ndarray:
         """(N,) q of atoms from their descriptors (N, F)."""
@@ -95,6 +109,8 @@ def to_arrays(uncertainty: Uncertainty) -> dict[str, np.ndarray]:
     """Float64 arrays by name."""
     arrays = {"atom_limit": uncertainty.atom_limit, "atom_count": uncertainty.atom_count,
               "ratio": np.array([uncertainty.ratio, uncertainty.on_site_ratio])}
+    arrays |= {"distances": uncertainty.centres}
+    arrays |= {f"profile.{name(pair)}": profile for pair, profile in uncertainty.profiles.items()}
     arrays |= {f"atom_root.{k}": root for k, root in enumerate(uncertainty.atom_roots)}
     for pair, roots in uncertainty.roots.items():
         arrays[f"calibration.{name(pair)}"] = uncertainty.calibration[pair]
@@ -113,5 +129,6 @@ def from_arrays(arrays: Mapping[str, np.ndarray]) -> Uncertainty:
             count = len(array)
             roots[first, second] = [arrays[f"root.{first}-{second}.{k}"] for k in range(count)]
     atoms = [arrays[f"atom_root.{k}"] for k in range(len(arrays["atom_limit"]))]
-    return Uncertainty(roots, calibration, atoms, arrays["atom_limit"], arrays["atom_count"],
-                       *(float(x) for x in arrays["ratio"]))
+    profiles = {pair: arrays[f"profile.{name(pair)}"] for pair in calibration}
+    return Uncertainty(roots, calibration, arrays["distances"], profiles, atoms, arrays["atom_limit"],
+                       arrays["atom_count"], *(float(x) for x in arrays["ratio"]))
