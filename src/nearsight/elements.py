@@ -9,6 +9,8 @@ GHOST = 0
 
 HEAVIEST = len(chemical_symbols) - 1
 
+NOBLE_GASES = (0, 2, 10, 18, 36, 54, 86, 118)
+
 
 def symbol_of(number: int) -> str:
     """Chemical symbol of an atomic number; `X` for a ghost."""
@@ -18,3 +20,15 @@ def symbol_of(number: int) -> str:
 def number_of(symbol: str) -> int | None:
     """Atomic number of a symbol (`X` is the ghost), or None where there is no such element."""
     return atomic_numbers.get(symbol)
+
+
+def group_of(number: int) -> int | None:
+    """Group 1 … 18 of the periodic table; None for a ghost, for hydrogen (like no other element) and the f block."""
+    period = next((k for k, last in enumerate(NOBLE_GASES) if number <= last), 0)
+    if period == 0 or number == 1:
+        return None
+    before_end = NOBLE_GASES[period] - number
+    from_start = number - NOBLE_GASES[period - 1]
+    if from_start <= 2 and before_end > 0:
+        return from_start
+    return 18 - before_end if before_end < (6 if period < 4 else 16) else None

@@ -5,8 +5,8 @@ elements. Densities are matched by the element they count, scalars and channels 
 places in the layout of other elements. The two models have units of their own; the last maps are rescaled, so that
 corrections stay what they are in E_h.
 
-Atoms of known elements do not see new ones at first (zeros in `mix`, and not random numbers, which would disturb
-networks that are trained). So a structure of known elements with the same scalars has the same outputs.
+To atoms of known elements, a new one looks at first like the known element of its group that is nearest in Z, or like
+nothing where there is none. So a structure of known elements with the same scalars has the same outputs.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from nearsight.baselines.bond_scale import BondScale
 from nearsight.baselines.irrep_table import IrrepTable
+from nearsight.elements import group_of
 from nearsight.nn.bond_graph import ElementPair
 from nearsight.nn.bond_inputs import scalar_columns
 from nearsight.nn.bond_model import BondModel
@@ -39,12 +40,13 @@ def take_over(model: BondModel, known: BondModel) -> None:
         known: trained.
     """
     elements = _common(model.network.elements, known.network.elements)
-    densities = _blocks(elements, model.config.density_functions)
+    relatives = _relatives(model.network.elements, known.network.elements)
+    densities, like = (_blocks(places, model.config.density_functions) for places in (elements, relatives))
     names = [scalar_names(m.layout) for m in (model, known)]
     groups = model.network.scalar_mean.shape[1] // len(names[0])
     scalars = _repeated(_common(*names), groups, (len(names[0]), len(names[1])))
-    _take_standardisation(model, known, elements, densities, scalars)
-    _take_mix(model, known, elements, densities, scalars)
+    _take_standardisation(model, known, elements, densities, like, scalars)
+    _take_mix(model, known, elements, (densities[0] + like[0], densities[1] + like[1]), scalars)
     for pair in common_pairs(model, known):
         _take_pair(model.network.pair(pair), known.network.pair(pair),
                    channel_places(known.network.layouts[pair], model.network.layouts[pair]),
@@ -76,11 +78,14 @@ def unit_ratio(known: BondScale, scale: BondScale, pair: ElementPair) -> np.ndar
     return np.asarray((theirs * own).sum(axis=0) / (own**2).sum(axis=0))
 
 
-def _take_standardisation(model: BondModel, known: BondModel, elements: Places, densities: Places, scalars: Places
-                          ) -> None:
+def _take_standardisation(
+    model: BondModel, known: BondModel, elements: Places, densities: Places, like: Places, scalars: Places
+) -> None:
     new, old = model.network, known.network
     _copy(new.density_mean, old.density_mean, densities)
-    _copy(new.density_spread, old.density_spread, densities, axis=1)
+    new.density_mean[like[0]] = 0.0  # the mean of the known element is subtracted once, from its own density
+    for places in (densities, like):
+        _copy(new.density_spread, old.density_spread, places, axis=1)
     for k, j in zip(*elements):
         _copy(new.scalar_mean[k], old.scalar_mean[j], scalars)
         _copy(new.scalar_spread[k], old.scalar_spread[j], scalars)
@@ -112,13 +117,24 @@ def _take_pair(own: PairNetwork, known: PairNetwork, places: np.ndarray, ratio: 
 
 def _copy(place: Tensor, values: Tensor, places: Places, axis: int = 0) -> None:
     """Some rows (columns for axis 1) of one tensor into those of another."""
-    chosen = values.index_select(axis, torch.tensor(places[1], device=values.device))
-    place.index_copy_(axis, torch.tensor(places[0], device=place.device), chosen.to(place))
+    target, source = (torch.tensor(own, dtype=torch.int64, device=t.device) for own, t in zip(places, (place, values)))
+    place.index_copy_(axis, target, values.index_select(axis, source).to(place))
 
 
 def _common(names: Sequence[object], known: Sequence[object]) -> Places:
     places = [(k, known.index(name)) for k, name in enumerate(names) if name in known]
     return [k for k, _ in places], [j for _, j in places]
+
+
+def _relatives(elements: Sequence[int], known: Sequence[int]) -> Places:
+    """New elements, and for each the known one of its group that is nearest in Z; those without one are left out."""
+    places: Places = [], []
+    for k, z in enumerate(elements):
+        alike = [other for other in known if group_of(other) is not None and group_of(other) == group_of(z)]
+        if z not in known and alike:
+            places[0].append(k)
+            places[1].append(known.index(min(alike, key=lambda other: abs(other - z))))
+    return places
 
 
 def _blocks(places: Places, size: int) -> Places:
