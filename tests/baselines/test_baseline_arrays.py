@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,10 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from nearsight.baselines.baseline_arrays import from_arrays, to_arrays
+from nearsight.baselines.fit import fit_baseline
 from nearsight.errors import InputError
 from nearsight.structures.graph import build_graph
-from tests.baselines.random_baseline import CUTOFF, random_baseline, random_calculation
+from tests.baselines.random_baseline import CUTOFF, LAYOUT, SMALL, random_baseline, random_calculation
 
 
 def test_a_file_gives_back_the_same_baseline(tmp_path: Path) -> None:
@@ -31,6 +33,20 @@ def test_a_file_gives_back_the_same_baseline(tmp_path: Path) -> None:
     assert np.array_equal(read.edge_scale(structure, graph), baseline.edge_scale(structure, graph))
     assert read.layout == baseline.layout
     assert read.cutoff == baseline.cutoff
+
+
+def test_a_file_of_version_1_is_read() -> None:
+    """It has densities and a second hop of scalars, and settings without what came later."""
+    before = replace(SMALL, tensor_hops=False, product_functions=0)
+    baseline = fit_baseline([random_calculation(1)], LAYOUT, CUTOFF, before)
+    arrays, metadata = to_arrays(baseline)
+    later = ("tensor_hops", "product_functions", "product_cutoff", "long_range", "reach", "product_penalty")
+    settings = {name: value for name, value in metadata["settings"].items() if name not in later}
+    read = from_arrays(arrays, {**metadata, "settings": settings, "version": 1})
+    assert arrays["on_site.Hf.L1.weights"].shape[0] == 2 * SMALL.density_functions
+    structure = random_calculation(3).structure
+    graph = build_graph(structure, CUTOFF)
+    assert np.array_equal(read.nodes(structure, graph), baseline.nodes(structure, graph))
 
 
 def test_names_say_what_the_arrays_are() -> None:
@@ -53,7 +69,7 @@ def test_what_does_not_fit_is_refused() -> None:
         from_arrays({**arrays, name: np.full_like(arrays[name], np.nan)}, metadata)
     with pytest.raises(InputError, match="without 'cutoff'"):
         from_arrays(arrays, {key: value for key, value in metadata.items() if key != "cutoff"})
-    with pytest.raises(InputError, match="of version 1 or older, got version 2"):
-        from_arrays(arrays, {**metadata, "version": 2})
+    with pytest.raises(InputError, match="of version 2 or older, got version 3"):
+        from_arrays(arrays, {**metadata, "version": 3})
     with pytest.raises(InputError, match="expected the irreps"):
         from_arrays(arrays, {**metadata, "shells": {"8": [0], "72": [0, 1]}})

@@ -30,11 +30,14 @@ def test_densities_are_sums_over_neighbours(
 
 def test_second_hop_is_a_sum_over_neighbours(hfo2: Structure, hfo2_graph: Graph, rng: np.random.Generator) -> None:
     scalars = rng.standard_normal((len(hfo2), 5))
-    expected = np.zeros((len(hfo2), 2, 3, 5))
-    for i, j, r in zip(hfo2_graph.source, hfo2_graph.target, hfo2_graph.distance):
-        expected[i, (8, 72).index(hfo2.numbers[j])] += np.outer(RADIAL(np.array([r]))[0], scalars[j])
-    found = second_hop(hfo2, hfo2_graph, RADIAL, (8, 72), scalars)
-    np.testing.assert_allclose(found, expected.reshape(found.shape), atol=1e-13)
+    expected = [np.zeros((len(hfo2), 2, 3, 5, 2 * l + 1)) for l in range(3)]
+    for i, j, vector in zip(hfo2_graph.source, hfo2_graph.target, hfo2_graph.vector):
+        radial = RADIAL(np.array([np.linalg.norm(vector)]))[0]
+        for l, harmonics in enumerate(spherical_harmonics(vector, 2)):
+            carried = np.einsum("b,f,m->bfm", radial, scalars[j], harmonics)
+            expected[l][i, (8, 72).index(hfo2.numbers[j])] += carried
+    for found, slow in zip(second_hop(hfo2, hfo2_graph, RADIAL, (8, 72), scalars, 2), expected):
+        np.testing.assert_allclose(found, slow.reshape(found.shape), atol=1e-13)
 
 
 def test_an_atom_without_neighbours_has_no_density() -> None:
@@ -45,4 +48,4 @@ def test_an_atom_without_neighbours_has_no_density() -> None:
     parts = neighbour_densities(structure, graph, RADIAL, (8, 72), 2)
     assert [part.shape for part in parts] == [(2, 6, 1), (2, 6, 3), (2, 6, 5)]
     assert not any(part.any() for part in parts)
-    assert not second_hop(structure, graph, RADIAL, (8, 72), np.ones((2, 1))).any()
+    assert not any(part.any() for part in second_hop(structure, graph, RADIAL, (8, 72), np.ones((2, 1)), 1))

@@ -1,6 +1,6 @@
 """Baseline: a linear, equivariant model of the Hamiltonian, to which a network's output is added.
 
-Edges get two-centre terms, on-site blocks a regression on the densities of the neighbours. Both are linear least
+Edges get two-centre terms, on-site blocks a regression on the surroundings of the atom. Both are linear least
 squares with a unique answer, so a fit takes seconds and needs no choice of a start.
 """
 
@@ -16,6 +16,7 @@ from nearsight.baselines.initial_matrices import InitialMatrices
 from nearsight.baselines.initial_rounds import predicted_change
 from nearsight.baselines.initial_terms import InitialTerms, edge_vectors
 from nearsight.baselines.irrep_table import IrrepTable
+from nearsight.baselines.long_range import ChargeModel, LongRangeSurroundings
 from nearsight.baselines.on_site import OnSite
 from nearsight.baselines.residual_scale import EdgeScale
 from nearsight.baselines.two_centre import TwoCentre
@@ -47,6 +48,7 @@ class Baseline:
         first_round: of the on-site regression in a baseline that starts from H₀, else None. `on_site` is then the
             second round; both give the change H − H₀.
         initial_terms: of edges, likewise. `two_centre` is then what they leave.
+        charges: of the atoms in a baseline with long range, else None.
     """
 
     layout: CoupledLayout
@@ -57,6 +59,7 @@ class Baseline:
     node_scales: dict[int, np.ndarray]
     first_round: OnSite | None = None
     initial_terms: InitialTerms | None = None
+    charges: ChargeModel | None = None
 
     @cached_property
     def table(self) -> IrrepTable:
@@ -96,7 +99,11 @@ class Baseline:
         self.check(structure, graph)
         known = self._initial(structure, graph, initial)
         if known is None:
-            return self.on_site(structure, graph)
+            surroundings = self.on_site.surroundings
+            features = surroundings(structure, graph)
+            if isinstance(surroundings, LongRangeSurroundings) and self.charges is not None:
+                features = surroundings.extended(features, structure, graph, self.charges)
+            return self.on_site.of_features(features, structure.numbers)
         blocks = known.on_site(structure, self.layout)[0] + self._change(structure, graph, known)
         return (blocks + self.table.transposed(blocks)) / 2  # symmetric to the last bit
 

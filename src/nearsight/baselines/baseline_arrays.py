@@ -11,6 +11,8 @@
 | `initial.O-Hf` | (initial_pieces + 3, 4, K) | of H₀, S, D S, S D; only where a baseline starts from H₀ |
 | `first_round.Hf.L2.weights`, `….constant` | as of `on_site` | likewise |
 | `initial.gauges` | (structures,) | μ of the structures that were fitted, E_h; likewise |
+| `charge.Hf.weights` | (scalar features,) | e; only where a baseline has long range |
+| `charge.Hf.constant`, `charge.Hf.mean` | (1,) | e; likewise |
 
 Pairs are named with the lighter element first. The metadata name the K irreps, the pairs and the irreps of every
 on-site array.
@@ -28,6 +30,7 @@ from nearsight.baselines.baseline import Baseline, pair_name
 from nearsight.baselines.initial_surroundings import FirstRound, SecondRound
 from nearsight.baselines.initial_terms import KINDS, DistanceFunctions, InitialTerms
 from nearsight.baselines.irrep_table import IrrepTable
+from nearsight.baselines.long_range import ChargeModel, LongRangeSurroundings
 from nearsight.baselines.on_site import OnSite, Surroundings, independent_irreps
 from nearsight.baselines.radial_functions import RadialFunctions
 from nearsight.baselines.residual_scale import EdgeScale
@@ -40,7 +43,10 @@ from nearsight.operators.blocks import ElementPair
 from nearsight.orbitals.basis import BasisSet
 from nearsight.orbitals.coupled_layout import CoupledLayout
 
-VERSION = 1
+VERSION = 2
+
+BEFORE_2 = {"tensor_hops": False, "product_functions": 0}
+"""Settings that version 1 did not have."""
 
 Arrays = dict[str, np.ndarray]
 
@@ -59,6 +65,11 @@ def to_arrays(baseline: Baseline) -> tuple[Arrays, dict[str, Any]]:
         arrays["initial.gauges"] = baseline.initial_terms.gauges
         for pair, coefficients in baseline.initial_terms.coefficients.items():
             arrays[f"initial.{pair_name(pair)}"] = coefficients
+    if baseline.charges is not None:
+        for z, regression in baseline.charges.regressions.items():
+            arrays[f"charge.{symbol_of(z)}.weights"] = regression.weights[:, 0]
+            arrays[f"charge.{symbol_of(z)}.constant"] = regression.constant
+            arrays[f"charge.{symbol_of(z)}.mean"] = np.array([baseline.charges.means[z]])
     for z, scale in baseline.node_scales.items():
         arrays[f"node_scale.{symbol_of(z)}"] = scale
     return {name: np.ascontiguousarray(array) for name, array in arrays.items()}, _metadata(baseline)
@@ -102,7 +113,9 @@ def _assemble(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> 
         metadata["basis"], {int(z): tuple(shells) for z, shells in metadata["shells"].items()},
         {int(z): electrons for z, electrons in metadata["valence"].items()},
     ))
-    table, settings = IrrepTable(layout), BaselineSettings(**metadata["settings"])
+    table = IrrepTable(layout)
+    before = BEFORE_2 if int(metadata["version"]) < 2 else {}
+    settings = BaselineSettings(**{**metadata["settings"], **before})
     if list(table.names) != list(metadata["irreps"]):
         raise InputError(f"expected the irreps {', '.join(table.names)} of {layout.basis.describe()}, got others; "
                          "fit the baseline again")
@@ -113,14 +126,27 @@ def _assemble(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> 
     coefficients = {pair: _array(arrays, f"two_centre.{pair_name(pair)}", shape) for pair in pairs}
     scales = {pair: _array(arrays, f"edge_scale.{pair_name(pair)}", (len(centres), k)) for pair in pairs}
     elements = [int(z) for z, _ in metadata["elements"]]
+    surroundings = (SecondRound if settings.initial else
+                    LongRangeSurroundings if settings.long_range == "charges" else Surroundings)
     return Baseline(
         layout, cutoff, TwoCentre(table, RadialFunctions(cutoff, settings.pair_functions), coefficients),
-        _on_site(arrays, (SecondRound if settings.initial else Surroundings)(table, cutoff, settings), elements),
+        _on_site(arrays, surroundings(table, cutoff, settings), elements),
         EdgeScale(table, centres, scales),
         {z: _array(arrays, f"node_scale.{symbol_of(z)}", (k,)) for z in elements},
         _on_site(arrays, FirstRound(table, cutoff, settings), elements, "first_round") if settings.initial else None,
         _initial_terms(arrays, table, cutoff, settings, pairs) if settings.initial else None,
+        _charges(arrays, Surroundings(table, cutoff, settings), elements) if settings.long_range == "charges" else None,
     )
+
+
+def _charges(arrays: Mapping[str, np.ndarray], surroundings: Surroundings, elements: list[int]) -> ChargeModel:
+    regressions, means = {}, {}
+    for z in elements:
+        name = f"charge.{symbol_of(z)}"
+        weights = _array(arrays, f"{name}.weights", (surroundings.n_features(0),))
+        regressions[z] = Regression(weights[:, None], _array(arrays, f"{name}.constant", (1,)))
+        means[z] = float(_array(arrays, f"{name}.mean", (1,))[0])
+    return ChargeModel(regressions, means)
 
 
 def _initial_terms(

@@ -12,6 +12,7 @@ from nearsight.baselines.initial_rounds import fit_rounds
 from nearsight.baselines.initial_terms import InitialTerms
 from nearsight.baselines.irrep_table import IrrepTable
 from nearsight.baselines.left_out import fit_on_site
+from nearsight.baselines.long_range import ChargeModel, LongRangeSurroundings, fit_charges
 from nearsight.baselines.on_site import OnSite, Surroundings
 from nearsight.baselines.radial_functions import RadialFunctions
 from nearsight.baselines.reference import Reference
@@ -26,7 +27,8 @@ DEFAULTS = BaselineSettings()
 
 
 def fit_baseline(
-    calculations: Sequence[Calculation], layout: CoupledLayout, cutoff: float, settings: BaselineSettings = DEFAULTS
+    calculations: Sequence[Calculation], layout: CoupledLayout, cutoff: float, settings: BaselineSettings = DEFAULTS,
+    charges: Sequence[np.ndarray] | None = None,
 ) -> Baseline:
     """The baseline of one or more structures. Only sums and the features of atoms are kept, not the edges.
 
@@ -36,9 +38,11 @@ def fit_baseline(
         layout: coupled layout that has all their elements.
         cutoff: Å.
         settings: sizes and penalties.
+        charges: (N,) e for each calculation, such as `electronic.charges.atomic_charges`; for `settings.long_range`.
 
     Raises:
-        InputError: no calculation, one without Hamiltonian or in another basis, or none with a usable block.
+        InputError: no calculation, one without Hamiltonian or in another basis, none with a usable block, or charges
+            that are missing or do not fit.
     """
     if not calculations:
         raise InputError("expected at least one calculation to fit a baseline, got none")
@@ -46,6 +50,7 @@ def fit_baseline(
     references: Sequence[Reference]
     first_round: OnSite | None = None
     initial_terms: InitialTerms | None = None
+    charge_model: ChargeModel | None = None
     if settings.initial:
         started = with_gauges([InitialReference.of(calculation, layout, cutoff) for calculation in calculations])
         rounds = fit_rounds(started, table, cutoff, settings)
@@ -55,6 +60,12 @@ def fit_baseline(
         references = [Reference.of(calculation, layout, cutoff) for calculation in calculations]
         surroundings = Surroundings(table, cutoff, settings)
         features = [surroundings(reference.structure, reference.graph) for reference in references]
+        if settings.long_range == "charges":
+            structures = [reference.structure for reference in references]
+            charge_model, known = fit_charges(surroundings, features, structures, _required(charges))
+            surroundings = further = LongRangeSurroundings(table, cutoff, settings)
+            features = [further.extended(part, reference.structure, reference.graph, charge_model, q)
+                        for part, reference, q in zip(features, references, known)]
         on_site, left = fit_on_site(surroundings, references, features)
     edges = TwoCentreFit(table, RadialFunctions(cutoff, settings.pair_functions), settings)
     for reference in references:
@@ -67,7 +78,14 @@ def fit_baseline(
     if not found:
         raise _nothing_usable(cutoff, settings)
     edge_scales = _edge_scales(references, two_centre, cutoff)
-    return Baseline(layout, cutoff, two_centre, on_site, edge_scales, found, first_round, initial_terms)
+    return Baseline(layout, cutoff, two_centre, on_site, edge_scales, found, first_round, initial_terms, charge_model)
+
+
+def _required(charges: Sequence[np.ndarray] | None) -> Sequence[np.ndarray]:
+    if charges is None:
+        raise InputError("expected charges of the atoms for a baseline with long_range='charges', got none; they "
+                         "follow from H and S (nearsight.electronic.charges.atomic_charges), or set long_range='none'")
+    return charges
 
 
 def _edge_scales(references: Sequence[Reference], two_centre: TwoCentre, cutoff: float) -> EdgeScale:

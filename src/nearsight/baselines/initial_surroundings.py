@@ -24,19 +24,19 @@ SCALE = 10.0
 class FirstRound(Surroundings):
     """The densities of the neighbours, and the irreps of H₀'s own on-site block."""
 
-    def n_features(self, degree: int) -> int:
-        """F_l, those of H₀ included."""
-        return super().n_features(degree) + len(irreps_once(self.table, degree))
+    def penalties(self, degree: int) -> np.ndarray:
+        """(F_l,), those of H₀ included."""
+        return np.append(super().penalties(degree), np.ones(len(irreps_once(self.table, degree))))
 
 
 @dataclass(frozen=True)
 class SecondRound(FirstRound):
     """The same, and the overlap products."""
 
-    def n_features(self, degree: int) -> int:
-        """F_l, those of the products included."""
+    def penalties(self, degree: int) -> np.ndarray:
+        """(F_l,), those of the products included."""
         n_products = PER_ELEMENT * len(self.table.layout.elements)
-        return super().n_features(degree) + n_products * len(irreps_once(self.table, degree))
+        return np.append(super().penalties(degree), np.ones(n_products * len(irreps_once(self.table, degree))))
 
 
 def with_blocks(table: IrrepTable, features: Features, blocks: np.ndarray) -> Features:

@@ -2,7 +2,7 @@
 
     A_i[z, b, lm] = Σ_j δ(Z_j = z) R_b(r_ij) Y_lm(r̂_ij)
 
-A second hop carries the scalars of the neighbours on: A²_i[z, b, f] = Σ_j δ(Z_j = z) R_b(r_ij) A_j[f].
+A second hop carries the scalars of the neighbours on: A²_i[z, b, f, lm] = Σ_j δ(Z_j = z) R_b(r_ij) Y_lm(r̂_ij) A_j[f].
 """
 
 from __future__ import annotations
@@ -28,9 +28,10 @@ def neighbour_densities(
     width = radial.count * (l_max + 1) ** 2
     total = np.zeros((len(structure) * len(elements), width))
     distance = graph.distance
+    near = np.flatnonzero(distance < radial.cutoff)
     row = graph.source * len(elements) + np.searchsorted(elements, structure.numbers[graph.target])
-    for start in range(0, graph.n_edges, CHUNK):
-        part = slice(start, start + CHUNK)
+    for start in range(0, len(near), CHUNK):
+        part = near[start:start + CHUNK]
         harmonics = np.concatenate(spherical_harmonics(graph.vector[part], l_max), axis=1)
         products = radial(distance[part])[:, :, None] * harmonics[:, None, :]
         rows, which = np.unique(row[part], return_inverse=True)
@@ -41,15 +42,19 @@ def neighbour_densities(
 
 
 def second_hop(
-    structure: Structure, graph: Graph, radial: RadialFunctions, elements: Sequence[int], scalars: np.ndarray
-) -> np.ndarray:
-    """(N, len(elements) · radial.count · F) sums over the neighbours' scalars (N, F)."""
-    n = len(structure)
-    values = radial(graph.distance)
-    parts = []
+    structure: Structure, graph: Graph, radial: RadialFunctions, elements: Sequence[int], scalars: np.ndarray,
+    l_max: int = 0,
+) -> tuple[np.ndarray, ...]:
+    """A² of every atom: for each l ≤ l_max sums (N, len(elements) · radial.count · F, 2l+1) over scalars (N, F)."""
+    n, values = len(structure), radial(graph.distance)
+    parts: list[list[np.ndarray]] = [[] for _ in range(l_max + 1)]
     for z in elements:
         edges = np.flatnonzero(structure.numbers[graph.target] == z)
+        begins = np.searchsorted(graph.source[edges], np.arange(n + 1))
+        harmonics = spherical_harmonics(graph.vector[edges], l_max)
         for b in range(radial.count):
-            weights = csr_array((values[edges, b], (graph.source[edges], graph.target[edges])), shape=(n, n))
-            parts.append(weights @ scalars)
-    return np.concatenate(parts, axis=1)
+            for l, part in enumerate(parts):
+                sums = [csr_array((values[edges, b] * factor, graph.target[edges], begins), shape=(n, n)) @ scalars
+                        for factor in harmonics[l].T]
+                part.append(np.stack(sums, axis=2))
+    return tuple(np.concatenate(part, axis=1) for part in parts)

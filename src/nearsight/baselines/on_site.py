@@ -1,7 +1,7 @@
-"""OnSite: the irreps of the on-site blocks as linear functions of the neighbour densities of the same degree.
+"""OnSite: the irreps of the on-site blocks as linear functions of an atom's surroundings, of the same degree.
 
-A block is symmetric: the irreps of slots (a, b) and (b, a) are the same numbers. Only irreps of natural parity follow
-from densities; the others are zero.
+A block is symmetric: the irreps of slots (a, b) and (b, a) are the same numbers. Only irreps of natural parity are
+fitted; the others, which neither densities nor second hops have, are zero.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from nearsight.baselines.density_products import count_products, density_products
 from nearsight.baselines.irrep_table import IrrepTable
 from nearsight.baselines.neighbour_densities import neighbour_densities, second_hop
 from nearsight.baselines.radial_functions import RadialFunctions
@@ -38,21 +39,34 @@ class Surroundings:
     settings: BaselineSettings
 
     def __call__(self, structure: Structure, graph: Graph) -> tuple[np.ndarray, ...]:
-        """For each degree l features (N, F_l, 2l+1)."""
-        layout, settings = self.table.layout, self.settings
-        densities = self._densities(structure, graph, settings.density_functions, layout.l_max)
-        if settings.strictly_local:
-            return densities
-        carried = self._densities(structure, graph, settings.carried_functions, 0)[0][:, :, 0]
-        radial = RadialFunctions(self.cutoff, settings.hop_functions)
-        hop = second_hop(structure, graph, radial, layout.elements, carried)
-        return np.concatenate([densities[0], hop[:, :, None]], axis=1), *densities[1:]
+        """For each degree l features (N, F_l, 2l+1): densities, second hop, products of densities."""
+        settings, elements, l_max = self.settings, self.table.layout.elements, self.table.layout.l_max
+        parts = [self._densities(structure, graph, settings.density_functions, l_max)]
+        if not settings.strictly_local:
+            carried = self._densities(structure, graph, settings.carried_functions, 0)[0][:, :, 0]
+            radial = RadialFunctions(self.cutoff, settings.hop_functions)
+            parts.append(second_hop(structure, graph, radial, elements, carried, l_max if settings.tensor_hops else 0))
+        if settings.product_functions:
+            radial = RadialFunctions(min(settings.product_cutoff, self.cutoff), settings.product_functions)
+            densities = neighbour_densities(structure, graph, radial, elements, l_max)
+            parts.append(tuple(density_products(densities, l) for l in range(l_max + 1)))
+        return tuple(np.concatenate([part[l] for part in parts if l < len(part)], axis=1) for l in range(l_max + 1))
+
+    def penalties(self, degree: int) -> np.ndarray:
+        """(F_l,) of the features' coefficients, relative to each other."""
+        settings, kinds = self.settings, len(self.table.layout.elements)
+        far = [np.tile(RadialFunctions(self.cutoff, settings.density_functions).centres(), kinds)]
+        if not settings.strictly_local and (settings.tensor_hops or degree == 0):
+            hop, carried = (RadialFunctions(self.cutoff, count).centres()
+                            for count in (settings.hop_functions, settings.carried_functions))
+            far.append(np.tile(hop[:, None] + np.tile(carried, kinds), (kinds, 1)).reshape(-1))
+        n_products = count_products(kinds * settings.product_functions, degree, self.table.layout.l_max)
+        return np.concatenate([np.exp(np.concatenate(far) / settings.reach),
+                               np.full(n_products, settings.product_penalty)])
 
     def n_features(self, degree: int) -> int:
         """F_l."""
-        settings, kinds = self.settings, len(self.table.layout.elements)
-        hops = 0 if settings.strictly_local or degree else settings.carried_functions * settings.hop_functions
-        return kinds * settings.density_functions + kinds**2 * hops
+        return len(self.penalties(degree))
 
     def _densities(self, structure: Structure, graph: Graph, count: int, l_max: int) -> tuple[np.ndarray, ...]:
         radial = RadialFunctions(self.cutoff, count)
@@ -121,8 +135,10 @@ class OnSiteFit:
     def solve(self) -> tuple[OnSite, dict[ElementDegree, Leverage]]:
         """The regressions of all elements that were met, and how strongly each atom pulled them."""
         settings = self.surroundings.settings
-        solved = {key: equations.solve(settings.tensor_ridge if key[1] else settings.scalar_ridge)
-                  for key, equations in sorted(self._equations.items())}
+        solved = {}
+        for (z, degree), equations in sorted(self._equations.items()):
+            ridge = settings.tensor_ridge if degree else settings.scalar_ridge
+            solved[z, degree] = equations.solve(ridge * self.surroundings.penalties(degree))
         on_site = OnSite(self.surroundings, {key: regression for key, (regression, _) in solved.items()})
         return on_site, {key: leverage for key, (_, leverage) in solved.items()}
 

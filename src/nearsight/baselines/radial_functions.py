@@ -45,6 +45,10 @@ class RadialFunctions:
             values[rows, piece + k] = part * inside
         return values[:, : self.count]
 
+    def centres(self) -> np.ndarray:
+        """(count,) Å, where the functions are largest; 0 for the first two."""
+        return np.maximum(np.arange(self.count) - 1, 0) * self.cutoff / self.count
+
     def bending(self) -> np.ndarray:
         """(count, count) P with cᵀPc = Σ (c_k − 2c_{k+1} + c_{k+2})², the functions cut off counting as zeros."""
         differences = np.diff(np.eye(self.count + 3), n=2, axis=0)[:, : self.count]

@@ -82,13 +82,18 @@ class NormalEquations:
             self.feature_sum += x.sum(axis=1)
             self.target_sum += y.sum(axis=1)
 
-    def solve(self, ridge: float) -> tuple[Regression, Leverage]:
-        """The regression with a penalty `ridge` on each coefficient, relative to its feature's variance."""
+    def solve(self, ridge: float | np.ndarray) -> tuple[Regression, Leverage]:
+        """The regression with a penalty on each coefficient, relative to its feature's variance.
+
+        Args:
+            ridge: one number or (F,). A coefficient of a feature with variance 1 adds ridge · coefficient² to the sum
+                of squares over samples.
+        """
         centre, mean = self.feature_sum / self.count, self.target_sum / self.count
         covariance = self.gram / self.count - np.outer(centre, centre)
         spread = np.sqrt(np.maximum(covariance.diagonal(), 0) + SMALLEST_SPREAD**2)
-        system = covariance / np.outer(spread, spread) + ridge * np.eye(len(spread))
-        factor = cho_factor(self.count * system)
+        system = self.count * covariance / np.outer(spread, spread) + np.diag(np.broadcast_to(ridge, len(spread)))
+        factor = cho_factor(system)
         weights = cho_solve(factor, (self.moment - self.count * np.outer(centre, mean)) / spread[:, None])
         weights = np.ascontiguousarray(weights / spread[:, None])
         offset = 1 / self.count if self.degree == 0 else 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from nearsight.errors import InputError
 
@@ -18,10 +19,17 @@ class BaselineSettings:
         pair_bending, pair_ridge: penalties on the bending of the coefficients and on themselves, relative to the mean
             diagonal of the normal equations. Bending carries a term on to distances that no pair had.
         density_functions: radial functions of the neighbour densities.
+        product_functions: radial functions of the densities that are multiplied with each other; 0 for no products.
+        product_cutoff: Å, of these (the cutoff, if that is shorter).
         strictly_local: no second hop, so that an atom sees nothing beyond the cutoff.
         carried_functions, hop_functions: radial functions of the scalars that a second hop carries, and of the hop.
+        tensor_hops: a second hop for all degrees, not for scalars alone.
+        long_range: "charges" adds the electrostatic potential and field of predicted charges of all atoms, which need
+            charges to be fitted to; "none" does not.
         scalar_ridge, tensor_ridge: penalties of the on-site terms of degree 0 and above, relative to the variance of
-            each feature.
+            each feature in the mean over samples times their number. They do not grow with the data.
+        reach: Å; penalties grow by a factor of e for every `reach` on the way to what a feature sees.
+        product_penalty: of products, relative to that of features at hand.
         initial: start from H₀, the Kohn-Sham matrix of superposed atomic densities, which every structure must have.
         initial_pieces: intervals of the functions of distance in the terms of H₀ and S.
         initial_slope, initial_ridge: penalties on the change of these coefficients with distance and on themselves,
@@ -35,11 +43,17 @@ class BaselineSettings:
     pair_bending: float = 1e-6
     pair_ridge: float = 1e-10
     density_functions: int = 14
+    product_functions: int = 3
+    product_cutoff: float = 4.5
     strictly_local: bool = False
     carried_functions: int = 5
     hop_functions: int = 4
-    scalar_ridge: float = 2e-3
-    tensor_ridge: float = 1e-4
+    tensor_hops: bool = True
+    long_range: Literal["none", "charges"] = "none"
+    scalar_ridge: float = 0.2
+    tensor_ridge: float = 0.03
+    reach: float = 2.0
+    product_penalty: float = 100.0
     initial: bool = False
     initial_pieces: int = 4
     initial_slope: float = 1e-4
@@ -48,7 +62,17 @@ class BaselineSettings:
     def __post_init__(self) -> None:
         counts = (self.pair_functions, self.density_functions, self.carried_functions, self.hop_functions,
                   self.initial_pieces)
-        penalties = (self.pair_ridge, self.scalar_ridge, self.tensor_ridge, self.initial_ridge)
-        if min(counts) < 1 or min(penalties) <= 0 or min(self.pair_bending, self.initial_slope) < 0:
-            raise InputError("expected positive numbers of functions and penalties (pair_bending may be 0), got "
-                             f"{self}")
+        positive = (self.pair_ridge, self.scalar_ridge, self.tensor_ridge, self.initial_ridge, self.reach,
+                    self.product_cutoff, self.product_penalty)
+        if min(counts) < 1 or min(positive) <= 0 or min(self.pair_bending, self.initial_slope,
+                                                        self.product_functions) < 0:
+            raise InputError("expected positive numbers of functions, lengths and penalties (pair_bending, "
+                             f"initial_slope and product_functions may be 0), got {self}")
+        self._check_long_range()
+
+    def _check_long_range(self) -> None:
+        if self.long_range not in ("none", "charges"):
+            raise InputError(f"expected long_range to be none or charges, got {self.long_range!r}")
+        if self.long_range != "none" and (self.strictly_local or self.initial):
+            other = "strictly_local" if self.strictly_local else "initial"
+            raise InputError(f"expected long_range='none' with {other}, got {self.long_range!r}")

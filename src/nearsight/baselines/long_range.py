@@ -1,0 +1,133 @@
+"""Long range: charges of the atoms from their surroundings, and what their potential and field tell of every atom.
+
+A charge is a linear function of the scalars of an atom's surroundings, fitted to charges of the training structures.
+The cell is neutral: what the predicted charges add up to is taken off all of them alike. Their potential, a sum over
+all atoms and images, is one more scalar for the on-site regression, their field one more vector. A hop carries what
+distinguishes the charges of the neighbours from the mean of their element.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from nearsight.baselines.neighbour_densities import second_hop
+from nearsight.baselines.on_site import Surroundings
+from nearsight.baselines.radial_functions import RadialFunctions
+from nearsight.baselines.ridge import Leverage, NormalEquations, Regression
+from nearsight.electrostatics.potential import electrostatics
+from nearsight.errors import InputError
+from nearsight.orbitals.rotations import AXES
+from nearsight.structures.graph import Graph
+from nearsight.structures.structure import Structure
+
+Features = tuple[np.ndarray, ...]
+
+
+CHARGE_SCALE = 10.0
+"""Charges vary by a tenth of what densities do, and the regression takes features to be alike."""
+
+
+@dataclass(frozen=True, eq=False)
+class ChargeModel:
+    """Charges of the known elements.
+
+    Attributes:
+        regressions: Z → charge in e from scalar features.
+        means: Z → e, of the charges that were fitted.
+    """
+
+    regressions: Mapping[int, Regression]
+    means: Mapping[int, float]
+
+    def __call__(self, scalars: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+        """(N,) e, neutral, from features (N, F, 1)."""
+        result = np.zeros(len(numbers))
+        for z, regression in self.regressions.items():
+            atoms = np.flatnonzero(numbers == z)
+            result[atoms] = regression(scalars[atoms])[:, 0, 0]
+        return neutral(result)
+
+    def unlike_mean(self, charges: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+        """Charges (N,) minus the mean of their element, e."""
+        return np.asarray(charges - np.array([self.means[int(z)] for z in numbers]))
+
+
+@dataclass(frozen=True)
+class LongRangeSurroundings(Surroundings):
+    """The surroundings, a hop of charges, and their potential and field."""
+
+    def penalties(self, degree: int) -> np.ndarray:
+        """(F_l,), those of charges, potential and field included."""
+        near = np.exp(self._hop.centres() / self.settings.reach)
+        kinds = len(self.table.layout.elements)
+        return np.concatenate([super().penalties(degree), np.tile(near, kinds), np.ones(1 if degree < 2 else 0)])
+
+    def extended(
+        self, features: Features, structure: Structure, graph: Graph, model: ChargeModel,
+        charges: np.ndarray | None = None,
+    ) -> Features:
+        """Features of `Surroundings` with what the charges (N,) in e tell, those of the model where they are None."""
+        charges = model(features[0], structure.numbers) if charges is None else charges
+        layout, found = self.table.layout, electrostatics(structure, charges)
+        unlike = CHARGE_SCALE * model.unlike_mean(charges, structure.numbers)[:, None]
+        hops = second_hop(structure, graph, self._hop, layout.elements, unlike, layout.l_max)
+        far = [found.potential[:, None, None], found.field[:, None, AXES]]
+        return tuple(np.concatenate([*parts, *far[l:l + 1]], axis=1) for l, parts in enumerate(zip(features, hops)))
+
+    @property
+    def _hop(self) -> RadialFunctions:
+        return RadialFunctions(self.cutoff, self.settings.hop_functions)
+
+
+def fit_charges(
+    surroundings: Surroundings, features: Sequence[Features], structures: Sequence[Structure],
+    charges: Sequence[np.ndarray],
+) -> tuple[ChargeModel, list[np.ndarray]]:
+    """The model, and the charges of the structures, each as if its own atom had not been fitted.
+
+    The on-site regression sees the latter, so that it learns how far predicted charges can be trusted.
+
+    Args:
+        surroundings: what the features are, without potential and field.
+        features: of all atoms of each structure.
+        structures: the atoms.
+        charges: (N,) e for each structure.
+
+    Raises:
+        InputError: not one row of finite charges for each structure.
+    """
+    _check(structures, charges)
+    known = [neutral(np.asarray(q, dtype=np.float64)) for q in charges]
+    regressions, means, predicted = {}, {}, [q.copy() for q in known]
+    for z in sorted({z for structure in structures for z in structure.elements}):
+        chosen = [np.flatnonzero(structure.numbers == z) for structure in structures]
+        equations = NormalEquations(features[0][0].shape[1], 1, 0)
+        for part, q, atoms in zip(features, known, chosen):
+            equations.add(part[0][atoms], q[atoms, None, None])
+        regression, leverage = equations.solve(surroundings.settings.scalar_ridge * surroundings.penalties(0))
+        for part, q, atoms, row in zip(features, known, chosen, predicted):
+            row[atoms] = q[atoms] - _left_out(part[0][atoms], q[atoms], regression, leverage)
+        regressions[z] = regression
+        means[z] = float(equations.target_sum[0] / equations.count)
+    return ChargeModel(regressions, means), [neutral(q) for q in predicted]
+
+
+def neutral(charges: np.ndarray) -> np.ndarray:
+    """Charges minus their mean."""
+    return np.asarray(charges - charges.mean())
+
+
+def _left_out(scalars: np.ndarray, charges: np.ndarray, regression: Regression, leverage: Leverage) -> np.ndarray:
+    residual = charges[:, None, None] - regression(scalars)
+    if leverage.offset == 1:  # the only atom of its element is its own mean
+        return residual[:, 0, 0]
+    return leverage.left_out(scalars, residual)[:, 0, 0]
+
+
+def _check(structures: Sequence[Structure], charges: Sequence[np.ndarray]) -> None:
+    found, expected = [np.shape(q) for q in charges], [(len(structure),) for structure in structures]
+    if found != expected or not all(np.isfinite(q).all() for q in charges):
+        raise InputError(f"expected finite charges (e) for every atom of every structure, {expected}, got {found}")

@@ -1,0 +1,87 @@
+"""Ewald's sum for cells that are periodic in three directions.
+
+Every charge is split into a Gaussian of width η and the rest. The rest is felt nearby and summed over neighbours, the
+Gaussians are summed over waves. V has no average over the cell, so that a charged cell has a uniform background. Sums
+end where terms are below 1e-11 of the first; the result does not depend on η.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from nearsight.electrostatics.coulomb_kernels import ROOT, short_coulomb
+from nearsight.structures.graph import build_graph
+from nearsight.structures.structure import Structure
+
+REACH = 4.8
+"""erfc(4.8) and exp(−4.8²) are 1e-11 and 1e-10."""
+
+BALANCE = 5.0
+"""How much longer a neighbour takes than a wave at one atom, times numbers of order one."""
+
+ROOM = 2_000_000
+"""Products of atoms and waves held at once."""
+
+
+def ewald(
+    structure: Structure, charges: np.ndarray, widths: np.ndarray, cutoff: float | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """(N,) potential in e/Å and (N, 3) field in e/Å²; see `electrostatics`.
+
+    Args:
+        structure, charges, widths: three periodic directions.
+        cutoff: Å, of the neighbours; the fastest one where it is None. At least REACH √2 times the largest width.
+    """
+    if cutoff is None:
+        cutoff = (BALANCE * structure.volume**2 / len(structure)) ** (1 / 6)
+    cutoff = max(cutoff, REACH * np.sqrt(2) * float(widths.max()))
+    split = cutoff / (REACH * np.sqrt(2))
+    potential, field = _neighbours(structure, charges, widths, cutoff, split)
+    potential -= ROOT / split * charges
+    potential -= 2 * np.pi / structure.volume * (charges @ (split**2 - widths**2))
+    _add_waves(structure, charges, split, potential, field)
+    return potential, field
+
+
+def _neighbours(
+    structure: Structure, charges: np.ndarray, widths: np.ndarray, cutoff: float, split: float
+) -> tuple[np.ndarray, np.ndarray]:
+    graph, n = build_graph(structure, cutoff), len(structure)
+    distance, q = graph.distance, charges[graph.target]
+    value, slope = short_coulomb(distance, split, widths[graph.target])
+    potential = np.bincount(graph.source, q * value, n)
+    push = -(q * slope / distance)[:, None] * graph.vector
+    return potential, np.stack([np.bincount(graph.source, push[:, x], n) for x in range(3)], axis=1)
+
+
+def _add_waves(
+    structure: Structure, charges: np.ndarray, split: float, potential: np.ndarray, field: np.ndarray
+) -> None:
+    """Σ_k≠0 4π/V exp(−η²k²/2) / k² Σ_j q_j cos k·(r_i − r_j), each k with −k."""
+    for k in _waves(structure, REACH * np.sqrt(2) / split, max(1, ROOM // len(structure))):
+        square = (k**2).sum(axis=1)
+        weight = 8 * np.pi / structure.volume * np.exp(-square * split**2 / 2) / square
+        phase = structure.positions @ k.T
+        cosine, sine = np.cos(phase), np.sin(phase)
+        c, s = weight * (charges @ cosine), weight * (charges @ sine)
+        potential += cosine @ c + sine @ s
+        field += sine @ (c[:, None] * k) - cosine @ (s[:, None] * k)
+
+
+def _waves(structure: Structure, longest: float, count: int) -> Iterator[np.ndarray]:
+    """Wave vectors (n, 3) in 1/Å no longer than `longest`, one of each k and −k, at most `count` at a time."""
+    reciprocal = 2 * np.pi * np.linalg.inv(structure.cell).T
+    a, b, c = (int(longest * np.linalg.norm(row) / (2 * np.pi)) for row in structure.cell)
+    plane = np.stack(np.meshgrid(np.arange(-b, b + 1), np.arange(-c, c + 1), indexing="ij"), axis=-1).reshape(-1, 2)
+    kept = np.zeros((0, 3))
+    for first in range(a + 1):
+        half = plane if first else plane[(plane[:, 0] > 0) | ((plane[:, 0] == 0) & (plane[:, 1] > 0))]
+        k = np.column_stack([np.full(len(half), first), half]) @ reciprocal
+        kept = np.concatenate([kept, k[(k**2).sum(axis=1) <= longest**2]])
+        while len(kept) >= count:
+            yield kept[:count]
+            kept = kept[count:]
+    if len(kept):
+        yield kept
