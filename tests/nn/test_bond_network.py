@@ -161,6 +161,11 @@ def test_the_gradient_of_parts_is_that_of_the_whole() -> None:
         np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10 * max(np.abs(b).max(), 1e-300))
 
 
+def test_too_low_a_degree_is_refused() -> None:
+    with pytest.raises(InputError, match="l_max >= 4"):
+        BondNetwork(CONFIG.model_copy(update={"l_max": 2}), MODEL.layout, [(72, 72)], 3)
+
+
 def test_an_unseen_pair_of_elements_is_named() -> None:
     network, graph, _ = random_case(torch.float64)
     with pytest.raises(InputError, match=r"O-Hf.*got Ti-Hf"):

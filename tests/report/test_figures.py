@@ -16,8 +16,8 @@ from matplotlib.patches import Rectangle
 
 from nearsight.electronic.compare import DistanceTally, MatrixErrors, Parity, Tally
 from nearsight.electronic.spectrum import Spectrum
+from nearsight.report.drawing import STYLE
 from nearsight.report.figures import (
-    STYLE,
     data_uri,
     distance_figure,
     parity_figure,
@@ -221,6 +221,18 @@ def test_training_without_validation():
     assert labels(ax) == {"training"}
     assert drawn(ax, "training") == ([1, 2, 3, 4], [8, 4, 2, 0])
     assert ax.get_yscale() == "linear"  # a loss of zero
+
+
+def test_a_rate_that_falls_all_the_time_has_no_steps():
+    log = training_log(loss=[8, 4, 2, 1], learning_rate=[4e-3, 3e-3, 2e-3, 1e-3])
+    assert labels(training_figure(log).axes[0]) == {"training"}
+
+
+def test_training_that_holds_out_bonds_alone():
+    """No on-site errors: no line and no entry of the legend for them."""
+    _, ax = training_figure(training_log(loss=[8, 4, 2, 1], eps_e=[1, NAN, 0.5, NAN], eps_tot=[1, NAN, 0.5, NAN])).axes
+    assert legend(ax) == {"ε$_e$ (between atoms)", "ε$_{tot}$ (all)"}
+    assert ax.get_yscale() == "log"
 
 
 def test_training_errors():

@@ -118,6 +118,16 @@ def test_parts_that_are_missing_are_left_out():
     assert "odd" not in alone
 
 
+def test_a_run_that_held_nothing_out():
+    """Neither rows nor words about a validation."""
+    nothing = np.full(3, np.nan)
+    text = render(Page("p", log=replace(LOG, validation_loss=nothing, eps_n=nothing, eps_e=nothing, eps_tot=nothing)))
+    training = text.split("<h2>Training</h2>")[1].split("</section>")[0]
+    assert "last training loss" in training
+    assert "validation" not in training
+    assert "Right" not in training
+
+
 def test_odd_electrons_are_said():
     text = render(Page("Radical", spectrum=Spectrum(np.array([-1.0, 0.5]), 0, 1.5, 0.0, True)))
     assert "The number of electrons is odd" in text

@@ -115,3 +115,14 @@ def test_diverged_run(tmp_path):
     log = read_training_log(write(tmp_path, text))
     np.testing.assert_array_equal(log.loss, [2.0, NAN, np.inf])
     assert log.best == 0
+
+
+@pytest.mark.parametrize(("extra", "validated", "measured"), [
+    ({}, False, False), ({"validation_loss": 2.0}, True, False),
+    ({"validation_loss": 2.0, "validation_eps_e_mEh": 0.5}, True, True),
+])
+def test_what_a_run_measured(tmp_path, extra, validated, measured):
+    """A run that holds nothing out has no validation; one that holds out bonds alone has no ε_n."""
+    log = read_training_log(write(tmp_path, lines([{"epoch": 1, "loss": 3.0}, {"epoch": 2, "loss": 1.0, **extra}])))
+    assert (log.validated, log.measured) == (validated, measured)
+    assert math.isnan(log.last_errors()[0])

@@ -20,6 +20,9 @@ from nearsight.structures.structure import Structure
 CHUNK = 2048
 """Edges whose functions are held at once."""
 
+ATOMS = 1024
+"""Atoms whose second hop is summed at once."""
+
 
 def neighbour_densities(
     structure: Structure, graph: Graph, radial: RadialFunctions, elements: Sequence[int], l_max: int
@@ -47,14 +50,17 @@ def second_hop(
 ) -> tuple[np.ndarray, ...]:
     """A² of every atom: for each l ≤ l_max sums (N, len(elements) · radial.count · F, 2l+1) over scalars (N, F)."""
     n, values = len(structure), radial(graph.distance)
-    parts: list[list[np.ndarray]] = [[] for _ in range(l_max + 1)]
-    for z in elements:
+    shape = (n, len(elements), radial.count, scalars.shape[1])
+    result = [np.empty((*shape, 2 * l + 1)) for l in range(l_max + 1)]
+    for kind, z in enumerate(elements):
         edges = np.flatnonzero(structure.numbers[graph.target] == z)
         begins = np.searchsorted(graph.source[edges], np.arange(n + 1))
-        harmonics = spherical_harmonics(graph.vector[edges], l_max)
-        for b in range(radial.count):
-            for l, part in enumerate(parts):
-                sums = [csr_array((values[edges, b] * factor, graph.target[edges], begins), shape=(n, n)) @ scalars
-                        for factor in harmonics[l].T]
-                part.append(np.stack(sums, axis=2))
-    return tuple(np.concatenate(part, axis=1) for part in parts)
+        for first in range(0, n, ATOMS):
+            last = min(first + ATOMS, n)
+            part = edges[begins[first]:begins[last]]
+            target, rows = graph.target[part], begins[first:last + 1] - begins[first]
+            for l, harmonics in enumerate(spherical_harmonics(graph.vector[part], l_max)):
+                for b, m in np.ndindex(radial.count, 2 * l + 1):
+                    weights = csr_array((values[part, b] * harmonics[:, m], target, rows), shape=(last - first, n))
+                    result[l][first:last, kind, b, :, m] = weights @ scalars
+    return tuple(part.reshape(n, -1, 2 * l + 1) for l, part in enumerate(result))

@@ -44,7 +44,7 @@ class BaselineSettings:
     pair_ridge: float = 1e-10
     density_functions: int = 14
     product_functions: int = 3
-    product_cutoff: float = 4.5
+    product_cutoff: float = 5.0
     strictly_local: bool = False
     carried_functions: int = 5
     hop_functions: int = 4
@@ -53,7 +53,7 @@ class BaselineSettings:
     scalar_ridge: float = 0.2
     tensor_ridge: float = 0.03
     reach: float = 2.0
-    product_penalty: float = 100.0
+    product_penalty: float = 30.0
     initial: bool = False
     initial_pieces: int = 4
     initial_slope: float = 1e-4

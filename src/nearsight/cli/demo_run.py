@@ -1,4 +1,4 @@
-"""The demo: train on one shipped structure, predict the other, evaluate, write the page."""
+"""The demo: train networks on one shipped structure, predict the other, evaluate, write the page."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 import nearsight
+from nearsight.cli.comparison_run import Contestant, compare
 from nearsight.cli.evaluate import print_evaluation
 from nearsight.cli.prediction_run import run_prediction
 from nearsight.cli.report import write_report
@@ -18,33 +19,54 @@ from nearsight.formats.registry import read_any
 from nearsight.learning.config import TrainingConfig, load_config
 
 TRAIN, TEST = "aHfO2_372_C.h5", "aHfO2_372_D.h5"
+PRESETS = {"nearsight": "nearsight", "xia2025": "demo"}
+"""Network → preset. The paper's own schedule is for days."""
 
 
-def run_demo(minutes: float, folder: Path, seed: int, threads: int | None, console: Console) -> None:
-    """Everything, with what is done and found printed."""
+def run_demo(minutes: float, folder: Path, seed: int, threads: int | None, console: Console,
+             only: str | None = None) -> None:
+    """Everything, with what is done and found printed.
+
+    Raises:
+        KeyboardInterrupt: a training was stopped by a signal; the next call continues it.
+    """
     started = time.monotonic()
     data = data_folder()
-    console.rule("1. Train on partitions of one structure")
-    run = folder / f"run_{minutes:g}_minutes"
-    config = demo_config(data / TRAIN, minutes, run, seed, threads)
-    run_training(config, console)
-    console.rule("2. Predict the unseen structure")
-    prediction = folder / "prediction.h5"
-    run_prediction(run, data / TEST, prediction, parts=1, cell=None, threads=threads, console=console)
-    console.rule("3. Compare with CP2K")
-    evaluation = evaluate(read_any(prediction), read_any(data / TEST))
-    print_evaluation(evaluation, console)
-    page = write_report(prediction, data / TEST, run, folder / "report.html", evaluation)
+    names = list(PRESETS) if only is None else [only]
+    contestants = [Contestant(name, folder / f"{name}_{minutes:g}_minutes", folder / f"{name}.h5") for name in names]
+    for step, c in enumerate(contestants, 1):
+        console.rule(f"{step}. Train {c.name} on one structure")
+        if run_training(demo_config(c.name, data / TRAIN, minutes, c.run, seed, threads), console).interrupted:
+            raise KeyboardInterrupt
+    console.rule(f"{len(names) + 1}. Predict the unseen structure")
+    for c in contestants:
+        run_prediction(c.run, data / TEST, c.prediction, parts=1, cell=None, threads=threads, console=console)
+    console.rule(f"{len(names) + 2}. Compare with CP2K")
+    page = folder / "report.html"
+    if len(names) > 1:
+        compare(contestants, data / TEST, page, console)
+    else:
+        show_one(contestants[0], data / TEST, page, console)
     console.print(f"Figures and numbers: {page.resolve()}", highlight=False, soft_wrap=True)
     console.print(f"{(time.monotonic() - started) / 60:.1f} minutes in all.", highlight=False)
 
 
-def demo_config(train: Path, minutes: float, run_dir: Path, seed: int, threads: int | None) -> TrainingConfig:
-    """The demo preset with a schedule for the time given."""
-    return load_config("demo", [
-        f"data.train=['{train}']", f"budget_minutes={minutes}", f"run_dir='{run_dir}'", f"seed={seed}",
-        f"threads={threads if threads else 'null'}", f"optimizer.decay_patience={max(3, round(0.7 * minutes))}",
-    ])
+def show_one(contestant: Contestant, reference: Path, page: Path, console: Console) -> None:
+    """Tables and page of a network alone."""
+    evaluation = evaluate(read_any(contestant.prediction), read_any(reference))
+    print_evaluation(evaluation, console)
+    write_report(contestant.prediction, reference, contestant.run, page, evaluation)
+
+
+def demo_config(network: str, train: Path, minutes: float, run_dir: Path, seed: int,
+                threads: int | None) -> TrainingConfig:
+    """The network's preset with a schedule for the time given, which alone ends the run."""
+    changes = [f"data.train=['{train}']", f"budget_minutes={minutes}", f"run_dir='{run_dir}'", f"seed={seed}",
+               f"threads={threads if threads else 'null'}", "max_epochs=20000",
+               "metrics_every=5"]
+    if network == "xia2025":
+        changes.append(f"optimizer.decay_patience={max(3, round(0.7 * minutes))}")
+    return load_config(PRESETS[network], changes)
 
 
 def data_folder() -> Path:

@@ -58,7 +58,7 @@ def write_report(
         target = output or source.with_suffix(".html")
     else:
         raise FormatError(source, "expected a run's folder or a file with a predicted H, got nothing of that name")
-    log, config = _training(run, required=prediction is None)
+    log, config = run_record(run, required=prediction is None)
     exact = None if prediction is None or reference is None else read_any(reference)
     spectrum = None
     if prediction is not None and exact is not None and evaluation is None:
@@ -66,12 +66,12 @@ def write_report(
     elif prediction is not None and evaluation is None:
         spectrum = _spectrum(prediction)
     page = Page(_title(prediction, run), _subtitle(prediction, evaluation, reference), evaluation, spectrum, log,
-                _facts(prediction), _reference_facts(exact, reference), config)
+                prediction_facts(prediction), reference_facts(exact, reference), config)
     write_page(target, page)
     return target
 
 
-def _training(run: Path | None, required: bool) -> tuple[TrainingLog | None, str | None]:
+def run_record(run: Path | None, required: bool) -> tuple[TrainingLog | None, str | None]:
     """Log and configuration; a run that was stopped in its first epoch has no log yet."""
     if run is None:
         return None, None
@@ -100,7 +100,8 @@ def _subtitle(prediction: Calculation | None, evaluation: Evaluation | None, ref
     return f"A network's Hamiltonian. No reference was given, so no errors are known{without}."
 
 
-def _facts(prediction: Calculation | None) -> list[tuple[str, str]]:
+def prediction_facts(prediction: Calculation | None) -> list[tuple[str, str]]:
+    """Name and text: the structure, and where its prediction comes from."""
     if prediction is None:
         return []
     facts = [("structure", f"{prediction.structure.formula}, {len(prediction.structure):,} atoms"),
@@ -111,7 +112,8 @@ def _facts(prediction: Calculation | None) -> list[tuple[str, str]]:
     return facts + _provenance(prediction)
 
 
-def _reference_facts(exact: Calculation | None, path: Path | None) -> list[tuple[str, str]]:
+def reference_facts(exact: Calculation | None, path: Path | None) -> list[tuple[str, str]]:
+    """Name and text: where the reference comes from."""
     return [] if exact is None or path is None else [("file", path.name), *_provenance(exact)]
 
 

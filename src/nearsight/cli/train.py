@@ -11,12 +11,13 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 
 EXAMPLE = """Train a network; run the same command again to continue a run that was stopped.
 
-Example: nearsight train xia2025 'data.train=[data/aHfO2_372_C.h5]' budget_minutes=10 run_dir=runs/hfo2
+Example: nearsight train nearsight 'data.train=[data/aHfO2_372_C.h5]' budget_minutes=10 run_dir=runs/hfo2
 """
 
 
 def train_command(
-    config: Annotated[str, typer.Argument(help="a YAML file, or a preset's name (xia2025, xia2025-molecules, demo)")],
+    config: Annotated[str, typer.Argument(help="a YAML file, or a preset's name (nearsight, xia2025, "
+                                                 "xia2025-molecules, demo)")],
     overrides: Annotated[list[str] | None, typer.Argument(help="key=value, dotted keys, YAML values")] = None,
     show: Annotated[bool, typer.Option("--show", help="print the whole configuration and stop")] = False,
 ) -> None:
@@ -64,9 +65,9 @@ class TrainingDisplay:
                 f"  lr {record['learning_rate']:.1e}")
         if "validation_loss" in record:
             text += f"  validation {record['validation_loss']:.3e}"
-        if "validation_eps_n_mEh" in self.latest:
-            text += (f"  ε_n {self.latest['validation_eps_n_mEh']:.3f}"
-                     f"  ε_e {self.latest.get('validation_eps_e_mEh', float('nan')):.4f} mE_h")
+        for name, digits in (("n", 3), ("e", 4)):
+            if f"validation_eps_{name}_mEh" in self.latest:
+                text += f"  ε_{name} {self.latest[f'validation_eps_{name}_mEh']:.{digits}f} mE_h"
         self.progress.update(self.task, completed=min(fraction, 1.0), left=_clock(left), text=text)
         if not self.console.is_terminal and time.monotonic() - self.last_line > 30:
             self.last_line = time.monotonic()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from contextlib import nullcontext
 
@@ -32,9 +33,17 @@ def run_training(config: TrainingConfig, console: Console) -> TrainingResult:
         result = train(config, training, validation, display.update, note)
     p = result.progress
     console.print(f"{result.reason}. {p.epoch} epochs, {p.step} steps, {p.seconds / 60:.1f} minutes; "
-                  f"best validation loss {p.best_loss:.4e} at epoch {p.best_epoch}", highlight=False, soft_wrap=True)
+                  f"{_best(result, bool(validation or config.data.holdout_parts))}", highlight=False, soft_wrap=True)
     console.print(f"model: {result.folder / 'best.safetensors'}", highlight=False, soft_wrap=True)
     return result
+
+
+def _best(result: TrainingResult, validated: bool) -> str:
+    """Which epoch was the best; a run that ended within its first epoch has judged none."""
+    p = result.progress
+    if not math.isfinite(p.best_loss):
+        return "no epoch was judged"
+    return f"best {'validation ' if validated else ''}loss {p.best_loss:.4e} at epoch {p.best_epoch}"
 
 
 def load_all(paths: Sequence[str], console: Console) -> list[Calculation]:

@@ -73,6 +73,17 @@ def hermiticity_error(matrix: np.ndarray) -> float:
     return worst
 
 
+def hermitian_dense(matrix: Matrix, name: str) -> np.ndarray:
+    """½(A + A†) as a dense double-precision copy (n, n), images summed to Γ.
+
+    Raises:
+        InputError: not square, not finite or not Hermitian.
+    """
+    dense = _dense(matrix, name)
+    _make_hermitian(dense, name)
+    return dense
+
+
 def _dense(matrix: Matrix, name: str) -> np.ndarray:
     """A writable (n, n) double-precision copy, finite."""
     plain: Any = to_csr(matrix) if isinstance(matrix, BlockOperator) else matrix

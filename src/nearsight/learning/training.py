@@ -44,6 +44,11 @@ class TrainingResult:
     reason: str
     folder: Path
 
+    @property
+    def interrupted(self) -> bool:
+        """Whether a signal stopped it."""
+        return self.reason.startswith("stopped by ")
+
 
 def train(
     config: TrainingConfig, training: Sequence[Calculation], validation: Sequence[Calculation],

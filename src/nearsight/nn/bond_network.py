@@ -42,6 +42,9 @@ class BondNetwork(nn.Module):
         pairs: pairs of elements (Z_i ≤ Z_j) that have a network.
         scalars: how many are known of each atom.
         plain: compute everything with torch alone (slow; the twin of the compiled engine).
+
+    Raises:
+        InputError: l_max is below the highest order of the blocks.
     """
 
     density_mean: Tensor
@@ -55,6 +58,10 @@ class BondNetwork(nn.Module):
         self.config, self.plain, self.layers = config, plain, 1
         self.elements = layout.elements
         self.layouts = {pair: BondLayout(layout, pair) for pair in sorted(pairs)}
+        needed = max(block.order for own in self.layouts.values() for block in own.blocks)
+        if config.l_max < needed:
+            raise InputError(f"expected model.l_max >= {needed}, the highest order in blocks of this basis, got "
+                             f"{config.l_max}")
         self.pairs = nn.ModuleDict({name(pair): PairNetwork(config, own) for pair, own in self.layouts.items()})
         count, kinds = len(self.elements) * config.density_functions, len(self.elements)
         self.mix = nn.ParameterList([_random(kinds, count + (0 if l else scalars), config.channels)

@@ -7,34 +7,27 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from nearsight.electronic.compare import GAP_WINDOW, MatrixErrors, Parity
+from nearsight.electronic.compare import MatrixErrors, Parity
 from nearsight.electronic.spectrum import Spectrum
+from nearsight.report.drawing import (
+    EDGES,
+    HALO,
+    NODES,
+    PREDICTION,
+    REFERENCE,
+    enlarge_gap,
+    log_if_positive,
+    styled,
+)
 from nearsight.report.training_log import TrainingLog
 from nearsight.units import ev_to_millihartree
-
-REFERENCE = "#333f50"
-HALO = "#9fb0c6"
-PREDICTION = "#d1495b"
-NODES = "#b5651d"
-EDGES = "#2a6f97"
-GRID = "#e3e7ec"
-STYLE: Any = {
-    "font.size": 9.5, "axes.titlesize": 10.5, "axes.titleweight": "bold", "axes.titlelocation": "left",
-    "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": "#8a94a3", "axes.grid": True,
-    "axes.axisbelow": True, "grid.color": GRID, "grid.linewidth": 0.8, "xtick.color": "#4a5361",
-    "ytick.color": "#4a5361", "legend.frameon": False, "svg.hashsalt": "nearsight", "savefig.dpi": 200,
-}
 
 
 def spectrum_figure(prediction: Spectrum | None = None, reference: Spectrum | None = None) -> Figure:
@@ -49,7 +42,7 @@ def spectrum_figure(prediction: Spectrum | None = None, reference: Spectrum | No
     if main is None:
         raise ValueError("expected at least one spectrum")
     both = prediction is not None and reference is not None
-    with _style():
+    with styled():
         figure = Figure(figsize=(10.5 if both else 7.6, 3.6), layout="constrained")
         axes = figure.subplots(1, 3 if both else 2)
         for ax in axes[:2]:
@@ -57,7 +50,7 @@ def spectrum_figure(prediction: Spectrum | None = None, reference: Spectrum | No
         _draw_gap_window(axes[0], main)
         axes[0].set_title("All levels")
         axes[0].legend(loc="lower right", markerscale=1.6)
-        _enlarge_gap(axes[1], main)
+        enlarge_gap(axes[1], main)
         if prediction is not None and reference is not None:
             _draw_level_errors(axes[2], prediction, reference)
     return figure
@@ -65,7 +58,7 @@ def spectrum_figure(prediction: Spectrum | None = None, reference: Spectrum | No
 
 def parity_figure(parity: Parity) -> Figure:
     """Predicted against reference matrix elements: on site, and between atoms."""
-    with _style():
+    with styled():
         figure = Figure(figsize=(10.5, 4.9), layout="constrained")
         axes = figure.subplots(1, 2)
         _draw_parity(axes[0], parity.node_reference, parity.node_prediction, NODES)
@@ -81,7 +74,7 @@ def distance_figure(errors: MatrixErrors) -> Figure:
     middle = np.array([(row.lower + row.upper) / 2 for row in rows])
     error = np.array([ev_to_millihartree(row.tally.error) for row in rows])
     magnitude = np.array([ev_to_millihartree(row.tally.magnitude) for row in rows])
-    with _style():
+    with styled():
         figure = Figure(figsize=(7.2, 3.8), layout="constrained")
         ax = figure.subplots()
         ax.plot(middle, magnitude, "o-", color=REFERENCE, ms=4, lw=1.3, label="mean |H| of the reference")
@@ -89,7 +82,7 @@ def distance_figure(errors: MatrixErrors) -> Figure:
         if errors.nodes.n_elements:
             ax.plot([0], [ev_to_millihartree(errors.nodes.magnitude)], "s", color=REFERENCE, ms=6)
             ax.plot([0], [ev_to_millihartree(errors.nodes.error)], "s", color=PREDICTION, ms=6)
-        _log_if_positive(ax, np.concatenate([error, magnitude]))
+        log_if_positive(ax, np.concatenate([error, magnitude]))
         ax.set_xlim(-0.4, (rows[-1].upper if rows else 1.0) + 0.2)
         ax.set_xlabel("distance between the atoms / Å  (squares: on site)")
         ax.set_ylabel("mE$_h$")
@@ -99,17 +92,18 @@ def distance_figure(errors: MatrixErrors) -> Figure:
 
 def training_figure(log: TrainingLog) -> Figure:
     """Loss of training and validation, and ε_n, ε_e, ε_tot of the validation parts, against the epoch."""
-    measured = np.isfinite(log.eps_n) | np.isfinite(log.eps_e) | np.isfinite(log.eps_tot)
-    with _style():
-        figure = Figure(figsize=(9.6 if measured.any() else 6.0, 3.6), layout="constrained")
-        axes = figure.subplots(1, 2 if measured.any() else 1, squeeze=False)[0]
+    with styled():
+        figure = Figure(figsize=(9.6 if log.measured else 6.0, 3.6), layout="constrained")
+        axes = figure.subplots(1, 2 if log.measured else 1, squeeze=False)[0]
         _draw_losses(axes[0], log)
-        if measured.any():
+        if log.measured:
             lines = ((log.eps_n, "ε$_n$ (on site)", NODES), (log.eps_e, "ε$_e$ (between atoms)", EDGES),
                      (log.eps_tot, "ε$_{tot}$ (all)", REFERENCE))
             for values, label, color in lines:
-                axes[1].plot(log.epoch[measured], values[measured], "o-", ms=2.5, color=color, label=label)
-            _log_if_positive(axes[1], np.concatenate([v[measured] for v, _, _ in lines]))
+                known = np.isfinite(values)
+                if known.any():
+                    axes[1].plot(log.epoch[known], values[known], "o-", ms=2.5, color=color, label=label)
+            log_if_positive(axes[1], np.concatenate([values for values, _, _ in lines]))
             axes[1].set(title="Error of the validation parts", xlabel="epoch", ylabel="mE$_h$")
             axes[1].legend(loc="best")
         for ax in axes:
@@ -120,7 +114,7 @@ def training_figure(log: TrainingLog) -> Figure:
 def svg_bytes(figure: Figure) -> bytes:
     """The figure as an SVG file: text as outlines, no date, the same bytes for the same data."""
     buffer = io.BytesIO()
-    with _style():
+    with styled():
         figure.savefig(buffer, format="svg",
                        metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     return buffer.getvalue()
@@ -129,12 +123,6 @@ def svg_bytes(figure: Figure) -> bytes:
 def data_uri(figure: Figure) -> str:
     """The figure as a `data:` address, for an `img` that loads nothing."""
     return "data:image/svg+xml;base64," + base64.b64encode(svg_bytes(figure)).decode("ascii")
-
-
-@contextmanager
-def _style() -> Iterator[None]:
-    with matplotlib.rc_context(STYLE):
-        yield
 
 
 def _draw_levels(ax: Axes, prediction: Spectrum | None, reference: Spectrum | None) -> None:
@@ -157,20 +145,6 @@ def _draw_gap_window(ax: Axes, spectrum: Spectrum) -> None:
     margin = 0.02 * n
     ax.add_patch(Rectangle((1 - margin, spectrum.homo), n - 1 + 2 * margin, spectrum.gap, fill=False, ls="--",
                            lw=1.1, ec="black", label=f"gap {spectrum.gap:.2f} eV", zorder=3))
-
-
-def _enlarge_gap(ax: Axes, spectrum: Spectrum) -> None:
-    ax.set_title("Around the gap")
-    if not np.isfinite(spectrum.fermi):
-        return
-    lower, upper = spectrum.homo - GAP_WINDOW, spectrum.lumo + GAP_WINDOW
-    inside = np.flatnonzero((spectrum.eigenvalues >= lower) & (spectrum.eigenvalues <= upper)) + 1
-    ax.set_ylim(lower, upper)
-    ax.set_xlim(inside[0] - 0.5 - 0.03 * len(inside), inside[-1] + 0.5 + 0.03 * len(inside))
-    ax.axhspan(spectrum.homo, spectrum.lumo, color="#f3e9c9", zorder=0, lw=0)
-    ax.axhline(spectrum.fermi, color="black", lw=0.9, ls=":")
-    ax.annotate("mid-gap" if spectrum.gap > 0 else "Fermi level", (0.02, spectrum.fermi), va="bottom",
-                xycoords=("axes fraction", "data"), fontsize=8.5)
 
 
 def _draw_level_errors(ax: Axes, prediction: Spectrum, reference: Spectrum) -> None:
@@ -203,18 +177,17 @@ def _draw_losses(ax: Axes, log: TrainingLog) -> None:
     if validated.any():
         ax.plot(epoch, loss, color=PREDICTION, lw=1.3, label="validation")
         ax.plot([log.epoch[log.best]], [loss.min()], "o", color=PREDICTION, ms=5, label="best (kept)")
-    drops = log.epoch[1:][np.diff(log.learning_rate) < 0]
-    for k, epoch in enumerate(drops):
+    for k, epoch in enumerate(_steps_down(log)):
         ax.axvline(epoch, color="#8a94a3", lw=0.8, ls=":", label="learning rate lowered" if k == 0 else None)
-    _log_if_positive(ax, np.concatenate([log.loss, loss]))
+    log_if_positive(ax, np.concatenate([log.loss, loss]))
     ax.set(title="Loss", xlabel="epoch", ylabel="loss")
     ax.legend(loc="upper right")
 
 
-def _log_if_positive(ax: Axes, values: np.ndarray) -> None:
-    values = values[np.isfinite(values)]
-    if len(values) and values.min() > 0:
-        ax.set_yscale("log")
+def _steps_down(log: TrainingLog) -> np.ndarray:
+    """Epochs from which a lower rate held; none of a rate that falls all the time, which has no steps."""
+    lowered = np.diff(log.learning_rate) < 0
+    return log.epoch[1:][lowered] if 2 * lowered.sum() <= len(lowered) else log.epoch[:0]
 
 
 def _share(drawn: int, total: int) -> str:

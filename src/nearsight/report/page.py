@@ -57,9 +57,14 @@ def write_page(path: Path, page: Page) -> None:
     Raises:
         FormatError: it cannot be written; an older page of the name is left as it was.
     """
+    write_text(path, render(page))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a page's HTML as `write_page` does."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_text(render(page), encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8")
         os.replace(temporary, path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
@@ -68,9 +73,14 @@ def write_page(path: Path, page: Page) -> None:
 
 def render(page: Page) -> str:
     """The HTML text."""
-    body = "\n".join([f"<h1>{prose(page.title)}</h1>", paragraph(page.subtitle, "lead"), *_sections(page)])
+    return document(page.title, page.subtitle, _sections(page))
+
+
+def document(title: str, subtitle: str, sections: Sequence[str]) -> str:
+    """A whole page around its sections."""
+    body = "\n".join([f"<h1>{prose(title)}</h1>", paragraph(subtitle, "lead"), *sections])
     return (f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-            f'<meta name="viewport" content="width=device-width, initial-scale=1"><title>{escape(page.title)}</title>'
+            f'<meta name="viewport" content="width=device-width, initial-scale=1"><title>{escape(title)}</title>'
             f"<style>{CSS}</style></head>\n<body><main>\n{body}\n"
             f"<footer>nearsight {__version__}. This page is one file: figures and numbers are inside it.</footer>\n"
             "</main></body></html>\n")
@@ -88,8 +98,12 @@ def _sections(page: Page) -> list[str]:
         if facts:
             parts.append(section(title, table((), facts, "facts")))
     if page.config:
-        parts.append(section("Configuration of the training",
-                             details("Show all settings", f"<pre>{escape(page.config)}</pre>")))
+        parts.append(section("Configuration of the training", settings(page.config)))
     if page.evaluation is not None or page.spectrum is not None or page.log is not None:
         parts.append(glossary())
     return parts
+
+
+def settings(config: str, summary: str = "Show all settings") -> str:
+    """A configuration that opens with a click."""
+    return details(summary, f"<pre>{escape(config)}</pre>")

@@ -110,25 +110,31 @@ def matrix_section(evaluation: Evaluation) -> list[str]:
 
 
 def training_section(log: TrainingLog) -> str:
-    """Loss and validation errors of a run."""
-    eps_n, eps_e, eps_tot = log.last_errors()
-    rows = [
-        ("epochs", f"{int(log.epoch[-1]):,}"), ("time", number(log.seconds[-1] / 60, ".1f", "minutes")),
-        ("last training loss", number(log.loss[-1], ".3e")),
-        ("best validation loss", number(log.validation_loss[log.best], ".3e", f"(epoch {int(log.epoch[log.best])})")),
-        ("last validation ε_n, ε_e, ε_tot",
-         " / ".join(number(value, ".4g") for value in (eps_n, eps_e, eps_tot)) + " mE_h"),
-        ("learning rate, first and last", f"{number(log.learning_rate[0], '.2g')}, "
-                                          f"{number(log.learning_rate[-1], '.2g')}"),
-    ]
-    return section(
-        "Training",
-        figure(training_figure(log), "Training curve",
-               "Left: the loss (what training minimises) of the parts that were trained on, and of the parts that were "
-               "held out for validation; when only the first keeps falling, the network learns by heart. Right: mean "
-               "absolute errors of the validation parts' matrix elements, on site, between atoms, and of all."),
-        table((), rows),
-    )
+    """Loss and validation errors of a run; what it did not measure is left out."""
+    caption = "Left: the loss" if log.measured else "The loss"
+    caption += " (what training minimises) of the parts that were trained on"
+    if log.validated:
+        caption += (", and of the parts that were held out for validation; when only the first keeps falling, the "
+                    "network learns by heart")
+    caption += "."
+    if log.measured:
+        caption += (" Right: mean absolute errors of the validation parts' matrix elements, on site, between atoms, "
+                    "and of all, as far as they were held out.")
+    return section("Training", figure(training_figure(log), "Training curve", caption), table((), training_rows(log)))
+
+
+def training_rows(log: TrainingLog) -> list[tuple[str, str]]:
+    """Name and text of the numbers of a run."""
+    rows = [("epochs", f"{int(log.epoch[-1]):,}"), ("time", number(log.seconds[-1] / 60, ".1f", "minutes")),
+            ("last training loss", number(log.loss[-1], ".3e"))]
+    if log.validated:
+        rows.append(("best validation loss", number(log.validation_loss[log.best], ".3e",
+                                                    f"(epoch {int(log.epoch[log.best])})")))
+    if log.measured:
+        rows.append(("last validation ε_n, ε_e, ε_tot",
+                     " / ".join(number(value, ".4g") for value in log.last_errors()) + " mE_h"))
+    rates = (number(log.learning_rate[k], ".2g") for k in (0, -1))
+    return [*rows, ("learning rate, first and last", ", ".join(rates))]
 
 
 def glossary() -> str:

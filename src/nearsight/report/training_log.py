@@ -40,9 +40,19 @@ class TrainingLog:
         return _last(self.eps_n), _last(self.eps_e), _last(self.eps_tot)
 
     @property
+    def validated(self) -> bool:
+        """Whether there is a validation loss at all: a run that holds nothing out has none."""
+        return bool(np.isfinite(self.validation_loss).any())
+
+    @property
+    def measured(self) -> bool:
+        """Whether any of ε_n, ε_e, ε_tot was measured."""
+        return bool(np.isfinite([self.eps_n, self.eps_e, self.eps_tot]).any())
+
+    @property
     def best(self) -> int:
         """Position of the lowest validation loss, or of the lowest loss where none was measured."""
-        judged = self.validation_loss if np.isfinite(self.validation_loss).any() else self.loss
+        judged = self.validation_loss if self.validated else self.loss
         return int(np.nanargmin(judged)) if np.isfinite(judged).any() else len(judged) - 1
 
 

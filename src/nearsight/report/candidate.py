@@ -1,0 +1,74 @@
+"""Candidate: one of several predictions of the same structure, and the numbers they are compared by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from nearsight.electronic.compare import GAP_WINDOW, SpectrumErrors
+from nearsight.electronic.evaluation import Evaluation
+from nearsight.report.html import number
+from nearsight.report.training_log import TrainingLog
+from nearsight.units import ev_to_millihartree
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """One of several predictions of the same structure.
+
+    Attributes:
+        name: of the network, unique among the candidates.
+        evaluation: against the reference.
+        log: its training, or None.
+        facts: name and text: where the prediction comes from.
+        config: the configuration of its run, YAML, or None.
+    """
+
+    name: str
+    evaluation: Evaluation
+    log: TrainingLog | None = None
+    facts: Sequence[tuple[str, str]] = field(default_factory=tuple)
+    config: str | None = None
+
+
+def key_rows(candidates: Sequence[Candidate]) -> list[tuple[str, ...]]:
+    """What matters most: name, one text per candidate, and the reference's own value where it has one."""
+    rows = [("training", *(_training(c.log) for c in candidates), "")]
+    rows += [(name, *(text(c.evaluation) for c in candidates), "") for name, text in _MATRIX]
+    if all(c.evaluation.spectrum is None for c in candidates):
+        return rows
+    rows += [(name, *(_of_levels(c, text) for c in candidates), "") for name, text in _LEVELS]
+    gaps = (s.gap_reference for c in candidates if (s := c.evaluation.spectrum) is not None)
+    return [*rows, ("gap", *(_of_levels(c, _gap) for c in candidates), number(next(gaps), ".3f", "eV"))]
+
+
+_MATRIX: tuple[tuple[str, Callable[[Evaluation], str]], ...] = (
+    ("ε_n, on site", lambda e: number(ev_to_millihartree(e.matrix.eps_n), ".3f", "mE_h")),
+    ("ε_e, between atoms", lambda e: number(ev_to_millihartree(e.matrix.eps_e), ".4f", "mE_h")),
+    ("ε_tot, all elements", lambda e: number(ev_to_millihartree(e.matrix.eps_tot), ".4f", "mE_h")),
+    ("ε_tot, in meV", lambda e: number(1e3 * e.matrix.eps_tot, ".2f", "meV")),
+)
+_LEVELS: tuple[tuple[str, Callable[[SpectrumErrors], str]], ...] = (
+    ("levels, relative L1", lambda s: number(100 * s.relative_l1, ".3f", "%")),
+    ("relative L1, occupied", lambda s: number(100 * s.relative_l1_occupied, ".3f", "%")),
+    ("levels, mean error", lambda s: number(1e3 * s.mean_absolute, ".1f", "meV")),
+    (f"within {GAP_WINDOW:g} eV of the gap", lambda s: number(1e3 * s.mean_absolute_near_gap, ".1f", "meV")),
+)
+
+
+def _gap(errors: SpectrumErrors) -> str:
+    return number(errors.gap_prediction, ".3f", "eV")
+
+
+def _of_levels(candidate: Candidate, text: Callable[[SpectrumErrors], str]) -> str:
+    errors = candidate.evaluation.spectrum
+    return number(np.nan, "") if errors is None else text(errors)
+
+
+def _training(log: TrainingLog | None) -> str:
+    if log is None:
+        return number(np.nan, "")
+    epochs = int(log.epoch[-1])
+    return f"{number(log.seconds[-1] / 60, '.1f')} min, {epochs:,} {'epoch' if epochs == 1 else 'epochs'}"

@@ -1,0 +1,46 @@
+"""What a run of the network nearsight that holds nothing out prints, and its page."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from nearsight.cli.report import write_report
+from nearsight.cli.training_run import run_training
+from nearsight.learning.config import load_config
+from nearsight.report.training_log import read_training_log
+
+DATA = Path(__file__).parents[2] / "data" / "aHfO2_96_A.h5"
+SMALL = ["model.cutoff=4", "model.channels=4", "model.hidden=[4,2]", "max_epochs=2", "threads=1",
+         "data.holdout_parts=0"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> tuple[Path, str]:
+    """Folder and output."""
+    folder = tmp_path_factory.mktemp("training") / "run"
+    printed = io.StringIO()
+    run_training(load_config("nearsight", [f"data.train=['{DATA}']", f"run_dir='{folder}'", *SMALL]),
+                 Console(file=printed, width=100))
+    return folder, printed.getvalue()
+
+
+def test_no_validation_is_spoken_of(run):
+    _, text = run
+    assert "best loss" in text
+    assert "2 epochs done. 2 epochs" in text
+    assert "best validation" not in text
+
+
+def test_the_log_and_its_page(run):
+    folder, _ = run
+    log = read_training_log(folder / "log.jsonl")
+    assert log.epoch.tolist() == [1, 2]
+    assert not log.validated
+    assert not log.measured
+    page = write_report(folder, None, None, None).read_text()
+    assert "last training loss" in page
+    assert "best validation loss" not in page
