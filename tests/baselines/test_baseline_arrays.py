@@ -40,7 +40,8 @@ def test_a_file_of_version_1_is_read() -> None:
     before = replace(SMALL, tensor_hops=False, product_functions=0)
     baseline = fit_baseline([random_calculation(1)], LAYOUT, CUTOFF, before)
     arrays, metadata = to_arrays(baseline)
-    later = ("tensor_hops", "product_functions", "product_cutoff", "long_range", "reach", "product_penalty")
+    later = ("tensor_hops", "product_functions", "product_cutoff", "long_range", "reach", "product_penalty",
+             "long_range_penalty")
     settings = {name: value for name, value in metadata["settings"].items() if name not in later}
     read = from_arrays(arrays, {**metadata, "settings": settings, "version": 1})
     assert arrays["on_site.Hf.L1.weights"].shape[0] == 2 * SMALL.density_functions

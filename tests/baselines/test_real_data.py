@@ -27,7 +27,7 @@ H0_OF_A = Path(__file__).parents[1] / "data" / "aHfO2_96_A_H0.npz"
 
 
 def test_errors_on_an_unseen_structure() -> None:
-    """Measured: ε_n 1.149 mE_h and ε_e 0.2832 mE_h (66.8 and 1.85 without a baseline).
+    """Measured: ε_n 0.995 mE_h and ε_e 0.2832 mE_h (66.8 and 1.85 without a baseline).
 
     Scales are known better for l > 0 than for scalars, which share one zero of energy in a structure.
     """
@@ -37,7 +37,7 @@ def test_errors_on_an_unseen_structure() -> None:
     graph = build_graph(unseen.structure, 8.0)
     prediction = operator_of(baseline, unseen.structure, graph)
     errors = matrix_errors(prediction, unseen.require_hamiltonian(), unseen.structure)
-    assert ev_to_millihartree(errors.eps_n) < 2.0
+    assert ev_to_millihartree(errors.eps_n) < 1.1
     assert ev_to_millihartree(errors.eps_e) < 0.30
     reference, table = Reference.of(unseen, baseline.layout, 8.0), baseline.table
     for z in (8, 72):

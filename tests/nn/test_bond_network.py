@@ -72,11 +72,22 @@ def test_hermitian_by_construction(n_units: int) -> None:
     assert hermiticity_error(predicted(structure)) == 0
 
 
-def test_parts_do_not_matter() -> None:
-    whole = predicted(STRUCTURE)
+@pytest.mark.parametrize("long_range", [False, True])
+def test_parts_do_not_matter(long_range: bool) -> None:
+    """Also where on-site terms see the charges of the whole structure."""
+    model = random_bond_model(long_range)
+    whole = predict_hamiltonian(model, STRUCTURE)
     for chunk in (1, 7, 100):
-        cut = predict_hamiltonian(MODEL, STRUCTURE, np.arange(len(STRUCTURE)) % 3, chunk=chunk)
+        cut = predict_hamiltonian(model, STRUCTURE, np.arange(len(STRUCTURE)) % 3, chunk=chunk)
         np.testing.assert_allclose(cut.values, whole.values, atol=1e-12)
+
+
+def test_symmetries_with_long_range_features() -> None:
+    model, rotation = random_bond_model(True), -Rotation.random(random_state=1).as_matrix()
+    found, expected = (predict_hamiltonian(model, s) for s in (STRUCTURE.rotated(rotation), STRUCTURE))
+    np.testing.assert_allclose(found.values, rotate(expected, rotation).values, atol=1e-9)
+    assert hermiticity_error(predict_hamiltonian(model, STRUCTURE, symmetrise=False)) < 1e-12
+    assert np.abs(expected.values - predicted(STRUCTURE).values).max() > 1e-3
 
 
 def test_smooth_at_the_cutoff() -> None:
@@ -146,8 +157,12 @@ def test_engine_and_twin(summed: bool, softness: float, threads: int, monkeypatc
         np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10 * max(np.abs(b).max(), 1e-300))
 
 
-def test_the_gradient_of_parts_is_that_of_the_whole() -> None:
+@pytest.mark.parametrize("long_range", [False, True])
+def test_the_gradient_of_parts_is_that_of_the_whole(long_range: bool) -> None:
     network, graph, targets = random_case(torch.float64)
+    if long_range:
+        inputs = random_bond_model(True).atoms(STRUCTURE, build_graph(STRUCTURE, CUTOFF))
+        graph = inputs.graph(graph.bonds, torch.float64)
     whole = value_and_gradients(graph, targets, False, True)
     network.zero_grad()
     value = 0.0

@@ -62,8 +62,8 @@ class LongRangeSurroundings(Surroundings):
     def penalties(self, degree: int) -> np.ndarray:
         """(F_l,), those of charges, potential and field included."""
         near = np.exp(self._hop.centres() / self.settings.reach)
-        kinds = len(self.table.layout.elements)
-        return np.concatenate([super().penalties(degree), np.tile(near, kinds), np.ones(1 if degree < 2 else 0)])
+        far = np.concatenate([np.tile(near, len(self.table.layout.elements)), np.ones(1 if degree < 2 else 0)])
+        return np.append(super().penalties(degree), self.settings.long_range_penalty * far)
 
     def extended(
         self, features: Features, structure: Structure, graph: Graph, model: ChargeModel,

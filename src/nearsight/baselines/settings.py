@@ -29,7 +29,8 @@ class BaselineSettings:
         scalar_ridge, tensor_ridge: penalties of the on-site terms of degree 0 and above, relative to the variance of
             each feature in the mean over samples times their number. They do not grow with the data.
         reach: Å; penalties grow by a factor of e for every `reach` on the way to what a feature sees.
-        product_penalty: of products, relative to that of features at hand.
+        product_penalty, long_range_penalty: of products and of what charges tell, relative to that of features at hand.
+            Without the latter long range is worse than none after some single structures.
         initial: start from H₀, the Kohn-Sham matrix of superposed atomic densities, which every structure must have.
         initial_pieces: intervals of the functions of distance in the terms of H₀ and S.
         initial_slope, initial_ridge: penalties on the change of these coefficients with distance and on themselves,
@@ -54,6 +55,7 @@ class BaselineSettings:
     tensor_ridge: float = 0.03
     reach: float = 2.0
     product_penalty: float = 30.0
+    long_range_penalty: float = 30.0
     initial: bool = False
     initial_pieces: int = 4
     initial_slope: float = 1e-4
@@ -63,7 +65,7 @@ class BaselineSettings:
         counts = (self.pair_functions, self.density_functions, self.carried_functions, self.hop_functions,
                   self.initial_pieces)
         positive = (self.pair_ridge, self.scalar_ridge, self.tensor_ridge, self.initial_ridge, self.reach,
-                    self.product_cutoff, self.product_penalty)
+                    self.product_cutoff, self.product_penalty, self.long_range_penalty)
         if min(counts) < 1 or min(positive) <= 0 or min(self.pair_bending, self.initial_slope,
                                                         self.product_functions) < 0:
             raise InputError("expected positive numbers of functions, lengths and penalties (pair_bending, "

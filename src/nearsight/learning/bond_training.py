@@ -13,6 +13,7 @@ import torch
 from nearsight.baselines.bond_scale import fit_bond_scale
 from nearsight.baselines.fit import fit_baseline
 from nearsight.baselines.settings import BaselineSettings
+from nearsight.electronic.charges import atomic_charges
 from nearsight.errors import ConfigError
 from nearsight.learning.bond_dataset import BondPart, BondPieces, BondSource, deal
 from nearsight.learning.checkpoint import write_tensors
@@ -59,8 +60,13 @@ def begin_bond_model(
             return as_start(start, dtype, provenance)
     layout = CoupledLayout(basis)
     note("fitting the baseline")
-    settings = BaselineSettings(strictly_local=config.model.strictly_local, initial=config.model.initial)
-    baseline = fit_baseline(training, layout, config.model.cutoff, settings)
+    own = config.model
+    charges = None
+    if own.long_range != "none":
+        note("charges of the training structures from H and S")
+        charges = [atomic_charges(calculation) for calculation in training]
+    settings = BaselineSettings(strictly_local=own.strictly_local, initial=own.initial, long_range=own.long_range)
+    baseline = fit_baseline(training, layout, own.cutoff, settings, charges)
     scale = fit_bond_scale(training, baseline)
     model = new_bond_model(config.model, basis, baseline, scale, dtype, config.seed, provenance)
     if start is not None:

@@ -25,6 +25,10 @@ class BondConfig(BaseModel):
                                              "file must then hold beside S")
     strictly_local: bool = Field(False, description="nothing beyond the cutoff is used: no second hop on site")
 
+    long_range: Literal["none", "charges"] = Field(
+        "none", description="charges: on-site terms see the potential and field of predicted charges of all atoms; "
+                            "training files must hold S")
+
     @property
     def layers(self) -> int:
         """Hops within which atoms are seen by the network itself."""
