@@ -97,3 +97,16 @@ def test_irreps_of_all_parities_have_coefficients() -> None:
         assert chosen.any()
         assert (np.abs(terms.coefficients[8, 72][:, :, chosen]).max(axis=(0, 1)) > 1e-6).all()
     assert not terms.coefficients[8, 72][:, :, ~there].any()
+
+
+def test_rounding_in_irreps_that_an_overlap_does_not_have_is_not_learnt_from(rng: np.random.Generator) -> None:
+    """Two-centre overlaps have natural parity; what rounding leaves elsewhere may be larger in another file."""
+    unnatural = ~TABLE.natural[TABLE.irrep_of_column]
+    pair, fit = (72, 72), InitialTermsFit(TABLE, CUTOFF, WITH_INITIAL)
+    vectors, distance = random_vectors(pair, 400, rng), rng.uniform(0.5, CUTOFF, 400)
+    vectors[1][:, unnatural] *= 1e-15
+    fit.add(pair, vectors, distance, rng.standard_normal(vectors[0].shape))
+    terms = fit.solve(np.zeros(1))
+    known = terms(pair, vectors, distance)
+    vectors[1][:, unnatural] *= 1e5
+    np.testing.assert_allclose(terms(pair, vectors, distance), known, atol=1e-6)

@@ -29,6 +29,9 @@ KINDS = ("H0", "S", "D S", "S D")
 TURNED = np.array([0, 1, 3, 2])
 """Which of them each becomes in the transposed block."""
 
+ROUNDING = 1e-7
+"""Of the size in the largest irrep; below it a kind is what rounding left, as S is in irreps of unnatural parity."""
+
 
 @dataclass(frozen=True)
 class DistanceFunctions:
@@ -165,15 +168,19 @@ class InitialTermsFit:
     def _solve(self, pair: ElementPair) -> np.ndarray:
         sums, count = self._sums[pair], self.radial.count
         result = np.zeros((count, len(KINDS), len(self.table.degree)))
+        sizes = sums.gram.diagonal(axis1=1, axis2=2).reshape(len(sums.gram), count, len(KINDS)).mean(axis=1)
         for k in self._present(pair):
-            result[:, :, k] = self._irrep(sums.gram[k], sums.moment[k])
+            known = sizes[k] > ROUNDING**2 * sizes.max(axis=0)
+            result[:, :, k] = self._irrep(sums.gram[k], sums.moment[k], known) * known
         if pair[0] == pair[1]:
             result = (result + result[:, TURNED][:, :, self.table.exchanged]) / 2
         return result
 
-    def _irrep(self, gram: np.ndarray, moment: np.ndarray) -> np.ndarray:
-        """(count, 4); each kind is penalised relative to its own size."""
+    def _irrep(self, gram: np.ndarray, moment: np.ndarray, known: np.ndarray) -> np.ndarray:
+        """(count, 4); each kind is penalised relative to its own size, those that are not known count for nothing."""
         count, kinds = self.radial.count, len(KINDS)
+        use = np.tile(known, count)
+        gram, moment = gram * np.outer(use, use), moment * use
         size = gram.diagonal().reshape(count, kinds).mean(axis=0)
         unit = np.sqrt(np.where(size > 0, size, 1.0))
         scale = np.tile(unit, count)
