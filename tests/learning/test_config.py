@@ -47,3 +47,15 @@ def test_mistakes_are_named(text, message):
 def test_unknown_file():
     with pytest.raises(ConfigError, match=r"expected a YAML file or a preset.*did you mean 'xia2025'"):
         load_config("xia205")
+
+
+@pytest.mark.parametrize(("preset", "change", "said"), [
+    ("nearsight", "loss.kind=rmse_mae", "network xia2025"),
+    ("nearsight", "loss.masked=true", "network xia2025"),
+    ("nearsight", "partition.halo=false", "network xia2025"),
+    ("xia2025", "optimizer.weight_decay=0.1", "only for kind=adamw"),
+    ("xia2025", "optimizer.warmup_steps=10", "only for schedule=cosine"),
+])
+def test_keys_that_would_have_no_effect_are_refused(preset: str, change: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        load_config(preset, [change])

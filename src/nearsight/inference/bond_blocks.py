@@ -20,10 +20,9 @@ from nearsight.inference.in_order import in_order
 from nearsight.inference.pairs import Pairs
 from nearsight.inference.sweep import Report
 from nearsight.nn.bond_graph import BondGraph
-from nearsight.nn.bond_inputs import AtomInputs, frames_of, make_bonds
+from nearsight.nn.bond_inputs import AtomInputs, frames_of, is_canonical, make_bonds
 from nearsight.nn.bond_model import BondModel
 from nearsight.operators.blocks import ElementPair, group_by_elements
-from nearsight.operators.half import in_half
 from nearsight.structures.graph import Graph
 from nearsight.structures.structure import Structure
 from nearsight.units import HARTREE_IN_EV
@@ -126,11 +125,8 @@ class BondBlocks:
 
     def _canonical(self, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Edges in the direction that is computed, and which of the given ones are their reverses."""
-        graph, numbers = self.graph, self.structure.numbers
-        zi, zj = numbers[graph.source[edges]], numbers[graph.target[edges]]
-        half = in_half(graph.source[edges], graph.target[edges], graph.shift[edges])
-        turned = np.where(zi == zj, ~half, zi > zj)
-        return np.where(turned, graph.reverse[edges], edges), turned
+        turned = ~is_canonical(self.structure, self.graph, edges)
+        return np.where(turned, self.graph.reverse[edges], edges), turned
 
     @cached_property
     def _on_site(self) -> np.ndarray:

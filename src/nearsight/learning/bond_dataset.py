@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from nearsight.baselines.bond_scale import max_shell
+from nearsight.baselines.reference import single_images
 from nearsight.learning.config import LossConfig
 from nearsight.learning.dataset import Room
 from nearsight.learning.folded_pairs import FoldedPairs, make_folded
@@ -177,12 +178,8 @@ class BondSource:
     @cached_property
     def _single(self) -> np.ndarray:
         """(E,) bool: whether the reference's block is that of this image alone."""
-        graph = self.graph
-        if not self.calculation.require_hamiltonian().folded:
-            return np.ones(graph.n_edges, dtype=bool)
-        key = graph.source * graph.n_nodes + graph.target
-        _, which, count = np.unique(key, return_inverse=True, return_counts=True)
-        return (count[which] == 1) & (graph.source != graph.target)
+        folded = self.calculation.require_hamiltonian().folded
+        return single_images(self.graph) if folded else np.ones(self.graph.n_edges, dtype=bool)
 
 
 @dataclass(frozen=True, eq=False)

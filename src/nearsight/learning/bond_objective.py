@@ -7,15 +7,11 @@ import torch
 from torch import Tensor
 
 from nearsight.baselines.bond_scale import max_shell
-from nearsight.learning.bond_dataset import BondPiece
+from nearsight.learning.bond_dataset import MEV, BondPiece
 from nearsight.learning.metrics import ErrorSums
 from nearsight.nn.bond_graph import ElementPair
 from nearsight.nn.bond_inputs import frames_of
 from nearsight.nn.bond_network import BondNetwork
-from nearsight.units import HARTREE_IN_EV
-
-MEV = 1e3 * HARTREE_IN_EV
-"""meV in 1 E_h."""
 
 
 def bond_error(network: BondNetwork, piece: BondPiece) -> Tensor:

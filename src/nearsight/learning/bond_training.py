@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,8 +16,8 @@ from nearsight.electronic.charges import atomic_charges
 from nearsight.errors import ConfigError
 from nearsight.learning.bond_dataset import BondPart, BondPieces, BondSource, deal
 from nearsight.learning.checkpoint import write_tensors
-from nearsight.learning.config import PartitionConfig, TrainingConfig
-from nearsight.learning.dataset import Room, common_basis, hold_out
+from nearsight.learning.config import TrainingConfig
+from nearsight.learning.dataset import Room, common_basis, hold_out, part_labels
 from nearsight.learning.fine_tuning import as_start, check_basis, describe_change, unknown_pairs
 from nearsight.learning.memory import available_bytes
 from nearsight.learning.uncertainty_fit import fit_uncertainty
@@ -28,7 +27,6 @@ from nearsight.nn.bond_transfer import take_over
 from nearsight.nn.model import load_model
 from nearsight.operators.calculation import Calculation
 from nearsight.orbitals.coupled_layout import CoupledLayout
-from nearsight.partition.partitioner import PARTITIONERS
 
 USED = 0.6
 """Part of the available memory that kept parts may take."""
@@ -125,17 +123,6 @@ def _held_atoms(source: BondSource, config: TrainingConfig) -> np.ndarray | None
     """(N,) bool, atoms of the slabs held out; bonds between two of them are not trained on."""
     if not config.data.holdout_parts:
         return None
-    labels = _labels(source, config.partition)
+    labels = part_labels(source.calculation.structure, source.graph, config.partition)
     _, held = hold_out(list(range(int(labels.max()) + 1)), config.data.holdout_parts)
     return np.isin(labels, held)
-
-
-def _labels(source: BondSource, config: PartitionConfig) -> np.ndarray:
-    kind: Any = PARTITIONERS.get(config.kind)
-    if kind is None:
-        raise ConfigError(f"expected partition.kind={' or '.join(PARTITIONERS)} to hold parts out, got {config.kind}; "
-                          "or give data.holdout_parts=0")
-    options = config.model_dump(include={f.name for f in fields(kind)})
-    if options.get("count") and "thickness" in options:
-        options["thickness"] = None
-    return np.asarray(kind(**options).assign(source.calculation.structure, source.graph))

@@ -65,8 +65,9 @@ class PartitionConfig(_Section):
 class LossConfig(_Section):
     """Loss in the coupled space (paper, appendix A)."""
 
-    kind: Literal["mse", "rmse_mae"] = Field("mse", description="mse (materials) or rmse + mae (molecules)")
-    masked: bool = Field(False, description="leave the padding out")
+    kind: Literal["mse", "rmse_mae"] = Field("mse", description="network xia2025: mse (materials) or rmse + mae "
+                                                                "(molecules)")
+    masked: bool = Field(False, description="network xia2025: leave the padding out")
     softness: float = Field(0.3, ge=0, description="network nearsight: errors below it count as squares, larger ones "
                                                    "linearly; in units of the weighted error")
     weight_power: float = Field(0.5, ge=0, le=1, description="network nearsight: errors in units of their r.m.s. weigh "
@@ -93,6 +94,14 @@ class OptimizerConfig(_Section):
     partitions_per_step: int = Field(1, ge=1, description="parts in one optimiser step, with one common denominator")
     shuffle: bool = Field(True, description="order of the parts anew in every epoch")
 
+    @model_validator(mode="after")
+    def _keys_have_effect(self) -> OptimizerConfig:
+        if self.kind == "adam" and self.weight_decay:
+            raise ValueError("weight_decay is only for kind=adamw: give optimizer.kind=adamw or no weight_decay")
+        if self.schedule == "plateau" and self.warmup_steps:
+            raise ValueError("warmup_steps are only for schedule=cosine: give optimizer.schedule=cosine or none")
+        return self
+
 
 def _network(section: Any) -> str | None:
     """Which network a model section is for: nearsight unless it says otherwise."""
@@ -113,7 +122,8 @@ class TrainingConfig(_Section):
     start_from: str | None = Field(None, description="a run's folder or a model file: training begins with that model "
                                                      "instead of random weights")
     max_epochs: int = Field(20_000, ge=1)
-    budget_minutes: float | None = Field(None, gt=0, description="stop after this time, resumed runs counted in")
+    budget_minutes: float | None = Field(None, gt=0, description="stop after this time, resumed runs counted in, "
+                                                               "but not before the first epoch is done")
     metrics_every: int = Field(10, ge=1, description="epochs between ε_n, ε_e, ε_tot of the validation parts")
     validation_every: int = Field(1, ge=1, description="epochs between two validations")
     checkpoint_seconds: float = Field(60.0, gt=0, description="at most so long between checkpoints")
@@ -124,6 +134,18 @@ class TrainingConfig(_Section):
     memory_gb: float | None = Field(None, gt=0, description="memory the process may use in all, 10⁹ bytes; what is "
                                                             "available by default")
     run_dir: str = Field("runs/run", description="folder of the run")
+
+    @model_validator(mode="after")
+    def _keys_have_effect(self) -> TrainingConfig:
+        if not isinstance(self.model, BondConfig):
+            return self
+        if self.loss.kind != "mse" or self.loss.masked:
+            raise ValueError("loss.kind and loss.masked are for the network xia2025: nearsight pads nothing, and its "
+                             "loss is set by loss.softness and loss.weight_power")
+        if not self.partition.halo:
+            raise ValueError("partition.halo=false is for the network xia2025: atoms of nearsight are described once "
+                             "for the whole structure")
+        return self
 
     @model_validator(mode="after")
     def _validation_possible(self) -> TrainingConfig:

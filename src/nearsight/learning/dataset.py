@@ -186,14 +186,22 @@ def cut(structure: Structure, graph: Graph, config: PartitionConfig, layers: int
     """
     if config.kind == "whole":
         return [whole(graph)]
+    return partition_graph(graph, part_labels(structure, graph, config), halo=config.halo, hops=layers)
+
+
+def part_labels(structure: Structure, graph: Graph, config: PartitionConfig) -> np.ndarray:
+    """(N,) number of the part of each atom.
+
+    Raises:
+        ConfigError: a kind that cuts nothing.
+    """
     if config.kind not in PARTITIONERS:
         raise ConfigError(f"expected partition.kind={' or '.join(PARTITIONERS)} to cut a structure, got {config.kind}")
     partitioner: Any = PARTITIONERS[config.kind]
     options = config.model_dump(include={f.name for f in fields(partitioner)})
     if options.get("count") and "thickness" in options:
         options["thickness"] = None
-    labels = partitioner(**options).assign(structure, graph)
-    return partition_graph(graph, labels, halo=config.halo, hops=layers)
+    return np.asarray(partitioner(**options).assign(structure, graph))
 
 
 def partition_tensors(model: Model, structure: Structure, graph: Graph, part: Partition) -> GraphTensors:

@@ -123,7 +123,7 @@ class Trainer:
             return f"{self.config.max_epochs} epochs done"
         if self.schedule.finished:
             return "the learning rate reached its minimum"
-        if budget is not None and self.progress.seconds >= 60 * budget:
+        if self._out_of_time():
             return f"{budget:g} minutes are over"
         return ""
 
@@ -152,8 +152,9 @@ class Trainer:
         return done if budget is None else max(done, self.progress.seconds / (60 * budget))
 
     def _out_of_time(self) -> bool:
+        """Whether the time is over; one whole epoch is done in any case."""
         budget = self.config.budget_minutes
-        return budget is not None and self.progress.seconds >= 60 * budget
+        return budget is not None and self.progress.epoch > 0 and self.progress.seconds >= 60 * budget
 
     def _steps(self) -> list[list[int]]:
         """Pieces of every step of this epoch, in an order of seed and epoch alone: a resumed run repeats it."""

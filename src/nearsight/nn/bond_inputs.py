@@ -81,10 +81,16 @@ def scalar_columns(layout: CoupledLayout) -> np.ndarray:
 
 def canonical_edges(structure: Structure, graph: Graph) -> dict[ElementPair, np.ndarray]:
     """Each undirected pair of atoms once: edges from Z_i to Z_j > Z_i, and of two equal elements the half."""
-    zi, zj = structure.numbers[graph.source], structure.numbers[graph.target]
-    chosen = np.flatnonzero(np.where(zi == zj, in_half(graph.source, graph.target, graph.shift), zi < zj))
+    chosen = np.flatnonzero(is_canonical(structure, graph, np.arange(graph.n_edges)))
     groups = group_by_elements(structure.numbers, graph.source[chosen], graph.target[chosen])
     return {pair: chosen[rows] for pair, rows in groups.items()}
+
+
+def is_canonical(structure: Structure, graph: Graph, edges: np.ndarray) -> np.ndarray:
+    """(e,) bool: edges that stand for their bonds; the others are the reverses of such."""
+    source, target = graph.source[edges], graph.target[edges]
+    zi, zj = structure.numbers[source], structure.numbers[target]
+    return np.where(zi == zj, in_half(source, target, graph.shift[edges]), zi < zj)
 
 
 def make_bonds(graph: Graph, edges: np.ndarray, l_max: int, dtype: torch.dtype) -> Bonds:

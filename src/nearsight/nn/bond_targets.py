@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -47,8 +46,3 @@ class BondTargets:
         if not self.softness:
             return squares.sum()
         return ((squares + self.softness**2).sqrt() - self.softness).sum()
-
-
-def count_terms(bonds: Sequence[int], layouts: Sequence[BondLayout]) -> int:
-    """Numbers that so many bonds of each pair are compared in."""
-    return sum(n * layout.width for n, layout in zip(bonds, layouts))

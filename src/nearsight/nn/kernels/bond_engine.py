@@ -103,7 +103,7 @@ class BondEngine:
             return sums
 
         results = in_threads(work, range(threads), features.device)
-        return _add_up(results) if with_gradient or len(results) > 1 else results[0]
+        return _add_up(results)
 
     def _by_pair(self, pairs: Sequence[ElementPair], flat: Sequence[Tensor]) -> dict[ElementPair, list[Tensor]]:
         result, at = {}, 0
