@@ -25,3 +25,7 @@ class ConfigError(InputError):
 
 class CheckpointError(InputError):
     """A checkpoint that does not fit the data or the program."""
+
+
+class RecipeError(NearsightError):
+    """A recipe that could not be carried out: a program that is missing, failed or did not converge."""

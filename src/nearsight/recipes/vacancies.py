@@ -1,0 +1,73 @@
+"""Vacancies: atoms taken out of a structure and, if wanted, their functions left behind as ghosts (paper, D.2)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from nearsight.elements import GHOST, number_of
+from nearsight.errors import InputError
+from nearsight.structures.structure import Structure
+
+
+class Vacancies(BaseModel):
+    """Which atoms go, and what stays."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    element: str = "O"
+    fraction: float = Field(gt=0, lt=1, description="of the element's atoms; 0.1 of O makes HfO1.8 of HfO2")
+    shape: Literal["random", "cluster", "filament"] = Field(
+        "random", description="random places; the nearest to a point; the nearest to a line along `axis`")
+    centre: tuple[float, float, float] = Field((0.5, 0.5, 0.5), description="fractional, of cluster or line")
+    axis: int = Field(0, ge=0, le=2, description="lattice vector along which a filament runs")
+    ghosts: bool = Field(True, description="leave the functions behind as ghosts (X)")
+    seed: int = 0
+
+
+def with_vacancies(structure: Structure, vacancies: Vacancies) -> Structure:
+    """The structure with vacancies; atoms keep their order.
+
+    A cluster or filament is made of the atoms nearest its centre or line, images counted; ties by the atoms' order.
+
+    Raises:
+        InputError: no such atoms, a fraction that takes none or all of them, or a structure that is not periodic.
+    """
+    gone = chosen(structure, vacancies)
+    if vacancies.ghosts:
+        numbers = structure.numbers.copy()
+        numbers[gone] = GHOST
+        return Structure(numbers, structure.positions, structure.cell, structure.pbc)
+    return structure.permuted(np.setdiff1d(np.arange(len(structure)), gone))
+
+
+def chosen(structure: Structure, vacancies: Vacancies) -> np.ndarray:
+    """(n,) ascending, the atoms that go."""
+    candidates = np.flatnonzero(structure.numbers == (number_of(vacancies.element) or -1))
+    count = round(vacancies.fraction * len(candidates))
+    if not 0 < count < len(candidates):
+        raise InputError(f"expected a fraction that takes some of the {len(candidates)} atoms {vacancies.element} of "
+                         f"{structure.formula}, got {vacancies.fraction:g}, which takes {count}")
+    if vacancies.shape == "random":
+        return np.sort(np.random.default_rng(vacancies.seed).choice(candidates, count, replace=False))
+    distance = _distance(structure, candidates, vacancies)
+    return np.sort(candidates[np.argsort(distance, kind="stable")[:count]])
+
+
+def _distance(structure: Structure, atoms: np.ndarray, vacancies: Vacancies) -> np.ndarray:
+    """(n,) Å, of the nearest image of each atom to the point, or to the line along a lattice vector."""
+    if not structure.pbc.all():
+        raise InputError(f"expected three periodic directions for a {vacancies.shape} of vacancies, got pbc "
+                         f"{structure.pbc.tolist()}")
+    cell = structure.cell
+    away = structure.positions[atoms] @ np.linalg.inv(cell) - np.array(vacancies.centre)
+    away -= np.round(away)
+    shifts = np.array(np.meshgrid(*[(-1, 0, 1)] * 3)).reshape(3, -1).T
+    vectors = (away[:, None, :] + shifts) @ cell
+    if vacancies.shape == "filament":
+        along = cell[vacancies.axis] / np.linalg.norm(cell[vacancies.axis])
+        vectors = vectors - (vectors @ along)[..., None] * along
+    nearest: np.ndarray = np.linalg.norm(vectors, axis=-1).min(axis=1)
+    return nearest
