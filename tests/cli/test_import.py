@@ -17,6 +17,9 @@ from nearsight.operators.bloch import to_csr
 from nearsight.operators.store import describe, read_calculation
 from nearsight.units import HARTREE_IN_EV
 from tests.formats.files import BASIS_EXCERPT, H_NAME, MHFO2
+from tests.formats.molecules import water
+from tests.formats.test_schnorb import arrays_of, raw
+from tests.formats.test_schnorb import write as write_database
 
 app = typer.Typer()
 app.command()(import_command)
@@ -120,6 +123,18 @@ def test_a_run_that_did_not_converge_is_marked(tmp_path: Path) -> None:
     )
     result = run(folder, "-o", tmp_path / "a.h5")
     assert "the SCF did not converge" in result.output
+
+
+def test_a_row_of_a_database_is_chosen(tmp_path: Path) -> None:
+    source = write_database(tmp_path / "water.db", *[raw(arrays_of(water()))] * 3)
+    assert "got 3 rows with one each; choose one from 0 to 2 with --row N" in message(
+        run(source, "-o", tmp_path / "a.h5")
+    )
+    result = run(source, "-o", tmp_path / "a.h5", "--row", "1")
+    for part in ("SchNOrb database (row 1 of 3)", "H2O, 3 atoms, isolated", "def2-SVP (H 2s1p, O 3s2p1d)", "24"):
+        assert part in result.output
+    stored, expected = read_calculation(tmp_path / "a.h5"), read_any(source, row=1)
+    np.testing.assert_array_equal(stored.require_overlap().values, expected.require_overlap().values)
 
 
 @pytest.mark.parametrize(

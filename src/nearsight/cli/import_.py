@@ -33,7 +33,8 @@ _LONG = 20_000_000
 
 def import_command(
     source: Annotated[
-        Path, typer.Argument(help="Folder or file: a CP2K run, an Amorphous-Hamiltonians folder, .npz.")
+        Path,
+        typer.Argument(help="Folder or file: a CP2K run, an Amorphous-Hamiltonians folder, .npz, .db of molecules."),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The store to write (.h5).")],
     basis: Annotated[
@@ -54,6 +55,9 @@ def import_command(
     ] = None,
     output_file: Annotated[
         Path | None, typer.Option(help="CP2K's output, where the source has several.")
+    ] = None,
+    row: Annotated[
+        int | None, typer.Option(help="Which calculation of a database of several, from 0.")
     ] = None,
     initial: Annotated[
         Path | None,
@@ -81,6 +85,7 @@ def import_command(
             isolated=bool(cell) and given_cell is None,
             structure=structure,
             output=output_file,
+            row=row,
             progress=report,
         )
         if initial is not None:

@@ -26,6 +26,7 @@ class ReadOptions:
         isolated: not periodic; overrides `cell`.
         structure: structure file, where the source has none or several.
         output: CP2K's output, where the source has several.
+        row: position from 0 in a database of several calculations.
         progress: told how far the reading is.
     """
 
@@ -35,4 +36,5 @@ class ReadOptions:
     isolated: bool = False
     structure: Path | None = None
     output: Path | None = None
+    row: int | None = None
     progress: Progress | None = None

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nearsight.errors import FormatError
-from nearsight.formats import amorphous_hamiltonians, cp2k, hamiltonian_npz
+from nearsight.formats import amorphous_hamiltonians, cp2k, hamiltonian_npz, qh9, schnorb
 from nearsight.formats.options import ReadOptions
 from nearsight.formats.sniffing import first_bytes
 from nearsight.formats.structure_files import as_cell
@@ -42,6 +42,8 @@ FORMATS: tuple[Format, ...] = (
     Format(
         "a NumPy archive (.npz) with structure, H and S", hamiltonian_npz.recognises, hamiltonian_npz.read
     ),
+    Format("a database of molecules as of SchNOrb and PhiSNet (.db)", schnorb.recognises, schnorb.read),
+    Format("a database of molecules of QH9 (.db)", qh9.recognises, qh9.read),
 )
 
 
@@ -50,7 +52,7 @@ def read_any(source: str | Path, **options: Any) -> Calculation:
 
     Args:
         source: what to read.
-        options: fields of `ReadOptions`: basis, basis_file, cell, isolated, structure, output, progress.
+        options: fields of `ReadOptions`: basis, basis_file, cell, isolated, structure, output, row, progress.
 
     Raises:
         FormatError: nothing there, or of no known format, or damaged.

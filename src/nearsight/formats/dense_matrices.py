@@ -1,0 +1,78 @@
+"""Whole matrices of isolated molecules, in any code's order of orbitals, as blocks."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nearsight.elements import symbol_of
+from nearsight.errors import InputError
+from nearsight.operators.blocks import BlockOperator, zeros
+from nearsight.orbitals.basis import BasisSet
+from nearsight.orbitals.conventions import OrbitalConvention, reordered, to_ours
+
+ASYMMETRY = 1e-5
+"""Largest |M − Mᵀ|, relative to the largest element, that is still a symmetric matrix; its mean with Mᵀ is taken."""
+
+FOREIGN_OVERLAP = 1e-3
+"""Largest overlap of functions of different l on one atom; exactly zero but for a code's grid."""
+
+
+def from_dense(
+    matrix: np.ndarray, numbers: np.ndarray, basis: BasisSet, convention: OrbitalConvention
+) -> BlockOperator:
+    """A symmetric matrix of an isolated molecule as blocks of all pairs of atoms, exactly symmetric, in float64.
+
+    Args:
+        matrix: (n, n), any unit, atoms in the order of `numbers`.
+        numbers: (N,) atomic numbers.
+        basis: shells of each element in the matrix's order.
+        convention: order and signs inside the shells.
+
+    Returns:
+        In our order and signs, every pair with R = 0, not folded.
+
+    Raises:
+        InputError: another shape, not finite, not symmetric, or shells that the convention does not say.
+    """
+    numbers = np.asarray(numbers, dtype=np.int64)
+    index, sign = to_ours(convention, basis, numbers)
+    symmetric = _symmetric(np.asarray(matrix), len(index), numbers, basis)
+    return _blocks(reordered(symmetric, index, sign), numbers, basis)
+
+
+def check_shells(overlap: BlockOperator) -> None:
+    """Raises InputError where functions of different l overlap on one atom: then the shells are in another order."""
+    for pair in np.flatnonzero(overlap.on_site):
+        number = int(overlap.numbers[overlap.source[pair]])
+        l = np.concatenate([np.full(2 * l + 1, l) for l in overlap.basis.shells[number]])
+        wrong = np.abs(overlap.stack(np.array([pair]))[0])[l[:, None] != l].max(initial=0.0)
+        if wrong > FOREIGN_OVERLAP:
+            raise InputError(
+                f"expected shells {' '.join('spdfghi'[k] for k in overlap.basis.shells[number])} of "
+                f"{symbol_of(number)}, got functions of different l on one atom that overlap by {wrong:.2g}; is it "
+                "another basis or another order of its shells?"
+            )
+
+
+def _symmetric(matrix: np.ndarray, size: int, numbers: np.ndarray, basis: BasisSet) -> np.ndarray:
+    if matrix.shape != (size, size):
+        raise InputError(
+            f"expected a matrix of shape ({size}, {size}) for {len(numbers)} atoms in "
+            f"{basis.restricted(numbers).describe()}, got {matrix.shape}"
+        )
+    matrix = matrix.astype(np.float64)
+    if not np.isfinite(matrix).all():
+        raise InputError(f"expected finite numbers, got {int((~np.isfinite(matrix)).sum())} that are NaN or infinite")
+    error = np.abs(matrix - matrix.T).max()
+    if error > ASYMMETRY * np.abs(matrix).max():
+        raise InputError(f"expected a symmetric matrix, got |M − Mᵀ| = {error:.3g}")
+    return np.asarray((matrix + matrix.T) / 2)
+
+
+def _blocks(matrix: np.ndarray, numbers: np.ndarray, basis: BasisSet) -> BlockOperator:
+    source, target = np.divmod(np.arange(len(numbers) ** 2), len(numbers))
+    shift = np.zeros((len(source), 3), dtype=np.int64)
+    operator = zeros(numbers, basis.restricted(numbers), source, target, shift, folded=False)
+    cuts = operator.orbital_offsets[1:-1]
+    blocks = [block.reshape(-1) for rows in np.split(matrix, cuts) for block in np.split(rows, cuts, axis=1)]
+    return operator.with_values(np.concatenate(blocks))

@@ -1,0 +1,141 @@
+"""OrbitalConvention: in which order and with which signs other codes list the functions of a shell.
+
+Every code has the same real functions up to the sign. Ours run over m = −l..l without Condon-Shortley phase, as CP2K's
+do. ORCA lists m = 0, +1, −1, +2, …, and its functions with |m| = 3 and 4 have the opposite sign (as IOData corrects
+them). PySCF's shells are ours, except that p is x, y, z. FHI-aims has the opposite sign for odd m > 0 (as in PhiSNet).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+
+from nearsight.errors import InputError
+from nearsight.orbitals.basis import SHELL_LETTERS, BasisSet
+
+
+@dataclass(frozen=True)
+class OrbitalConvention:
+    """Order and signs inside the shells of a code.
+
+    Attributes:
+        name: for messages.
+        order: l → m (our label, −l..l) of each of the code's functions, in its order.
+        signs: l → ±1 for each of the code's functions, in its order: theirs = sign · ours.
+    """
+
+    name: str
+    order: Mapping[int, tuple[int, ...]]
+    signs: Mapping[int, tuple[int, ...]]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "order", MappingProxyType(dict(self.order)))
+        object.__setattr__(self, "signs", MappingProxyType(dict(self.signs)))
+        for l, order in self.order.items():
+            signs = self.signs.get(l, ())
+            if sorted(order) != list(range(-l, l + 1)) or len(signs) != len(order) or not set(signs) <= {1, -1}:
+                raise InputError(f"expected each m of l = {l} once, each with a sign ±1, in convention {self.name}, "
+                                 f"got {order} with signs {signs}")
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return OrbitalConvention, (self.name, dict(self.order), dict(self.signs))
+
+    def shell(self, l: int) -> tuple[np.ndarray, np.ndarray]:
+        """Of our functions m = −l..l: where each is in the code's shell, and its sign.
+
+        Raises:
+            InputError: an l that the convention does not say.
+        """
+        if l not in self.order:
+            letter = SHELL_LETTERS[l] if l < len(SHELL_LETTERS) else f"l = {l}"
+            raise InputError(f"expected shells up to {SHELL_LETTERS[max(self.order)]} in the orbital convention of "
+                             f"{self.name}, got {letter}")
+        where = np.argsort(np.asarray(self.order[l]))
+        return where, np.asarray(self.signs[l], dtype=np.int64)[where]
+
+
+def _up_and_down(l: int) -> tuple[int, ...]:
+    """0, 1, −1, 2, −2, …"""
+    return (0, *(m for k in range(1, l + 1) for m in (k, -k)))
+
+
+_DEGREES = range(len(SHELL_LETTERS))
+_POSITIVE = {l: (1,) * (2 * l + 1) for l in _DEGREES}
+
+CP2K = OrbitalConvention("CP2K", {l: tuple(range(-l, l + 1)) for l in _DEGREES}, _POSITIVE)
+"""Ours."""
+
+PYSCF = OrbitalConvention("PySCF", {**CP2K.order, 1: (1, -1, 0)}, _POSITIVE)
+"""p is x, y, z; all others m = −l..l."""
+
+ORCA = OrbitalConvention(
+    "ORCA",
+    {l: _up_and_down(l) for l in range(5)},
+    {l: tuple(-1 if abs(m) >= 3 else 1 for m in _up_and_down(l)) for l in range(5)},
+)
+"""p is z, x, y; d is z², xz, yz, x²−y², xy. Up to g, as far as its signs are known."""
+
+AIMS = OrbitalConvention(
+    "FHI-aims",
+    {l: CP2K.order[l] for l in range(4)},
+    {l: tuple(-1 if m > 0 and m % 2 else 1 for m in CP2K.order[l]) for l in range(4)},
+)
+"""m = −l..l, up to f."""
+
+
+def to_ours(
+    convention: OrbitalConvention, basis: BasisSet, numbers: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """How a matrix of a code becomes ours: `reordered(M, index, sign)`.
+
+    Args:
+        convention: the code's.
+        basis: shells of each element in the code's order, which ours follow.
+        numbers: (N,) atomic numbers in the order of the matrix.
+
+    Returns:
+        index: (n,) where our orbital is in the code's order.
+        sign: (n,) ±1, float64, in our order.
+
+    Raises:
+        InputError: an element without basis, or an l that the convention does not say.
+    """
+    numbers = np.asarray(numbers, dtype=np.int64)
+    offsets = basis.offsets(numbers)
+    atoms = {int(z): _atom(convention, basis, int(z)) for z in np.unique(numbers)}
+    index = [offsets[a] + atoms[int(z)][0] for a, z in enumerate(numbers)]
+    return np.concatenate(index), np.concatenate([atoms[int(z)][1] for z in numbers])
+
+
+def from_ours(
+    convention: OrbitalConvention, basis: BasisSet, numbers: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The inverse of `to_ours`: (index, sign) with which `reordered` makes a code's matrix of ours."""
+    index, sign = to_ours(convention, basis, numbers)
+    inverse = np.argsort(index)
+    return inverse, sign[inverse]
+
+
+def reordered(matrix: np.ndarray, index: np.ndarray, sign: np.ndarray) -> np.ndarray:
+    """matrix[index][:, index] · sign · signᵀ: (n, n) of one convention in another.
+
+    Args:
+        matrix: (..., n, n).
+        index: (n,) from `to_ours` or `from_ours`.
+        sign: (n,), with it.
+    """
+    signs = sign.astype(matrix.dtype, copy=False)
+    return np.asarray(matrix[..., index[:, None], index] * (signs[:, None] * signs))
+
+
+def _atom(convention: OrbitalConvention, basis: BasisSet, number: int) -> tuple[np.ndarray, np.ndarray]:
+    shells = [convention.shell(l) for l in basis.shells[number]]
+    starts = basis.shell_offsets(number)
+    index = np.concatenate([start + where for start, (where, _) in zip(starts, shells)])
+    return index, np.concatenate([sign for _, sign in shells]).astype(np.float64)
