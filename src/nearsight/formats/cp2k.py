@@ -1,8 +1,13 @@
-"""A CP2K run at Γ: `*-KS_SPIN_1-1_0.csr`, `*-S_SPIN_1-1_0.csr`, the input or an xyz, and maybe the output."""
+"""A CP2K run: its matrices, the input or an xyz, and the output.
+
+At Γ the matrices are `*-KS_SPIN_1-1_0.csr` and `*-S_SPIN_1-1_0.csr`, and the output may be missing; with KPOINTS and
+REAL_SPACE there is one of each per cell vector, `*_R_<n>-1_0.csr`, and the output says which is which.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,23 +15,26 @@ from nearsight.elements import symbol_of
 from nearsight.errors import FormatError, InputError
 from nearsight.formats.basis_choice import joined, named_basis
 from nearsight.formats.cp2k_csr import check_is_matrix
+from nearsight.formats.cp2k_images import NAMES, has_images, read_images
 from nearsight.formats.cp2k_input import Cp2kInput, read_input
 from nearsight.formats.cp2k_output import Cp2kOutput, is_output, read_output
-from nearsight.formats.gamma_matrices import GammaMatrices, read_gamma_matrices
+from nearsight.formats.gamma_matrices import read_gamma_matrices
 from nearsight.formats.options import ReadOptions
 from nearsight.formats.structure_files import read_structure
+from nearsight.operators.blocks import BlockOperator
 from nearsight.operators.calculation import Calculation
 from nearsight.orbitals.basis import BasisSet
 from nearsight.structures.structure import Structure
+from nearsight.units import HARTREE_IN_EV
 
 _CHARGE = re.compile(r"-q(\d+)$")
 
 
 @dataclass(frozen=True)
 class Cp2kFiles:
-    """The files of one run; None where there is none."""
+    """The files of one run; None where there is none. Without `hamiltonian` the matrices are per cell vector."""
 
-    hamiltonian: Path
+    hamiltonian: Path | None
     overlap: Path | None
     input: Path | None
     structure: Path
@@ -53,9 +61,11 @@ def read(path: Path, options: ReadOptions) -> Calculation:
     structure = read_structure(files.structure, options.cell, isolated=options.isolated)
     basis = _basis(files, given, structure, options)
     output = read_output(files.output) if files.output else None
+    if files.hamiltonian is None:
+        return _resolved(files, given, structure, basis, output, options)
     matrices = read_gamma_matrices(files.hamiltonian, files.overlap, structure, options, basis)
     if output is not None:
-        _check_output(files, output, structure, matrices)
+        _check_output(files, output, structure, matrices.hamiltonian)
     return Calculation(
         structure,
         matrices.basis,
@@ -64,7 +74,31 @@ def read(path: Path, options: ReadOptions) -> Calculation:
         energy=output.energy if output else None,
         fermi=output.fermi if output else None,
         eigenvalues=output.eigenvalues if output else None,
-        provenance=_provenance(files, given, output, matrices),
+        provenance=_provenance(files, files.hamiltonian, given, output, matrices.basis, matrices.provenance),
+    )
+
+
+def _resolved(
+    files: Cp2kFiles, given: Cp2kInput | None, structure: Structure, basis: BasisSet | None, output: Cp2kOutput | None,
+    options: ReadOptions,
+) -> Calculation:
+    """A run with one matrix per cell vector."""
+    folder = files.structure.parent if files.output is None else files.output.parent
+    if basis is None:
+        raise FormatError(folder, "expected the basis in the CP2K input, got none; say which it is (--basis)")
+    found = read_images(folder, files.output, structure, basis, options.progress)
+    if output is not None:
+        _check_output(files, output, structure, found.hamiltonian)
+    h, s = found.hamiltonian, found.overlap
+    n_k = 0 if output is None or output.k_points is None else len(output.k_points)
+    said = {"k-points": str(n_k), "images": str(found.n_images),
+            "asymmetry": f"|H − H†| ≤ {found.asymmetry:.1e} E_h in the files"}
+    first = sorted(folder.glob(NAMES["KS"]))[0]
+    return Calculation(
+        structure, basis, h.with_values(h.values * HARTREE_IN_EV), s,
+        energy=output.energy if output else None, fermi=output.fermi if output else None,
+        eigenvalues=output.eigenvalues if output else None,
+        provenance=_provenance(files, first, given, output, basis, said),
     )
 
 
@@ -74,21 +108,23 @@ def find_files(path: Path, options: ReadOptions) -> Cp2kFiles:
     hamiltonian = (
         path if path.suffix == ".csr" else _single(folder, "*-KS_SPIN_1-1_0.csr", "a Kohn-Sham matrix")
     )
-    if hamiltonian is None:
-        images = any(folder.glob("*KS_SPIN_1_R_*.csr"))
-        raise FormatError(
-            folder,
-            "expected a matrix *-KS_SPIN_1-1_0.csr at Γ, got none"
-            + ("; the matrices *_R_* per image (REAL_SPACE, k-points) are not read" if images else ""),
-        )
-    check_is_matrix(hamiltonian)
-    if "-S_SPIN" in hamiltonian.name:
+    if hamiltonian is not None and "_R_" in hamiltonian.name:
+        hamiltonian = None
+    if hamiltonian is None and not has_images(folder):
+        raise FormatError(folder, "expected a matrix *-KS_SPIN_1-1_0.csr at Γ, or *-KS_SPIN_1_R_<n>-1_0.csr per cell "
+                                  "vector, got none")
+    if hamiltonian is not None and path.suffix != ".csr" and has_images(folder):
+        raise FormatError(folder, "expected the matrices of one run, got a matrix at Γ and matrices per cell vector; "
+                                  f"give {hamiltonian.name} itself, or move the others away")
+    if hamiltonian is not None:
+        check_is_matrix(hamiltonian)
+    if hamiltonian is not None and "-S_SPIN" in hamiltonian.name:
         raise FormatError(
             hamiltonian,
             "expected the Kohn-Sham matrix (*-KS_SPIN_1-1_0.csr), got the overlap; "
             "give the folder or the other file",
         )
-    if any(folder.glob("*-KS_SPIN_2-*.csr")):
+    if any(folder.glob("*-KS_SPIN_2*.csr")):
         raise FormatError(
             folder, "expected a closed shell, got matrices of two spins (KS_SPIN_2); run without UKS"
         )
@@ -106,7 +142,7 @@ def find_files(path: Path, options: ReadOptions) -> Cp2kFiles:
             "structure (--structure)",
         )
     output = options.output or (path if path.suffix == ".out" else _output(folder))
-    return Cp2kFiles(hamiltonian, _overlap(folder, hamiltonian), given, structure, output)
+    return Cp2kFiles(hamiltonian, _overlap(folder, hamiltonian) if hamiltonian else None, given, structure, output)
 
 
 def _single(folder: Path, pattern: str, what: str) -> Path | None:
@@ -191,9 +227,9 @@ def _kind_basis(path: Path, given: Cp2kInput, name: str, number: int, options: R
 
 
 def _check_output(
-    files: Cp2kFiles, output: Cp2kOutput, structure: Structure, matrices: GammaMatrices
+    files: Cp2kFiles, output: Cp2kOutput, structure: Structure, hamiltonian: BlockOperator
 ) -> None:
-    path, n = files.output, matrices.hamiltonian.n_orbitals
+    path, n = files.output, hamiltonian.n_orbitals
     if output.n_spins == 2:
         raise FormatError(path, "expected a closed shell, got an output with two spins")
     if output.n_atoms not in (None, len(structure)):
@@ -205,23 +241,22 @@ def _check_output(
     if output.n_orbitals not in (None, n):
         raise FormatError(
             path,
-            f"expected an output with {n} orbitals ({matrices.basis.describe()}), got one with "
+            f"expected an output with {n} orbitals ({hamiltonian.basis.describe()}), got one with "
             f"{output.n_orbitals}; is it another basis or another run?",
         )
 
 
 def _provenance(
-    files: Cp2kFiles, given: Cp2kInput | None, output: Cp2kOutput | None, matrices: GammaMatrices
+    files: Cp2kFiles, hamiltonian: Path, given: Cp2kInput | None, output: Cp2kOutput | None, basis: BasisSet,
+    said: Mapping[str, str],
 ) -> dict[str, str]:
     result = {
-        "format": "CP2K run at Γ",
-        "source": files.hamiltonian.resolve().parent.name,
-        "files": ", ".join(
-            p.name for p in (files.hamiltonian, files.overlap, files.structure, files.output) if p
-        ),
+        "format": "CP2K run at Γ" if files.hamiltonian else "CP2K run, matrices per cell vector",
+        "source": hamiltonian.resolve().parent.name,
+        "files": ", ".join(p.name for p in (hamiltonian, files.overlap, files.structure, files.output) if p),
         "code": "CP2K" + (f" {output.version}" if output and output.version else ""),
-        "basis": matrices.basis.name,
-        **matrices.provenance,
+        "basis": basis.name,
+        **said,
     }
     if given is not None:
         result["potentials"] = ", ".join(

@@ -16,8 +16,10 @@ _NUMBER = r"(-?\d+\.\d+(?:E[-+]?\d+)?)"
 _ENERGY = re.compile(rf"ENERGY\| Total FORCE_EVAL \( QS \) energy \[?(?:a\.u\.|hartree)\]?:?\s+{_NUMBER}")
 _FERMI_HARTREE = re.compile(rf"(?:E\(Fermi\):|Fermi energy:)\s+{_NUMBER}")
 _FERMI_EV = re.compile(rf"Fermi Energy \[eV\]\s*:\s+{_NUMBER}")
-_TABLE = re.compile(r"EIGENVALUES AND (?:MO )?OCCUPATION NUMBERS")
+_TABLE = re.compile(r"EIGENVALUES AND (?:MO )?OCCUPATION NUMBERS(?: FOR K POINT\s+(\d+))?")
 _EIGENVALUE = re.compile(rf"^\s*(?:MO\|)?\s+(\d+)\s+{_NUMBER}\s+(?:{_NUMBER}\s+)?\d+\.\d+\s*$")
+_K_POINT = re.compile(r"BRILLOUIN\|\s+(\d+)\s+\d+\.\d+\s+(-?\d+\.\d+)\s+(-?\d+\.\d+)\s+(-?\d+\.\d+)\s*$")
+_K_GAMMA = re.compile(r"BRILLOUIN\|\s+Gamma-point calculation")
 _COUNTS = {
     "version": re.compile(r"CP2K\| version string:\s+CP2K version (\S+)"),
     "spins": re.compile(r"DFT\| Number of spin states\s+(\d+)"),
@@ -34,7 +36,10 @@ class Cp2kOutput:
     Attributes:
         version: such as `2023.1`.
         energy, fermi: eV.
-        eigenvalues: (n,) eV, ascending, as printed (occupied and maybe some empty).
+        eigenvalues: (n,) eV at Γ, ascending, as printed (occupied and maybe some empty); None where Γ is not among the
+            k-points.
+        k_points: (k, 3), in units of the reciprocal lattice vectors; None without &KPOINTS.
+        k_eigenvalues: (k, n) eV at each of them, as printed; None where they are not printed.
         converged: whether the last SCF run converged; None where there was none.
         n_atoms, n_orbitals, n_electrons: sizes, to compare with the matrices.
         n_spins: 2 for an open shell.
@@ -49,6 +54,8 @@ class Cp2kOutput:
     n_orbitals: int | None
     n_electrons: int | None
     n_spins: int | None
+    k_points: np.ndarray | None = None
+    k_eigenvalues: np.ndarray | None = None
 
 
 def is_output(path: str | Path) -> bool:
@@ -73,28 +80,55 @@ def read_output(path: str | Path) -> Cp2kOutput:
     last: dict[str, str] = {}
     energies: dict[str, float] = {}
     converged: bool | None = None
+    tables: dict[int, list[float]] = {}
     table: list[float] | None = None
+    k_points: dict[int, tuple[float, ...]] = {}
     with open(path, encoding="utf-8", errors="replace") as file:
         for line in file:
-            if _TABLE.search(line):
-                table = []
+            if title := _TABLE.search(line):
+                table = tables[int(title[1] or 0)] = []
             elif table is not None and (row := _EIGENVALUE.match(line)):
                 _append(path, table, int(row[1]), float(row[2]))
             if "SCF run" in line and "converged" in line:
                 converged = "NOT" not in line
+            if found := _K_POINT.search(line):
+                k_points[int(found[1])] = tuple(float(x) for x in found.groups()[1:])
+            elif _K_GAMMA.search(line):
+                k_points[1] = (0.0, 0.0, 0.0)
             _collect(line, last, energies)
     number = {key: int(text) for key, text in last.items() if key != "version"}
+    at_gamma, at_k = _eigenvalues(path, tables, k_points)
     return Cp2kOutput(
         last.get("version"),
         energies.get("energy"),
         energies.get("fermi"),
-        np.sort(np.array(table)) * HARTREE_IN_EV if table else None,
+        at_gamma,
         converged,
         number.get("atoms"),
         number.get("orbitals"),
         number.get("electrons"),
         number.get("spins"),
+        np.array([k_points[k] for k in sorted(k_points)]) if k_points else None,
+        at_k,
     )
+
+
+def _eigenvalues(
+    path: str | Path, tables: dict[int, list[float]], k_points: dict[int, tuple[float, ...]]
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Those at Γ, and those at every k-point, eV."""
+    if not k_points:
+        found = tables.get(0) or None
+        return (np.sort(np.array(found)) * HARTREE_IN_EV if found else None), None
+    rows = [tables[k] for k in sorted(k_points) if tables.get(k)]
+    if not rows:
+        return None, None
+    if len(rows) != len(k_points) or len({len(row) for row in rows}) > 1:
+        raise FormatError(path, f"expected eigenvalues at each of {len(k_points)} k-points, got {len(rows)} tables of "
+                                f"{min(map(len, rows))} to {max(map(len, rows))}; was the output cut?")
+    values = np.sort(np.array(rows), axis=1) * HARTREE_IN_EV
+    gamma = [n for n, k in enumerate(sorted(k_points)) if not any(k_points[k])]
+    return (values[gamma[0]] if gamma else None), values
 
 
 def _append(path: str | Path, table: list[float], index: int, value: float) -> None:

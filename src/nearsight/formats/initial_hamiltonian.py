@@ -1,7 +1,8 @@
 """H₀, the Kohn-Sham matrix of superposed atomic densities at Γ, for a calculation that is at hand.
 
-A file with the matrix alone: CP2K's .csr, .npy with the whole matrix, or .npz with `H0_triu`, the upper triangle row by
-row (`np.triu_indices`); all in Hartree. Or any source that can be imported by itself: then its H is H₀.
+A file with the matrix alone: CP2K's .csr or the text of its &AO_MATRICES (the first Kohn-Sham matrix in it), .npy
+with the whole matrix, or .npz with `H0_triu`, the upper triangle row by row (`np.triu_indices`); all in Hartree. Or any
+source that can be imported by itself: then its H is H₀.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from nearsight.errors import FormatError
+from nearsight.formats import cp2k_ao_matrices
 from nearsight.formats.cp2k_csr import read_csr
 from nearsight.formats.options import Progress
 from nearsight.formats.registry import read_any
@@ -56,6 +58,8 @@ def _bare_matrix(path: Path, calculation: Calculation, progress: Progress | None
     """The entries (Hartree) of a file that holds nothing but a matrix; None for any other."""
     if path.is_file() and path.suffix == ".csr":
         return read_csr(path, progress)[0]
+    if cp2k_ao_matrices.recognises(path):
+        return _entries(path, cp2k_ao_matrices.read_first_kohn_sham(path, _size(calculation)), calculation)
     if not (path.is_file() and path.suffix in (".npy", ".npz")):
         return None
     matrix = _load(path)
