@@ -12,8 +12,8 @@ import pytest
 from scipy.linalg import eigh
 
 from nearsight.errors import FormatError
-from nearsight.formats.cp2k_images import wrapping
 from nearsight.formats.cp2k_output import read_output
+from nearsight.formats.cp2k_wrapping import wrapping
 from nearsight.formats.registry import read_any
 from nearsight.operators.bloch import bloch, fold
 from nearsight.operators.calculation import Calculation
@@ -58,6 +58,8 @@ def test_the_code_s_eigenvalues_at_every_k_point(runs):
         error = np.abs(levels(calculation, k)[:len(printed)] - printed).max() / HARTREE_IN_EV
         assert error < 1e-5
     assert calculation.eigenvalues is None  # Γ is not among a mesh of even numbers
+    np.testing.assert_array_equal(calculation.k_points, output.k_points)
+    np.testing.assert_array_equal(calculation.k_eigenvalues, output.k_eigenvalues)
 
 
 def test_eigenvalues_at_gamma(runs):
@@ -99,7 +101,7 @@ def test_round_trip_through_the_store(runs, tmp_path):
         a, b = getattr(calculation, name), getattr(back, name)
         for field in ("source", "target", "shift", "values"):
             np.testing.assert_array_equal(getattr(a, field), getattr(b, field))
-    assert back.provenance["k-points"] == "8"
+    assert back.provenance["k-points"] == "MONKHORST-PACK 2 2 2"
 
 
 def test_positions_moved_by_cell_vectors(run):

@@ -8,7 +8,7 @@ import pytest
 from nearsight.errors import InputError
 from nearsight.operators.bloch import to_csr
 from nearsight.operators.blocks import BlockOperator
-from nearsight.operators.pruning import pruned
+from nearsight.operators.pruning import pruned, rounded
 from nearsight.operators.symmetry import hermiticity_error
 
 
@@ -30,3 +30,12 @@ def test_threshold_zero_keeps_every_number(hamiltonian: BlockOperator) -> None:
     np.testing.assert_array_equal(pruned(hamiltonian, 0.0).values, hamiltonian.values)
     with pytest.raises(InputError, match="expected a threshold of at least 0, got -1"):
         pruned(hamiltonian, -1.0)
+
+
+def test_rounding_is_to_powers_of_two_and_keeps_symmetry(hamiltonian: BlockOperator) -> None:
+    result = rounded(hamiltonian, 0.03)
+    np.testing.assert_array_equal(result.values * 64, np.round(hamiltonian.values * 64))
+    assert np.abs(result.values - hamiltonian.values).max() <= 1 / 128
+    assert hermiticity_error(result) == 0
+    with pytest.raises(InputError, match="expected a positive step, got 0"):
+        rounded(hamiltonian, 0.0)

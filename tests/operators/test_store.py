@@ -324,3 +324,19 @@ def test_a_folder_that_is_not_there(tmp_path: Path, calculation: Calculation) ->
         InputError, match=r"expected an existing folder for .*got none at .*nowhere; make it first"
     ):
         write_calculation(tmp_path / "nowhere" / "a.h5", calculation)
+
+
+def test_k_points_and_long_texts(calculation: Calculation, tmp_path: Path) -> None:
+    """An input of thousands of atoms is longer than an attribute of HDF5 can be."""
+    long = dataclasses.replace(
+        calculation, provenance={"code": "CP2K", "input": "Hf 0.0 0.0 0.0\n" * 20_000},
+        k_points=np.array([[0.0, 0, 0], [0.5, 0, 0.25]]), k_eigenvalues=np.arange(6.0).reshape(2, 3),
+    )
+    write_calculation(tmp_path / "x.h5", long)
+    back = read_calculation(tmp_path / "x.h5")
+    assert back.provenance == long.provenance
+    assert back.k_points is not None
+    assert back.k_eigenvalues is not None
+    np.testing.assert_array_equal(back.k_points, np.array([[0.0, 0, 0], [0.5, 0, 0.25]]))
+    np.testing.assert_array_equal(back.k_eigenvalues, np.arange(6.0).reshape(2, 3))
+    assert describe(tmp_path / "x.h5")["provenance"]["input"].startswith("Hf 0.0")

@@ -62,7 +62,7 @@ def read(path: Path, options: ReadOptions) -> Calculation:
     basis = _basis(files, given, structure, options)
     output = read_output(files.output) if files.output else None
     if files.hamiltonian is None:
-        return _resolved(files, given, structure, basis, output, options)
+        return _resolved(path if path.is_dir() else path.parent, files, given, structure, basis, output, options)
     matrices = read_gamma_matrices(files.hamiltonian, files.overlap, structure, options, basis)
     if output is not None:
         _check_output(files, output, structure, matrices.hamiltonian)
@@ -79,11 +79,10 @@ def read(path: Path, options: ReadOptions) -> Calculation:
 
 
 def _resolved(
-    files: Cp2kFiles, given: Cp2kInput | None, structure: Structure, basis: BasisSet | None, output: Cp2kOutput | None,
-    options: ReadOptions,
+    folder: Path, files: Cp2kFiles, given: Cp2kInput | None, structure: Structure, basis: BasisSet | None,
+    output: Cp2kOutput | None, options: ReadOptions,
 ) -> Calculation:
     """A run with one matrix per cell vector."""
-    folder = files.structure.parent if files.output is None else files.output.parent
     if basis is None:
         raise FormatError(folder, "expected the basis in the CP2K input, got none; say which it is (--basis)")
     found = read_images(folder, files.output, structure, basis, options.progress)
@@ -91,7 +90,7 @@ def _resolved(
         _check_output(files, output, structure, found.hamiltonian)
     h, s = found.hamiltonian, found.overlap
     n_k = 0 if output is None or output.k_points is None else len(output.k_points)
-    said = {"k-points": str(n_k), "images": str(found.n_images),
+    said = {"k-points": (output.k_scheme if output else None) or str(n_k), "images": str(found.n_images),
             "asymmetry": f"|H − H†| ≤ {found.asymmetry:.1e} E_h in the files"}
     first = sorted(folder.glob(NAMES["KS"]))[0]
     return Calculation(
@@ -99,6 +98,8 @@ def _resolved(
         energy=output.energy if output else None, fermi=output.fermi if output else None,
         eigenvalues=output.eigenvalues if output else None,
         provenance=_provenance(files, first, given, output, basis, said),
+        k_points=output.k_points if output and n_k > 1 else None,
+        k_eigenvalues=output.k_eigenvalues if output and n_k > 1 else None,
     )
 
 

@@ -1,8 +1,8 @@
 """H and S per cell vector, as CP2K writes them with KPOINTS and REAL_SPACE: one .csr file for each R.
 
 `PROJECT-FILE-KS_SPIN_1_R_<n>-1_0.csr` has the blocks of image n; the output's table after `KS CSR write|` says which
-cell vector that is. Cell vectors refer to atoms wrapped by CP2K: r_i − n_i·cell with n_i the fractional coordinates of
-r_i rounded, halves away from zero. Ours refer to the positions as given: R = R_CP2K + n_i − n_j.
+cell vector that is. Cell vectors refer to atoms wrapped by CP2K, r_i − n_i·cell. Ours refer to the positions as given:
+R = R_CP2K + n_i − n_j.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ import numpy as np
 
 from nearsight.errors import FormatError
 from nearsight.formats.cp2k_csr import read_csr
+from nearsight.formats.cp2k_wrapping import check_nearest, placed, settled
 from nearsight.formats.options import Progress
-from nearsight.formats.triplets import ASYMMETRY, Triplets
+from nearsight.formats.triplets import ASYMMETRY, Triplets, check_complete
 from nearsight.operators.blocks import BlockOperator
-from nearsight.operators.symmetry import hermitian_part, hermiticity_error
+from nearsight.operators.symmetry import adjoint, hermitian_part, hermiticity_error, with_reverses
 from nearsight.orbitals.basis import BasisSet
 from nearsight.structures.graph import pair_order
 from nearsight.structures.structure import Structure
@@ -29,9 +30,9 @@ NAMES = {"KS": "*-KS_SPIN_1_R_*-1_0.csr", "S": "*-S_SPIN_1_R_*-1_0.csr"}
 _NUMBER = re.compile(r"_R_(\d+)-1_0\.csr$")
 _TITLE = re.compile(r"^\s*(KS|S) CSR write\|\s+(\d+) periodic images")
 _ROW = re.compile(r"^\s*(\d+)\s+(-?\d+)\s+(-?\d+)\s+(-?\d+)\s*$")
-_TIE = 1e-8
-_OVERLAPS = 1e-3
-"""Pairs with smaller overlaps say nothing about where their atoms are."""
+
+Cell = tuple[int, int, int]
+Tables = Mapping[str, Mapping[int, Cell]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +41,7 @@ class ImageMatrices:
 
     Attributes:
         hamiltonian, overlap: the overlap None where there are no files.
-        asymmetry: largest |H_ij(R) − H_ji(−R)ᵀ| in the files, E_h.
+        asymmetry: largest |H_ij(R) − H_ji(−R)ᵀ| in the files, E_h; of an upper triangle, on its diagonal.
         n_images: cell vectors of H.
     """
 
@@ -68,19 +69,21 @@ def read_images(
         raise FormatError(folder, "expected CP2K's output beside the matrices per cell vector (it says which cell "
                                   "vector each is), got none; give it (--output-file)")
     tables = read_tables(output)
-    wraps = wrapping(structure)
-    hamiltonian, asymmetry, n_images = _operator(folder, output, "KS", tables, structure, basis, wraps, progress)
+    hamiltonian, asymmetry, n_images = _operator(folder, output, "KS", tables, structure, basis, progress)
     overlap = None
     if any(folder.glob(NAMES["S"])):
-        overlap, _, _ = _operator(folder, output, "S", tables, structure, basis, wraps, progress)
-        _check_places(folder, overlap, structure)
-    return ImageMatrices(hamiltonian, overlap, asymmetry, n_images)
+        overlap, _, _ = _operator(folder, output, "S", tables, structure, basis, progress)
+    wraps = settled(folder, hamiltonian if overlap is None else overlap, structure)
+    if overlap is not None:
+        overlap = placed(overlap, wraps)
+        check_nearest(folder, overlap, structure)
+    return ImageMatrices(placed(hamiltonian, wraps), overlap, asymmetry, n_images)
 
 
-def read_tables(output: Path) -> dict[str, dict[int, tuple[int, int, int]]]:
+def read_tables(output: Path) -> dict[str, dict[int, Cell]]:
     """For KS and S: image number → cell vector, from the last such tables of the output."""
-    tables: dict[str, dict[int, tuple[int, int, int]]] = {}
-    current: dict[int, tuple[int, int, int]] | None = None
+    tables: dict[str, dict[int, Cell]] = {}
+    current: dict[int, Cell] | None = None
     left = 0
     with output.open(encoding="utf-8", errors="replace") as file:
         for line in file:
@@ -96,46 +99,63 @@ def read_tables(output: Path) -> dict[str, dict[int, tuple[int, int, int]]]:
     return tables
 
 
-def wrapping(structure: Structure) -> np.ndarray:
-    """(N, 3) int64, the cell vectors that CP2K takes off each atom."""
-    fractional = structure.positions @ np.linalg.inv(structure.cell)
-    away = np.abs(fractional)
-    # A coordinate that is a half but for rounding: CP2K's own rounding decides, which nobody can know from here.
-    rounded = np.where(np.abs(away % 1 - 0.5) < _TIE, np.floor(away + 0.5 + _TIE), np.floor(away + 0.5))
-    wraps = (np.sign(fractional) * rounded).astype(np.int64)
-    wraps[:, ~structure.pbc] = 0
-    return wraps
-
-
 def _operator(
-    folder: Path, output: Path, kind: str, tables: Mapping[str, Mapping[int, tuple[int, int, int]]],
-    structure: Structure, basis: BasisSet, wraps: np.ndarray, progress: Progress | None,
+    folder: Path, output: Path, kind: str, tables: Tables, structure: Structure, basis: BasisSet,
+    progress: Progress | None,
 ) -> tuple[BlockOperator, float, int]:
+    """The matrix with CP2K's own R, its asymmetry in the files, and how many images it has."""
     files = _files(folder, output, kind, tables)
     # A far image whose elements are all below CP2K's THRESHOLD is an empty file.
     filled = [(path, cell) for path, cell in files if path.stat().st_size]
     if not filled:
         raise FormatError(folder, f"expected a matrix in {NAMES[kind]}, got empty files")
-    pieces = [_blocks(read_csr(path, progress)[0], cell, structure, basis, wraps) for path, cell in filled]
-    source, target = (np.concatenate([piece[k] for piece in pieces]) for k in (0, 1))
-    shift = np.concatenate([piece[2] for piece in pieces])
-    values = np.concatenate([piece[3] for piece in pieces])
-    unsorted = BlockOperator(structure.numbers, basis, source, target, shift, values, False)
-    order = pair_order(source, target, shift)
-    starts, lengths = unsorted.offsets[:-1][order], unsorted.lengths[order]
-    own = np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    whole = BlockOperator(structure.numbers, basis, source[order], target[order], shift[order],
-                          values[np.repeat(starts, lengths) + own], False)
-    asymmetry = hermiticity_error(whole)
-    if asymmetry > ASYMMETRY * float(np.abs(values).max()):
+    pieces, upper = [], True
+    for path, cell in filled:
+        entries, _ = read_csr(path, progress)
+        pieces.append(_blocks(entries, cell, structure, basis))
+        upper = upper and entries.triangle() in ("upper", "diagonal")
+        if not any(cell):
+            # A diagonal element of H may by chance be below CP2K's threshold; one of S cannot.
+            size = int(basis.offsets(structure.numbers)[-1])
+            check_complete(entries, size, size // 1000 + 1 if kind == "KS" else 0)
+    whole = _sorted(pieces, structure, basis)
+    hermitian, asymmetry = _completed(whole) if upper else (hermitian_part(whole), hermiticity_error(whole))
+    if asymmetry > ASYMMETRY * float(np.abs(whole.values).max()):
         raise FormatError(folder, f"expected {kind} with H_ij(R) = H_ji(−R)ᵀ, got a difference of {asymmetry:.3g}; are "
-                                  "the images of several runs mixed, or UPPER_TRIANGULAR T (write F)?")
-    return hermitian_part(whole), asymmetry, len(files)
+                                  "the images of several runs mixed, or was a file cut off?")
+    return hermitian, asymmetry, len(files)
 
 
-def _files(
-    folder: Path, output: Path, kind: str, tables: Mapping[str, Mapping[int, tuple[int, int, int]]]
-) -> list[tuple[Path, tuple[int, int, int]]]:
+def _sorted(
+    pieces: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]], structure: Structure, basis: BasisSet
+) -> BlockOperator:
+    """One operator of the blocks of all images."""
+    source, target, shift, values = (np.concatenate([piece[k] for piece in pieces]) for k in range(4))
+    mixed = BlockOperator(structure.numbers, basis, source, target, shift, values, False)
+    order = pair_order(source, target, shift)
+    return BlockOperator(structure.numbers, basis, source[order], target[order], shift[order],
+                         values[mixed.flat_index(order)], False)
+
+
+def _completed(upper: BlockOperator) -> tuple[BlockOperator, float]:
+    """The matrix of which every image has its elements with row ≤ column: the others are those of −R."""
+    half = with_reverses(upper)
+    mirrored = adjoint(half)
+    both = half.with_values(half.values + mirrored.values)
+    asymmetry = 0.0
+    for (zi, zj), pairs in both.element_pairs.items():
+        own = pairs[both.source[pairs] == both.target[pairs]] if zi == zj else pairs[:0]
+        if not len(own):
+            continue
+        blocks, error = both.stack(own), half.stack(own) - mirrored.stack(own)
+        asymmetry = max(asymmetry, float(np.abs(np.diagonal(error, axis1=1, axis2=2)).max()))
+        diagonal = np.arange(blocks.shape[1])
+        blocks[:, diagonal, diagonal] /= 2  # it is in both
+        both.put(own, blocks)
+    return both, asymmetry
+
+
+def _files(folder: Path, output: Path, kind: str, tables: Tables) -> list[tuple[Path, Cell]]:
     """The files of a matrix with their cell vectors, none missing and none too many."""
     found: dict[int, Path] = {}
     for path in sorted(folder.glob(NAMES[kind])):
@@ -159,67 +179,21 @@ def _files(
 
 
 def _blocks(
-    entries: Triplets, cell: tuple[int, int, int], structure: Structure, basis: BasisSet, wraps: np.ndarray
+    entries: Triplets, cell: Cell, structure: Structure, basis: BasisSet
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """i, j, R and values of the blocks of one image that hold anything."""
     n, first = len(structure), basis.offsets(structure.numbers)
     if entries.size > first[-1]:
         raise FormatError(entries.path, f"expected indices 1 to {first[-1]} for {n} atoms in {basis.describe()}, got "
                                         f"{entries.size}; is it another structure or another basis?")
-    atom = np.repeat(np.arange(n), np.diff(first))
+    atom, sizes = np.repeat(np.arange(n), np.diff(first)), np.diff(first)
     i, j = atom[entries.rows], atom[entries.columns]
     keys, which = np.unique(i * n + j, return_inverse=True)
     source, target = keys // n, keys % n
-    sizes = np.diff(first)
     lengths = sizes[source] * sizes[target]
-    begins = np.cumsum(lengths) - lengths
-    values = np.zeros(int(lengths.sum()))
-    place = begins[which] + (entries.rows - first[i]) * sizes[j] + entries.columns - first[j]
-    if len(np.unique(place)) < len(place):
+    values, filled = np.zeros(int(lengths.sum())), np.zeros(int(lengths.sum()), dtype=bool)
+    place = (np.cumsum(lengths) - lengths)[which] + (entries.rows - first[i]) * sizes[j] + entries.columns - first[j]
+    values[place], filled[place] = entries.values, True
+    if np.count_nonzero(filled) < len(place):
         raise FormatError(entries.path, "expected every (row, column) once, got one twice; are two runs in one file?")
-    values[place] = entries.values
-    return source, target, np.array(cell) + wraps[source] - wraps[target], values
-
-
-def _check_places(folder: Path, overlap: BlockOperator, structure: Structure) -> None:
-    """Large overlaps lie between neighbours: else the cell vectors belong to other positions."""
-    places = structure.positions
-    vector = places[overlap.target] + overlap.shift @ structure.cell - places[overlap.source]
-    distance = np.linalg.norm(vector, axis=1)
-    largest = np.maximum.reduceat(np.abs(overlap.values), overlap.offsets[:-1])
-    own = np.flatnonzero(overlap.on_site)
-    if len(own) < len(structure):
-        raise FormatError(folder, f"expected the own block of each of {len(structure)} atoms in S at R = 0, got "
-                                  f"{len(own)}; is the structure that of the run?")
-    atom = _misplaced(overlap, structure, distance, largest)
-    if atom is not None:
-        raise FormatError(folder, "expected overlaps to be largest with the nearest image, got others for most "
-                                  f"neighbours of atom {atom}; is the structure that of the run, as CP2K was given it?")
-
-
-def _misplaced(
-    overlap: BlockOperator, structure: Structure, distance: np.ndarray, largest: np.ndarray
-) -> int | None:
-    """An atom for most of whose neighbours the largest overlap is not that of (about) the nearest image."""
-    seen = overlap.source * overlap.n_atoms + overlap.target
-    order = np.lexsort((-largest, seen))
-    _, first = np.unique(seen[order], return_index=True)
-    strongest = order[first]
-    nearest = _nearest_image(structure, overlap.source[strongest], overlap.target[strongest])
-    counted = (largest[strongest] > _OVERLAPS) & (overlap.source[strongest] != overlap.target[strongest])
-    wrong = counted & (distance[strongest] > 1.2 * nearest + 0.3)
-    of_atom = overlap.source[strongest]
-    bad, all_ = (np.bincount(of_atom[some], minlength=overlap.n_atoms) for some in (wrong, counted))
-    atoms = np.flatnonzero(2 * bad > np.maximum(all_, 1))
-    return int(atoms[0]) if len(atoms) else None
-
-
-def _nearest_image(structure: Structure, source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """(p,) Å, from atom i to the nearest image of atom j."""
-    away = (structure.positions[target] - structure.positions[source]) @ np.linalg.inv(structure.cell)
-    away -= np.round(away)
-    nearest = np.full(len(source), np.inf)
-    for shift in np.ndindex(3, 3, 3):
-        vector = (away + np.array(shift) - 1) @ structure.cell
-        nearest = np.minimum(nearest, np.linalg.norm(vector, axis=1))
-    return nearest
+    return source, target, np.tile(np.array(cell, dtype=np.int64), (len(source), 1)), values

@@ -19,6 +19,8 @@ _FERMI_EV = re.compile(rf"Fermi Energy \[eV\]\s*:\s+{_NUMBER}")
 _TABLE = re.compile(r"EIGENVALUES AND (?:MO )?OCCUPATION NUMBERS(?: FOR K POINT\s+(\d+))?")
 _EIGENVALUE = re.compile(rf"^\s*(?:MO\|)?\s+(\d+)\s+{_NUMBER}\s+(?:{_NUMBER}\s+)?\d+\.\d+\s*$")
 _K_POINT = re.compile(r"BRILLOUIN\|\s+(\d+)\s+\d+\.\d+\s+(-?\d+\.\d+)\s+(-?\d+\.\d+)\s+(-?\d+\.\d+)\s*$")
+_K_SCHEME = re.compile(r"BRILLOUIN\|\s+K-point scheme\s+(\S.*?)\s*$")
+_K_GRID = re.compile(r"BRILLOUIN\|\s+K-Point grid\s+(\d+)\s+(\d+)\s+(\d+)\s*$")
 _K_GAMMA = re.compile(r"BRILLOUIN\|\s+Gamma-point calculation")
 _COUNTS = {
     "version": re.compile(r"CP2K\| version string:\s+CP2K version (\S+)"),
@@ -39,6 +41,7 @@ class Cp2kOutput:
         eigenvalues: (n,) eV at Γ, ascending, as printed (occupied and maybe some empty); None where Γ is not among the
             k-points.
         k_points: (k, 3), in units of the reciprocal lattice vectors; None without &KPOINTS.
+        k_scheme: such as `MONKHORST-PACK 2 2 2`, `GAMMA`; None without &KPOINTS.
         k_eigenvalues: (k, n) eV at each of them, as printed; None where they are not printed.
         converged: whether the last SCF run converged; None where there was none.
         n_atoms, n_orbitals, n_electrons: sizes, to compare with the matrices.
@@ -56,6 +59,7 @@ class Cp2kOutput:
     n_spins: int | None
     k_points: np.ndarray | None = None
     k_eigenvalues: np.ndarray | None = None
+    k_scheme: str | None = None
 
 
 def is_output(path: str | Path) -> bool:
@@ -83,6 +87,7 @@ def read_output(path: str | Path) -> Cp2kOutput:
     tables: dict[int, list[float]] = {}
     table: list[float] | None = None
     k_points: dict[int, tuple[float, ...]] = {}
+    scheme: dict[str, str] = {}
     with open(path, encoding="utf-8", errors="replace") as file:
         for line in file:
             if title := _TABLE.search(line):
@@ -93,8 +98,8 @@ def read_output(path: str | Path) -> Cp2kOutput:
                 converged = "NOT" not in line
             if found := _K_POINT.search(line):
                 k_points[int(found[1])] = tuple(float(x) for x in found.groups()[1:])
-            elif _K_GAMMA.search(line):
-                k_points[1] = (0.0, 0.0, 0.0)
+            elif "BRILLOUIN|" in line:
+                _collect_scheme(line, scheme, k_points)
             _collect(line, last, energies)
     number = {key: int(text) for key, text in last.items() if key != "version"}
     at_gamma, at_k = _eigenvalues(path, tables, k_points)
@@ -110,6 +115,7 @@ def read_output(path: str | Path) -> Cp2kOutput:
         number.get("spins"),
         np.array([k_points[k] for k in sorted(k_points)]) if k_points else None,
         at_k,
+        " ".join(scheme[key] for key in ("name", "grid") if key in scheme) or None,
     )
 
 
@@ -129,6 +135,21 @@ def _eigenvalues(
     values = np.sort(np.array(rows), axis=1) * HARTREE_IN_EV
     gamma = [n for n, k in enumerate(sorted(k_points)) if not any(k_points[k])]
     return (values[gamma[0]] if gamma else None), values
+
+
+def _collect_scheme(line: str, scheme: dict[str, str], k_points: dict[int, tuple[float, ...]]) -> None:
+    """What the lines before the list of k-points say. The first of them forgets an earlier run in the same file."""
+    if _K_GAMMA.search(line):
+        scheme.clear()
+        scheme["name"] = "GAMMA"
+        k_points.clear()
+        k_points[1] = (0.0, 0.0, 0.0)
+    elif found := _K_SCHEME.search(line):
+        scheme.clear()
+        scheme["name"] = found[1].upper()
+        k_points.clear()
+    elif found := _K_GRID.search(line):
+        scheme["grid"] = " ".join(found.groups())
 
 
 def _append(path: str | Path, table: list[float], index: int, value: float) -> None:

@@ -26,8 +26,10 @@ class Calculation:
         cutoff: Å, beyond which blocks were not predicted or not kept; None where nothing was cut.
         energy: total energy, eV, or None.
         fermi: Fermi level, eV, or None.
-        eigenvalues: (n,) eV, as the code printed them, ascending, maybe only the lowest; or None.
+        eigenvalues: (n,) eV at Γ, as the code printed them, ascending, maybe only the lowest; or None.
         provenance: where it comes from: plain text by key (`code`, `source`, `settings`, `model` …).
+        k_points: (k, 3) mesh of the calculation, in units of the reciprocal lattice vectors; None: Γ alone.
+        k_eigenvalues: (k, n) eV, as the code printed them at `k_points`; or None.
     """
 
     structure: Structure
@@ -40,6 +42,8 @@ class Calculation:
     eigenvalues: np.ndarray | None = None
     provenance: Mapping[str, str] = field(default_factory=dict)
     initial_hamiltonian: BlockOperator | None = None
+    k_points: np.ndarray | None = None
+    k_eigenvalues: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         self.basis.check(self.structure.numbers)

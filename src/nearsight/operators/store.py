@@ -7,8 +7,10 @@ Layout (attributes of the root say the version, the units and the convention in 
     hamiltonian/    source, target, shift, values (eV)
     overlap/        source, target, shift, values
     initial_hamiltonian/  the same as hamiltonian, of superposed atomic densities (eV)
-    eigenvalues     eV, as the code printed them
-    provenance/     plain text by key, as attributes
+    eigenvalues     eV, as the code printed them at Γ
+    k_points        mesh of the calculation, in reciprocal lattice vectors
+    k_eigenvalues   eV, as the code printed them at k_points
+    provenance/     plain text by key, as attributes (long texts as datasets)
 
 An operator that is Hermitian to the last bit is stored as half (`storage` = "half": the pairs i < j, and
 i = j with R ≥ 0 in lexicographic order); any other is stored whole.
@@ -35,6 +37,7 @@ from nearsight.operators.store_head import (
     VERSION,
     Which,
     read_basis,
+    read_provenance,
     read_structure,
 )
 from nearsight.operators.store_writer import Compression, Precision, StoreWriter
@@ -78,7 +81,8 @@ def read_calculation(
         }
         scalars = {k: float(file.attrs[k]) for k in SCALARS if k in file.attrs}
         eigenvalues = file["eigenvalues"][()] if "eigenvalues" in file else None
-        provenance = {k: str(v) for k, v in file["provenance"].attrs.items()}
+        k_points, k_eigenvalues = (file[n][()] if n in file else None for n in ("k_points", "k_eigenvalues"))
+        provenance = read_provenance(file["provenance"])
     return Calculation(
         structure,
         basis,
@@ -90,6 +94,8 @@ def read_calculation(
         eigenvalues,
         provenance,
         operators["initial_hamiltonian"],
+        k_points,
+        k_eigenvalues,
     )
 
 
@@ -161,7 +167,7 @@ def describe(path: str | Path) -> dict[str, Any]:
         basis = read_basis(file["basis"])
         result: dict[str, Any] = {key: _plain(value) for key, value in file.attrs.items()}
         result["basis"] = {"name": basis.name, "shells": basis.describe()}
-        result["provenance"] = {k: str(v) for k, v in file["provenance"].attrs.items()}
+        result["provenance"] = read_provenance(file["provenance"])
         for name in UNIT_OF:
             if name in file:
                 result[name] = {k: _plain(v) for k, v in file[name].attrs.items()}

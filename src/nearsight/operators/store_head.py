@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import h5py
@@ -21,6 +22,8 @@ CONVENTION = (
     "R >= 0; the rest is the transpose"
 )
 UNITS = "length: angstrom; energy: eV; overlap: 1"
+_LONG = 4_000
+"""Bytes. HDF5 wants the attributes of an object to be small: 64 kB in all."""
 SCALARS = ("cutoff", "energy", "fermi")
 
 Which = Literal["hamiltonian", "overlap", "initial_hamiltonian"]
@@ -35,9 +38,27 @@ def write_head(file: h5py.File, calculation: Calculation) -> None:
     if calculation.eigenvalues is not None:
         file["eigenvalues"] = np.asarray(calculation.eigenvalues, dtype=np.float64)
         file["eigenvalues"].attrs["unit"] = "eV"
-    provenance = file.create_group("provenance", track_order=True)
-    for key, value in calculation.provenance.items():
-        provenance.attrs[key] = str(value)
+    for name, unit in (("k_points", "reciprocal lattice vectors"), ("k_eigenvalues", "eV")):
+        values = getattr(calculation, name)
+        if values is not None:
+            file[name] = np.asarray(values, dtype=np.float64)
+            file[name].attrs["unit"] = unit
+    _write_provenance(file.create_group("provenance", track_order=True), calculation.provenance)
+
+
+def _write_provenance(group: h5py.Group, provenance: Mapping[str, str]) -> None:
+    """Short texts as attributes, which every viewer shows; HDF5 keeps long ones only as datasets."""
+    for key, value in provenance.items():
+        if len(str(value).encode()) < _LONG:
+            group.attrs[key] = str(value)
+        else:
+            group[key] = str(value)
+
+
+def read_provenance(group: h5py.Group) -> dict[str, str]:
+    """What `_write_provenance` wrote."""
+    long = {key: item.asstr()[()] for key, item in group.items()}
+    return {key: str(value) for key, value in group.attrs.items()} | long
 
 
 def read_structure(group: h5py.Group) -> Structure:

@@ -1,0 +1,90 @@
+"""How much of H and S lies beyond a radius, and what cutting H there does to levels near the gap (paper, Fig. 8, 9)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from nearsight.checks.finding import Finding
+from nearsight.checks.subject import Subject, levels_of
+from nearsight.electronic.compare import GAP_WINDOW, pair_distances
+from nearsight.operators.bloch import to_csr
+from nearsight.operators.blocks import BlockOperator
+
+CHECK = "completeness"
+RADII = (4.0, 6.0, 8.0, 10.0, 12.0)
+"""Å."""
+SHARE = 0.01
+"""Of Σ|H| beyond the cutoff: more than this is worth a warning."""
+CHANGE = 0.05
+"""eV: a cutoff that moves levels near the gap by more than this on average is worth a warning."""
+
+
+def check_completeness(subject: Subject) -> Iterator[Finding]:
+    """Shares beyond each radius; unless quick, levels with H cut there."""
+    h = subject.hamiltonian
+    if h is None or h.n_values == 0:
+        return
+    kept = subject.calculation.cutoff
+    if kept is not None and kept < subject.cutoff:
+        yield subject.finding(
+            "warning", CHECK, f"expected blocks up to the network's cutoff of {subject.cutoff:g} Å, got none beyond "
+            f"{kept:g} Å", "Zeros would be learnt where H was cut.", f"Train with a cutoff of {kept:g} Å, or import H "
+            "whole.")
+    radii = sorted({*RADII, subject.cutoff})
+    usable = [r for r in radii if not h.folded or r <= subject.unfolded_radius]
+    if usable:
+        yield from _shares(subject, usable)
+    if len(usable) < len(radii):
+        yield subject.finding(
+            "note", CHECK, f"not checked beyond {subject.unfolded_radius:.2f} Å (half of the cell): images fold into "
+            "one block there", "A block beyond this is a sum over images, which no radius separates.",
+            "Check the reach of H in a larger cell or with data resolved in R.")
+
+
+def _shares(subject: Subject, radii: list[float]) -> Iterator[Finding]:
+    of_h = shares_beyond(subject.calculation.require_hamiltonian(), subject.hamiltonian_distances, radii)
+    s = subject.overlap
+    of_s = [float("nan")] * len(radii) if s is None else shares_beyond(
+        s, pair_distances(s, subject.calculation.structure), radii)
+    changes = [_change(subject, r) for r in radii]
+    rows = []
+    for r, a, b, change in zip(radii, of_h, of_s, changes):
+        levels = "" if change is None else f", levels near the gap move by {1e3 * change:.3g} meV"
+        rows.append(f"{r:g} Å: {100 * a:.3g} % of Σ|H|{'' if s is None else f', {100 * b:.3g} % of Σ|S|'}{levels}")
+    lost, moved = (x[radii.index(subject.cutoff)] if subject.cutoff in radii else None for x in (of_h, changes))
+    bad = (lost is not None and lost > SHARE) or (moved is not None and moved > CHANGE)
+    wanted = f"expected little beyond the cutoff of {subject.cutoff:g} Å, got " if bad else ""
+    yield subject.finding(
+        "warning" if bad else "note", CHECK, f"{wanted}beyond " + "; ".join(rows),
+        "A network with this cutoff cannot have what lies beyond it." if bad else
+        "A network with a cutoff cannot have what lies beyond it; this is the least error of its levels.",
+        "Use a larger cutoff." if bad else "Nothing; choose the cutoff by it.",
+    )
+
+
+def shares_beyond(operator: BlockOperator, distances: np.ndarray, radii: list[float]) -> list[float]:
+    """Parts of Σ|O| in blocks of pairs farther than each radius (Å)."""
+    if operator.n_values == 0:
+        return [0.0] * len(radii)
+    sizes = np.add.reduceat(np.abs(operator.values), operator.offsets[:-1], dtype=np.float64)
+    return [float(sizes[distances > r].sum() / sizes.sum()) for r in radii]
+
+
+def _change(subject: Subject, radius: float) -> float | None:
+    """Mean |change| of the levels near the gap when H is cut at the radius (S is not), eV; None where not to be had."""
+    exact, s, electrons = subject.levels, subject.dense_overlap, subject.n_electrons
+    if exact is None or s is None or not electrons:
+        return None
+    h = subject.calculation.require_hamiltonian()
+    keep = subject.hamiltonian_distances <= radius
+    if keep.all():
+        return 0.0
+    dense = to_csr(h.select(keep)).toarray().astype(np.float64)
+    cut = levels_of((dense + dense.T) / 2, s)
+    if cut is None:
+        return None
+    homo, lumo = exact[(electrons + 1) // 2 - 1], exact[min(electrons // 2, len(exact) - 1)]
+    near = (exact >= homo - GAP_WINDOW) & (exact <= lumo + GAP_WINDOW)
+    return float(np.abs(cut - exact)[near].mean())

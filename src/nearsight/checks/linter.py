@@ -1,0 +1,103 @@
+"""All checks: of one calculation, of a set, and of files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+from nearsight.checks.completeness import check_completeness
+from nearsight.checks.convergence import check_convergence
+from nearsight.checks.duplicates import check_duplicates
+from nearsight.checks.eigenvalues import check_eigenvalues
+from nearsight.checks.entry import Entry
+from nearsight.checks.fermi import check_fermi
+from nearsight.checks.finding import Finding, sorted_by_level
+from nearsight.checks.geometry import check_geometry, check_ghosts
+from nearsight.checks.hermiticity import check_hermiticity
+from nearsight.checks.images import check_images
+from nearsight.checks.magnitude import check_magnitude
+from nearsight.checks.orbital_order import check_orbital_order
+from nearsight.checks.overlap import check_overlap
+from nearsight.checks.settings import check_settings
+from nearsight.checks.subject import Subject
+from nearsight.checks.transposition import check_transposition
+from nearsight.errors import NearsightError
+from nearsight.formats.registry import read_any
+from nearsight.operators.calculation import Calculation
+
+CHECKS: tuple[Callable[[Subject], Iterator[Finding]], ...] = (
+    check_geometry, check_ghosts, check_magnitude, check_hermiticity, check_overlap, check_orbital_order,
+    check_transposition, check_convergence, check_eigenvalues, check_fermi, check_images, check_completeness,
+)
+Named = tuple[str, Calculation]
+
+
+def check_calculation(
+    calculation: Calculation, name: str = "calculation", *, cutoff: float = 8.0, quick: bool = False
+) -> list[Finding]:
+    """What is wrong with one calculation.
+
+    Args:
+        calculation: what is checked.
+        name: for the findings; the file as the user named it.
+        cutoff: Å, the range of the network to be trained.
+        quick: no dense diagonalisation.
+
+    Returns:
+        Worst first; notes say what could not be checked.
+    """
+    subject = Subject(name, calculation, cutoff, quick)
+    findings: list[Finding] = []
+    if calculation.hamiltonian is None:
+        findings.append(subject.finding(
+            "note", "content", "the file holds no Hamiltonian", "It can be predicted, not learnt.",
+            "Nothing, unless it was meant for training."))
+    return sorted_by_level(findings + [finding for check in CHECKS for finding in check(subject)])
+
+
+def check_set(items: Sequence[Named], tests: Sequence[Named] = ()) -> list[Finding]:
+    """What is wrong between calculations: structures that occur twice, settings that differ. Always quick.
+
+    Args:
+        items: (name, calculation) of training and validation.
+        tests: those held back.
+    """
+    return check_entries([Entry.of(*item) for item in items] + [Entry.of(*item, test=True) for item in tests])
+
+
+def check_entries(entries: Sequence[Entry]) -> list[Finding]:
+    """As `check_set`, for calculations whose matrices are no longer in memory."""
+    return sorted_by_level([*check_duplicates(entries), *check_settings(entries)])
+
+
+def check_files(
+    paths: Iterable[Path], tests: Iterable[Path] = (), *, cutoff: float = 8.0, quick: bool = False,
+    report: Callable[[str], None] = lambda name: None,
+) -> list[Finding]:
+    """Read, check and forget one file after the other, then compare them. A file that cannot be read is a finding.
+
+    Args:
+        paths, tests: anything `nearsight import` reads.
+        cutoff, quick: see `check_calculation`.
+        report: told the name of each file before it is read.
+    """
+    findings: list[Finding] = []
+    entries: list[Entry] = []
+    for path, test in [(path, False) for path in paths] + [(path, True) for path in tests]:
+        report(str(path))
+        try:
+            calculation = read_any(path)
+            findings += check_calculation(calculation, str(path), cutoff=cutoff, quick=quick)
+        except (NearsightError, OSError) as error:
+            findings.append(_unreadable(path, error))
+            continue
+        entries.append(Entry.of(str(path), calculation, test))
+    return sorted_by_level(findings + check_entries(entries))
+
+
+def _unreadable(path: Path, error: NearsightError | OSError) -> Finding:
+    text = str(error).removeprefix(f"{path}: ")
+    return Finding(
+        "error", "file", str(path), text, "The file is damaged, incomplete or not what it seems.",
+        "Copy or compute it again; the message says what is missing.",
+    )

@@ -1,0 +1,116 @@
+"""Order and signs of the orbitals: the shells of S and H against what two-centre integrals must look like."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from nearsight.checks.finding import Finding
+from nearsight.checks.shell_orders import ShellOrder, best_order, labels_of, our_order
+from nearsight.checks.subject import Subject
+from nearsight.checks.two_centre import ShellOverlaps, shell_overlaps, single_bonds
+from nearsight.elements import symbol_of
+from nearsight.operators.blocks import BlockOperator
+from nearsight.orbitals.basis import SHELL_LETTERS
+
+CHECK = "orbital order"
+MISALIGNED = {"S": 0.02, "H": 0.25}
+"""Share of a shell's integrals that may be in a wrong direction. In good data it is below 1e-4 in S and 1e-2 in H; a
+wrong order or sign makes it 0.3 or more."""
+MARGIN = {"S": 1e-3, "H": 0.05}
+"""How much better an unusual order must fit than that of a known code."""
+
+
+Key = tuple[int, int, int]
+"""Atomic number, l, which of the element's shells."""
+Orders = dict[Key, ShellOrder | None]
+"""The order of each shell in a matrix; None where none fits."""
+
+
+def check_orbital_order(subject: Subject) -> Iterator[Finding]:
+    """Shells with l ≥ 1 of S and H."""
+    if subject.coincidence:
+        return
+    orders: dict[str, Orders] = {}
+    for name, operator in (("S", subject.overlap), ("H", subject.hamiltonian)):
+        if operator is not None:
+            orders[name] = _orders(subject, name, operator)
+    yield from _strange(subject, orders)
+    yield from _unknown(subject, orders)
+    yield from _unchecked(subject, orders)
+
+
+def _orders(subject: Subject, name: str, operator: BlockOperator) -> Orders:
+    bonds = single_bonds(subject.calculation.structure, operator)
+    return {(s.number, s.l, s.shell): _order_of(s, name) for s in shell_overlaps(operator, bonds)}
+
+
+def _strange(subject: Subject, orders: dict[str, Orders]) -> Iterator[Finding]:
+    """One finding for each order that is not ours."""
+    groups: dict[tuple[ShellOrder, str], list[Key]] = {}
+    for key in sorted({key for found in orders.values() for key in found}):
+        seen: dict[ShellOrder, list[str]] = {}
+        for name, found in orders.items():
+            order = found.get(key)
+            if order is not None and order != our_order(key[1]):
+                seen.setdefault(order, []).append(name)
+        for strange, where in seen.items():
+            groups.setdefault((strange, " and ".join(where)), []).append(key)
+    for (order, names), keys in groups.items():
+        both = len(orders) == 2 and " and " not in names
+        yield subject.finding(
+            "error", CHECK,
+            f"expected {SHELL_LETTERS[order.l]} of {_elements(keys)} in the order {_ours(order.l)} in {names}, got "
+            f"{order.describe()}",
+            "The blocks do not turn with the structure as the network assumes, so nothing can be learnt of these "
+            "shells."
+            + (" H and S do not agree with each other." if both else ""),
+            "Put the functions into the order of docs/conventions.md before import (import the code's own files, "
+            "which does it), and compare the eigenvalues with the code's.",
+        )
+
+
+def _unknown(subject: Subject, orders: dict[str, Orders]) -> Iterator[Finding]:
+    """Shells of S that no order mends, and H where none of its shells fits."""
+    for name, found in orders.items():
+        bad = [key for key, order in found.items() if order is None]
+        if not bad or (name == "H" and len(bad) < len(found)):
+            continue
+        yield subject.finding(
+            "error", CHECK,
+            f"expected overlaps with s functions that point along the bonds in {name}, got others for the shells "
+            f"{', '.join(dict.fromkeys(f'{SHELL_LETTERS[l]} of {symbol_of(z)}' for z, l, _ in bad))}, in no known "
+            "order of their functions",
+            "The matrix does not belong to these positions: atoms in another order, shells of an atom in another "
+            "order (s p s d for s s p d), another basis, or another structure.",
+            "Compare the order of atoms and shells with the input of the run that wrote the matrix.",
+        )
+
+
+def _unchecked(subject: Subject, orders: dict[str, Orders]) -> Iterator[Finding]:
+    basis = subject.calculation.basis
+    wanted = {(z, l, k) for z in subject.calculation.structure.elements for k, l in enumerate(basis.shells[z]) if l > 0}
+    missing = wanted - set(orders["S" if "S" in orders else "H"] if orders else wanted)
+    if missing:
+        shells = dict.fromkeys(f"{SHELL_LETTERS[l]} of {symbol_of(z)}" for z, l, _ in sorted(missing))
+        yield subject.finding(
+            "note", CHECK, f"not checked: the order and the signs of {', '.join(shells)}",
+            "No near pair of atoms stands alone there: the cell is so small that several images are in one block, or "
+            "the atoms are far apart.",
+            "Where the source is new to you, check a larger cell or data resolved in R.",
+        )
+
+
+def _elements(keys: list[Key]) -> str:
+    return ", ".join(dict.fromkeys(symbol_of(z) for z, _, _ in keys))
+
+
+def _ours(l: int) -> str:
+    return ", ".join(labels_of(l))
+
+
+def _order_of(shell: ShellOverlaps, name: str) -> ShellOrder | None:
+    ours = our_order(shell.l)
+    if 1 - ours.alignment(shell) <= MISALIGNED[name]:
+        return ours
+    best = best_order(shell, MARGIN[name])
+    return best if 1 - best.alignment(shell) <= MISALIGNED[name] else None

@@ -1,0 +1,121 @@
+"""Subject: a calculation under examination, with what several checks need computed once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy import linalg
+
+from nearsight.checks.finding import Finding, Level
+from nearsight.electronic.compare import pair_distances
+from nearsight.errors import InputError
+from nearsight.operators.bloch import to_csr
+from nearsight.operators.blocks import BlockOperator
+from nearsight.operators.calculation import Calculation
+from nearsight.structures.graph import build_graph
+from nearsight.structures.structure import MINIMUM_DISTANCE
+
+DENSE_ORBITALS = 4000
+"""Up to this size matrices are factorised as a whole; 4000 orbitals take about 10 s and 0.5 GB."""
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A calculation under examination.
+
+    Attributes:
+        name: the file, as the user named it.
+        calculation: what is examined.
+        cutoff: Å, the range of the network to be trained.
+        quick: no dense diagonalisation.
+    """
+
+    name: str
+    calculation: Calculation
+    cutoff: float = 8.0
+    quick: bool = False
+
+    def finding(self, level: Level, check: str, message: str, meaning: str, advice: str) -> Finding:
+        """A finding about this file."""
+        return Finding(level, check, self.name, message, meaning, advice)
+
+    @property
+    def hamiltonian(self) -> BlockOperator | None:
+        """H, eV."""
+        return self.calculation.hamiltonian
+
+    @property
+    def overlap(self) -> BlockOperator | None:
+        """S."""
+        return self.calculation.overlap
+
+    @property
+    def n_orbitals(self) -> int:
+        """Size of the matrices."""
+        return int(self.calculation.basis.offsets(self.calculation.structure.numbers)[-1])
+
+    @cached_property
+    def dense_hamiltonian(self) -> np.ndarray | None:
+        """(n, n) ½(H + H†) at Γ, eV; None without H or where it is too large."""
+        return self._dense(self.hamiltonian)
+
+    @cached_property
+    def dense_overlap(self) -> np.ndarray | None:
+        """(n, n) ½(S + S†) at Γ; None without S or where it is too large."""
+        return self._dense(self.overlap)
+
+    def _dense(self, operator: BlockOperator | None) -> np.ndarray | None:
+        if operator is None or self.n_orbitals > DENSE_ORBITALS:
+            return None
+        matrix = to_csr(operator).toarray().astype(np.float64)
+        return np.asarray((matrix + matrix.T) / 2)
+
+    @cached_property
+    def levels(self) -> np.ndarray | None:
+        """(n,) eigenvalues of H ψ = ε S ψ at Γ, eV; None in quick mode, or where they cannot be had."""
+        h, s = self.dense_hamiltonian, self.dense_overlap
+        if self.quick or h is None or s is None:
+            return None
+        return levels_of(h, s)
+
+    @cached_property
+    def coincidence(self) -> str:
+        """Which atoms lie on top of each other, in words; empty where none do (else neighbours cannot be listed)."""
+        try:
+            build_graph(self.calculation.structure, MINIMUM_DISTANCE)
+        except InputError as error:
+            return str(error)
+        return ""
+
+    @cached_property
+    def n_electrons(self) -> int | None:
+        """Valence electrons of the neutral structure; None where the basis does not say."""
+        try:
+            return self.calculation.basis.n_electrons(self.calculation.structure.numbers)
+        except InputError:
+            return None
+
+    @cached_property
+    def hamiltonian_distances(self) -> np.ndarray:
+        """(P,) Å, of the pairs of H; to the nearest image where it is folded."""
+        return pair_distances(self.calculation.require_hamiltonian(), self.calculation.structure)
+
+    @cached_property
+    def unfolded_radius(self) -> float:
+        """Å, up to which no pair has two images within reach: half of the cell's smallest height; infinite without
+        periodic directions."""
+        structure = self.calculation.structure
+        if not structure.pbc.any():
+            return float("inf")
+        heights = 1 / np.linalg.norm(np.linalg.pinv(structure.cell[structure.pbc]), axis=0)
+        return float(heights.min() / 2)
+
+
+def levels_of(hamiltonian: np.ndarray, overlap: np.ndarray) -> np.ndarray | None:
+    """(n,) ascending eigenvalues, eV; None where the overlap is not positive definite."""
+    try:
+        return np.asarray(linalg.eigh(hamiltonian, overlap, eigvals_only=True, driver="gv", check_finite=False))
+    except linalg.LinAlgError:
+        return None

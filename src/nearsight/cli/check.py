@@ -1,0 +1,85 @@
+"""`nearsight check`: what is wrong with data before a network learns it."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.padding import Padding
+from rich.text import Text
+
+from nearsight.checks.finding import LEVELS, Finding
+from nearsight.checks.linter import check_files
+from nearsight.cli.json_output import as_json
+from nearsight.cli.process import tune_process
+from nearsight.errors import InputError
+
+EXAMPLE = """Look for wrong units, orders, signs, damaged or unconverged matrices, leaks between training and test.
+
+Example: nearsight check runs/*.h5 --test held_back_1.h5 --test held_back_2.h5
+
+Exit status: 0 without errors (warnings and notes are no errors), 1 with errors, 2 for wrong usage.
+docs/check.md says what each finding means.
+"""
+
+STYLES = {"error": "red", "warning": "yellow", "note": "dim"}
+EXIT_FOUND = 1
+
+
+def check_command(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="what `nearsight import` reads")],
+    test: Annotated[list[Path] | None, typer.Option("--test", help="held back for testing; once for each")] = None,
+    cutoff: Annotated[float, typer.Option("--cutoff", help="range of the network, Å")] = 8.0,
+    json: Annotated[Path | None, typer.Option("--json", help="write the findings here too; - for the terminal")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="no diagonalisation")] = False,
+) -> None:
+    """Check data."""
+    tune_process()
+    if not cutoff > 0:
+        raise InputError(f"expected a positive --cutoff in Å, got {cutoff}")
+    files = [*paths, *(test or [])]
+    with Console(stderr=True).status("") as status:
+        findings = check_files(paths, test or [], cutoff=cutoff, quick=quick,
+                               report=lambda name: status.update(f"checking {name}"))
+    text = as_json(as_dict(findings, files))
+    if json == Path("-"):
+        typer.echo(text)
+    else:
+        if json is not None:
+            write_text(json, text + "\n")
+        print_findings(findings, len(paths), len(test or []), Console())
+    if any(finding.level == "error" for finding in findings):
+        raise typer.Exit(EXIT_FOUND)
+
+
+def write_text(path: Path, text: str) -> None:
+    """All of it, or the old file stays."""
+    beside = path.with_name(f".{path.name}.tmp")
+    beside.write_text(text, encoding="utf-8")
+    os.replace(beside, path)
+
+
+def as_dict(findings: Sequence[Finding], files: Sequence[Path]) -> dict[str, object]:
+    """For machines: files, counts by level, findings."""
+    counts = Counter(finding.level for finding in findings)
+    return {"files": [str(path) for path in files], "counts": {level: counts[level] for level in LEVELS},
+            "findings": [asdict(finding) for finding in findings]}
+
+
+def print_findings(findings: Sequence[Finding], n_files: int, n_tests: int, console: Console) -> None:
+    """A paragraph for each finding, and a line that sums up."""
+    for finding in findings:
+        head = Text.assemble((finding.level, STYLES[finding.level]), f" · {finding.check} · ", (finding.file, "bold"))
+        console.print(head, soft_wrap=True)
+        for text, style in ((finding.message, ""), (finding.meaning, "dim"), (f"→ {finding.advice}", "italic")):
+            console.print(Padding(Text(text, style=style), (0, 0, 0, 4)))
+    counts = Counter(finding.level for finding in findings)
+    summed = ", ".join(f"{counts[level]} {level}{'' if counts[level] == 1 else 's'}" for level in LEVELS)
+    held = f" and {n_tests} for testing" if n_tests else ""
+    console.print(f"{n_files} {'file' if n_files == 1 else 'files'}{held}: {summed}", highlight=False)
