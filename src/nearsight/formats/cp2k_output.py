@@ -90,6 +90,8 @@ def read_output(path: str | Path) -> Cp2kOutput:
     scheme: dict[str, str] = {}
     with open(path, encoding="utf-8", errors="replace") as file:
         for line in file:
+            if "CP2K| version string" in line:  # CP2K appends: what an earlier run printed is not of this one
+                tables, k_points, scheme, table = {}, {}, {}, None
             if title := _TABLE.search(line):
                 table = tables[int(title[1] or 0)] = []
             elif table is not None and (row := _EIGENVALUE.match(line)):
@@ -138,16 +140,12 @@ def _eigenvalues(
 
 
 def _collect_scheme(line: str, scheme: dict[str, str], k_points: dict[int, tuple[float, ...]]) -> None:
-    """What the lines before the list of k-points say. The first of them forgets an earlier run in the same file."""
+    """What the lines before the list of k-points say."""
     if _K_GAMMA.search(line):
-        scheme.clear()
         scheme["name"] = "GAMMA"
-        k_points.clear()
         k_points[1] = (0.0, 0.0, 0.0)
     elif found := _K_SCHEME.search(line):
-        scheme.clear()
         scheme["name"] = found[1].upper()
-        k_points.clear()
     elif found := _K_GRID.search(line):
         scheme["grid"] = " ".join(found.groups())
 

@@ -19,8 +19,6 @@ from nearsight.structures.structure import Structure
 _ROUNDING = 1e-8
 _HALF = 1e-4
 """How near to a half a fractional coordinate may have been rounded either way."""
-_CLEAR = 0.8
-"""The overlaps decide where the best n_i is nearer to their mean than this part of the distance of the second best."""
 _OVERLAPS = 1e-3
 """Pairs with smaller overlaps say nothing about where their atoms are."""
 
@@ -46,11 +44,13 @@ def settled(folder: Path, operator: BlockOperator, structure: Structure) -> np.n
         FormatError: an atom far from a half belongs to another cell than CP2K's rule says: another structure.
     """
     rule, halves = wrapping(structure), _halves(structure)
-    found = _from_decay(operator, structure, rule, halves)
+    found, fragment = _from_decay(operator, structure, rule, halves)
     away = found - rule
-    for axis in range(3):  # a constant is lost in n_i − n_j
-        sure = np.flatnonzero(~halves[:, axis])
-        away[:, axis] -= away[sure[0] if len(sure) else 0, axis]
+    for name in np.unique(fragment):  # a constant of a fragment is lost in n_i − n_j
+        for axis in range(3):
+            atoms = np.flatnonzero(fragment == name)
+            sure = atoms[~halves[atoms, axis]]
+            away[atoms, axis] -= away[sure[0] if len(sure) else atoms[0], axis]
     wrong = np.flatnonzero((away != 0).any(axis=1) & ~((away == 0) | halves).all(axis=1))
     if len(wrong):
         raise FormatError(folder, _other_structure(int(wrong[0])))
@@ -104,34 +104,35 @@ def _halves(structure: Structure) -> np.ndarray:
     return near & structure.pbc
 
 
-def _from_decay(operator: BlockOperator, structure: Structure, rule: np.ndarray, halves: np.ndarray) -> np.ndarray:
-    """n of each atom from its blocks with the atoms that have theirs, those with the largest blocks first."""
+def _from_decay(
+    operator: BlockOperator, structure: Structure, rule: np.ndarray, halves: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """n of each atom from its blocks with the atoms that have theirs, those with the largest blocks first.
+
+    Returns:
+        n, but for a constant of each fragment (atoms joined by blocks); and the fragment of each atom.
+    """
     weight, moment = _moments(operator, structure)
-    result, done = rule.copy(), np.zeros(len(structure), dtype=bool)
-    unsure = halves.any(axis=1)
+    result, fragment = rule.copy(), np.full(len(structure), -1)
     link = np.zeros(len(structure))
     for _ in range(len(structure)):
-        atom = int(np.lexsort((unsure, -np.where(done, -1.0, link)))[0])
-        if link[atom] > 0:
-            others = np.flatnonzero(done)
+        atom = int(np.lexsort((halves.any(axis=1), -np.where(fragment >= 0, -1.0, link)))[0])
+        others = np.flatnonzero((fragment >= 0) & (weight[atom] > 0))
+        if len(others):
             mean = (moment[atom, others] - weight[atom, others, None] * (result[others] @ structure.cell)).sum(axis=0)
-            result[atom] = _nearest_cell(-mean / link[atom], structure, rule[atom])
-        done[atom] = True
+            result[atom] = _nearest_cell(-mean / weight[atom, others].sum(), structure)
+        fragment[atom] = fragment[others[0]] if len(others) else fragment.max() + 1
         link += weight[:, atom]
-    return result
+    return result, fragment
 
 
-def _nearest_cell(vector: np.ndarray, structure: Structure, rule: np.ndarray) -> np.ndarray:
-    """The cell vector next to `vector` (Å); the rule's where two are about as near."""
-    cells = np.round(vector @ np.linalg.inv(structure.cell)).astype(np.int64) + np.array(list(np.ndindex(3, 3, 3))) - 1
+def _nearest_cell(vector: np.ndarray, structure: Structure) -> np.ndarray:
+    """The cell vector, as three integers, next to `vector` (Å)."""
+    around = np.array(list(np.ndindex(3, 3, 3))) - 1
+    cells = np.round(vector @ np.linalg.inv(structure.cell)).astype(np.int64) + around
     cells = cells[(cells[:, ~structure.pbc] == 0).all(axis=1)]
-    if len(cells) < 2:
-        return rule
-    distance = np.linalg.norm(cells @ structure.cell - vector, axis=1)
-    first, second = np.argsort(distance)[:2]
-    clear = distance[first] <= _CLEAR * distance[second]
-    nearest: np.ndarray = cells[first]
-    return nearest if clear else rule
+    nearest: np.ndarray = cells[np.argmin(((cells @ structure.cell - vector) ** 2).sum(axis=1))]
+    return nearest
 
 
 def _moments(operator: BlockOperator, structure: Structure) -> tuple[np.ndarray, np.ndarray]:
