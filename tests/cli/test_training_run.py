@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,9 @@ from rich.console import Console
 
 from nearsight.cli.report import write_report
 from nearsight.cli.training_run import run_training
+from nearsight.errors import InputError
 from nearsight.learning.config import load_config
+from nearsight.operators.store import read_calculation, write_calculation
 from nearsight.report.training_log import read_training_log
 
 DATA = Path(__file__).parents[2] / "data" / "aHfO2_96_A.h5"
@@ -44,3 +47,18 @@ def test_the_log_and_its_page(run):
     page = write_report(folder, None, None, None).read_text()
     assert "last training loss" in page
     assert "best validation loss" not in page
+
+
+def test_faulty_data_is_refused_before_training(tmp_path):
+    """H in Hartree where eV is expected; who knows better says so."""
+    right = read_calculation(DATA)
+    h = right.require_hamiltonian()
+    write_calculation(tmp_path / "hartree.h5", replace(right, hamiltonian=h.with_values(h.values / 27.211386)))
+    arguments = [f"data.train=['{tmp_path / 'hartree.h5'}']", f"run_dir='{tmp_path / 'run'}'", *SMALL]
+    printed = io.StringIO()
+    with pytest.raises(InputError, match=r"expected sound training data, got .*hartree.h5.*data.check=false"):
+        run_training(load_config("nearsight", arguments), Console(file=printed, width=100))
+    assert "error" in printed.getvalue()
+    assert not (tmp_path / "run").exists()
+    run_training(load_config("nearsight", [*arguments, "data.check=false"]), Console(file=printed, width=100))
+    assert (tmp_path / "run" / "best.safetensors").is_file()

@@ -26,6 +26,8 @@ from nearsight.errors import NearsightError
 
 COMMANDS = {
     "import": ("import_:import_command", "Put H, S and structure from a DFT code into one file (.h5)."),
+    "check": ("check:check_command", "Look for wrong units, orders and signs, damage and leaks in data."),
+    "generate": ("generate:generate_command", "Make structures and compute them: melt-quench, CP2K, PySCF."),
     "train": ("train:train_command", "Train a network on structures with Hamiltonians."),
     "predict": ("predict:predict_command", "Predict the Hamiltonian of a structure that has none."),
     "evaluate": ("evaluate:evaluate_command", "Compare a predicted Hamiltonian with a reference."),

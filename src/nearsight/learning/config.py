@@ -39,6 +39,7 @@ class DataConfig(_Section):
     validation: tuple[str, ...] = Field((), description="validation files; none: parts of the training structures")
     holdout_parts: int = Field(1, ge=0, description="parts of every training structure kept for validation, "
                                                     "where no validation file is given")
+    check: bool = Field(True, description="look for faults of the data first (nearsight check --quick); errors end it")
 
 
 class PartitionConfig(_Section):

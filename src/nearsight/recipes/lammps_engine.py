@@ -100,8 +100,8 @@ class LammpsEngine:
         known = [number_of(symbol) for symbol in self.potential.elements]
         strange = sorted(set(structure.elements) - {z for z in known if z is not None})
         if strange:
-            raise InputError(f"expected atoms of {', '.join(self.potential.elements)} for the potential "
-                             f"{self.name}, got {', '.join(symbol_of(z) for z in strange)}; use the engine chgnet or ase:MODULE.CLASS")
+            raise InputError(f"expected atoms of {', '.join(self.potential.elements)} for the potential {self.name}, "
+                             f"got {', '.join(map(symbol_of, strange))}; use the engine chgnet or ase:MODULE.CLASS")
         return np.array([known.index(z) + 1 for z in structure.numbers.tolist()])
 
     def _script(self, lines: Sequence[str]) -> list[str]:

@@ -25,6 +25,9 @@ LEAST = 0.7
 ORDERED = 0.95
 """Where a larger share of atoms has the same coordination, the structure is a crystal."""
 
+ENOUGH = 16
+"""Atoms of one element from which on this can be told."""
+
 
 def melt_quench(
     protocol: Protocol, seed: int, folder: Path, report: Report = lambda what, fraction: None
@@ -82,9 +85,14 @@ def _seed(seed: int, number: int) -> int:
 
 
 def crystallised(structure: Structure, expected: tuple[Expected, ...]) -> bool:
-    """Whether all but a few atoms have the same number of neighbours, judged by the first bond that is listed."""
+    """Whether all but a few atoms have the same number of neighbours, judged by the first bond that is listed.
+
+    Too few atoms to judge are never called a crystal.
+    """
     checks = check_bonds(structure, expected[:1])
-    return bool(checks) and max(checks[0].histogram.values()) > ORDERED * len(checks[0].counts)
+    if not checks or len(checks[0].counts) < ENOUGH:
+        return False
+    return max(checks[0].histogram.values()) > ORDERED * len(checks[0].counts)
 
 
 def _claim(folder: Path, protocol: Protocol, seed: int) -> None:

@@ -1,0 +1,178 @@
+"""Campaign: which structures are made and how they are computed, as a YAML file says it."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from nearsight.errors import ConfigError
+from nearsight.recipes.cp2k_settings import Cp2kSettings
+from nearsight.recipes.molecules import MoleculeSet
+from nearsight.recipes.protocol import Protocol, explain, load_protocol
+from nearsight.recipes.pyscf_settings import PyscfSettings
+from nearsight.recipes.vacancies import Vacancies
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Source(_Section):
+    """Where structures come from: one of melt_quench, files, molecules."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="of the results: NAME-1.h5, …")
+    melt_quench: str | dict[str, Any] | None = Field(None, description="a protocol: preset, YAML file, or its keys")
+    atoms: int | None = Field(None, ge=1, description="instead of the protocol's")
+    seeds: tuple[int, ...] = Field((1,), min_length=1, description="one structure each")
+    files: tuple[str, ...] = Field((), description="xyz, cif, … with * and ?; relative to the campaign's file")
+    cell: str | float | None = Field(None, description="Å, of files without: '16.5', '10 10 20', nine numbers, or none")
+    molecules: MoleculeSet | None = None
+    vacancies: Vacancies | None = Field(None, description="their seed counts on by each structure's")
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Source:
+        given = [k for k in ("melt_quench", "files", "molecules") if getattr(self, k)]
+        if len(given) != 1:
+            raise ValueError(f"expected one of melt_quench, files, molecules, got {' and '.join(given) or 'none'}")
+        if self.cell is not None and not self.files:
+            raise ValueError("expected cell only with files")
+        if self.atoms is not None and not self.melt_quench:
+            raise ValueError("expected atoms only with melt_quench")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError("expected each seed once")
+        return self
+
+
+class Campaign(_Section):
+    """Structures and how they are computed."""
+
+    description: str = ""
+    structures: tuple[Source, ...] = Field(min_length=1)
+    dft: Annotated[Cp2kSettings | PyscfSettings, Field(discriminator="code")]
+    processes: int = Field(1, ge=1, description="jobs at a time")
+    precision: str = Field("float64", pattern="^float(32|64)$", description="of the stored matrices")
+    drop_below: float = Field(0.0, ge=0, description="elements smaller than this are not stored (E_h in H, 1 in S)")
+    resolution: float | None = Field(None, gt=0, description="numbers are rounded to it (E_h in H, 1 in S)")
+    keep_files: bool = Field(False, description="keep CP2K's matrix files after they are read")
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Campaign:
+        names = [source.name for source in self.structures]
+        if len(set(names)) < len(names):
+            raise ValueError(f"expected a name of its own for each source, got {', '.join(names)}")
+        return self
+
+
+@dataclass(frozen=True)
+class Task:
+    """One structure of a campaign.
+
+    Attributes:
+        name: of its folder and its result.
+        source: where the structure comes from.
+        seed: of a melt-quench or a molecule (its number in the set).
+        file: of the structure, where it comes from a file.
+        protocol: of a melt-quench.
+    """
+
+    name: str
+    source: Source
+    seed: int
+    file: Path | None
+    protocol: Protocol | None
+
+    def claim(self) -> dict[str, Any]:
+        """What must not change between a job's beginning and its end."""
+        said = self.source.model_dump(mode="json", exclude={"seeds", "files", "name", "melt_quench", "atoms"})
+        if self.protocol is not None:
+            said["protocol"] = self.protocol.model_dump(mode="json", exclude={"expected", "description"})
+        return {"seed": self.seed, "file": None if self.file is None else self.file.name, **said}
+
+
+def campaign_names() -> tuple[str, ...]:
+    """The shipped campaigns."""
+    folder = files("nearsight.recipes").joinpath("campaigns")
+    return tuple(sorted(p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name.endswith(".yaml")))
+
+
+def load_campaign(source: str | Path, overrides: Mapping[str, Any] | None = None) -> Campaign:
+    """A YAML file, or a shipped campaign by its name.
+
+    Args:
+        source: which.
+        overrides: dotted keys and values, such as {"dft.cutoff": 500}.
+
+    Raises:
+        ConfigError: no such file or campaign, no YAML, unknown keys, values out of range.
+    """
+    tree = _tree(str(source))
+    for key, value in (overrides or {}).items():
+        _put(tree, key, value)
+    try:
+        return Campaign.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError(f"{source}: {explain(error)}") from error
+
+
+def _tree(source: str) -> dict[str, Any]:
+    if Path(source).is_file():
+        text = Path(source).read_text()
+    elif source in campaign_names():
+        text = files("nearsight.recipes").joinpath("campaigns", f"{source}.yaml").read_text()
+    else:
+        raise ConfigError(f"expected a YAML file or one of the campaigns {', '.join(campaign_names())}, got {source!r}")
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{source}: expected YAML, got: {error}") from error
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{source}: expected keys and values, got {type(tree).__name__}")
+    dft = tree.get("dft")
+    if isinstance(dft, dict):
+        dft.setdefault("code", "cp2k")
+    return tree
+
+
+def _put(tree: dict[str, Any], key: str, value: Any) -> None:
+    *parents, last = key.split(".")
+    node: Any = tree
+    for part in parents:
+        node = node[int(part)] if isinstance(node, list) else node.setdefault(part, {})
+    node[last] = value
+
+
+def tasks(campaign: Campaign, folder: Path) -> list[Task]:
+    """Every structure of a campaign whose relative files are looked for in `folder`.
+
+    Raises:
+        ConfigError: no file fits a name, or two results would have the same name.
+    """
+    found = [task for source in campaign.structures for task in _of_source(source, folder)]
+    names = [task.name for task in found]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ConfigError(f"expected a name of its own for each result, got {', '.join(twice)} several times; rename "
+                          "files or sources")
+    return found
+
+
+def _of_source(source: Source, folder: Path) -> list[Task]:
+    if source.melt_quench:
+        protocol = load_protocol(source.melt_quench, atoms=source.atoms)
+        return [Task(f"{source.name}-{seed}", source, seed, None, protocol) for seed in source.seeds]
+    if source.molecules is not None:
+        return [Task(f"{source.name}-{k + 1}", source, k, None, None) for k in range(source.molecules.count)]
+    paths: list[Path] = []
+    for pattern in source.files:
+        hits = sorted(glob.glob(str(folder / pattern)))
+        if not hits:
+            raise ConfigError(f"expected structures {pattern} in {folder}, got none")
+        paths += [Path(hit) for hit in hits]
+    return [Task(f"{source.name}-{path.stem}", source, k, path, None) for k, path in enumerate(paths)]

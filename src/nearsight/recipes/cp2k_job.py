@@ -1,0 +1,189 @@
+"""One CP2K calculation: input written, program run and watched, retried where it does not converge, results read."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from nearsight.errors import NearsightError, RecipeError
+from nearsight.formats import cp2k
+from nearsight.formats.basis_choice import named_basis
+from nearsight.formats.cp2k_output import is_output, read_output
+from nearsight.formats.initial_hamiltonian import read_initial_hamiltonian
+from nearsight.formats.options import BasisChoice, ReadOptions
+from nearsight.operators.calculation import Calculation
+from nearsight.orbitals.basis import BasisSet
+from nearsight.recipes.cp2k_settings import FALLBACKS, Cp2kSettings, fallback
+from nearsight.recipes.cp2k_text import INITIAL_FILE, initial_text, input_text
+from nearsight.recipes.program import find_program, last_lines, run_program
+from nearsight.structures.structure import Structure
+
+INSTALL = "on Debian and Ubuntu: apt-get install cp2k cp2k-data libopenblas0-openmp"
+INPUT, OUTPUT, INITIAL_INPUT, INITIAL_OUTPUT, SCRIPT = "job.inp", "job.out", "initial.inp", "initial.log", "run.sh"
+
+_STEP = re.compile(r"^ +(\d+) (?:\S+/\S+|OT \w+) +\S+ +\S+ +(\S+) +(-?\d+\.\d+)", re.MULTILINE)
+_DATA = ("/usr/share/cp2k", "/usr/local/share/cp2k", "/usr/share/cp2k/data", "/opt/cp2k/data")
+
+SAME_PLACE = 1e-6
+"""Å"""
+
+Report = Callable[[str], None]
+"""Called with what is under way."""
+
+
+@dataclass(frozen=True)
+class Cp2kJob:
+    """A structure and how CP2K shall compute it."""
+
+    structure: Structure
+    settings: Cp2kSettings
+
+    @property
+    def basis(self) -> BasisSet:
+        """Of the structure's elements, ghosts among them.
+
+        Raises:
+            InputError: an unknown basis, or an element that it lacks.
+        """
+        choice: BasisChoice = self.settings.basis
+        if not isinstance(choice, str) and 0 in self.structure.elements:
+            choice = {**choice, "X": choice[self.settings.ghost_element]}
+        file = Path(self.settings.basis_file)
+        return named_basis(choice, file if file.is_file() else None, self.structure.elements)
+
+    def write(self, folder: Path, attempt: int = 0) -> None:
+        """The input of a try, and a script that runs it where there is no nearsight."""
+        folder.mkdir(parents=True, exist_ok=True)
+        settings = fallback(self.settings, attempt)
+        (folder / INPUT).write_text(input_text(self.structure, settings, self.basis))
+        if settings.initial:
+            (folder / INITIAL_INPUT).write_text(initial_text(self.structure, settings, self.basis))
+        script = folder / SCRIPT
+        script.write_text(_script(settings))
+        script.chmod(0o755)
+
+    def run(self, folder: Path, report: Report = lambda text: None) -> Calculation:
+        """Run in `folder`, which is emptied before each try, and read the result.
+
+        Raises:
+            RecipeError: CP2K is not installed, fails, or does not converge with any of the fallbacks.
+        """
+        program = find_program(("cp2k.psmp", "cp2k.ssmp", "cp2k"), "CP2K", INSTALL)
+        for attempt, (what, _) in enumerate(FALLBACKS):
+            shutil.rmtree(folder, ignore_errors=True)
+            self.write(folder, attempt)
+            settings = fallback(self.settings, attempt)
+            note = "" if attempt == 0 else f" (try {attempt + 1}: {what})"
+            self._cp2k(program, folder, INPUT, OUTPUT, settings, lambda text, n=note: report(text + n))  # type: ignore[misc]
+            if converged(folder):
+                break
+            if settings.solver == "ot":
+                raise RecipeError(f"{folder / OUTPUT}: expected CP2K's OT to converge, got no convergence in "
+                                  f"{settings.max_scf} steps; use solver: diagonalisation")
+        else:
+            raise RecipeError(f"{folder / OUTPUT}: expected a self-consistent field, got none with any of: "
+                              + "; ".join(text for text, _ in FALLBACKS)
+                              + ". For a metal give `smearing: 1000` and `kpoints`; look at the last lines:\n"
+                              + last_lines(folder / OUTPUT, 6))
+        if self.settings.initial:
+            report("H₀, superposed atomic densities")
+            self._cp2k(program, folder, INITIAL_INPUT, INITIAL_OUTPUT, self.settings, lambda text: None)
+        return self.collect(folder, what if attempt else "")
+
+    def collect(self, folder: Path, tried: str = "") -> Calculation:
+        """The calculation that a finished run left in `folder`.
+
+        Raises:
+            FormatError: files that are missing or damaged.
+            RecipeError: the run did not converge.
+        """
+        if not converged(folder):
+            raise RecipeError(f"{folder / OUTPUT}: expected a converged, finished run, got none; last lines:\n"
+                              + last_lines(folder / OUTPUT, 6))
+        calculation = cp2k.read(folder / INPUT, ReadOptions())
+        _check_same(folder, calculation.structure, self.structure)
+        # The structure as it was given, to the last bit; the input holds 15 digits.
+        calculation = replace(calculation, structure=self.structure)
+        if self.settings.initial:
+            calculation = replace(calculation,
+                                  initial_hamiltonian=read_initial_hamiltonian(folder / INITIAL_FILE, calculation))
+        said = {"recipe": json.dumps(self.settings.model_dump(mode="json")), "input": (folder / INPUT).read_text()}
+        if tried:
+            said["fallback"] = tried
+        return replace(calculation, provenance={**calculation.provenance, **said, "source": "nearsight generate"})
+
+    def _cp2k(
+        self, program: str, folder: Path, given: str, output: str, settings: Cp2kSettings, report: Report
+    ) -> None:
+        def watch(text: str) -> None:
+            found = _STEP.findall(text)
+            if found:
+                step, change, energy = found[-1]
+                report(f"SCF step {step} of at most {settings.max_scf}: change {float(change):.0e}, "
+                       f"energy {float(energy):.4f} E_h")
+
+        report("CP2K begins")
+        run_program([program, "-i", given], folder, output, "CP2K", watch=watch, allowed=(0, 1),
+                    environment={"OMP_NUM_THREADS": str(settings.threads), **data_folder()})
+        if not ended(folder / output) and not _unconverged(folder / output):
+            raise RecipeError(f"expected CP2K to end well in {folder}, got a run that broke off; its last words in "
+                              f"{output}:\n{_abort(folder / output)}")
+
+
+def _check_same(folder: Path, found: Structure, wanted: Structure) -> None:
+    same = np.array_equal(found.numbers, wanted.numbers) and np.array_equal(found.pbc, wanted.pbc)
+    if not same or np.abs(found.positions - wanted.positions).max() > SAME_PLACE or (
+            wanted.pbc.all() and np.abs(found.cell - wanted.cell).max() > SAME_PLACE):
+        raise RecipeError(f"{folder / INPUT}: expected the run of {wanted.formula} with its atoms where this job has "
+                          "them, got one of another structure; run the input that was written for it")
+
+
+def data_folder() -> dict[str, str]:
+    """CP2K_DATA_DIR, where it is not set and CP2K's data lie in one of the usual places."""
+    if "CP2K_DATA_DIR" in os.environ:
+        return {}
+    return next(({"CP2K_DATA_DIR": place} for place in _DATA if (Path(place) / "BASIS_MOLOPT").is_file()), {})
+
+
+def ended(output: Path) -> bool:
+    """Whether CP2K came to its end."""
+    if not output.is_file():
+        return False
+    with output.open("rb") as file:
+        file.seek(max(0, output.stat().st_size - 4000))
+        return b"PROGRAM ENDED AT" in file.read()
+
+
+def converged(folder: Path) -> bool:
+    """Whether the run in `folder` ended and its field converged."""
+    output = folder / OUTPUT
+    try:
+        return ended(output) and is_output(output) and read_output(output).converged is True
+    except NearsightError:
+        return False
+
+
+def _unconverged(output: Path) -> bool:
+    """Newer versions of CP2K stop with an error where the field does not converge."""
+    return "SCF run NOT converged" in output.read_text(errors="replace") if output.is_file() else False
+
+
+def _abort(output: Path) -> str:
+    """The box that CP2K draws around its reason, else the last lines."""
+    text = output.read_text(errors="replace") if output.is_file() else ""
+    rows = [line.strip(" *|/\\_O") for line in text.splitlines() if line.lstrip().startswith("*") and "\\___/" in line]
+    return "\n".join(rows) or last_lines(output)
+
+
+def _script(settings: Cp2kSettings) -> str:
+    initial = f"cp2k.psmp -i {INITIAL_INPUT} -o {INITIAL_OUTPUT}\n" if settings.initial else ""
+    return ("#!/bin/sh\n# Needs CP2K_DATA_DIR. CP2K appends: remove old output before a second run.\n"
+            f"cd \"$(dirname \"$0\")\"\nexport OMP_NUM_THREADS={settings.threads}\n{initial}"
+            f"cp2k.psmp -i {INPUT} -o {OUTPUT}\n")

@@ -1,0 +1,76 @@
+"""Cp2kSettings: how CP2K computes H and S, as a campaign's YAML file says it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Hubbard(_Section):
+    """DFT+U on one shell of an element."""
+
+    l: int = Field(ge=0, le=3, description="angular momentum of the shell")
+    u: float = Field(description="U − J, eV")
+
+
+class Cp2kSettings(_Section):
+    """Defaults are right for an amorphous oxide; a metal needs `smearing` and `kpoints`."""
+
+    code: Literal["cp2k"] = "cp2k"
+    basis: str | dict[str, str] = Field("SZV-MOLOPT-SR-GTH", description="one name, or one per element")
+    basis_file: str = Field("BASIS_MOLOPT", description="of CP2K's data folder, or a path")
+    functional: Literal["PBE", "PADE", "BLYP"] = "PBE"
+    potential: dict[str, str] = Field(default_factory=dict, description="element → name; GTH-FUNCTIONAL-q… if none")
+    cutoff: float = Field(300.0, gt=0, description="Ry, of the finest grid")
+    rel_cutoff: float = Field(40.0, gt=0, description="Ry, that decides which grid a Gaussian goes to")
+    eps_default: float = Field(1e-10, gt=0)
+    images: bool = Field(True, description="one matrix per cell vector (resolved in R); false: their sum at Γ")
+    kpoints: tuple[int, int, int] = Field((1, 1, 1), description="Monkhorst-Pack mesh; more than Γ needs images")
+    solver: Literal["diagonalisation", "ot"] = Field("diagonalisation", description="ot: only at Γ, with a gap")
+    smearing: float | None = Field(None, gt=0, description="K, Fermi-Dirac; for metals")
+    empty_bands: int | None = Field(None, ge=0, description="none: a tenth of the occupied ones, at least 10; all with "
+                                                            "smearing up to 5 kT and more")
+    eps_scf: float = Field(1e-6, gt=0)
+    max_scf: int = Field(60, ge=1)
+    mixing: float = Field(0.3, gt=0, le=1, description="of Broyden's method")
+    memory: int = Field(8, ge=1, description="steps that Broyden's method remembers")
+    hubbard: dict[str, Hubbard] = Field(default_factory=dict, description="element → U")
+    ghost_element: str = Field("O", description="whose functions a ghost (X) carries")
+    charge: int = 0
+    initial: bool = Field(False, description="also H₀, of superposed atomic densities (at Γ: needs images=false)")
+    threshold: float = Field(1e-10, ge=0, description="elements below are not written")
+    threads: int = Field(1, ge=1)
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Cp2kSettings:
+        if min(self.kpoints) < 1:
+            raise ValueError(f"expected kpoints of at least 1, got {self.kpoints}")
+        if self.kpoints != (1, 1, 1) and not self.images:
+            raise ValueError("expected images=true with more k-points than Γ: a sum at Γ serves Γ alone")
+        if self.solver == "ot" and (self.images or self.smearing):
+            raise ValueError("expected images=false and no smearing with solver=ot (CP2K's OT works at Γ, with a gap)")
+        if self.initial and self.images:
+            raise ValueError("expected images=false with initial=true: CP2K prints H₀ at Γ only")
+        return self
+
+
+FALLBACKS: tuple[tuple[str, dict[str, float | int]], ...] = (
+    ("as given", {}),
+    ("mixing 0.1, memory 12, twice the steps", {"mixing": 0.1, "memory": 12, "steps": 2}),
+    ("mixing 0.05, memory 20, four times the steps", {"mixing": 0.05, "memory": 20, "steps": 4}),
+)
+"""What is tried, in this order, where the self-consistent field does not converge; the ground state stays the same."""
+
+
+def fallback(settings: Cp2kSettings, number: int) -> Cp2kSettings:
+    """Settings of try `number` (from 0)."""
+    changes = FALLBACKS[number][1]
+    if not changes:
+        return settings
+    return settings.model_copy(update={"mixing": changes["mixing"], "memory": changes["memory"],
+                                       "max_scf": settings.max_scf * int(changes["steps"])})

@@ -1,0 +1,80 @@
+"""Campaigns: read, refused, and which structures they mean."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nearsight.errors import ConfigError
+from nearsight.recipes.campaign import campaign_names, load_campaign, tasks
+from nearsight.recipes.cp2k_settings import Cp2kSettings
+from nearsight.recipes.job_folder import JobFolder
+
+TEXT = """
+structures:
+  - {name: melt, melt_quench: hfo2-fast, atoms: 24, seeds: [3, 5]}
+  - {name: mine, files: ["*.xyz"]}
+dft: {cutoff: 100}
+"""
+
+
+def write(folder: Path, text: str = TEXT) -> Path:
+    (folder / "campaign.yaml").write_text(text)
+    return folder / "campaign.yaml"
+
+
+@pytest.mark.parametrize("name", campaign_names())
+def test_shipped_campaigns(name):
+    campaign = load_campaign(name)
+    assert campaign.description
+    assert tasks(campaign, Path())
+
+
+def test_a_result_for_each_structure(tmp_path):
+    for name in ("b", "a"):
+        (tmp_path / f"{name}.xyz").write_text("1\n\nH 0 0 0\n")
+    campaign = load_campaign(write(tmp_path), {"dft.cutoff": 200})
+    found = tasks(campaign, tmp_path)
+    assert [task.name for task in found] == ["melt-3", "melt-5", "mine-a", "mine-b"]
+    assert found[0].protocol is not None
+    assert found[0].protocol.atoms == 24
+    assert isinstance(campaign.dft, Cp2kSettings)
+    assert campaign.dft.cutoff == 200
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    (TEXT.replace("cutoff: 100", "cutof: 100"), "dft.cp2k.cutof: Extra inputs"),
+    (TEXT.replace("seeds: [3, 5]", "seeds: [3, 3]"), "each seed once"),
+    (TEXT.replace("files:", "melt_quench: hfo2, files:"), "expected one of melt_quench, files, molecules, got melt_quench "
+                                                          "and files"),
+    (TEXT.replace("name: mine", "name: melt"), "a name of its own"),
+    (TEXT.replace("name: mine", "name: ../up"), "structures.1.name"),
+    (TEXT.replace("dft: {cutoff: 100}", "dft: {code: vasp}"), "dft: .*vasp"),
+    ("structures: [", "expected YAML"),
+    ("- a\n", "expected keys and values, got list"),
+])
+def test_mistakes_are_named(tmp_path, text, said):
+    with pytest.raises(ConfigError, match=said):
+        load_campaign(write(tmp_path, text))
+
+
+def test_what_is_not_there(tmp_path):
+    with pytest.raises(ConfigError, match="expected a YAML file or one of the campaigns .*hfo2-96"):
+        load_campaign("hafnia")
+    with pytest.raises(ConfigError, match=r"expected structures \*.xyz in .*, got none"):
+        tasks(load_campaign(write(tmp_path)), tmp_path)
+    (tmp_path / "a").mkdir()
+    for folder in (tmp_path, tmp_path / "a"):
+        (folder / "x.xyz").write_text("1\n\nH 0 0 0\n")
+    twice = TEXT.replace('["*.xyz"]', '["*.xyz", "a/*.xyz"]')
+    with pytest.raises(ConfigError, match="mine-x several times"):
+        tasks(load_campaign(write(tmp_path, twice)), tmp_path)
+
+
+def test_a_job_keeps_its_settings(tmp_path):
+    folder = JobFolder(tmp_path, "a")
+    folder.claim({"dft": {"cutoff": 100}, "seed": 1})
+    folder.claim({"seed": 1, "dft": {"cutoff": 100}})
+    with pytest.raises(ConfigError, match=r"dft.cutoff: 100 → 200\); give another --output"):
+        folder.claim({"dft": {"cutoff": 200}, "seed": 1})

@@ -1,0 +1,147 @@
+"""Campaigns that run: killed anywhere they end with the same files; failures, locks, inputs for other machines."""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from nearsight.cli.main import app
+from nearsight.errors import ConfigError
+from nearsight.operators.bloch import fold
+from nearsight.operators.store import read_calculation
+from nearsight.recipes.campaign import load_campaign
+from nearsight.recipes.campaign_run import CampaignRun
+from nearsight.units import HARTREE_IN_EV
+from tests.recipes.kill_test import differences, killed_again_and_again
+
+WATER = """
+structures:
+  - {name: water, molecules: {molecule: water, count: 3, temperature: 300}}
+dft: {code: pyscf, basis: sto-3g}
+processes: 2
+"""
+
+CRYSTAL = """
+structures:
+  - {name: oxide, files: [cell.xyz]}
+dft: {code: cp2k, cutoff: 100, rel_cutoff: 30, eps_scf: 1.0e-7}
+"""
+
+CELL = """3
+Lattice="0.0 2.54 2.54 2.54 0.0 2.54 2.54 2.54 0.0" Properties=species:S:1:pos:R:3 pbc="T T T"
+Hf 0.0 0.0 0.0
+O 1.34 1.22 1.38
+O 3.81 3.81 3.81
+"""
+
+needs_cp2k = [pytest.mark.dft, pytest.mark.skipif(shutil.which("cp2k.psmp") is None, reason="CP2K is not installed")]
+
+
+def campaign(folder: Path, text: str) -> Path:
+    path = folder / "campaign.yaml"
+    path.write_text(text)
+    (folder / "cell.xyz").write_text(CELL)
+    return path
+
+
+def run(path: Path, output: Path, **changes) -> CampaignRun:
+    return CampaignRun(load_campaign(path, changes), output, path.parent)
+
+
+def test_killed_it_goes_on_to_the_same_files(tmp_path):
+    """SIGKILL at random moments; real PySCF, two jobs at a time."""
+    path = campaign(tmp_path, WATER)
+    assert run(path, tmp_path / "whole").run() == []
+    assert killed_again_and_again(path, tmp_path / "cut", 3, 4.0, seed=1)
+    assert differences(tmp_path / "whole", tmp_path / "cut") == []
+    made = [read_calculation(tmp_path / "cut" / f"water-{k}.h5") for k in (1, 2, 3)]
+    assert all(c.structure.formula == "H2O" and c.energy is not None for c in made)
+    assert not np.array_equal(made[0].structure.positions, made[1].structure.positions)
+
+
+def test_the_command_says_what_it_made(tmp_path):
+    path = campaign(tmp_path, WATER.replace("count: 3", "count: 1"))
+    result = CliRunner().invoke(app, ["generate", str(path), "-o", str(tmp_path / "out")])
+    assert result.exit_code == 0, result.output
+    assert "H2O, isolated" in result.output
+    assert "1 of 1 structures" in result.output
+    again = CliRunner().invoke(app, ["generate", str(path), "-o", str(tmp_path / "out"), "--set", "dft.basis=6-31g"])
+    assert again.exit_code == 2
+    assert "dft.basis: sto-3g → 6-31g" in " ".join(again.output.split())
+
+
+def test_one_that_fails_does_not_stop_the_others(tmp_path):
+    (tmp_path / "bad.xyz").write_text("2\n\nXe 0 0 0\nU 0 0 2\n")
+    (tmp_path / "good.xyz").write_text("2\n\nH 0 0 0\nH 0 0 0.74\n")
+    path = campaign(tmp_path, 'structures: [{name: m, files: ["bad.xyz", "good.xyz"], cell: none}]\n'
+                              "dft: {code: pyscf, basis: sto-3g}\n")
+    campaign_run = run(path, tmp_path / "out")
+    assert campaign_run.run() == ["m-bad"]
+    assert campaign_run.folders["m-bad"].error
+    assert "Traceback" not in campaign_run.folders["m-bad"].error
+    assert (tmp_path / "out" / "m-good.h5").is_file()
+    assert not (tmp_path / "out" / "m-bad.h5").exists()
+
+
+def test_a_folder_in_use_is_refused(tmp_path):
+    path = campaign(tmp_path, WATER)
+    (tmp_path / "out").mkdir()
+    with (tmp_path / "out" / ".lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(ConfigError, match="another nearsight at work in it"):
+            run(path, tmp_path / "out").run()
+
+
+def test_inputs_for_another_machine(tmp_path):
+    path = campaign(tmp_path, CRYSTAL)
+    written = run(path, tmp_path / "out").write_inputs()
+    assert [folder.name for folder in written] == ["external"]
+    assert {p.name for p in written[0].iterdir()} == {"job.inp", "run.sh"}
+    read, left = run(path, tmp_path / "out").collect()
+    assert (read, left) == ([], ["oxide-cell"])  # it has not run yet
+    with pytest.raises(ConfigError, match="expected dft.code=cp2k"):
+        run(campaign(tmp_path, WATER), tmp_path / "water").write_inputs()
+
+
+class TestCp2k:
+    """With CP2K itself (a quarter of a minute a run)."""
+
+    pytestmark = needs_cp2k
+
+    def test_images_and_their_sum(self, tmp_path):
+        """Two runs, resolved in R and at Γ: the sum of the first is the second."""
+        path = campaign(tmp_path, CRYSTAL)
+        assert run(path, tmp_path / "images").run() == []
+        assert run(path, tmp_path / "folded", **{"dft.images": False, "dft.initial": True}).run() == []
+        images, folded = (read_calculation(tmp_path / name / "oxide-cell.h5") for name in ("images", "folded"))
+        summed = fold(images.require_hamiltonian())
+        whole = folded.require_hamiltonian().on_pairs(summed.source, summed.target, summed.shift)
+        assert np.abs(whole.values - summed.values).max() / HARTREE_IN_EV < 1e-5
+        h0 = folded.require_initial_hamiltonian()
+        assert 1e-3 < np.abs(h0.values - whole.values).mean() / HARTREE_IN_EV < 0.3
+        assert "RUN_TYPE ENERGY" in images.provenance["input"]
+
+    def test_what_ran_elsewhere_is_collected(self, tmp_path):
+        path = campaign(tmp_path, CRYSTAL)
+        folder = run(path, tmp_path / "out").write_inputs()[0]
+        subprocess.run(["sh", "run.sh"], cwd=folder, check=True, env={
+            "PATH": "/usr/bin:/bin", "CP2K_DATA_DIR": "/usr/share/cp2k", "HOME": str(tmp_path)})
+        assert run(path, tmp_path / "out").collect() == (["oxide-cell"], [])
+        text = (folder / "job.inp").read_text()
+        (tmp_path / "out" / "oxide-cell.h5").unlink()
+        (folder / "job.inp").write_text(text.replace("O 1.34 1.22 1.38", "O 1.34 1.22 1.39"))
+        assert run(path, tmp_path / "out").collect()[1] == ["oxide-cell"]
+        assert "one of another structure" in run(path, tmp_path / "out").folders["oxide-cell"].error
+
+    def test_no_convergence_is_a_failure_in_words(self, tmp_path):
+        path = campaign(tmp_path, CRYSTAL)
+        campaign_run = run(path, tmp_path / "out", **{"dft.max_scf": 2, "dft.eps_scf": 1e-12})
+        assert campaign_run.run() == ["oxide-cell"]
+        assert "expected a self-consistent field, got none with any of: as given; mixing 0.1" in (
+            campaign_run.folders["oxide-cell"].error)
