@@ -46,8 +46,8 @@ def test_a_result_for_each_structure(tmp_path):
 @pytest.mark.parametrize(("text", "said"), [
     (TEXT.replace("cutoff: 100", "cutof: 100"), "dft.cp2k.cutof: Extra inputs"),
     (TEXT.replace("seeds: [3, 5]", "seeds: [3, 3]"), "each seed once"),
-    (TEXT.replace("files:", "melt_quench: hfo2, files:"), "expected one of melt_quench, files, molecules, got melt_quench "
-                                                          "and files"),
+    (TEXT.replace("files:", "melt_quench: hfo2, files:"),
+     "expected one of melt_quench, files, molecules, got melt_quench and files"),
     (TEXT.replace("name: mine", "name: melt"), "a name of its own"),
     (TEXT.replace("name: mine", "name: ../up"), "structures.1.name"),
     (TEXT.replace("dft: {cutoff: 100}", "dft: {code: vasp}"), "dft: .*vasp"),
@@ -60,7 +60,7 @@ def test_mistakes_are_named(tmp_path, text, said):
 
 
 def test_what_is_not_there(tmp_path):
-    with pytest.raises(ConfigError, match="expected a YAML file or one of the campaigns .*hfo2-96"):
+    with pytest.raises(ConfigError, match=r"expected a YAML file or one of the campaigns .*hfo2-96"):
         load_campaign("hafnia")
     with pytest.raises(ConfigError, match=r"expected structures \*.xyz in .*, got none"):
         tasks(load_campaign(write(tmp_path)), tmp_path)

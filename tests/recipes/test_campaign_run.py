@@ -105,7 +105,7 @@ def test_inputs_for_another_machine(tmp_path):
     assert {p.name for p in written[0].iterdir()} == {"job.inp", "run.sh"}
     read, left = run(path, tmp_path / "out").collect()
     assert (read, left) == ([], ["oxide-cell"])  # it has not run yet
-    with pytest.raises(ConfigError, match="expected dft.code=cp2k"):
+    with pytest.raises(ConfigError, match=r"expected dft.code=cp2k"):
         run(campaign(tmp_path, WATER), tmp_path / "water").write_inputs()
 
 
