@@ -61,7 +61,8 @@ def npz(folder: Path) -> Calculation:
     sizes = c.basis.sizes(c.structure.numbers)
     keys = {"numbers": c.structure.numbers, "positions_ang": c.structure.positions, "cell_ang": c.structure.cell,
             "norb": sizes, "orb_offset": c.basis.offsets(c.structure.numbers),
-            "mo_eig_ha": np.asarray(c.eigenvalues) / HARTREE_IN_EV, "energy_ha": np.array((c.energy or 0) / HARTREE_IN_EV)}
+            "mo_eig_ha": np.asarray(c.eigenvalues) / HARTREE_IN_EV,
+            "energy_ha": np.array((c.energy or 0) / HARTREE_IN_EV)}
     for letter, operator, unit in (("H", c.require_hamiltonian(), HARTREE_IN_EV), ("S", c.require_overlap(), 1.0)):
         upper = np.triu(to_csr(operator).toarray()) / unit
         rows, columns = np.nonzero(upper)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -23,12 +22,12 @@ from nearsight.orbitals.basis import BasisSet
 from nearsight.recipes.cp2k_settings import FALLBACKS, Cp2kSettings, fallback
 from nearsight.recipes.cp2k_text import INITIAL_FILE, initial_text, input_text
 from nearsight.recipes.program import find_program, last_lines, run_program
+from nearsight.recipes.scf_watch import ScfWatch
 from nearsight.structures.structure import Structure
 
 INSTALL = "on Debian and Ubuntu: apt-get install cp2k cp2k-data libopenblas0-openmp"
 INPUT, OUTPUT, INITIAL_INPUT, INITIAL_OUTPUT, SCRIPT = "job.inp", "job.out", "initial.inp", "initial.log", "run.sh"
 
-_STEP = re.compile(r"^ +(\d+) (?:\S+/\S+|OT \w+) +\S+ +\S+ +(\S+) +(-?\d+\.\d+)", re.MULTILINE)
 _DATA = ("/usr/share/cp2k", "/usr/local/share/cp2k", "/usr/share/cp2k/data", "/opt/cp2k/data")
 
 SAME_PLACE = 1e-6
@@ -122,12 +121,12 @@ class Cp2kJob:
     def _cp2k(
         self, program: str, folder: Path, given: str, output: str, settings: Cp2kSettings, report: Report
     ) -> None:
+        scf = ScfWatch(settings.eps_scf, settings.max_scf)
+
         def watch(text: str) -> None:
-            found = _STEP.findall(text)
-            if found:
-                step, change, energy = found[-1]
-                report(f"SCF step {step} of at most {settings.max_scf}: change {float(change):.0e}, "
-                       f"energy {float(energy):.4f} E_h")
+            state = scf.read(text)
+            if state:
+                report(state)
 
         report("CP2K begins")
         run_program([program, "-i", given], folder, output, "CP2K", watch=watch, allowed=(0, 1),

@@ -81,7 +81,7 @@ def run_pyscf(structure: Structure, settings: PyscfSettings, report: Report | No
     Molecules and meshes of k-points give operators resolved in R (`born_von_karman.resolved` says which R), Γ alone
     gives one folded to Γ. H is the Kohn-Sham matrix of the converged density, and the eigenvalues are those that PySCF
     finds for it, at Γ. The Fermi level is the middle of the gap, or the chemical potential with smearing, where the
-    energy is the free energy.
+    energy is the free energy. A mesh's k-points and their eigenvalues are kept.
 
     Args:
         structure: a molecule (no periodic direction) or a crystal (three); ghosts (Z = 0) carry functions of
@@ -349,11 +349,14 @@ def _rediagonalised(field: Any, structure: Structure, settings: PyscfSettings, b
 
 
 def _calculation(result: _Result, attempt: str) -> Calculation:
+    mesh = result.settings.mesh
     return Calculation(
         structure=result.structure, basis=result.basis, hamiltonian=result.operator(result.fock, HARTREE_IN_EV),
         overlap=result.operator(result.field.get_ovlp()), initial_hamiltonian=result.initial(),
         energy=result.energy() * HARTREE_IN_EV, fermi=result.fermi() * HARTREE_IN_EV,
         eigenvalues=np.sort(result.levels[0]) * HARTREE_IN_EV, provenance=_provenance(result, attempt),
+        k_points=None if mesh is None else mesh_points(mesh),
+        k_eigenvalues=None if mesh is None else np.sort(result.levels, axis=1) * HARTREE_IN_EV,
     )
 
 
@@ -370,7 +373,7 @@ def _provenance(result: _Result, attempt: str) -> dict[str, str]:
     if result.structure.pbc.all() and settings.gth:
         said["zero"] = f"PySCF's: H is CP2K's + {shift_from_cp2k(result.field.cell) * HARTREE_IN_EV:.6f} eV · S"
     if settings.mesh is not None:
-        said["kpoints"] = f"{' × '.join(map(str, settings.mesh))} through Γ; eigenvalues are those at Γ"
+        said["kpoints"] = f"{' × '.join(map(str, settings.mesh))} through Γ"
     return said
 
 
