@@ -166,7 +166,8 @@ class CampaignRun:
         folder.write("status.txt", "begins")
         # A fresh interpreter: torch and BLAS threads do not survive a fork.
         process = multiprocessing.get_context("spawn").Process(target=_child, args=(task, self.campaign, folder))
-        process.start()
+        with _threads(getattr(self.campaign.dft, "threads", 1)):
+            process.start()
         return process
 
     def _is_done(self, name: str, code: int | None) -> bool:
@@ -192,11 +193,24 @@ class CampaignRun:
         return Progress(states, tuple(done), tuple(failed), len(self.tasks), left)
 
 
+@contextlib.contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """The environment of a process that is started now: libraries read it when they are loaded."""
+    before = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = str(count)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["OMP_NUM_THREADS"]
+        else:
+            os.environ["OMP_NUM_THREADS"] = before
+
+
 def _child(task: Task, campaign: Campaign, folder: JobFolder) -> None:
     """A job in its own process; it ends with its parent, and says why it failed."""
     end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.environ.setdefault("OMP_NUM_THREADS", str(getattr(campaign.dft, "threads", 1)))
     try:
         carry_out(task, campaign, folder)
     except NearsightError as error:
