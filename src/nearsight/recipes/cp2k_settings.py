@@ -39,7 +39,7 @@ class Cp2kSettings(_Section):
     max_scf: int = Field(60, ge=1)
     mixing: float = Field(0.3, gt=0, le=1, description="of Broyden's method")
     memory: int = Field(8, ge=1, description="steps that Broyden's method remembers")
-    hubbard: dict[str, Hubbard] = Field(default_factory=dict, description="element → U")
+    hubbard: dict[str, Hubbard] = Field(default_factory=dict, description="element → U; at Γ only: needs images=false")
     ghost_element: str = Field("O", description="whose functions a ghost (X) carries")
     charge: int = 0
     initial: bool = Field(False, description="also H₀, of superposed atomic densities (at Γ: needs images=false)")
@@ -54,6 +54,8 @@ class Cp2kSettings(_Section):
             raise ValueError("expected images=true with more k-points than Γ: a sum at Γ serves Γ alone")
         if self.solver == "ot" and (self.images or self.smearing):
             raise ValueError("expected images=false and no smearing with solver=ot (CP2K's OT works at Γ, with a gap)")
+        if self.hubbard and self.images:
+            raise ValueError("expected images=false with hubbard: CP2K has +U at Γ only")
         if self.initial and self.images:
             raise ValueError("expected images=false with initial=true: CP2K prints H₀ at Γ only")
         return self
