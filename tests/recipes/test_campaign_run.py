@@ -139,6 +139,17 @@ class TestCp2k:
         assert run(path, tmp_path / "out").collect()[1] == ["oxide-cell"]
         assert "one of another structure" in run(path, tmp_path / "out").folders["oxide-cell"].error
 
+    def test_a_fallback_converges_to_the_same_ground_state(self, tmp_path):
+        """Eight steps are too few, more of them with less mixing are enough; the file says what was done."""
+        path = campaign(tmp_path, CRYSTAL)
+        assert run(path, tmp_path / "once", **{"dft.images": False}).run() == []
+        changes = {"dft.images": False, "dft.max_scf": 8}
+        assert run(path, tmp_path / "again", **changes).run() == []
+        once, again = (read_calculation(tmp_path / name / "oxide-cell.h5") for name in ("once", "again"))
+        assert "mixing 0." in again.provenance["fallback"]
+        assert "fallback" not in once.provenance
+        assert again.energy == pytest.approx(once.energy, abs=1e-4)
+
     def test_no_convergence_is_a_failure_in_words(self, tmp_path):
         path = campaign(tmp_path, CRYSTAL)
         campaign_run = run(path, tmp_path / "out", **{"dft.max_scf": 2, "dft.eps_scf": 1e-12})

@@ -5,19 +5,18 @@ from __future__ import annotations
 import glob
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from nearsight.errors import ConfigError
 from nearsight.recipes.cp2k_settings import Cp2kSettings
 from nearsight.recipes.molecules import MoleculeSet
-from nearsight.recipes.protocol import Protocol, explain, load_protocol
+from nearsight.recipes.protocol import Protocol, load_protocol
 from nearsight.recipes.pyscf_settings import PyscfSettings
 from nearsight.recipes.vacancies import Vacancies
+from nearsight.recipes.yaml_source import explain, read_yaml, shipped
 
 
 class _Section(BaseModel):
@@ -98,8 +97,7 @@ class Task:
 
 def campaign_names() -> tuple[str, ...]:
     """The shipped campaigns."""
-    folder = files("nearsight.recipes").joinpath("campaigns")
-    return tuple(sorted(p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name.endswith(".yaml")))
+    return shipped("campaigns")
 
 
 def load_campaign(source: str | Path, overrides: Mapping[str, Any] | None = None) -> Campaign:
@@ -122,18 +120,7 @@ def load_campaign(source: str | Path, overrides: Mapping[str, Any] | None = None
 
 
 def _tree(source: str) -> dict[str, Any]:
-    if Path(source).is_file():
-        text = Path(source).read_text()
-    elif source in campaign_names():
-        text = files("nearsight.recipes").joinpath("campaigns", f"{source}.yaml").read_text()
-    else:
-        raise ConfigError(f"expected a YAML file or one of the campaigns {', '.join(campaign_names())}, got {source!r}")
-    try:
-        tree = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{source}: expected YAML, got: {error}") from error
-    if not isinstance(tree, dict):
-        raise ConfigError(f"{source}: expected keys and values, got {type(tree).__name__}")
+    tree = read_yaml(source, "campaigns", "campaigns")
     dft = tree.get("dft")
     if isinstance(dft, dict):
         dft.setdefault("code", "cp2k")

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from nearsight.errors import ConfigError
+from nearsight.recipes.yaml_source import explain, read_yaml, shipped
 
 
 class _Section(BaseModel):
@@ -83,8 +82,7 @@ class Protocol(_Section):
 
 def preset_names() -> tuple[str, ...]:
     """The shipped protocols."""
-    folder = files("nearsight.recipes").joinpath("presets")
-    return tuple(sorted(p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name.endswith(".yaml")))
+    return shipped("presets")
 
 
 def load_protocol(source: str | Path | Mapping[str, Any], **changes: Any) -> Protocol:
@@ -98,33 +96,8 @@ def load_protocol(source: str | Path | Mapping[str, Any], **changes: Any) -> Pro
         ConfigError: no such preset or file, unknown keys, values out of range.
     """
     name = source if isinstance(source, (str, Path)) else "protocol"
-    tree = dict(source) if isinstance(source, Mapping) else _read(str(source))
+    tree = dict(source) if isinstance(source, Mapping) else read_yaml(str(source), "presets", "melt-quench protocols")
     try:
         return Protocol.model_validate(tree | {k: v for k, v in changes.items() if v is not None})
     except ValidationError as error:
         raise ConfigError(f"{name}: {explain(error)}") from error
-
-
-def explain(error: ValidationError) -> str:
-    """The first fault that pydantic found, in one line."""
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    got = "" if isinstance(first["input"], dict) else f", got {first['input']!r}"
-    return f"{where + ': ' if where else ''}{first['msg']}{got}"
-
-
-def _read(source: str) -> dict[str, Any]:
-    if source in preset_names():
-        text = files("nearsight.recipes").joinpath("presets", f"{source}.yaml").read_text()
-    elif Path(source).is_file():
-        text = Path(source).read_text()
-    else:
-        raise ConfigError(f"expected a YAML file or one of the melt-quench protocols {', '.join(preset_names())}, "
-                          f"got {source!r}")
-    try:
-        tree = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{source}: expected YAML, got {error}") from error
-    if not isinstance(tree, dict):
-        raise ConfigError(f"{source}: expected keys and values, got {type(tree).__name__}")
-    return tree
