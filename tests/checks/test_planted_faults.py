@@ -216,3 +216,10 @@ def test_findings_come_worst_first() -> None:
     ranks = [LEVELS.index(finding.level) for finding in findings]
     assert ranks == sorted(ranks)
     assert len(set(ranks)) > 1
+
+
+def test_a_sensitive_overlap_is_noted_not_blamed() -> None:
+    """a-GST in DZVP is good data whose levels multiply errors of H."""
+    found = check_calculation(read_any(Path(__file__).parents[2] / "data" / "aGST_70_train.h5"), quick=True)
+    assert serious(found) == []
+    assert any("smallest eigenvalue of S is 0.003" in f.message and "by up to 26" in f.meaning for f in found)
