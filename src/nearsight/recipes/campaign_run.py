@@ -17,6 +17,8 @@ from pathlib import Path
 from nearsight.errors import ConfigError, NearsightError
 from nearsight.operators.store import is_store
 from nearsight.recipes.campaign import Campaign, Task, tasks
+from nearsight.recipes.cp2k_job import Cp2kJob
+from nearsight.recipes.cp2k_settings import Cp2kSettings
 from nearsight.recipes.job import carry_out, finish, make_structure
 from nearsight.recipes.job_folder import JobFolder
 from nearsight.recipes.program import end_with_parent
@@ -89,12 +91,7 @@ class CampaignRun:
         Raises:
             ConfigError: an engine that has no inputs.
         """
-        from nearsight.recipes.cp2k_job import Cp2kJob
-        from nearsight.recipes.cp2k_settings import Cp2kSettings
-
-        if not isinstance(self.campaign.dft, Cp2kSettings):
-            raise ConfigError(f"expected dft.code=cp2k to write inputs, got {self.campaign.dft.code}, which runs here")
-        written = []
+        settings, written = self._cp2k(), []
         with self._locked():
             self.claim()
             for task in self.tasks:
@@ -102,31 +99,40 @@ class CampaignRun:
                 if is_store(folder.result) or (folder.path / "external").exists():
                     continue
                 sample = make_structure(task, folder, lambda text, n=task.name: report(f"{n}: {text}"))  # type: ignore[misc]
-                Cp2kJob(sample.structure, self.campaign.dft).write(folder.path / "external")
+                Cp2kJob(sample.structure, settings).write(folder.path / "external")
                 written.append(folder.path / "external")
         return written
 
     def collect(self, report: Callable[[str], None] = lambda text: None) -> tuple[list[str], list[str]]:
-        """Read what ran elsewhere; returns the jobs that were read, and those that are not finished or faulty."""
-        from nearsight.recipes.cp2k_job import Cp2kJob
-        from nearsight.recipes.cp2k_settings import Cp2kSettings
+        """Read what ran elsewhere; returns the jobs that were read, and those that are not finished or faulty.
 
-        assert isinstance(self.campaign.dft, Cp2kSettings)
-        read, left = [], []
+        Raises:
+            ConfigError: an engine that has no inputs.
+        """
+        settings = self._cp2k()
+        read: list[str] = []
+        left: list[str] = []
         with self._locked():
+            self.claim()
             for task in self.tasks:
                 folder = self.folders[task.name]
                 if is_store(folder.result) or not (folder.path / "external").exists():
                     continue
                 try:
                     sample = make_structure(task, folder, report)
-                    found = Cp2kJob(sample.structure, self.campaign.dft).collect(folder.path / "external")
+                    found = Cp2kJob(sample.structure, settings).collect(folder.path / "external")
                     finish(found, sample, task, self.campaign, folder, report)
                     read.append(task.name)
                 except NearsightError as error:
                     folder.write("error.txt", str(error))
                     left.append(task.name)
         return read, left
+
+    def _cp2k(self) -> Cp2kSettings:
+        if not isinstance(self.campaign.dft, Cp2kSettings):
+            raise ConfigError(f"expected dft.code=cp2k for inputs of another machine, got {self.campaign.dft.code}, "
+                              "which runs here: leave --write-only and --collect out")
+        return self.campaign.dft
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
