@@ -140,13 +140,13 @@ class TestCp2k:
         assert "one of another structure" in run(path, tmp_path / "out").folders["oxide-cell"].error
 
     def test_a_fallback_converges_to_the_same_ground_state(self, tmp_path):
-        """Eight steps are too few, more of them with less mixing are enough; the file says what was done."""
+        """Twelve steps are too few; it goes on from there with less mixing, and the file says so."""
         path = campaign(tmp_path, CRYSTAL)
         assert run(path, tmp_path / "once", **{"dft.images": False}).run() == []
-        changes = {"dft.images": False, "dft.max_scf": 8}
+        changes = {"dft.images": False, "dft.max_scf": 12}
         assert run(path, tmp_path / "again", **changes).run() == []
         once, again = (read_calculation(tmp_path / name / "oxide-cell.h5") for name in ("once", "again"))
-        assert "mixing 0." in again.provenance["fallback"]
+        assert again.provenance["fallback"].startswith("on from there")
         assert "fallback" not in once.provenance
         assert again.energy == pytest.approx(once.energy, abs=1e-4)
 
@@ -154,5 +154,5 @@ class TestCp2k:
         path = campaign(tmp_path, CRYSTAL)
         campaign_run = run(path, tmp_path / "out", **{"dft.max_scf": 2, "dft.eps_scf": 1e-12})
         assert campaign_run.run() == ["oxide-cell"]
-        assert "expected a self-consistent field, got none with any of: as given; mixing 0.1" in (
+        assert "expected a self-consistent field, got none with any of: as given; on from there" in (
             campaign_run.folders["oxide-cell"].error)

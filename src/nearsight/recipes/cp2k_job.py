@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -61,7 +60,8 @@ class Cp2kJob:
         """The input of a try, and a script that runs it where there is no nearsight."""
         folder.mkdir(parents=True, exist_ok=True)
         settings = fallback(self.settings, attempt)
-        (folder / INPUT).write_text(input_text(self.structure, settings, self.basis))
+        text = input_text(self.structure, settings, self.basis, FALLBACKS[attempt].goes_on)
+        (folder / INPUT).write_text(text)
         if settings.initial:
             (folder / INITIAL_INPUT).write_text(initial_text(self.structure, settings, self.basis))
         script = folder / SCRIPT
@@ -75,11 +75,11 @@ class Cp2kJob:
             RecipeError: CP2K is not installed, fails, or does not converge with any of the fallbacks.
         """
         program = find_program(("cp2k.psmp", "cp2k.ssmp", "cp2k"), "CP2K", INSTALL)
-        for attempt, (what, _) in enumerate(FALLBACKS):
-            shutil.rmtree(folder, ignore_errors=True)
+        for attempt, way in enumerate(FALLBACKS):
+            _empty(folder, keep="*-RESTART.*" if way.goes_on else "")
             self.write(folder, attempt)
             settings = fallback(self.settings, attempt)
-            note = "" if attempt == 0 else f" (try {attempt + 1}: {what})"
+            note = "" if attempt == 0 else f" (try {attempt + 1}: {way.text})"
             self._cp2k(program, folder, INPUT, OUTPUT, settings, lambda text, n=note: report(text + n))  # type: ignore[misc]
             if converged(folder):
                 break
@@ -88,13 +88,13 @@ class Cp2kJob:
                                   f"{settings.max_scf} steps; use solver: diagonalisation")
         else:
             raise RecipeError(f"{folder / OUTPUT}: expected a self-consistent field, got none with any of: "
-                              + "; ".join(text for text, _ in FALLBACKS)
+                              + "; ".join(way.text for way in FALLBACKS)
                               + ". For a metal give `smearing: 1000` and `kpoints`; look at the last lines:\n"
                               + last_lines(folder / OUTPUT, 6))
         if self.settings.initial:
             report("H₀, superposed atomic densities")
             self._cp2k(program, folder, INITIAL_INPUT, INITIAL_OUTPUT, self.settings, lambda text: None)
-        return self.collect(folder, what if attempt else "")
+        return self.collect(folder, way.text if attempt else "")
 
     def collect(self, folder: Path, tried: str = "") -> Calculation:
         """The calculation that a finished run left in `folder`.
@@ -134,6 +134,15 @@ class Cp2kJob:
         if not ended(folder / output) and not _unconverged(folder / output):
             raise RecipeError(f"expected CP2K to end well in {folder}, got a run that broke off; its last words in "
                               f"{output}:\n{_abort(folder / output)}")
+
+
+def _empty(folder: Path, keep: str) -> None:
+    """Remove what an earlier try left: CP2K appends to its output and numbers its files."""
+    if not folder.is_dir():
+        return
+    kept = set(folder.glob(keep)) if keep else set()
+    for path in set(folder.iterdir()) - kept:
+        path.unlink()
 
 
 def _check_same(folder: Path, found: Structure, wanted: Structure) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -61,18 +63,32 @@ class Cp2kSettings(_Section):
         return self
 
 
-FALLBACKS: tuple[tuple[str, dict[str, float | int]], ...] = (
-    ("as given", {}),
-    ("mixing 0.1, memory 12, twice the steps", {"mixing": 0.1, "memory": 12, "steps": 2}),
-    ("mixing 0.05, memory 20, four times the steps", {"mixing": 0.05, "memory": 20, "steps": 4}),
+@dataclass(frozen=True)
+class Fallback:
+    """A way to a self-consistent field, the same one.
+
+    Attributes:
+        text: for messages and the provenance.
+        changes: of the settings.
+        steps: times the settings' steps.
+        goes_on: from where the try before stopped, not from atoms.
+    """
+
+    text: str
+    changes: Mapping[str, float | int]
+    steps: int = 1
+    goes_on: bool = False
+
+
+FALLBACKS = (
+    Fallback("as given", {}),
+    Fallback("on from there, mixing 0.1, memory 12, twice the steps", {"mixing": 0.1, "memory": 12}, 2, True),
+    Fallback("from atoms, mixing 0.05, memory 20, four times the steps", {"mixing": 0.05, "memory": 20}, 4),
 )
-"""What is tried, in this order, where the self-consistent field does not converge; the ground state stays the same."""
+"""What is tried, in this order, where the self-consistent field does not converge."""
 
 
 def fallback(settings: Cp2kSettings, number: int) -> Cp2kSettings:
     """Settings of try `number` (from 0)."""
-    changes = FALLBACKS[number][1]
-    if not changes:
-        return settings
-    return settings.model_copy(update={"mixing": changes["mixing"], "memory": changes["memory"],
-                                       "max_scf": settings.max_scf * int(changes["steps"])})
+    chosen = FALLBACKS[number]
+    return settings.model_copy(update={**chosen.changes, "max_scf": settings.max_scf * chosen.steps})

@@ -19,16 +19,22 @@ Node = Sequence[tuple[str, Any]]
 """Keywords (name, value) and sections (&NAME, node)."""
 
 
-def input_text(structure: Structure, settings: Cp2kSettings, basis: BasisSet) -> str:
+def input_text(structure: Structure, settings: Cp2kSettings, basis: BasisSet, restart: bool = False) -> str:
     """The input of a single-point run that ends with H, S and eigenvalues in files.
+
+    Args:
+        structure: atoms and cell.
+        settings: how.
+        basis: of the structure's elements.
+        restart: begin from the orbitals of an earlier run in the same folder, not from atoms.
 
     Raises:
         InputError: a structure that CP2K cannot take, or an element without a potential.
     """
     return render([_global(), ("&FORCE_EVAL", [
         ("METHOD", "QS"),
-        ("&DFT", [*_head(structure, settings), *_grid(settings), _scf(structure, settings, basis), *_kpoints(settings),
-                  _functional(settings), ("&PRINT", _print(settings))]),
+        ("&DFT", [*_head(structure, settings), *_grid(settings), _scf(structure, settings, basis, restart),
+                  *_kpoints(settings), _functional(settings), ("&PRINT", _print(settings))]),
         ("&SUBSYS", [*_atoms(structure), *_kinds(structure, settings, basis)]),
     ])])
 
@@ -84,9 +90,11 @@ def _grid(settings: Cp2kSettings) -> Node:
             ("&QS", [("EPS_DEFAULT", _number(settings.eps_default))])]
 
 
-def _scf(structure: Structure, settings: Cp2kSettings, basis: BasisSet) -> tuple[str, Node]:
-    lines: list[tuple[str, Any]] = [("SCF_GUESS", "ATOMIC"), ("EPS_SCF", _number(settings.eps_scf)),
-                                    ("MAX_SCF", settings.max_scf)]
+def _scf(
+    structure: Structure, settings: Cp2kSettings, basis: BasisSet, restart: bool = False
+) -> tuple[str, Node]:
+    lines: list[tuple[str, Any]] = [("SCF_GUESS", "RESTART" if restart else "ATOMIC"),
+                                    ("EPS_SCF", _number(settings.eps_scf)), ("MAX_SCF", settings.max_scf)]
     if settings.solver == "ot":
         return "&SCF", [*lines, ("&OT", [("MINIMIZER", "DIIS"), ("PRECONDITIONER", "FULL_SINGLE_INVERSE")]),
                         ("&OUTER_SCF", [("EPS_SCF", _number(settings.eps_scf)), ("MAX_SCF", 10)])]
