@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +68,13 @@ def test_a_stopped_run_gives_the_same_structure(tmp_path, monkeypatch):
     np.testing.assert_array_equal(run(tmp_path / "cut"), whole)
     assert len(calls) == 4  # the first two stages were not run again
     assert not np.array_equal(run(tmp_path / "other", seed=2), whole)
+
+
+def test_the_provenance_is_enough_to_make_it_again(tmp_path):
+    made = melt_quench(load_protocol(SHORT), 3, tmp_path / "a")
+    protocol = load_protocol(json.loads(made.provenance["structure protocol"]))
+    again = melt_quench(protocol, int(made.provenance["structure seed"]), tmp_path / "b")
+    np.testing.assert_array_equal(again.structure.positions, made.structure.positions)
 
 
 def test_a_folder_of_another_protocol_is_refused(tmp_path):

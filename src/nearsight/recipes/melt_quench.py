@@ -55,7 +55,8 @@ def melt_quench(
         _check(structure, folder)
         if not crystallised(structure, protocol.expected):
             said = {"structure": f"melt-quench: {protocol.description}", "structure seed": str(seed),
-                    "structure engine": "; ".join(used)}
+                    "structure engine": "; ".join(used),
+                    "structure protocol": protocol.model_dump_json(exclude={"expected"})}
             return Sample(structure, said | ({"structure try": str(attempt + 1)} if attempt else {}))
         report("crystallised: another try", 0.0)
     raise RecipeError(f"expected an amorphous structure in {folder}, got one in which nearly all atoms have the same "
