@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import zipfile
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -163,4 +162,4 @@ def test_without_overlap(run):
         path.unlink()
     calculation = read_any(run)
     assert calculation.overlap is None
-    assert replace(calculation).require_hamiltonian().n_pairs > 100
+    assert calculation.require_hamiltonian().n_pairs > 100

@@ -18,7 +18,7 @@ from nearsight.operators.store import read_calculation
 from nearsight.recipes.campaign import load_campaign
 from nearsight.recipes.campaign_run import CampaignRun
 from nearsight.units import HARTREE_IN_EV
-from tests.recipes.kill_test import differences, killed_again_and_again
+from tests.recipes.killed_campaign import differences, killed_again_and_again
 
 WATER = """
 structures:

@@ -18,6 +18,11 @@ def water_set(**changes) -> MoleculeSet:
     return MoleculeSet(molecule="water", count=3, **changes)
 
 
+def test_dynamics_need_their_method():
+    with pytest.raises(ValidationError, match="steps only with method=langevin"):
+        MoleculeSet(molecule="water", steps=10)
+
+
 @pytest.mark.parametrize("name", ["water", "malondialdehyde", "uracil", "ethanol"])
 def test_equilibria_are_minima_with_all_vibrations(name: str):
     modes = equilibrium(name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from nearsight.errors import InputError
 from nearsight.recipes.packing import pack
@@ -54,6 +55,12 @@ def test_a_filament_runs_through_the_whole_cell():
     away = np.linalg.norm(_nearest(OXIDE.positions - edge / 2, edge)[:, :2], axis=1)
     assert away[gone].max() < away[np.setdiff1d(oxygen, gone)].min()
     assert np.ptp(OXIDE.positions[gone, 2]) > 0.6 * edge
+
+
+@pytest.mark.parametrize(("key", "shape"), [("axis", "random"), ("axis", "cluster"), ("centre", "random")])
+def test_keys_without_effect_are_refused(key, shape):
+    with pytest.raises(ValidationError, match=f"no {key} with shape={shape}"):
+        Vacancies(fraction=0.1, shape=shape, **{key: 1 if key == "axis" else (0, 0, 0)})
 
 
 def test_nothing_to_take():

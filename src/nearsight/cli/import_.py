@@ -22,10 +22,9 @@ from nearsight.formats.options import Progress as Report
 from nearsight.formats.registry import read_any
 from nearsight.formats.structure_files import parse_cell
 from nearsight.operators.calculation import Calculation
-from nearsight.operators.pruning import pruned
+from nearsight.operators.pruning import reduced
 from nearsight.operators.store import write_calculation
 from nearsight.operators.symmetry import hermiticity_error
-from nearsight.units import HARTREE_IN_EV
 
 _LONG = 20_000_000
 """Bytes. Files above this show a progress bar."""
@@ -90,8 +89,7 @@ def import_command(
         )
         if initial is not None:
             calculation = _with_initial(calculation, initial, report)
-    if drop_below:
-        calculation = _pruned(calculation, drop_below)
+    calculation = reduced(calculation, drop_below)
     write_calculation(output, calculation, precision=precision)  # type: ignore[arg-type]
     Console().print(_summary(calculation, output))
 
@@ -141,18 +139,6 @@ def _with_initial(calculation: Calculation, path: Path, report: Report) -> Calcu
         calculation,
         initial_hamiltonian=read_initial_hamiltonian(path, calculation, report),
         provenance={**calculation.provenance, "initial Hamiltonian": path.name},
-    )
-
-
-def _pruned(calculation: Calculation, threshold: float) -> Calculation:
-    h, s, h0 = calculation.hamiltonian, calculation.overlap, calculation.initial_hamiltonian
-    note = f"elements below {threshold:g} E_h (H) or {threshold:g} (S) left out"
-    return replace(
-        calculation,
-        hamiltonian=pruned(h, threshold * HARTREE_IN_EV) if h else None,
-        overlap=pruned(s, threshold) if s else None,
-        initial_hamiltonian=pruned(h0, threshold * HARTREE_IN_EV) if h0 else None,
-        provenance={**calculation.provenance, "stored": note},
     )
 
 

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from nearsight.errors import InputError
 from nearsight.operators.blocks import BlockOperator
+from nearsight.operators.calculation import Calculation
+from nearsight.units import HARTREE_IN_EV
+
+_UNITS = {"hamiltonian": HARTREE_IN_EV, "overlap": 1.0, "initial_hamiltonian": HARTREE_IN_EV}
 
 
 def pruned(operator: BlockOperator, threshold: float) -> BlockOperator:
@@ -35,3 +41,27 @@ def rounded(operator: BlockOperator, step: float) -> BlockOperator:
         raise InputError(f"expected a positive step, got {step}")
     power = 2.0 ** np.floor(np.log2(step))
     return operator.with_values(np.round(operator.values / power) * power)
+
+
+def reduced(calculation: Calculation, drop_below: float = 0.0, resolution: float | None = None) -> Calculation:
+    """A calculation whose files are smaller; the provenance (`stored`) says what was done.
+
+    Args:
+        calculation: with any of H, S, H₀.
+        drop_below: elements smaller than this (E_h in H and H₀, 1 in S) are left out.
+        resolution: the others are rounded to this (same units); None: not.
+    """
+    matrices, said = {}, []
+    for name, unit in _UNITS.items():
+        operator: BlockOperator | None = getattr(calculation, name)
+        if operator is not None and drop_below:
+            operator = pruned(operator, drop_below * unit)
+        if operator is not None and resolution:
+            operator = rounded(operator, resolution * unit)
+        matrices[name] = operator
+    if drop_below:
+        said.append(f"elements below {drop_below:g} E_h (H) or {drop_below:g} (S) left out")
+    if resolution:
+        said.append(f"numbers rounded to {resolution:g} E_h (H) or {resolution:g} (S)")
+    provenance = {**calculation.provenance, **({"stored": ", ".join(said)} if said else {})}
+    return replace(calculation, provenance=provenance, **matrices)  # type: ignore[arg-type]

@@ -42,6 +42,8 @@ class Source(_Section):
             raise ValueError(f"expected one of melt_quench, files, molecules, got {' and '.join(given) or 'none'}")
         if self.cell is not None and not self.files:
             raise ValueError("expected cell only with files")
+        if "seeds" in self.model_fields_set and not self.melt_quench:
+            raise ValueError("expected seeds only with melt_quench")
         if self.atoms is not None and not self.melt_quench:
             raise ValueError("expected atoms only with melt_quench")
         if len(set(self.seeds)) < len(self.seeds):

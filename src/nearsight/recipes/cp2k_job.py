@@ -60,6 +60,9 @@ class Cp2kJob:
         """The input of a try, and a script that runs it where there is no nearsight."""
         folder.mkdir(parents=True, exist_ok=True)
         settings = fallback(self.settings, attempt)
+        own = Path(settings.basis_file)
+        if own.is_file():  # CP2K runs in another folder
+            settings = settings.model_copy(update={"basis_file": str(own.resolve())})
         text = input_text(self.structure, settings, self.basis, FALLBACKS[attempt].goes_on)
         (folder / INPUT).write_text(text)
         if settings.initial:

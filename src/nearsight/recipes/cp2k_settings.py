@@ -35,8 +35,8 @@ class Cp2kSettings(_Section):
     kpoints: tuple[int, int, int] = Field((1, 1, 1), description="Monkhorst-Pack mesh; more than Γ needs images")
     solver: Literal["diagonalisation", "ot"] = Field("diagonalisation", description="ot: only at Γ, with a gap")
     smearing: float | None = Field(None, gt=0, description="K, Fermi-Dirac; for metals")
-    empty_bands: int | None = Field(None, ge=0, description="none: a tenth of the occupied ones, at least 10; all with "
-                                                            "smearing up to 5 kT and more")
+    empty_bands: int | None = Field(None, ge=0, description="none: a tenth of the occupied ones, with smearing a "
+                                                            "quarter, at least 10")
     eps_scf: float = Field(1e-6, gt=0)
     max_scf: int = Field(60, ge=1)
     mixing: float = Field(0.3, gt=0, le=1, description="of Broyden's method")
@@ -56,6 +56,9 @@ class Cp2kSettings(_Section):
             raise ValueError("expected images=true with more k-points than Γ: a sum at Γ serves Γ alone")
         if self.solver == "ot" and (self.images or self.smearing):
             raise ValueError("expected images=false and no smearing with solver=ot (CP2K's OT works at Γ, with a gap)")
+        idle = sorted({"mixing", "memory", "empty_bands"} & self.model_fields_set)
+        if self.solver == "ot" and idle:
+            raise ValueError(f"expected no {idle[0]} with solver=ot, which does without")
         if self.hubbard and self.images:
             raise ValueError("expected images=false with hubbard: CP2K has +U at Γ only")
         if self.initial and self.images:

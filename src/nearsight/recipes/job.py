@@ -10,9 +10,8 @@ from dataclasses import replace
 from nearsight.checks.linter import check_calculation
 from nearsight.errors import RecipeError
 from nearsight.formats.structure_files import parse_cell, read_structure
-from nearsight.operators.blocks import BlockOperator
 from nearsight.operators.calculation import Calculation
-from nearsight.operators.pruning import pruned, rounded
+from nearsight.operators.pruning import reduced
 from nearsight.operators.store import write_calculation
 from nearsight.recipes.campaign import Campaign, Task
 from nearsight.recipes.cp2k_job import Cp2kJob
@@ -23,7 +22,6 @@ from nearsight.recipes.sample import Sample
 from nearsight.recipes.structure_file import read_extxyz, write_extxyz
 from nearsight.recipes.vacancies import with_vacancies
 from nearsight.structures.structure import Structure
-from nearsight.units import HARTREE_IN_EV
 
 _EVERY = 0.5
 """Seconds between two writings of the status."""
@@ -65,7 +63,7 @@ def _origin(task: Task, folder: JobFolder, report: Report) -> Sample:
         structure = read_structure(task.file, cell, isolated=given is not None and cell is None)
         return Sample(structure, {"structure": task.file.name})
     assert task.source.molecules is not None
-    return task.source.molecules.sample(task.seed, folder.path / "structure", report)
+    return task.source.molecules.sample(task.seed, report)
 
 
 def compute(structure: Structure, campaign: Campaign, folder: JobFolder, report: Report) -> Calculation:
@@ -92,7 +90,7 @@ def finish(
     if errors:
         raise RecipeError("; ".join(f"{finding.check}: {finding.message}" for finding in errors))
     calculation = replace(calculation, provenance={**calculation.provenance, **sample.provenance})
-    calculation = _smaller(calculation, campaign)
+    calculation = reduced(calculation, campaign.drop_below, campaign.resolution)
     lines = _summary(calculation, task) + [f"{f.level}: {f.message}" for f in findings if f.level == "warning"]
     folder.write("summary.txt", "\n".join(lines) + "\n")
     report("writing")
@@ -106,25 +104,6 @@ def finish(
             if stage.is_dir():
                 shutil.rmtree(stage)
     report("done")
-
-
-def _smaller(calculation: Calculation, campaign: Campaign) -> Calculation:
-    """Without small elements and needless digits, as the campaign wants it."""
-    matrices, said = {}, []
-    least, step = campaign.drop_below, campaign.resolution
-    for name, unit in (("hamiltonian", HARTREE_IN_EV), ("overlap", 1.0), ("initial_hamiltonian", HARTREE_IN_EV)):
-        operator: BlockOperator | None = getattr(calculation, name)
-        if operator is not None and least:
-            operator = pruned(operator, least * unit)
-        if operator is not None and step:
-            operator = rounded(operator, step * unit)
-        matrices[name] = operator
-    if least:
-        said.append(f"elements below {least:g} E_h (H) or {least:g} (S) left out")
-    if step:
-        said.append(f"numbers rounded to {step:g} E_h (H) or {step:g} (S)")
-    provenance = {**calculation.provenance, **({"stored": ", ".join(said)} if said else {})}
-    return replace(calculation, provenance=provenance, **matrices)  # type: ignore[arg-type]
 
 
 def _summary(calculation: Calculation, task: Task) -> list[str]:

@@ -7,12 +7,11 @@ import warnings
 from collections.abc import Callable
 from functools import cache
 from importlib.resources import files
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from ase import units
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from nearsight.recipes.normal_modes import NormalModes
 from nearsight.recipes.pyscf_forces import PyscfForces
@@ -44,12 +43,18 @@ class MoleculeSet(BaseModel):
     functional: str = Field("pbe", description="of the forces")
     basis: str = Field("def2-svp", description="of the forces")
 
-    def sample(self, number: int, folder: Path | None = None, report: Report = lambda text: None) -> Sample:
+    @model_validator(mode="after")
+    def _keys_have_effect(self) -> MoleculeSet:
+        idle = {"steps", "timestep", "functional", "basis"} & self.model_fields_set
+        if idle and self.method == "normal_modes":
+            raise ValueError(f"expected {min(idle)} only with method=langevin")
+        return self
+
+    def sample(self, number: int, report: Report = lambda text: None) -> Sample:
         """Geometry `number` (from 0) of the set; the same whenever it is made.
 
         Args:
             number: which.
-            folder: not used; nothing is written.
             report: called with what is under way.
 
         Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from nearsight.elements import GHOST, number_of
 from nearsight.errors import InputError
@@ -25,6 +25,14 @@ class Vacancies(BaseModel):
     axis: int = Field(0, ge=0, le=2, description="lattice vector along which a filament runs")
     ghosts: bool = Field(True, description="leave the functions behind as ghosts (X)")
     seed: int = 0
+
+    @model_validator(mode="after")
+    def _keys_have_effect(self) -> Vacancies:
+        without = {"random": {"centre", "axis"}, "cluster": {"axis"}, "filament": set()}
+        idle = without[self.shape] & self.model_fields_set
+        if idle:
+            raise ValueError(f"expected no {min(idle)} with shape={self.shape}, where it has no effect")
+        return self
 
 
 def with_vacancies(structure: Structure, vacancies: Vacancies) -> Structure:
