@@ -2,6 +2,8 @@
 
 # CODATA 2018, https://physics.nist.gov/cuu/Constants/
 HARTREE_IN_EV = 27.211386245988
+BOLTZMANN_IN_EV = 8.617333262e-5
+"""eV/K."""
 BOHR_IN_ANGSTROM = 0.529177210903
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nearsight.electronic.charges import atomic_charges, occupations
+from nearsight.electronic.charges import atomic_charges
+from nearsight.electronic.occupation import occupations
 from nearsight.errors import InputError
 from nearsight.operators.bloch import fold
 from nearsight.operators.blocks import BlockOperator, zeros
@@ -93,9 +94,9 @@ def test_the_zero_of_energy_does_not_matter() -> None:
 
 
 def test_degenerate_levels_share_their_electrons() -> None:
-    np.testing.assert_allclose(occupations(np.array([-1.0, 0.5, 0.5, 0.5, 2.0]), 5), [2, 1, 1, 1, 0])
-    np.testing.assert_allclose(occupations(np.array([-1.0, 0.5, 1.0]), 3), [2, 1, 0])
-    np.testing.assert_allclose(occupations(np.array([-1.0, 0.5]), 0), [0, 0])
+    np.testing.assert_allclose(occupations(np.array([-1.0, 0.5, 0.5, 0.5, 2.0]), 5).occupations, [2, 1, 1, 1, 0])
+    np.testing.assert_allclose(occupations(np.array([-1.0, 0.5, 1.0]), 3).occupations, [2, 1, 0])
+    np.testing.assert_allclose(occupations(np.array([-1.0, 0.5]), 0).occupations, [0, 0])
 
 
 def test_real_charges() -> None:
@@ -111,9 +112,9 @@ def test_what_has_no_charges_is_refused() -> None:
     calculation = random_calculation()
     with pytest.raises(InputError, match="expected an overlap matrix S"):
         atomic_charges(replace(calculation, overlap=None))
-    with pytest.raises(InputError, match="loewdin or mulliken, got 'other'"):
+    with pytest.raises(InputError, match="mulliken or loewdin, got 'other'"):
         atomic_charges(calculation, "other")  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="electrons in 2 levels"):
+    with pytest.raises(InputError, match="electrons in 2 orbitals"):
         atomic_charges(chain([0.0, 0.0], -0.1, 0.0, {1: 1, 2: 8}))
     with pytest.raises(InputError, match="positive definite"):
         atomic_charges(chain([0.0, 0.0], -0.1, 1.2, {1: 1, 2: 1}))

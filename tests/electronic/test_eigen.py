@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 
-from nearsight.electronic.eigen import hermiticity_error, solve
+from nearsight.electronic.eigen import solve
+from nearsight.electronic.matrices import hermiticity_error
 from nearsight.electronic.spectrum import Spectrum
 from nearsight.errors import InputError
 from nearsight.operators.bloch import bloch, fold, to_csr

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from nearsight import memory as host
 from nearsight.errors import ConfigError
 from nearsight.learning import memory, planner, training
 from nearsight.learning.config import PartitionConfig, TrainingConfig, load_config
@@ -209,8 +210,8 @@ def test_another_partitioner_is_a_line_in_the_registry(monkeypatch):
 def test_limits_of_control_groups(tmp_path, monkeypatch):
     """The tightest limit of the process' own group and of those above counts, in version 2 as in version 1."""
     groups, own = tmp_path / "cgroup", tmp_path / "own"
-    monkeypatch.setattr(memory, "CGROUPS", groups)
-    monkeypatch.setattr(memory, "OWN_GROUPS", own)
+    monkeypatch.setattr(host, "CGROUPS", groups)
+    monkeypatch.setattr(host, "OWN_GROUPS", own)
     free = memory.available_bytes(CPU)
     write_group(groups / "job", "memory.max", "max", "memory.current", 5)
     write_group(groups / "job" / "step", "memory.max", 3_000_000, "memory.current", 1_000_000)

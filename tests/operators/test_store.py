@@ -27,8 +27,10 @@ from nearsight.operators.store import (
     write_calculation,
 )
 from nearsight.operators.store_writer import Compression, StoreWriter
+from nearsight.operators.symmetry import hermitian_part
 from nearsight.orbitals.basis import BasisSet
 from nearsight.structures.structure import Structure
+from tests.learning.random_calculation import random_calculation
 from tests.random_cases import operators
 
 
@@ -340,3 +342,17 @@ def test_k_points_and_long_texts(calculation: Calculation, tmp_path: Path) -> No
     np.testing.assert_array_equal(back.k_points, np.array([[0.0, 0, 0], [0.5, 0, 0.25]]))
     np.testing.assert_array_equal(back.k_eigenvalues, np.arange(6.0).reshape(2, 3))
     assert describe(tmp_path / "x.h5")["provenance"]["input"].startswith("Hf 0.0")
+
+
+@pytest.mark.parametrize("hermitian", [True, False])
+def test_expected_errors_come_back_for_every_block(tmp_path, hermitian):
+    calculation = random_calculation()
+    h = calculation.require_hamiltonian()
+    h = hermitian_part(h) if hermitian else h
+    estimate = np.random.default_rng(0).random(h.n_pairs)
+    estimate = (estimate + estimate[h.reverse]) / 2
+    write_calculation(tmp_path / "x.h5", dataclasses.replace(calculation, hamiltonian=h, error_estimate=estimate))
+    np.testing.assert_allclose(read_calculation(tmp_path / "x.h5").error_estimate, estimate, rtol=1e-6)
+    assert read_calculation(tmp_path / "x.h5", hamiltonian=False).error_estimate is None
+    with pytest.raises(InputError, match="error estimates, one for each block"):
+        dataclasses.replace(calculation, error_estimate=estimate[1:])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,15 +14,45 @@ from rich.console import Console
 from rich.table import Table
 
 from nearsight.cli.json_output import as_json
-from nearsight.electronic.evaluation import spectrum_of
+from nearsight.cli.logged import logged
+from nearsight.electronic.density import band_energy, fill
+from nearsight.electronic.eigen import solve, solve_states
+from nearsight.electronic.independent import SMALLEST
+from nearsight.electronic.localisation import Localisation, localisation
+from nearsight.electronic.occupation import Filling
+from nearsight.electronic.resolved import smallest_resolved
 from nearsight.electronic.spectrum import Spectrum
+from nearsight.elements import symbol_of
+from nearsight.errors import InputError
 from nearsight.formats.registry import read_any
+from nearsight.memory import free_bytes
+from nearsight.operators.bloch import to_csr
 from nearsight.operators.calculation import Calculation
 
 EXAMPLE = """Eigenvalues of H psi = e S psi at Gamma, with gap and Fermi level.
 
 Example: nearsight spectrum data/aHfO2_96_A.h5
+
+Example: nearsight spectrum prediction.h5 --overlap dft.h5 --states 20
+
+Methods: dense (all levels, LAPACK), window (--states N levels around the gap, sparse; none is missed, for they are
+counted), kpm (the density of states alone, for 100,000 orbitals and more). auto takes dense up to 10,000 orbitals, a
+window of 50 states above that, and kpm where neither fits into memory. For densities of states: nearsight dos.
 """
+
+ALL_UP_TO = 10_000
+"""Orbitals up to which all levels are computed unasked."""
+STATES = 50
+"""Of a window that nobody asked for."""
+
+
+class Way(str, Enum):
+    """How."""
+
+    AUTO = "auto"
+    DENSE = "dense"
+    WINDOW = "window"
+    KPM = "kpm"
 
 
 def spectrum_command(
@@ -27,46 +60,158 @@ def spectrum_command(
     overlap: Annotated[Path | None, typer.Option("--overlap", help="file to take S from")] = None,
     electrons: Annotated[int | None, typer.Option("--electrons", min=0, help="valence electrons; those of the neutral "
                                                                              "structure by default")] = None,
+    method: Annotated[Way, typer.Option("--method", help="auto, dense, window or kpm")] = Way.AUTO,
+    states: Annotated[int | None, typer.Option("--states", min=1, help="list this many around the gap, with the atoms "
+                                                                       "that each is on")] = None,
+    temperature: Annotated[float | None, typer.Option("--temperature", help="K, of the electrons")] = None,
+    project: Annotated[float | None, typer.Option("--project", min=0, help="leave out directions in which S is "
+                                                  "smaller; by default those that H does not resolve")] = None,
     json: Annotated[bool, typer.Option("--json", help="print JSON only")] = False,
 ) -> None:
     """Diagonalise."""
     calculation = read_any(file)
-    other = None if overlap is None else read_any(overlap).require_overlap()
-    spectrum = spectrum_of(calculation, other, electrons)
-    if json:
-        typer.echo(as_json(as_dict(spectrum)))
+    if overlap is not None:
+        calculation = replace(calculation, overlap=read_any(overlap).require_overlap())
+    if electrons is None:
+        electrons = calculation.basis.n_electrons(calculation.structure.numbers)
+    console = Console(stderr=True)
+    with logged(console):
+        way, number = _way(calculation, method, states)
+        if way == Way.KPM:
+            _density(calculation, electrons, console, json)
+            return
+        _levels(calculation, electrons, way, number, temperature, project, json)
+
+
+def _levels(calculation: Calculation, electrons: int, way: Way, number: int | None, temperature: float | None,
+            project: float | None, json: bool) -> None:
+    h, s = calculation.require_hamiltonian(), calculation.require_overlap()
+    smallest = smallest_resolved(calculation) if project is None else max(project, SMALLEST)
+    places = None
+    if number is None:
+        spectrum = solve(h, s, electrons, method=way.value, smallest=smallest)
     else:
-        _print(spectrum, calculation, Console())
+        found = solve_states(h, s, electrons, method=way.value, number=number, smallest=smallest)
+        spectrum = found.spectrum
+        places = localisation(found, s, calculation.structure.numbers, calculation.basis)
+    filling = fill(spectrum, temperature)
+    if json:
+        typer.echo(as_json(as_dict(spectrum, filling, places)))
+    else:
+        _print(spectrum, filling, places, temperature, calculation, Console())
 
 
-def as_dict(spectrum: Spectrum) -> dict[str, Any]:
+def _way(calculation: Calculation, method: Way, states: int | None) -> tuple[Way, int | None]:
+    """The method, and how many levels."""
+    n = calculation.require_hamiltonian().n_orbitals
+    if method == Way.KPM and states is not None:
+        raise InputError("expected no --states with --method kpm, which gives the density of states alone")
+    if method == Way.WINDOW:
+        return method, states or STATES
+    if method != Way.AUTO or states is not None or n <= ALL_UP_TO:
+        return method, states
+    # A factor is nearly dense at worst: n²/2 numbers, with as many of working memory.
+    if 8 * n**2 < free_bytes():
+        return Way.WINDOW, STATES
+    return Way.KPM, None
+
+
+def as_dict(spectrum: Spectrum, filling: Filling | None = None, places: Localisation | None = None) -> dict[str, Any]:
     """Plain numbers by key, eV."""
-    return {
+    keys: dict[str, Any] = {
         "eigenvalues_eV": spectrum.eigenvalues.tolist(), "gap_eV": spectrum.gap, "fermi_eV": spectrum.fermi,
         "homo_eV": spectrum.homo, "lumo_eV": spectrum.lumo, "n_electrons": spectrum.n_electrons,
         "n_occupied": spectrum.n_occupied, "singly_occupied": spectrum.singly_occupied,
+        "first": spectrum.first, "n_levels": spectrum.n_levels, "left_out": spectrum.left_out,
         "overlap_condition": spectrum.overlap_condition,
         "residual_eV": spectrum.residual, "hermiticity_error_eV": spectrum.hermiticity_error,
     }
+    if filling is not None:
+        keys |= {"occupations": filling.occupations.tolist(), "chemical_potential_eV": filling.fermi,
+                 "entropy_energy_eV": filling.entropy_energy}
+        if spectrum.complete:
+            keys["band_energy_eV"] = band_energy(spectrum, filling)
+    if places is not None:
+        keys |= {"participating_atoms": places.participation.tolist(), "largest_atom": places.atom.tolist(),
+                 "share_of_largest_atom": places.share.tolist()}
+    return keys
 
 
-def _print(spectrum: Spectrum, calculation: Calculation, console: Console) -> None:
+def _print(spectrum: Spectrum, filling: Filling, places: Localisation | None, temperature: float | None,
+           calculation: Calculation, console: Console) -> None:
     table = Table(show_header=False)
-    rows = [("structure", calculation.structure.formula), ("orbitals", str(spectrum.n_levels)),
+    rows = [("structure", calculation.structure.formula), ("orbitals", str(spectrum.n_levels + spectrum.left_out)),
             ("electrons", str(spectrum.n_electrons)), ("HOMO", f"{spectrum.homo:.4f} eV"),
             ("LUMO", f"{spectrum.lumo:.4f} eV"), ("gap", f"{spectrum.gap:.4f} eV"),
-            ("Fermi level (mid-gap)", f"{spectrum.fermi:.4f} eV"),
-            ("lowest, highest", f"{spectrum.eigenvalues[0]:.3f}, {spectrum.eigenvalues[-1]:.3f} eV"),
-            ("condition number of S", f"{spectrum.overlap_condition:.4g}"),
-            ("residual at the gap", f"{spectrum.residual:.1e} eV")]
+            ("Fermi level (mid-gap)", f"{spectrum.fermi:.4f} eV")]
+    if temperature is not None:
+        rows += [(f"chemical potential at {temperature:g} K", f"{filling.fermi:.4f} eV"),
+                 ("entropy, −TS", f"{filling.entropy_energy:.4f} eV")]
+    if spectrum.complete:
+        rows.append(("band energy", f"{band_energy(spectrum, filling):.4f} eV"))
+    rows += [("lowest, highest" + ("" if spectrum.complete else " of the window"),
+              f"{spectrum.eigenvalues[0]:.3f}, {spectrum.eigenvalues[-1]:.3f} eV"),
+             ("condition number of S", f"{spectrum.overlap_condition:.4g}"),
+             ("residual", f"{spectrum.residual:.1e} eV")]
     printed = calculation.eigenvalues
-    if printed is not None and len(printed) <= spectrum.n_levels:
+    if printed is not None and len(printed) <= spectrum.n_levels and spectrum.complete:
         difference = np.abs(spectrum.eigenvalues[: len(printed)] - printed).max()
         rows.append((f"largest difference to the {len(printed)} printed by the code", f"{difference:.1e} eV"))
     for name, text in rows:
-        table.add_row(name, text.replace("nan eV", "none"))
+        table.add_row(name, text.replace("nan eV", "none").replace("nan", "not computed"))
     console.print(table)
+    if places is not None:
+        console.print(_states(places, filling, calculation))
+    for text in _notes(spectrum):
+        console.print(text, highlight=False, soft_wrap=True)
+
+
+def _states(places: Localisation, filling: Filling, calculation: Calculation) -> Table:
+    table = Table(title="States around the gap", title_justify="left")
+    for column in ("level", "eV", "electrons", "on atoms", "most on"):
+        table.add_column(column, justify="right")
+    numbers = calculation.structure.numbers
+    for k, energy in enumerate(places.spectrum.eigenvalues):
+        table.add_row(str(places.spectrum.first + k), f"{energy:.4f}", f"{filling.occupations[k]:.2f}",
+                      f"{places.participation[k]:.1f}",
+                      f"{symbol_of(int(numbers[places.atom[k]]))} {places.atom[k]} ({100 * places.share[k]:.0f} %)")
+    return table
+
+
+def _notes(spectrum: Spectrum) -> list[str]:
+    notes = []
+    if spectrum.left_out:
+        notes.append(f"{spectrum.left_out} directions of the basis are left out, which S or the expected errors of H "
+                     "do not resolve (--project 0 keeps what S resolves).")
     if spectrum.singly_occupied:
-        console.print("The number of electrons is odd: the highest level holds one electron and is both HOMO and LUMO, "
-                      "so the gap is zero and the Fermi level is this level (spin is not resolved).", highlight=False,
-                      soft_wrap=True)
+        notes.append("The number of electrons is odd: the highest level holds one electron and is both HOMO and LUMO, "
+                     "so the gap is zero and the Fermi level is this level (spin is not resolved).")
+    return notes
+
+
+def _density(calculation: Calculation, electrons: int, console: Console, json: bool) -> None:
+    from nearsight.electronic.kernel_polynomial import kernel_polynomial  # compiles; only where it is needed
+
+    h, s = (to_csr(x) for x in (calculation.require_hamiltonian(), calculation.require_overlap()))
+    report: Callable[[str], None] = lambda text: console.print(text, highlight=False)  # noqa: E731
+    density = kernel_polynomial(h, s, report=report)
+    if json:
+        typer.echo(as_json(density_dict(density, electrons)))
+        return
+    table = Table(show_header=False)
+    keys = density_dict(density, electrons)
+    for name, text in (("structure", calculation.structure.formula), ("orbitals", f"{density.n_levels:,}"),
+                       ("electrons", f"{electrons:,}"), ("Fermi level", f"{keys['fermi_eV']:.3f} eV"),
+                       ("resolution", f"{density.resolution:.3f} eV"),
+                       ("density of states at the Fermi level", f"{keys['density_at_fermi_per_eV']:.4g} electrons/eV")):
+        table.add_row(name, text)
+    Console().print(table)
+
+
+def density_dict(density: Any, electrons: int) -> dict[str, Any]:
+    """Plain numbers by key; energies in eV."""
+    fermi = density.fermi(electrons)
+    energies = np.linspace(*density.bounds, 2001)
+    return {"n_levels": density.n_levels, "n_vectors": density.n_vectors, "resolution_eV": density.resolution,
+            "fermi_eV": fermi, "density_at_fermi_per_eV": float(density.density(np.array([fermi]))[0]),
+            "energies_eV": energies.tolist(), "density_per_eV": density.density(energies).tolist()}

@@ -11,18 +11,21 @@ from nearsight.errors import InputError
 
 @dataclass(frozen=True, eq=False)
 class Spectrum:
-    """Eigenvalues of H ψ = ε S ψ and their filling, two electrons to a level.
+    """Eigenvalues of H ψ = ε S ψ, all or those of a window, and their filling, two electrons to a level.
 
     With an odd number of electrons the highest level with an electron holds one: it is both HOMO and LUMO,
     the gap is zero and the Fermi level is that level (spin is not resolved).
 
     Attributes:
-        eigenvalues: (n,) float64, eV, ascending.
-        n_occupied: doubly occupied levels.
-        overlap_condition: condition number of S (largest over smallest eigenvalue).
-        residual: eV; HOMO and LUMO are no further than this from an exact eigenvalue (see `eigen.solve`).
+        eigenvalues: (m,) float64, eV, ascending, without holes: none between the first and the last is missing.
+        n_occupied: doubly occupied levels, counted from the lowest of all.
+        overlap_condition: condition number of S (largest over smallest eigenvalue); NaN where it was not computed.
+        residual: eV; no eigenvalue that was checked is further than this from an exact one (see `eigen.solve`).
         singly_occupied: one more level holds a single electron.
         hermiticity_error: eV, max |H − H†| of what was given; ½(H + H†) was solved.
+        first: levels below `eigenvalues[0]`.
+        total: levels in all; None: those of `eigenvalues`.
+        left_out: directions that S does not resolve and that were projected out (`electronic.independent`).
 
     Raises:
         InputError: eigenvalues that are not ascending, or more electrons than the levels can hold.
@@ -34,18 +37,29 @@ class Spectrum:
     residual: float
     singly_occupied: bool = False
     hermiticity_error: float = 0.0
+    first: int = 0
+    total: int | None = None
+    left_out: int = 0
 
     def __post_init__(self) -> None:
         if self.eigenvalues.ndim != 1 or len(self.eigenvalues) == 0 or np.any(np.diff(self.eigenvalues) < 0):
             raise InputError("expected ascending eigenvalues, at least one, got another list")
+        if not 0 <= self.first <= self.n_levels - len(self.eigenvalues):
+            raise InputError(f"expected a window of {len(self.eigenvalues)} within {self.n_levels} levels, got one "
+                             f"that begins above {self.first} levels")
         if not 0 <= self.n_filled <= self.n_levels:
             raise InputError(f"expected 0 to {2 * self.n_levels} electrons in {self.n_levels} levels, "
                              f"got {self.n_electrons}")
 
     @property
     def n_levels(self) -> int:
-        """Number of eigenvalues."""
-        return len(self.eigenvalues)
+        """Levels in all, whether they were computed or not."""
+        return len(self.eigenvalues) if self.total is None else self.total
+
+    @property
+    def complete(self) -> bool:
+        """All levels were computed."""
+        return self.n_levels == len(self.eigenvalues)
 
     @property
     def n_filled(self) -> int:
@@ -54,18 +68,18 @@ class Spectrum:
 
     @property
     def n_electrons(self) -> int:
-        """Electrons in the levels."""
+        """Electrons in all levels."""
         return 2 * self.n_occupied + int(self.singly_occupied)
 
     @property
     def homo(self) -> float:
-        """Highest level with an electron, eV; NaN without electrons."""
-        return float(self.eigenvalues[self.n_filled - 1]) if self.n_filled else float("nan")
+        """Highest level with an electron, eV; NaN without electrons, or outside the window."""
+        return self.level(self.n_filled - 1)
 
     @property
     def lumo(self) -> float:
-        """Lowest level with room for an electron, eV; NaN when all are full."""
-        return float(self.eigenvalues[self.n_occupied]) if self.n_occupied < self.n_levels else float("nan")
+        """Lowest level with room for an electron, eV; NaN when all are full, or outside the window."""
+        return self.level(self.n_occupied)
 
     @property
     def gap(self) -> float:
@@ -79,5 +93,10 @@ class Spectrum:
 
     @property
     def occupied(self) -> np.ndarray:
-        """(n_filled,) levels with at least one electron, eV."""
-        return self.eigenvalues[: self.n_filled]
+        """(m,) computed levels with at least one electron, eV."""
+        return self.eigenvalues[: max(0, self.n_filled - self.first)]
+
+    def level(self, number: int) -> float:
+        """Level `number` (from 0, of all), eV; NaN outside the window."""
+        k = number - self.first
+        return float(self.eigenvalues[k]) if 0 <= k < len(self.eigenvalues) else float("nan")

@@ -10,6 +10,7 @@ import numpy as np
 from nearsight.inference.predict import Prediction
 from nearsight.operators.calculation import Calculation
 from nearsight.operators.store import copy_operator
+from nearsight.operators.store_head import ERROR_ESTIMATE, ESTIMATE_MEANING
 from nearsight.operators.store_writer import Compression, Precision, StoreWriter
 
 
@@ -65,7 +66,6 @@ def _annotate(writer: StoreWriter, prediction: Prediction) -> None:
     bonds = prediction.bonds
     if bonds is None or bonds.strange is None:
         return
-    writer.annotate("error_estimate", bonds.estimates.astype(np.float32), "eV",
-                    "expected r.m.s. error of the elements of each stored block of the Hamiltonian, in its order")
+    writer.annotate(ERROR_ESTIMATE, bonds.estimates.astype(np.float32), "eV", ESTIMATE_MEANING)
     writer.annotate("strange_atoms", np.flatnonzero(bonds.strange), "1",
                     "atoms (from 0) in environments unlike those of the training data")

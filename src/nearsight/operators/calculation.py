@@ -30,6 +30,8 @@ class Calculation:
         provenance: where it comes from: plain text by key (`code`, `source`, `settings`, `model` …).
         k_points: (k, 3) mesh of the calculation, in units of the reciprocal lattice vectors; None: Γ alone.
         k_eigenvalues: (k, n) eV, as the code printed them at `k_points`; or None.
+        error_estimate: (P,) eV, expected r.m.s. error of the elements of each block of the Hamiltonian; None where
+            nobody said, as for DFT's own.
     """
 
     structure: Structure
@@ -44,6 +46,7 @@ class Calculation:
     initial_hamiltonian: BlockOperator | None = None
     k_points: np.ndarray | None = None
     k_eigenvalues: np.ndarray | None = None
+    error_estimate: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         self.basis.check(self.structure.numbers)
@@ -58,6 +61,10 @@ class Calculation:
             if operator.n_values and not np.isfinite(operator.values).all():
                 raise InputError(f"expected finite numbers in {name}, got "
                                  f"{int((~np.isfinite(operator.values)).sum())} that are NaN or infinite")
+        blocks = 0 if self.hamiltonian is None else self.hamiltonian.n_pairs
+        if self.error_estimate is not None and len(self.error_estimate) != blocks:
+            raise InputError(f"expected {blocks} error estimates, one for each block of H, got "
+                             f"{len(self.error_estimate)}")
 
     def require_hamiltonian(self) -> BlockOperator:
         """H, or an InputError that says it is missing."""

@@ -51,7 +51,8 @@ def reduced(calculation: Calculation, drop_below: float = 0.0, resolution: float
         drop_below: elements smaller than this (E_h in H and H₀, 1 in S) are left out.
         resolution: the others are rounded to this (same units); None: not.
     """
-    matrices, said = {}, []
+    matrices: dict[str, BlockOperator | None] = {}
+    said = []
     for name, unit in _UNITS.items():
         operator: BlockOperator | None = getattr(calculation, name)
         if operator is not None and drop_below:
@@ -64,4 +65,7 @@ def reduced(calculation: Calculation, drop_below: float = 0.0, resolution: float
     if resolution:
         said.append(f"numbers rounded to {resolution:g} E_h (H) or {resolution:g} (S)")
     provenance = {**calculation.provenance, **({"stored": ", ".join(said)} if said else {})}
-    return replace(calculation, provenance=provenance, **matrices)  # type: ignore[arg-type]
+    estimate, (old, new) = calculation.error_estimate, (calculation.hamiltonian, matrices["hamiltonian"])
+    if estimate is not None and old is not None and new is not None:
+        estimate = estimate[old.find(new.source, new.target, new.shift)]
+    return replace(calculation, provenance=provenance, error_estimate=estimate, **matrices)  # type: ignore[arg-type]

@@ -29,8 +29,10 @@ import numpy as np
 from nearsight.errors import FormatError, InputError
 from nearsight.operators.blocks import BlockOperator
 from nearsight.operators.calculation import Calculation
-from nearsight.operators.half import own_reverse, with_transposes
+from nearsight.operators.half import in_half, own_reverse, with_transposes
 from nearsight.operators.store_head import (
+    ERROR_ESTIMATE,
+    ESTIMATE_MEANING,
     FORMAT,
     SCALARS,
     UNIT_OF,
@@ -41,6 +43,7 @@ from nearsight.operators.store_head import (
     read_structure,
 )
 from nearsight.operators.store_writer import Compression, Precision, StoreWriter
+from nearsight.operators.symmetry import is_exactly_hermitian
 from nearsight.orbitals.basis import BasisSet
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -61,6 +64,7 @@ def write_calculation(
             operator: BlockOperator | None = getattr(calculation, name)
             if operator is not None:
                 writer.write(name, operator)
+        _write_estimate(writer, calculation)
 
 
 def read_calculation(
@@ -83,6 +87,7 @@ def read_calculation(
         eigenvalues = file["eigenvalues"][()] if "eigenvalues" in file else None
         k_points, k_eigenvalues = (file[n][()] if n in file else None for n in ("k_points", "k_eigenvalues"))
         provenance = read_provenance(file["provenance"])
+        estimate = _read_estimate(file, operators["hamiltonian"])
     return Calculation(
         structure,
         basis,
@@ -96,6 +101,7 @@ def read_calculation(
         operators["initial_hamiltonian"],
         k_points,
         k_eigenvalues,
+        estimate,
     )
 
 
@@ -242,6 +248,29 @@ def _read_operator(
     if not half:
         return stored
     return with_transposes(stored, np.searchsorted(needed, direct), np.searchsorted(needed, mirrored))
+
+
+def _write_estimate(writer: StoreWriter, calculation: Calculation) -> None:
+    operator, estimate = calculation.hamiltonian, calculation.error_estimate
+    if operator is not None and estimate is not None:
+        half = is_exactly_hermitian(operator)
+        stored = in_half(operator.source, operator.target, operator.shift) if half else slice(None)
+        writer.annotate(ERROR_ESTIMATE, estimate[stored].astype(np.float32), "eV", ESTIMATE_MEANING)
+
+
+def _read_estimate(file: h5py.File, operator: BlockOperator | None) -> np.ndarray | None:
+    """(P,) of the operator's pairs; the file has one number for each stored block."""
+    if operator is None or ERROR_ESTIMATE not in file:
+        return None
+    group, stored = file["hamiltonian"], file[ERROR_ESTIMATE][()]
+    pairs = operator.find(*(group[name][()].astype(np.int64) for name in ("source", "target", "shift")))
+    if len(stored) != len(pairs):
+        raise KeyError(f"{len(pairs)} blocks, {len(stored)} expected errors")
+    estimate = np.zeros(operator.n_pairs)
+    if group.attrs["storage"] == "half":
+        estimate[operator.reverse[pairs]] = stored
+    estimate[pairs] = stored
+    return estimate
 
 
 def _needed(

@@ -25,6 +25,8 @@ UNITS = "length: angstrom; energy: eV; overlap: 1"
 _LONG = 4_000
 """Bytes. HDF5 wants the attributes of an object to be small: 64 kB in all."""
 SCALARS = ("cutoff", "energy", "fermi")
+ERROR_ESTIMATE = "error_estimate"
+ESTIMATE_MEANING = "expected r.m.s. error of the elements of each stored block of the Hamiltonian, in its order"
 
 Which = Literal["hamiltonian", "overlap", "initial_hamiltonian"]
 UNIT_OF: dict[Which, str] = {"hamiltonian": "eV", "overlap": "1", "initial_hamiltonian": "eV"}

@@ -1,0 +1,132 @@
+"""H and S as plain matrices: finite, Hermitian, in double precision."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy as np
+from scipy import sparse
+
+from nearsight.errors import InputError
+from nearsight.operators.bloch import to_csr
+from nearsight.operators.blocks import BlockOperator
+
+Matrix: TypeAlias = "BlockOperator | sparse.spmatrix | np.ndarray"
+"""Blocks are summed over images (Γ); a complex matrix is H(k) or S(k)."""
+
+HERMITICITY_TOLERANCE = 1e-6
+"""Largest |A − A†| over largest |A|: what single precision or text with seven digits leaves."""
+STRIP = 1024
+
+
+def hermitian_dense(matrix: Matrix, name: str) -> np.ndarray:
+    """½(A + A†) as a dense double-precision copy (n, n).
+
+    Raises:
+        InputError: not square, not finite or not Hermitian.
+    """
+    return hermitian_part_dense(matrix, name)[0]
+
+
+def hermitian_part_dense(matrix: Matrix, name: str) -> tuple[np.ndarray, float]:
+    """½(A + A†) as a dense double-precision copy (n, n), and max |A − A†|.
+
+    Raises:
+        InputError: not square, not finite or not Hermitian.
+    """
+    plain: Any = to_csr(matrix) if isinstance(matrix, BlockOperator) else matrix
+    dense = plain.toarray() if sparse.issparse(plain) else np.array(plain)
+    _check_square(dense.shape, name)
+    dense = np.asfortranarray(dense, dtype=np.complex128 if np.iscomplexobj(dense) else np.float64)
+    wrong = ~np.isfinite(dense)
+    if wrong.any():
+        row, column = np.argwhere(wrong)[0]
+        raise _not_finite(name, dense[row, column], int(row), int(column), int(wrong.sum()))
+    return dense, _make_hermitian(dense, name)
+
+
+def sparse_hermitian(matrix: Matrix, name: str) -> sparse.csr_matrix:
+    """½(A + A†) in CSR, double precision, (n, n), indices sorted; a dense matrix loses its zeros.
+
+    Raises:
+        InputError: not square, not finite or not Hermitian.
+    """
+    return sparse_hermitian_part(matrix, name)[0]
+
+
+def sparse_hermitian_part(matrix: Matrix, name: str) -> tuple[sparse.csr_matrix, float]:
+    """½(A + A†) in CSR, double precision, (n, n), and max |A − A†|.
+
+    Raises:
+        InputError: not square, not finite or not Hermitian.
+    """
+    plain: Any = to_csr(matrix) if isinstance(matrix, BlockOperator) else matrix
+    csr = sparse.csr_matrix(plain)
+    _check_square(csr.shape, name)
+    csr = csr.astype(np.complex128 if np.iscomplexobj(csr.data) else np.float64)
+    csr.sum_duplicates()
+    wrong = ~np.isfinite(csr.data)
+    if wrong.any():
+        k = int(np.argmax(wrong))
+        row = int(np.searchsorted(csr.indptr, k, side="right") - 1)
+        raise _not_finite(name, csr.data[k], row, int(csr.indices[k]), int(wrong.sum()))
+    difference = csr - csr.conj().T
+    deviation = float(np.abs(difference.data).max(initial=0.0))
+    if deviation > HERMITICITY_TOLERANCE * np.abs(csr.data).max(initial=0.0):
+        k = int(np.argmax(np.abs(difference.data)))
+        row = int(np.searchsorted(difference.indptr, k, side="right") - 1)
+        column = int(difference.indices[k])
+        raise _not_hermitian(name, csr[row, column], csr[column, row], row, column, deviation)
+    if deviation:
+        csr = sparse.csr_matrix((csr + csr.conj().T) / 2)
+    csr.sort_indices()
+    return csr, deviation
+
+
+def check_same_size(h: np.ndarray | sparse.spmatrix, s: np.ndarray | sparse.spmatrix) -> None:
+    """Raises InputError unless H and S are of one size."""
+    if h.shape != s.shape:
+        raise InputError(f"expected H and S of the same size, got {h.shape[0]} and {s.shape[0]} orbitals; "
+                         "are they of the same structure and basis?")
+
+
+def hermiticity_error(matrix: np.ndarray) -> float:
+    """max |A − A†| of a square matrix, strip by strip (no second matrix in memory)."""
+    worst = 0.0
+    for start in range(0, len(matrix), STRIP):
+        rows = slice(start, start + STRIP)
+        difference = matrix[rows, start:] - matrix[start:, rows].conj().T
+        worst = max(worst, float(np.abs(difference).max(initial=0.0)))
+    return worst
+
+
+def _make_hermitian(matrix: np.ndarray, name: str) -> float:
+    """Replace A by ½(A + A†) in place; returns max |A − A†|."""
+    deviation = hermiticity_error(matrix)
+    if deviation > HERMITICITY_TOLERANCE * np.abs(matrix).max():
+        difference = np.abs(matrix - matrix.conj().T)
+        row, column = np.unravel_index(int(np.argmax(difference)), difference.shape)
+        raise _not_hermitian(name, matrix[row, column], matrix[column, row], int(row), int(column), deviation)
+    if deviation:
+        for start in range(0, len(matrix), STRIP):
+            rows = slice(start, start + STRIP)
+            mean = (matrix[rows, start:] + matrix[start:, rows].conj().T) / 2
+            matrix[rows, start:] = mean
+            matrix[start:, rows] = mean.conj().T
+    return deviation
+
+
+def _check_square(shape: tuple[int, ...], name: str) -> None:
+    if len(shape) != 2 or shape[0] != shape[1] or shape[0] == 0:
+        raise InputError(f"expected a square matrix {name}, got shape {shape}")
+
+
+def _not_finite(name: str, value: complex, row: int, column: int, number: int) -> InputError:
+    return InputError(f"expected finite numbers in {name}, got {value} at row {row}, column {column} (counted from "
+                      f"0), {number} such numbers in all")
+
+
+def _not_hermitian(name: str, upper: complex, lower: complex, row: int, column: int, deviation: float) -> InputError:
+    return InputError(f"expected a Hermitian {name}, got {upper:.6g} at ({row}, {column}) and {lower:.6g} at "
+                      f"({column}, {row}), counted from 0 (max |{name} − {name}†| = {deviation:.3g}); is only one "
+                      "triangle stored?")
