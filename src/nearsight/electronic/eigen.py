@@ -14,7 +14,6 @@ from typing import Literal
 import numpy as np
 
 from nearsight.electronic.dense import (
-    around_gap,
     check_electrons,
     check_residual,
     dense_spectrum,
@@ -30,7 +29,7 @@ from nearsight.memory import free_bytes
 from nearsight.operators.blocks import BlockOperator
 
 Method = Literal["auto", "dense", "window"]
-METHODS = ("auto", "dense", "window")
+METHODS: tuple[Method, ...] = ("auto", "dense", "window")
 
 WINDOW_FROM = 4000
 """Orbitals from which `auto` prefers a window where one is asked for; below, LAPACK takes seconds."""
@@ -83,13 +82,12 @@ def choose_method(hamiltonian: Matrix, method: Method = "auto",
     Raises:
         InputError: another method, a window without a number of levels, or no room for dense matrices.
     """
-    if method not in METHODS:
-        raise InputError(f"expected the method {', '.join(METHODS)}, got {method!r}")
+    known_method(method)
     if number is not None and number < 1:
         raise InputError(f"expected one level or more, got {number}")
     if method == "window" and number is None:
         raise InputError("expected a number of levels around the gap with method=window, got none (all levels: dense)")
-    n = hamiltonian.n_orbitals if isinstance(hamiltonian, BlockOperator) else hamiltonian.shape[0]
+    n = hamiltonian.n_orbitals if isinstance(hamiltonian, BlockOperator) else np.shape(hamiltonian)[0]
     if method == "window" or (method == "auto" and number is not None and n > WINDOW_FROM and number < n // 4):
         _log.info("%d of %d levels: window (sparse factorisation, inertia counts)", number, n)
         return "window"
@@ -103,6 +101,18 @@ def choose_method(hamiltonian: Matrix, method: Method = "auto",
     return "dense"
 
 
+def known_method(name: str) -> Method:
+    """The name of a method.
+
+    Raises:
+        InputError: another name.
+    """
+    for method in METHODS:
+        if name == method:
+            return method
+    raise InputError(f"expected the method {', '.join(METHODS)}, got {name!r}")
+
+
 def _window(hamiltonian: Matrix, overlap: Matrix, n_electrons: int, number: int | None) -> States:
     assert number is not None
     h, deviation = sparse_hermitian_part(hamiltonian, "H")
@@ -110,8 +120,8 @@ def _window(hamiltonian: Matrix, overlap: Matrix, n_electrons: int, number: int 
     check_same_size(h, s)
     n = h.shape[0]
     check_electrons(n_electrons, n)
-    first, last = around_gap(n, n_electrons, number)
-    levels, coefficients, first, residual = solve_window(h, s, filled=(n_electrons + 1) // 2, number=last - first)
+    levels, coefficients, first, residual = solve_window(h, s, filled=(n_electrons + 1) // 2, number=number,
+                                                         report=_log.info)
     filled, odd = divmod(n_electrons, 2)
     spectrum = Spectrum(levels, filled, float("nan"), residual, bool(odd), deviation, first, n)
     check_residual(residual, spectrum)
