@@ -16,7 +16,7 @@ from rich.table import Table
 from nearsight.cli.json_output import as_json
 from nearsight.cli.logged import logged
 from nearsight.electronic.density import band_energy, fill
-from nearsight.electronic.eigen import solve, solve_states
+from nearsight.electronic.eigen import known_method, solve, solve_states
 from nearsight.electronic.independent import SMALLEST
 from nearsight.electronic.localisation import Localisation, localisation
 from nearsight.electronic.occupation import Filling
@@ -89,9 +89,9 @@ def _levels(calculation: Calculation, electrons: int, way: Way, number: int | No
     smallest = smallest_resolved(calculation) if project is None else max(project, SMALLEST)
     places = None
     if number is None:
-        spectrum = solve(h, s, electrons, method=way.value, smallest=smallest)
+        spectrum = solve(h, s, electrons, method=known_method(way.value), smallest=smallest)
     else:
-        found = solve_states(h, s, electrons, method=way.value, number=number, smallest=smallest)
+        found = solve_states(h, s, electrons, method=known_method(way.value), number=number, smallest=smallest)
         spectrum = found.spectrum
         places = localisation(found, s, calculation.structure.numbers, calculation.basis)
     filling = fill(spectrum, temperature)
@@ -211,7 +211,8 @@ def _density(calculation: Calculation, electrons: int, console: Console, json: b
 def density_dict(density: Any, electrons: int) -> dict[str, Any]:
     """Plain numbers by key; energies in eV."""
     fermi = density.fermi(electrons)
-    energies = np.linspace(*density.bounds, 2001)
+    low, high = density.bounds
+    energies = np.linspace(low, high, 2001)
     return {"n_levels": density.n_levels, "n_vectors": density.n_vectors, "resolution_eV": density.resolution,
             "fermi_eV": fermi, "density_at_fermi_per_eV": float(density.density(np.array([fermi]))[0]),
             "energies_eV": energies.tolist(), "density_per_eV": density.density(energies).tolist()}

@@ -105,7 +105,7 @@ def _computed(structure: Structure, settings: PyscfSettings, report: Report) -> 
     basis = basis_of(system, structure.numbers, settings)
     field, attempt = converged_field(system, structure, settings, report)
     report("matrices")
-    return _calculation(_rediagonalised(field, structure, settings, basis), attempt)
+    return calculation_of(field, structure, settings, basis, attempt)
 
 
 def pyscf_module() -> Any:
@@ -338,6 +338,20 @@ class _Result:
     def energy(self) -> float:
         """E_h, with smearing the free energy."""
         return float(self.field.e_tot if self.settings.smearing is None else self.field.e_free)
+
+
+def calculation_of(
+    field: Any, structure: Structure, settings: PyscfSettings, basis: BasisSet, attempt: str
+) -> Calculation:
+    """The matrices and levels of a converged Kohn-Sham object.
+
+    Args:
+        field: from `converged_field`.
+        structure, settings: that it was made from.
+        basis: of the structure's elements (`basis_of`).
+        attempt: what it took to converge; for the provenance.
+    """
+    return _calculation(_rediagonalised(field, structure, settings, basis), attempt)
 
 
 def _rediagonalised(field: Any, structure: Structure, settings: PyscfSettings, basis: BasisSet) -> _Result:

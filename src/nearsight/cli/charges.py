@@ -1,0 +1,71 @@
+"""`nearsight charges`: charges of the atoms from H and S."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from nearsight.cli.json_output import as_json
+from nearsight.cli.output_files import table_written
+from nearsight.electronic.charges import atomic_charges
+from nearsight.elements import symbol_of
+from nearsight.formats.registry import read_any
+from nearsight.operators.calculation import Calculation
+
+EXAMPLE = """Charges of the atoms, by Mulliken or Löwdin, from H and S at Gamma.
+
+Example: nearsight charges data/aHfO2_96_A.h5 --csv charges.csv
+"""
+
+
+class Populations(str, Enum):
+    """Whose."""
+
+    MULLIKEN = "mulliken"
+    LOEWDIN = "loewdin"
+
+
+def charges_command(
+    file: Annotated[Path, typer.Argument(help="file with H (and S)")],
+    overlap: Annotated[Path | None, typer.Option("--overlap", help="file to take S from")] = None,
+    kind: Annotated[Populations, typer.Option("--kind", help="mulliken or loewdin")] = Populations.MULLIKEN,
+    charge: Annotated[int, typer.Option("--charge", help="e, of the cell")] = 0,
+    temperature: Annotated[float | None, typer.Option("--temperature", help="K, of the electrons")] = None,
+    csv: Annotated[Path | None, typer.Option("--csv", help="table of atoms and charges")] = None,
+    json: Annotated[bool, typer.Option("--json", help="print JSON only")] = False,
+) -> None:
+    """Charges."""
+    calculation = read_any(file)
+    if overlap is not None:
+        calculation = replace(calculation, overlap=read_any(overlap).require_overlap())
+    charges = atomic_charges(calculation, kind.value, charge, temperature)
+    symbols = np.array([symbol_of(int(z)) for z in calculation.structure.numbers])
+    if csv is not None:
+        table_written(csv, {"atom": np.arange(len(charges)), "element": symbols, "charge_e": charges})
+    if json:
+        typer.echo(as_json(_as_dict(charges, symbols, kind)))
+    else:
+        Console().print(_table(charges, calculation, kind))
+
+
+def _as_dict(charges: np.ndarray, symbols: np.ndarray, kind: Populations) -> dict[str, Any]:
+    return {"kind": kind.value, "elements": symbols.tolist(), "charges_e": charges.tolist()}
+
+
+def _table(charges: np.ndarray, calculation: Calculation, kind: Populations) -> Table:
+    names = {Populations.MULLIKEN: "Mulliken", Populations.LOEWDIN: "Löwdin"}
+    table = Table(title=f"{names[kind]} charges, e", title_justify="left")
+    for column in ("element", "atoms", "mean", "smallest", "largest"):
+        table.add_column(column, justify="left" if column == "element" else "right")
+    numbers = calculation.structure.numbers
+    for z in np.unique(numbers):
+        own = charges[numbers == z]
+        table.add_row(symbol_of(int(z)), str(len(own)), f"{own.mean():+.3f}", f"{own.min():+.3f}", f"{own.max():+.3f}")
+    return table

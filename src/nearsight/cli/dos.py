@@ -1,0 +1,98 @@
+"""`nearsight dos`: the density of states, whole and by element, shell or atom."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from nearsight.cli.energy_window import energy_window
+from nearsight.cli.json_output import as_json
+from nearsight.cli.output_files import output_written, table_written
+from nearsight.electronic.densities import GAMMA, Densities, densities
+from nearsight.electronic.k_points import monkhorst_pack
+from nearsight.errors import InputError
+from nearsight.formats.registry import read_any
+
+EXAMPLE = """The density of states: a figure, a table, or JSON; whole or by element, shell or atom.
+
+Example: nearsight dos data/aHfO2_372_D.h5 --by shell -o dos.png
+
+Example: nearsight dos data/aPtGe2_96_test.h5 --mesh 2,2,2 --temperature 300 --csv dos.csv
+
+Energies of figures are relative to the Fermi level, those of tables are absolute (eV). For structures too large to be
+diagonalised: nearsight spectrum --method kpm --json.
+"""
+
+
+class By(str, Enum):
+    """Parts."""
+
+    ELEMENT = "element"
+    SHELL = "shell"
+    ATOM = "atom"
+
+
+def dos_command(
+    file: Annotated[Path, typer.Argument(help="file with H (and S)")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="figure: .png, .svg or .pdf")] = None,
+    csv: Annotated[Path | None, typer.Option("--csv", help="table of energies and densities")] = None,
+    overlap: Annotated[Path | None, typer.Option("--overlap", help="file to take S from")] = None,
+    by: Annotated[By | None, typer.Option("--by", help="element, shell or atom")] = None,
+    width: Annotated[float, typer.Option("--width", min=1e-4, help="eV, standard deviation of the Gaussians")] = 0.1,
+    mesh: Annotated[str, typer.Option("--mesh", help="k-points, such as 2,2,2, with H resolved in R")] = "",
+    temperature: Annotated[float | None, typer.Option("--temperature", help="K, of the electrons")] = None,
+    window: Annotated[str, typer.Option("--window", help="eV from the Fermi level that are drawn, such as -8:8")] = "",
+    json: Annotated[bool, typer.Option("--json", help="print JSON only")] = False,
+) -> None:
+    """Density of states."""
+    if output is None and csv is None and not json:
+        raise InputError("expected a figure (-o dos.png), a table (--csv dos.csv) or --json, got none")
+    limits = energy_window(window)
+    calculation = read_any(file)
+    if overlap is not None:
+        calculation = replace(calculation, overlap=read_any(overlap).require_overlap())
+    points, weights = _points(mesh)
+    with Progress(console=Console(stderr=True), transient=True) as bars:
+        bar = bars.add_task("diagonalising", total=len(points))
+        found = densities(calculation, width, None if by is None else by.value, points=points, weights=weights,
+                          temperature=temperature, report=lambda done, of: bars.update(bar, completed=done))
+    if json:
+        typer.echo(as_json(as_dict(found)))
+    if csv is not None:
+        columns = {"energy_eV": found.energies, "total_per_eV": found.total}
+        table_written(csv, columns | {f"{label}_per_eV": values for label, values in found.parts.items()})
+    if output is not None:
+        from nearsight.report.density_figures import density_figure  # matplotlib only where it draws
+
+        output_written(output, density_figure(found, limits, f"{calculation.structure.formula}"))
+    if not json:
+        filling = found.filling
+        Console().print(f"Fermi level {filling.fermi:.4f} eV, gap {filling.gap:.4f} eV"
+                        + "".join(f"; {path}" for path in (output, csv) if path), highlight=False, soft_wrap=True)
+
+
+def as_dict(found: Densities) -> dict[str, Any]:
+    """Plain numbers by key."""
+    return {"energies_eV": found.energies.tolist(), "total_per_eV": found.total.tolist(),
+            "parts_per_eV": {label: values.tolist() for label, values in found.parts.items()},
+            "fermi_eV": found.filling.fermi, "homo_eV": found.filling.homo, "lumo_eV": found.filling.lumo,
+            "gap_eV": found.filling.gap, "width_eV": found.width}
+
+
+def _points(mesh: str) -> tuple[np.ndarray, np.ndarray | None]:
+    if not mesh:
+        return GAMMA, None
+    try:
+        counts = tuple(int(text) for text in mesh.split(","))
+    except ValueError:
+        counts = ()
+    if len(counts) != 3 or min(counts) < 1:
+        raise InputError(f"expected a mesh of three counts, such as 2,2,2, got {mesh!r}")
+    return monkhorst_pack(counts)

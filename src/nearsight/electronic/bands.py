@@ -1,0 +1,104 @@
+"""Bands: levels along a path of k-points, from operators resolved in R."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+
+from nearsight.electronic.eigen import solve
+from nearsight.electronic.k_points import KPath
+from nearsight.electronic.matrices import sparse_hermitian
+from nearsight.electronic.resolved import smallest_resolved
+from nearsight.errors import InputError
+from nearsight.operators.bloch import bloch
+from nearsight.operators.blocks import BlockOperator
+from nearsight.operators.calculation import Calculation
+
+CLOSED_SHELL = 2
+
+
+@dataclass(frozen=True, eq=False)
+class Bands:
+    """Levels along a path.
+
+    Attributes:
+        path: K points.
+        levels: (K, n) eV, ascending at every k.
+        n_occupied: filled bands of an insulator: half the electrons, rounded up.
+        residual: eV, the largest of all points (`eigen.solve`).
+    """
+
+    path: KPath
+    levels: np.ndarray
+    n_occupied: int
+    residual: float
+
+    @property
+    def highest_occupied(self) -> tuple[float, int]:
+        """Top of the filled bands, eV, and its point of the path; NaN without electrons."""
+        if self.n_occupied == 0:
+            return float("nan"), -1
+        band = self.levels[:, self.n_occupied - 1]
+        return float(band.max()), int(band.argmax())
+
+    @property
+    def lowest_empty(self) -> tuple[float, int]:
+        """Bottom of the empty bands, eV, and its point of the path; NaN where there are none."""
+        if self.n_occupied >= self.levels.shape[1]:
+            return float("nan"), -1
+        band = self.levels[:, self.n_occupied]
+        return float(band.min()), int(band.argmin())
+
+    @property
+    def gap(self) -> float:
+        """Smallest difference of an empty and a filled level at any two points of the path, eV; negative: a metal."""
+        return self.lowest_empty[0] - self.highest_occupied[0]
+
+    @property
+    def direct_gap(self) -> float:
+        """The same at one point, eV."""
+        if not 0 < self.n_occupied < self.levels.shape[1]:
+            return float("nan")
+        return float((self.levels[:, self.n_occupied] - self.levels[:, self.n_occupied - 1]).min())
+
+
+def bands(calculation: Calculation, path: KPath, report: Callable[[int, int], None] = lambda done, of: None) -> Bands:
+    """Diagonalise H(k) c = ε S(k) c at every point of a path.
+
+    Args:
+        calculation: H and S resolved in R, and the valence of every element.
+        path: its points.
+        report: called with the number of points done, and of all.
+
+    Raises:
+        InputError: an operator folded to Γ, no S, or matrices that `eigen.solve` refuses.
+    """
+    h, s = calculation.require_hamiltonian(), calculation.require_overlap()
+    electrons, smallest = calculation.basis.n_electrons(calculation.structure.numbers), smallest_resolved(calculation)
+    levels: list[np.ndarray] = []
+    residual = 0.0
+    for done, k in enumerate(path.points):
+        spectrum = solve(hamiltonian_at(h, k), hamiltonian_at(s, k), electrons, smallest=smallest)
+        if levels and len(levels[0]) != spectrum.n_levels:
+            raise InputError(f"expected as many levels at every k-point, got {len(levels[0])} and {spectrum.n_levels}: "
+                             "directions that S does not resolve; use a smaller or less diffuse basis")
+        levels.append(spectrum.eigenvalues)
+        residual = max(residual, spectrum.residual)
+        report(done + 1, len(path.points))
+    return Bands(path, np.stack(levels), -(-electrons // CLOSED_SHELL), residual)
+
+
+def hamiltonian_at(operator: BlockOperator, k: np.ndarray) -> sparse.csr_matrix:
+    """H(k) or S(k), (n, n) complex and Hermitian, k in units of the reciprocal lattice vectors.
+
+    Raises:
+        InputError: an operator folded to Γ, or one that is not Hermitian.
+    """
+    if operator.folded:
+        raise InputError("expected an operator resolved in R for bands, got one summed to Γ; such a matrix knows no k. "
+                         "Predictions are resolved, and so is a CP2K run with &KPOINTS and REAL_SPACE "
+                         "(docs/formats.md), or a PySCF one with kpoints")
+    return sparse_hermitian(bloch(operator, k), "H(k)")

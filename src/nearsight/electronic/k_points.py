@@ -1,0 +1,119 @@
+"""Points of the Brillouin zone: meshes that sample it, and paths along its special points."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from ase.cell import Cell
+
+from nearsight.errors import InputError
+from nearsight.structures.structure import Structure
+
+SAME = 1e-9
+
+
+@dataclass(frozen=True, eq=False)
+class KPath:
+    """Points along lines between special points.
+
+    Attributes:
+        points: (K, 3) in units of the reciprocal lattice vectors.
+        distances: (K,) 1/Å (with 2π) from the first point, along the path; no step where the path jumps.
+        ticks: distances of the special points.
+        labels: their names, such as G (Γ), X; `U,K` where the path jumps from one to the other.
+    """
+
+    points: np.ndarray
+    distances: np.ndarray
+    ticks: tuple[float, ...]
+    labels: tuple[str, ...]
+
+
+def monkhorst_pack(
+    counts: tuple[int, int, int], through_gamma: bool = False, time_reversal: bool = True
+) -> tuple[np.ndarray, np.ndarray]:
+    """A regular mesh (Monkhorst and Pack, Phys. Rev. B 13, 5188, 1976) and its weights.
+
+    Args:
+        counts: points along each reciprocal lattice vector.
+        through_gamma: k = i/n instead of (2i − n − 1)/2n, which leaves Γ out where n is even.
+        time_reversal: of k and −k, whose levels are the same, only one is kept, with twice the weight.
+
+    Returns:
+        (K, 3) in units of the reciprocal lattice vectors, in (−½, ½], and (K,) weights whose sum is 1.
+
+    Raises:
+        InputError: counts below 1.
+    """
+    if len(counts) != 3 or min(counts) < 1:
+        raise InputError(f"expected three counts of at least 1 for a mesh, got {counts}")
+    axes = [(np.arange(n) if through_gamma else np.arange(n) - (n - 1) / 2) / n for n in counts]
+    points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+    points = points - np.ceil(points - 0.5 - SAME)
+    weights = np.full(len(points), 1.0 / len(points))
+    return _halved(points, weights) if time_reversal else (points, weights)
+
+
+def special_path(structure: Structure, path: str | None = None, number: int = 100) -> KPath:
+    """A path between special points, with ASE's names for the structure's Bravais lattice.
+
+    Args:
+        structure: atoms; only its periodic directions count.
+        path: such as `GXWLG`, with a comma where it jumps (`GX,LG`); None: ASE's for this lattice.
+        number: points in all, about.
+
+    Raises:
+        InputError: no periodic direction, a name that this lattice does not have, or fewer than two points.
+    """
+    if not structure.pbc.any():
+        raise InputError("expected a periodic structure for a path of k-points, got a molecule")
+    if number < 2:
+        raise InputError(f"expected two points or more, got {number}")
+    cell = Cell(structure.cell)
+    try:
+        found = cell.bandpath(path, npoints=number, pbc=structure.pbc.tolist())
+    except (KeyError, ValueError) as error:
+        names = ", ".join(sorted(cell.bandpath(npoints=0, pbc=structure.pbc.tolist()).special_points))
+        raise InputError(f"expected a path of this lattice's special points ({names}), got {path!r}: {error}") from None
+    distances, ticks, labels = found.get_linear_kpoint_axis()
+    return _merged(found.kpts, np.asarray(distances), np.asarray(ticks), list(labels))
+
+
+def path_through(structure: Structure, points: np.ndarray) -> KPath:
+    """Given points (K, 3) one after another, as a path whose first and last point are named by a number."""
+    reciprocal = 2 * np.pi * np.linalg.pinv(structure.cell).T
+    steps = np.linalg.norm(np.diff(points, axis=0) @ reciprocal, axis=1)
+    distances = np.concatenate([[0.0], np.cumsum(steps)])
+    return KPath(points, distances, (0.0, float(distances[-1])), ("1", str(len(points))))
+
+
+def _halved(points: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """One of each pair k, −k (modulo reciprocal lattice vectors)."""
+    keys = {tuple(key): n for n, key in enumerate(_keys(points))}
+    kept, result = [], weights.copy()
+    for n, key in enumerate(_keys(-points)):
+        other = keys.get(tuple(key), n)
+        if other > n:
+            result[n] += weights[other]
+        if other >= n:
+            kept.append(n)
+    return points[kept], result[kept]
+
+
+def _keys(points: np.ndarray) -> np.ndarray:
+    wrapped = points - np.ceil(points - 0.5 - 1e-6)
+    return np.round(wrapped * 1e7).astype(np.int64)
+
+
+def _merged(points: np.ndarray, distances: np.ndarray, ticks: np.ndarray, labels: list[str]) -> KPath:
+    """Special points at one place of the axis (a jump of the path) share a label."""
+    places: list[float] = []
+    names: list[str] = []
+    for place, name in zip(ticks, labels):
+        if places and abs(place - places[-1]) < SAME:
+            names[-1] += "," + name
+        else:
+            places.append(float(place))
+            names.append(name)
+    return KPath(np.asarray(points), distances, tuple(places), tuple(names))
