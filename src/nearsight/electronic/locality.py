@@ -1,0 +1,83 @@
+"""How near-sighted H is: the decay of its blocks with distance, and levels of an H cut off (paper, Figs. 8 and 9)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from nearsight.electronic.compare import pair_distances
+from nearsight.electronic.eigen import solve
+from nearsight.electronic.spectrum import Spectrum
+from nearsight.errors import InputError
+from nearsight.operators.blocks import BlockOperator
+from nearsight.operators.calculation import Calculation
+from nearsight.structures.structure import Structure
+
+
+@dataclass(frozen=True, eq=False)
+class Decay:
+    """The blocks between atoms against their distance.
+
+    Attributes:
+        distance: (P,) Å; to the nearest image where images are summed.
+        largest: (P,) eV, largest |H| of each block.
+        elements: (P,) elements of each block that are larger than `threshold`.
+        on_site: (N,) eV, largest |H| of the on-site blocks.
+        threshold: eV.
+    """
+
+    distance: np.ndarray
+    largest: np.ndarray
+    elements: np.ndarray
+    on_site: np.ndarray
+    threshold: float
+
+    def frequency(self, width: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
+        """(b + 1,) edges of bins, Å, and (b,) elements above the threshold in each."""
+        reach = float(self.distance.max(initial=width))
+        edges = np.arange(0.0, reach + width, width)
+        return edges, np.histogram(self.distance, edges, weights=self.elements)[0]
+
+    def envelope(self, width: float = 0.5) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(b,) middles of bins that hold blocks, Å, the median and the largest of `largest` in them, eV."""
+        which = np.floor(self.distance / width).astype(np.int64)
+        bins = np.unique(which)
+        values = [self.largest[which == k] for k in bins]
+        return (bins + 0.5) * width, np.array([np.median(v) for v in values]), np.array([v.max() for v in values])
+
+
+def decay(operator: BlockOperator, structure: Structure, threshold: float = 1e-3) -> Decay:
+    """Every block between atoms with its distance.
+
+    Args:
+        operator: H, eV; resolved in R, or folded to Γ, where pairs of images lie on each other in a small cell.
+        structure: its atoms.
+        threshold: eV, from which on an element counts.
+    """
+    values = np.abs(operator.values)
+    starts = operator.offsets[:-1]
+    largest = np.maximum.reduceat(values, starts)
+    elements = np.add.reduceat((values > threshold).astype(np.int64), starts)
+    nodes = operator.on_site
+    distance = pair_distances(operator, structure)
+    return Decay(distance[~nodes], largest[~nodes], elements[~nodes], largest[nodes], threshold)
+
+
+def truncated(operator: BlockOperator, structure: Structure, cutoff: float) -> BlockOperator:
+    """The blocks of pairs within a cutoff, Å; on-site blocks always. Images summed at Γ count by their nearest one."""
+    if not cutoff > 0:
+        raise InputError(f"expected a cutoff above 0 Å, got {cutoff:g}")
+    return operator.select(operator.on_site | (pair_distances(operator, structure) <= cutoff))
+
+
+def spectra_by_cutoff(calculation: Calculation, cutoffs: Sequence[float]) -> list[Spectrum]:
+    """Levels of H cut off at each of some distances (Å; infinity: not at all), with the whole S.
+
+    Raises:
+        InputError: no H, no S, or a cutoff that is not positive.
+    """
+    h, s = calculation.require_hamiltonian(), calculation.require_overlap()
+    electrons = calculation.basis.n_electrons(calculation.structure.numbers)
+    return [solve(truncated(h, calculation.structure, cutoff), s, electrons) for cutoff in cutoffs]
