@@ -63,7 +63,8 @@ def test_help_lists_every_command_with_its_line() -> None:
 def test_commands_are_listed_in_the_order_of_use() -> None:
     lines = run("--help").stdout.split("Commands")[1].splitlines()
     names = [words[1] for line in lines if len(words := line.split()) > 2 and words[1] in cli.COMMANDS]
-    assert names == ["import", "check", "generate", "train", "predict", "evaluate", "spectrum", "report", "demo"]
+    assert names == ["import", "check", "generate", "train", "predict", "overlap", "start", "evaluate", "spectrum",
+                     "dos", "bands", "charges", "figure", "energy", "view", "report", "demo"]
 
 
 @pytest.mark.parametrize("name", list(cli.COMMANDS))

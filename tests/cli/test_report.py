@@ -49,7 +49,7 @@ def test_run(folder):
 def test_prediction_and_reference(folder):
     text = page(folder, "prediction.h5", DATA, "run")
     assert titles(text) == ["Eigenvalue spectrum", "Matrix elements", "By elements and distance", "Training",
-                            "Structure and prediction", "Reference", "Configuration of the training", "Terms"]
+                            "Structure", "Structure and prediction", "Reference", "Configuration of the training", "Terms"]
     assert "Hf32O64, 96 atoms" in text
     assert "10.532 × 10.532 × 10.532 Å, periodic" in text
     assert "<td>cutoff</td><td>6.5 Å</td>" in text
@@ -59,14 +59,14 @@ def test_prediction_and_reference(folder):
 
 def test_prediction_alone(folder):
     text = page(folder, "prediction.h5")
-    assert titles(text) == ["Eigenvalue spectrum", "Structure and prediction", "Terms"]
+    assert titles(text) == ["Eigenvalue spectrum", "Structure", "Structure and prediction", "Terms"]
     assert "No reference was given" in text
     assert "no eigenvalues either" not in text
 
 
 def test_prediction_without_overlap(folder):
     text = page(folder, "bare.h5")
-    assert titles(text) == ["Structure and prediction"]
+    assert titles(text) == ["Structure", "Structure and prediction"]
     assert "no eigenvalues either" in text
 
 

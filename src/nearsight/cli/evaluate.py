@@ -12,6 +12,7 @@ from rich.table import Table
 from nearsight.cli.json_output import as_json
 from nearsight.electronic.compare import MatrixErrors, Tally
 from nearsight.electronic.evaluation import Evaluation, evaluate
+from nearsight.electronic.physical_errors import LevelErrors, StateErrors
 from nearsight.elements import symbol_of
 from nearsight.formats.registry import read_any
 from nearsight.units import ev_to_millihartree
@@ -30,9 +31,11 @@ def evaluate_command(
     reference: Annotated[Path, typer.Argument(help="file with the reference H (and S)")],
     json: Annotated[bool, typer.Option("--json", help="print JSON only")] = False,
     eigenvalues: Annotated[bool, typer.Option("--eigenvalues/--no-eigenvalues", help="compare the spectra")] = True,
+    states: Annotated[bool, typer.Option("--states/--no-states", help="compare wavefunctions and charges, too; takes "
+                                                                      "several times as long")] = False,
 ) -> None:
     """Compare H."""
-    result = evaluate(read_any(prediction), read_any(reference), eigenvalues)
+    result = evaluate(read_any(prediction), read_any(reference), eigenvalues, states)
     if json:
         typer.echo(as_json(as_dict(result)))
     else:
@@ -66,7 +69,27 @@ def as_dict(result: Evaluation) -> dict[str, Any]:
             "eig_mae_near_gap_meV": 1e3 * s.mean_absolute_near_gap, "eig_shift_occupied_meV": 1e3 * s.mean_occupied,
             "eig_max_meV": 1e3 * s.largest, "gap_pred_eV": s.gap_prediction, "gap_ref_eV": s.gap_reference,
         }
+    if result.levels is not None:
+        keys |= level_dict(result.levels)
+    if result.states is not None:
+        keys |= state_dict(result.states)
     return keys
+
+
+def level_dict(levels: LevelErrors) -> dict[str, Any]:
+    """Plain numbers by key."""
+    return {"homo_error_meV": 1e3 * levels.homo, "lumo_error_meV": 1e3 * levels.lumo, "gap_error_meV": 1e3 * levels.gap,
+            "fermi_error_meV": 1e3 * levels.fermi, "eig_mae_occupied_shifted_meV": 1e3 * levels.occupied_shifted,
+            "dos_distance": levels.dos, "dos_distance_occupied": levels.dos_occupied,
+            "dos_distance_occupied_shifted": levels.dos_shifted,
+            "band_energy_error_meV_per_atom": 1e3 * levels.band_energy}
+
+
+def state_dict(states: StateErrors) -> dict[str, Any]:
+    """Plain numbers by key."""
+    return {"homo_overlap": states.homo_overlap, "lumo_overlap": states.lumo_overlap,
+            "misplaced_electrons": states.misplaced, "charge_mae_e": states.charge,
+            "charge_max_e": states.largest_charge}
 
 
 def print_evaluation(result: Evaluation, console: Console) -> None:
@@ -90,6 +113,31 @@ def print_evaluation(result: Evaluation, console: Console) -> None:
     console.print(table)
     console.print(f"within 3 eV of the gap: mean error {1e3 * s.mean_absolute_near_gap:.1f} meV; "
                   f"gap {s.gap_prediction:.3f} eV, reference {s.gap_reference:.3f} eV", highlight=False, soft_wrap=True)
+    if result.levels is not None:
+        console.print(_physical_table(result.levels, result.states))
+    left_out = result.prediction.left_out if result.prediction is not None else 0
+    if left_out:
+        console.print(f"{left_out} directions of the basis that the prediction does not resolve are left out of its "
+                      "spectrum.", highlight=False, soft_wrap=True)
+
+
+def _physical_table(levels: LevelErrors, states: StateErrors | None) -> Table:
+    table = Table(title="What follows (docs/metrics.md)", title_justify="left", show_header=False)
+    rows = [("HOMO, LUMO, gap", " / ".join(f"{1e3 * value:+.0f}" for value in (levels.homo, levels.lumo, levels.gap))
+             + " meV"),
+            ("Fermi level", f"{1e3 * levels.fermi:+.0f} meV"),
+            ("occupied levels, common shift / rest",
+             f"{1e3 * levels.shift:+.1f} / {1e3 * levels.occupied_shifted:.1f} meV"),
+            ("density of states, all / occupied / shifted", " / ".join(
+                f"{100 * value:.1f}" for value in (levels.dos, levels.dos_occupied, levels.dos_shifted)) + " %"),
+            ("band energy", f"{1e3 * levels.band_energy:+.1f} meV per atom")]
+    if states is not None:
+        rows += [("overlap of HOMO, LUMO", f"{states.homo_overlap:.3f}, {states.lumo_overlap:.3f}"),
+                 ("electrons misplaced", f"{100 * states.misplaced:.4f} %"),
+                 ("Mulliken charges", f"mean {states.charge:.5f} e, largest {states.largest_charge:.4f} e")]
+    for row in rows:
+        table.add_row(*row)
+    return table
 
 
 def _matrix_table(m: MatrixErrors) -> Table:

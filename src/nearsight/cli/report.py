@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -9,12 +10,14 @@ import numpy as np
 import typer
 from rich.console import Console
 
+from nearsight.cli.atom_colours import ALL_STATES, colourings
 from nearsight.electronic.evaluation import Evaluation, evaluate, spectrum_of
 from nearsight.electronic.spectrum import Spectrum
 from nearsight.errors import FormatError
 from nearsight.formats.registry import read_any
 from nearsight.operators.calculation import Calculation
 from nearsight.report.page import Page, write_page
+from nearsight.report.structure_view import Colouring
 from nearsight.report.training_log import CONFIG_FILE, LOG_FILE, TrainingLog, read_training_log
 from nearsight.structures.structure import Structure
 
@@ -65,8 +68,10 @@ def write_report(
         evaluation = evaluate(prediction, exact)
     elif prediction is not None and evaluation is None:
         spectrum = _spectrum(prediction)
+    structure = None if prediction is None else prediction.structure
     page = Page(_title(prediction, run), _subtitle(prediction, evaluation, reference), evaluation, spectrum, log,
-                prediction_facts(prediction), reference_facts(exact, reference), config)
+                prediction_facts(prediction), reference_facts(exact, reference), config, structure,
+                _colourings(prediction, exact))
     write_page(target, page)
     return target
 
@@ -78,6 +83,15 @@ def run_record(run: Path | None, required: bool) -> tuple[TrainingLog | None, st
     log, config = run / LOG_FILE, run / CONFIG_FILE
     return (read_training_log(log) if required or log.exists() else None,
             config.read_text() if config.exists() else None)
+
+
+def _colourings(prediction: Calculation | None, exact: Calculation | None) -> list[Colouring]:
+    if prediction is None:
+        return []
+    if prediction.overlap is None and exact is not None:
+        prediction = replace(prediction, overlap=exact.overlap)
+    h = prediction.hamiltonian
+    return colourings(prediction, exact, (-4.0, 4.0), h is not None and h.n_orbitals <= ALL_STATES)
 
 
 def _spectrum(prediction: Calculation) -> Spectrum | None:

@@ -13,6 +13,7 @@ from nearsight.checks.linter import check_calculation, check_set
 from nearsight.cli.train import TrainingDisplay
 from nearsight.errors import ConfigError, InputError
 from nearsight.formats.registry import read_any
+from nearsight.inference.level_check import LevelCheck
 from nearsight.learning.config import TrainingConfig
 from nearsight.learning.training import TrainingResult, check_run_folder, train
 from nearsight.operators.calculation import Calculation
@@ -27,6 +28,7 @@ def run_training(config: TrainingConfig, console: Console) -> TrainingResult:
     validation = load_all(config.data.validation, console)
     if config.data.check:
         check_data(config, training, validation, console)
+    levels = None if config.levels_every is None else LevelCheck(validation)
     budget = config.budget_minutes * 60 if config.budget_minutes else None
     display = TrainingDisplay(console, budget, config.max_epochs)
 
@@ -34,7 +36,7 @@ def run_training(config: TrainingConfig, console: Console) -> TrainingResult:
         console.print(text, highlight=False, soft_wrap=True)
 
     with display.progress if console.is_terminal else nullcontext():
-        result = train(config, training, validation, display.update, note)
+        result = train(config, training, validation, display.update, note, levels)
     p = result.progress
     console.print(f"{result.reason}. {p.epoch} epochs, {p.step} steps, {p.seconds / 60:.1f} minutes; "
                   f"{_best(result, bool(validation or config.data.holdout_parts))}", highlight=False, soft_wrap=True)

@@ -187,12 +187,9 @@ def spectrum_errors(prediction: Spectrum, reference: Spectrum) -> SpectrumErrors
     Raises:
         InputError: another number of levels or electrons.
     """
-    if prediction.n_levels != reference.n_levels or prediction.n_electrons != reference.n_electrons:
-        raise InputError(f"expected two spectra of {reference.n_levels} levels and {reference.n_electrons} "
-                         f"electrons, got a prediction of {prediction.n_levels} levels and "
-                         f"{prediction.n_electrons} electrons")
-    exact, filled = reference.eigenvalues, reference.n_filled
-    error = prediction.eigenvalues - exact
+    ours, exact = common_levels(prediction, reference)
+    filled = reference.n_filled
+    error = ours - exact
     absolute = np.abs(error)
     near = (exact >= reference.homo - GAP_WINDOW) & (exact <= reference.lumo + GAP_WINDOW)
     return SpectrumErrors(
@@ -201,6 +198,22 @@ def spectrum_errors(prediction: Spectrum, reference: Spectrum) -> SpectrumErrors
         float(absolute.mean()), _mean(absolute[:filled]), _mean(absolute[near]), _mean(error[:filled]),
         float(absolute.max()), prediction.gap, reference.gap,
     )
+
+
+def common_levels(prediction: Spectrum, reference: Spectrum) -> tuple[np.ndarray, np.ndarray]:
+    """Levels to be compared, the k-th with the k-th, eV; the highest have no partner where directions were left out.
+
+    Raises:
+        InputError: another number of orbitals or electrons, or a window of levels.
+    """
+    sizes = [s.n_levels + s.left_out for s in (prediction, reference)]
+    if sizes[0] != sizes[1] or prediction.n_electrons != reference.n_electrons:
+        raise InputError(f"expected two spectra of {sizes[1]} levels and {reference.n_electrons} electrons, got a "
+                         f"prediction of {sizes[0]} levels and {prediction.n_electrons} electrons")
+    if not prediction.complete or not reference.complete:
+        raise InputError("expected all levels of both, got a window of them")
+    number = min(prediction.n_levels, reference.n_levels)
+    return prediction.eigenvalues[:number], reference.eigenvalues[:number]
 
 
 def parity(prediction: BlockOperator, reference: BlockOperator, limit: int = 50_000) -> Parity:

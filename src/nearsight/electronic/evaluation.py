@@ -14,7 +14,9 @@ from nearsight.electronic.compare import (
     parity,
     spectrum_errors,
 )
-from nearsight.electronic.eigen import solve
+from nearsight.electronic.eigen import solve, solve_states
+from nearsight.electronic.physical_errors import LevelErrors, StateErrors, level_errors, state_errors
+from nearsight.electronic.resolved import smallest_resolved
 from nearsight.electronic.spectrum import Spectrum
 from nearsight.errors import InputError
 from nearsight.operators.blocks import BlockOperator
@@ -36,6 +38,8 @@ class Evaluation:
         hermiticity_error: eV, max |H − H†| of the prediction; its Hermitian part gave the spectrum.
         spectrum: errors of the eigenvalues; None where they were not asked for or there is no overlap.
         prediction, reference: the spectra, or None.
+        levels: what the levels say of gap, Fermi level and density of states, or None.
+        states: errors of wavefunctions and charges; None where they were not asked for.
         missing_overlap: eigenvalues were asked for, but neither file holds an overlap.
     """
 
@@ -46,12 +50,21 @@ class Evaluation:
     prediction: Spectrum | None = None
     reference: Spectrum | None = None
     missing_overlap: bool = False
+    levels: LevelErrors | None = None
+    states: StateErrors | None = None
 
 
-def evaluate(prediction: Calculation, reference: Calculation, eigenvalues: bool = True) -> Evaluation:
-    """Errors of a predicted Hamiltonian and of its spectrum.
+def evaluate(prediction: Calculation, reference: Calculation, eigenvalues: bool = True,
+             states: bool = False) -> Evaluation:
+    """Errors of a predicted Hamiltonian, of its spectrum and of its states.
 
-    Both spectra use the reference's overlap, or the prediction's where the reference has none.
+    Both spectra use the reference's overlap, or the prediction's where the reference has none. Directions in which the
+    prediction says nothing (`electronic.resolved`) are left out of its spectrum, not of the reference's.
+
+    Args:
+        prediction, reference: of one structure.
+        eigenvalues: compare the spectra.
+        states: and the wavefunctions and charges, which takes several times as long.
 
     Raises:
         InputError: not the same structure, a missing Hamiltonian, or matrices that `solve` refuses.
@@ -65,9 +78,18 @@ def evaluate(prediction: Calculation, reference: Calculation, eigenvalues: bool 
     if not eigenvalues or overlap is None:
         return Evaluation(errors, sample, deviation, missing_overlap=eigenvalues)
     electrons = _electrons(prediction, reference)
-    ours = solve(hermitian_part(predicted), overlap, electrons)
-    theirs = solve(exact, overlap, electrons)
-    return Evaluation(errors, sample, deviation, spectrum_errors(ours, theirs), ours, theirs)
+    predicted, smallest = hermitian_part(predicted), smallest_resolved(prediction)
+    if not states:
+        ours, theirs = solve(predicted, overlap, electrons, smallest=smallest), solve(exact, overlap, electrons)
+        found = None
+    else:
+        first = solve_states(predicted, overlap, electrons, method="dense", smallest=smallest)
+        second = solve_states(exact, overlap, electrons, method="dense")
+        ours, theirs = first.spectrum, second.spectrum
+        known = reference if _knows_valence(reference) else prediction
+        found = state_errors(first, second, overlap, known)
+    return Evaluation(errors, sample, deviation, spectrum_errors(ours, theirs), ours, theirs,
+                      levels=level_errors(ours, theirs, len(reference.structure)), states=found)
 
 
 def spectrum_of(calculation: Calculation, overlap: BlockOperator | None = None,
@@ -86,7 +108,7 @@ def spectrum_of(calculation: Calculation, overlap: BlockOperator | None = None,
     s = overlap if overlap is not None else calculation.require_overlap()
     if n_electrons is None:
         n_electrons = calculation.basis.n_electrons(calculation.structure.numbers)
-    return solve(hamiltonian, s, n_electrons)
+    return solve(hamiltonian, s, n_electrons, smallest=smallest_resolved(calculation))
 
 
 def check_same_structure(prediction: Calculation, reference: Calculation) -> None:
@@ -139,6 +161,8 @@ def _any_folded(*calculations: Calculation) -> bool:
 
 def _electrons(prediction: Calculation, reference: Calculation) -> int:
     """Valence electrons from the reference's basis, or the prediction's where it does not know them."""
-    numbers = reference.structure.numbers
-    known = all(int(z) in reference.basis.valence for z in np.unique(numbers))
-    return (reference if known else prediction).basis.n_electrons(numbers)
+    return (reference if _knows_valence(reference) else prediction).basis.n_electrons(reference.structure.numbers)
+
+
+def _knows_valence(calculation: Calculation) -> bool:
+    return all(int(z) in calculation.basis.valence for z in np.unique(calculation.structure.numbers))

@@ -127,6 +127,10 @@ class TrainingConfig(_Section):
                                                                "but not before the first epoch is done")
     metrics_every: int = Field(10, ge=1, description="epochs between ε_n, ε_e, ε_tot of the validation parts")
     validation_every: int = Field(1, ge=1, description="epochs between two validations")
+    levels_every: int | None = Field(None, ge=1, description="epochs between errors of the levels around the gap of "
+                                                             "data.validation (which needs S); none: never")
+    judge: Literal["loss", "levels"] = Field("loss", description="which error of the validation makes the best "
+                                                                 "model: the loss, or that of levels_every")
     checkpoint_seconds: float = Field(60.0, gt=0, description="at most so long between checkpoints")
     seed: int = 42
     precision: Literal["float32", "float64"] = "float32"
@@ -146,6 +150,15 @@ class TrainingConfig(_Section):
         if not self.partition.halo:
             raise ValueError("partition.halo=false is for the network xia2025: atoms of nearsight are described once "
                              "for the whole structure")
+        return self
+
+    @model_validator(mode="after")
+    def _levels_possible(self) -> TrainingConfig:
+        if self.levels_every is not None and not self.data.validation:
+            raise ValueError("levels_every needs whole structures for validation: give data.validation=[...]; parts "
+                             "that are held out of a structure have no levels")
+        if self.judge == "levels" and self.levels_every is None:
+            raise ValueError("judge=levels needs levels_every")
         return self
 
     @model_validator(mode="after")

@@ -6,7 +6,7 @@ import json
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -28,6 +28,9 @@ from nearsight.nn.model import Model
 from nearsight.nn.xia2025 import parameter_dtype
 
 Record = dict[str, float | int | str]
+Levels = Callable[[Model | BondModel], Mapping[str, float]]
+"""Errors of levels around the gap, by key; `LEVELS` is among them."""
+LEVELS = "validation_levels_meV"
 
 
 BEST_SECONDS = 5.0
@@ -58,11 +61,11 @@ class Trainer:
 
     def __init__(
         self, model: Model | BondModel, config: TrainingConfig, train: Parts, validation: Parts,
-        fabric: Fabric, report: Callable[[Record], None] = lambda record: None,
+        fabric: Fabric, report: Callable[[Record], None] = lambda record: None, levels: Levels | None = None,
     ) -> None:
         if not len(train):
             raise NearsightError("expected at least one part to train on, got none")
-        self.model, self.config, self.fabric, self.report = model, config, fabric, report
+        self.model, self.config, self.fabric, self.report, self.levels = model, config, fabric, report, levels
         self.train, self.validation = train, validation
         o = config.optimizer
         plain = make_optimizer(list(model.network.parameters()), o)
@@ -208,10 +211,26 @@ class Trainer:
         judged = due or not len(self.validation)
         if judged:
             self.schedule.after_epoch(loss)
+        if self._levels_due():
+            record |= self._level_errors()
         p.seconds = time.monotonic() - self._resumed_at
         self._log(record)
+        if self.config.judge == "levels":
+            judged, loss = LEVELS in record, float(record.get(LEVELS, math.inf))
         if judged:
             self._judge(loss)
+
+    def _levels_due(self) -> bool:
+        every = self.config.levels_every
+        return every is not None and self.levels is not None and (
+            self.progress.epoch % every == 0 or self.progress.epoch == self.config.max_epochs)
+
+    def _level_errors(self) -> Record:
+        """Errors of the levels around the gap of the validation structures, with the averaged weights."""
+        assert self.levels is not None
+        self.network.eval()
+        with self._averaged():
+            return dict(self.levels(self.model))
 
     def _judge(self, loss: float) -> None:
         """Keep the model as it is now if it is the best one."""
@@ -227,7 +246,9 @@ class Trainer:
         stopped = self._stop_signal is not None
         if stopped or self.config.optimizer.schedule != "cosine" or self.progress.step == self._judged_step:
             return
-        if len(self.validation):
+        if self.config.judge == "levels":
+            self._judge(float(self._level_errors()[LEVELS]))
+        elif len(self.validation):
             self._judge(float(self.validate(False)["validation_loss"]))
         elif self.average is not None:
             self._judge(self.progress.best_loss)

@@ -16,7 +16,7 @@ from nearsight.learning.checkpoint import Progress
 from nearsight.learning.config import TrainingConfig, dump_config, load_config
 from nearsight.learning.dataset import Outline, Pieces, Room, common_basis, hold_out, make_outlines
 from nearsight.learning.fine_tuning import as_continued, begin_xia2025, load_start, origin
-from nearsight.learning.loop import Parts, Record, Trainer
+from nearsight.learning.loop import Levels, Parts, Record, Trainer
 from nearsight.learning.memory import available_bytes
 from nearsight.learning.planner import Plan, choose_partition, make_plan
 from nearsight.nn.bond_model import BondModel
@@ -53,6 +53,7 @@ class TrainingResult:
 def train(
     config: TrainingConfig, training: Sequence[Calculation], validation: Sequence[Calculation],
     report: Callable[[Record], None] = lambda record: None, note: Callable[[str], None] = lambda text: None,
+    levels: Levels | None = None,
 ) -> TrainingResult:
     """Train a network, or continue the run in `config.run_dir`.
 
@@ -61,6 +62,8 @@ def train(
         training, validation: calculations with Hamiltonians.
         report: called with every log record.
         note: called with what is being done.
+        levels: errors of the levels of the validation structures (`inference.level_check`); needed where the
+            configuration asks for them.
 
     Raises:
         ConfigError: the folder holds a run of another configuration, there is nothing to train on, or the data or the
@@ -68,6 +71,8 @@ def train(
     """
     if config.threads:
         torch.set_num_threads(config.threads)
+    if config.levels_every is not None and levels is None:
+        raise ConfigError("expected something that computes levels with levels_every, got none")
     folder = Path(config.run_dir)
     resuming = check_run_folder(config)
     config, start = (as_begun(config), None) if resuming else load_start(config)
@@ -83,7 +88,7 @@ def train(
         known = start if isinstance(start, BondModel) else None
         model = begin_bond_model(config, training, dtype, provenance, note, known)
         parts = bond_parts = prepare_bonds(config, model, training, validation, fabric.device, resuming, note, known)
-    trainer = Trainer(model, config, *parts, fabric, report)
+    trainer = Trainer(model, config, *parts, fabric, report, levels)
     note(model.network.describe_path())
     if resuming:
         trainer.resume()
@@ -185,7 +190,7 @@ def _with_partition(config: TrainingConfig, kind: str) -> TrainingConfig:
 def changed_keys(old: TrainingConfig, new: TrainingConfig) -> list[str]:
     """Sections that differ and would make a resumed run another run."""
     free = {"budget_minutes", "max_epochs", "threads", "device", "run_dir", "checkpoint_seconds", "metrics_every",
-            "memory_gb", "validation_every"}
+            "memory_gb", "validation_every", "levels_every"}
     a, b = old.model_dump(), new.model_dump()
     return [key for key in a if key not in free and a[key] != b[key]]
 

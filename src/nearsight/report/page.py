@@ -21,8 +21,10 @@ from nearsight.report.sections import (
     spectrum_section,
     training_section,
 )
+from nearsight.report.structure_view import Colouring, structure_section
 from nearsight.report.style import CSS
 from nearsight.report.training_log import TrainingLog
+from nearsight.structures.structure import Structure
 
 Facts = Sequence[tuple[str, str]]
 
@@ -39,6 +41,8 @@ class Page:
         facts: name and text: the structure, and where the prediction comes from.
         reference_facts: name and text: where the reference comes from.
         config: the run's configuration, YAML.
+        structure: shown in 3D.
+        colourings: of its atoms.
     """
 
     title: str
@@ -49,6 +53,8 @@ class Page:
     facts: Facts = field(default_factory=tuple)
     reference_facts: Facts = field(default_factory=tuple)
     config: str | None = None
+    structure: Structure | None = None
+    colourings: Sequence[Colouring] = ()
 
 
 def write_page(path: Path, page: Page) -> None:
@@ -94,6 +100,8 @@ def _sections(page: Page) -> list[str]:
         parts = [single_spectrum_section(page.spectrum)]
     if page.log is not None:
         parts.append(training_section(page.log))
+    if page.structure is not None:
+        parts.append(structure_section(page.structure, page.colourings))
     for title, facts in (("Structure and prediction", page.facts), ("Reference", page.reference_facts)):
         if facts:
             parts.append(section(title, table((), facts, "facts")))

@@ -32,6 +32,15 @@ details { margin-top: 1em; } summary { cursor: pointer; color: #2a6f97; margin-b
 dl { margin: 0; display: grid; grid-template-columns: max-content 1fr; gap: .5em 1.4em; font-size: .95rem; }
 dt { font-weight: 600; } dd { margin: 0; max-width: 52em; }
 pre { background: #f5f6f8; padding: 14px; margin: 0; overflow-x: auto; border-radius: 8px; font-size: .85rem; }
+.view { position: relative; width: 100%; height: 520px; border: 1px solid #e3e7ec; border-radius: 8px;
+  overflow: hidden; }
+.view-controls { display: flex; flex-wrap: wrap; gap: .4em 1.6em; align-items: center; margin-bottom: .8em;
+  font-size: .93rem; }
+.view-controls select, .view-controls input { font: inherit; vertical-align: middle; }
+.view-legend span { margin-right: 1em; }
+.view-legend i { display: inline-block; width: .9em; height: .9em; border-radius: 50%; border: 1px solid #8a94a3;
+  margin-right: .35em; vertical-align: -.1em; }
+.view-legend .scale b { display: inline-block; width: 140px; height: .8em; margin: 0 .5em; vertical-align: -.05em; }
 footer { color: #5a6472; font-size: .86rem; margin-top: 26px; }
 @media (max-width: 640px) { section { padding: 16px; } dl { grid-template-columns: 1fr; gap: .1em; }
   dd { margin-bottom: .7em; } }

@@ -1,0 +1,90 @@
+"""Make every figure of docs/ from shipped data.
+
+    ./dev docs            # those whose inputs are newer
+    ./dev docs --all
+
+The figures of a prediction train a model first (the preset `nearsight` on aHfO2_372_C, about five minutes) and predict
+aHfO2_372_D with it; both are kept in runs/docs. Figures are written to docs/figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+NEARSIGHT = (sys.executable, "-m", "nearsight.cli.main")
+RUN = "runs/docs"
+PREDICTION = f"{RUN}/prediction.h5"
+TRAINED, TESTED = "data/aHfO2_372_C.h5", "data/aHfO2_372_D.h5"
+RESPONSE = tuple(f"data/response/{name}.h5" for name in ("unchanged", "displaced", "vacancy", "substituted"))
+
+
+@dataclass(frozen=True)
+class Step:
+    """A file and the command that makes it.
+
+    Attributes:
+        output: what is made.
+        inputs: files it is made from.
+        command: arguments of `nearsight`.
+    """
+
+    output: str
+    inputs: Sequence[str]
+    command: Sequence[str]
+
+
+def figure(name: str, *command: str) -> Step:
+    """A figure of a command that takes -o; inputs are the files among its arguments."""
+    output = f"docs/figures/{name}.png"
+    inputs = [word for word in command if word.endswith((".h5", ".csv"))]
+    return Step(output, inputs, [*command, "-o", output])
+
+
+STEPS = (
+    Step(f"{RUN}/best.safetensors", [TRAINED], ["train", "nearsight", f"data.train=[{TRAINED}]", f"run_dir={RUN}"]),
+    Step(PREDICTION, [f"{RUN}/best.safetensors", TESTED], ["predict", RUN, TESTED, "-o", PREDICTION]),
+    figure("spectrum", "figure", "spectrum", PREDICTION, TESTED),
+    figure("structure", "figure", "structure", "data/aHfO2_96_A.h5", TRAINED, TESTED),
+    figure("decay", "figure", "decay", TRAINED, "data/aHfO1.8_96_train.h5", "data/aGST_70_train.h5",
+           "data/aPtGe2_96_train.h5"),
+    figure("cutoff", "figure", "cutoff", "data/aHfO2_96_A.h5", TRAINED, TESTED),
+    figure("response", "figure", "response", *RESPONSE),
+    figure("dos_oxide", "dos", TESTED, "--by", "shell", "--window=-22:14"),
+    figure("dos_metal", "dos", "data/aPtGe2_96_test.h5", "--by", "element", "--mesh", "2,2,2", "--window=-12:6"),
+    figure("bands_silicon", "bands", "data/silicon_2.h5", "--reference", "data/silicon_2_bands.csv", "--path", "GXWLGK",
+           "--window=-14:10"),
+)
+
+
+def stale(step: Step) -> bool:
+    """Whether the output is missing or older than an input."""
+    output = ROOT / step.output
+    return not output.exists() or any((ROOT / name).stat().st_mtime > output.stat().st_mtime for name in step.inputs)
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--all", action="store_true", help="make everything again")
+    parser.add_argument("--only", nargs="+", default=(), help="names of figures, without .png")
+    every = parser.parse_args()
+    (ROOT / "docs/figures").mkdir(exist_ok=True)
+    for step in STEPS:
+        chosen = not every.only or Path(step.output).stem in every.only
+        if not chosen or not (every.all or stale(step)):
+            print(f"as it is: {step.output}", flush=True)
+            continue
+        print(f"making {step.output}", flush=True)
+        done = subprocess.run([*NEARSIGHT, *step.command], cwd=ROOT)
+        if done.returncode:
+            raise SystemExit(f"expected {step.output}, got an error of: nearsight {' '.join(step.command)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""`nearsight energy`: the total energy of the density that belongs to a Hamiltonian."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+
+from nearsight.cli.json_output import as_json
+from nearsight.errors import ConfigError
+from nearsight.formats.registry import read_any
+from nearsight.recipes.pyscf_settings import PyscfSettings
+from nearsight.recipes.total_energy import total_energy
+
+EXAMPLE = """The total energy of the density of H's occupied orbitals, by PySCF, without a self-consistent cycle.
+
+Example: nearsight energy prediction.h5 --functional pbe --basis def2-svp
+
+It lies above the self-consistent energy, by the square of the error. Functional and basis must be those of the training
+data; the file of a DFT run says them in its provenance.
+"""
+
+
+def energy_command(
+    file: Annotated[Path, typer.Argument(help="file with H of a molecule, or of a crystal at Gamma")],
+    functional: Annotated[str, typer.Option("--functional", help="any that PySCF knows")] = "pbe",
+    basis: Annotated[str, typer.Option("--basis", help="PySCF's name")] = "def2-svp",
+    pseudo: Annotated[str | None, typer.Option("--pseudo", help="such as gth-pbe")] = None,
+    charge: Annotated[int, typer.Option("--charge", help="e")] = 0,
+    json: Annotated[bool, typer.Option("--json", help="print JSON only")] = False,
+) -> None:
+    """Energy."""
+    calculation = read_any(file)
+    try:
+        settings = PyscfSettings(functional=functional, basis=basis, pseudo=pseudo, charge=charge)
+    except ValidationError as error:
+        raise ConfigError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
+    energy = total_energy(calculation, settings)
+    keys = {"total_eV": energy.total, "band_eV": energy.band, "rest_eV": energy.rest}
+    if calculation.energy is not None:
+        keys["above_self_consistent_eV"] = energy.total - calculation.energy
+    if json:
+        typer.echo(as_json(keys))
+        return
+    table = Table(show_header=False)
+    names = ("total energy", "band energy", "rest (double counting, xc, nuclei)", "above the file's energy")
+    for name, value in zip(names, keys.values()):
+        table.add_row(name, f"{value:.6f} eV")
+    Console().print(table)

@@ -1,0 +1,149 @@
+"""What errors of H do to what is measured: gap, Fermi level, density of states, frontier states, charges.
+
+A small mean error of matrix elements can hide a wrong gap, and a large common shift of all levels changes nothing that
+is measured. docs/metrics.md says what each number means.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nearsight.electronic.charges import charges_of
+from nearsight.electronic.compare import common_levels
+from nearsight.electronic.density import band_energy, fill
+from nearsight.electronic.density_of_states import REACH, broadened
+from nearsight.electronic.matrices import Matrix, sparse_hermitian
+from nearsight.electronic.spectrum import Spectrum
+from nearsight.electronic.states import States
+from nearsight.errors import InputError
+from nearsight.operators.calculation import Calculation
+
+DOS_WIDTH = 0.1
+"""eV, of the Gaussians of densities that are compared."""
+FRONTIER = 0.1
+"""eV from HOMO or LUMO within which reference states count as the frontier: levels nearer than this mix freely."""
+
+
+@dataclass(frozen=True)
+class LevelErrors:
+    """Errors that follow from levels alone; prediction − reference, eV, where not said otherwise.
+
+    Attributes:
+        homo, lumo, gap, fermi: of these levels.
+        shift: common shift of the occupied levels.
+        occupied_shifted: mean |error| of the occupied levels after that shift is taken off.
+        dos, dos_occupied: ∫|g − g'| / ∫g' of densities of states with Gaussians of `DOS_WIDTH`, 0 (the same) to 2
+        (apart),
+            of all levels and of the occupied ones.
+        dos_shifted: `dos_occupied` after the shift is taken off.
+        band_energy: Σ f ε, eV per atom.
+    """
+
+    homo: float
+    lumo: float
+    gap: float
+    fermi: float
+    shift: float
+    occupied_shifted: float
+    dos: float
+    dos_occupied: float
+    dos_shifted: float
+    band_energy: float
+
+
+@dataclass(frozen=True)
+class StateErrors:
+    """Errors of wavefunctions and of what follows from them.
+
+    Attributes:
+        homo_overlap, lumo_overlap: share of the predicted state in the reference's states of the same filling within
+            `FRONTIER` of its HOMO or LUMO, 0 to 1; it does not depend on the choice among degenerate states.
+        misplaced: share of the electrons that are outside the reference's occupied space, 1 − Tr P S P' S / 4N, N
+        levels.
+        charge: mean |q − q'| of Mulliken's charges, e.
+        largest_charge: the largest, e.
+    """
+
+    homo_overlap: float
+    lumo_overlap: float
+    misplaced: float
+    charge: float
+    largest_charge: float
+
+
+def level_errors(prediction: Spectrum, reference: Spectrum, n_atoms: int) -> LevelErrors:
+    """Errors of complete spectra.
+
+    Args:
+        prediction, reference: with the same electrons.
+        n_atoms: for the band energy.
+
+    Raises:
+        InputError: other electrons, or a window of levels.
+    """
+    ours, theirs = common_levels(prediction, reference)
+    filled = reference.n_filled
+    error = ours[:filled] - theirs[:filled]
+    shift = float(error.mean()) if filled else float("nan")
+    energies = (band_energy(s, fill(s)) for s in (prediction, reference))
+    return LevelErrors(
+        prediction.homo - reference.homo, prediction.lumo - reference.lumo, prediction.gap - reference.gap,
+        prediction.fermi - reference.fermi, shift, float(np.abs(error - shift).mean()) if filled else float("nan"),
+        dos_distance(ours, theirs), dos_distance(ours[:filled], theirs[:filled]),
+        dos_distance(ours[:filled] - shift, theirs[:filled]), (next(energies) - next(energies)) / n_atoms,
+    )
+
+
+def dos_distance(prediction: np.ndarray, reference: np.ndarray, width: float = DOS_WIDTH) -> float:
+    """∫|g − g'| / ∫g' of the densities of two lists of levels, eV; 0 to 2 for lists of the same length; NaN of none."""
+    if len(reference) == 0:
+        return float("nan")
+    lower = min(prediction.min(), reference.min()) - REACH * width
+    upper = max(prediction.max(), reference.max()) + REACH * width
+    energies = np.arange(lower, upper + width / 5, width / 5)
+    ours, theirs = (broadened(levels, np.ones((1, len(levels))), energies, width)[0]
+                    for levels in (prediction, reference))
+    return float(np.abs(ours - theirs).sum() / theirs.sum())
+
+
+def state_errors(prediction: States, reference: States, overlap: Matrix, calculation: Calculation) -> StateErrors:
+    """Errors of all states.
+
+    Args:
+        prediction, reference: all states, with the same S and electrons.
+        overlap: S.
+        calculation: atoms, basis and valence.
+
+    Raises:
+        InputError: states of other numbers of orbitals, or windows.
+    """
+    if len(prediction.coefficients) != len(reference.coefficients):
+        raise InputError(f"expected states of the same orbitals, got {len(prediction.coefficients)} and "
+                         f"{len(reference.coefficients)}")
+    if prediction.spectrum.first or reference.spectrum.first:
+        raise InputError("expected all states, got a window of them")
+    s = sparse_hermitian(overlap, "S")
+    filled, spectrum = reference.spectrum.n_filled, reference.spectrum
+    ours, theirs = prediction.coefficients, s @ reference.coefficients
+    shares = np.abs(theirs[:, :filled].conj().T @ ours[:, :filled]) ** 2
+    charges = [charges_of(states, fill(states.spectrum), overlap, calculation, "mulliken")
+               for states in (prediction, reference)]
+    difference = np.abs(charges[0] - charges[1])
+    occupied = np.flatnonzero(spectrum.eigenvalues[:filled] >= spectrum.homo - FRONTIER)
+    empty = spectrum.n_occupied + np.flatnonzero(
+        spectrum.eigenvalues[spectrum.n_occupied:] <= spectrum.lumo + FRONTIER)
+    return StateErrors(
+        _share(theirs, ours, occupied, prediction.spectrum.n_filled - 1),
+        _share(theirs, ours, empty, prediction.spectrum.n_occupied),
+        float(1 - shares.sum() / filled) if filled else float("nan"),
+        float(difference.mean()), float(difference.max()),
+    )
+
+
+def _share(theirs: np.ndarray, ours: np.ndarray, among: np.ndarray, state: int) -> float:
+    """Of a predicted state, in the span of some reference states."""
+    if not 0 <= state < ours.shape[1] or len(among) == 0:
+        return float("nan")
+    return float((np.abs(theirs[:, among].conj().T @ ours[:, state]) ** 2).sum())

@@ -1,0 +1,111 @@
+"""Self-consistent runs that start from a Hamiltonian that is known, predicted above all, instead of from atoms.
+
+The orbitals of H at Γ, filled with the structure's electrons, are a density, and that is all a code needs to begin
+with. What it converges to is its own result; the start decides how many steps that takes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nearsight.electronic.density import density_matrix, fill
+from nearsight.electronic.eigen import solve_states
+from nearsight.electronic.occupation import Filling
+from nearsight.electronic.states import States
+from nearsight.elements import symbol_of
+from nearsight.errors import InputError
+from nearsight.formats.cp2k_wavefunction import closed_shell, write_wavefunction
+from nearsight.operators.blocks import BlockOperator
+from nearsight.operators.calculation import Calculation
+from nearsight.orbitals.conventions import PYSCF, from_ours, reordered
+from nearsight.recipes.overlap import overlap_of
+from nearsight.units import HARTREE_IN_EV
+
+ADDED_MOS = 40
+"""Empty levels that go into CP2K's file; CP2K fills with zeros what it wants beyond."""
+
+
+def cp2k_start(
+    calculation: Calculation, path: str | Path, *, added_mos: int = ADDED_MOS, charge: int = 0,
+    smearing: float | None = None,
+) -> None:
+    """Write a wavefunction file from which CP2K starts at Γ (SCF_GUESS RESTART), closed shells.
+
+    Args:
+        calculation: H and, where it has one, S; else S is computed (`overlap.overlap_of`).
+        path: the file, such as `job-RESTART.wfn` for PROJECT job.
+        added_mos: empty levels in it (as many as there are, at most); those of ADDED_MOS in the input.
+        charge: of the structure, e.
+        smearing: K, as in the input; None: no smearing.
+
+    Raises:
+        InputError: no H, an odd number of electrons, or S that cannot be computed.
+    """
+    states, filling = _filled(calculation, charge, smearing)
+    kept = slice(0, states.spectrum.n_electrons // 2 + added_mos)
+    write_wavefunction(path, closed_shell(
+        calculation.basis, calculation.structure.numbers, states.levels[kept] / HARTREE_IN_EV,
+        filling.occupations[kept], states.coefficients[:, kept],
+    ))
+
+
+def pyscf_start(calculation: Calculation, mol: Any) -> np.ndarray:
+    """The density matrix with which PySCF starts: `dm0` of `mf.kernel(dm0)`, closed shells, at Γ.
+
+    Args:
+        calculation: H and, where it has one, S; else S is computed.
+        mol: PySCF's Mole or Cell of the same atoms in the same order and basis.
+
+    Returns:
+        (n, n), in PySCF's order of orbitals; its trace with PySCF's S is the number of electrons.
+
+    Raises:
+        InputError: no H, another structure or basis, or an odd number of electrons.
+    """
+    _check_same(calculation, mol)
+    electrons = calculation.basis.n_electrons(calculation.structure.numbers)
+    return pyscf_density(calculation, electrons - int(mol.nelectron))
+
+
+def pyscf_density(calculation: Calculation, charge: int = 0) -> np.ndarray:
+    """As `pyscf_start`, of a structure with the given charge (e), where there is no system of PySCF's yet."""
+    numbers = calculation.structure.numbers
+    density = density_matrix(*_filled(calculation, charge))
+    return reordered(density, *from_ours(PYSCF, calculation.basis.restricted(numbers), numbers))
+
+
+def known_overlap(calculation: Calculation) -> BlockOperator:
+    """The calculation's S; computed where it has none."""
+    if calculation.overlap is not None:
+        return calculation.overlap
+    return overlap_of(calculation.structure, calculation.basis)
+
+
+def _filled(calculation: Calculation, charge: int, smearing: float | None = None) -> tuple[States, Filling]:
+    """All states of H at Γ, and the electrons in them."""
+    electrons = calculation.basis.n_electrons(calculation.structure.numbers) - charge
+    if electrons % 2:
+        raise InputError(f"expected an even number of electrons (closed shells), got {electrons} in "
+                         f"{calculation.structure.formula} with charge {charge}; give another charge")
+    states = solve_states(calculation.require_hamiltonian(), known_overlap(calculation), electrons, method="dense")
+    return states, fill(states.spectrum, smearing)
+
+
+def _check_same(calculation: Calculation, mol: Any) -> None:
+    """Raises InputError where PySCF's system has other atoms or shells."""
+    numbers, basis = calculation.structure.numbers, calculation.basis
+    if mol.natm != len(numbers):
+        raise InputError(f"expected a system of {len(numbers)} atoms ({calculation.structure.formula}), got one of "
+                         f"{mol.natm}")
+    for atom, z in enumerate(numbers):
+        name = str(mol.atom_pure_symbol(atom))
+        if z and name != symbol_of(int(z)):
+            raise InputError(f"expected {symbol_of(int(z))} as atom {atom} of PySCF's system, got {name}; give the "
+                             "atoms in the order of the prediction")
+        shells = tuple(l for b in mol.atom_shell_ids(atom) for l in [int(mol.bas_angular(b))] * int(mol.bas_nctr(b)))
+        if shells != basis.shells[int(z)]:
+            raise InputError(f"expected shells {basis.shells[int(z)]} on atom {atom} ({basis.describe()}), got "
+                             f"{shells}; is it the basis of the prediction?")
