@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_matrix
 from typer.testing import CliRunner
 
 from nearsight.cli.main import app
@@ -15,7 +16,7 @@ from nearsight.errors import InputError
 from nearsight.formats.cp2k_output import read_output
 from nearsight.formats.cp2k_wavefunction import read_wavefunction
 from nearsight.formats.registry import read_any
-from nearsight.operators.bloch import to_csr
+from nearsight.operators.bloch import from_csr, to_csr
 from nearsight.operators.calculation import Calculation
 from nearsight.operators.store import read_calculation, write_calculation
 from nearsight.orbitals.basis import BasisSet, basis_named
@@ -154,6 +155,19 @@ def test_overlap_of_a_structure_file(tmp_path: Path) -> None:
     reference = read_any(MHFO2 / "binary_full").require_overlap()
     assert np.abs((to_csr(stored.require_overlap()) - to_csr(reference)).data).max() < 1e-6
     assert "expected --basis, such as" in run("overlap", cell, "-o", tmp_path / "t.h5")
+
+
+def test_a_wrong_level_of_a_small_direction_is_left_out(water: Calculation) -> None:
+    """A level is moved by 60 eV through a change of H that is small, along the direction where S is smallest."""
+    s = to_csr(water.require_overlap()).toarray()
+    values, vectors = np.linalg.eigh(s)
+    direction = vectors[:, 0]
+    shift = -60.0 * values[0] * np.outer(direction, direction)
+    h = water.require_hamiltonian()
+    spoilt = replace(water, hamiltonian=from_csr(csr_matrix(to_csr(h).toarray() + shift), h.numbers, h.basis))
+    exact = pyscf_density(water, smallest=1e-8)
+    wrong, mended = (np.abs(pyscf_density(spoilt, smallest=x) - exact).max() for x in (1e-8, 1.01 * values[0]))
+    assert mended < 0.1 * wrong
 
 
 @pytest.mark.dft

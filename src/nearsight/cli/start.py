@@ -15,7 +15,7 @@ from nearsight.errors import InputError
 from nearsight.formats.registry import read_any
 from nearsight.operators.calculation import Calculation
 from nearsight.operators.store import read_calculation
-from nearsight.recipes.warm_start import ADDED_MOS, cp2k_start, known_overlap, pyscf_density
+from nearsight.recipes.warm_start import ADDED_MOS, SMALLEST, cp2k_start, known_overlap, pyscf_density
 
 EXAMPLE = """Start a self-consistent run from a predicted Hamiltonian instead of from atoms.
 
@@ -34,6 +34,8 @@ def start_command(
     empty: Annotated[int, typer.Option("--added-mos", min=0, help="empty levels for CP2K")] = ADDED_MOS,
     charge: Annotated[int, typer.Option("--charge", help="of the structure, e")] = 0,
     smearing: Annotated[float | None, typer.Option("--smearing", help="K, Fermi-Dirac (CP2K)")] = None,
+    smallest: Annotated[float, typer.Option("--smallest", min=0.0, help="leave out directions in which eigenvalues of "
+                                                                        "S are smaller")] = SMALLEST,
 ) -> None:
     """Write what a code starts from."""
     if (cp2k is None) == (pyscf is None):
@@ -41,12 +43,12 @@ def start_command(
     started, console = time.monotonic(), Console()
     calculation = _with_overlap(read_calculation(prediction, initial_hamiltonian=False), overlap)
     if cp2k is not None:
-        cp2k_start(calculation, cp2k, added_mos=empty, charge=charge, smearing=smearing)
+        cp2k_start(calculation, cp2k, added_mos=empty, charge=charge, smearing=smearing, smallest=smallest)
     elif pyscf is not None:
         if smearing is not None:
             raise InputError("expected no --smearing with --pyscf, whose density is that of full levels")
         with pyscf.open("wb") as file:
-            np.save(file, pyscf_density(calculation, charge))
+            np.save(file, pyscf_density(calculation, charge, smallest))
     console.print(f"{cp2k or pyscf}: start of {calculation.structure.formula}, {time.monotonic() - started:.1f} s",
                   highlight=False, soft_wrap=True)
     console.print(cp2k_lines(cp2k, empty) if cp2k else pyscf_lines(pyscf), highlight=False, soft_wrap=True,

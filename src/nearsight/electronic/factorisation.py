@@ -14,7 +14,8 @@ import functools
 import os
 import re
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Any, Literal
@@ -95,6 +96,20 @@ def factorise(matrix: sparse.csr_matrix, method: Method = "auto") -> Factorisati
 def has_pardiso() -> bool:
     """Whether MKL is installed."""
     return _mkl() is not None
+
+
+@contextmanager
+def on_one_core() -> Iterator[None]:
+    """PARDISO in this thread takes one core, so that others can factorise at the same time."""
+    library = _mkl()
+    if library is None:
+        yield
+        return
+    before = library.MKL_Set_Num_Threads_Local(1)
+    try:
+        yield
+    finally:
+        library.MKL_Set_Num_Threads_Local(before)
 
 
 @functools.cache

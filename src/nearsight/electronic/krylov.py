@@ -13,10 +13,13 @@ import numpy as np
 from scipy import linalg, sparse
 
 from nearsight.electronic.factorisation import Factorisation
+from nearsight.electronic.sparse_products import AT_ONCE, SparseProduct
 from nearsight.errors import InputError
 
 BLOCK = 4
 """Vectors at a time. For 60 levels of a-HfO₂ with 8,928 orbitals blocks of 1, 2, 4 and 8 need 384, 416, 512 and 672."""
+LARGE = 2_000_000
+"""Elements of S from which its products are worth all cores."""
 DEPENDENT = 1e-10
 """Of the operator's image: what is smaller than this outside the basis counts as inside."""
 
@@ -36,6 +39,8 @@ class Krylov:
         self.theta = self.errors = np.zeros(0)
         self.applied = self._stored = 0
         self._factors, self._overlap = factors, overlap
+        large = overlap.nnz > LARGE and not np.iscomplexobj(overlap.data)
+        self._product = SparseProduct.of(overlap, overlap.dtype) if large else None
         self._random = np.random.default_rng(0)
         self._vectors = np.zeros((self.n, 0), overlap.dtype, order="F")
         self._weighted = self._vectors  # S times them
@@ -86,7 +91,7 @@ class Krylov:
         block, triangle, _ = linalg.qr(block, mode="economic", pivoting=True, check_finite=False)
         kept = np.abs(triangle.diagonal()) > DEPENDENT * scale
         block = self._outside(block[:, kept][:, : self.n - self._stored])
-        weighted = self._overlap @ block
+        weighted = self._times(block)
         gram = block.conj().T @ weighted
         try:
             factor = linalg.cholesky((gram + gram.conj().T) / 2, check_finite=False)
@@ -98,6 +103,12 @@ class Krylov:
         for array, columns in ((self._vectors, block), (self._weighted, weighted)):
             array[:, new] = linalg.solve_triangular(factor, columns.T, trans="T", check_finite=False).T
         self._stored = new.stop
+
+    def _times(self, block: np.ndarray) -> np.ndarray:
+        """S times a block; on all cores where it is large."""
+        if self._product is None or block.shape[1] % AT_ONCE:
+            return np.asarray(self._overlap @ block)
+        return np.asfortranarray(self._product @ np.ascontiguousarray(block))
 
     def _outside(self, block: np.ndarray) -> np.ndarray:
         """Without its part in the basis."""
