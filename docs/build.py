@@ -10,6 +10,7 @@ aHfO2_372_D with it; both are kept in runs/docs. Figures are written to docs/fig
 from __future__ import annotations
 
 import argparse
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -62,6 +63,24 @@ STEPS = (
 )
 
 
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+VIEWED = "data/aHfO1.8_96_test.h5"
+
+
+def screenshot(again: bool) -> None:
+    """The viewer, as a browser shows it; left as it is where there is no Chromium."""
+    page, picture = ROOT / RUN / "view.html", ROOT / "docs/figures/view.png"
+    browser = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    if browser is None or not (again or stale(Step("docs/figures/view.png", [VIEWED], ()))):
+        print(f"as it is: docs/figures/view.png{'' if browser else ' (no Chromium)'}", flush=True)
+        return
+    print("making docs/figures/view.png", flush=True)
+    subprocess.run([*NEARSIGHT, "view", VIEWED, "-o", str(page)], cwd=ROOT, check=True)
+    subprocess.run([browser, "--headless", "--no-sandbox", "--disable-gpu", "--use-angle=swiftshader",
+                    "--enable-unsafe-swiftshader", "--window-size=1000,780", "--virtual-time-budget=8000",
+                    f"--screenshot={picture}", f"file://{page}#colour=charge"], check=True, stderr=subprocess.DEVNULL)
+
+
 def stale(step: Step) -> bool:
     """Whether the output is missing or older than an input."""
     output = ROOT / step.output
@@ -84,6 +103,8 @@ def main() -> None:
         done = subprocess.run([*NEARSIGHT, *step.command], cwd=ROOT)
         if done.returncode:
             raise SystemExit(f"expected {step.output}, got an error of: nearsight {' '.join(step.command)}")
+    if not every.only or "view" in every.only:
+        screenshot(every.all)
 
 
 if __name__ == "__main__":

@@ -82,6 +82,15 @@ def test_a_window_is_the_middle_of_all():
     assert every["n_levels"] == len(every["eigenvalues_eV"])
 
 
+def test_a_stochastic_density():
+    numbers = json.loads(call("spectrum", SMALL, "--method", "kpm", "--resolution", 3.0, "--json"))
+    energies, density = (np.array(numbers[key]) for key in ("energies_eV", "density_per_eV"))
+    assert numbers["resolution_eV"] <= 3.0
+    step = energies[1] - energies[0]
+    assert density.sum() * step == pytest.approx(2 * numbers["n_levels"], rel=0.02)
+    assert energies[0] < numbers["fermi_eV"] < energies[-1]
+
+
 def test_responses_as_numbers():
     folder = DATA / "response"
     numbers = json.loads(call("figure", "response", folder / "unchanged.h5", folder / "displaced.h5", "--json"))

@@ -66,6 +66,7 @@ def spectrum_command(
     temperature: Annotated[float | None, typer.Option("--temperature", help="K, of the electrons")] = None,
     project: Annotated[float | None, typer.Option("--project", min=0, help="leave out directions in which S is "
                                                   "smaller; by default those that H does not resolve")] = None,
+    resolution: Annotated[float, typer.Option("--resolution", min=1e-3, help="eV, of kpm")] = 0.2,
     json: Annotated[bool, typer.Option("--json", help="print JSON only")] = False,
 ) -> None:
     """Diagonalise."""
@@ -78,7 +79,7 @@ def spectrum_command(
     with logged(console):
         way, number = _way(calculation, method, states)
         if way == Way.KPM:
-            _density(calculation, electrons, console, json)
+            _density(calculation, electrons, resolution, console, json)
             return
         _levels(calculation, electrons, way, number, temperature, project, json)
 
@@ -189,12 +190,12 @@ def _notes(spectrum: Spectrum) -> list[str]:
     return notes
 
 
-def _density(calculation: Calculation, electrons: int, console: Console, json: bool) -> None:
+def _density(calculation: Calculation, electrons: int, resolution: float, console: Console, json: bool) -> None:
     from nearsight.electronic.kernel_polynomial import kernel_polynomial  # compiles; only where it is needed
 
     h, s = (to_csr(x) for x in (calculation.require_hamiltonian(), calculation.require_overlap()))
     report: Callable[[str], None] = lambda text: console.print(text, highlight=False)  # noqa: E731
-    density = kernel_polynomial(h, s, report=report)
+    density = kernel_polynomial(h, s, resolution=resolution, report=report)
     if json:
         typer.echo(as_json(density_dict(density, electrons)))
         return

@@ -15,7 +15,7 @@ from nearsight.errors import InputError
 from nearsight.formats.registry import read_any
 from nearsight.operators.calculation import Calculation
 from nearsight.operators.store import read_calculation
-from nearsight.recipes.warm_start import ADDED_MOS, SMALLEST, cp2k_start, known_overlap, pyscf_density
+from nearsight.recipes.warm_start import ADDED_MOS, cp2k_start, known_overlap, pyscf_density
 
 EXAMPLE = """Start a self-consistent run from a predicted Hamiltonian instead of from atoms.
 
@@ -34,8 +34,8 @@ def start_command(
     empty: Annotated[int, typer.Option("--added-mos", min=0, help="empty levels for CP2K")] = ADDED_MOS,
     charge: Annotated[int, typer.Option("--charge", help="of the structure, e")] = 0,
     smearing: Annotated[float | None, typer.Option("--smearing", help="K, Fermi-Dirac (CP2K)")] = None,
-    smallest: Annotated[float, typer.Option("--smallest", min=0.0, help="leave out directions in which eigenvalues of "
-                                                                        "S are smaller")] = SMALLEST,
+    smallest: Annotated[float | None, typer.Option(
+        "--smallest", min=0.0, help="leave out directions in which eigenvalues of S are smaller")] = None,
 ) -> None:
     """Write what a code starts from."""
     if (cp2k is None) == (pyscf is None):

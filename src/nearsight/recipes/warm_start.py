@@ -14,6 +14,7 @@ import numpy as np
 from nearsight.electronic.density import density_matrix, fill
 from nearsight.electronic.eigen import solve_states
 from nearsight.electronic.occupation import Filling
+from nearsight.electronic.resolved import smallest_resolved
 from nearsight.electronic.states import States
 from nearsight.elements import symbol_of
 from nearsight.errors import InputError
@@ -24,16 +25,16 @@ from nearsight.orbitals.conventions import PYSCF, from_ours, reordered
 from nearsight.recipes.overlap import overlap_of
 from nearsight.units import HARTREE_IN_EV
 
-SMALLEST = 0.02
-"""Directions in which S has smaller eigenvalues are left out: there a small error of H is a large one of a level, and a
-level that is wrongly filled costs hartrees. What is lost is a few mE_h in a molecule and comes back in a step."""
+RESOLVED = 0.02
+"""Of a predicted H, directions in which S has smaller eigenvalues are left out: there a small error of H is a large one
+of a level, and a level that is wrongly filled costs hartrees. What is lost is a few mE_h in a molecule."""
 ADDED_MOS = 40
 """Empty levels that go into CP2K's file; CP2K fills with zeros what it wants beyond."""
 
 
 def cp2k_start(
     calculation: Calculation, path: str | Path, *, added_mos: int = ADDED_MOS, charge: int = 0,
-    smearing: float | None = None, smallest: float = SMALLEST,
+    smearing: float | None = None, smallest: float | None = None,
 ) -> None:
     """Write a wavefunction file from which CP2K starts at Γ (SCF_GUESS RESTART), closed shells.
 
@@ -43,7 +44,7 @@ def cp2k_start(
         added_mos: empty levels in it (as many as there are, at most); those of ADDED_MOS in the input.
         charge: of the structure, e.
         smearing: K, as in the input; None: no smearing.
-        smallest: directions in which S has smaller eigenvalues are left out.
+        smallest: directions in which S has smaller eigenvalues are left out; None: as `smallest_kept`.
 
     Raises:
         InputError: no H, an odd number of electrons, or S that cannot be computed.
@@ -56,13 +57,13 @@ def cp2k_start(
     ))
 
 
-def pyscf_start(calculation: Calculation, mol: Any, *, smallest: float = SMALLEST) -> np.ndarray:
+def pyscf_start(calculation: Calculation, mol: Any, *, smallest: float | None = None) -> np.ndarray:
     """The density matrix with which PySCF starts: `dm0` of `mf.kernel(dm0)`, closed shells, at Γ.
 
     Args:
         calculation: H and, where it has one, S; else S is computed.
         mol: PySCF's Mole or Cell of the same atoms in the same order and basis.
-        smallest: directions in which S has smaller eigenvalues are left out.
+        smallest: directions in which S has smaller eigenvalues are left out; None: as `smallest_kept`.
 
     Returns:
         (n, n), in PySCF's order of orbitals; its trace with PySCF's S is the number of electrons.
@@ -75,11 +76,18 @@ def pyscf_start(calculation: Calculation, mol: Any, *, smallest: float = SMALLES
     return pyscf_density(calculation, electrons - int(mol.nelectron), smallest)
 
 
-def pyscf_density(calculation: Calculation, charge: int = 0, smallest: float = SMALLEST) -> np.ndarray:
+def pyscf_density(calculation: Calculation, charge: int = 0, smallest: float | None = None) -> np.ndarray:
     """As `pyscf_start`, of a structure with the given charge (e), where there is no system of PySCF's yet."""
     numbers = calculation.structure.numbers
     density = density_matrix(*_filled(calculation, charge, smallest))
     return reordered(density, *from_ours(PYSCF, calculation.basis.restricted(numbers), numbers))
+
+
+def smallest_kept(calculation: Calculation) -> float:
+    """Of a predicted H `RESOLVED`, or more where its expected errors say so; of any other what S itself resolves."""
+    known = smallest_resolved(calculation)
+    uncertain = calculation.provenance.get("predicted") == "yes" or calculation.error_estimate is not None
+    return max(RESOLVED, known) if uncertain else known
 
 
 def known_overlap(calculation: Calculation) -> BlockOperator:
@@ -90,13 +98,15 @@ def known_overlap(calculation: Calculation) -> BlockOperator:
 
 
 def _filled(
-    calculation: Calculation, charge: int, smallest: float, smearing: float | None = None
+    calculation: Calculation, charge: int, smallest: float | None, smearing: float | None = None
 ) -> tuple[States, Filling]:
     """All states of H at Γ, and the electrons in them."""
     electrons = calculation.basis.n_electrons(calculation.structure.numbers) - charge
     if electrons % 2:
         raise InputError(f"expected an even number of electrons (closed shells), got {electrons} in "
                          f"{calculation.structure.formula} with charge {charge}; give another charge")
+    if smallest is None:
+        smallest = smallest_kept(calculation)
     states = solve_states(calculation.require_hamiltonian(), known_overlap(calculation), electrons, method="dense",
                           smallest=smallest)
     return states, fill(states.spectrum, smearing)
