@@ -153,7 +153,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--tiles", type=int, nargs=3, default=(2, 2, 2))
-    parser.add_argument("--method", default="auto", choices=("auto", "pardiso", "superlu", "dense"))
+    parser.add_argument("--method", default="auto", choices=("auto", "sparse", "superlu", "dense"))
     parser.add_argument("--no-exact", action="store_true", help="do not compare with H(k) of one box")
     parser.add_argument("--no-dense", action="store_true", help="the window only")
     parser.add_argument("--one", choices=("window", "levels", "states"), help=argparse.SUPPRESS)

@@ -10,15 +10,14 @@ import pytest
 from scipy import linalg, sparse
 
 from nearsight.electronic import factorisation, window
-from nearsight.electronic.factorisation import factorise, has_pardiso
+from nearsight.electronic.factorisation import factorise
 from nearsight.electronic.window import solve_window
 from nearsight.errors import InputError
 from nearsight.operators.bloch import to_csr
 from nearsight.operators.store import read_calculation
 from nearsight.units import HARTREE_IN_EV
 
-METHODS = ["superlu", "dense", pytest.param("pardiso", marks=pytest.mark.skipif(
-    not has_pardiso(), reason="needs MKL"))]
+METHODS = ["sparse", "superlu", "dense"]
 KINDS = ["real", "complex"]
 Problem = tuple[sparse.csr_matrix, sparse.csr_matrix, np.ndarray]
 
@@ -105,11 +104,12 @@ def test_zero_diagonal_is_counted_right_or_not_at_all(method: str) -> None:
     np.testing.assert_allclose(a @ made.solve(np.ones(13)), 1.0)
 
 
-def test_without_a_count_superlu_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(factorisation, "_mkl", lambda: None)
-    a = sparse.csr_matrix(sparse.block_diag([np.array([[0.0, 1.0], [1.0, 0.0]])] * 300))
-    made = factorise(a)
-    assert (made.name, made.below) == ("dense", 300)
+def test_without_a_count_lapack_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    h, s, exact = random_problem("real", 200)
+    real = factorisation._sparse
+    monkeypatch.setattr(factorisation, "_sparse", lambda a: replace(real(a), solve=lambda b: b))
+    made = factorise(h - 0.1 * s)
+    assert (made.name, made.below) == ("dense", np.searchsorted(exact, 0.1))
 
 
 def test_inexact_factors_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,7 +120,7 @@ def test_inexact_factors_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
     assert factorise(h - 0.1 * s, "dense").below is None
 
 
-@pytest.mark.parametrize("method", ["dense", METHODS[2]])
+@pytest.mark.parametrize("method", ["dense", "sparse"])
 def test_singular_matrices_are_not_counted(method: str) -> None:
     a = sparse.csr_matrix(np.array([[1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, -1.0]]))
     try:
@@ -128,17 +128,6 @@ def test_singular_matrices_are_not_counted(method: str) -> None:
     except factorisation.SingularMatrixError:
         return
     assert made.below is None
-
-
-def test_without_pardiso(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(factorisation, "_mkl", lambda: None)
-    monkeypatch.setattr(factorisation, "FILLS", 0.05)
-    problem, said = random_problem("real"), []
-    result = solve_window(*problem[:2], centre=0.3, number=20, report=said.append)
-    assert_is_part(problem, result, *around(problem, 0.3))
-    assert "superlu" in said[0]
-    with pytest.raises(InputError, match="pip install mkl"):
-        solve_window(*problem[:2], centre=0.3, number=20, method="pardiso")
 
 
 def around(problem: Problem, energy: float, number: int = 20) -> tuple[int, int]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -17,13 +16,7 @@ import numpy as np
 from scipy import linalg, sparse
 from scipy.sparse.linalg import ArpackNoConvergence, eigsh
 
-from nearsight.electronic.factorisation import (
-    Factorisation,
-    Method,
-    SingularMatrixError,
-    factorise,
-    on_one_core,
-)
+from nearsight.electronic.factorisation import Factorisation, Method, SingularMatrixError, factorise
 from nearsight.electronic.krylov import Krylov
 from nearsight.errors import InputError
 
@@ -287,7 +280,7 @@ def _search(problem: _Problem, shift: _Shift, first: int, last: int) -> Window:
         found = _Found.by(krylov, shift, max(0, first - beyond), min(problem.n, last + beyond))
         problem.report(f"levels {found.first} to {found.last - 1} by {krylov.applied} Lanczos vectors "
                        f"({time.perf_counter() - lanczos:.1f} s)")
-        verdicts = _both_ends(problem, shift, found, first, last)
+        verdicts = [_confirmed(problem, shift, found, first, last, upper) for upper in (False, True)]
         if all(v is True for v in verdicts):
             window = _finished(problem, shift, krylov, found, first, last)
             problem.report(f"{last - first} levels confirmed, within {window.residual:.1e} eV "
@@ -349,12 +342,6 @@ class _Found:
         return low and high
 
 
-def _both_ends(problem: _Problem, shift: _Shift, found: _Found, first: int, last: int) -> list[bool | None]:
-    """`_confirmed` of both ends, each on a core: two factors at once take less time than one after the other."""
-    with ThreadPoolExecutor(2) as pool:
-        return list(pool.map(lambda upper: _confirmed(problem, shift, found, first, last, upper), (False, True)))
-
-
 def _confirmed(problem: _Problem, shift: _Shift, found: _Found, first: int, last: int, upper: bool) -> bool | None:
     """Whether no level is missed between the shift and this end of the window; None: no place to count was found."""
     if (upper and found.last == problem.n) or (not upper and found.first == 0):
@@ -368,8 +355,7 @@ def _confirmed(problem: _Problem, shift: _Shift, found: _Found, first: int, last
                                 else found.levels[: first - found.first + 1])
     if energy_of_end is None:
         return None
-    with on_one_core():
-        end = problem.try_at(energy_of_end)
+    end = problem.try_at(energy_of_end)
     return None if end is None else end.below == found.below(end.energy)
 
 

@@ -1,0 +1,168 @@
+"""Block L D L†: a sparse Hermitian matrix taken apart in dense blocks, front by front.
+
+With the matrix in its order of elimination, a block A₁₁ = Q Λ Q† of a front is diagonalised, X = A₂₁ Q |Λ|^(−1/2) are
+the columns of L below it, and X sign(Λ) X† is taken from what is left. All but the diagonal blocks is matrix products
+(Duff and Reid, ACM Trans. Math. Softw. 9, 302 (1983) for fronts). Pivots are chosen inside the diagonal blocks only, so
+a small |Λ| makes errors larger: who counts with the factors must look at the error of a solution.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numba
+import numpy as np
+from scipy import sparse
+
+from nearsight.electronic.elimination import Elimination, Front, elimination
+
+BLOCK = 256
+"""Orbitals in a diagonal block. With 128 diagonalising takes less, and products more."""
+TILE = 512
+"""Columns updated at a time; half a square of them is not needed and is computed all the same."""
+
+
+class _Block(NamedTuple):
+    """A diagonal block.
+
+    Attributes:
+        start: its first column in the front.
+        root: (w, w) Q |Λ|^(−1/2).
+        sign: (w,) of Λ.
+    """
+
+    start: int
+    root: np.ndarray
+    sign: np.ndarray
+
+
+class BlockLdl:
+    """Factors of a Hermitian matrix, real or complex.
+
+    Attributes:
+        negative: eigenvalues of the matrix below zero, by Sylvester's law.
+    """
+
+    def __init__(self, matrix: sparse.csr_matrix) -> None:
+        """Factors of a matrix (n, n) with both triangles stored; the memory is that of `Elimination.elements`.
+
+        Raises:
+            ZeroDivisionError: a diagonal block is singular.
+        """
+        matrix.sort_indices()
+        self._plan: Elimination = elimination(matrix)
+        self._panels = _panels(matrix, self._plan)
+        self._blocks: list[list[_Block]] = []
+        owner = np.repeat(np.arange(len(self._plan.fronts)), [f.size for f in self._plan.fronts])
+        room = np.empty(max(len(f.coupled) for f in self._plan.fronts) * TILE, dtype=matrix.dtype)
+        for front, panel in zip(self._plan.fronts, self._panels, strict=True):
+            self._blocks.append(_eliminate(panel))
+            self._update(front, panel, owner, room)
+        self.negative = int(sum(np.count_nonzero(b.sign < 0) for blocks in self._blocks for b in blocks))
+
+    def _update(self, front: Front, panel: np.ndarray, owner: np.ndarray, room: np.ndarray) -> None:
+        """Take what a front leaves from the panels of later ones."""
+        left = panel[front.size :]
+        signs = np.concatenate([b.sign for b in self._blocks[-1]])
+        at = 0
+        while at < len(front.coupled):
+            which = owner[front.coupled[at]]
+            later = self._plan.fronts[which]
+            end = int(np.searchsorted(front.coupled, later.stop))
+            rows = np.concatenate([front.coupled[at:end] - later.start,
+                                   later.size + np.searchsorted(later.coupled, front.coupled[end:])])
+            for first in range(at, end, TILE):
+                last = min(first + TILE, end)
+                shape = len(left) - first, last - first
+                change = room[: shape[0] * shape[1]].reshape(shape)
+                np.matmul(left[first:], (left[first:last] * signs).conj().T, out=change)
+                _take(self._panels[which], rows[first - at :], change)
+            at = end
+
+    def solve(self, b: np.ndarray) -> np.ndarray:
+        """The matrix's inverse times b (n,) or (n, m)."""
+        x = b.reshape(len(b), -1)[self._plan.orbitals].astype(self._panels[0].dtype, copy=False)
+        fronts = list(zip(self._plan.fronts, self._panels, self._blocks, strict=True))
+        for front, panel, blocks in fronts:
+            _forward(front, panel, blocks, x)
+        for front, panel, blocks in reversed(fronts):
+            _backward(front, panel, blocks, x)
+        result = np.empty_like(x)
+        result[self._plan.orbitals] = x
+        return result.reshape(b.shape)
+
+
+def _panels(matrix: sparse.csr_matrix, plan: Elimination) -> list[np.ndarray]:
+    """For each front its columns (own orbitals and coupled ones, own orbitals) of the matrix."""
+    place = np.empty(len(plan.orbitals), dtype=np.int64)
+    place[plan.orbitals] = np.arange(len(place))
+    row = np.zeros(len(place), dtype=np.int64)
+    panels = []
+    for front in plan.fronts:
+        panel = np.zeros((front.size + len(front.coupled), front.size), dtype=matrix.dtype)
+        row[front.start : front.stop] = np.arange(front.size)
+        row[front.coupled] = front.size + np.arange(len(front.coupled))
+        _gather(panel, matrix.indptr, matrix.indices, matrix.data, plan.orbitals[front.start : front.stop], front.start,
+                place, row)
+        panels.append(panel)
+    return panels
+
+
+def _eliminate(panel: np.ndarray) -> list[_Block]:
+    """Turn the columns of a front into those of L, block by block; the diagonal blocks are returned."""
+    size, blocks = panel.shape[1], []
+    for start in range(0, size, BLOCK):
+        stop = min(start + BLOCK, size)
+        values, turn = np.linalg.eigh(panel[start:stop, start:stop])
+        if not np.all(np.abs(values) > 0):
+            raise ZeroDivisionError("a diagonal block is singular")
+        block = _Block(start, turn / np.sqrt(np.abs(values)), np.sign(values))
+        blocks.append(block)
+        below = panel[stop:, start:stop] @ block.root
+        panel[stop:, start:stop] = below
+        for first in range(stop, size, TILE):
+            last = min(first + TILE, size)
+            signed = (below[first - stop : last - stop] * block.sign).conj().T
+            panel[first:, first:last] -= below[first - stop :] @ signed
+    return blocks
+
+
+def _forward(front: Front, panel: np.ndarray, blocks: list[_Block], x: np.ndarray) -> None:
+    """x becomes D⁻¹ L⁻¹ x at the places of a front, and loses their part at later places."""
+    local = np.concatenate([x[front.start : front.stop], x[front.coupled]])
+    for block in blocks:
+        stop = block.start + len(block.sign)
+        mine = (block.root.conj().T @ local[block.start : stop]) * block.sign[:, None]
+        local[block.start : stop] = mine
+        local[stop:] -= panel[stop:, block.start : stop] @ mine
+    x[front.start : front.stop] = local[: front.size]
+    x[front.coupled] = local[front.size :]
+
+
+def _backward(front: Front, panel: np.ndarray, blocks: list[_Block], x: np.ndarray) -> None:
+    """x becomes L†⁻¹ x at the places of a front, where it is that at later places."""
+    local = np.concatenate([x[front.start : front.stop], x[front.coupled]])
+    for block in reversed(blocks):
+        stop = block.start + len(block.sign)
+        later = (local[stop:].conj().T @ panel[stop:, block.start : stop]).conj().T * block.sign[:, None]
+        local[block.start : stop] = block.root @ (local[block.start : stop] - later)
+    x[front.start : front.stop] = local[: front.size]
+
+
+@numba.njit(cache=True)
+def _gather(panel, starts, columns, values, orbitals, start, place, row):  # type: ignore[no-untyped-def]
+    """Matrix elements of the orbitals into their columns; a row of a Hermitian matrix is its column's conjugate."""
+    for k in range(len(orbitals)):
+        for j in range(starts[orbitals[k]], starts[orbitals[k] + 1]):
+            there = place[columns[j]]
+            if there >= start + k:
+                panel[row[there], k] += np.conj(values[j])
+
+
+@numba.njit(parallel=True, cache=True)
+def _take(panel, rows, change):  # type: ignore[no-untyped-def]
+    """panel[rows, rows of the first columns] −= change; all columns of the change are the panel's."""
+    for i in numba.prange(change.shape[0]):
+        target = panel[rows[i]]
+        for j in range(change.shape[1]):
+            target[rows[j]] -= change[i, j]
