@@ -23,6 +23,7 @@ from nearsight.electronic.independent import SMALLEST
 from nearsight.electronic.matrices import Matrix, check_same_size, sparse_hermitian, sparse_hermitian_part
 from nearsight.electronic.spectrum import Spectrum
 from nearsight.electronic.states import States
+from nearsight.electronic.unresolved import unresolved
 from nearsight.electronic.window import solve_window
 from nearsight.errors import InputError
 from nearsight.memory import free_bytes
@@ -52,7 +53,7 @@ def solve(hamiltonian: Matrix, overlap: Matrix, n_electrons: int, *, method: Met
         n_electrons: 0 to 2n; two to a level.
         method: see above; `auto` logs what it takes.
         number: how many levels around the gap; None: all.
-        smallest: directions with smaller eigenvalues of S are projected out (dense), see `electronic.independent`.
+        smallest: directions with smaller eigenvalues of S are projected out, see `electronic.independent`.
 
     Raises:
         InputError: sizes that differ, numbers that are not finite, a matrix that is not Hermitian, an overlap
@@ -61,7 +62,7 @@ def solve(hamiltonian: Matrix, overlap: Matrix, n_electrons: int, *, method: Met
     """
     chosen = choose_method(hamiltonian, method, number)
     if chosen == "window":
-        return _window(hamiltonian, overlap, n_electrons, number).spectrum
+        return _window(hamiltonian, overlap, n_electrons, number, smallest).spectrum
     if number is None:
         return dense_spectrum(hamiltonian, overlap, n_electrons, smallest)
     return dense_states(hamiltonian, overlap, n_electrons, number, smallest).spectrum
@@ -71,7 +72,7 @@ def solve_states(hamiltonian: Matrix, overlap: Matrix, n_electrons: int, *, meth
                  number: int | None = None, smallest: float = SMALLEST) -> States:
     """Levels and wavefunctions; arguments and errors as in `solve`. All states take several times as long as levels."""
     if choose_method(hamiltonian, method, number) == "window":
-        return _window(hamiltonian, overlap, n_electrons, number)
+        return _window(hamiltonian, overlap, n_electrons, number, smallest)
     return dense_states(hamiltonian, overlap, n_electrons, number, smallest)
 
 
@@ -113,18 +114,17 @@ def known_method(name: str) -> Method:
     raise InputError(f"expected the method {', '.join(METHODS)}, got {name!r}")
 
 
-def _window(hamiltonian: Matrix, overlap: Matrix, n_electrons: int, number: int | None) -> States:
+def _window(hamiltonian: Matrix, overlap: Matrix, n_electrons: int, number: int | None, smallest: float) -> States:
     assert number is not None
     h, deviation = sparse_hermitian_part(hamiltonian, "H")
     s = sparse_hermitian(overlap, "S")
     check_same_size(h, s)
-    n = h.shape[0]
+    left_out = unresolved(s, smallest, _log.info)
+    n = h.shape[0] - left_out.shape[1]
     check_electrons(n_electrons, n)
     levels, coefficients, first, residual = solve_window(h, s, filled=(n_electrons + 1) // 2, number=number,
-                                                         report=_log.info)
+                                                         without=left_out, report=_log.info)
     filled, odd = divmod(n_electrons, 2)
-    spectrum = Spectrum(levels, filled, float("nan"), residual, bool(odd), deviation, first, n)
+    spectrum = Spectrum(levels, filled, float("nan"), residual, bool(odd), deviation, first, n, left_out.shape[1])
     check_residual(residual, spectrum)
     return States(spectrum, coefficients)
-
-

@@ -16,6 +16,7 @@ import numpy as np
 from scipy import linalg, sparse
 from scipy.sparse.linalg import ArpackNoConvergence, eigsh
 
+from nearsight.electronic.constrained import constrained
 from nearsight.electronic.factorisation import Factorisation, Method, SingularMatrixError, factorise
 from nearsight.electronic.krylov import Krylov
 from nearsight.errors import InputError
@@ -63,7 +64,7 @@ class Window(NamedTuple):
 def solve_window(
     h: sparse.csr_matrix, s: sparse.csr_matrix, *, filled: int | None = None, number: int | None = None,
     centre: float | None = None, range: tuple[float, float] | None = None, method: Method = "auto",
-    report: Report | None = None,
+    without: np.ndarray | None = None, report: Report | None = None,
 ) -> Window:
     """Levels around a gap or an energy, half of them on each side, or all in a range of energies.
 
@@ -75,6 +76,8 @@ def solve_window(
         centre: eV. The energy they are around; with `filled`, a guess of an energy in the gap.
         range: eV, from and to; a level within 1e-5 eV of an end may be in or out.
         method: of `factorise`.
+        without: (n, m) orthonormal eigenvectors of S, directions that are projected out (`electronic.unresolved`);
+            n − m levels are left.
         report: told in a line each what is done and how long it takes.
 
     Raises:
@@ -83,12 +86,12 @@ def solve_window(
     """
     kind = np.result_type(h.dtype, s.dtype, np.float64)
     problem = _Problem(sparse.csr_matrix(h, dtype=kind), sparse.csr_matrix(s, dtype=kind), method,
-                       report or (lambda line: None))
+                       np.zeros((h.shape[0], 0), kind) if without is None else without, report or (lambda line: None))
     _check(problem, filled, number, centre, range)
     n = problem.n
     if n <= SMALL or (number or 0) >= SHARE * n:
         return _dense(problem, filled, number or 0, centre, range)
-    _check_overlap(problem.s)
+    lowest_of_overlap(problem.s)
     if range is not None:
         return _in_range(problem, *range)
     assert number is not None
@@ -120,19 +123,27 @@ class _Problem:
     h: sparse.csr_matrix
     s: sparse.csr_matrix
     method: Method
+    without: np.ndarray
     report: Report
     counts: dict[float, int] = field(default_factory=dict)
 
     @property
     def n(self) -> int:
-        """Orbitals, and levels."""
-        return int(self.h.shape[0])
+        """Levels."""
+        return int(self.h.shape[0]) - self.without.shape[1]
+
+    def resolved(self, x: np.ndarray) -> np.ndarray:
+        """Vectors without their part in the directions left out."""
+        return np.asarray(x - self.without @ (self.without.conj().T @ x))
 
     def try_at(self, energy: float) -> _Shift | None:
         """Factors at an energy; None where they do not tell for certain how many levels are below it."""
         start = time.perf_counter()
         try:
-            factors = factorise(self.h - energy * self.s, self.method)
+            matrix = sparse.csr_matrix(self.h - energy * self.s)
+            factors = factorise(matrix, self.method)
+            if self.without.shape[1]:
+                factors = constrained(matrix, factors, self.without)
         except SingularMatrixError:
             return None
         known = "no count" if factors.below is None else f"{factors.below} levels below"
@@ -155,7 +166,7 @@ class _Problem:
 def _check(problem: _Problem, filled: int | None, number: int | None, centre: float | None,
            limits: tuple[float, float] | None) -> None:
     h, s, n = problem.h, problem.s, problem.n
-    if h.shape != s.shape or h.shape != (n, n) or n == 0:
+    if h.shape != s.shape or h.shape[0] != h.shape[1] or n <= 0:
         raise InputError(f"expected square H and S of the same size, got {h.shape} and {s.shape}")
     if limits is not None:
         if (filled, number, centre) != (None, None, None) or not limits[0] <= limits[1]:
@@ -168,15 +179,19 @@ def _check(problem: _Problem, filled: int | None, number: int | None, centre: fl
         raise InputError(f"expected 0 to {n} filled levels, got {filled}")
 
 
-def _check_overlap(s: sparse.csr_matrix) -> None:
-    """A negative eigenvalue of any size shows within a hundred vectors; to prove that there is none is not tried."""
+def lowest_of_overlap(s: sparse.csr_matrix) -> float:
+    """An estimate, from above, of the lowest eigenvalue of S; −∞ where a hundred vectors do not give one.
+
+    A negative eigenvalue of any size shows within these; to prove that there is none is not tried.
+    """
     start = np.random.default_rng(0).standard_normal(s.shape[0]).astype(s.dtype)
     try:
         lowest = float(eigsh(s, 1, which="SA", ncv=20, maxiter=5, tol=0.1, v0=start, return_eigenvectors=False)[0].real)
     except ArpackNoConvergence:
-        return
+        return -np.inf
     if lowest <= 0:
-        raise _not_positive()
+        raise not_positive()
+    return lowest
 
 
 def _around(middle: int, number: int, n: int) -> tuple[int, int]:
@@ -188,11 +203,14 @@ def _around(middle: int, number: int, n: int) -> tuple[int, int]:
 def _dense(problem: _Problem, filled: int | None, number: int, centre: float | None,
            limits: tuple[float, float] | None) -> Window:
     """The same from all levels."""
-    start, h, s = time.perf_counter(), problem.h.toarray(), problem.s.toarray()
+    start, h, s, kept = time.perf_counter(), problem.h.toarray(), problem.s.toarray(), None
+    if problem.without.shape[1]:
+        kept = linalg.null_space(problem.without.conj().T)
+        h, s = kept.conj().T @ h @ kept, kept.conj().T @ s @ kept
     try:
         levels, states = linalg.eigh(h, s, driver="gvd", check_finite=False)
     except linalg.LinAlgError:
-        raise _not_positive() from None
+        raise not_positive() from None
     problem.report(f"all {problem.n} levels by LAPACK in {time.perf_counter() - start:.1f} s")
     if limits is not None:
         first, last = int(np.searchsorted(levels, limits[0])), int(np.searchsorted(levels, limits[1], side="right"))
@@ -202,10 +220,10 @@ def _dense(problem: _Problem, filled: int | None, number: int, centre: float | N
     levels, states = levels[first:last], states[:, first:last]
     rest = h @ states - (s @ states) * levels
     squares = (rest.conj() * linalg.solve(s, rest, assume_a="pos", check_finite=False)).sum(axis=0).real
-    return Window(levels, states, first, float(np.sqrt(squares.max(initial=0.0))))
+    return Window(levels, states if kept is None else kept @ states, first, float(np.sqrt(squares.max(initial=0.0))))
 
 
-def _not_positive() -> InputError:
+def not_positive() -> InputError:
     return InputError("expected a positive definite overlap S, got another one; is it complete (all neighbours, both "
                       "triangles) and of this structure, and no atom there twice?")
 
@@ -221,7 +239,7 @@ def _in_range(problem: _Problem, lower: float, upper: float) -> Window:
 
 
 def _empty(problem: _Problem, first: int) -> Window:
-    return Window(np.zeros(0), np.zeros((problem.n, 0), problem.s.dtype), first, 0.0)
+    return Window(np.zeros(0), np.zeros((len(problem.without), 0), problem.s.dtype), first, 0.0)
 
 
 def _shift_near(problem: _Problem, filled: int, first: int, last: int, guess: float | None) -> _Shift:
@@ -261,7 +279,7 @@ def _sample(problem: _Problem) -> np.ndarray:
             levels.append(linalg.eigh(problem.h[near][:, near].toarray(), problem.s[near][:, near].toarray(),
                                       eigvals_only=True, check_finite=False))
         except linalg.LinAlgError:
-            raise _not_positive() from None
+            raise not_positive() from None
     return np.sort(np.concatenate(levels))
 
 
@@ -373,7 +391,7 @@ def _finished(problem: _Problem, shift: _Shift, krylov: Krylov, found: _Found, f
 
     With y = (H − σS)⁻¹ (H − εS) c an exact level is within |ε − σ| ‖y‖ / (1 − ‖y‖) of ε, in the norm of S.
     """
-    states = krylov.states(found.ritz[first - found.first : last - found.first])
+    states = problem.resolved(krylov.states(found.ritz[first - found.first : last - found.first]))
     hx, sx = problem.h @ states, problem.s @ states
     levels, turn = linalg.eigh(states.conj().T @ hx, states.conj().T @ sx, check_finite=False)
     states, hx, sx = states @ turn, hx @ turn, sx @ turn
