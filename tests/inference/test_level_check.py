@@ -65,6 +65,20 @@ def test_they_are_logged_and_choose_the_best_model(tmp_path):
     assert again["validation_levels_meV"] == pytest.approx(best, rel=1e-6)
 
 
+def test_patience_ends_a_run_without_better_levels(tmp_path, monkeypatch):
+    """Levels get better at epochs 2 and 4 and no more: four epochs later training ends, whatever the loss does."""
+    errors = iter([5.0, 3.0, 4.0, 3.5, 3.2, 9.0])
+    monkeypatch.setattr(LevelCheck, "__call__", lambda self, model: {
+        "validation_levels_meV": next(errors), "validation_gap_meV": 0.0})
+    run(tmp_path / "run", max_epochs=12, patience=4)
+    assert log_of(tmp_path / "run")[-1]["epoch"] == 8
+
+
+def test_patience_needs_a_validation(tmp_path):
+    with pytest.raises(ValidationError, match="patience needs something to validate on"):
+        config(tmp_path, patience=3, **{"data": {**DATA, "validation": [], "holdout_parts": 0}})
+
+
 def test_a_run_that_continues_logs_the_same(tmp_path, monkeypatch):
     run(tmp_path / "whole")
     steps, step = iter(range(10_000)), Trainer._step

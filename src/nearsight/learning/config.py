@@ -131,6 +131,8 @@ class TrainingConfig(_Section):
                                                              "data.validation (which needs S); none: never")
     judge: Literal["loss", "levels"] = Field("loss", description="which error of the validation makes the best "
                                                                  "model: the loss, or that of levels_every")
+    patience: int | None = Field(None, ge=1, description="epochs without a better model, as `judge` judges, after which "
+                                                         "training ends; none: it does not")
     checkpoint_seconds: float = Field(60.0, gt=0, description="at most so long between checkpoints")
     seed: int = 42
     precision: Literal["float32", "float64"] = "float32"
@@ -159,6 +161,12 @@ class TrainingConfig(_Section):
                              "that are held out of a structure have no levels")
         if self.judge == "levels" and self.levels_every is None:
             raise ValueError("judge=levels needs levels_every")
+        return self
+
+    @model_validator(mode="after")
+    def _patience_possible(self) -> TrainingConfig:
+        if self.patience is not None and not self.data.validation and not self.data.holdout_parts:
+            raise ValueError("patience needs something to validate on: data.validation=[...] or data.holdout_parts=1")
         return self
 
     @model_validator(mode="after")

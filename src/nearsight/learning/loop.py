@@ -94,7 +94,7 @@ class Trainer:
         self._trim_log()
 
     def run(self) -> str:
-        """Train until the schedule, the epochs, the time or a signal ends it; returns which, as text."""
+        """Train until the schedule, the epochs, the time, patience or a signal ends it; returns which, as text."""
         handlers = self._catch_signals()
         self._resumed_at = time.monotonic() - self.progress.seconds
         self._saved_at = time.monotonic()
@@ -128,7 +128,14 @@ class Trainer:
             return "the learning rate reached its minimum"
         if self._out_of_time():
             return f"{budget:g} minutes are over"
+        if self._out_of_patience():
+            return f"no better model in {self.config.patience} epochs"
         return ""
+
+    def _out_of_patience(self) -> bool:
+        """Whether the best model is too long ago; before one was judged, none is waited for."""
+        p, patience = self.progress, self.config.patience
+        return patience is not None and p.best_epoch >= 0 and p.epoch - p.best_epoch >= patience
 
     def _epoch(self) -> bool:
         """The steps left in this epoch; False when something stopped it in between."""
