@@ -125,6 +125,8 @@ def start_name(start: str, settings: Cp2kSettings) -> str:
     if settings.solver == "ot":
         return f"{start}-ot"
     usual = Cp2kSettings()
+    if settings.eps_scf != usual.eps_scf:
+        start += f"-eps{settings.eps_scf:g}"
     same = (settings.mixing, settings.memory) == (usual.mixing, usual.memory)
     return start if same else f"{start}-{settings.mixing:g}-{settings.memory}"
 
@@ -132,7 +134,7 @@ def start_name(start: str, settings: Cp2kSettings) -> str:
 def cp2k_rows(options: argparse.Namespace) -> list[Row]:
     """All structures, all starts."""
     usual = Cp2kSettings(images=False, empty_bands=EMPTY)
-    settings = usual.model_copy(update={"mixing": options.mixing, "memory": options.memory})
+    settings = usual.model_copy(update={"mixing": options.mixing, "memory": options.memory, "eps_scf": options.eps_scf})
     settings = OT if options.ot else settings
     rows = []
     for path in options.structures:
@@ -237,6 +239,7 @@ def main() -> None:
             own.add_argument("structures", type=Path, nargs="+", help=".h5, .npz, or what ASE reads with its cell")
             own.add_argument("--starts", default=",".join(CP2K_STARTS), help="which, with commas")
             own.add_argument("--ot", action="store_true", help="orbital transformation instead of diagonalisation")
+            own.add_argument("--eps-scf", type=float, default=1e-6)
             own.add_argument("--mixing", type=float, default=0.3)
             own.add_argument("--memory", type=int, default=8)
         else:
