@@ -18,6 +18,8 @@ from nearsight.electronic.elimination import Elimination, Front, elimination
 
 BLOCK = 256
 """Orbitals in a diagonal block. With 128 diagonalising takes less, and products more."""
+WIDE = 1024
+"""Columns eliminated before later columns of a front are updated: fewer, larger products."""
 TILE = 512
 """Columns updated at a time; half a square of them is not needed and is computed all the same."""
 
@@ -43,20 +45,25 @@ class BlockLdl:
         negative: eigenvalues of the matrix below zero, by Sylvester's law.
     """
 
-    def __init__(self, matrix: sparse.csr_matrix) -> None:
+    def __init__(self, matrix: sparse.csr_matrix, plan: Elimination | None = None) -> None:
         """Factors of a matrix (n, n) with both triangles stored; the memory is that of `Elimination.elements`.
+
+        Args:
+            matrix: Hermitian.
+            plan: of a matrix that has elements wherever this one has; its own by default.
 
         Raises:
             ZeroDivisionError: a diagonal block is singular.
         """
         matrix.sort_indices()
-        self._plan: Elimination = elimination(matrix)
+        self._plan = elimination(matrix) if plan is None else plan
         self._panels = _panels(matrix, self._plan)
         self._blocks: list[list[_Block]] = []
         owner = np.repeat(np.arange(len(self._plan.fronts)), [f.size for f in self._plan.fronts])
-        room = np.empty(max(len(f.coupled) for f in self._plan.fronts) * TILE, dtype=matrix.dtype)
+        longest = max(len(panel) for panel in self._panels)
+        room = np.empty(longest * max(TILE, BLOCK + WIDE), dtype=matrix.dtype)
         for front, panel in zip(self._plan.fronts, self._panels, strict=True):
-            self._blocks.append(_eliminate(panel))
+            self._blocks.append(_eliminate(panel, room))
             self._update(front, panel, owner, room)
         self.negative = int(sum(np.count_nonzero(b.sign < 0) for blocks in self._blocks for b in blocks))
 
@@ -73,9 +80,7 @@ class BlockLdl:
                                    later.size + np.searchsorted(later.coupled, front.coupled[end:])])
             for first in range(at, end, TILE):
                 last = min(first + TILE, end)
-                shape = len(left) - first, last - first
-                change = room[: shape[0] * shape[1]].reshape(shape)
-                np.matmul(left[first:], (left[first:last] * signs).conj().T, out=change)
+                change = _product(left[first:], (left[first:last] * signs).conj().T, room)
                 _take(self._panels[which], rows[first - at :], change)
             at = end
 
@@ -99,7 +104,8 @@ def _panels(matrix: sparse.csr_matrix, plan: Elimination) -> list[np.ndarray]:
     row = np.zeros(len(place), dtype=np.int64)
     panels = []
     for front in plan.fronts:
-        panel = np.zeros((front.size + len(front.coupled), front.size), dtype=matrix.dtype)
+        panel = np.empty((front.size + len(front.coupled), front.size), dtype=matrix.dtype)
+        panel.fill(0)  # np.zeros gets small pages of memory, which take seconds
         row[front.start : front.stop] = np.arange(front.size)
         row[front.coupled] = front.size + np.arange(len(front.coupled))
         _gather(panel, matrix.indptr, matrix.indices, matrix.data, plan.orbitals[front.start : front.stop], front.start,
@@ -108,55 +114,75 @@ def _panels(matrix: sparse.csr_matrix, plan: Elimination) -> list[np.ndarray]:
     return panels
 
 
-def _eliminate(panel: np.ndarray) -> list[_Block]:
+def _product(a: np.ndarray, b: np.ndarray, room: np.ndarray) -> np.ndarray:
+    """a b, in memory that is there."""
+    return np.matmul(a, b, out=room[: len(a) * b.shape[1]].reshape(len(a), b.shape[1]))
+
+
+def _eliminate(panel: np.ndarray, room: np.ndarray) -> list[_Block]:
     """Turn the columns of a front into those of L, block by block; the diagonal blocks are returned."""
     size, blocks = panel.shape[1], []
-    for start in range(0, size, BLOCK):
-        stop = min(start + BLOCK, size)
-        values, turn = np.linalg.eigh(panel[start:stop, start:stop])
-        if not np.all(np.abs(values) > 0):
-            raise ZeroDivisionError("a diagonal block is singular")
-        block = _Block(start, turn / np.sqrt(np.abs(values)), np.sign(values))
-        blocks.append(block)
-        below = panel[stop:, start:stop] @ block.root
-        panel[stop:, start:stop] = below
-        for first in range(stop, size, TILE):
+    for begin in range(0, size, WIDE):
+        end = min(begin + WIDE, size)
+        for start in range(begin, end, BLOCK):
+            stop = min(start + BLOCK, end)
+            blocks.append(_diagonalised(panel[start:stop, start:stop], start))
+            below = _product(panel[stop:, start:stop], blocks[-1].root, room)
+            panel[stop:, start:stop] = below
+            signed = (below[: end - stop] * blocks[-1].sign).conj().T
+            _subtract(panel, stop, stop, _product(below, signed, room[below.size :]))
+        signs = np.concatenate([b.sign for b in blocks if b.start >= begin])
+        for first in range(end, size, TILE):
             last = min(first + TILE, size)
-            signed = (below[first - stop : last - stop] * block.sign).conj().T
-            panel[first:, first:last] -= below[first - stop :] @ signed
+            signed = (panel[first:last, begin:end] * signs).conj().T
+            _subtract(panel, first, first, _product(panel[first:, begin:end], signed, room))
     return blocks
+
+
+def _diagonalised(square: np.ndarray, start: int) -> _Block:
+    values, turn = np.linalg.eigh(square)
+    if not np.all(np.abs(values) > 0):
+        raise ZeroDivisionError("a diagonal block is singular")
+    return _Block(start, turn / np.sqrt(np.abs(values)), np.sign(values))
 
 
 def _forward(front: Front, panel: np.ndarray, blocks: list[_Block], x: np.ndarray) -> None:
     """x becomes D⁻¹ L⁻¹ x at the places of a front, and loses their part at later places."""
-    local = np.concatenate([x[front.start : front.stop], x[front.coupled]])
+    mine = x[front.start : front.stop]
     for block in blocks:
-        stop = block.start + len(block.sign)
-        mine = (block.root.conj().T @ local[block.start : stop]) * block.sign[:, None]
-        local[block.start : stop] = mine
-        local[stop:] -= panel[stop:, block.start : stop] @ mine
-    x[front.start : front.stop] = local[: front.size]
-    x[front.coupled] = local[front.size :]
+        rows = slice(block.start, block.start + len(block.sign))
+        rest = mine[rows] - panel[rows, : block.start] @ mine[: block.start]
+        mine[rows] = (block.root.conj().T @ rest) * block.sign[:, None]
+    if len(front.coupled):
+        x[front.coupled] -= panel[front.size :] @ np.asfortranarray(mine)
 
 
 def _backward(front: Front, panel: np.ndarray, blocks: list[_Block], x: np.ndarray) -> None:
     """x becomes L†⁻¹ x at the places of a front, where it is that at later places."""
-    local = np.concatenate([x[front.start : front.stop], x[front.coupled]])
+    mine, sums = x[front.start : front.stop], x[front.coupled].conj().T @ panel[front.size :]
     for block in reversed(blocks):
-        stop = block.start + len(block.sign)
-        later = (local[stop:].conj().T @ panel[stop:, block.start : stop]).conj().T * block.sign[:, None]
-        local[block.start : stop] = block.root @ (local[block.start : stop] - later)
-    x[front.start : front.stop] = local[: front.size]
+        rows = slice(block.start, block.start + len(block.sign))
+        mine[rows] = block.root @ (mine[rows] - sums[:, rows].conj().T * block.sign[:, None])
+        sums[:, : block.start] += mine[rows].conj().T @ panel[rows, : block.start]
 
 
-@numba.njit(cache=True)
+@numba.njit(parallel=True, cache=True)
 def _gather(panel, starts, columns, values, orbitals, start, place, row):  # type: ignore[no-untyped-def]
     """Matrix elements of the orbitals into their columns; a row of a Hermitian matrix is its column's conjugate."""
-    for k in range(len(orbitals)):
+    for k in numba.prange(len(orbitals)):
         for j in range(starts[orbitals[k]], starts[orbitals[k] + 1]):
             there = place[columns[j]]
             if there >= start + k:
                 panel[row[there], k] += np.conj(values[j])
+
+
+@numba.njit(parallel=True, cache=True)
+def _subtract(panel, row, column, change):  # type: ignore[no-untyped-def]
+    """panel −= change, from this row and column on."""
+    for i in numba.prange(change.shape[0]):
+        target = panel[row + i]
+        for j in range(change.shape[1]):
+            target[column + j] -= change[i, j]
 
 
 @numba.njit(parallel=True, cache=True)

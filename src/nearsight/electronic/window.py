@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +18,8 @@ from scipy import linalg, sparse
 from scipy.sparse.linalg import ArpackNoConvergence, eigsh
 
 from nearsight.electronic.constrained import constrained
-from nearsight.electronic.factorisation import Factorisation, Method, SingularMatrixError, factorise
+from nearsight.electronic.elimination import Elimination, elimination
+from nearsight.electronic.factorisation import Factorisation, Method, SingularMatrixError, factorise, is_full
 from nearsight.electronic.krylov import Krylov
 from nearsight.errors import InputError
 
@@ -25,9 +27,13 @@ Report = Callable[[str], None]
 
 TOLERANCE = 1e-8
 """eV; bound on the error of a level at which Lanczos stops. Levels made from H and S with its states are far better."""
+OUTER = 1e-4
+"""eV; the same for levels beyond the window."""
 BEYOND = 4
 """Levels found beyond each end of the window, so that there are gaps to count in."""
 APART = 1e-6
+"""eV; a level this near to a shift is in the way."""
+CLEAR = 10 * OUTER
 """eV; nothing is counted in a gap narrower than this."""
 SAFE = 100.0
 """Errors of a factorisation that levels must be away from its shift to be on the right side for certain."""
@@ -132,6 +138,15 @@ class _Problem:
         """Levels."""
         return int(self.h.shape[0]) - self.without.shape[1]
 
+    @cached_property
+    def plan(self) -> Elimination | None:
+        """For the sparse factors at every energy."""
+        if self.method not in ("auto", "sparse"):
+            return None
+        both = sparse.csr_matrix(abs(self.h) + abs(self.s))
+        both.sort_indices()
+        return None if self.method == "auto" and is_full(both) else elimination(both)
+
     def resolved(self, x: np.ndarray) -> np.ndarray:
         """Vectors without their part in the directions left out."""
         return np.asarray(x - self.without @ (self.without.conj().T @ x))
@@ -141,7 +156,7 @@ class _Problem:
         start = time.perf_counter()
         try:
             matrix = sparse.csr_matrix(self.h - energy * self.s)
-            factors = factorise(matrix, self.method)
+            factors = factorise(matrix, self.method, self.plan)
             if self.without.shape[1]:
                 factors = constrained(matrix, factors, self.without)
         except SingularMatrixError:
@@ -295,7 +310,7 @@ def _search(problem: _Problem, shift: _Shift, first: int, last: int) -> Window:
     krylov, beyond = Krylov(shift.factors, problem.s), BEYOND
     for _ in range(ATTEMPTS):
         lanczos = time.perf_counter()
-        found = _Found.by(krylov, shift, max(0, first - beyond), min(problem.n, last + beyond))
+        found = _Found.by(krylov, shift, max(0, first - beyond), min(problem.n, last + beyond), first, last)
         problem.report(f"levels {found.first} to {found.last - 1} by {krylov.applied} Lanczos vectors "
                        f"({time.perf_counter() - lanczos:.1f} s)")
         verdicts = [_confirmed(problem, shift, found, first, last, upper) for upper in (False, True)]
@@ -329,20 +344,26 @@ class _Found:
     ritz: np.ndarray
 
     @classmethod
-    def by(cls, krylov: Krylov, shift: _Shift, first: int, last: int) -> _Found:
-        """Grow the basis until the levels next to the shift, from `first` to `last` − 1, are good."""
+    def by(cls, krylov: Krylov, shift: _Shift, first: int, last: int, inner: int, outer: int) -> _Found:
+        """Grow the basis until the levels next to the shift, from `first` to `last` − 1, are known.
+
+        Those from `inner` to `outer` − 1 and all between them and the shift are to `TOLERANCE`, others to `OUTER`.
+        """
         below, above = max(0, shift.below - first), max(0, last - shift.below)
+        good = max(0, shift.below - inner), max(0, outer - shift.below)
+        bounds = np.full(below + above, OUTER)
+        bounds[below - good[0] : below + good[1]] = TOLERANCE
         while True:
             low, high = np.count_nonzero(krylov.theta < 0), np.count_nonzero(krylov.theta > 0)
             if low >= below and high >= above and len(krylov.theta):
                 ritz = np.concatenate([np.arange(below)[::-1], len(krylov.theta) - 1 - np.arange(above)]).astype(int)
-                if np.all(krylov.errors[ritz] <= TOLERANCE * krylov.theta[ritz] ** 2):
+                if np.all(krylov.errors[ritz] <= bounds * krylov.theta[ritz] ** 2):
                     levels = shift.energy + 1 / krylov.theta[ritz]
                     return cls(shift.below - below, levels, ritz)
             if krylov.complete:
                 raise InputError(f"expected {below} levels below and {above} above {shift.energy:.6f} eV, got {low} "
                                  f"and {high} in all; is S positive definite?")
-            krylov.grow(max(8, krylov.applied // 8 // krylov.block))
+            krylov.grow(max(4, krylov.applied // 16 // krylov.block))
 
     @property
     def last(self) -> int:
@@ -380,7 +401,7 @@ def _confirmed(problem: _Problem, shift: _Shift, found: _Found, first: int, last
 def _widest_gap(levels: np.ndarray) -> float | None:
     """Its middle, eV, or None where all are narrow."""
     gaps = np.diff(levels)
-    if gaps.max(initial=0.0) < APART:
+    if gaps.max(initial=0.0) < CLEAR:
         return None
     k = int(np.argmax(gaps))
     return float(levels[k] + levels[k + 1]) / 2

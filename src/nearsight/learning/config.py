@@ -131,8 +131,8 @@ class TrainingConfig(_Section):
                                                              "data.validation (which needs S); none: never")
     judge: Literal["loss", "levels"] = Field("loss", description="which error of the validation makes the best "
                                                                  "model: the loss, or that of levels_every")
-    patience: int | None = Field(None, ge=1, description="epochs without a better model, as `judge` judges, after which "
-                                                         "training ends; none: it does not")
+    patience: int | None = Field(None, ge=1, description="epochs without a better model, as `judge` judges, after "
+                                                         "which training ends; none: it does not")
     checkpoint_seconds: float = Field(60.0, gt=0, description="at most so long between checkpoints")
     seed: int = 42
     precision: Literal["float32", "float64"] = "float32"
