@@ -111,8 +111,8 @@ def _way(calculation: Calculation, method: Way, states: int | None) -> tuple[Way
         return method, states or STATES
     if method != Way.AUTO or states is not None or n <= ALL_UP_TO:
         return method, states
-    # A factor is nearly dense at worst: n²/2 numbers, with as many of working memory.
-    if 8 * n**2 < free_bytes():
+    # Two factors at a time, of one energy to solve with and of one to count at; n² numbers each at worst.
+    if 16 * n**2 < free_bytes():
         return Way.WINDOW, STATES
     return Way.KPM, None
 
