@@ -78,7 +78,7 @@ def test_counts_without_directions(kind: str) -> None:
         np.testing.assert_allclose(rest - directions @ (directions.conj().T @ rest), 0, atol=1e-9 * np.abs(x).max())
 
 
-def test_the_one_door_projects(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_one_door_projects() -> None:
     """Dense and window agree where directions of S are left out, on a real structure with a nearly singular S."""
     calculation = read_calculation(GST)
     h, s = to_csr(calculation.require_hamiltonian()), to_csr(calculation.require_overlap())
@@ -90,6 +90,23 @@ def test_the_one_door_projects(monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_allclose(window.eigenvalues, dense.eigenvalues[window.first : window.first + 20], atol=1e-7)
     assert window.gap == pytest.approx(dense.gap, abs=1e-7)
     assert abs(window.gap - eigen.solve(h, s, electrons, method="window", number=20).gap) > 1e-4
+
+
+def test_rounding_below_zero_is_left_out_and_more_is_refused() -> None:
+    """An eigenvalue of S of −4·10⁻⁶ is noise for the window as it is for the dense solution."""
+    h, s = problem("real", weak=2)
+    values, vectors = linalg.eigh(s.toarray())
+
+    def with_lowest(value: float) -> sparse.csr_matrix:
+        return sparse.csr_matrix(s + (value - values[0]) * np.outer(vectors[:, 0], vectors[:, 0]))
+
+    noisy = with_lowest(-4e-6)
+    dense, window = (eigen.solve(h, noisy, 500, method=method, number=20) for method in ("dense", "window"))
+    assert dense.left_out == window.left_out == 1
+    np.testing.assert_allclose(window.eigenvalues, dense.eigenvalues, atol=1e-7)
+    for method in ("dense", "window"):
+        with pytest.raises(InputError, match="positive definite"):
+            eigen.solve(h, with_lowest(-1e-3), 500, method=method, number=20)
 
 
 def test_clear_overlaps_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:

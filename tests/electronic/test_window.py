@@ -93,8 +93,8 @@ def test_factorisations_count_and_solve(method: str, kind: str) -> None:
         assert made.below == np.searchsorted(exact, energy)
         x = made.solve(b)
         assert made.error < 1e-11
-        assert np.linalg.norm(a @ x - b) < 100 * max(made.error, 1e-15) * np.linalg.norm(x)
-        np.testing.assert_allclose(made.solve(b[:, 0]), x[:, 0], rtol=1e-6, atol=1e-9 * np.abs(x).max())
+        np.testing.assert_allclose(a @ x, b, atol=1e-7)
+        np.testing.assert_allclose(a @ made.solve(b[:, 0]), b[:, 0], atol=1e-7)
 
 
 @pytest.mark.parametrize("method", METHODS)

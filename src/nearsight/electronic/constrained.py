@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import linalg, sparse
 
-from nearsight.electronic.factorisation import UNSTABLE, Factorisation, SingularMatrixError
+from nearsight.electronic.factorisation import Factorisation, SingularMatrixError, checked
 
 AT_ONCE = 64
 """Directions solved for at a time."""
@@ -27,6 +27,9 @@ def constrained(matrix: sparse.csr_matrix, factors: Factorisation, directions: n
     Raises:
         SingularMatrixError: A has no inverse on the complement.
     """
+    def project(x: np.ndarray) -> np.ndarray:
+        return np.asarray(x - directions @ (directions.conj().T @ x))
+
     parts = range(0, directions.shape[1], AT_ONCE)
     image = np.concatenate([factors.solve(directions[:, k : k + AT_ONCE]) for k in parts], axis=1)
     inner = directions.conj().T @ image
@@ -36,14 +39,9 @@ def constrained(matrix: sparse.csr_matrix, factors: Factorisation, directions: n
     turned = image @ (turn / values)
 
     def solve(b: np.ndarray) -> np.ndarray:
-        x = factors.solve(b)
-        x = x - turned @ (turn.conj().T @ (directions.conj().T @ x))
-        return np.asarray(x - directions @ (directions.conj().T @ x))  # rounding
+        x = factors.iteration(b)
+        return project(x - turned @ (turn.conj().T @ (directions.conj().T @ x)))
 
-    b = np.random.default_rng(0).standard_normal(matrix.shape[0]).astype(matrix.dtype)
-    x = solve(b)
-    rest, size = matrix @ x - b, float(np.linalg.norm(x))
-    error = float(np.linalg.norm(rest - directions @ (directions.conj().T @ rest))) / size
-    reliable = factors.below is not None and error <= UNSTABLE * abs(matrix).sum(axis=1).max()
-    below = factors.below - int(np.count_nonzero(values < 0)) if reliable and factors.below is not None else None
-    return Factorisation(f"{factors.name}, {directions.shape[1]} directions left out", solve, below, error, 1 / size)
+    below = None if factors.below is None else factors.below - int(np.count_nonzero(values < 0))
+    name = f"{factors.name}, {directions.shape[1]} directions left out"
+    return checked(matrix, Factorisation(name, solve, below), project)

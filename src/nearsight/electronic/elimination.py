@@ -63,11 +63,6 @@ class Elimination:
     fronts: list[Front]
 
     @property
-    def operations(self) -> float:
-        """Multiplications and additions of a factorisation."""
-        return float(sum(_operations(f.size, len(f.coupled)) for f in self.fronts))
-
-    @property
     def elements(self) -> int:
         """Elements stored for the factor."""
         return sum(f.size * (f.size + len(f.coupled)) for f in self.fronts)

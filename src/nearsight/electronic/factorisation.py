@@ -22,6 +22,10 @@ from nearsight.errors import InputError
 
 Method = Literal["auto", "sparse", "superlu", "dense"]
 
+Solver = Callable[[np.ndarray], np.ndarray]
+
+INEXACT = 5e-15
+"""Error of a solution, relative to the matrix, from which solutions are refined."""
 UNSTABLE = 1e-9
 """Error of a solution, relative to the matrix, beyond which pivots were not good enough to count with."""
 FULL = 0.25
@@ -46,13 +50,21 @@ class Factorisation:
         error: ‖A x − b‖ / ‖x‖ for a random b, in the unit of A. Solution and count are those of a matrix about this
             far away: levels much farther from σ than that are on the right side.
         nearest: 1 / ‖x‖ for the same b; no larger than the smallest |eigenvalue| of A by much.
+        iterate: the same as `solve`, which refines its solution where the factors are inexact; this does not, and is for
+            iterations, whose result is checked.
     """
 
     name: str
-    solve: Callable[[np.ndarray], np.ndarray]
+    solve: Solver
     below: int | None
     error: float = 0.0
     nearest: float = 0.0
+    iterate: Solver | None = None
+
+    @property
+    def iteration(self) -> Solver:
+        """`iterate`, or `solve` where there is nothing to refine."""
+        return self.solve if self.iterate is None else self.iterate
 
 
 def factorise(matrix: sparse.csr_matrix, method: Method = "auto", plan: Elimination | None = None) -> Factorisation:
@@ -69,12 +81,12 @@ def factorise(matrix: sparse.csr_matrix, method: Method = "auto", plan: Eliminat
     """
     matrix = sparse.csr_matrix(matrix)
     if method == "superlu":
-        return _checked(matrix, _superlu(matrix))
+        return checked(matrix, _superlu(matrix))
     if method == "dense" or (method == "auto" and is_full(matrix)):
-        return _checked(matrix, _dense(matrix))
-    result = _checked(matrix, _sparse(matrix, plan))
+        return checked(matrix, _dense(matrix))
+    result = checked(matrix, _sparse(matrix, plan))
     if result.below is None and method == "auto" and matrix.shape[0] <= LARGE:
-        return _checked(matrix, _dense(matrix))
+        return checked(matrix, _dense(matrix))
     return result
 
 
@@ -83,14 +95,29 @@ def is_full(matrix: sparse.csr_matrix) -> bool:
     return bool(matrix.nnz >= FULL * matrix.shape[0] ** 2)
 
 
-def _checked(matrix: sparse.csr_matrix, made: Factorisation) -> Factorisation:
-    """With its error; without its count where that is too large."""
+def checked(matrix: sparse.csr_matrix, made: Factorisation, project: Solver = lambda x: x) -> Factorisation:
+    """With its error; without its count where that is too large, and with refined solutions where it is not small.
+
+    Args:
+        matrix: A, (n, n).
+        made: its factors.
+        project: to the subspace that they are for, all by default.
+    """
     b = np.random.default_rng(0).standard_normal(matrix.shape[0]).astype(matrix.dtype)
     x = made.solve(b)
     size = float(np.linalg.norm(x))
-    error = float(np.linalg.norm(matrix @ x - b)) / size if np.isfinite(size) and size > 0 else float("inf")
-    stable = error <= UNSTABLE * float(norm(matrix, np.inf))
-    return Factorisation(made.name, made.solve, made.below if stable else None, error, 1 / max(size, TINY))
+    sound = np.isfinite(size) and size > 0
+    error = float(np.linalg.norm(project(matrix @ x - b))) / size if sound else float("inf")
+    largest = float(norm(matrix, np.inf))
+
+    def refined(b: np.ndarray) -> np.ndarray:
+        x = made.solve(b)
+        return np.asarray(x + made.solve(b - matrix @ x))
+
+    below = made.below if error <= UNSTABLE * largest else None
+    if error <= INEXACT * largest:
+        return Factorisation(made.name, made.solve, below, error, 1 / max(size, TINY))
+    return Factorisation(made.name, refined, below, error, 1 / max(size, TINY), made.solve)
 
 
 def _sparse(matrix: sparse.csr_matrix, plan: Elimination | None) -> Factorisation:

@@ -73,7 +73,7 @@ class Krylov:
 
     def _apply(self, new: slice) -> None:
         """Project the operator's image of the new vectors, and keep what of it is outside the basis."""
-        image = self._factors.solve(self._weighted[:, new])
+        image = self._factors.iteration(self._weighted[:, new])
         inside = self._weighted[:, : self._stored].conj().T @ image
         self._projected[: self._stored, new] = inside
         self._projected[new, : self._stored] = inside.conj().T

@@ -45,6 +45,8 @@ SHARE = 0.2
 """Share of all levels from which they are found densely, all of them."""
 CLUSTER = 600
 """Orbitals in a cluster whose levels are a sample of all."""
+BLUR = 1e-3
+"""Added to S of a cluster where directions are left out; a sample need not be exact."""
 ATTEMPTS = 12
 """Shifts that are tried, and rounds of Lanczos and counting."""
 SLACK = 16
@@ -97,7 +99,10 @@ def solve_window(
     n = problem.n
     if n <= SMALL or (number or 0) >= SHARE * n:
         return _dense(problem, filled, number or 0, centre, range)
-    lowest_of_overlap(problem.s)
+    if not problem.without.shape[1]:
+        lowest = lowest_of_overlap(problem.s)
+        if lowest is not None and lowest <= 0:
+            raise not_positive()
     if range is not None:
         return _in_range(problem, *range)
     assert number is not None
@@ -194,19 +199,17 @@ def _check(problem: _Problem, filled: int | None, number: int | None, centre: fl
         raise InputError(f"expected 0 to {n} filled levels, got {filled}")
 
 
-def lowest_of_overlap(s: sparse.csr_matrix) -> float:
-    """An estimate, from above, of the lowest eigenvalue of S; −∞ where a hundred vectors do not give one.
+def lowest_of_overlap(s: sparse.csr_matrix) -> float | None:
+    """An estimate, from above, of the lowest eigenvalue of S; None where a hundred vectors do not give one.
 
     A negative eigenvalue of any size shows within these; to prove that there is none is not tried.
     """
     start = np.random.default_rng(0).standard_normal(s.shape[0]).astype(s.dtype)
     try:
-        lowest = float(eigsh(s, 1, which="SA", ncv=20, maxiter=5, tol=0.1, v0=start, return_eigenvectors=False)[0].real)
+        lowest = eigsh(s, 1, which="SA", ncv=20, maxiter=5, tol=0.1, v0=start, return_eigenvectors=False)[0]
     except ArpackNoConvergence:
-        return -np.inf
-    if lowest <= 0:
-        raise not_positive()
-    return lowest
+        return None
+    return float(lowest.real)
 
 
 def _around(middle: int, number: int, n: int) -> tuple[int, int]:
@@ -290,9 +293,11 @@ def _sample(problem: _Problem) -> np.ndarray:
         weight = sum(np.abs(m[[row]].toarray()[0]) / max(np.abs(m[[row]].data).max(initial=0.0), 1e-300)
                      for m in (problem.h, problem.s))
         near = np.sort(np.argsort(-weight, kind="stable")[: min(CLUSTER, np.count_nonzero(weight))])
+        s = problem.s[near][:, near].toarray()
+        if problem.without.shape[1]:
+            s += BLUR * np.eye(len(s))  # what is left out may have a norm below zero, by rounding
         try:
-            levels.append(linalg.eigh(problem.h[near][:, near].toarray(), problem.s[near][:, near].toarray(),
-                                      eigvals_only=True, check_finite=False))
+            levels.append(linalg.eigh(problem.h[near][:, near].toarray(), s, eigvals_only=True, check_finite=False))
         except linalg.LinAlgError:
             raise not_positive() from None
     return np.sort(np.concatenate(levels))

@@ -23,6 +23,7 @@ from nearsight.nn.bond_graph import BondGraph
 from nearsight.nn.bond_inputs import AtomInputs, frames_of, is_canonical, make_bonds
 from nearsight.nn.bond_model import BondModel
 from nearsight.operators.blocks import ElementPair, group_by_elements
+from nearsight.operators.half import symmetric
 from nearsight.structures.graph import Graph
 from nearsight.structures.structure import Structure
 from nearsight.units import HARTREE_IN_EV
@@ -90,7 +91,7 @@ class BondBlocks:
         numbers = self.structure.numbers[source[own]]
         for z in np.unique(numbers):
             rows = own[numbers == z]
-            put(rows, self.model.layout.uncouple(self._on_site[source[rows]], int(z), int(z)))
+            put(rows, symmetric(self.model.layout.uncouple(self._on_site[source[rows]], int(z), int(z))))
         off_site = np.flatnonzero(edge >= 0)
         forward, turned = self._canonical(edge[off_site])
         ends_of = self.graph.source[forward], self.graph.target[forward]

@@ -23,7 +23,7 @@ from nearsight.inference.sweep import Report, Sweep
 from nearsight.nn.bond_model import BondModel
 from nearsight.nn.model import Model
 from nearsight.operators.blocks import BlockOperator, group_by_elements
-from nearsight.operators.half import whole_of_half
+from nearsight.operators.half import symmetric, whole_of_half
 from nearsight.orbitals.basis import BasisSet
 from nearsight.structures.graph import build_graph
 from nearsight.structures.structure import Structure
@@ -163,6 +163,9 @@ class _Blocks:
             blocks = layout.uncouple(rows[there[own]], zi, zj)
             if self.half:
                 blocks = (blocks + layout.uncouple(rows[back[own]], zj, zi).transpose(0, 2, 1)) / 2
+                on_site = self.pairs.edge[piece][own] < 0
+                if on_site.any():
+                    blocks[on_site] = symmetric(blocks[on_site])
             flat = blocks.reshape(len(own), -1)
             values[(ends[own] - flat.shape[1])[:, None] + np.arange(flat.shape[1])] = flat
         return values

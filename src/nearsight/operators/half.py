@@ -42,3 +42,12 @@ def with_transposes(stored: BlockOperator, direct: np.ndarray, mirrored: np.ndar
     for pairs in group_by_elements(stored.numbers, stored.source[mirrored], stored.target[mirrored]).values():
         result.put(turned[pairs], stored.stack(mirrored[pairs]).transpose(0, 2, 1))
     return result
+
+
+def symmetric(blocks: np.ndarray) -> np.ndarray:
+    """On-site blocks (P, n, n) made equal to their transposes to the last bit: ½(B + Bᵀ).
+
+    A product of matrices need not give both halves of a symmetric result the same rounding: that depends on the
+    processor for which BLAS chose its kernels. A sum of two numbers does not depend on their order.
+    """
+    return np.asarray((blocks + blocks.transpose(0, 2, 1)) / 2)
