@@ -33,7 +33,7 @@ from nearsight.formats.registry import read_any
 from nearsight.inference.predict import predict_hamiltonian
 from nearsight.learning.config import load_config
 from nearsight.learning.training import train
-from nearsight.nn.bond_model import BondModel
+from nearsight.nn.architectures.nearsight.model import BondModel
 from nearsight.nn.model import load_model
 from nearsight.operators.calculation import Calculation
 from nearsight.units import HARTREE_IN_EV

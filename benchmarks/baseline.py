@@ -26,11 +26,11 @@ import numpy as np
 
 from nearsight.baselines.baseline import Baseline
 from nearsight.baselines.fit import fit_baseline
-from nearsight.baselines.initial_matrices import InitialMatrices
+from nearsight.baselines.h0.matrices import InitialMatrices
 from nearsight.baselines.settings import BaselineSettings
-from nearsight.electronic.charges import atomic_charges
 from nearsight.electronic.compare import matrix_errors
-from nearsight.formats.initial_hamiltonian import read_initial_hamiltonian
+from nearsight.electronic.populations import atomic_charges
+from nearsight.formats.h0 import read_initial_hamiltonian
 from nearsight.formats.registry import read_any
 from nearsight.operators.bloch import fold
 from nearsight.operators.blocks import BlockOperator, zeros

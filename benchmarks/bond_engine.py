@@ -21,11 +21,16 @@ import torch
 from engine import CUTOFF, LAYOUT, gemm_gflops, make_case, one_pass, random_structure
 
 from nearsight.learning.config import load_config
-from nearsight.nn.bond_config import BondConfig
-from nearsight.nn.bond_graph import BondGraph
-from nearsight.nn.bond_inputs import atom_inputs, canonical_edges, make_bonds, scalar_columns
-from nearsight.nn.bond_network import BondNetwork
-from nearsight.nn.bond_targets import BondTargets
+from nearsight.nn.architectures.nearsight.config import BondConfig
+from nearsight.nn.architectures.nearsight.graph import (
+    BondGraph,
+    BondTargets,
+    atom_inputs,
+    canonical_edges,
+    make_bonds,
+    scalar_columns,
+)
+from nearsight.nn.architectures.nearsight.network import BondNetwork
 from nearsight.structures.graph import build_graph
 
 Case = tuple[BondNetwork, BondGraph, dict[tuple[int, int], BondTargets], int]

@@ -75,8 +75,8 @@ def measure(folder: Path) -> dict[str, object]:
     import torch
 
     from nearsight.learning.config import PartitionConfig
-    from nearsight.learning.dataset import cut
-    from nearsight.learning.targets import make_targets
+    from nearsight.nn.architectures.xia2025.batches import cut
+    from nearsight.nn.architectures.xia2025.targets import make_targets
     from nearsight.operators.bloch import to_csr
     from nearsight.operators.store import read_calculation
     from nearsight.structures.graph import build_graph

@@ -34,10 +34,10 @@ import numpy as np
 import psutil
 import torch
 
-from nearsight.nn.edge_targets import EdgeTargets
-from nearsight.nn.graph_tensors import GraphTensors, graph_tensors
-from nearsight.nn.widths import Widths
-from nearsight.nn.xia2025 import Xia2025
+from nearsight.nn.architectures.xia2025.config import Widths
+from nearsight.nn.architectures.xia2025.edge_targets import EdgeTargets
+from nearsight.nn.architectures.xia2025.graph_tensors import GraphTensors, graph_tensors
+from nearsight.nn.architectures.xia2025.network import Xia2025
 from nearsight.orbitals.basis import basis_named
 from nearsight.orbitals.coupled_layout import CoupledLayout
 from nearsight.partition.partition import partition_graph

@@ -36,8 +36,8 @@ from safetensors.torch import save_file
 
 from nearsight.cli.prediction_run import run_prediction
 from nearsight.learning.config import load_config
+from nearsight.nn.architectures.xia2025.network import parameter_dtype
 from nearsight.nn.model import new_model
-from nearsight.nn.xia2025 import parameter_dtype
 from nearsight.operators.calculation import Calculation
 from nearsight.operators.store import read_calculation, write_calculation
 from nearsight.structures.graph import build_graph

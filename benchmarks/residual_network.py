@@ -30,11 +30,11 @@ from torch import Tensor
 from nearsight.baselines.baseline import Baseline
 from nearsight.baselines.fit import fit_baseline
 from nearsight.baselines.settings import BaselineSettings
-from nearsight.learning.targets import couple_pairs
-from nearsight.nn.edge_targets import EdgeTargets
-from nearsight.nn.graph_tensors import GraphTensors, graph_tensors
-from nearsight.nn.widths import Widths
-from nearsight.nn.xia2025 import Xia2025
+from nearsight.nn.architectures.xia2025.config import Widths
+from nearsight.nn.architectures.xia2025.edge_targets import EdgeTargets
+from nearsight.nn.architectures.xia2025.graph_tensors import GraphTensors, graph_tensors
+from nearsight.nn.architectures.xia2025.network import Xia2025
+from nearsight.nn.architectures.xia2025.targets import couple_pairs
 from nearsight.operators.calculation import Calculation
 from nearsight.operators.store import read_calculation
 from nearsight.orbitals.coupled_layout import CoupledLayout

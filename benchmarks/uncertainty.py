@@ -23,7 +23,7 @@ import numpy as np
 
 from nearsight.formats.registry import read_any
 from nearsight.inference.predict import predict
-from nearsight.nn.bond_model import BondModel
+from nearsight.nn.architectures.nearsight.model import BondModel
 from nearsight.nn.model import load_model
 from nearsight.units import HARTREE_IN_EV
 

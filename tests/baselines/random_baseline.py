@@ -8,7 +8,7 @@ import numpy as np
 
 from nearsight.baselines.baseline import Baseline
 from nearsight.baselines.fit import fit_baseline
-from nearsight.baselines.initial_matrices import InitialMatrices
+from nearsight.baselines.h0.matrices import InitialMatrices
 from nearsight.baselines.settings import BaselineSettings
 from nearsight.operators.blocks import BlockOperator, zeros
 from nearsight.operators.calculation import Calculation

@@ -9,7 +9,7 @@ import numpy as np
 
 from nearsight.baselines.baseline import Baseline
 from nearsight.baselines.fit import fit_baseline
-from nearsight.baselines.initial_matrices import InitialMatrices
+from nearsight.baselines.h0.matrices import InitialMatrices
 from nearsight.operators.calculation import Calculation
 from nearsight.structures.graph import build_graph
 from tests.baselines.random_baseline import CUTOFF, LAYOUT, SMALL, random_calculation

@@ -11,8 +11,8 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from nearsight.baselines.baseline_arrays import from_arrays, to_arrays
 from nearsight.baselines.fit import fit_baseline
+from nearsight.baselines.serialisation import from_arrays, to_arrays
 from nearsight.errors import InputError
 from nearsight.structures.graph import build_graph
 from tests.baselines.random_baseline import CUTOFF, LAYOUT, SMALL, random_baseline, random_calculation

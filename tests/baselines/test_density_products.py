@@ -6,8 +6,13 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from nearsight.baselines.density_products import SCALE, count_products, degree_pairs, density_products
-from nearsight.baselines.neighbour_densities import neighbour_densities
+from nearsight.baselines.neighbour_densities import (
+    SCALE,
+    count_products,
+    degree_pairs,
+    density_products,
+    neighbour_densities,
+)
 from nearsight.baselines.radial_functions import RadialFunctions
 from nearsight.orbitals.coupling import coupling
 from nearsight.orbitals.rotations import wigner_d

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nearsight.baselines.gauge import structure_gauges
+from nearsight.baselines.reference import structure_gauges
 
 
 def test_what_elements_explain_is_not_a_gauge() -> None:

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from nearsight.baselines import baseline as module
-from nearsight.baselines.baseline_arrays import from_arrays, to_arrays
 from nearsight.baselines.fit import fit_baseline
-from nearsight.baselines.initial_matrices import InitialMatrices
-from nearsight.baselines.initial_reference import InitialReference
-from nearsight.baselines.overlap_products import overlap_products
+from nearsight.baselines.h0.matrices import InitialMatrices
+from nearsight.baselines.h0.on_site import overlap_products
+from nearsight.baselines.h0.reference import InitialReference
+from nearsight.baselines.serialisation import from_arrays, to_arrays
 from nearsight.errors import InputError
 from nearsight.operators.bloch import fold
 from nearsight.operators.symmetry import permute, rotate

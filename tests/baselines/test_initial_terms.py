@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from nearsight.baselines.initial_terms import TURNED, DistanceFunctions, InitialTermsFit, edge_vectors
+from nearsight.baselines.h0.edge_terms import TURNED, DistanceFunctions, InitialTermsFit, edge_vectors
 from nearsight.baselines.irrep_table import IrrepTable
 from tests.baselines.random_baseline import CUTOFF, LAYOUT
 from tests.baselines.random_initial import WITH_INITIAL, random_initial_baseline

@@ -12,10 +12,10 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from nearsight.baselines.baseline import Baseline
-from nearsight.baselines.baseline_arrays import from_arrays, to_arrays
 from nearsight.baselines.fit import fit_baseline
 from nearsight.baselines.long_range import fit_charges
 from nearsight.baselines.on_site import Surroundings
+from nearsight.baselines.serialisation import from_arrays, to_arrays
 from nearsight.electrostatics.potential import electrostatics
 from nearsight.errors import InputError
 from nearsight.operators.calculation import Calculation

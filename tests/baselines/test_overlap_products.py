@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nearsight.baselines import overlap_products as module
-from nearsight.baselines.initial_matrices import InitialMatrices
-from nearsight.baselines.overlap_products import PER_ELEMENT, overlap_products
+from nearsight.baselines.h0 import on_site as module
+from nearsight.baselines.h0.matrices import InitialMatrices
+from nearsight.baselines.h0.on_site import PER_ELEMENT, overlap_products
 from nearsight.structures.graph import build_graph
 from nearsight.units import HARTREE_IN_EV
 from tests.baselines.random_baseline import CUTOFF, LAYOUT

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from nearsight.baselines.fit import fit_baseline
-from nearsight.baselines.initial_matrices import InitialMatrices
+from nearsight.baselines.h0.matrices import InitialMatrices
 from nearsight.baselines.reference import Reference
 from nearsight.baselines.residual_scale import mean_squares
 from nearsight.baselines.settings import BaselineSettings
 from nearsight.electronic.compare import matrix_errors
-from nearsight.formats.initial_hamiltonian import read_initial_hamiltonian
+from nearsight.formats.h0 import read_initial_hamiltonian
 from nearsight.operators.bloch import fold
 from nearsight.operators.store import read_calculation
 from nearsight.operators.symmetry import hermiticity_error

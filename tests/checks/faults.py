@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from nearsight.checks.finding import Finding
-from nearsight.formats.initial_hamiltonian import read_initial_hamiltonian
+from nearsight.checks.subject import Finding
+from nearsight.formats.h0 import read_initial_hamiltonian
 from nearsight.formats.registry import read_any
 from nearsight.operators.blocks import BlockOperator, zeros
 from nearsight.operators.calculation import Calculation

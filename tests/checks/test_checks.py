@@ -15,7 +15,7 @@ from nearsight.checks.completeness import shares_beyond
 from nearsight.checks.duplicates import alike, fingerprint, same_atoms
 from nearsight.checks.eigenvalues import levels_below
 from nearsight.checks.linter import check_calculation, check_set
-from nearsight.checks.shell_orders import ShellOrder, best_order, our_order
+from nearsight.checks.orbital_order import ShellOrder, best_order, our_order
 from nearsight.checks.subject import Subject
 from nearsight.checks.two_centre import ShellOverlaps
 from nearsight.formats.registry import read_any

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nearsight.checks.finding import LEVELS
 from nearsight.checks.linter import check_calculation, check_files, check_set
+from nearsight.checks.subject import LEVELS
 from nearsight.formats.registry import read_any
 from nearsight.operators.bloch import to_csr
 from nearsight.operators.symmetry import with_reverses

@@ -12,7 +12,7 @@ from rich.console import Console
 from nearsight.cli import demo_run
 from nearsight.cli.demo_run import data_folder, demo_config, run_demo
 from nearsight.learning.training import TrainingResult
-from nearsight.nn.bond_config import BondConfig
+from nearsight.nn.architectures.nearsight.config import BondConfig
 
 MINUTES = 0.05
 SMALL = "aHfO2_96_A.h5"

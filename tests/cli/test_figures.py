@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from nearsight.cli.main import app
-from nearsight.electronic.charges import atomic_charges
+from nearsight.electronic.populations import atomic_charges
 from nearsight.operators.store import read_calculation
 
 DATA = Path(__file__).parents[2] / "data"

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nearsight.electronic.atom_errors import atom_errors, expected_errors
-from nearsight.electronic.compare import matrix_errors
+from nearsight.electronic.compare import atom_errors, expected_errors, matrix_errors
 from tests.learning.random_calculation import random_calculation
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from nearsight.electronic.bands import bands, hamiltonian_at
-from nearsight.electronic.densities import densities
+from nearsight.electronic.density_of_states import densities
 from nearsight.electronic.k_points import KPath, monkhorst_pack, path_through, special_path
 from nearsight.errors import InputError
 from nearsight.operators.bloch import fold

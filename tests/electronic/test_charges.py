@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nearsight.electronic.charges import atomic_charges
-from nearsight.electronic.occupation import occupations
+from nearsight.electronic.filling import occupations
+from nearsight.electronic.populations import atomic_charges
 from nearsight.errors import InputError
 from nearsight.operators.bloch import fold
 from nearsight.operators.blocks import BlockOperator, zeros

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nearsight.electronic.density_of_states import density_of_states, energy_grid
-from nearsight.electronic.spectrum import Spectrum
+from nearsight.electronic.spectrum import Spectrum, density_of_states, energy_grid
 
 SPECTRUM = Spectrum(np.array([-7.0, -1.0, -1.0, 0.5, 30.0]), 2, 1.0, 0.0)
 

@@ -18,7 +18,7 @@ from nearsight.electronic.kernel_polynomial import (
     jackson,
     kernel_polynomial,
 )
-from nearsight.electronic.sparse_products import SparseProduct
+from nearsight.electronic.matrices import SparseProduct
 from nearsight.errors import InputError
 from nearsight.operators.bloch import to_csr
 from nearsight.operators.store import read_calculation

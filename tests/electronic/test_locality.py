@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from nearsight.electronic.eigen import solve
-from nearsight.electronic.locality import decay, spectra_by_cutoff, truncated
-from nearsight.electronic.response import response
+from nearsight.electronic.locality import decay, response, spectra_by_cutoff, truncated
 from nearsight.errors import InputError
 from nearsight.operators.calculation import Calculation
 from nearsight.operators.store import read_calculation

@@ -12,7 +12,7 @@ from scipy.special import erf
 from nearsight.electronic.eigen import solve, solve_states
 from nearsight.electronic.evaluation import evaluate
 from nearsight.electronic.physical_errors import dos_distance, level_errors, state_errors
-from nearsight.electronic.states import States
+from nearsight.electronic.spectrum import States
 from nearsight.errors import InputError
 from nearsight.operators.bloch import fold
 from nearsight.operators.calculation import Calculation

@@ -9,14 +9,24 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from nearsight.electronic.charges import atomic_charges, charges_of
-from nearsight.electronic.density import band_energy, contraction, density_matrix, density_operator, fill
-from nearsight.electronic.density_of_states import density_of_states, energy_grid
+from nearsight.electronic.conditioning import SMALLEST
+from nearsight.electronic.density_matrix import (
+    band_energy,
+    contraction,
+    density_matrix,
+    density_operator,
+    fill,
+)
 from nearsight.electronic.eigen import choose_method, solve, solve_states
-from nearsight.electronic.independent import SMALLEST
-from nearsight.electronic.localisation import localisation
-from nearsight.electronic.populations import orbital_groups, orbital_populations, projected_densities
-from nearsight.electronic.states import States
+from nearsight.electronic.populations import (
+    atomic_charges,
+    charges_of,
+    localisation,
+    orbital_groups,
+    orbital_populations,
+    projected_densities,
+)
+from nearsight.electronic.spectrum import States, density_of_states, energy_grid
 from nearsight.errors import InputError
 from nearsight.operators.bloch import bloch, fold, to_csr
 from nearsight.operators.calculation import Calculation

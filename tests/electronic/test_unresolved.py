@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from scipy import linalg, sparse
 
-from nearsight.electronic import eigen, unresolved
-from nearsight.electronic.constrained import constrained
+from nearsight.electronic import eigen
+from nearsight.electronic.conditioning import constrained
+from nearsight.electronic.eigen import unresolved as unresolved_directions
 from nearsight.electronic.factorisation import SingularMatrixError, factorise
-from nearsight.electronic.unresolved import unresolved as unresolved_directions
 from nearsight.electronic.window import solve_window
 from nearsight.errors import InputError
 from nearsight.operators.bloch import to_csr
@@ -112,7 +112,7 @@ def test_rounding_below_zero_is_left_out_and_more_is_refused() -> None:
 def test_clear_overlaps_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     _, s = problem("real", weak=2)
     sound = sparse.csr_matrix(s + sparse.identity(600))
-    monkeypatch.setattr(unresolved, "solve_window", lambda *a, **b: pytest.fail("not needed"))
+    monkeypatch.setattr(eigen, "solve_window", lambda *a, **b: pytest.fail("not needed"))
     assert unresolved_directions(sound, 1e-3).shape == (600, 0)
 
 

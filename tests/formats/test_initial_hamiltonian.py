@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from nearsight.errors import FormatError
-from nearsight.formats.initial_hamiltonian import read_initial_hamiltonian
+from nearsight.formats.h0 import read_initial_hamiltonian
 from nearsight.formats.registry import read_any
 from nearsight.operators.bloch import to_csr
 from nearsight.operators.store import write_calculation

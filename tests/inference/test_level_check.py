@@ -19,7 +19,7 @@ from nearsight.learning.loop import Trainer
 from nearsight.learning.training import train
 from nearsight.nn.model import load_model
 from nearsight.operators.calculation import Calculation
-from tests.learning.test_bond_training import CALCULATIONS, config
+from tests.nn.architectures.nearsight.test_training import CALCULATIONS, config
 
 DATA = {"train": ["a.h5"], "validation": ["b.h5"]}
 

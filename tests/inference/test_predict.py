@@ -11,9 +11,9 @@ from scipy.spatial.transform import Rotation
 from nearsight.errors import CheckpointError, InputError
 from nearsight.inference.predict import predict_hamiltonian
 from nearsight.learning.config import PartitionConfig
-from nearsight.learning.dataset import make_pieces
+from nearsight.nn.architectures.xia2025.batches import make_pieces
+from nearsight.nn.architectures.xia2025.config import ModelConfig
 from nearsight.nn.model import Model, load_model, new_model
-from nearsight.nn.model_config import ModelConfig
 from nearsight.operators.bloch import fold, to_csr
 from nearsight.operators.symmetry import hermiticity_error, rotate
 from nearsight.partition.slabs import Slabs

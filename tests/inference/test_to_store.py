@@ -12,8 +12,8 @@ import torch
 from nearsight.errors import InputError
 from nearsight.inference.predict import predict, predict_hamiltonian
 from nearsight.inference.to_store import write_prediction
+from nearsight.nn.architectures.xia2025.config import ModelConfig
 from nearsight.nn.model import Model, new_model
-from nearsight.nn.model_config import ModelConfig
 from nearsight.operators.calculation import Calculation
 from nearsight.operators.store import describe, read_blocks, read_calculation, write_calculation
 from nearsight.operators.symmetry import is_exactly_hermitian

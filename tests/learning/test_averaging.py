@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from nearsight.learning.averaging import WeightAverage
+from nearsight.learning.optimisation import WeightAverage
 
 
 def network() -> torch.nn.Linear:

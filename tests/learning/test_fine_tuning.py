@@ -13,7 +13,7 @@ from nearsight.errors import CheckpointError, ConfigError
 from nearsight.inference.predict import predict_hamiltonian
 from nearsight.learning.config import TrainingConfig, load_config
 from nearsight.learning.training import check_run_folder, train
-from nearsight.nn.bond_model import BondModel
+from nearsight.nn.architectures.nearsight.model import BondModel
 from nearsight.nn.model import Model, load_model
 from nearsight.operators.calculation import Calculation
 from nearsight.orbitals.basis import BasisSet

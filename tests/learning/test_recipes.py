@@ -15,10 +15,10 @@ from lightning_fabric import Fabric
 from nearsight.errors import NearsightError
 from nearsight.learning import loop
 from nearsight.learning.config import LossConfig, TrainingConfig
-from nearsight.learning.dataset import Piece, hold_out, make_pieces
 from nearsight.learning.loop import Trainer
-from nearsight.learning.schedule import Schedule
+from nearsight.learning.optimisation import Schedule
 from nearsight.learning.training import train
+from nearsight.nn.architectures.xia2025.batches import Piece, hold_out, make_pieces
 from nearsight.nn.model import Model, load_model, new_model
 from tests.learning.random_calculation import random_calculation
 from tests.learning.test_loop import SMALL

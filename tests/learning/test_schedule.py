@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from nearsight.learning.config import OptimizerConfig
-from nearsight.learning.schedule import Schedule, cosine_rate, make_optimizer
+from nearsight.learning.optimisation import Schedule, cosine_rate, make_optimizer
 
 COSINE = OptimizerConfig(schedule="cosine", learning_rate=4e-3, minimum_learning_rate=4e-6)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import given
 
-from nearsight.operators.half import in_half, own_reverse, whole_of_half
+from nearsight.operators.symmetry import in_half, own_reverse, whole_of_half
 from tests.random_cases import operators
 
 

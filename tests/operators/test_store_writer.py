@@ -13,7 +13,6 @@ import pytest
 from nearsight.errors import FormatError, InputError
 from nearsight.operators.blocks import BlockOperator
 from nearsight.operators.calculation import Calculation
-from nearsight.operators.half import in_half
 from nearsight.operators.store import (
     copy_operator,
     describe,
@@ -22,6 +21,7 @@ from nearsight.operators.store import (
     write_calculation,
 )
 from nearsight.operators.store_writer import Compression, OperatorStream, StoreWriter
+from nearsight.operators.symmetry import in_half
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from nearsight.errors import InputError
-from nearsight.orbitals.basis import BasisSet
+from nearsight.orbitals.basis import BasisSet, def2_svp
 from nearsight.orbitals.conventions import (
     AIMS,
     CP2K,
@@ -19,7 +19,6 @@ from nearsight.orbitals.conventions import (
     reordered,
     to_ours,
 )
-from nearsight.orbitals.def2_svp import def2_svp
 from nearsight.orbitals.rotations import atom_rotation
 from tests.formats.molecules import IN_ORCA, NUMBERS, OURS, POSITIONS, water
 

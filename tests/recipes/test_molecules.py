@@ -9,8 +9,7 @@ from pydantic import ValidationError
 from scipy.spatial.transform import Rotation
 
 from nearsight.errors import InputError
-from nearsight.recipes.molecules import MoleculeSet, equilibrium, molecule_names
-from nearsight.recipes.normal_modes import NormalModes
+from nearsight.recipes.molecules import MoleculeSet, NormalModes, equilibrium, molecule_names
 from nearsight.structures.structure import Structure
 
 

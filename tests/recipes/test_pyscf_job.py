@@ -21,8 +21,7 @@ from nearsight.operators.blocks import BlockOperator
 from nearsight.operators.calculation import Calculation
 from nearsight.operators.store import read_calculation, write_calculation
 from nearsight.operators.symmetry import hermiticity_error, is_exactly_hermitian, rotate
-from nearsight.orbitals.basis import basis_named
-from nearsight.orbitals.def2_svp import def2_svp
+from nearsight.orbitals.basis import basis_named, def2_svp
 from nearsight.recipes import pyscf_job as module
 from nearsight.recipes.born_von_karman import mesh_points, resolved
 from nearsight.recipes.pyscf_job import KELVIN_IN_HARTREE, run_job, run_pyscf

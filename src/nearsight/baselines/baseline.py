@@ -12,9 +12,9 @@ from functools import cached_property
 
 import numpy as np
 
-from nearsight.baselines.initial_matrices import InitialMatrices
-from nearsight.baselines.initial_rounds import predicted_change
-from nearsight.baselines.initial_terms import InitialTerms, edge_vectors
+from nearsight.baselines.h0.edge_terms import InitialTerms, edge_vectors
+from nearsight.baselines.h0.matrices import InitialMatrices
+from nearsight.baselines.h0.on_site import predicted_change
 from nearsight.baselines.irrep_table import IrrepTable
 from nearsight.baselines.long_range import ChargeModel, LongRangeSurroundings
 from nearsight.baselines.on_site import OnSite

@@ -7,13 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from nearsight.baselines.baseline import Baseline
-from nearsight.baselines.initial_reference import InitialReference, with_gauges, with_terms
-from nearsight.baselines.initial_rounds import fit_rounds
-from nearsight.baselines.initial_terms import InitialTerms
+from nearsight.baselines.h0.edge_terms import InitialTerms
+from nearsight.baselines.h0.on_site import fit_rounds
+from nearsight.baselines.h0.reference import InitialReference, with_gauges, with_terms
 from nearsight.baselines.irrep_table import IrrepTable
-from nearsight.baselines.left_out import fit_on_site
 from nearsight.baselines.long_range import ChargeModel, LongRangeSurroundings, fit_charges
-from nearsight.baselines.on_site import OnSite, Surroundings
+from nearsight.baselines.on_site import OnSite, Surroundings, fit_on_site
 from nearsight.baselines.radial_functions import RadialFunctions
 from nearsight.baselines.reference import Reference
 from nearsight.baselines.residual_scale import EdgeScale, EdgeScaleFit, NodeScaleFit
@@ -83,8 +82,9 @@ def fit_baseline(
 
 def _required(charges: Sequence[np.ndarray] | None) -> Sequence[np.ndarray]:
     if charges is None:
-        raise InputError("expected charges of the atoms for a baseline with long_range='charges', got none; they "
-                         "follow from H and S (nearsight.electronic.charges.atomic_charges), or set long_range='none'")
+        raise InputError("expected charges of the atoms for a baseline with long_range='charges', got none; "
+                         "they follow from H and S (nearsight.electronic.populations.atomic_charges), or set "
+                         "long_range='none'")
     return charges
 
 

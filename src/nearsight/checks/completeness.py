@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from nearsight.checks.finding import Finding
-from nearsight.checks.subject import Subject, levels_of
+from nearsight.checks.subject import Finding, Subject, levels_of
 from nearsight.electronic.compare import GAP_WINDOW, pair_distances
 from nearsight.operators.bloch import to_csr
 from nearsight.operators.blocks import BlockOperator

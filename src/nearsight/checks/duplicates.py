@@ -3,21 +3,53 @@
 Two structures are the same if they differ only by a translation, the order of atoms, the choice of lattice vectors, a
 rotation or a reflection; a network that turns with its input cannot tell them apart. Sorted distances with their
 elements find candidates. They do not depend on any of these. What matches them is compared atom by atom.
+
+Entry: what is compared between the members of a set, without their matrices.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 from scipy.spatial import cKDTree
 
-from nearsight.checks.entry import Entry
-from nearsight.checks.finding import Finding
+from nearsight.checks.subject import Finding
 from nearsight.errors import InputError
+from nearsight.operators.calculation import Calculation
+from nearsight.orbitals.basis import BasisSet
 from nearsight.structures.graph import build_graph
 from nearsight.structures.structure import Structure
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """A member of a set.
+
+    Attributes:
+        name: the file, as the user named it.
+        structure, basis, provenance, cutoff: of the calculation.
+        folded: whether H is summed over images; None without H.
+        test: held back for testing.
+    """
+
+    name: str
+    structure: Structure
+    basis: BasisSet
+    provenance: Mapping[str, str]
+    cutoff: float | None
+    folded: bool | None
+    test: bool = False
+
+    @classmethod
+    def of(cls, name: str, calculation: Calculation, test: bool = False) -> Entry:
+        """Of a calculation, whose matrices are not kept."""
+        h = calculation.hamiltonian
+        return cls(name, calculation.structure, calculation.basis, calculation.provenance, calculation.cutoff,
+                   None if h is None else h.folded, test)
+
 
 CHECK = "duplicates"
 REACH = 5.0

@@ -6,21 +6,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from nearsight.checks.completeness import check_completeness
-from nearsight.checks.convergence import check_convergence
-from nearsight.checks.duplicates import check_duplicates
-from nearsight.checks.eigenvalues import check_eigenvalues
-from nearsight.checks.entry import Entry
-from nearsight.checks.fermi import check_fermi
-from nearsight.checks.finding import Finding, sorted_by_level
-from nearsight.checks.geometry import check_geometry, check_ghosts
-from nearsight.checks.hermiticity import check_hermiticity
-from nearsight.checks.images import check_images
+from nearsight.checks.duplicates import Entry, check_duplicates
+from nearsight.checks.eigenvalues import check_convergence, check_eigenvalues, check_fermi
+from nearsight.checks.geometry import check_geometry, check_ghosts, check_images
+from nearsight.checks.hermiticity import check_hermiticity, check_transposition
 from nearsight.checks.magnitude import check_magnitude
 from nearsight.checks.orbital_order import check_orbital_order
 from nearsight.checks.overlap import check_overlap
 from nearsight.checks.settings import check_settings
-from nearsight.checks.subject import Subject
-from nearsight.checks.transposition import check_transposition
+from nearsight.checks.subject import Finding, Subject, sorted_by_level
 from nearsight.errors import NearsightError
 from nearsight.formats.registry import read_any
 from nearsight.operators.calculation import Calculation

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from nearsight.checks.finding import Finding
-from nearsight.checks.subject import Subject
+from nearsight.checks.subject import Finding, Subject
 from nearsight.operators.blocks import BlockOperator
 from nearsight.units import HARTREE_IN_EV, ev_to_millihartree
 

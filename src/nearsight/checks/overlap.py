@@ -9,8 +9,7 @@ import numpy as np
 from scipy import linalg
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
-from nearsight.checks.finding import Finding
-from nearsight.checks.subject import DENSE_ORBITALS, Subject
+from nearsight.checks.subject import DENSE_ORBITALS, Finding, Subject
 from nearsight.operators.bloch import to_csr
 from nearsight.operators.blocks import BlockOperator
 

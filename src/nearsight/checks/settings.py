@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from nearsight.checks.entry import Entry
-from nearsight.checks.finding import Finding, Level
+from nearsight.checks.duplicates import Entry
+from nearsight.checks.subject import Finding, Level
 from nearsight.elements import symbol_of
 from nearsight.orbitals.basis import SHELL_LETTERS
 

@@ -1,14 +1,17 @@
-"""Subject: a calculation under examination, with what several checks need computed once."""
+"""Subject: a calculation under examination, with what several checks need computed once.
+
+Finding: one thing that a check noticed.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 from scipy import linalg
 
-from nearsight.checks.finding import Finding, Level
 from nearsight.electronic.compare import pair_distances
 from nearsight.errors import InputError
 from nearsight.operators.bloch import to_csr
@@ -16,6 +19,39 @@ from nearsight.operators.blocks import BlockOperator
 from nearsight.operators.calculation import Calculation
 from nearsight.structures.graph import build_graph
 from nearsight.structures.structure import MINIMUM_DISTANCE
+
+Level = Literal["error", "warning", "note"]
+
+LEVELS: tuple[Level, ...] = ("error", "warning", "note")
+"""Worst first."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that a check noticed.
+
+    Attributes:
+        level: `error`: a model trained on this is wrong; `warning`: it may be worse than it could be; `note`: good to
+            know, such as what could not be checked.
+        check: name of the check.
+        file: where, as the user named it; several are separated by commas.
+        message: expected … got ….
+        meaning: what follows from it.
+        advice: what to do.
+    """
+
+    level: Level
+    check: str
+    file: str
+    message: str
+    meaning: str
+    advice: str
+
+
+def sorted_by_level(findings: list[Finding]) -> list[Finding]:
+    """Worst first; otherwise as they came."""
+    return sorted(findings, key=lambda finding: LEVELS.index(finding.level))
+
 
 DENSE_ORBITALS = 4000
 """Up to this size matrices are factorised as a whole; 4000 orbitals take about 10 s and 0.5 GB."""

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from nearsight.electronic.atom_errors import atom_errors, expected_errors
-from nearsight.electronic.charges import charges_of
-from nearsight.electronic.density import fill
-from nearsight.electronic.density_of_states import broadened
+from nearsight.electronic.compare import atom_errors, expected_errors
+from nearsight.electronic.conditioning import smallest_resolved
+from nearsight.electronic.density_matrix import fill
 from nearsight.electronic.eigen import solve_states
-from nearsight.electronic.populations import atom_populations, orbital_populations
-from nearsight.electronic.resolved import smallest_resolved
+from nearsight.electronic.populations import atom_populations, charges_of, orbital_populations
+from nearsight.electronic.spectrum import broadened
 from nearsight.operators.calculation import Calculation
 from nearsight.report.structure_view import Colouring
 from nearsight.units import ev_to_millihartree

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from nearsight.cli.json_output import as_json
 from nearsight.cli.output_files import table_written
-from nearsight.electronic.charges import atomic_charges
+from nearsight.electronic.populations import atomic_charges
 from nearsight.elements import symbol_of
 from nearsight.formats.registry import read_any
 from nearsight.operators.calculation import Calculation

@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from nearsight.checks.finding import LEVELS, Finding
 from nearsight.checks.linter import check_files
+from nearsight.checks.subject import LEVELS, Finding
 from nearsight.cli.json_output import as_json
 from nearsight.cli.process import tune_process
 from nearsight.errors import InputError

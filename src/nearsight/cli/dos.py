@@ -15,7 +15,7 @@ from rich.progress import Progress
 from nearsight.cli.energy_window import energy_window
 from nearsight.cli.json_output import as_json
 from nearsight.cli.output_files import output_written, table_written
-from nearsight.electronic.densities import GAMMA, Densities, densities
+from nearsight.electronic.density_of_states import GAMMA, Densities, densities
 from nearsight.electronic.k_points import monkhorst_pack
 from nearsight.errors import InputError
 from nearsight.formats.registry import read_any
@@ -69,7 +69,7 @@ def dos_command(
         columns = {"energy_eV": found.energies, "total_per_eV": found.total}
         table_written(csv, columns | {f"{label}_per_eV": values for label, values in found.parts.items()})
     if output is not None:
-        from nearsight.report.density_figures import density_figure  # matplotlib only where it draws
+        from nearsight.report.drawing import density_figure  # matplotlib only where it draws
 
         output_written(output, density_figure(found, limits, f"{calculation.structure.formula}"))
     if not json:

@@ -14,7 +14,7 @@ from nearsight.cli.json_output import as_json
 from nearsight.errors import ConfigError
 from nearsight.formats.registry import read_any
 from nearsight.recipes.pyscf_settings import PyscfSettings
-from nearsight.recipes.total_energy import total_energy
+from nearsight.recipes.warm_start import total_energy
 
 EXAMPLE = """The total energy of the density of H's occupied orbitals, by PySCF, without a self-consistent cycle.
 

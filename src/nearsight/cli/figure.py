@@ -14,8 +14,7 @@ from nearsight.cli.json_output import as_json
 from nearsight.cli.output_files import output_written
 from nearsight.electronic.compare import spectrum_errors
 from nearsight.electronic.evaluation import evaluate
-from nearsight.electronic.locality import decay, spectra_by_cutoff
-from nearsight.electronic.response import response
+from nearsight.electronic.locality import decay, response, spectra_by_cutoff
 from nearsight.elements import number_of, symbol_of
 from nearsight.errors import InputError
 from nearsight.formats.registry import read_any
@@ -105,7 +104,7 @@ def _spectrum(files: list[Path]) -> Drawn:
 
 
 def _structures(files: list[Path], pair: str, bond: float) -> Drawn:
-    from nearsight.report.structure_figures import StructureSummary, structure_figure
+    from nearsight.report.drawing import StructureSummary, structure_figure
 
     symbols = pair.split("-")
     numbers = [number_of(symbol) for symbol in symbols]

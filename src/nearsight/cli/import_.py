@@ -16,13 +16,13 @@ from rich.table import Table
 
 from nearsight.cli.process import tune_process
 from nearsight.errors import InputError
-from nearsight.formats.initial_hamiltonian import read_initial_hamiltonian
+from nearsight.formats.h0 import read_initial_hamiltonian
 from nearsight.formats.options import BasisChoice
 from nearsight.formats.options import Progress as Report
 from nearsight.formats.registry import read_any
 from nearsight.formats.structure_files import parse_cell
 from nearsight.operators.calculation import Calculation
-from nearsight.operators.pruning import reduced
+from nearsight.operators.packing import reduced
 from nearsight.operators.store import write_calculation
 from nearsight.operators.symmetry import hermiticity_error
 

@@ -10,13 +10,13 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
-from nearsight.baselines.initial_matrices import InitialMatrices
+from nearsight.baselines.h0.matrices import InitialMatrices
 from nearsight.errors import CheckpointError, FormatError
 from nearsight.formats.structure_files import parse_cell, read_structure
-from nearsight.inference.bond_blocks import BondBlocks
 from nearsight.inference.predict import check_elements, predict
 from nearsight.inference.to_store import Written, write_prediction
-from nearsight.nn.bond_model import BondModel
+from nearsight.nn.architectures.nearsight.model import BondModel
+from nearsight.nn.architectures.nearsight.prediction import BondBlocks
 from nearsight.nn.model import Model, load_model
 from nearsight.nn.model_file import find_model_file
 from nearsight.operators.calculation import Calculation

@@ -15,12 +15,11 @@ from rich.table import Table
 
 from nearsight.cli.json_output import as_json
 from nearsight.cli.logged import logged
-from nearsight.electronic.density import band_energy, fill
+from nearsight.electronic.conditioning import SMALLEST, smallest_resolved
+from nearsight.electronic.density_matrix import band_energy, fill
 from nearsight.electronic.eigen import known_method, solve, solve_states
-from nearsight.electronic.independent import SMALLEST
-from nearsight.electronic.localisation import Localisation, localisation
-from nearsight.electronic.occupation import Filling
-from nearsight.electronic.resolved import smallest_resolved
+from nearsight.electronic.filling import Filling
+from nearsight.electronic.populations import Localisation, localisation
 from nearsight.electronic.spectrum import Spectrum
 from nearsight.elements import symbol_of
 from nearsight.errors import InputError

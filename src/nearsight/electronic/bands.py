@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
+from nearsight.electronic.conditioning import smallest_resolved
 from nearsight.electronic.eigen import solve
 from nearsight.electronic.k_points import KPath
 from nearsight.electronic.matrices import sparse_hermitian
-from nearsight.electronic.resolved import smallest_resolved
 from nearsight.errors import InputError
 from nearsight.operators.bloch import bloch
 from nearsight.operators.blocks import BlockOperator

@@ -12,10 +12,9 @@ import numpy as np
 from scipy import linalg
 from scipy.sparse.linalg import LinearOperator, eigsh
 
-from nearsight.electronic.independent import SMALLEST, independent_directions
+from nearsight.electronic.conditioning import SMALLEST, independent_directions
 from nearsight.electronic.matrices import Matrix, check_same_size, hermitian_dense, hermitian_part_dense
-from nearsight.electronic.spectrum import Spectrum
-from nearsight.electronic.states import States
+from nearsight.electronic.spectrum import Spectrum, States
 from nearsight.errors import InputError
 
 RESIDUAL_TOLERANCE = 1e-6

@@ -1,73 +1,97 @@
-"""The density of states, whole or shared among parts: a Gaussian for every level."""
+"""The density of states of a calculation, whole and by parts, at Γ or over a mesh of k-points."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
 import numpy as np
 
-from nearsight.electronic.spectrum import Spectrum
+from nearsight.electronic.conditioning import smallest_resolved
+from nearsight.electronic.eigen import solve, solve_states
+from nearsight.electronic.filling import Filling, occupations
+from nearsight.electronic.matrices import Matrix
+from nearsight.electronic.populations import Grouping, Kind, orbital_groups, orbital_populations
+from nearsight.electronic.spectrum import broadened, energy_grid
 from nearsight.errors import InputError
+from nearsight.operators.bloch import bloch
+from nearsight.operators.calculation import Calculation
 
-REACH = 5.0
-"""Widths from a level beyond which its Gaussian is taken as zero."""
-
-
-def energy_grid(levels: Spectrum | np.ndarray, width: float) -> np.ndarray:
-    """(m,) energies, eV, in steps of width / 5 over all levels and the reach of their Gaussians."""
-    values = _levels(levels)
-    lower, upper = values.min() - REACH * width, values.max() + REACH * width
-    step = width / 5
-    return np.asarray(lower + step * np.arange(int(np.ceil((upper - lower) / step)) + 2))
+GAMMA = np.zeros((1, 3))
 
 
-def density_of_states(levels: Spectrum | np.ndarray, energies: np.ndarray, width: float,
-                      weights: np.ndarray | None = None) -> np.ndarray:
-    """Electrons per eV that levels at these energies can hold: a Gaussian of integral two for every level.
+@dataclass(frozen=True, eq=False)
+class Densities:
+    """Densities of states of one cell.
+
+    Attributes:
+        energies: (e,) eV, ascending.
+        total: (e,) electrons per eV.
+        parts: label → (e,) electrons per eV; they add up to the total. Empty where none were asked for.
+        filling: of the levels.
+        width: eV, standard deviation of the Gaussians.
+    """
+
+    energies: np.ndarray
+    total: np.ndarray
+    parts: Mapping[str, np.ndarray]
+    filling: Filling
+    width: float
+
+
+def densities(
+    calculation: Calculation, width: float = 0.1, by: Grouping | None = None, kind: Kind = "mulliken",
+    points: np.ndarray = GAMMA, weights: np.ndarray | None = None, temperature: float | None = None,
+    report: Callable[[int, int], None] = lambda done, of: None,
+) -> Densities:
+    """Diagonalise at every k-point and broaden the levels.
 
     Args:
-        levels: a spectrum; or (n,) or (K, n) levels of k-points, eV.
-        energies: (m,) eV.
+        calculation: with H, S and the valence of every element; resolved in R for more than Γ.
         width: standard deviation of the Gaussians, eV.
-        weights: (K,) of the k-points; they are normalised. None: equal.
-
-    Returns:
-        (m,) 1/eV, of one cell.
+        by: parts: element, shell or atom; None: the total alone, which is several times faster.
+        kind: populations that share a state among parts.
+        points: (K, 3) k-points in units of the reciprocal lattice vectors.
+        weights: (K,) of the k-points, positive; None: equal.
+        temperature: K, of the electrons; None: levels filled from below.
+        report: called with the number of k-points done, and of all.
 
     Raises:
-        InputError: a width that is not positive, or weights of another number.
+        InputError: H, S or a valence is missing, matrices that `eigen.solve` refuses, or an operator folded to Γ at
+            another k.
     """
-    values = np.atleast_2d(_levels(levels))
-    shares = np.full(len(values), 1.0) if weights is None else np.asarray(weights, dtype=np.float64)
-    if shares.shape != (len(values),):
-        raise InputError(f"expected {len(values)} weights, one for each k-point, got {shares.size}")
-    each = np.repeat(shares / shares.sum(), values.shape[1])
-    return broadened(values.ravel(), 2 * each[None], energies, width)[0]
+    h, s = calculation.require_hamiltonian(), calculation.require_overlap()
+    numbers, basis = calculation.structure.numbers, calculation.basis
+    electrons, smallest = basis.n_electrons(numbers), smallest_resolved(calculation)
+    groups = orbital_groups(numbers, basis, by) if by is not None else {}
+    levels, shares = [], []
+    for done, k in enumerate(points):
+        hk: Matrix = bloch(h, k) if np.any(k) else h
+        sk: Matrix = bloch(s, k) if np.any(k) else s
+        if by is None:
+            levels.append(solve(hk, sk, electrons, smallest=smallest).eigenvalues)
+        else:
+            states = solve_states(hk, sk, electrons, smallest=smallest)
+            populations = orbital_populations(states, sk, kind)
+            levels.append(states.levels)
+            shares.append(np.stack([populations[orbitals].sum(axis=0) for orbitals in groups.values()]))
+        report(done + 1, len(points))
+    return _broadened(levels, shares, list(groups), electrons, width, weights, temperature)
 
 
-def broadened(levels: np.ndarray, weights: np.ndarray, energies: np.ndarray, width: float) -> np.ndarray:
-    """Σ_n w_gn δ(E − ε_n), with Gaussians for δ.
-
-    Args:
-        levels: (n,) eV.
-        weights: (g, n).
-        energies: (m,) eV, ascending.
-        width: standard deviation of the Gaussians, eV.
-
-    Returns:
-        (g, m) 1/eV.
-
-    Raises:
-        InputError: a width that is not positive.
-    """
-    if not width > 0:
-        raise InputError(f"expected a width above 0 eV, got {width:g}")
-    density = np.zeros((len(weights), len(energies)))
-    first = np.searchsorted(energies, levels - REACH * width)
-    last = np.searchsorted(energies, levels + REACH * width, side="right")
-    for n, level in enumerate(levels):
-        near = slice(first[n], last[n])
-        density[:, near] += weights[:, n, None] * np.exp(-0.5 * ((energies[near] - level) / width) ** 2)
-    return density / (width * np.sqrt(2 * np.pi))
-
-
-def _levels(levels: Spectrum | np.ndarray) -> np.ndarray:
-    return levels.eigenvalues if isinstance(levels, Spectrum) else np.asarray(levels, dtype=np.float64)
+def _broadened(levels: list[np.ndarray], shares: list[np.ndarray], labels: list[str], electrons: int, width: float,
+               weights: np.ndarray | None, temperature: float | None) -> Densities:
+    if len({len(row) for row in levels}) > 1:
+        raise InputError("expected as many levels at every k-point, got another number of directions that S does not "
+                         "resolve; use a smaller or less diffuse basis")
+    rows = np.stack(levels)
+    filling = occupations(rows, electrons, weights, temperature)
+    energies = energy_grid(rows, width)
+    portion = np.ones(len(rows)) if weights is None else np.asarray(weights, dtype=np.float64)
+    each = np.repeat(2 * portion / portion.sum(), rows.shape[1])
+    total = broadened(rows.ravel(), each[None], energies, width)[0]
+    parts = {}
+    if shares:
+        densities = broadened(rows.ravel(), np.concatenate(shares, axis=1) * each, energies, width)
+        parts = dict(zip(labels, densities))
+    return Densities(energies, total, parts, filling, width)

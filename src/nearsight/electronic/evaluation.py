@@ -14,9 +14,9 @@ from nearsight.electronic.compare import (
     parity,
     spectrum_errors,
 )
+from nearsight.electronic.conditioning import smallest_resolved
 from nearsight.electronic.eigen import solve, solve_states
 from nearsight.electronic.physical_errors import LevelErrors, StateErrors, level_errors, state_errors
-from nearsight.electronic.resolved import smallest_resolved
 from nearsight.electronic.spectrum import Spectrum
 from nearsight.errors import InputError
 from nearsight.operators.blocks import BlockOperator

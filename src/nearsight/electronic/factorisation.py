@@ -50,8 +50,8 @@ class Factorisation:
         error: ‖A x − b‖ / ‖x‖ for a random b, in the unit of A. Solution and count are those of a matrix about this
             far away: levels much farther from σ than that are on the right side.
         nearest: 1 / ‖x‖ for the same b; no larger than the smallest |eigenvalue| of A by much.
-        iterate: the same as `solve`, which refines its solution where the factors are inexact; this does not, and is for
-            iterations, whose result is checked.
+        iterate: the same as `solve`, which refines its solution where the factors are inexact; this does not, and is
+            for iterations, whose result is checked.
     """
 
     name: str

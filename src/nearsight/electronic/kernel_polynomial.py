@@ -22,8 +22,7 @@ from scipy.optimize import brentq
 
 from nearsight.electronic.approximate_inverse import approximate_inverse_factor
 from nearsight.electronic.chebyshev import Interval, apply_series, extremes, series
-from nearsight.electronic.matrices import Matrix, check_same_size, sparse_hermitian
-from nearsight.electronic.sparse_products import AT_ONCE, SparseProduct
+from nearsight.electronic.matrices import AT_ONCE, Matrix, SparseProduct, check_same_size, sparse_hermitian
 from nearsight.errors import InputError
 
 RESOLUTION = 0.2

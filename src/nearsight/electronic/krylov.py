@@ -13,7 +13,7 @@ import numpy as np
 from scipy import linalg, sparse
 
 from nearsight.electronic.factorisation import Factorisation
-from nearsight.electronic.sparse_products import AT_ONCE, SparseProduct
+from nearsight.electronic.matrices import AT_ONCE, SparseProduct
 from nearsight.errors import InputError
 
 BLOCK = 4

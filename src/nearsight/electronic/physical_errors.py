@@ -10,13 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nearsight.electronic.charges import charges_of
 from nearsight.electronic.compare import common_levels
-from nearsight.electronic.density import band_energy, fill
-from nearsight.electronic.density_of_states import REACH, broadened
+from nearsight.electronic.density_matrix import band_energy, fill
 from nearsight.electronic.matrices import Matrix, sparse_hermitian
-from nearsight.electronic.spectrum import Spectrum
-from nearsight.electronic.states import States
+from nearsight.electronic.populations import charges_of
+from nearsight.electronic.spectrum import REACH, Spectrum, States, broadened
 from nearsight.errors import InputError
 from nearsight.operators.calculation import Calculation
 

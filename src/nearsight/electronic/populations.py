@@ -3,21 +3,39 @@
     Mulliken: p_μn = Re c*_μn (S c)_μn,    Löwdin: p_μn = |(S^½ c)_μn|²,    Σ_μ p_μn = 1
 
 Mulliken's may be a little negative.
+
+Atomic charges from H and S at Γ: valence electrons minus the populations of an atom's orbitals.
+
+    Mulliken: N_μ = (P S)_μμ,    Löwdin: N_μ = (S^½ P S^½)_μμ,    P = Σ_n f_n c_n c_nᵀ
+
+with levels filled from below, two electrons to each. Levels that are the same within `occupation.DEGENERATE` share
+their electrons, so that charges have the symmetry of the structure.
+
+How many atoms a state is on: the inverse participation ratio.
+
+    IPR_n = Σ_a p_an² / (Σ_a p_an)²,    participation = 1 / IPR
+
+with the populations p of the atoms. A state on one atom has an IPR of 1, one spread evenly over N atoms of 1/N; states
+in the gap of an oxide that belong to a defect stand out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from scipy import linalg, sparse
 
-from nearsight.electronic.density_of_states import broadened
+from nearsight.electronic.density_matrix import fill
+from nearsight.electronic.eigen import solve_states
+from nearsight.electronic.filling import Filling
 from nearsight.electronic.matrices import Matrix, hermitian_dense, sparse_hermitian
-from nearsight.electronic.states import States
+from nearsight.electronic.spectrum import Spectrum, States, broadened
 from nearsight.elements import symbol_of
 from nearsight.errors import InputError
+from nearsight.operators.calculation import Calculation
 from nearsight.orbitals.basis import SHELL_LETTERS, BasisSet
 
 Kind = Literal["mulliken", "loewdin"]
@@ -96,3 +114,95 @@ def _square_root(overlap: np.ndarray) -> np.ndarray:
     if values[0] <= 0:
         raise InputError(f"expected a positive definite overlap S, got one with smallest eigenvalue {values[0]:.6g}")
     return np.asarray((vectors * np.sqrt(values)) @ vectors.conj().T)
+
+
+def atomic_charges(calculation: Calculation, kind: Kind = "loewdin", charge: int = 0,
+                   temperature: float | None = None) -> np.ndarray:
+    """(N,) e, of the atoms; they add up to `charge`. Blocks resolved in R are summed to Γ.
+
+    Takes about ten times as long as the eigenvalues alone.
+
+    Args:
+        calculation: with H, S and the valence of every element.
+        kind: whose populations.
+        charge: e, of the cell.
+        temperature: K, of the electrons; None: levels filled from below.
+
+    Raises:
+        InputError: H, S or a valence is missing, S is not positive definite, more electrons than the levels hold, or
+            another kind.
+    """
+    if kind not in KINDS:
+        raise InputError(f"expected charges by {' or '.join(KINDS)}, got {kind!r}")
+    h, s = calculation.require_hamiltonian(), calculation.require_overlap()
+    electrons = calculation.basis.n_electrons(calculation.structure.numbers) - charge
+    states = solve_states(h, s, electrons, method="dense")
+    return charges_of(states, fill(states.spectrum, temperature), s, calculation, kind)
+
+
+def charges_of(states: States, filling: Filling, overlap: Matrix, calculation: Calculation,
+               kind: Kind = "loewdin") -> np.ndarray:
+    """(N,) e, of the atoms, from all occupied states.
+
+    Args:
+        states: all, or all that are occupied.
+        filling: of these states.
+        overlap: S of the states.
+        calculation: the atoms and the valence of every element.
+        kind: whose populations.
+
+    Raises:
+        InputError: states that leave out occupied ones below, or another kind.
+    """
+    if states.spectrum.first > 0:
+        raise InputError(f"expected all occupied states for charges, got those from level {states.spectrum.first} on")
+    numbers, basis = calculation.structure.numbers, calculation.basis
+    some = int(np.count_nonzero(filling.occupations > 0))
+    populations = np.zeros(len(states.coefficients))
+    if some:
+        occupied = States(_lowest(states.spectrum, some), states.coefficients[:, :some])
+        populations = orbital_populations(occupied, overlap, kind) @ filling.occupations[:some]
+    valence = np.array([basis.valence[int(z)] for z in numbers], dtype=np.float64)
+    return np.asarray(valence - np.add.reduceat(populations, basis.offsets(numbers)[:-1]))
+
+
+def _lowest(spectrum: Spectrum, number: int) -> Spectrum:
+    return Spectrum(spectrum.eigenvalues[:number], spectrum.n_occupied, spectrum.overlap_condition, spectrum.residual,
+                    spectrum.singly_occupied, spectrum.hermiticity_error, 0, spectrum.n_levels, spectrum.left_out)
+
+
+@dataclass(frozen=True, eq=False)
+class Localisation:
+    """Where the states of a spectrum are.
+
+    Attributes:
+        spectrum: m levels.
+        ratio: (m,) inverse participation ratios, 1/N to 1.
+        atom: (m,) the atom with the largest population.
+        share: (m,) that population.
+    """
+
+    spectrum: Spectrum
+    ratio: np.ndarray
+    atom: np.ndarray
+    share: np.ndarray
+
+    @property
+    def participation(self) -> np.ndarray:
+        """(m,) atoms that a state is on."""
+        return 1 / self.ratio
+
+
+def localisation(states: States, overlap: Matrix, numbers: np.ndarray, basis: BasisSet) -> Localisation:
+    """Inverse participation ratios of states, from Mulliken populations of atoms (negative ones count as none).
+
+    Args:
+        states: m of them.
+        overlap: S, (n, n) or blocks.
+        numbers: (N,) atomic numbers.
+        basis: their orbitals.
+    """
+    atoms = np.clip(atom_populations(orbital_populations(states, overlap), numbers, basis), 0.0, None)
+    ratio = (atoms**2).sum(axis=0) / atoms.sum(axis=0) ** 2
+    largest = atoms.argmax(axis=0)
+    return Localisation(states.spectrum, ratio, largest, np.take_along_axis(atoms, largest[None], axis=0)[0])

@@ -3,6 +3,18 @@
 Every charge is split into a Gaussian of width η and the rest. The rest is felt nearby and summed over neighbours, the
 Gaussians are summed over waves. V has no average over the cell, so that a charged cell has a uniform background. Sums
 end where terms are below 1e-11 of the first; the result does not depend on η.
+
+1/d of Gaussian charges and its slope, whole and the part that decays fast.
+
+Slabs, periodic in two directions: Ewald's sum in a cell with vacuum, from which the other slabs are taken out.
+
+What distant copies of a neutral slab with dipole M and second moment Q of its charges along the normal z do is, but for
+terms that decay as exp(−k · vacuum) with k the shortest wave in the plane, known exactly:
+
+    V_slab = V_cell + 4π/Ω M z − 2π/Ω Q
+
+with Ω the volume of the cell. The vacuum is chosen such that the terms left out are below 1e-10 of the charges'
+potentials.
 """
 
 from __future__ import annotations
@@ -10,10 +22,43 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from scipy.special import erf, erfc
 
-from nearsight.electrostatics.coulomb_kernels import ROOT, short_coulomb
 from nearsight.structures.graph import build_graph
 from nearsight.structures.structure import Structure
+
+ROOT = np.sqrt(2 / np.pi)
+
+
+def gaussian_coulomb(distance: np.ndarray, width: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """erf(d / √2 w) / d and minus its derivative; 1/d and 1/d² where w = 0."""
+    inverse = 1 / distance
+    smeared = width > 0
+    if not smeared.any():
+        return inverse, inverse**2
+    u = distance / np.where(smeared, width, 1.0)
+    value = np.where(smeared, erf(u / np.sqrt(2)), 1.0) * inverse
+    tail = np.where(smeared, ROOT * np.exp(-u**2 / 2) * u, 0.0)
+    return value, (value - tail * inverse) * inverse
+
+
+def short_coulomb(distance: np.ndarray, split: float, width: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """erf(d / √2 w) / d − erf(d / √2 split) / d and minus its derivative: what a sum over waves leaves."""
+    far, far_slope = _complement(distance, np.full(len(distance), split))
+    if not (width > 0).any():
+        return far, far_slope
+    near, near_slope = _complement(distance, width)
+    return far - near, far_slope - near_slope
+
+
+def _complement(distance: np.ndarray, width: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """erfc(d / √2 w) / d and minus its derivative; zero where w = 0."""
+    smeared = width > 0
+    u = np.where(smeared, distance / np.where(smeared, width, 1.0), np.inf)
+    value = erfc(u / np.sqrt(2)) / distance
+    tail = np.where(smeared, ROOT * np.exp(-u**2 / 2) / np.where(smeared, width, 1.0), 0.0)
+    return value, (value + tail) / distance
+
 
 REACH = 4.8
 """erfc(4.8) and exp(−4.8²) are 1e-11 and 1e-10."""
@@ -85,3 +130,30 @@ def _waves(structure: Structure, longest: float, count: int) -> Iterator[np.ndar
             kept = kept[count:]
     if len(kept):
         yield kept
+
+
+LEFT_OUT = 1e-10
+
+
+def slab(structure: Structure, charges: np.ndarray, widths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(N,) potential in e/Å and (N, 3) field in e/Å², of charges that add up to 0; see `electrostatics`."""
+    plane = structure.cell[structure.pbc]
+    normal = np.cross(plane[0], plane[1])
+    normal /= np.linalg.norm(normal)
+    z = structure.positions @ normal
+    z -= z.mean()
+    thickness = float(np.ptp(z)) + 12 * float(widths.max())
+    height = thickness + np.log(1 / LEFT_OUT) / _shortest_wave(plane)
+    padded = Structure(structure.numbers, structure.positions, np.vstack([plane, height * normal]), np.ones(3, bool))
+    potential, field = ewald(padded, charges, widths)
+    dipole, second = charges @ z, charges @ (z**2 + widths**2)
+    potential += 2 * np.pi / padded.volume * (2 * dipole * z - second)
+    return potential, field - 4 * np.pi / padded.volume * dipole * normal
+
+
+def _shortest_wave(plane: np.ndarray) -> float:
+    """1/Å, of the lattice reciprocal to two vectors (2, 3)."""
+    reciprocal = 2 * np.pi * np.linalg.pinv(plane).T
+    small = np.stack(np.meshgrid(*[np.arange(-8, 9)] * 2, indexing="ij"), axis=-1).reshape(-1, 2)
+    lengths = np.linalg.norm(small[small.any(axis=1)] @ reciprocal, axis=1)
+    return float(lengths.min())

@@ -20,10 +20,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nearsight.electrostatics.ewald import ewald
-from nearsight.electrostatics.isolated import isolated
-from nearsight.electrostatics.slab import slab
-from nearsight.electrostatics.wire import wire
+from nearsight.electrostatics.direct_sums import isolated, wire
+from nearsight.electrostatics.ewald import ewald, slab
 from nearsight.errors import InputError
 from nearsight.structures.structure import Structure
 from nearsight.units import BOHR_IN_ANGSTROM, HARTREE_IN_EV

@@ -10,8 +10,7 @@ from pathlib import Path
 
 from nearsight.errors import FormatError
 from nearsight.formats.basis_choice import named_basis
-from nearsight.formats.cp2k_csr import check_is_matrix
-from nearsight.formats.gamma_matrices import read_gamma_matrices
+from nearsight.formats.cp2k_csr import check_is_matrix, read_gamma_matrices
 from nearsight.formats.options import ReadOptions
 from nearsight.formats.structure_files import read_structure
 from nearsight.formats.xyz import GHOST_BY_V

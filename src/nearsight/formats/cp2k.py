@@ -14,11 +14,10 @@ from pathlib import Path
 from nearsight.elements import symbol_of
 from nearsight.errors import FormatError, InputError
 from nearsight.formats.basis_choice import joined, named_basis
-from nearsight.formats.cp2k_csr import check_is_matrix
+from nearsight.formats.cp2k_csr import check_is_matrix, read_gamma_matrices
 from nearsight.formats.cp2k_images import NAMES, has_images, read_images
 from nearsight.formats.cp2k_input import Cp2kInput, read_input
 from nearsight.formats.cp2k_output import Cp2kOutput, is_output, read_output
-from nearsight.formats.gamma_matrices import read_gamma_matrices
 from nearsight.formats.options import ReadOptions
 from nearsight.formats.structure_files import read_structure
 from nearsight.operators.blocks import BlockOperator

@@ -2,6 +2,8 @@
 
 Text: one `row column value` a line, from 1, in Fortran's (2(I8),E23.14E3).
 Binary: Fortran records of 24 bytes: length 16, row, column (int32), value (float64), length 16.
+
+H and S at Γ from two .csr files, for a known structure.
 """
 
 from __future__ import annotations
@@ -9,15 +11,21 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from nearsight.errors import FormatError
-from nearsight.formats.options import Progress
+from nearsight.formats.basis_choice import choose_basis
+from nearsight.formats.options import Progress, ReadOptions
 from nearsight.formats.sniffing import first_bytes
-from nearsight.formats.triplets import Triplets
+from nearsight.formats.triplets import Triangle, Triplets, assemble, check_complete
+from nearsight.operators.blocks import BlockOperator
+from nearsight.orbitals.basis import BasisSet
+from nearsight.structures.structure import Structure
+from nearsight.units import HARTREE_IN_EV
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -203,3 +211,81 @@ def _from_one(path: Path, rows: np.ndarray, columns: np.ndarray, values: np.ndar
 def _tell(progress: Progress | None, path: Path, done: int, size: int) -> None:
     if progress is not None:
         progress(path.name, done, size)
+
+
+@dataclass(frozen=True, eq=False)
+class GammaMatrices:
+    """H (eV) and S with their basis, and what the files were.
+
+    Attributes:
+        basis: given, or recognised by the size of H.
+        hamiltonian, overlap: folded; the overlap None where there is no file.
+        encodings, triangles: of H, then of S.
+        n_entries: lines or records of H.
+    """
+
+    basis: BasisSet
+    hamiltonian: BlockOperator
+    overlap: BlockOperator | None
+    encodings: tuple[Encoding, ...]
+    triangles: tuple[Triangle, ...]
+    n_entries: int
+
+    @property
+    def provenance(self) -> dict[str, str]:
+        """What was found in the files, in words."""
+        parts = [f"{t} matrix" if t in ("full", "diagonal") else f"{t} triangle" for t in self.triangles]
+        return {
+            "encoding": ", ".join(dict.fromkeys(self.encodings)),
+            "entries": ", ".join(dict.fromkeys(parts)),
+        }
+
+
+def read_gamma_matrices(
+    h_path: Path,
+    s_path: Path | None,
+    structure: Structure,
+    options: ReadOptions,
+    basis: BasisSet | None = None,
+) -> GammaMatrices:
+    """Both matrices.
+
+    Args:
+        h_path, s_path: the files (Hartree).
+        structure: in the order of the matrix.
+        options: the user's choice of basis.
+        basis: the source's own choice, where it says so.
+
+    Raises:
+        FormatError: a file is damaged, or does not fit the structure, the basis or the other one.
+    """
+    entries, encoding = read_csr(h_path, options.progress)
+    size, n_entries = entries.size, len(entries)
+    if basis is None:
+        basis = choose_basis(h_path, structure, options, n_orbitals=size)
+    n_orbitals = int(basis.offsets(structure.numbers)[-1])
+    # A diagonal element of H may by chance be below CP2K's threshold; one of S cannot.
+    hamiltonian, triangle = _matrix(entries, structure, basis, n_orbitals // 1000 + 1)
+    hamiltonian.values[:] *= HARTREE_IN_EV
+    del entries
+    if s_path is None:
+        return GammaMatrices(basis, hamiltonian, None, (encoding,), (triangle,), n_entries)
+    entries, s_encoding = read_csr(s_path, options.progress)
+    if entries.size != size:
+        raise FormatError(
+            s_path,
+            f"expected H and S of the same size, got H with {size} orbitals in {h_path.name} "
+            f"and S with {entries.size}; are they from the same run?",
+        )
+    overlap, s_triangle = _matrix(entries, structure, basis, 0)
+    return GammaMatrices(
+        basis, hamiltonian, overlap, (encoding, s_encoding), (triangle, s_triangle), n_entries
+    )
+
+
+def _matrix(
+    entries: Triplets, structure: Structure, basis: BasisSet, missing_allowed: int
+) -> tuple[BlockOperator, Triangle]:
+    operator, triangle = assemble(entries, structure.numbers, basis)
+    check_complete(entries, operator.n_orbitals, missing_allowed)
+    return operator, triangle

@@ -18,13 +18,13 @@ import numpy as np
 
 from nearsight.errors import FormatError, InputError
 from nearsight.formats import sqlite_file
-from nearsight.formats.database_rows import Rows, chosen, only_row, reading_row
 from nearsight.formats.dense_matrices import from_dense
 from nearsight.formats.options import ReadOptions
+from nearsight.formats.sqlite_file import Rows, chosen, only_row, reading_row
 from nearsight.formats.structure_files import check_distances
 from nearsight.operators.calculation import Calculation
+from nearsight.orbitals.basis import def2_svp
 from nearsight.orbitals.conventions import PYSCF
-from nearsight.orbitals.def2_svp import def2_svp
 from nearsight.structures.structure import Structure
 from nearsight.units import BOHR_IN_ANGSTROM, HARTREE_IN_EV
 

@@ -10,7 +10,7 @@ from nearsight.electronic.eigen import solve
 from nearsight.electronic.spectrum import Spectrum
 from nearsight.errors import ConfigError, InputError
 from nearsight.inference.predict import predict_hamiltonian
-from nearsight.nn.bond_model import BondModel
+from nearsight.nn.architectures.nearsight.model import BondModel
 from nearsight.nn.model import Model
 from nearsight.operators.blocks import BlockOperator
 from nearsight.operators.calculation import Calculation

@@ -13,17 +13,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nearsight.baselines.initial_matrices import InitialMatrices
+from nearsight.baselines.h0.matrices import InitialMatrices
 from nearsight.elements import symbol_of
 from nearsight.errors import InputError
-from nearsight.inference.bond_blocks import BondBlocks
-from nearsight.inference.in_order import in_order
-from nearsight.inference.pairs import Pairs, pairs_of
-from nearsight.inference.sweep import Report, Sweep
-from nearsight.nn.bond_model import BondModel
+from nearsight.nn.architectures.nearsight.model import BondModel
+from nearsight.nn.architectures.nearsight.prediction import BondBlocks
+from nearsight.nn.architectures.xia2025.layerwise import Report, Sweep
+from nearsight.nn.kernels.threads import in_order
 from nearsight.nn.model import Model
+from nearsight.nn.prediction import Pairs, pairs_of
 from nearsight.operators.blocks import BlockOperator, group_by_elements
-from nearsight.operators.half import symmetric, whole_of_half
+from nearsight.operators.symmetry import symmetric, whole_of_half
 from nearsight.orbitals.basis import BasisSet
 from nearsight.structures.graph import build_graph
 from nearsight.structures.structure import Structure

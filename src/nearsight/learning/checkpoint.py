@@ -13,8 +13,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from nearsight.errors import CheckpointError, NearsightError
-from nearsight.learning.averaging import WeightAverage
-from nearsight.nn.bond_model import BondModel
+from nearsight.learning.optimisation import WeightAverage
+from nearsight.nn.architectures.nearsight.model import BondModel
 from nearsight.nn.model import Model, load_weights
 from nearsight.nn.model_file import PREFIX, read_tensors
 

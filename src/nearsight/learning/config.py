@@ -21,8 +21,8 @@ from pydantic import (
 )
 
 from nearsight.errors import ConfigError
-from nearsight.nn.bond_config import BondConfig
-from nearsight.nn.model_config import ModelConfig
+from nearsight.nn.architectures.nearsight.config import BondConfig
+from nearsight.nn.architectures.xia2025.config import ModelConfig
 from nearsight.partition.partitioner import PARTITIONERS
 
 NETWORKS = ("nearsight", "xia2025")

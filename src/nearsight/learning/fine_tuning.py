@@ -17,13 +17,12 @@ from nearsight.baselines.baseline import pair_name
 from nearsight.elements import symbol_of
 from nearsight.errors import ConfigError
 from nearsight.learning.config import TrainingConfig
-from nearsight.learning.dataset import common_basis
-from nearsight.nn.bond_config import BondConfig
-from nearsight.nn.bond_graph import ElementPair
-from nearsight.nn.bond_inputs import canonical_edges
-from nearsight.nn.bond_model import BondModel
+from nearsight.nn.architectures.nearsight.config import BondConfig
+from nearsight.nn.architectures.nearsight.graph import ElementPair, canonical_edges
+from nearsight.nn.architectures.nearsight.model import BondModel
+from nearsight.nn.architectures.xia2025.batches import common_basis
+from nearsight.nn.architectures.xia2025.config import ModelConfig
 from nearsight.nn.model import Model, load_model
-from nearsight.nn.model_config import ModelConfig
 from nearsight.nn.model_file import find_model_file
 from nearsight.operators.calculation import Calculation
 from nearsight.orbitals.basis import BasisSet

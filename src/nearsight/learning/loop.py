@@ -17,15 +17,14 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from nearsight.errors import NearsightError
-from nearsight.learning.averaging import WeightAverage
 from nearsight.learning.checkpoint import Progress, load_checkpoint, save_checkpoint, write_tensors
 from nearsight.learning.config import TrainingConfig
 from nearsight.learning.metrics import ErrorSums
 from nearsight.learning.objective import objective_for
-from nearsight.learning.schedule import Schedule, make_optimizer
-from nearsight.nn.bond_model import BondModel
+from nearsight.learning.optimisation import Schedule, WeightAverage, make_optimizer
+from nearsight.nn.architectures.nearsight.model import BondModel
+from nearsight.nn.architectures.xia2025.network import parameter_dtype
 from nearsight.nn.model import Model
-from nearsight.nn.xia2025 import parameter_dtype
 
 Record = dict[str, float | int | str]
 Levels = Callable[[Model | BondModel], Mapping[str, float]]

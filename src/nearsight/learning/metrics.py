@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from nearsight.learning.targets import Targets
+from nearsight.nn.architectures.xia2025.targets import Targets
 from nearsight.orbitals.coupled_layout import CoupledLayout
 
 

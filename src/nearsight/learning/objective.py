@@ -7,11 +7,11 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from nearsight.learning.bond_objective import bond_error, validate_bonds
 from nearsight.learning.config import LossConfig
-from nearsight.learning.loss import error_sums, is_additive, loss_of_sums, part_sums
 from nearsight.learning.metrics import ErrorSums
-from nearsight.nn.bond_model import BondModel
+from nearsight.nn.architectures.nearsight.model import BondModel
+from nearsight.nn.architectures.nearsight.training import bond_error, validate_bonds
+from nearsight.nn.architectures.xia2025.loss import error_sums, is_additive, loss_of_sums, part_sums
 from nearsight.nn.model import Model
 
 

@@ -11,17 +11,24 @@ import torch
 from lightning_fabric import Fabric
 
 from nearsight.errors import ConfigError, InputError
-from nearsight.learning.bond_training import begin_bond_model, calibrate, prepare_bonds
 from nearsight.learning.checkpoint import Progress
 from nearsight.learning.config import TrainingConfig, dump_config, load_config
-from nearsight.learning.dataset import Outline, Pieces, Room, common_basis, hold_out, make_outlines
 from nearsight.learning.fine_tuning import as_continued, begin_xia2025, load_start, origin
 from nearsight.learning.loop import Levels, Parts, Record, Trainer
 from nearsight.learning.memory import available_bytes
-from nearsight.learning.planner import Plan, choose_partition, make_plan
-from nearsight.nn.bond_model import BondModel
+from nearsight.nn.architectures.nearsight.model import BondModel
+from nearsight.nn.architectures.nearsight.training import begin_bond_model, calibrate, prepare_bonds
+from nearsight.nn.architectures.xia2025.batches import (
+    Outline,
+    Pieces,
+    Room,
+    common_basis,
+    hold_out,
+    make_outlines,
+)
+from nearsight.nn.architectures.xia2025.config import ModelConfig
+from nearsight.nn.architectures.xia2025.memory_plan import Plan, choose_partition, make_plan
 from nearsight.nn.model import Model, new_model
-from nearsight.nn.model_config import ModelConfig
 from nearsight.operators.calculation import Calculation
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}

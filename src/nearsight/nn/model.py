@@ -13,8 +13,15 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from nearsight.errors import CheckpointError
-from nearsight.nn.bond_model import BASELINE, SCALE, UNCERTAINTY, BondModel, load_bond_model
-from nearsight.nn.model_config import ModelConfig
+from nearsight.nn.architectures.nearsight.model import (
+    BASELINE,
+    SCALE,
+    UNCERTAINTY,
+    BondModel,
+    load_bond_model,
+)
+from nearsight.nn.architectures.xia2025.config import ModelConfig
+from nearsight.nn.architectures.xia2025.network import Xia2025
 from nearsight.nn.model_file import (
     FORMAT,
     PREFIX,
@@ -23,7 +30,6 @@ from nearsight.nn.model_file import (
     find_model_file,
     read_tensors,
 )
-from nearsight.nn.xia2025 import Xia2025
 from nearsight.orbitals.basis import BasisSet
 from nearsight.orbitals.coupled_layout import CoupledLayout
 

@@ -29,7 +29,6 @@ import numpy as np
 from nearsight.errors import FormatError, InputError
 from nearsight.operators.blocks import BlockOperator
 from nearsight.operators.calculation import Calculation
-from nearsight.operators.half import in_half, own_reverse, with_transposes
 from nearsight.operators.store_head import (
     ERROR_ESTIMATE,
     ESTIMATE_MEANING,
@@ -43,7 +42,7 @@ from nearsight.operators.store_head import (
     read_structure,
 )
 from nearsight.operators.store_writer import Compression, Precision, StoreWriter
-from nearsight.operators.symmetry import is_exactly_hermitian
+from nearsight.operators.symmetry import in_half, is_exactly_hermitian, own_reverse, with_transposes
 from nearsight.orbitals.basis import BasisSet
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"

@@ -11,14 +11,13 @@ from typing import Any, Literal
 import h5py
 import numpy as np
 
+from nearsight.atomic_files import Replacement
 from nearsight.errors import InputError
 from nearsight.operators.blocks import BlockOperator
 from nearsight.operators.calculation import Calculation
-from nearsight.operators.half import in_half, own_reverse
 from nearsight.operators.packing import PackedSink, PlainSink, Sink
-from nearsight.operators.replacement import Replacement
 from nearsight.operators.store_head import UNIT_OF, Which, write_head
-from nearsight.operators.symmetry import is_exactly_hermitian
+from nearsight.operators.symmetry import in_half, is_exactly_hermitian, own_reverse
 from nearsight.orbitals.basis import BasisSet
 
 CHUNK = 1 << 15

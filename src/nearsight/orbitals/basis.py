@@ -1,4 +1,7 @@
-"""BasisSet: which shells of atom-centred functions each element carries, and in which order."""
+"""BasisSet: which shells of atom-centred functions each element carries, and in which order.
+
+def2-SVP, the all-electron basis of the databases of molecules, for H to Kr.
+"""
 
 from __future__ import annotations
 
@@ -140,3 +143,18 @@ def basis_named(name: str) -> BasisSet:
                          "or give CP2K's basis file that holds it")
     shells, valence = _table()[name]
     return BasisSet(name, shells, valence)
+
+
+DEF2_SVP = "def2-SVP"
+
+
+@cache
+def def2_svp() -> BasisSet:
+    """Shells and electrons of H to Kr."""
+    text = files("nearsight.orbitals").joinpath("def2_svp.csv").read_text()
+    shells: dict[int, tuple[int, ...]] = {}
+    for row in csv.DictReader(line for line in text.splitlines() if not line.startswith("#")):
+        z = number_of(row["element"])
+        assert z is not None
+        shells[z] = tuple(SHELL_LETTERS.index(letter) for letter in row["shells"])
+    return BasisSet(DEF2_SVP, shells, {z: z for z in shells})

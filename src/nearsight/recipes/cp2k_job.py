@@ -14,14 +14,13 @@ from nearsight.errors import NearsightError, RecipeError
 from nearsight.formats import cp2k
 from nearsight.formats.basis_choice import named_basis
 from nearsight.formats.cp2k_output import is_output, read_output
-from nearsight.formats.initial_hamiltonian import read_initial_hamiltonian
+from nearsight.formats.h0 import read_initial_hamiltonian
 from nearsight.formats.options import BasisChoice, ReadOptions
 from nearsight.operators.calculation import Calculation
 from nearsight.orbitals.basis import BasisSet
 from nearsight.recipes.cp2k_settings import FALLBACKS, Cp2kSettings, fallback
 from nearsight.recipes.cp2k_text import INITIAL_FILE, initial_text, input_text
-from nearsight.recipes.program import find_program, last_lines, run_program
-from nearsight.recipes.scf_watch import ScfWatch
+from nearsight.recipes.program import ScfWatch, find_program, last_lines, run_program
 from nearsight.structures.structure import Structure
 
 INSTALL = "on Debian and Ubuntu: apt-get install cp2k cp2k-data libopenblas0-openmp"

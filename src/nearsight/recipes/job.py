@@ -11,15 +11,14 @@ from nearsight.checks.linter import check_calculation
 from nearsight.errors import RecipeError
 from nearsight.formats.structure_files import parse_cell, read_structure
 from nearsight.operators.calculation import Calculation
-from nearsight.operators.pruning import reduced
+from nearsight.operators.packing import reduced
 from nearsight.operators.store import write_calculation
 from nearsight.recipes.campaign import Campaign, Task
 from nearsight.recipes.cp2k_job import Cp2kJob
 from nearsight.recipes.cp2k_settings import Cp2kSettings
 from nearsight.recipes.job_folder import JobFolder
 from nearsight.recipes.melt_quench import describe, melt_quench
-from nearsight.recipes.sample import Sample
-from nearsight.recipes.structure_file import read_extxyz, write_extxyz
+from nearsight.recipes.sample import Sample, read_extxyz, write_extxyz
 from nearsight.recipes.vacancies import with_vacancies
 from nearsight.structures.structure import Structure
 

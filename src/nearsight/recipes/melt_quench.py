@@ -14,8 +14,7 @@ from nearsight.errors import ConfigError, InputError, RecipeError
 from nearsight.recipes.engine import Engine, Report, make_engine
 from nearsight.recipes.packing import pack
 from nearsight.recipes.protocol import Dynamics, Expected, Minimise, Protocol, Scale, Stage, Substitute
-from nearsight.recipes.sample import Sample
-from nearsight.recipes.structure_file import read_extxyz, write_extxyz
+from nearsight.recipes.sample import Sample, read_extxyz, write_extxyz
 from nearsight.structures.radial_distribution import coordination, nearest_distance, pair_distribution
 from nearsight.structures.structure import Structure
 

@@ -19,9 +19,8 @@ from nearsight.errors import InputError, RecipeError
 from nearsight.formats.dense_matrices import from_dense
 from nearsight.operators.blocks import BlockOperator
 from nearsight.operators.calculation import Calculation
-from nearsight.orbitals.basis import BasisSet
+from nearsight.orbitals.basis import DEF2_SVP, BasisSet
 from nearsight.orbitals.conventions import PYSCF, reordered, to_ours
-from nearsight.orbitals.def2_svp import DEF2_SVP
 from nearsight.recipes.born_von_karman import mesh_points, resolved
 from nearsight.recipes.pyscf_settings import PyscfSettings
 from nearsight.structures.structure import Structure

@@ -1,10 +1,16 @@
-"""Sample: a structure that a recipe made, and how."""
+"""Sample: a structure that a recipe made, and how.
+
+A structure as extended xyz, to the last bit, replaced whole or not at all.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
+from nearsight.elements import symbol_of
+from nearsight.formats.xyz import read_xyz
 from nearsight.structures.structure import Structure
 
 
@@ -23,3 +29,20 @@ class Sample:
     def became(self, structure: Structure, **said: str) -> Sample:
         """The same sample after a further step."""
         return replace(self, structure=structure, provenance={**self.provenance, **said})
+
+
+def write_extxyz(path: Path, structure: Structure) -> None:
+    """Write atoms, cell and pbc; ghosts are X."""
+    lattice = " ".join(repr(float(x)) for x in structure.cell.ravel())
+    pbc = " ".join("T" if p else "F" for p in structure.pbc)
+    lines = [str(len(structure)), f'Lattice="{lattice}" Properties=species:S:1:pos:R:3 pbc="{pbc}"']
+    for number, place in zip(structure.numbers, structure.positions):
+        lines.append(f"{symbol_of(int(number))} " + " ".join(repr(float(x)) for x in place))
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text("\n".join(lines) + "\n")
+    temporary.replace(path)
+
+
+def read_extxyz(path: Path) -> Structure:
+    """What `write_extxyz` wrote."""
+    return read_xyz(path)

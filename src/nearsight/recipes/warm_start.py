@@ -2,20 +2,28 @@
 
 The orbitals of H at Γ, filled with the structure's electrons, are a density, and that is all a code needs to begin
 with. What it converges to is its own result; the start decides how many steps that takes.
+
+The total energy of the density that a Hamiltonian's orbitals have: PySCF supplies all terms but the density.
+
+    E[P] = Tr P T + Tr P V_ext + E_Hartree[P] + E_xc[P] + E_nuclei
+
+The functional is smallest at the self-consistent density, so E[P] lies above its energy and is off only by the square
+of the error of P: a small error of H costs very little energy, and what it costs measures the error.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nearsight.electronic.density import density_matrix, fill
-from nearsight.electronic.eigen import solve_states
-from nearsight.electronic.occupation import Filling
-from nearsight.electronic.resolved import smallest_resolved
-from nearsight.electronic.states import States
+from nearsight.electronic.conditioning import smallest_resolved
+from nearsight.electronic.density_matrix import band_energy, density_matrix, fill
+from nearsight.electronic.eigen import solve, solve_states
+from nearsight.electronic.filling import Filling
+from nearsight.electronic.spectrum import States
 from nearsight.elements import symbol_of
 from nearsight.errors import InputError
 from nearsight.formats.cp2k_wavefunction import closed_shell, write_wavefunction
@@ -23,6 +31,8 @@ from nearsight.operators.blocks import BlockOperator
 from nearsight.operators.calculation import Calculation
 from nearsight.orbitals.conventions import PYSCF, from_ours, reordered
 from nearsight.recipes.overlap import overlap_of
+from nearsight.recipes.pyscf_job import build_system, make_field, quiet
+from nearsight.recipes.pyscf_settings import PyscfSettings
 from nearsight.units import HARTREE_IN_EV
 
 RESOLVED = 0.02
@@ -127,3 +137,43 @@ def _check_same(calculation: Calculation, mol: Any) -> None:
         if shells != basis.shells[int(z)]:
             raise InputError(f"expected shells {basis.shells[int(z)]} on atom {atom} ({basis.describe()}), got "
                              f"{shells}; is it the basis of the prediction?")
+
+
+@dataclass(frozen=True)
+class TotalEnergy:
+    """Of one structure, eV.
+
+    Attributes:
+        total: E[P].
+        band: Σ f ε of the Hamiltonian's own levels.
+        rest: what the bands do not have: double counting, exchange and correlation, nuclei.
+    """
+
+    total: float
+    band: float
+
+    @property
+    def rest(self) -> float:
+        """`total` − `band`."""
+        return self.total - self.band
+
+
+def total_energy(calculation: Calculation, settings: PyscfSettings) -> TotalEnergy:
+    """E[P] of the density of a Hamiltonian's occupied orbitals; no self-consistent cycle is run.
+
+    Args:
+        calculation: H, and S where it has one, at Γ.
+        settings: functional, basis, pseudopotentials and grids of the energy; those that H was learned from.
+
+    Raises:
+        InputError: another basis or structure, k-points, smearing, or an unknown functional.
+    """
+    if settings.mesh is not None or settings.smearing is not None:
+        raise InputError("expected settings at Γ without smearing for a total energy, got kpoints or smearing")
+    structure = calculation.structure
+    system = build_system(structure, settings)
+    density = pyscf_start(calculation, system)
+    with quiet():
+        total = float(np.real(make_field(system, structure, settings).energy_tot(density))) * HARTREE_IN_EV
+    spectrum = solve(calculation.require_hamiltonian(), known_overlap(calculation), int(system.nelectron))
+    return TotalEnergy(total, band_energy(spectrum, fill(spectrum)))

@@ -9,8 +9,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from nearsight.electronic.compare import GAP_WINDOW, PairTally
-from nearsight.electronic.density_of_states import density_of_states, energy_grid
-from nearsight.electronic.spectrum import Spectrum
+from nearsight.electronic.spectrum import Spectrum, density_of_states, energy_grid
 from nearsight.elements import symbol_of
 from nearsight.report.candidate import Candidate, key_rows
 from nearsight.report.comparison_figures import errors_figure, levels_figure, states_figure, trainings_figure

@@ -8,8 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from nearsight.electronic.locality import Decay
-from nearsight.electronic.response import Response
+from nearsight.electronic.locality import Decay, Response
 from nearsight.electronic.spectrum import Spectrum
 from nearsight.report.drawing import EDGES, NODES, PREDICTION, REFERENCE, styled
 from nearsight.units import ev_to_millihartree

@@ -12,7 +12,7 @@ from nearsight import __version__
 from nearsight.electronic.evaluation import Evaluation
 from nearsight.electronic.spectrum import Spectrum
 from nearsight.errors import FormatError
-from nearsight.report.html import details, paragraph, prose, section, table
+from nearsight.report.html import CSS, details, paragraph, prose, section, table
 from nearsight.report.sections import (
     glossary,
     key_numbers,
@@ -22,7 +22,6 @@ from nearsight.report.sections import (
     training_section,
 )
 from nearsight.report.structure_view import Colouring, structure_section
-from nearsight.report.style import CSS
 from nearsight.report.training_log import TrainingLog
 from nearsight.structures.structure import Structure
 

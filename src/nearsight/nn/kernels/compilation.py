@@ -1,8 +1,12 @@
-"""How the loops are compiled: once per machine, without the interpreter's lock, sums in any order."""
+"""How the loops are compiled: once per machine, without the interpreter's lock, sums in any order.
+
+Arrays that are allocated once and used for every chunk: fresh memory costs more than arithmetic.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -10,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import numba
+import torch
+from torch import Tensor
 
 FAST = {"contract", "reassoc", "arcp", "nsz"}
 """Freedoms in rounding; infinities and NaN keep their meaning."""
@@ -44,3 +50,28 @@ def forget_stale_code(folder: Path) -> None:
 
 
 forget_stale_code(Path(__file__).parent)
+
+
+class Buffers:
+    """Named scratch tensors of one thread; a name's memory grows to the largest shape asked for.
+
+    Args:
+        dtype: of all of them.
+    """
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        self.dtype = dtype
+        self._memory: dict[str, Tensor] = {}
+        self._views: dict[tuple[str, tuple[int, ...]], Tensor] = {}
+
+    def __call__(self, name: str, *shape: int) -> Tensor:
+        """The tensor of that name; its content is undefined."""
+        view = self._views.get((name, shape))
+        if view is None:
+            size = math.prod(shape)
+            memory = self._memory.get(name)
+            if memory is None or len(memory) < size:
+                memory = self._memory[name] = torch.empty(size, dtype=self.dtype)
+                self._views = {key: v for key, v in self._views.items() if key[0] != name}
+            view = self._views[name, shape] = memory[:size].view(shape)
+        return view

@@ -1,0 +1,84 @@
+"""The density matrix of occupied states, and what follows from it.
+
+    P = Σ_n f_n c_n c_n†,    electrons: Tr P S,    band energy: Tr P H = Σ_n f_n ε_n
+
+With f of both spins (0 to 2). A window of states gives the density of these states alone.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nearsight.electronic.filling import Filling, occupations
+from nearsight.electronic.spectrum import Spectrum, States
+from nearsight.errors import InputError
+from nearsight.operators.blocks import BlockOperator
+
+
+def fill(spectrum: Spectrum, temperature: float | None = None) -> Filling:
+    """The electrons of a spectrum in its levels, (m,).
+
+    In a window the levels below count as full and those above as empty: right at temperatures far below its width.
+
+    Args:
+        spectrum: all levels or a window.
+        temperature: K; None: filled from below.
+
+    Raises:
+        InputError: a window that holds neither the highest filled nor the lowest empty level.
+    """
+    inside = spectrum.n_electrons - 2 * spectrum.first
+    if not 0 <= inside <= 2 * len(spectrum.eigenvalues):
+        raise InputError(f"expected a window around the Fermi level, got levels {spectrum.first} to "
+                         f"{spectrum.first + len(spectrum.eigenvalues) - 1} with {spectrum.n_filled} filled ones")
+    return occupations(spectrum.eigenvalues, inside, temperature=temperature)
+
+
+def density_matrix(states: States, filling: Filling) -> np.ndarray:
+    """P, (n, n), dense; 8 n² bytes. At Γ, or at the k of the states."""
+    c, f = _occupied(states, filling)
+    return np.asarray((c * f) @ c.conj().T)
+
+
+def density_operator(states: States, filling: Filling, pattern: BlockOperator) -> BlockOperator:
+    """P at the pairs of another operator, such as those of H; for Tr P H and Tr P S that is all of P that counts.
+
+    Args:
+        states: real, at Γ.
+        filling: of these states.
+        pattern: its pairs; folded to Γ.
+
+    Raises:
+        InputError: a pattern that is resolved in R, or complex states.
+    """
+    if not pattern.folded:
+        raise InputError("expected a pattern folded to Γ, as the states are, got one resolved in R (use bloch.fold)")
+    if np.iscomplexobj(states.coefficients):
+        raise InputError("expected real states at Γ, got complex ones")
+    c, f = _occupied(states, filling)
+    first = pattern.orbital_offsets
+    result = pattern.with_values(np.zeros(pattern.n_values))
+    start = np.flatnonzero(np.diff(pattern.source, prepend=-1))
+    for begin, end in zip(start, np.append(start[1:], pattern.n_pairs)):
+        i = pattern.source[begin]
+        rows = (c[first[i]:first[i + 1]] * f) @ c.T
+        blocks = [rows[:, first[j]:first[j + 1]].ravel() for j in pattern.target[begin:end]]
+        result.values[pattern.offsets[begin]:pattern.offsets[end]] = np.concatenate(blocks)
+    return result
+
+
+def band_energy(spectrum: Spectrum, filling: Filling) -> float:
+    """Σ f ε, eV, of the levels that were computed."""
+    return float(filling.occupations @ spectrum.eigenvalues)
+
+
+def contraction(density: BlockOperator, operator: BlockOperator) -> float:
+    """Tr P A = Σ P_ij A_ij over the pairs of both, in the unit of A."""
+    return float(density.values @ operator.on_pairs(density.source, density.target, density.shift).values)
+
+
+def _occupied(states: States, filling: Filling) -> tuple[np.ndarray, np.ndarray]:
+    if filling.occupations.shape != states.levels.shape:
+        raise InputError(f"expected occupations of {len(states.levels)} states, got {filling.occupations.shape}")
+    some = filling.occupations > 0
+    return states.coefficients[:, some], filling.occupations[some]

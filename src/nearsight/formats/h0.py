@@ -1,0 +1,187 @@
+"""H₀, the Kohn-Sham matrix of superposed atomic densities at Γ, for a calculation that is at hand.
+
+A file with the matrix alone: CP2K's .csr or the text of its &AO_MATRICES (the first Kohn-Sham matrix in it), .npy
+with the whole matrix, or .npz with `H0_triu`, the upper triangle row by row (`np.triu_indices`); all in Hartree. Or any
+source that can be imported by itself: then its H is H₀.
+
+CP2K's `&AO_MATRICES` text: the first Kohn-Sham matrix in it, which is H₀ where the run began from atoms.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from nearsight.errors import FormatError
+from nearsight.formats import h0 as cp2k_ao_matrices
+from nearsight.formats.cp2k_csr import read_csr
+from nearsight.formats.options import Progress
+from nearsight.formats.registry import read_any
+from nearsight.formats.sniffing import first_bytes
+from nearsight.formats.triplets import Triplets, assemble, check_complete
+from nearsight.operators.blocks import BlockOperator
+from nearsight.operators.calculation import Calculation
+from nearsight.structures.structure import Structure
+from nearsight.units import HARTREE_IN_EV
+
+TRIANGLE = "H0_triu"
+
+SAME_PLACE = 1e-3
+"""Å; positions of one structure in files of two programs."""
+
+
+def read_initial_hamiltonian(
+    path: str | Path, calculation: Calculation, progress: Progress | None = None
+) -> BlockOperator:
+    """H₀ in eV on the atoms and in the basis of `calculation`.
+
+    Args:
+        path: see above.
+        calculation: it says which orbitals the rows are.
+        progress: told how far the reading is.
+
+    Raises:
+        FormatError: no such file, of no known format, damaged, of another size, or of another structure or basis.
+    """
+    path = Path(path)
+    bare = _bare_matrix(path, calculation, progress)
+    if bare is None:
+        return _of_source(path, calculation)
+    n_orbitals = _size(calculation)
+    operator, _ = assemble(bare, calculation.structure.numbers, calculation.basis)
+    check_complete(bare, n_orbitals, n_orbitals // 1000 + 1)
+    operator.values[:] *= HARTREE_IN_EV
+    return operator
+
+
+def _bare_matrix(path: Path, calculation: Calculation, progress: Progress | None) -> Triplets | None:
+    """The entries (Hartree) of a file that holds nothing but a matrix; None for any other."""
+    if path.is_file() and path.suffix == ".csr":
+        return read_csr(path, progress)[0]
+    if cp2k_ao_matrices.recognises(path):
+        return _entries(path, cp2k_ao_matrices.read_first_kohn_sham(path, _size(calculation)), calculation)
+    if not (path.is_file() and path.suffix in (".npy", ".npz")):
+        return None
+    matrix = _load(path)
+    return None if matrix is None else _entries(path, matrix, calculation)
+
+
+def _load(path: Path) -> np.ndarray | None:
+    """The array of a .npy, or the triangle of an .npz; None where an .npz has no such key."""
+    try:
+        with open(path, "rb") as raw:
+            data = np.load(raw, allow_pickle=False)
+            if not isinstance(data, np.lib.npyio.NpzFile):
+                return np.asarray(data)
+            return np.asarray(data[TRIANGLE]) if TRIANGLE in data else None
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise FormatError(path, f"expected a NumPy array or archive, got a file that cannot be read as one ({error})"
+                          ) from error
+
+
+def _entries(path: Path, matrix: np.ndarray, calculation: Calculation) -> Triplets:
+    """The nonzeros of a whole matrix, or of an upper triangle row by row."""
+    n = _size(calculation)
+    triangle = n * (n + 1) // 2
+    if matrix.shape not in ((n, n), (triangle,)):
+        raise FormatError(path, f"expected a matrix of {n} × {n} or its upper triangle ({triangle} numbers) for "
+                                f"{calculation.structure.formula} in {_basis(calculation)}, got shape {matrix.shape}; "
+                                "is it of another structure or another basis?")
+    if not np.issubdtype(matrix.dtype, np.floating) or not np.isfinite(matrix).all():
+        raise FormatError(path, "expected finite real numbers, got NaN, infinity or another type "
+                                f"({matrix.dtype})")
+    if matrix.ndim == 2:
+        rows, columns = np.nonzero(matrix)
+        values = matrix[rows, columns]
+    else:
+        kept = np.flatnonzero(matrix)
+        rows, columns = (index[kept] for index in np.triu_indices(n))
+        values = matrix[kept]
+    return Triplets(path, rows.astype(np.int32), columns.astype(np.int32), values.astype(np.float64))
+
+
+def _of_source(path: Path, calculation: Calculation) -> BlockOperator:
+    """The Hamiltonian of a source that can be imported, of the same structure."""
+    if not path.exists():
+        first_bytes(path, "a matrix H₀ (.csr, .npy, .npz) or a calculation of it")
+    other = read_any(path)
+    operator = other.initial_hamiltonian if other.hamiltonian is None else other.hamiltonian
+    if operator is None:
+        raise FormatError(path, "expected a matrix H₀, got a file without a Hamiltonian")
+    if not _same_atoms(other.structure, calculation.structure):
+        raise FormatError(path, f"expected H₀ of the same {len(calculation.structure)} atoms "
+                                f"({calculation.structure.formula}) at the same places, got "
+                                f"{other.structure.formula}; is it of another structure?")
+    basis = calculation.basis.restricted(calculation.structure.numbers)
+    if operator.basis != basis:
+        raise FormatError(path, f"expected H₀ in {basis.describe()}, got {operator.basis.describe()}; is it of another "
+                                "basis?")
+    return operator
+
+
+def _same_atoms(a: Structure, b: Structure) -> bool:
+    return np.array_equal(a.numbers, b.numbers) and np.allclose(a.positions, b.positions, rtol=0, atol=SAME_PLACE)
+
+
+def _size(calculation: Calculation) -> int:
+    return int(calculation.basis.offsets(calculation.structure.numbers)[-1])
+
+
+def _basis(calculation: Calculation) -> str:
+    return calculation.basis.restricted(calculation.structure.numbers).describe()
+
+
+TITLE = "KOHN-SHAM MATRIX"
+
+
+def recognises(path: Path) -> bool:
+    """Whether a file begins like such a text."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as raw:
+        return TITLE.encode() in raw.read(400)
+
+
+def read_first_kohn_sham(path: Path, n_orbitals: int) -> np.ndarray:
+    """(n, n) E_h, the first Kohn-Sham matrix of the file.
+
+    Raises:
+        FormatError: no such matrix, a size other than `n_orbitals`, a line that is none of it, or a truncated file.
+    """
+    matrix = np.full((n_orbitals, n_orbitals), np.nan)
+    columns: list[int] = []
+    for number, line in _first(path):
+        words = line.split()
+        if not words:
+            continue
+        try:
+            if all(word.isdigit() for word in words):
+                columns = [int(word) - 1 for word in words]
+            else:
+                matrix[int(words[0]) - 1, columns] = [float(word) for word in words[4:]]
+        except (ValueError, IndexError) as error:
+            raise FormatError(path, f"expected `row atom element orbital values` of {n_orbitals} orbitals in line "
+                                    f"{number}, got {line.strip()[:60]!r}") from error
+    missing = int(np.isnan(matrix).any(axis=0).sum())
+    if missing:
+        raise FormatError(path, f"expected {n_orbitals} columns of the matrix, got {n_orbitals - missing}; is the "
+                                "file complete, and of this structure and basis?")
+    return matrix
+
+
+def _first(path: Path) -> Iterator[tuple[int, str]]:
+    """Numbered lines between the first title and the next one."""
+    found = False
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for number, line in enumerate(file, 1):
+            if line.strip().endswith("MATRIX"):
+                if found:
+                    return
+                found = TITLE in line
+            elif found:
+                yield number, line
+    if not found:
+        raise FormatError(path, f"expected a {TITLE} of &AO_MATRICES, got none")

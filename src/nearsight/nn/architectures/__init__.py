@@ -1,0 +1,1 @@
+"""Networks, each a folder with its model, configuration, batches, kernels and presets; `registry` lists them."""

@@ -1,0 +1,282 @@
+"""Bonds of structures with their targets, dealt into parts, for the network `nearsight`.
+
+A bond needs nothing but its two atoms' features, so any set of bonds is an exact part of a structure: its labelled
+pairs, and as its halo whatever the features have seen. Parts are drawn at random, which makes a step over one of them
+an unbiased sample of the whole.
+
+A reference folded to Γ holds sums over periodic images. Pairs with one image within the cutoff are compared bond by
+bond; those with several as sums (`FoldedPairs`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nearsight.baselines.bond_scale import max_shell
+from nearsight.baselines.reference import single_images
+from nearsight.learning.config import LossConfig
+from nearsight.nn.architectures.nearsight.folded_pairs import FoldedPairs, make_folded
+from nearsight.nn.architectures.nearsight.graph import (
+    AtomInputs,
+    BondGraph,
+    Bonds,
+    BondTargets,
+    ElementPair,
+    canonical_edges,
+    frames_of,
+    make_bonds,
+)
+from nearsight.nn.architectures.nearsight.model import BondModel
+from nearsight.nn.architectures.xia2025.batches import Room
+from nearsight.operators.calculation import Calculation
+from nearsight.structures.graph import Graph, build_graph
+from nearsight.units import HARTREE_IN_EV
+
+MEV = 1e3 * HARTREE_IN_EV
+"""meV in 1 E_h."""
+
+
+@dataclass(frozen=True, eq=False)
+class BondPiece:
+    """Some bonds of one structure.
+
+    Attributes:
+        graph: all atoms that have features, and the bonds.
+        targets: of the bonds, by pair of elements; none in a part of folded pairs.
+        unit: (e, width) meV, what an output of 1 stands for, by pair of elements.
+        folded: sums over images, by pair of elements; none in a part of single bonds.
+    """
+
+    graph: BondGraph
+    targets: Mapping[ElementPair, BondTargets]
+    unit: Mapping[ElementPair, Tensor]
+    folded: Mapping[ElementPair, FoldedPairs] = field(default_factory=dict)
+
+    @property
+    def n_terms(self) -> int:
+        """Numbers that are compared."""
+        return (sum(t.values.numel() for t in self.targets.values())
+                + sum(f.values.numel() for f in self.folded.values()))
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of what belongs to the bonds."""
+        tensors = [t for own in [*self.targets.values(), *self.folded.values()] for t in vars(own).values()]
+        tensors += self.unit.values()
+        return sum(b.nbytes for b in self.graph.bonds.values()) + sum(
+            t.nbytes for t in tensors if isinstance(t, Tensor))
+
+    def to(self, device: torch.device | str) -> BondPiece:
+        """The same on another device."""
+        return BondPiece(self.graph.to(device), {k: t.to(device) for k, t in self.targets.items()},
+                         {k: u.to(device) for k, u in self.unit.items()},
+                         {k: f.to(device) for k, f in self.folded.items()})
+
+
+class BondSource:
+    """One structure, from which parts are made.
+
+    Args:
+        calculation: with a Hamiltonian.
+        model: whose baseline is subtracted, and whose scale divides what is left.
+        loss: softness and weights of the targets.
+    """
+
+    def __init__(self, calculation: Calculation, model: BondModel, loss: LossConfig) -> None:
+        self.calculation, self.model, self.loss = calculation, model, loss
+        self.graph: Graph = build_graph(calculation.structure, model.config.cutoff)
+        self.initial = model.baseline.initial_of(calculation)
+
+    @cached_property
+    def on_site(self) -> np.ndarray:
+        """(N, size) coupled on-site blocks of the baseline, E_h."""
+        return self.model.baseline.nodes(self.calculation.structure, self.graph, self.initial)
+
+    @cached_property
+    def atoms(self) -> AtomInputs:
+        """Features of all atoms."""
+        return self.model.atoms(self.calculation.structure, self.graph, self.on_site, self.initial)
+
+    @cached_property
+    def tensors(self) -> BondGraph:
+        """The atoms as tensors, without bonds; all parts share them."""
+        return self.atoms.graph({}, self.model.network.mix[0].dtype).to(self.model.network.mix[0].device)
+
+    def single_edges(self) -> dict[ElementPair, np.ndarray]:
+        """Canonical edges whose blocks the reference knows one by one."""
+        single = self._single
+        return {pair: edges[single[edges]]
+                for pair, edges in canonical_edges(self.calculation.structure, self.graph).items()}
+
+    def folded_edges(self) -> dict[ElementPair, np.ndarray]:
+        """Canonical edges between different atoms of which the reference knows only the sum over images."""
+        single, own = self._single, self.graph.source == self.graph.target
+        return {pair: edges[~single[edges] & ~own[edges]]
+                for pair, edges in canonical_edges(self.calculation.structure, self.graph).items()}
+
+    def images(self, edges: np.ndarray) -> np.ndarray:
+        """(e,) int64, which of the different pairs of atoms each edge is an image of."""
+        key = self.graph.source[edges] * self.graph.n_nodes + self.graph.target[edges]
+        return np.asarray(np.unique(key, return_inverse=True)[1]).reshape(-1)
+
+    def make(self, chosen: Mapping[ElementPair, np.ndarray], folded: bool = False) -> BondPiece:
+        """The part of some canonical edges; with `folded` compared as sums over images."""
+        if folded:
+            return self._make_folded(chosen)
+        bonds, targets, units = {}, {}, {}
+        for pair, edges in chosen.items():
+            if len(edges):
+                bonds[pair], targets[pair], units[pair] = self._pair(pair, edges)
+        return BondPiece(self.tensors.with_bonds(bonds), targets, units)
+
+    def _make_folded(self, chosen: Mapping[ElementPair, np.ndarray]) -> BondPiece:
+        bonds, folded, units = {}, {}, {}
+        for pair, edges in chosen.items():
+            if len(edges):
+                bonds[pair], folded[pair] = self._sums(pair, edges)
+                units[pair] = folded[pair].unit
+        return BondPiece(self.tensors.with_bonds(bonds), {}, units, folded)
+
+    def _sums(self, pair: ElementPair, edges: np.ndarray) -> tuple[Bonds, FoldedPairs]:
+        model, weight = self.model, self.model.network.mix[0]
+        layout, row = model.network.layouts[pair], self.images(edges)
+        bonds = make_bonds(self.graph, edges, model.config.l_max, weight.dtype)
+        first = np.unique(row, return_index=True)[1]
+        values = self._reference(pair, edges[first])
+        np.subtract.at(values, row, self._baseline(pair, edges))
+        unit = MEV * model.scale(pair, np.linalg.norm(self.graph.vector[edges], axis=1))
+        folded = make_folded(layout, row, frames_of(bonds, max_shell(layout)), unit, MEV * values,
+                             self.loss.weight_power, self.loss.softness, weight.dtype)
+        return bonds.to(weight.device), folded.to(weight.device)
+
+    def _pair(self, pair: ElementPair, edges: np.ndarray) -> tuple[Bonds, BondTargets, Tensor]:
+        model, weight = self.model, self.model.network.mix[0]
+        layout = model.network.layouts[pair]
+        bonds = make_bonds(self.graph, edges, model.config.l_max, weight.dtype)
+        left = self._reference(pair, edges) - self._baseline(pair, edges)
+        columns = layout.columns_of(left, frames_of(bonds, max_shell(layout)))
+        scale = model.scale(pair, np.linalg.norm(self.graph.vector[edges], axis=1))
+        values, unit = (torch.as_tensor(x, dtype=weight.dtype, device=weight.device)
+                        for x in (columns / scale, scale * MEV))
+        return (bonds.to(weight.device), BondTargets(values, unit**self.loss.weight_power, self.loss.softness), unit)
+
+    def _baseline(self, pair: ElementPair, edges: np.ndarray) -> np.ndarray:
+        """(e, n_i, n_j) E_h."""
+        coupled = self.model.baseline.edges(self.calculation.structure, self.graph, edges, self.initial, self.on_site)
+        return self.model.layout.uncouple(coupled, *pair)
+
+    def _reference(self, pair: ElementPair, edges: np.ndarray) -> np.ndarray:
+        """(e, n_i, n_j) E_h, zero where a pair is not stored."""
+        hamiltonian, basis = self.calculation.require_hamiltonian(), self.model.basis
+        result = np.zeros((len(edges), basis.n_orbitals(pair[0]), basis.n_orbitals(pair[1])))
+        shift = self.graph.shift[edges] * (not hamiltonian.folded)
+        found = hamiltonian.find(self.graph.source[edges], self.graph.target[edges], shift)
+        stored = np.flatnonzero(found >= 0)
+        if len(stored):
+            result[stored] = hamiltonian.stack(found[stored]) / HARTREE_IN_EV
+        return result
+
+    @cached_property
+    def _single(self) -> np.ndarray:
+        """(E,) bool: whether the reference's block is that of this image alone."""
+        folded = self.calculation.require_hamiltonian().folded
+        return single_images(self.graph) if folded else np.ones(self.graph.n_edges, dtype=bool)
+
+
+@dataclass(frozen=True, eq=False)
+class BondPart:
+    """Some canonical edges of one structure, before their tensors are made.
+
+    Attributes:
+        source: the structure.
+        edges: by pair of elements.
+        folded: whether they are compared as sums over images; all images of a pair are here, then.
+    """
+
+    source: BondSource
+    edges: Mapping[ElementPair, np.ndarray]
+    folded: bool = False
+
+    @property
+    def n_bonds(self) -> int:
+        """All of them."""
+        return sum(map(len, self.edges.values()))
+
+    @cached_property
+    def n_terms(self) -> int:
+        """Numbers that are compared."""
+        basis, layouts = self.source.model.basis, self.source.model.network.layouts
+        if not self.folded:
+            return sum(len(edges) * layouts[pair].width for pair, edges in self.edges.items())
+        return sum((int(self.source.images(edges).max()) + 1) * basis.n_orbitals(pair[0]) * basis.n_orbitals(pair[1])
+                   for pair, edges in self.edges.items() if len(edges))
+
+    def build(self) -> BondPiece:
+        """Its tensors; the same to the last bit every time."""
+        return self.source.make(self.edges, self.folded)
+
+
+class BondPieces(Sequence[BondPiece]):
+    """Parts whose tensors are made when they are asked for; those that there is room for are kept.
+
+    Args:
+        parts: of any structures.
+        room: for kept tensors.
+    """
+
+    def __init__(self, parts: Sequence[BondPart], room: Room | None = None) -> None:
+        self.parts, self.room = list(parts), room or Room()
+        self._kept: dict[int, BondPiece] = {}
+
+    def __len__(self) -> int:
+        return len(self.parts)
+
+    def __getitem__(self, index: int) -> BondPiece:  # type: ignore[override]  # no slices
+        piece = self._kept.get(index)
+        if piece is None:
+            piece = self.parts[index].build()
+            if self.room.take(piece.nbytes):
+                self._kept[index] = piece
+        return piece
+
+    def n_terms(self, chosen: Sequence[int], masked: bool = False) -> int:
+        """The common denominator of a step over several parts."""
+        return sum(self.parts[k].n_terms for k in chosen)
+
+
+def deal(source: BondSource, size: int, seed: int, atoms: np.ndarray | None = None) -> list[BondPart]:
+    """Bonds of a structure dealt at random into parts of about `size`, each with its share of every pair of elements.
+
+    Args:
+        source: the structure.
+        size: bonds in a part.
+        seed: of the dealing.
+        atoms: (N,) bool, bonds with an end in another atom are left out; all atoms by default.
+    """
+    parts = []
+    for edges, folded in ((source.single_edges(), False), (source.folded_edges(), True)):
+        if atoms is not None:
+            edges = {pair: own[atoms[source.graph.source[own]] & atoms[source.graph.target[own]]]
+                     for pair, own in edges.items()}
+        parts += [BondPart(source, own, folded) for own in _dealt(source, edges, folded, size, seed)]
+    return parts
+
+
+def _dealt(source: BondSource, edges: Mapping[ElementPair, np.ndarray], folded: bool, size: int, seed: int
+           ) -> list[dict[ElementPair, np.ndarray]]:
+    total = sum(map(len, edges.values()))
+    count, generator = max(1, round(total / size)), np.random.default_rng(seed)
+    places = {}
+    for pair, own in edges.items():
+        groups = source.images(own) if folded else np.arange(len(own))
+        n_groups = int(groups.max()) + 1 if len(groups) else 0
+        places[pair] = generator.permutation(n_groups)[groups] % count if n_groups else groups
+    dealt = [{pair: own[places[pair] == k] for pair, own in edges.items() if (places[pair] == k).any()}
+             for k in range(count)]
+    return [part for part in dealt if part]

@@ -1,0 +1,228 @@
+"""BondGraph: what the network `nearsight` reads: features of atoms, and the undirected bonds between them.
+
+BondTargets: what the outputs of bonds are compared with, and how.
+
+What the network `nearsight` needs to know of a structure, computed once for all of its atoms.
+
+Densities reach one cutoff far. The scalars are the baseline's own isotropic on-site terms, which may carry more: a
+second hop, or potentials of the whole structure. Every part of a structure receives the same numbers, so cutting it
+changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nearsight.baselines.irrep_table import IrrepTable
+from nearsight.baselines.neighbour_densities import neighbour_densities
+from nearsight.baselines.radial_functions import RadialFunctions
+from nearsight.nn.architectures.nearsight.config import BondConfig
+from nearsight.operators.blocks import group_by_elements
+from nearsight.operators.symmetry import in_half
+from nearsight.orbitals.bond_layout import BondLayout
+from nearsight.orbitals.coupled_layout import CoupledLayout
+from nearsight.orbitals.rotations import bond_frames, wigner_d
+from nearsight.structures.graph import Graph
+from nearsight.structures.structure import Structure
+
+ElementPair = tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Bonds:
+    """Bonds of one pair of elements, each once, from an atom Z_i to an atom Z_j, Z_i ≤ Z_j.
+
+    Attributes:
+        source, target: (e,) int64, positions of i and j.
+        distance: (e,) Å.
+        frames: (e, Σ_l (2l+1)²), rows of D^0, D^1, … of the rotation that takes the bond to +z, one after another.
+    """
+
+    source: Tensor
+    target: Tensor
+    distance: Tensor
+    frames: Tensor
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def rows(self, chosen: slice | Tensor) -> Bonds:
+        """Some of them."""
+        return Bonds(self.source[chosen], self.target[chosen], self.distance[chosen], self.frames[chosen])
+
+    def to(self, device: torch.device | str) -> Bonds:
+        """The same on another device."""
+        return Bonds(*(x.to(device) for x in (self.source, self.target, self.distance, self.frames)))
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of all tensors."""
+        return sum(x.nbytes for x in (self.source, self.target, self.distance, self.frames))
+
+
+@dataclass(frozen=True, eq=False)
+class BondGraph:
+    """Atoms and bonds.
+
+    Attributes:
+        element: (n,) int64, position of each atom's element among those of the network.
+        densities: (n, (l_max+1)², F), neighbour densities; F counts elements and radial functions.
+        scalars: (n, S), what else is known of each atom, unchanged by rotations.
+        bonds: by pair of elements (Z_i ≤ Z_j).
+    """
+
+    element: Tensor
+    densities: Tensor
+    scalars: Tensor
+    bonds: Mapping[ElementPair, Bonds]
+
+    @property
+    def n_bonds(self) -> int:
+        """All of them."""
+        return sum(len(b) for b in self.bonds.values())
+
+    def to(self, device: torch.device | str) -> BondGraph:
+        """The same on another device."""
+        return BondGraph(self.element.to(device), self.densities.to(device), self.scalars.to(device),
+                         {pair: b.to(device) for pair, b in self.bonds.items()})
+
+    def with_bonds(self, bonds: Mapping[ElementPair, Bonds]) -> BondGraph:
+        """The same atoms with other bonds."""
+        return BondGraph(self.element, self.densities, self.scalars, bonds)
+
+
+@dataclass(frozen=True, eq=False)
+class BondTargets:
+    """Targets of the bonds of one pair of elements, in the columns of its `BondLayout`.
+
+    With the weighted error w·(output − target), the measure is the sum over bonds and channels of
+    √(|error|² + softness²) − softness, |error|² counting cos and sin; with softness 0 the sum of |error|². Neither
+    depends on how the frame is turned about the bond.
+
+    Attributes:
+        values: (e, width).
+        weights: (e, width), alike for cos and sin of a channel.
+        softness: in units of the weighted error.
+    """
+
+    values: Tensor
+    weights: Tensor
+    softness: float = 0.0
+
+    def rows(self, chosen: slice | Tensor) -> BondTargets:
+        """Those of some bonds."""
+        return BondTargets(self.values[chosen], self.weights[chosen], self.softness)
+
+    def to(self, device: torch.device | str) -> BondTargets:
+        """The same on another device."""
+        return BondTargets(self.values.to(device), self.weights.to(device), self.softness)
+
+    def error(self, output: Tensor, layout: BondLayout) -> Tensor:
+        """The measure of outputs (e, width), differentiable."""
+        squares = (self.weights * (output - self.values)).square()
+        return torch.stack([self._block(squares[:, b.columns].unflatten(1, (b.components, b.channels)).sum(1))
+                            for b in layout.blocks]).sum()
+
+    def _block(self, squares: Tensor) -> Tensor:
+        if not self.softness:
+            return squares.sum()
+        return ((squares + self.softness**2).sqrt() - self.softness).sum()
+
+
+CHUNK = 4096
+"""Bonds whose frames are computed at once."""
+
+
+@dataclass(frozen=True, eq=False)
+class AtomInputs:
+    """Features of all atoms of a structure, float64.
+
+    Attributes:
+        element: (N,) int64, position of each atom's element in the layout.
+        densities: (N, (l_max+1)², F).
+        scalars: (N, S).
+    """
+
+    element: np.ndarray
+    densities: np.ndarray
+    scalars: np.ndarray
+
+    def graph(self, bonds: Mapping[ElementPair, Bonds], dtype: torch.dtype) -> BondGraph:
+        """With bonds, as tensors."""
+        return BondGraph(torch.as_tensor(self.element), torch.as_tensor(self.densities, dtype=dtype),
+                         torch.as_tensor(self.scalars, dtype=dtype), bonds)
+
+
+def atom_inputs(
+    config: BondConfig, layout: CoupledLayout, structure: Structure, graph: Graph, on_site: Sequence[np.ndarray]
+) -> AtomInputs:
+    """Features of the atoms of a structure.
+
+    Args:
+        config: sizes and cutoff.
+        layout: its elements are the network's.
+        structure, graph: the atoms, and their neighbours within the cutoff.
+        on_site: (N, layout.size) coupled on-site blocks, E_h: those of the baseline, and others that are known.
+    """
+    radial = RadialFunctions(config.cutoff, config.density_functions)
+    densities = neighbour_densities(structure, graph, radial, layout.elements, config.l_max)
+    columns = scalar_columns(layout)
+    return AtomInputs(
+        np.searchsorted(layout.elements, structure.numbers).astype(np.int64),
+        np.concatenate([d.transpose(0, 2, 1) for d in densities], axis=1),
+        np.concatenate([known[:, columns] for known in on_site], axis=1),
+    )
+
+
+def scalar_columns(layout: CoupledLayout) -> np.ndarray:
+    """(S,) columns of the isotropic terms of on-site blocks, one for each two that a symmetric block has twice."""
+    table = IrrepTable(layout)
+    once = np.arange(len(table.degree)) <= table.exchanged
+    own = np.any([table.filled(z, z) for z in layout.elements], axis=0)
+    return np.asarray(table.start[(table.degree == 0) & once & own])
+
+
+def canonical_edges(structure: Structure, graph: Graph) -> dict[ElementPair, np.ndarray]:
+    """Each undirected pair of atoms once: edges from Z_i to Z_j > Z_i, and of two equal elements the half."""
+    chosen = np.flatnonzero(is_canonical(structure, graph, np.arange(graph.n_edges)))
+    groups = group_by_elements(structure.numbers, graph.source[chosen], graph.target[chosen])
+    return {pair: chosen[rows] for pair, rows in groups.items()}
+
+
+def is_canonical(structure: Structure, graph: Graph, edges: np.ndarray) -> np.ndarray:
+    """(e,) bool: edges that stand for their bonds; the others are the reverses of such."""
+    source, target = graph.source[edges], graph.target[edges]
+    zi, zj = structure.numbers[source], structure.numbers[target]
+    return np.where(zi == zj, in_half(source, target, graph.shift[edges]), zi < zj)
+
+
+def make_bonds(graph: Graph, edges: np.ndarray, l_max: int, dtype: torch.dtype) -> Bonds:
+    """Bonds along some edges, with frames up to l_max."""
+    vectors = graph.vector[edges]
+    width = sum((2 * l + 1) ** 2 for l in range(l_max + 1))
+    frames = torch.empty(len(edges), width, dtype=dtype)
+    for start in range(0, len(edges), CHUNK):
+        parts = wigner_d(bond_frames(vectors[start:start + CHUNK]), l_max)
+        rows = np.concatenate([x.reshape(len(x), -1) for x in parts], axis=1)
+        frames[start:start + CHUNK] = torch.as_tensor(rows)
+    return Bonds(torch.as_tensor(graph.source[edges]), torch.as_tensor(graph.target[edges]),
+                 torch.as_tensor(np.linalg.norm(vectors, axis=1), dtype=dtype), frames)
+
+
+def frames_of(bonds: Bonds, l_max: int) -> list[np.ndarray]:
+    """D^0 … D^l_max of bonds, each (e, 2l+1, 2l+1), float64."""
+    result, at = [], 0
+    for l in range(l_max + 1):
+        n = 2 * l + 1
+        result.append(_numpy(bonds.frames[:, at:at + n * n]).reshape(-1, n, n))
+        at += n * n
+    return result
+
+
+def _numpy(tensor: Tensor) -> np.ndarray:
+    return tensor.detach().cpu().double().numpy()

@@ -1,0 +1,1 @@
+"""Compiled passes of the network `nearsight` over chunks of bonds."""

@@ -1,0 +1,187 @@
+"""The network `nearsight` over all bonds in cache-sized chunks, forward and at once backward, in threads.
+
+Chunks are dealt to threads in a fixed order: results depend on the number of threads only by rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from nearsight.nn.architectures.nearsight.graph import Bonds, BondTargets, ElementPair
+from nearsight.nn.architectures.nearsight.kernels.passes import BondPass, PairWeights, parameters_of
+from nearsight.nn.architectures.nearsight.pair_network import LAYERS
+from nearsight.nn.kernels.compilation import Buffers
+from nearsight.nn.kernels.threads import in_threads, thread_count
+
+if TYPE_CHECKING:
+    from nearsight.nn.architectures.nearsight.network import BondNetwork
+
+CHUNK = 512
+"""Bonds at once; their buffers stay in the last level of the cache."""
+
+Piece = tuple[ElementPair, slice]
+Visit = Callable[[BondPass, ElementPair, slice, "Sums"], None]
+
+
+@dataclass
+class Sums:
+    """Of one thread: gradients of each pair's weights and of the features, and the error."""
+
+    weights: dict[ElementPair, list[Tensor]]
+    places: dict[ElementPair, PairWeights]
+    features: Tensor
+    error: float = 0.0
+
+
+class BondEngine:
+    """Runs a network's pairs over their bonds.
+
+    Args:
+        network: whose pairs they are.
+    """
+
+    def __init__(self, network: BondNetwork) -> None:
+        self.network = network
+        self.cutoff = network.config.cutoff
+
+    def outputs(self, features: Tensor, bonds: Mapping[ElementPair, Bonds]) -> dict[ElementPair, Tensor]:
+        """(e, width) of each pair; the backward pass computes each chunk again."""
+        pairs = self._pairs(bonds)
+        results = _Outputs.apply(self, bonds, pairs, features, *self._parameters(pairs))
+        return dict(zip(pairs, results)) | {p: features.new_empty(0, self.network.layouts[p].width)
+                                            for p in bonds if p not in pairs}
+
+    def hidden(self, features: Tensor, pair: ElementPair, bonds: Bonds) -> list[Tensor]:
+        """For each hidden block (e, components, width), what the outputs are linear in."""
+        found: dict[int, list[Tensor]] = {}
+
+        def keep(own: BondPass, pair: ElementPair, piece: slice, sums: Sums) -> None:
+            found[piece.start] = own.last_hidden()
+
+        if not len(bonds):
+            return [features.new_empty(0, b.components, b.width) for b in self.network.pair(pair).blocks]
+        self.sweep(features, self._parameters([pair]), {pair: bonds}, [pair], keep, with_gradient=False)
+        return [torch.cat(parts) for parts in zip(*(found[start] for start in sorted(found)))]
+
+    def error(self, features: Tensor, bonds: Mapping[ElementPair, Bonds],
+              targets: Mapping[ElementPair, BondTargets]) -> Tensor:
+        """`BondTargets.error` of all outputs."""
+        pairs = self._pairs(bonds)
+        result: Tensor = _SummedError.apply(self, bonds, targets, pairs, features, *self._parameters(pairs))
+        return result
+
+    def _pairs(self, bonds: Mapping[ElementPair, Bonds]) -> list[ElementPair]:
+        return [pair for pair in bonds if len(bonds[pair])]
+
+    def _parameters(self, pairs: Sequence[ElementPair]) -> list[Tensor]:
+        return [p for pair in pairs for p in parameters_of(self.network.pair(pair))]
+
+    def sweep(self, features: Tensor, parameters: Sequence[Tensor], bonds: Mapping[ElementPair, Bonds],
+              pairs: Sequence[ElementPair], visit: Visit, with_gradient: bool) -> Sums:
+        """Forward on every chunk, then `visit`, in as many threads as torch has; the threads' sums added up."""
+        pieces: list[Piece] = [(pair, slice(k, min(k + CHUNK, len(bonds[pair])))) for pair in pairs
+                               for k in range(0, len(bonds[pair]), CHUNK)]
+        threads = thread_count(len(pieces))
+        features = features.detach().contiguous()
+        weights = self._by_pair(pairs, [p.detach().contiguous() for p in parameters])
+
+        def work(thread: int) -> Sums:
+            sums = self._sums(features, weights, with_gradient)
+            buffers = Buffers(features.dtype)
+            passes = {pair: BondPass(self.network.pair(pair), self._places(pair, weights[pair]), self.cutoff, buffers)
+                      for pair in pairs}
+            with torch.no_grad():
+                for pair, piece in pieces[thread::threads]:
+                    passes[pair].forward(features, bonds[pair].rows(piece))
+                    visit(passes[pair], pair, piece, sums)
+            return sums
+
+        results = in_threads(work, range(threads), features.device)
+        return _add_up(results)
+
+    def _by_pair(self, pairs: Sequence[ElementPair], flat: Sequence[Tensor]) -> dict[ElementPair, list[Tensor]]:
+        result, at = {}, 0
+        for pair in pairs:
+            count = 3 * len(self.network.pair(pair).blocks) + 2 * LAYERS + 1
+            result[pair] = list(flat[at:at + count])
+            at += count
+        return result
+
+    def _places(self, pair: ElementPair, tensors: Sequence[Tensor]) -> PairWeights:
+        return PairWeights.of(tensors, len(self.network.pair(pair).blocks), LAYERS)
+
+    def _sums(self, features: Tensor, weights: dict[ElementPair, list[Tensor]], with_gradient: bool) -> Sums:
+        if not with_gradient:
+            return Sums({}, {}, features)
+        zeros = {pair: [torch.zeros_like(t) for t in own] for pair, own in weights.items()}
+        return Sums(zeros, {pair: self._places(pair, own) for pair, own in zeros.items()}, torch.zeros_like(features))
+
+
+def _add_up(parts: Sequence[Sums]) -> Sums:
+    first = parts[0]
+    for other in parts[1:]:
+        first.error += other.error
+        for pair, own in first.weights.items():
+            for mine, theirs in zip(own, other.weights[pair]):
+                mine += theirs
+        if first.weights:
+            first.features += other.features
+    return first
+
+
+class _Outputs(torch.autograd.Function):
+    """Outputs of all pairs; the backward pass repeats each chunk's forward pass."""
+
+    @staticmethod
+    def forward(ctx: Any, engine: BondEngine, bonds: Mapping[ElementPair, Bonds], pairs: list[ElementPair],
+                features: Tensor, *parameters: Tensor) -> tuple[Tensor, ...]:
+        out = {pair: features.new_empty(len(bonds[pair]), engine.network.layouts[pair].width) for pair in pairs}
+
+        def keep(own: BondPass, pair: ElementPair, piece: slice, sums: Sums) -> None:
+            out[pair][piece] = own.outputs()
+
+        engine.sweep(features, parameters, bonds, pairs, keep, with_gradient=False)
+        ctx.engine, ctx.bonds, ctx.pairs = engine, bonds, pairs
+        ctx.save_for_backward(features, *parameters)
+        return tuple(out.values())
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
+        features, *parameters = ctx.saved_tensors
+        given = dict(zip(ctx.pairs, gradients))
+
+        def back(own: BondPass, pair: ElementPair, piece: slice, sums: Sums) -> None:
+            own.take(given[pair][piece])
+            own.backward(sums.places[pair], sums.features)
+
+        sums = ctx.engine.sweep(features, parameters, ctx.bonds, ctx.pairs, back, with_gradient=True)
+        return (None, None, None, sums.features, *(g for pair in ctx.pairs for g in sums.weights[pair]))
+
+
+class _SummedError(torch.autograd.Function):
+    """`BondTargets.error`; value and gradient in one pass."""
+
+    @staticmethod
+    def forward(ctx: Any, engine: BondEngine, bonds: Mapping[ElementPair, Bonds],
+                targets: Mapping[ElementPair, BondTargets], pairs: list[ElementPair], features: Tensor,
+                *parameters: Tensor) -> Tensor:
+        needed = any(ctx.needs_input_grad)
+
+        def compare(own: BondPass, pair: ElementPair, piece: slice, sums: Sums) -> None:
+            sums.error += own.compare(targets[pair].rows(piece))
+            if needed:
+                own.backward(sums.places[pair], sums.features)
+
+        sums = engine.sweep(features, parameters, bonds, pairs, compare, needed)
+        if needed:
+            ctx.save_for_backward(sums.features, *(g for pair in pairs for g in sums.weights[pair]))
+        return features.new_tensor(sums.error)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
+        return (None, None, None, None, *(g * gradient for g in ctx.saved_tensors))

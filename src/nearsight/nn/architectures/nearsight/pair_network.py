@@ -1,0 +1,135 @@
+"""PairNetwork: an O(2)-equivariant network in the frame of the bonds of one pair of elements.
+
+A hidden block (p, m) holds channels of exchange parity p that turn with cos mφ and sin mφ about the bond. Linear maps
+act inside a block with real weights; all blocks are multiplied by functions of the bond's length and by gates, which
+see only the block (even, 0). So outputs turn like their inputs under rotations and reflections that keep the bond, and
+under exchange of two atoms of one element.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+from nearsight.nn.architectures.nearsight.config import BondConfig
+from nearsight.orbitals.bond_layout import BondLayout
+
+LAYERS = 2
+
+
+@dataclass(frozen=True)
+class HiddenBlock:
+    """Sizes of one hidden block.
+
+    Attributes:
+        parity, order: p and m.
+        inputs: columns of the first map: degrees l = m … l_max, for each the channels of both atoms.
+        width: channels.
+        outputs: channels of the output block (p, m); 0 where the pair has none.
+        start: first of its channels among those of all blocks.
+        row: first of its hidden columns among those of all blocks; two components for m > 0.
+    """
+
+    parity: int
+    order: int
+    inputs: int
+    width: int
+    outputs: int
+    start: int
+    row: int
+
+    @property
+    def components(self) -> int:
+        """cos and sin, or one."""
+        return 1 if self.order == 0 else 2
+
+
+def hidden_blocks(config: BondConfig, layout: BondLayout) -> tuple[HiddenBlock, ...]:
+    """Those of the outputs within l_max, and (even, 0), which the gates read."""
+    outputs = {(b.parity, b.order): b.channels for b in layout.blocks if b.order <= config.l_max}
+    outputs.setdefault((0, 0), 0)
+    atoms = 2 // layout.parities
+    found, start, row = [], 0, 0
+    for (parity, order), channels in sorted(outputs.items()):
+        block = HiddenBlock(parity, order, (config.l_max + 1 - order) * atoms * config.channels, config.width(order),
+                            channels, start, row)
+        found.append(block)
+        start += block.width
+        row += block.width * block.components
+    return tuple(found)
+
+
+def gate(x: Tensor) -> Tensor:
+    """1 + x/√(1+x²): from 0 to 2; smooth, and cheap without an exponential."""
+    return 1 + x * torch.rsqrt(1 + x * x)
+
+
+def activation(x: Tensor) -> Tensor:
+    """x·gate(x)/2."""
+    return 0.5 * x * gate(x)
+
+
+class PairNetwork(nn.Module):
+    """Outputs of the bonds of one pair of elements, in the columns of its `BondLayout`.
+
+    Args:
+        config: sizes.
+        layout: of the outputs.
+    """
+
+    def __init__(self, config: BondConfig, layout: BondLayout) -> None:
+        super().__init__()
+        self.layout, self.blocks = layout, hidden_blocks(config, layout)
+        scalars, widths = config.width(0), [b.width for b in self.blocks]
+        total, radial = sum(widths), config.bond_functions
+        self.first = _maps([(b.inputs, b.width) for b in self.blocks])
+        self.second = _maps([(b.width, b.width) for b in self.blocks])
+        self.last = _maps([(b.width, b.outputs) for b in self.blocks], 0.1)
+        self.radial = _maps([(radial, total)] * LAYERS)
+        self.offset = nn.Parameter(_random(radial, scalars))
+        self.gates = _maps([(scalars, total)] * LAYERS)
+
+    @cached_property
+    def widths(self) -> list[int]:
+        """Channels of each hidden block."""
+        return [b.width for b in self.blocks]
+
+    def forward(self, inputs: Sequence[Tensor], radial: Tensor, envelope: Tensor) -> Tensor:
+        """(e, layout.width) outputs.
+
+        Args:
+            inputs: for each hidden block (e, components, inputs), both atoms' features in the frame of the bond.
+            radial: (e, bond_functions), functions of the length.
+            envelope: (e,), a factor that vanishes at the cutoff.
+        """
+        last = self.last_hidden(inputs, radial)
+        parts = [z @ w for z, w, b in zip(last, self.last, self.blocks) if b.outputs]
+        return torch.cat([part.flatten(1) for part in parts], dim=1) * envelope[:, None]
+
+    def last_hidden(self, inputs: Sequence[Tensor], radial: Tensor) -> list[Tensor]:
+        """For each hidden block (e, components, width), what the outputs are linear in; arguments of `forward`."""
+        factors = (radial @ self.radial[0]).split(self.widths, dim=1)
+        hidden = [(x @ w) * f[:, None] for x, w, f in zip(inputs, self.first, factors)]
+        hidden[0] = hidden[0] + (radial @ self.offset)[:, None]
+        gated = self._gated(hidden, 0)
+        factors = (1 + radial @ self.radial[1]).split(self.widths, dim=1)
+        hidden = [h + (z @ w) * f[:, None] for h, z, w, f in zip(hidden, gated, self.second, factors)]
+        return self._gated(hidden, 1)
+
+    def _gated(self, hidden: Sequence[Tensor], layer: int) -> list[Tensor]:
+        scalars = activation(hidden[0][:, 0])
+        gates = gate(scalars @ self.gates[layer]).split(self.widths, dim=1)
+        return [h * g[:, None] for h, g in zip([scalars[:, None], *hidden[1:]], gates)]
+
+
+def _maps(shapes: Sequence[tuple[int, int]], scale: float = 1.0) -> nn.ParameterList:
+    return nn.ParameterList([nn.Parameter(scale * _random(*shape)) for shape in shapes])
+
+
+def _random(inputs: int, outputs: int) -> Tensor:
+    return torch.randn(inputs, outputs) / math.sqrt(inputs)

@@ -1,0 +1,177 @@
+"""Blocks of the network `nearsight`, group after group in the order of the store.
+
+What concerns atoms (densities, on-site terms) is computed once for the whole structure, then each bond by itself, so
+results do not depend on how the structure is cut. H_ij and H_ji come from one computation: H is exactly Hermitian.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nearsight.baselines.bond_scale import max_shell
+from nearsight.baselines.h0.matrices import InitialMatrices
+from nearsight.nn.architectures.nearsight.graph import (
+    AtomInputs,
+    BondGraph,
+    frames_of,
+    is_canonical,
+    make_bonds,
+)
+from nearsight.nn.architectures.nearsight.model import BondModel
+from nearsight.nn.architectures.xia2025.layerwise import Report
+from nearsight.nn.kernels.threads import in_order
+from nearsight.nn.prediction import Pairs
+from nearsight.operators.blocks import ElementPair, group_by_elements
+from nearsight.operators.symmetry import symmetric
+from nearsight.structures.graph import Graph
+from nearsight.structures.structure import Structure
+from nearsight.units import HARTREE_IN_EV
+
+
+@dataclass(frozen=True, eq=False)
+class BondBlocks:
+    """Called with some consecutive pairs: how many edges these are, and their blocks in eV.
+
+    Attributes:
+        model, structure, graph: what is computed of what.
+        pairs: the blocks wanted.
+        chunk: pairs computed at once.
+        report: called with edges done and edges in all.
+        initial: H₀ and S of the structure, where the model starts from them.
+    """
+
+    model: BondModel
+    structure: Structure
+    graph: Graph
+    pairs: Pairs
+    chunk: int
+    report: Report
+    initial: InitialMatrices | None = None
+
+    @cached_property
+    def estimates(self) -> np.ndarray:
+        """(P,) eV, r.m.s. errors expected of the blocks computed so far; NaN where the model does not know them."""
+        result = np.full(len(self.pairs), np.nan)
+        own = np.flatnonzero(self.pairs.edge < 0)
+        result[own] = self._on_site_errors[self.pairs.source[own]] * HARTREE_IN_EV
+        return result
+
+    @cached_property
+    def strange(self) -> np.ndarray | None:
+        """(N,) bool, atoms in environments unlike those of training; None where the model does not know them."""
+        known = self.model.uncertainty
+        return None if known is None else known.strange(self._leverage, self._atoms.element)
+
+    def groups(self) -> Iterator[tuple[slice, np.ndarray]]:
+        """Which pairs come next and their blocks, (m,) float64, eV."""
+        self.model.network.eval()
+        _ = self._on_site, self._features, self.estimates
+        on_cpu = next(self.model.network.parameters()).device.type == "cpu"
+        count, done = len(self.pairs), 0
+        pieces = [slice(k, min(k + self.chunk, count)) for k in range(0, count, self.chunk)]
+        total = int((self.pairs.edge >= 0).sum())
+        for piece, (n_edges, values) in zip(pieces, in_order(self, pieces, torch.get_num_threads() if on_cpu else 1)):
+            done += n_edges
+            self.report(done, total)
+            yield piece, values
+
+    def __call__(self, piece: slice) -> tuple[int, np.ndarray]:
+        pairs = self.pairs
+        source, target, edge = pairs.source[piece], pairs.target[piece], pairs.edge[piece]
+        sizes = self.model.basis.sizes(self.structure.numbers)
+        ends = np.cumsum(sizes[source] * sizes[target])
+        values = np.empty(int(ends[-1]))
+
+        def put(rows: np.ndarray, blocks: np.ndarray) -> None:
+            flat = blocks.reshape(len(rows), -1) * HARTREE_IN_EV
+            values[(ends[rows] - flat.shape[1])[:, None] + np.arange(flat.shape[1])] = flat
+
+        own = np.flatnonzero(edge < 0)
+        numbers = self.structure.numbers[source[own]]
+        for z in np.unique(numbers):
+            rows = own[numbers == z]
+            put(rows, symmetric(self.model.layout.uncouple(self._on_site[source[rows]], int(z), int(z))))
+        off_site = np.flatnonzero(edge >= 0)
+        forward, turned = self._canonical(edge[off_site])
+        ends_of = self.graph.source[forward], self.graph.target[forward]
+        for pair, group in group_by_elements(self.structure.numbers, *ends_of).items():
+            blocks, errors = self.blocks(pair, forward[group])
+            self.estimates[piece.start + off_site[group]] = errors * HARTREE_IN_EV
+            for way, transposed in ((False, blocks), (True, blocks.transpose(0, 2, 1))):
+                chosen = turned[group] == way
+                if chosen.any():
+                    put(off_site[group[chosen]], np.ascontiguousarray(transposed[chosen]))
+        return len(off_site), values
+
+    def blocks(self, pair: ElementPair, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Of canonical edges of one pair of elements: blocks (e, n_i, n_j), E_h, and r.m.s. errors expected (e,), E_h,
+        NaN where the model does not know them."""
+        model, network = self.model, self.model.network
+        network.check([pair])
+        layout, weight = network.layouts[pair], network.mix[0]
+        bonds = make_bonds(self.graph, edges, model.config.l_max, weight.dtype)
+        with torch.no_grad():
+            output = network.outputs(self._features, {pair: bonds.to(weight.device)})[pair].double().cpu().numpy()
+        distance = np.linalg.norm(self.graph.vector[edges], axis=1)
+        baseline = model.baseline.edges(self.structure, self.graph, edges, self.initial, self._on_site)
+        scale = model.scale(pair, distance)
+        blocks = layout.blocks_of(output * scale, frames_of(bonds, max_shell(layout)))
+        blocks += model.layout.uncouple(baseline, *pair)
+        errors = np.full(len(edges), np.nan)
+        if model.uncertainty is not None:
+            squares = model.uncertainty.bond_squares(network, self._features, pair, bonds.to(weight.device))
+            errors = np.sqrt((squares * scale**2).sum(axis=1) / blocks[0].size) if len(edges) else errors
+        return blocks, errors
+
+    def _canonical(self, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Edges in the direction that is computed, and which of the given ones are their reverses."""
+        turned = ~is_canonical(self.structure, self.graph, edges)
+        return np.where(turned, self.graph.reverse[edges], edges), turned
+
+    @cached_property
+    def _on_site(self) -> np.ndarray:
+        """(N, size) coupled, E_h."""
+        return self.model.baseline.nodes(self.structure, self.graph, self.initial)
+
+    @cached_property
+    def _atoms(self) -> AtomInputs:
+        return self.model.atoms(self.structure, self.graph, self._on_site, self.initial)
+
+    @cached_property
+    def _tensors(self) -> BondGraph:
+        weight = self.model.network.mix[0]
+        return self._atoms.graph({}, weight.dtype).to(weight.device)
+
+    @cached_property
+    def _features(self) -> Tensor:
+        with torch.no_grad():
+            return self.model.network.features(self._tensors)
+
+    @cached_property
+    def _leverage(self) -> np.ndarray:
+        known = self.model.uncertainty
+        if known is None:
+            return np.full(len(self.structure), np.nan)
+        rows = self.model.network.descriptors(self._tensors).double().cpu().numpy()
+        return known.atom_leverage(rows, self._atoms.element)
+
+    @cached_property
+    def _on_site_errors(self) -> np.ndarray:
+        """(N,) E_h, r.m.s. over the elements of on-site blocks."""
+        known, baseline = self.model.uncertainty, self.model.baseline
+        if known is None:
+            return np.full(len(self.structure), np.nan)
+        degree, start = baseline.table.degree, baseline.table.start
+        squares = baseline.node_scale(self.structure) ** 2 * (2 * degree + 1)
+        result = np.empty(len(self.structure))
+        for z in self.structure.elements:
+            own = self.structure.numbers == z
+            filled = self.model.layout.mask(z, z)[start]
+            result[own] = np.sqrt(squares[own][:, filled].sum(axis=1)) / self.model.basis.n_orbitals(z)
+        return result * known.on_site_growth(self._leverage, self._atoms.element)

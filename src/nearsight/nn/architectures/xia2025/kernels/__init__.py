@@ -1,0 +1,1 @@
+"""Compiled passes of the network `xia2025`, and variants that recompute instead of keeping."""

@@ -1,0 +1,352 @@
+"""The first edge update and the edge head in one pass over cache-sized chunks of edges, forward and backward.
+
+What it computes is `EdgeUpdate` on the initial edge features followed by `CoupledHead`, exactly:
+
+* everything after the rotation of the two nodes acts per degree or commutes with rotations about the bond, so the
+  edge stays in its own frame until the coupled outputs, which are turned back;
+* the initial edge features are invariant, so they feed order m = 0 of l = 0 alone, and the columns of the
+  convolution's weights that would multiply zeros are left out;
+* complex multiplication by the weights of order m is one product with [[a, −b], [b, a]].
+
+A chunk's forward pass is followed at once by its backward pass where the loss is a sum over edges
+(`error`), or repeated in the backward pass (`outputs`), so memory does not grow with the number of edges.
+Chunks are dealt to threads in a fixed order: results depend on the number of threads only by rounding.
+
+One thread's passes over chunks of edges: the first edge update and the head, forward and backward.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nearsight.nn.architectures.xia2025.edge_targets import EdgeTargets
+from nearsight.nn.architectures.xia2025.graph_tensors import GraphTensors
+from nearsight.nn.architectures.xia2025.kernels.degree_loops import degree_sweep
+from nearsight.nn.architectures.xia2025.kernels.edge_layout import layout_for, pack, pack_radial_inputs
+from nearsight.nn.architectures.xia2025.kernels.edge_loops import kernels
+from nearsight.nn.architectures.xia2025.kernels.radial import N_PARAMETERS, RadialPass
+from nearsight.nn.architectures.xia2025.so3 import EPSILON
+from nearsight.nn.architectures.xia2025.updates import CoupledHead
+from nearsight.nn.kernels.compilation import Buffers
+from nearsight.nn.kernels.threads import in_threads, thread_count
+
+if TYPE_CHECKING:
+    from nearsight.nn.architectures.xia2025.updates import EdgeUpdate, GaussianBasis
+
+@dataclass
+class Gradients:
+    """Sums of one thread."""
+
+    packed: list[Tensor]
+    radial: list[Tensor]
+    nodes: Tensor
+    error: float = 0.0
+
+
+class EdgeChunk:
+    """Buffers and passes of one thread. Call `begin`, then one of `outputs`, `compare` and `backward`.
+
+    Args:
+        engine: sizes and loops.
+        nodes: (n, K, C).
+        packed, radial: what `pack` and `pack_radial_inputs` give, detached and contiguous.
+    """
+
+    def __init__(self, engine: EdgeEngine, nodes: Tensor, packed: Sequence[Tensor], radial: Sequence[Tensor]) -> None:
+        self.engine, self.nodes, self.layout = engine, nodes, engine.layout
+        lay = self.layout
+        n_orders = lay.l_max + 1
+        self.convolutions = list(packed[:n_orders])
+        (self.convolution_bias, self.project, self.project_bias, self.scale, self.bias, self.norm_weight,
+         self.invariant, self.invariant_bias, self.up, self.down, self.down_bias, self.head,
+         self.head_bias) = packed[n_orders:]
+        self.up_t, self.down_t, self.project_t = (p.transpose(1, 2).contiguous()
+                                                  for p in (self.up, self.down, self.project))
+        self.buffer = Buffers(nodes.dtype)
+        self.radial = RadialPass(radial[:N_PARAMETERS], self.buffer)
+        self.own_scale, self.own_bias = radial[N_PARAMETERS:]
+        self.sweep = degree_sweep(lay.l_max, lay.channels, lay.feed_forward)
+
+    def segment(self, name: str, width: int) -> Tensor:
+        """A degree-major buffer, flat: degree l is a (B·(2l+1), width) matrix from l²·B·width on."""
+        return self.buffer(name, (self.layout.l_max + 1) ** 2 * self.n * width)
+
+    def invariants(self, segment: Tensor) -> Tensor:
+        """Degree 0 of a segment, (B, C)."""
+        return segment[: self.n * self.layout.channels].view(self.n, -1)
+
+    @torch.no_grad()
+    def begin(self, graph: GraphTensors, piece: slice) -> None:
+        """Forward pass of a slice of the edges up to the norm before the feed-forward network."""
+        lay, ker = self.layout, self.engine.kernels
+        self.n = piece.stop - piece.start
+        self.source, self.target = graph.source[piece].numpy(), graph.target[piece].numpy()
+        self.wigner = graph.frames[piece].numpy()
+        self.gaussians = self.engine.gaussians(graph.distance[piece])
+        numbers = graph.numbers.numpy()
+        self.weights = self.radial.forward(self.gaussians, numbers[self.source], numbers[self.target])
+        self.x = self.buffer("x", self.n, lay.x_blocks[-1].stop)
+        ker.gather(self.nodes.numpy(), self.source, self.target, self.wigner, self.weights.numpy(), lay.x_place,
+                   self.x.numpy())
+        self.own = self.buffer("own", self.n, lay.channels)
+        ker.own(self.gaussians.numpy(), self.own_scale.numpy(), self.own_bias.numpy(), self.weights.numpy(), EPSILON,
+                self.own.numpy(), self.x.numpy())
+        self._convolve()
+        self._project()
+
+    def _convolve(self) -> None:
+        lay = self.layout
+        self.y = self.buffer("y", self.n, lay.y_blocks[-1].stop)
+        for m, (weight, a, b) in enumerate(zip(self.convolutions, lay.x_blocks, lay.y_blocks)):
+            if m == 0:
+                torch.addmm(self.convolution_bias, self.x[:, a], weight.T, out=self.y[:, b])
+            else:
+                torch.mm(self.x[:, a], weight.T, out=self.y[:, b])
+        width = (lay.l_max + 1) * lay.hidden
+        self.gates = torch.sigmoid(self.y[:, :width], out=self.buffer("gates", self.n, width))
+        self.z = self.segment("z", lay.hidden)
+        self.engine.kernels.gate(self.y.numpy(), lay.y_place, self.gates.numpy(), self.z.numpy())
+
+    def _project(self) -> None:
+        lay = self.layout
+        self.e, self.f = self.segment("e", lay.channels), self.segment("f", lay.channels)
+        self.engine.kernels.project(self.z.numpy(), self.project_t.numpy(), self.project_bias.numpy(),
+                                    self.gaussians.numpy(), self.e.numpy())
+        self.statistics = self.buffer("statistics", self.n, 3)
+        self.engine.kernels.norm(self.e.numpy(), self.scale.numpy(), self.bias.numpy(), self.norm_weight.numpy(),
+                                 EPSILON, self.f.numpy(), self.statistics.numpy())
+        width = (lay.l_max + 1) * lay.feed_forward
+        self.raw = torch.addmm(self.invariant_bias, self.invariants(self.f), self.invariant.T,
+                               out=self.buffer("raw", self.n, width))
+        self.inner = torch.sigmoid(self.raw, out=self.buffer("inner", self.n, width))
+
+    @torch.no_grad()
+    def outputs(self) -> Tensor:
+        """Coupled outputs (B, size) on the common axes, in a buffer."""
+        engine = self.engine
+        o = self._degrees(None, None)[1]
+        out = self.buffer("out", self.n, engine.size)
+        engine.kernels.rotate_out(o.numpy(), self.wigner, engine.counts, engine.starts, out.numpy())
+        return out
+
+    @torch.no_grad()
+    def compare(self, targets: EdgeTargets, sums: Gradients, with_gradient: bool) -> None:
+        """Add the error of the chunk's outputs, and where wanted its gradients."""
+        sums.error += self._degrees(targets, sums if with_gradient else None)[0]
+        if with_gradient:
+            self._finish(sums)
+
+    @torch.no_grad()
+    def backward(self, gradient: Tensor, sums: Gradients) -> None:
+        """Add the gradients of Σ gradient·output, gradient (B, size)."""
+        self._degrees(gradient, sums)
+        self._finish(sums)
+
+    def _degrees(self, given: EdgeTargets | Tensor | None, sums: Gradients | None) -> tuple[float, Tensor]:
+        """Feed-forward network and head, see `degree_sweep`, given targets, or the gradient of the outputs, or nothing.
+        The error, and the outputs in the edges' frames."""
+        targets = given if isinstance(given, EdgeTargets) else None
+        values = given.values if isinstance(given, EdgeTargets) else given
+        weights = None if targets is None else targets.weights
+        engine, buffer, lay = self.engine, self.buffer, self.layout
+        back = sums is not None
+        o = buffer("o", self.n * engine.size)
+        inside = buffer("given", self.n * engine.size)
+        if values is not None:
+            engine.kernels.rotate_in(values.contiguous().numpy(), self.wigner, engine.counts, engine.starts,
+                                     inside.numpy())
+        self.de, self.df = self.segment("de", lay.channels), self.segment("df", lay.channels)
+        self.draw = buffer("draw", *self.raw.shape)
+        factors = np.zeros((0, 0), dtype=bool) if weights is None else weights.contiguous().numpy()
+        slots = self._slots(sums)
+        error = self.sweep(
+            targets is not None, back, 0.0 if targets is None else targets.softness, self.e.numpy(), self.f.numpy(),
+            self.raw.numpy(), self.inner.numpy(), self.up.numpy(), self.up_t.numpy(),
+            self.down.numpy(), self.down_t.numpy(), self.down_bias.numpy(), self.head.numpy(), self.head_bias.numpy(),
+            engine.counts, engine.starts, inside.numpy(), factors, o.numpy(), self.de.numpy(), self.df.numpy(),
+            self.draw.numpy(), *slots,
+        )
+        return float(error), o
+
+    def _slots(self, sums: Gradients | None) -> list[np.ndarray]:
+        """Where the sweep adds the gradients of the feed-forward network and the head."""
+        values = [self.up, self.down, self.down_bias, self.head, self.head_bias]
+        places = values if sums is None else sums.packed[-len(values):]
+        return [cast(np.ndarray, p.numpy()) for p in places]
+
+    def _finish(self, sums: Gradients) -> None:
+        """From the gradients at the norm back to nodes and weights."""
+        n_orders = self.layout.l_max + 1
+        (d_bias, d_project, d_project_bias, d_scale, d_norm_bias, d_norm_weight, d_invariant,
+         d_invariant_bias) = sums.packed[n_orders:n_orders + 8]
+        d_invariant.addmm_(self.draw.T, self.invariants(self.f))
+        d_invariant_bias += self.draw.sum(0)
+        torch.mm(self.draw, self.invariant, out=self.invariants(self.df))
+        self.engine.kernels.norm_back(
+            self.e.numpy(), self.scale.numpy(), self.norm_weight.numpy(), self.statistics.numpy(), self.df.numpy(),
+            self.de.numpy(), d_scale.numpy(), d_norm_bias.numpy(), d_norm_weight.numpy(),
+        )
+        dz = self.segment("dz", self.layout.hidden)
+        self.engine.kernels.project_back(self.z.numpy(), self.project.numpy(), self.de.numpy(), dz.numpy(),
+                                         d_project.numpy(), d_project_bias.numpy())
+        self._convolve_back(dz, sums.packed[:n_orders], d_bias)
+        self._gather_back(sums)
+
+    def _convolve_back(self, dz: Tensor, d_convolutions: Sequence[Tensor], d_bias: Tensor) -> None:
+        lay = self.layout
+        dy = self.buffer("dy", self.n, lay.y_blocks[-1].stop)
+        self.engine.kernels.gate_back(self.y.numpy(), lay.y_place, self.gates.numpy(), dz.numpy(), dy.numpy())
+        self.dx = self.buffer("dx", self.n, lay.x_blocks[-1].stop)
+        for weight, d_weight, a, b in zip(self.convolutions, d_convolutions, lay.x_blocks, lay.y_blocks):
+            d_weight.addmm_(dy[:, b].T, self.x[:, a])
+            torch.mm(dy[:, b], weight, out=self.dx[:, a])
+        d_bias += dy[:, lay.y_blocks[0]].sum(0)
+
+    def _gather_back(self, sums: Gradients) -> None:
+        lay = self.layout
+        d_weights = self.buffer("d weights", *self.weights.shape)
+        self.engine.kernels.scatter(
+            self.nodes.numpy(), self.source, self.target, self.wigner, self.weights.numpy(), lay.x_place,
+            self.dx.numpy(), sums.nodes.numpy(), d_weights.numpy(),
+        )
+        d_scale, d_bias = sums.radial[N_PARAMETERS:]
+        self.engine.kernels.own_back(
+            self.own.numpy(), self.own_scale.numpy(), self.own_bias.numpy(), self.weights.numpy(), self.dx.numpy(),
+            d_weights.numpy(), d_scale.numpy(), d_bias.numpy(),
+        )
+        self.radial.backward(d_weights, sums.radial[:N_PARAMETERS])
+
+
+CHUNK = 640
+"""Edges at once; their buffers stay in the last level of the cache."""
+
+
+class EdgeEngine:
+    """Runs the first edge update and the head of one network over a graph's labelled edges.
+
+    Args:
+        update: the edge update.
+        head: the edge head.
+        gaussians: the radial basis, which is also the initial edge feature.
+    """
+
+    def __init__(self, update: EdgeUpdate, head: CoupledHead, gaussians: GaussianBasis) -> None:
+        w = update.widths
+        self.update, self.head, self.gaussians = update, head, gaussians
+        self.layout = layout_for(w.l_max, w.channels, w.hidden, w.feed_forward)
+        self.kernels = kernels(w.l_max, w.channels, w.hidden)
+        self.counts = np.array([rows.stop - rows.start for rows in head.rows] + [0] * (w.l_max - head.l_max))
+        self.starts = _irrep_starts(head, self.counts)
+        self.size = len(head.restore)
+
+    def outputs(self, nodes: Tensor, graph: GraphTensors) -> Tensor:
+        """Coupled outputs (e, size); the backward pass computes each chunk again."""
+        radial = pack_radial_inputs(self.update)
+        packed = pack(self.update, self.head)
+        return _Outputs.apply(self, graph, len(packed), nodes, *packed, *radial)
+
+    def error(self, nodes: Tensor, graph: GraphTensors, targets: EdgeTargets) -> Tensor:
+        """`targets.error` of all outputs."""
+        radial = pack_radial_inputs(self.update)
+        packed = pack(self.update, self.head)
+        return _SummedError.apply(self, graph, targets, len(packed), nodes, *packed, *radial)
+
+    def sweep(
+        self, nodes: Tensor, packed: Sequence[Tensor], radial: Sequence[Tensor], graph: GraphTensors,
+        visit: Callable[[EdgeChunk, slice, Gradients], None], with_gradient: bool,
+    ) -> Gradients:
+        """Forward on every chunk, then `visit`, in as many threads as torch has; the threads' sums added up."""
+        pieces = [slice(k, min(k + CHUNK, graph.n_edges)) for k in range(0, graph.n_edges, CHUNK)]
+        threads = thread_count(len(pieces))
+        nodes, packed = nodes.detach().contiguous(), [p.detach().contiguous() for p in packed]
+        values = [r.detach().contiguous() for r in radial]
+
+        def work(first: int) -> Gradients:
+            sums = Gradients([torch.zeros_like(p) for p in packed] if with_gradient else [],
+                              [torch.zeros_like(r) for r in values] if with_gradient else [],
+                              torch.zeros_like(nodes) if with_gradient else nodes)
+            chunk = EdgeChunk(self, nodes, packed, values)
+            for piece in pieces[first::threads]:
+                chunk.begin(graph, piece)
+                visit(chunk, piece, sums)
+            return sums
+
+        results = in_threads(work, range(threads), nodes.device)
+        return _add_up(results, with_gradient)
+
+
+def _add_up(parts: Sequence[Gradients], with_gradient: bool) -> Gradients:
+    first = parts[0]
+    for other in parts[1:]:
+        first.error += other.error
+        if with_gradient:
+            for mine, theirs in zip([*first.packed, *first.radial, first.nodes],
+                                    [*other.packed, *other.radial, other.nodes]):
+                mine += theirs
+    return first
+
+
+def _irrep_starts(head: CoupledHead, counts: np.ndarray) -> np.ndarray:
+    """First column of every irrep in the coupled vector, irreps sorted by degree."""
+    column_of = torch.argsort(head.restore).numpy()
+    starts, at = [], 0
+    for l, count in enumerate(counts):
+        for _ in range(count):
+            starts.append(int(column_of[at]))
+            at += 2 * l + 1
+    return np.array(starts, dtype=np.int64)
+
+
+class _Outputs(torch.autograd.Function):
+    """Coupled outputs of all edges; the backward pass repeats each chunk's forward pass."""
+
+    @staticmethod
+    def forward(ctx: Any, engine: EdgeEngine, graph: GraphTensors, n_packed: int, nodes: Tensor,
+                *parameters: Tensor) -> Tensor:
+        out = nodes.new_empty(graph.n_edges, engine.size)
+
+        def keep(chunk: EdgeChunk, piece: slice, sums: Gradients) -> None:
+            out[piece] = chunk.outputs()
+
+        engine.sweep(nodes, parameters[:n_packed], parameters[n_packed:], graph, keep, with_gradient=False)
+        ctx.engine, ctx.graph, ctx.n_packed = engine, graph, n_packed
+        ctx.save_for_backward(nodes, *parameters)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
+        nodes, *parameters = ctx.saved_tensors
+
+        def back(chunk: EdgeChunk, piece: slice, sums: Gradients) -> None:
+            chunk.backward(gradient[piece], sums)
+
+        sums = ctx.engine.sweep(nodes, parameters[: ctx.n_packed], parameters[ctx.n_packed:], ctx.graph, back,
+                                with_gradient=True)
+        return (None, None, None, sums.nodes, *sums.packed, *sums.radial)
+
+
+class _SummedError(torch.autograd.Function):
+    """`EdgeTargets.error`; value and gradient in one pass."""
+
+    @staticmethod
+    def forward(ctx: Any, engine: EdgeEngine, graph: GraphTensors, targets: EdgeTargets, n_packed: int,
+                nodes: Tensor, *parameters: Tensor) -> Tensor:
+        needed = any(ctx.needs_input_grad)
+
+        def compare(chunk: EdgeChunk, piece: slice, sums: Gradients) -> None:
+            chunk.compare(targets.rows(piece), sums, needed)
+
+        sums = engine.sweep(nodes, parameters[:n_packed], parameters[n_packed:], graph, compare, needed)
+        if needed:
+            ctx.save_for_backward(sums.nodes, *sums.packed, *sums.radial)
+        return nodes.new_tensor(sums.error)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
+        return (None, None, None, None, *(g * gradient for g in ctx.saved_tensors))

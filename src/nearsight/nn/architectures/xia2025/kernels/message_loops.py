@@ -1,0 +1,234 @@
+"""Loops over the edges that arrive at a group of nodes: scalar messages, attention, sums of harmonics.
+
+Edges are sorted by their target; `ends` says where each node's edges end. Slow twin: `scalar_messages.by_tensors`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from nearsight.nn.architectures.xia2025.kernels.radial import normalise, normalise_back
+from nearsight.nn.kernels.compilation import compiled
+
+
+@dataclass(frozen=True)
+class MessageKernels:
+    """Compiled loops; arguments as documented at each function below."""
+
+    combine: Callable[..., Any]
+    combine_back: Callable[..., Any]
+    norm: Callable[..., Any]
+    attend: Callable[..., Any]
+    attend_back: Callable[..., Any]
+    gate: Callable[..., Any]
+    gate_back: Callable[..., Any]
+    moments: Callable[..., Any]
+    moments_back: Callable[..., Any]
+
+
+@cache
+def message_kernels(
+    l_max: int, channels: int, gaussians: int, heads: int, alpha: int, hidden: int
+) -> MessageKernels:
+    """The loops for a network's sizes."""
+    combine, combine_back = _combine_kernels(channels, gaussians)
+    norm, attend, attend_back = _attention_kernels(heads, alpha)
+    gate, gate_back = _gate_kernels(l_max, hidden)
+    moments, moments_back = _moment_kernels(l_max, heads, hidden)
+    return MessageKernels(combine, combine_back, norm, attend, attend_back, gate, gate_back, moments, moments_back)
+
+
+def _combine_kernels(channels: int, gaussians: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    C, G = channels, gaussians
+
+    def combine(nodes, source, target, x, weight, out):
+        """[node i, node j, x] · weight: nodes (n, C), x (B, G), weight and out (B, 2C + G)."""
+        for b in range(len(source)):
+            first, second, own, w, row = nodes[source[b]], nodes[target[b]], x[b], weight[b], out[b]
+            for c in range(C):
+                row[c] = first[c] * w[c]
+            left, right = w[C:2 * C], row[C:2 * C]
+            for c in range(C):
+                right[c] = second[c] * left[c]
+            left, right = w[2 * C:2 * C + G], row[2 * C:2 * C + G]
+            for c in range(G):
+                right[c] = own[c] * left[c]
+
+    def combine_back(nodes, source, target, x, weight, above, dnodes):
+        """`above` (B, 2C + G) becomes the gradient of the weights; that of the nodes is added to dnodes (n, C)."""
+        for b in range(len(source)):
+            i, j = source[b], target[b]
+            first, second, own = nodes[i], nodes[j], x[b]
+            dfirst, dsecond = dnodes[i], dnodes[j]
+            w, row = weight[b, :C], above[b, :C]
+            for c in range(C):
+                dfirst[c] += row[c] * w[c]
+            for c in range(C):
+                row[c] *= first[c]
+            w, row = weight[b, C:2 * C], above[b, C:2 * C]
+            for c in range(C):
+                dsecond[c] += row[c] * w[c]
+            for c in range(C):
+                row[c] *= second[c]
+            row = above[b, 2 * C:2 * C + G]
+            for c in range(G):
+                row[c] *= own[c]
+
+    return compiled(combine), compiled(combine_back)
+
+
+def _attention_kernels(heads: int, alpha: int) -> tuple[Callable[..., Any], ...]:
+    N, A = heads, alpha
+
+    def norm(f, scale, bias, epsilon, normed, inverse, a):
+        """The first heads·alpha columns of f through the layer norm: normed, a (B, heads·alpha), inverse (B, heads)."""
+        for b in range(len(f)):
+            for h in range(N):
+                part = slice(h * A, h * A + A)
+                inverse[b, h] = normalise(f[b, part], scale, bias, epsilon, normed[b, part], a[b, part], A)
+
+    def attend(a, s, vector, slope, ends, weights):
+        """Logits of a and s = σ(a), soft maximum over each node's edges; vector (heads·alpha,), weights (B, heads)."""
+        one = a.dtype.type(1)
+        linear, bent = (one + a.dtype.type(slope)) / a.dtype.type(2), (one - a.dtype.type(slope)) / a.dtype.type(2)
+        for b in range(len(a)):
+            for h in range(N):
+                x, y, v = a[b, h * A:h * A + A], s[b, h * A:h * A + A], vector[h * A:h * A + A]
+                logit = a.dtype.type(0)
+                for c in range(A):
+                    logit += v[c] * x[c] * (linear + bent * (y[c] + y[c] - one))
+                weights[b, h] = logit
+        start = 0
+        for j in range(len(ends)):
+            for h in range(N):
+                highest = a.dtype.type(-np.inf)
+                for b in range(start, ends[j]):
+                    highest = max(highest, weights[b, h])
+                total = a.dtype.type(0)
+                for b in range(start, ends[j]):
+                    weights[b, h] = np.exp(weights[b, h] - highest)
+                    total += weights[b, h]
+                for b in range(start, ends[j]):
+                    weights[b, h] /= total
+            start = ends[j]
+
+    def attend_back(a, s, vector, slope, ends, weights, dweights, normed, inverse, scale, df, dvector, dscale, dbias):
+        """dweights (B, heads) becomes the gradient of the logits; writes the first heads·alpha columns of df."""
+        one, two = a.dtype.type(1), a.dtype.type(2)
+        linear, bent = (one + a.dtype.type(slope)) / two, (one - a.dtype.type(slope)) / two
+        above = np.empty(A, dtype=a.dtype)
+        start = 0
+        for j in range(len(ends)):
+            for h in range(N):
+                mean = a.dtype.type(0)
+                for b in range(start, ends[j]):
+                    mean += weights[b, h] * dweights[b, h]
+                for b in range(start, ends[j]):
+                    dweights[b, h] = weights[b, h] * (dweights[b, h] - mean)
+            start = ends[j]
+        for b in range(len(a)):
+            for h in range(N):
+                x, y, v = a[b, h * A:h * A + A], s[b, h * A:h * A + A], vector[h * A:h * A + A]
+                dv, given = dvector[h * A:h * A + A], dweights[b, h]
+                for c in range(A):
+                    dv[c] += given * x[c] * (linear + bent * (y[c] + y[c] - one))
+                for c in range(A):
+                    slope_here = linear + bent * (y[c] + y[c] - one + two * x[c] * y[c] * (one - y[c]))
+                    above[c] = given * v[c] * slope_here
+                normalise_back(above, scale, normed[b, h * A:h * A + A], inverse[b, h], dscale, dbias,
+                               df[b, h * A:h * A + A], A)
+
+    return compiled(norm), compiled(attend), compiled(attend_back)
+
+
+def _gate_kernels(l_max: int, hidden: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    L, H = l_max, hidden
+
+    def gate(f, start, s, g):
+        """Columns from `start` of f are l_max·H gates, H invariants, l_max·H values; s = σ(gates, invariants);
+        g (B, (l_max+1)·H): invariants by their own sigmoid, values by the gates'."""
+        for b in range(len(f)):
+            value, weight, out = f[b, start + L * H:start + L * H + H], s[b, L * H:L * H + H], g[b, :H]
+            for c in range(H):
+                out[c] = value[c] * weight[c]
+            value, weight, out = f[b, start + L * H + H:start + 2 * L * H + H], s[b, :L * H], g[b, H:H + L * H]
+            for c in range(L * H):
+                out[c] = value[c] * weight[c]
+
+    def gate_back(f, start, s, dg, df):
+        """Gradient of gate, written to the columns from `start` of df."""
+        one = f.dtype.type(1)
+        for b in range(len(f)):
+            value, weight, above = f[b, start + L * H:start + L * H + H], s[b, L * H:L * H + H], dg[b, :H]
+            out = df[b, start + L * H:start + L * H + H]
+            for c in range(H):
+                out[c] = above[c] * weight[c] * (one + value[c] * (one - weight[c]))
+            value, weight, above = f[b, start + L * H + H:start + 2 * L * H + H], s[b, :L * H], dg[b, H:H + L * H]
+            out = df[b, start + L * H + H:start + 2 * L * H + H]
+            for c in range(L * H):
+                out[c] = above[c] * weight[c]
+            out = df[b, start:start + L * H]
+            for c in range(L * H):
+                out[c] = above[c] * value[c] * weight[c] * (one - weight[c])
+
+    return compiled(gate), compiled(gate_back)
+
+
+def _moment_kernels(l_max: int, heads: int, hidden: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Sums over the edges of each node, before the second convolution: it is linear and commutes with them."""
+    N, K, W = heads, (l_max + 1) ** 2, (l_max + 1) * hidden
+
+    def moments(weights, harmonics, g, ends, out, total):
+        """Σ over a node's edges of weight·Y_lm·g: weights (B, heads), harmonics (B, K), g (B, W) → out (n, heads, K, W)
+        and the same without g, total (n, heads, K); both are overwritten."""
+        start = 0
+        for j in range(len(ends)):
+            for h in range(N):
+                for k in range(K):
+                    total[j, h, k] = 0
+                    row = out[j, h, k]
+                    for c in range(W):
+                        row[c] = 0
+            for b in range(start, ends[j]):
+                value = g[b]
+                for h in range(N):
+                    for k in range(K):
+                        y, row = weights[b, h] * harmonics[b, k], out[j, h, k]
+                        total[j, h, k] += y
+                        for c in range(W):
+                            row[c] += y * value[c]
+            start = ends[j]
+
+    def moments_back(weights, harmonics, g, ends, dout, dtotal, dweights, dg):
+        """Gradients of moments, written to dweights (B, heads) and dg (B, W)."""
+        turned = np.empty(W, dtype=g.dtype)
+        zero = g.dtype.type(0)
+        start = 0
+        for j in range(len(ends)):
+            for b in range(start, ends[j]):
+                value, below = g[b], dg[b]
+                for c in range(W):
+                    below[c] = zero
+                for h in range(N):
+                    for c in range(W):
+                        turned[c] = zero
+                    along = zero
+                    for k in range(K):
+                        y, row = harmonics[b, k], dout[j, h, k]
+                        along += y * dtotal[j, h, k]
+                        for c in range(W):
+                            turned[c] += y * row[c]
+                    for c in range(W):
+                        along += turned[c] * value[c]
+                    dweights[b, h] = along
+                    weight = weights[b, h]
+                    for c in range(W):
+                        below[c] += weight * turned[c]
+            start = ends[j]
+
+    return compiled(moments), compiled(moments_back)

@@ -1,0 +1,208 @@
+"""`RadialWeights` on one chunk of edges, forward and backward, with the compiled loops.
+
+Loops of the small network from distance and elements to weights (`RadialWeights`), up to its last layer.
+
+Two linear layers, each with a layer norm and SiLU, on C channels. The first acts on [gaussians, source, target]; what
+the elements contribute is a row of a table each. SiLU is left to torch, whose exponentials are vectorised; the forward
+pass is `first`, SiLU, `second`, SiLU, and `back` does all of the backward pass.
+
+Slow twin: `RadialWeights`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any, cast
+
+import numba
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from nearsight.nn.architectures.xia2025.so3 import EPSILON
+from nearsight.nn.kernels.blas import workspace
+from nearsight.nn.kernels.compilation import Buffers, compiled
+from nearsight.nn.kernels.tiles import fit_tiles, times, times_tn
+
+if TYPE_CHECKING:
+    from nearsight.nn.architectures.xia2025.updates import RadialWeights
+
+@dataclass(frozen=True)
+class RadialKernels:
+    """Compiled loops; arguments as documented at each function below."""
+
+    first: Callable[..., Any]
+    second: Callable[..., Any]
+    back: Callable[..., Any]
+
+
+@numba.njit(inline="always")
+def normalise(z: Any, scale: Any, bias: Any, epsilon: Any, normed: Any, out: Any, size: int) -> Any:
+    """Layer norm of z (size,): normed and scaled; returns 1/σ."""
+    mean = z[0]
+    for c in range(1, size):
+        mean += z[c]
+    mean /= z.dtype.type(size)
+    square = (z[0] - mean) ** 2
+    for c in range(1, size):
+        square += (z[c] - mean) * (z[c] - mean)
+    inverse = z.dtype.type(1) / np.sqrt(square / z.dtype.type(size) + z.dtype.type(epsilon))
+    for c in range(size):
+        normed[c] = (z[c] - mean) * inverse
+    for c in range(size):
+        out[c] = normed[c] * scale[c] + bias[c]
+    return inverse
+
+
+@numba.njit(inline="always")
+def normalise_back(
+    above: Any, scale: Any, normed: Any, inverse: Any, dscale: Any, dbias: Any, dz: Any, size: int
+) -> None:
+    """Gradient of `normalise` given that of its output; added to dscale and dbias, written to dz."""
+    total, along = above[0] * scale[0], above[0] * scale[0] * normed[0]
+    for c in range(1, size):
+        total += above[c] * scale[c]
+    for c in range(1, size):
+        along += above[c] * scale[c] * normed[c]
+    total /= above.dtype.type(size)
+    along /= above.dtype.type(size)
+    for c in range(size):
+        dscale[c] += above[c] * normed[c]
+    for c in range(size):
+        dbias[c] += above[c]
+    for c in range(size):
+        dz[c] = inverse * (above[c] * scale[c] - total - normed[c] * along)
+
+
+@numba.njit(inline="always")
+def silu_back(above: Any, a: Any, s: Any, out: Any, size: int) -> None:
+    """Gradient of a·s, s = σ(a)."""
+    one = a.dtype.type(1)
+    for c in range(size):
+        out[c] = above[c] * s[c] * (one + a[c] * (one - s[c]))
+
+
+@cache
+def radial_kernels(gaussians: int, channels: int) -> RadialKernels:
+    """The loops for G Gaussians and C channels."""
+    G, C = gaussians, channels
+
+    fits = fit_tiles(C)
+
+    def first(x, zi, zj, source, target, w, scale, bias, epsilon, normed, inverse, a):
+        """x (B, G); zi, zj (B,) rows of the tables source, target (Z, C); w (G, C); normed, a (B, C), inverse (B,)."""
+        B = len(x)
+        z = np.empty(B * C, dtype=x.dtype)
+        times(fits, workspace(x), x.ravel(), w.ravel(), z, B, C, G, 0)
+        for b in range(B):
+            row, left, right = z[b * C:b * C + C], source[zi[b]], target[zj[b]]
+            for c in range(C):
+                row[c] += left[c] + right[c]
+            inverse[b] = normalise(row, scale, bias, epsilon, normed[b], a[b], C)
+
+    def second(h, w, constant, scale, bias, epsilon, normed, inverse, a):
+        """h (B, C) hidden features; w (C in, C out), constant (C,)."""
+        B = len(h)
+        z = np.empty(B * C, dtype=h.dtype)
+        times(fits, workspace(h), h.ravel(), w.ravel(), z, B, C, C, 0)
+        for b in range(B):
+            row = z[b * C:b * C + C]
+            for c in range(C):
+                row[c] += constant[c]
+            inverse[b] = normalise(row, scale, bias, epsilon, normed[b], a[b], C)
+
+    def back(x, zi, zj, w1, scale0, scale1, normed0, inverse0, a0, s0, h, normed1, inverse1, a1, s1, dhidden,
+             dsource, dtarget, dw0, dscale0, dbias0, dw1, dconstant, dscale1, dbias1):
+        """Adds all gradients given that of the hidden features (B, C); w1 (C out, C in), dw0 (G, C), dw1 (C in, C out).
+        """
+        B, space = len(x), workspace(x)
+        above, dz, dh = np.empty(C, dtype=x.dtype), np.empty(B * C, dtype=x.dtype), np.empty(B * C, dtype=x.dtype)
+        for b in range(B):
+            row = dz[b * C:b * C + C]
+            silu_back(dhidden[b], a1[b], s1[b], above, C)
+            normalise_back(above, scale1, normed1[b], inverse1[b], dscale1, dbias1, row, C)
+            for c in range(C):
+                dconstant[c] += row[c]
+        times_tn(fits, space, h.ravel(), dz, dw1.ravel(), C, C, B, 1)
+        times(fits, space, dz, w1.ravel(), dh, B, C, C, 0)
+        for b in range(B):
+            row = dz[b * C:b * C + C]
+            silu_back(dh[b * C:b * C + C], a0[b], s0[b], above, C)
+            normalise_back(above, scale0, normed0[b], inverse0[b], dscale0, dbias0, row, C)
+            first_row, second_row = dsource[zi[b]], dtarget[zj[b]]
+            for c in range(C):
+                first_row[c] += row[c]
+            for c in range(C):
+                second_row[c] += row[c]
+        times_tn(fits, space, x.ravel(), dz, dw0.ravel(), G, C, B, 1)
+
+    return RadialKernels(compiled(first), compiled(second), compiled(back))
+
+
+N_PARAMETERS = 11
+"""Tensors that `pack_radial` gives."""
+
+
+def pack_radial(radial: RadialWeights, rows: Tensor) -> list[Tensor]:
+    """The parameters in the shapes of `RadialPass`, differentiable; only some outputs (rows) of the last layer."""
+    steps = list(radial.network)
+    linear0, norm0, linear1, norm1, last = (cast(nn.Linear, steps[k]) for k in (0, 1, 3, 4, 6))
+    channels = radial.source.weight.shape[1]
+    n_gaussians = linear0.weight.shape[1] - 2 * channels
+    on_gaussians, on_source, on_target = linear0.weight.split([n_gaussians, channels, channels], dim=1)
+    return [
+        radial.source.weight @ on_source.T + linear0.bias, radial.target.weight @ on_target.T, on_gaussians.T,
+        norm0.weight, norm0.bias, linear1.weight.T, linear1.bias, norm1.weight, norm1.bias, last.weight[rows],
+        last.bias[rows],
+    ]
+
+
+class RadialPass:
+    """Forward and backward pass of one thread.
+
+    Args:
+        packed: what `pack_radial` gives, detached and contiguous.
+        buffers: scratch of the thread.
+    """
+
+    def __init__(self, packed: Sequence[Tensor], buffers: Buffers) -> None:
+        (source, target, w0, scale0, bias0, w1, constant, scale1, bias1, self.last, self.last_bias) = packed
+        self.tables = source.numpy(), target.numpy()
+        self.layer0 = w0.numpy(), scale0.numpy(), bias0.numpy()
+        self.layer1 = w1.numpy(), constant.numpy(), scale1.numpy(), bias1.numpy()
+        self.w1_back = w1.T.contiguous().numpy()
+        self.width = w0.shape[1]
+        self.kernels = radial_kernels(*w0.shape)
+        self.buffers = buffers
+
+    def forward(self, gaussians: Tensor, zi: np.ndarray, zj: np.ndarray) -> Tensor:
+        """(B, G), (B,), (B,) → weights (B, outputs), in a buffer."""
+        n, C, buffer = len(zi), self.width, self.buffers
+        self.inputs = gaussians.numpy(), zi, zj
+        self.normed0, self.inverse0, a0 = buffer("radial n0", n, C), buffer("radial i0", n), buffer("radial a0", n, C)
+        self.kernels.first(*self.inputs, *self.tables, *self.layer0, EPSILON, self.normed0.numpy(),
+                           self.inverse0.numpy(), a0.numpy())
+        s0 = torch.sigmoid(a0, out=buffer("radial s0", n, C))
+        self.normed1, self.inverse1, a1 = buffer("radial n1", n, C), buffer("radial i1", n), buffer("radial a1", n, C)
+        self.h = torch.mul(a0, s0, out=buffer("radial h", n, C))
+        self.kernels.second(self.h.numpy(), *self.layer1, EPSILON, self.normed1.numpy(),
+                            self.inverse1.numpy(), a1.numpy())
+        s1 = torch.sigmoid(a1, out=buffer("radial s1", n, C))
+        self.a0, self.s0, self.a1, self.s1 = a0, s0, a1, s1
+        self.hidden = torch.mul(a1, s1, out=buffer("radial hidden", n, C))
+        return torch.addmm(self.last_bias, self.hidden, self.last.T, out=buffer("radial out", n, len(self.last)))
+
+    def backward(self, gradient: Tensor, sums: Sequence[Tensor]) -> None:
+        """Add the gradients of all parameters, in the order of `pack_radial`, given that of the weights."""
+        dsource, dtarget, dw0, dscale0, dbias0, dw1, dconstant, dscale1, dbias1, dlast, dlast_bias = sums
+        dlast.addmm_(gradient.T, self.hidden)
+        dlast_bias += gradient.sum(0)
+        dhidden = torch.mm(gradient, self.last, out=self.buffers("radial dhidden", *self.hidden.shape))
+        arrays = [dsource, dtarget, dw0, dscale0, dbias0, dw1, dconstant, dscale1, dbias1]
+        self.kernels.back(
+            *self.inputs, self.w1_back, self.layer0[1], self.layer1[2], self.normed0.numpy(), self.inverse0.numpy(),
+            self.a0.numpy(), self.s0.numpy(), self.h.numpy(), self.normed1.numpy(), self.inverse1.numpy(),
+            self.a1.numpy(), self.s1.numpy(), dhidden.numpy(), *(a.numpy() for a in arrays),
+        )

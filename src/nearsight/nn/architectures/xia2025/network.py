@@ -1,0 +1,179 @@
+"""The network of Xia, Kaniselvan et al., "Learning the Electronic Hamiltonian of Large Atomic Structures" (ICML 2025).
+
+Node features start as embeddings of the atomic numbers, edge features as Gaussians of the distance, all on l = 0. Each
+layer updates the nodes from their incoming edges, then the edges from their two nodes. Two linear heads read the
+coupled target (`CoupledLayout`) in Hartree.
+
+Two corrections to the published code are part of this preset: the target's coupling is orthonormal (theirs weights
+degree L by 2L+1 in the loss), and the rotation about the bond is fixed instead of random (the result does not depend
+on it, the rounding did).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, cast
+
+import torch
+from torch import Tensor, nn
+
+from nearsight.errors import InputError
+from nearsight.nn.architectures.xia2025.config import Widths
+from nearsight.nn.architectures.xia2025.edge_targets import EdgeTargets
+from nearsight.nn.architectures.xia2025.graph_tensors import GraphTensors, leading_edges, updates_needed
+from nearsight.nn.architectures.xia2025.kernels.edge_chunks import EdgeChunks
+from nearsight.nn.architectures.xia2025.kernels.message_groups import messages_in_groups
+from nearsight.nn.architectures.xia2025.kernels.messages import scalar_messages
+from nearsight.nn.architectures.xia2025.so3 import only_scalars
+from nearsight.nn.architectures.xia2025.updates import CoupledHead, EdgeUpdate, GaussianBasis, NodeUpdate
+from nearsight.nn.kernels import COMPILED
+
+if TYPE_CHECKING:
+    from nearsight.nn.architectures.xia2025.kernels.edge_engine import EdgeEngine
+
+CHUNK = 1024
+"""Edges computed at once unless the network is told otherwise."""
+
+
+class Xia2025(nn.Module):
+    """Coupled on-site and off-site targets of a graph.
+
+    Args:
+        widths: sizes of the layers.
+        layers: message-passing layers; one makes the network strictly local (one hop).
+        degrees: degree of every irrep of the target (`CoupledLayout.degrees`).
+        plain: compute everything as written in the paper, by rotation and convolution of all edges at once (slow;
+            the twin that the tests compare the fast paths with).
+
+    Attributes:
+        chunk: edges that are computed at once, where the compiled engine does not run.
+
+    Raises:
+        InputError: a target of higher degree than the features.
+    """
+
+    def __init__(self, widths: Widths, layers: int, degrees: Sequence[int], plain: bool = False) -> None:
+        super().__init__()
+        if max(degrees) > widths.l_max:
+            raise InputError(f"expected model.l_max >= {max(degrees)}, the highest degree in products of this basis' "
+                             f"shells, got {widths.l_max}")
+        self.widths, self.layers, self.plain, self.chunk = widths, layers, plain, CHUNK
+        self.embedding = nn.Embedding(widths.max_number, widths.channels)
+        self.gaussians = GaussianBasis(widths.n_gaussians)
+        self.node_updates = nn.ModuleList(NodeUpdate(widths) for _ in range(layers))
+        self.edge_updates = nn.ModuleList(EdgeUpdate(widths) for _ in range(layers))
+        self.node_head = CoupledHead(widths.channels, degrees)
+        self.edge_head = CoupledHead(widths.channels, degrees)
+
+    def describe_path(self) -> str:
+        """How the network is computed here, in words."""
+        if self.plain:
+            return "plain network, all edges at once"
+        device, threads = self.embedding.weight.device, torch.get_num_threads()
+        where = f"{threads} thread{'s' if threads > 1 else ''}" if device.type == "cpu" else str(device)
+        if self.engine() is not None:
+            return f"compiled engine (numba), {where}"
+        text = f"plain torch in chunks of {self.chunk} edges, {where}"
+        if device.type != "cpu":
+            return text
+        return text + ("; first node messages compiled (numba)" if COMPILED else ": numba is not installed")
+
+    def edges_updated(self, graph: GraphTensors) -> list[int]:
+        """For each layer how many of the graph's first edges its edge update must compute for the labelled outputs."""
+        if self.plain:
+            return [graph.n_edges] * (self.layers - 1) + [graph.n_labelled_edges]
+        updates = updates_needed(graph.source, graph.target, graph.n_nodes, graph.n_labelled, graph.n_labelled_edges,
+                                 self.layers)
+        return leading_edges(updates, self.layers)
+
+    def forward(
+        self, graph: GraphTensors, edge_targets: EdgeTargets | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Targets (n_labelled, size) of the nodes and (n_labelled_edges, size) of the edges, E_h.
+
+        Where `edge_targets` of the labelled edges are given, the second is their error instead; this keeps no edge's
+        output in memory.
+        """
+        nodes, edges = only_scalars(self.embedding(graph.numbers), self.widths.l_max), None
+        n_updated = self.edges_updated(graph)
+        for layer in range(self.layers):
+            nodes = self.update_nodes(layer, nodes, edges, graph)
+            graph = graph.edges(slice(n_updated[layer]))
+            if edges is not None and graph.n_edges < len(edges):
+                edges = edges[: graph.n_edges]
+            if layer < self.layers - 1:
+                edges = self.update_edges(layer, nodes, edges, graph)
+        node_output = self.node_head(nodes[: graph.n_labelled])
+        if edge_targets is None:
+            return node_output, self.edge_outputs(nodes, edges, graph)
+        return node_output, self._edge_error(nodes, edges, graph, edge_targets)
+
+    def _edge_error(self, nodes: Tensor, edges: Tensor | None, graph: GraphTensors, targets: EdgeTargets) -> Tensor:
+        engine = self.engine() if edges is None else None
+        if engine is not None:
+            return engine.error(nodes, graph, targets)
+        if not self.plain:
+            return self.chunked(self.layers - 1).error(nodes, edges, graph, targets)
+        return targets.error(self.edge_outputs(nodes, edges, graph))
+
+    def edge_outputs(self, nodes: Tensor, edges: Tensor | None, graph: GraphTensors) -> Tensor:
+        """Targets (e, size) of edges from the updated nodes and the edges before their last update."""
+        engine = self.engine() if edges is None else None
+        if engine is not None:
+            return engine.outputs(nodes, graph)
+        if not self.plain:
+            return self.chunked(self.layers - 1).outputs(nodes, edges, graph)
+        return self.edge_head(self.update_edges(self.layers - 1, nodes, edges, graph))
+
+    def engine(self) -> EdgeEngine | None:
+        """The compiled pass over the edges of a one-layer network, where it can run (CPU, numba installed)."""
+        on_cpu = self.embedding.weight.device.type == "cpu"
+        if self.plain or self.layers > 1 or not on_cpu or not COMPILED:
+            return None
+        from nearsight.nn.architectures.xia2025.kernels.edge_engine import EdgeEngine  # needs numba
+
+        return EdgeEngine(cast(EdgeUpdate, self.edge_updates[0]), self.edge_head, self.gaussians)
+
+    def update_nodes(self, layer: int, nodes: Tensor, edges: Tensor | None, graph: GraphTensors) -> Tensor:
+        """Nodes (n, K, C) after the node update of a layer.
+
+        Args:
+            layer: from 0.
+            nodes: (n, K, C).
+            edges: (e, K, C) as `update_edges` gave them, or None for the initial edge features.
+            graph: with all edges that arrive at the nodes whose result is used.
+        """
+        update = cast(NodeUpdate, self.node_updates[layer])
+        if self.plain:
+            gaussians = self.gaussians(graph.distance)
+            edges = only_scalars(gaussians, self.widths.l_max) if edges is None else edges
+            return update(nodes, edges, gaussians, graph)
+        if edges is None:
+            return update.finish(nodes, scalar_messages(update, nodes[:, 0], self.gaussians, graph))
+        normed = update.norm_message(nodes)
+        return update.finish(nodes, messages_in_groups(update, normed, edges, self.gaussians, graph, self.chunk))
+
+    def update_edges(self, layer: int, nodes: Tensor, edges: Tensor | None, graph: GraphTensors) -> Tensor:
+        """Edges (e, K, C) after the edge update of a layer; `edges` None stands for the initial edge features.
+
+        They are in the frames of their bonds, and with `plain` in the common axes.
+        """
+        if not self.plain:
+            return self.chunked(layer).features(nodes, edges, graph)
+        gaussians = self.gaussians(graph.distance)
+        edges = only_scalars(gaussians, self.widths.l_max) if edges is None else edges
+        return self.edge_updates[layer](nodes, edges, gaussians, graph)
+
+    def chunked(self, layer: int) -> EdgeChunks:
+        """The edge update of a layer, alone or with the edge head, in chunks by tensor operations."""
+        return EdgeChunks(cast(EdgeUpdate, self.edge_updates[layer]), self.edge_head, self.gaussians, self.chunk)
+
+
+def count_parameters(network: nn.Module) -> int:
+    """Learnable numbers."""
+    return sum(p.numel() for p in network.parameters())
+
+
+def parameter_dtype(network: nn.Module) -> torch.dtype:
+    """dtype of the parameters."""
+    return next(network.parameters()).dtype

@@ -1,0 +1,110 @@
+"""Training on parts equals training on the whole: value and gradient; without the halo it does not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from nearsight.learning.config import LossConfig, PartitionConfig
+from nearsight.nn.architectures.xia2025.batches import Piece, cut, make_pieces, partition_tensors
+from nearsight.nn.architectures.xia2025.config import ModelConfig
+from nearsight.nn.architectures.xia2025.loss import error_sums, loss_of_sums, part_sums, total_terms
+from nearsight.nn.model import Model, new_model
+from nearsight.structures.graph import build_graph
+from tests.learning.random_calculation import BASIS, CUTOFF, random_calculation
+
+SLABS = PartitionConfig(axis=0, count=3, thickness=None)
+
+
+def make_model(layers: int = 1) -> Model:
+    return new_model(ModelConfig(cutoff=CUTOFF, layers=layers), BASIS, torch.float64, 0)
+
+
+def whole_outputs(model: Model, calculation) -> tuple[torch.Tensor, torch.Tensor]:
+    graph = build_graph(calculation.structure, CUTOFF)
+    [part] = cut(calculation.structure, graph, PartitionConfig(kind="whole"), model.config.layers)
+    return model.network(partition_tensors(model, calculation.structure, graph, part))
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_labelled_outputs_equal_the_whole_graphs(layers):
+    model, calculation = make_model(layers), random_calculation()
+    graph = build_graph(calculation.structure, CUTOFF)
+    nodes, edges = (t.detach().numpy() for t in whole_outputs(model, calculation))
+    parts = cut(calculation.structure, graph, SLABS, layers)
+    assert len(parts) == 3
+    for part in parts:
+        tensors = partition_tensors(model, calculation.structure, graph, part)
+        own_nodes, own_edges = (t.detach().numpy() for t in model.network(tensors))
+        assert np.abs(own_nodes - nodes[part.nodes[: part.n_labelled]]).max() < 1e-10
+        assert np.abs(own_edges - edges[part.edges[: part.n_labelled_edges]]).max() < 1e-10
+
+
+def test_without_halo_outputs_differ():
+    model, calculation = make_model(), random_calculation()
+    graph = build_graph(calculation.structure, CUTOFF)
+    nodes = whole_outputs(model, calculation)[0].detach().numpy()
+    for part in cut(calculation.structure, graph, SLABS.model_copy(update={"halo": False}), 1):
+        own = model.network(partition_tensors(model, calculation.structure, graph, part))[0].detach().numpy()
+        assert np.abs(own - nodes[part.nodes[: part.n_labelled]]).max() > 1e-3
+
+
+def gradients(model: Model, pieces: list[Piece], loss: LossConfig) -> tuple[float, dict[str, torch.Tensor]]:
+    """As one step of the loop does it."""
+    model.network.zero_grad()
+    terms = total_terms([p.targets for p in pieces], loss)
+    sums = sum(part_sums(model.network, p, loss) for p in pieces)
+    value = loss_of_sums(sums, terms, loss)
+    value.backward()
+    return value.item(), {k: p.grad.clone() for k, p in model.network.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("kind", ["mse", "rmse_mae"])
+@pytest.mark.parametrize("masked", [True, False])
+@pytest.mark.parametrize("layers", [1, 2])
+def test_gradient_of_a_step_over_parts_is_the_whole_graphs(kind, masked, layers):
+    """The same labelled rows, taken from the unpartitioned network's outputs."""
+    model, calculation = make_model(layers), random_calculation(folded=False)
+    loss = LossConfig(kind=kind, masked=masked)
+    pieces = make_pieces(calculation, model, SLABS)
+    value, parts = gradients(model, pieces, loss)
+    graph = build_graph(calculation.structure, CUTOFF)
+    cuts = cut(calculation.structure, graph, SLABS, layers)
+    model.network.zero_grad()
+    nodes, edges = whole_outputs(model, calculation)
+    sums = sum(
+        error_sums(p.targets.gather(nodes[c.nodes[: c.n_labelled]], edges[c.edges[: c.n_labelled_edges]]), p.targets,
+                   loss)
+        for p, c in zip(pieces, cuts)
+    )
+    whole_value = loss_of_sums(sums, total_terms([p.targets for p in pieces], loss), loss)
+    whole_value.backward()
+    assert value == pytest.approx(whole_value.item(), rel=1e-12)
+    for name, gradient in parts.items():
+        expected = dict(model.network.named_parameters())[name].grad
+        assert torch.allclose(gradient, expected, rtol=1e-10, atol=1e-10 * float(expected.abs().max() + 1e-30)), name
+
+
+def test_images_are_summed_into_a_folded_target():
+    """A prediction per image whose blocks are H(R) has zero error against H(Γ) = Σ_R H(R), in a tiny cell, too."""
+    resolved = random_calculation(folded=False, length=5.0)
+    folded = random_calculation(folded=True, length=5.0)
+    model = make_model()
+    whole = PartitionConfig(kind="whole")
+    [per_image] = make_pieces(resolved, model, whole)
+    [summed] = make_pieces(folded, model, whole)
+    n = per_image.targets.n_nodes
+    assert per_image.targets.row_of_edge is None
+    assert summed.targets.row_of_edge is not None
+    assert len(summed.targets.values) < len(per_image.targets.values)
+    gathered = summed.targets.gather(per_image.targets.values[:n], per_image.targets.values[n:])
+    assert float((gathered - summed.targets.values).abs().max()) < 1e-14
+    assert float(summed.targets.values.abs().max()) > 1e-2
+
+
+def test_every_mask_counts_the_matrix_elements():
+    calculation, model = random_calculation(folded=False), make_model()
+    [piece] = make_pieces(calculation, model, PartitionConfig(kind="whole"))
+    sizes = calculation.hamiltonian.offsets
+    assert int(piece.targets.mask.sum()) == int(sizes[-1])

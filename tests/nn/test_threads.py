@@ -1,0 +1,47 @@
+"""Threads: results in order, few at a time, errors where they belong."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from nearsight.nn.kernels.threads import in_order
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_results_come_in_order_and_few_at_a_time(threads):
+    lock, started, fetched, most = threading.Lock(), 0, 0, 0
+
+    def work(piece: int) -> int:
+        nonlocal started, most
+        with lock:
+            started += 1
+            most = max(most, started - fetched)
+        time.sleep(0.001 * (piece % 3))
+        return piece * piece
+
+    results = []
+    for result in in_order(work, range(30), threads):
+        results.append(result)
+        fetched += 1
+    assert results == [k * k for k in range(30)]
+    assert most <= threads + 1
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_an_error_arrives_in_its_turn_and_stops_the_rest(threads):
+    done = []
+
+    def work(piece: int) -> int:
+        if piece == 3:
+            raise ValueError("piece 3")
+        done.append(piece)
+        return piece
+
+    results = in_order(work, range(100), threads)
+    assert [next(results) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(ValueError, match="piece 3"):
+        next(results)
+    assert len(done) <= 3 + threads
