@@ -31,19 +31,31 @@ PAPER = {True: (2.16, 0.16), False: (5.39, 0.55)}
 
 def run(halo: bool, epochs: int, seed: int, threads: int, folder: Path) -> dict[str, float | bool]:
     """One training and its errors on the unseen structure."""
-    config = load_config("demo", [
-        f"data.train=[{DATA / 'aHfO2_372_C.h5'}]", f"partition.halo={str(halo).lower()}", f"max_epochs={epochs}",
-        f"seed={seed}", f"threads={threads}", f"run_dir={folder}", "budget_minutes=null",
-    ])
+    config = load_config(
+        "demo",
+        [
+            f"data.train=[{DATA / 'aHfO2_372_C.h5'}]",
+            f"partition.halo={str(halo).lower()}",
+            f"max_epochs={epochs}",
+            f"seed={seed}",
+            f"threads={threads}",
+            f"run_dir={folder}",
+            "budget_minutes=null",
+        ],
+    )
     started = time.monotonic()
     result = train(config, [read_calculation(DATA / "aHfO2_372_C.h5")], [])
     reference = read_calculation(DATA / "aHfO2_372_D.h5", overlap=False)
     prediction = predict_hamiltonian(load_model(folder), reference.structure)
     errors = matrix_errors(prediction, reference.require_hamiltonian(), reference.structure)
     return {
-        "halo": halo, "epochs": result.progress.epoch, "steps": result.progress.step,
-        "minutes": (time.monotonic() - started) / 60, "eps_n_mEh": ev_to_millihartree(errors.eps_n),
-        "eps_e_mEh": ev_to_millihartree(errors.eps_e), "eps_tot_mEh": ev_to_millihartree(errors.eps_tot),
+        "halo": halo,
+        "epochs": result.progress.epoch,
+        "steps": result.progress.step,
+        "minutes": (time.monotonic() - started) / 60,
+        "eps_n_mEh": ev_to_millihartree(errors.eps_n),
+        "eps_e_mEh": ev_to_millihartree(errors.eps_e),
+        "eps_tot_mEh": ev_to_millihartree(errors.eps_tot),
     }
 
 
@@ -52,8 +64,10 @@ def table(rows: list[dict[str, float | bool]]) -> str:
     lines = ["virtual nodes   ε_n [mE_h]   ε_e [mE_h]   steps   minutes   paper (3,000 atoms, 17,000 epochs)"]
     for row in rows:
         n, e = PAPER[bool(row["halo"])]
-        lines.append(f"{'yes' if row['halo'] else 'no':13s} {row['eps_n_mEh']:11.3f} {row['eps_e_mEh']:12.4f} "
-                     f"{row['steps']:7.0f} {row['minutes']:9.1f}   {n} / {e}")
+        lines.append(
+            f"{'yes' if row['halo'] else 'no':13s} {row['eps_n_mEh']:11.3f} {row['eps_e_mEh']:12.4f} "
+            f"{row['steps']:7.0f} {row['minutes']:9.1f}   {n} / {e}"
+        )
     return "\n".join(lines)
 
 

@@ -39,16 +39,36 @@ from nearsight.operators.calculation import Calculation
 from nearsight.units import HARTREE_IN_EV
 
 DATA = Path(__file__).parents[1] / "data"
-SHOWN = ("eps_n_mEh", "eps_e_mEh", "eps_tot_meV", "relative_l1_percent", "relative_l1_occupied_percent",
-         "near_gap_meV", "gap_error_meV")
+SHOWN = (
+    "eps_n_mEh",
+    "eps_e_mEh",
+    "eps_tot_meV",
+    "relative_l1_percent",
+    "relative_l1_occupied_percent",
+    "near_gap_meV",
+    "gap_error_meV",
+)
 
 
-def run(preset: str, minutes: float, seed: int, threads: int, overrides: list[str], training: list[Calculation],
-        test: Calculation, names: list[str]) -> dict[str, Any]:
+def run(
+    preset: str,
+    minutes: float,
+    seed: int,
+    threads: int,
+    overrides: list[str],
+    training: list[Calculation],
+    test: Calculation,
+    names: list[str],
+) -> dict[str, Any]:
     """One training, one prediction, one comparison."""
     with tempfile.TemporaryDirectory() as folder:
-        given = [f"budget_minutes={minutes}", f"seed={seed}", f"threads={threads}", f"run_dir='{folder}'",
-                 f"data.train={json.dumps(names)}"]
+        given = [
+            f"budget_minutes={minutes}",
+            f"seed={seed}",
+            f"threads={threads}",
+            f"run_dir='{folder}'",
+            f"data.train={json.dumps(names)}",
+        ]
         if preset == "demo":
             given.append(f"optimizer.decay_patience={max(3, round(0.7 * minutes))}")
         started = time.monotonic()
@@ -58,9 +78,15 @@ def run(preset: str, minutes: float, seed: int, threads: int, overrides: list[st
         initial = model.baseline.initial_of(test) if isinstance(model, BondModel) else None
         predicted = predict_hamiltonian(model, test.structure, initial=initial)
     found = evaluate(Calculation(test.structure, predicted.basis, predicted, test.overlap), test)
-    return {"preset": preset, "seed": seed, "minutes": minutes, "epochs": result.progress.epoch,
-            "trained_seconds": round(result.progress.seconds, 1), "other_seconds": round(
-                seconds - result.progress.seconds, 1), **figures(found)}
+    return {
+        "preset": preset,
+        "seed": seed,
+        "minutes": minutes,
+        "epochs": result.progress.epoch,
+        "trained_seconds": round(result.progress.seconds, 1),
+        "other_seconds": round(seconds - result.progress.seconds, 1),
+        **figures(found),
+    }
 
 
 def figures(found: Evaluation) -> dict[str, float]:
@@ -69,8 +95,10 @@ def figures(found: Evaluation) -> dict[str, float]:
         raise SystemExit("expected an overlap matrix in the test file, got none: eigenvalues need one")
     matrix, spectrum = found.matrix, found.spectrum
     return {
-        "eps_n_mEh": 1e3 * matrix.nodes.error / HARTREE_IN_EV, "eps_e_mEh": 1e3 * matrix.edges.error / HARTREE_IN_EV,
-        "eps_tot_meV": 1e3 * matrix.total.error, "relative_l1_percent": 100 * spectrum.relative_l1,
+        "eps_n_mEh": 1e3 * matrix.nodes.error / HARTREE_IN_EV,
+        "eps_e_mEh": 1e3 * matrix.edges.error / HARTREE_IN_EV,
+        "eps_tot_meV": 1e3 * matrix.total.error,
+        "relative_l1_percent": 100 * spectrum.relative_l1,
         "relative_l1_occupied_percent": 100 * spectrum.relative_l1_occupied,
         "near_gap_meV": 1e3 * spectrum.mean_absolute_near_gap,
         "gap_error_meV": 1e3 * (spectrum.gap_prediction - spectrum.gap_reference),
@@ -83,8 +111,13 @@ def main() -> None:
     parser.add_argument("--train", nargs="+", default=[str(DATA / "aHfO2_372_C.h5")])
     parser.add_argument("--test", default=str(DATA / "aHfO2_372_D.h5"))
     parser.add_argument("--minutes", type=float, nargs="+", default=[1.0])
-    parser.add_argument("--presets", "--preset", nargs="+", default=["nearsight", "demo"],
-                        help="demo is the paper's network with a schedule for minutes")
+    parser.add_argument(
+        "--presets",
+        "--preset",
+        nargs="+",
+        default=["nearsight", "demo"],
+        help="demo is the paper's network with a schedule for minutes",
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=[42])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", action="store_true")
@@ -98,11 +131,16 @@ def main() -> None:
             for preset in a.presets:
                 print(f"{preset}, seed {seed}, {minutes:g} minutes …", file=sys.stderr)
                 results.append(run(preset, minutes, seed, a.threads, a.changes, training, test, a.train))
-    medians = [median([r for r in results if (r["preset"], r["minutes"]) == key])
-               for key in dict.fromkeys((r["preset"], r["minutes"]) for r in results)]
+    medians = [
+        median([r for r in results if (r["preset"], r["minutes"]) == key])
+        for key in dict.fromkeys((r["preset"], r["minutes"]) for r in results)
+    ]
     if a.json:
-        print(json.dumps({"train": a.train, "test": a.test, "threads": a.threads, "runs": results,
-                          "medians": medians}, indent=2))
+        print(
+            json.dumps(
+                {"train": a.train, "test": a.test, "threads": a.threads, "runs": results, "medians": medians}, indent=2
+            )
+        )
     else:
         show(results if len(a.seeds) == 1 else results + medians)
 
@@ -117,8 +155,10 @@ def show(results: list[dict[str, Any]]) -> None:
     heads = ("ε_n mE_h", "ε_e mE_h", "ε_tot meV", "rel. L1 %", "occupied %", "near gap meV", "gap error meV")
     print("preset      minutes  seed    epochs" + "".join(f"{name:>15s}" for name in heads))
     for r in results:
-        print(f"{r['preset']:10s} {r['minutes']:8g}  {r['seed']!s:6s} {r['epochs']:7g} "
-              + "".join(f"{r[name]:30.4f}" for name in SHOWN))
+        print(
+            f"{r['preset']:10s} {r['minutes']:8g}  {r['seed']!s:6s} {r['epochs']:7g} "
+            + "".join(f"{r[name]:30.4f}" for name in SHOWN)
+        )
 
 
 if __name__ == "__main__":

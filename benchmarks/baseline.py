@@ -92,7 +92,10 @@ def predict(stage: str, baseline: Baseline, calculation: Calculation) -> BlockOp
 
 
 def measure(
-    stage: str, train: Sequence[Calculation], tests: Sequence[Calculation], strictly_local: bool,
+    stage: str,
+    train: Sequence[Calculation],
+    tests: Sequence[Calculation],
+    strictly_local: bool,
     charges: Sequence[np.ndarray],
 ) -> Row:
     """Errors of one stage, mean over the test structures, and seconds (without those for charges)."""
@@ -105,19 +108,26 @@ def measure(
     errors = [matrix_errors(p, c.require_hamiltonian(), c.structure) for p, c in zip(predictions, tests)]
     means = {f"eps_{kind}": float(np.mean([getattr(e, f"eps_{kind}") for e in errors])) for kind in ("n", "e", "tot")}
     return {
-        "stage": stage, "structures": len(train), "eps_n_mEh": means["eps_n"] / HARTREE_IN_EV * 1e3,
-        "eps_e_mEh": means["eps_e"] / HARTREE_IN_EV * 1e3, "eps_tot_meV": means["eps_tot"] * 1e3,
-        "fit_seconds": fitted - started, "evaluation_seconds": (evaluated - fitted) / len(tests),
+        "stage": stage,
+        "structures": len(train),
+        "eps_n_mEh": means["eps_n"] / HARTREE_IN_EV * 1e3,
+        "eps_e_mEh": means["eps_e"] / HARTREE_IN_EV * 1e3,
+        "eps_tot_meV": means["eps_tot"] * 1e3,
+        "fit_seconds": fitted - started,
+        "evaluation_seconds": (evaluated - fitted) / len(tests),
     }
 
 
 def table(rows: list[Row]) -> str:
     """For people."""
-    lines = [f"{'':34s}{'trained on':>10}{'ε_n mE_h':>10}{'ε_e mE_h':>10}{'ε_tot meV':>11}{'fit s':>7}"
-             f"{'evaluation s':>14}"]
+    lines = [
+        f"{'':34s}{'trained on':>10}{'ε_n mE_h':>10}{'ε_e mE_h':>10}{'ε_tot meV':>11}{'fit s':>7}{'evaluation s':>14}"
+    ]
     for r in rows:
-        lines.append(f"{r['stage']:34s}{r['structures']:10d}{r['eps_n_mEh']:10.3f}{r['eps_e_mEh']:10.4f}"
-                     f"{r['eps_tot_meV']:11.3f}{r['fit_seconds']:7.2f}{r['evaluation_seconds']:14.2f}")
+        lines.append(
+            f"{r['stage']:34s}{r['structures']:10d}{r['eps_n_mEh']:10.3f}{r['eps_e_mEh']:10.4f}"
+            f"{r['eps_tot_meV']:11.3f}{r['fit_seconds']:7.2f}{r['evaluation_seconds']:14.2f}"
+        )
     return "\n".join(lines)
 
 
@@ -141,7 +151,7 @@ def main() -> None:
     train, tests = ([read_any(path) for path in paths] for paths in (arguments.train, arguments.test))
     if arguments.initial:
         attached = with_initial([*train, *tests], arguments.initial)
-        train, tests = attached[:len(train)], attached[len(train):]
+        train, tests = attached[: len(train)], attached[len(train) :]
     plan = [("zero", 1), ("means + two-centre", len(train)), ("two-centre + on-site regression", len(train))]
     plan[2:] = [(plan[2][0], n) for n in range(1, min(MOST, len(train)) + 1)]
     charges = [atomic_charges(c) for c in train] if arguments.long_range else []

@@ -87,9 +87,13 @@ def main() -> None:
         times["xia2025"].append(one_pass(network, tensors, True))
         times["nearsight_forward"].append(bond_pass(case, False))
     edges = case[3]
-    result = {"atoms": a.atoms, "threads": a.threads, "directed_edges": edges,
-              "gemm_gflops": gemm_gflops(a.threads),
-              **{f"{k}_us_per_edge": 1e6 * median(v) / edges for k, v in times.items()}}
+    result = {
+        "atoms": a.atoms,
+        "threads": a.threads,
+        "directed_edges": edges,
+        "gemm_gflops": gemm_gflops(a.threads),
+        **{f"{k}_us_per_edge": 1e6 * median(v) / edges for k, v in times.items()},
+    }
     if a.json:
         print(json.dumps(result, indent=2))
     else:

@@ -91,9 +91,14 @@ def measure(folder: Path) -> dict[str, object]:
     targets = clock("targets", lambda: [make_targets(hamiltonian, graph, p, LAYOUT, torch.float32) for p in parts])
     matrices = clock("assembly", lambda: [to_csr(hamiltonian), to_csr(overlap)])
     return {
-        "edges": graph.n_edges, "blocks": hamiltonian.n_pairs, "labelled_rows": sum(len(t.values) for t in targets),
-        "stored_elements": int(matrices[0].nnz), "store_mb": store.stat().st_size / 1e6, "seconds": clock.seconds,
-        "total_seconds": sum(clock.seconds.values()), "peak_mb": _peak_mb(),
+        "edges": graph.n_edges,
+        "blocks": hamiltonian.n_pairs,
+        "labelled_rows": sum(len(t.values) for t in targets),
+        "stored_elements": int(matrices[0].nnz),
+        "store_mb": store.stat().st_size / 1e6,
+        "seconds": clock.seconds,
+        "total_seconds": sum(clock.seconds.values()),
+        "peak_mb": _peak_mb(),
     }
 
 
@@ -106,8 +111,9 @@ def run(atoms: int, entries: int, folder: str | None, epoch: bool) -> dict[str, 
     with tempfile.TemporaryDirectory(dir=folder, prefix="nearsight-data-path-") as name:
         count = write_run(Path(name), atoms, entries)
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-        done = subprocess.run([sys.executable, __file__, "--one", name], capture_output=True, text=True,
-                              env=environment)
+        done = subprocess.run(
+            [sys.executable, __file__, "--one", name], capture_output=True, text=True, env=environment
+        )
     if done.returncode:
         raise SystemExit(done.stderr)
     result = {"atoms": atoms, "entries_per_matrix": count, **json.loads(done.stdout)}
@@ -118,16 +124,28 @@ def run(atoms: int, entries: int, folder: str | None, epoch: bool) -> dict[str, 
 
 def epoch_seconds(atoms: int) -> float:
     """Of a forward and backward pass of the engine on one thread."""
-    command = [sys.executable, str(Path(__file__).parent / "engine.py"), "--one", "fast", "--atoms", str(atoms),
-               "--threads", "1", "--repeats", "1"]
+    command = [
+        sys.executable,
+        str(Path(__file__).parent / "engine.py"),
+        "--one",
+        "fast",
+        "--atoms",
+        str(atoms),
+        "--threads",
+        "1",
+        "--repeats",
+        "1",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return float(json.loads(done.stdout)["seconds_fwd_bwd"])
 
 
 def table(result: dict[str, object]) -> str:
     """For people."""
-    lines = [f"{result['atoms']} atoms, {result['edges']} directed edges, {result['blocks']} blocks, "
-             f"{result['entries_per_matrix']} entries per matrix, store {result['store_mb']:.0f} MB"]
+    lines = [
+        f"{result['atoms']} atoms, {result['edges']} directed edges, {result['blocks']} blocks, "
+        f"{result['entries_per_matrix']} entries per matrix, store {result['store_mb']:.0f} MB"
+    ]
     seconds = result["seconds"]
     assert isinstance(seconds, dict)
     lines += [f"{name:16s}{value:8.2f} s" for name, value in seconds.items()]

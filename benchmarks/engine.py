@@ -47,6 +47,8 @@ from nearsight.structures.structure import Structure
 
 LAYOUT = CoupledLayout(basis_named("SZV-MOLOPT-SR-GTH").restricted([8, 72]))
 CUTOFF = 8.0
+
+
 def random_structure(atoms: int, seed: int = 0) -> Structure:
     """Atoms on the points of a jittered grid: 12.17 Å³ each, at least 1.75 Å apart."""
     rng = np.random.default_rng(seed)
@@ -75,8 +77,9 @@ def macs_per_edge(w: Widths) -> int:
     rotation = sum((2 * l + 1) ** 2 for l in range(degrees))
     invariants = w.heads * w.alpha + w.l_max * w.hidden
     radial = w.n_gaussians * c + c * c
-    message = radial + c * 3 * c + 3 * c * (invariants + degrees * w.hidden) + (
-        w.heads * components * degrees * w.hidden)
+    message = (
+        radial + c * 3 * c + 3 * c * (invariants + degrees * w.hidden) + (w.heads * components * degrees * w.hidden)
+    )
     orders = sum(4 * (degrees - m) ** 2 * 2 * c * w.hidden for m in range(1, degrees))
     zero = (degrees * 2 * c + c) * (degrees * w.hidden + w.l_max * w.hidden)
     update = radial + c * (degrees * 2 * c + c) + rotation * 2 * c + orders + zero + components * w.hidden * c
@@ -108,8 +111,13 @@ def measure(atoms: int, threads: int, plain: bool, repeats: int, cutoff: float) 
     both = [one_pass(network, tensors, True) for _ in range(repeats)]
     forward = [one_pass(network, tensors, False) for _ in range(repeats)]
     scale = 1e6 / graph.n_edges
-    return {"edges": graph.n_edges, "us_per_edge_fwd": median(forward) * scale,
-            "us_per_edge_fwd_bwd": median(both) * scale, "seconds_fwd_bwd": median(both), "peak_mb": peak.megabytes}
+    return {
+        "edges": graph.n_edges,
+        "us_per_edge_fwd": median(forward) * scale,
+        "us_per_edge_fwd_bwd": median(both) * scale,
+        "seconds_fwd_bwd": median(both),
+        "peak_mb": peak.megabytes,
+    }
 
 
 class _Peak:
@@ -135,8 +143,20 @@ class _Peak:
 
 def in_new_process(atoms: int, threads: int, plain: bool, repeats: int, cutoff: float) -> dict[str, float]:
     """`measure` in a process of its own, so that memory is that of one network."""
-    command = [sys.executable, __file__, "--atoms", str(atoms), "--threads", str(threads), "--repeats", str(repeats),
-               "--cutoff", str(cutoff), "--one", "plain" if plain else "fast"]
+    command = [
+        sys.executable,
+        __file__,
+        "--atoms",
+        str(atoms),
+        "--threads",
+        str(threads),
+        "--repeats",
+        str(repeats),
+        "--cutoff",
+        str(cutoff),
+        "--one",
+        "plain" if plain else "fast",
+    ]
     result = subprocess.run(command, capture_output=True, text=True)
     if result.returncode:
         raise SystemExit(result.stderr)
@@ -165,8 +185,7 @@ def difference(dtype: torch.dtype, atoms: int = 96) -> float:
         structure = random_structure(atoms)
         network = network.to(dtype)
         few = slice(0, 4000)
-        tensors = graph_tensors(structure.numbers, graph.source[few], graph.target[few], graph.vector[few], 4,
-                                dtype)
+        tensors = graph_tensors(structure.numbers, graph.source[few], graph.target[few], graph.vector[few], 4, dtype)
         nodes, edges = network(tensors)
         (nodes.square().sum() + edges.square().sum()).backward()
         gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in network.parameters()]
@@ -180,9 +199,17 @@ def compare(atoms: int, threads: int, repeats: int, skip_plain: bool, cutoff: fl
     plain = None if skip_plain else in_new_process(atoms, threads, True, repeats, cutoff)
     peak = gemm_gflops(threads)
     reached = 3 * 2 * macs_per_edge(Widths()) / (fast["us_per_edge_fwd_bwd"] * 1e3)
-    return {"atoms": atoms, "threads": threads, "cutoff": cutoff, "fast": fast, "plain": plain, "gemm_gflops": peak,
-            "gemm_fraction": reached / peak, "max_abs_diff": difference(torch.float64),
-            "max_abs_diff_float32": difference(torch.float32)}
+    return {
+        "atoms": atoms,
+        "threads": threads,
+        "cutoff": cutoff,
+        "fast": fast,
+        "plain": plain,
+        "gemm_gflops": peak,
+        "gemm_fraction": reached / peak,
+        "max_abs_diff": difference(torch.float64),
+        "max_abs_diff_float32": difference(torch.float32),
+    }
 
 
 def slabs(atoms: int, threads: int, repeats: int) -> list[dict[str, float]]:
@@ -193,28 +220,49 @@ def slabs(atoms: int, threads: int, repeats: int) -> list[dict[str, float]]:
     rows = []
     for count in (1, 2, 4, 8):
         parts = partition_graph(graph, Slabs(count=count, thickness=None).assign(structure))
-        pieces = [graph_tensors(structure.numbers[p.nodes], p.source, p.target, graph.vector[p.edges], 4,
-                                n_labelled=p.n_labelled, n_labelled_edges=p.n_labelled_edges,
-                                n_rotated=p.n_labelled_edges) for p in parts]
+        pieces = [
+            graph_tensors(
+                structure.numbers[p.nodes],
+                p.source,
+                p.target,
+                graph.vector[p.edges],
+                4,
+                n_labelled=p.n_labelled,
+                n_labelled_edges=p.n_labelled_edges,
+                n_rotated=p.n_labelled_edges,
+            )
+            for p in parts
+        ]
         one_pass(network, pieces[0], True)
         seconds = median(sum(one_pass(network, piece, True) for piece in pieces) for _ in range(repeats))
-        rows.append({"slabs": count, "labelled_edges": graph.n_edges, "edges": sum(p.n_edges for p in pieces),
-                     "seconds_fwd_bwd": seconds, "us_per_labelled_edge": 1e6 * seconds / graph.n_edges})
+        rows.append(
+            {
+                "slabs": count,
+                "labelled_edges": graph.n_edges,
+                "edges": sum(p.n_edges for p in pieces),
+                "seconds_fwd_bwd": seconds,
+                "us_per_labelled_edge": 1e6 * seconds / graph.n_edges,
+            }
+        )
     return rows
 
 
 def table(result: dict[str, object]) -> str:
     """For people."""
-    lines = [f"{result['atoms']} atoms, {result['threads']} threads; GEMM peak {result['gemm_gflops']:.0f} GFLOPS, "
-             f"reached {100 * float(str(result['gemm_fraction'])):.0f} %; "
-             f"largest relative difference {result['max_abs_diff']:.1e} in float64, "
-             f"{result['max_abs_diff_float32']:.1e} in float32",
-             f"{'':8s}{'edges':>10s}{'fwd µs/edge':>14s}{'fwd+bwd µs/edge':>18s}{'pass s':>9s}{'peak MB':>10s}"]
+    lines = [
+        f"{result['atoms']} atoms, {result['threads']} threads; GEMM peak {result['gemm_gflops']:.0f} GFLOPS, "
+        f"reached {100 * float(str(result['gemm_fraction'])):.0f} %; "
+        f"largest relative difference {result['max_abs_diff']:.1e} in float64, "
+        f"{result['max_abs_diff_float32']:.1e} in float32",
+        f"{'':8s}{'edges':>10s}{'fwd µs/edge':>14s}{'fwd+bwd µs/edge':>18s}{'pass s':>9s}{'peak MB':>10s}",
+    ]
     for name in ("plain", "fast"):
         row = result[name]
         if isinstance(row, dict):
-            lines.append(f"{name:8s}{row['edges']:10d}{row['us_per_edge_fwd']:14.1f}{row['us_per_edge_fwd_bwd']:18.1f}"
-                         f"{row['seconds_fwd_bwd']:9.2f}{row['peak_mb']:10.0f}")
+            lines.append(
+                f"{name:8s}{row['edges']:10d}{row['us_per_edge_fwd']:14.1f}{row['us_per_edge_fwd_bwd']:18.1f}"
+                f"{row['seconds_fwd_bwd']:9.2f}{row['peak_mb']:10.0f}"
+            )
     return "\n".join(lines)
 
 
@@ -244,8 +292,10 @@ def main() -> None:
     else:
         print("\n\n".join(table(r) for r in sizes))
         for row in cuts:
-            print(f"1000 atoms in {row['slabs']} slabs: {row['edges']} edges with halos, "
-                  f"{row['seconds_fwd_bwd']:.2f} s, {row['us_per_labelled_edge']:.1f} µs per labelled edge")
+            print(
+                f"1000 atoms in {row['slabs']} slabs: {row['edges']} edges with halos, "
+                f"{row['seconds_fwd_bwd']:.2f} s, {row['us_per_labelled_edge']:.1f} µs per labelled edge"
+            )
 
 
 if __name__ == "__main__":

@@ -83,8 +83,15 @@ def write_inputs(folder: Path, atoms: int) -> int:
 
 def predict(folder: Path, atoms: int, threads: int) -> None:
     """One prediction, quietly."""
-    run_prediction(folder / "model.safetensors", folder / f"{atoms}.h5", folder / "prediction.h5", parts=1, cell=None,
-                   threads=threads, console=Console(file=io.StringIO()))
+    run_prediction(
+        folder / "model.safetensors",
+        folder / f"{atoms}.h5",
+        folder / "prediction.h5",
+        parts=1,
+        cell=None,
+        threads=threads,
+        console=Console(file=io.StringIO()),
+    )
 
 
 def measure(folder: Path, atoms: int, threads: int) -> dict[str, float]:
@@ -94,8 +101,13 @@ def measure(folder: Path, atoms: int, threads: int) -> dict[str, float]:
         wall, cpu = time.perf_counter(), time.process_time()
         predict(folder, atoms, threads)
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    return {"seconds": wall, "cpu_seconds": cpu, "peak_mb": peak.highest, "above_start_mb": peak.highest - peak.start,
-            "file_mb": (folder / "prediction.h5").stat().st_size / 1e6}
+    return {
+        "seconds": wall,
+        "cpu_seconds": cpu,
+        "peak_mb": peak.highest,
+        "above_start_mb": peak.highest - peak.start,
+        "file_mb": (folder / "prediction.h5").stat().st_size / 1e6,
+    }
 
 
 def in_new_process(atoms: int, threads: int, folder: str | None) -> dict[str, float]:
@@ -103,25 +115,39 @@ def in_new_process(atoms: int, threads: int, folder: str | None) -> dict[str, fl
     with tempfile.TemporaryDirectory(dir=folder, prefix="nearsight-inference-") as name:
         edges = write_inputs(Path(name), atoms)
         started = time.perf_counter()
-        done = subprocess.run([sys.executable, __file__, "--one", name, "--atoms", str(atoms), "--threads",
-                               str(threads)], capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, __file__, "--one", name, "--atoms", str(atoms), "--threads", str(threads)],
+            capture_output=True,
+            text=True,
+        )
         seconds = time.perf_counter() - started
         if done.returncode:
             raise SystemExit(done.stderr)
         blocks = read_calculation(Path(name) / "prediction.h5").require_hamiltonian()
     checksum = float(np.abs(blocks.values).mean())
-    return {"atoms": atoms, "threads": threads, "edges": edges, "blocks": blocks.n_pairs, **json.loads(done.stdout),
-            "process_seconds": seconds, "mean_abs_eV": checksum}
+    return {
+        "atoms": atoms,
+        "threads": threads,
+        "edges": edges,
+        "blocks": blocks.n_pairs,
+        **json.loads(done.stdout),
+        "process_seconds": seconds,
+        "mean_abs_eV": checksum,
+    }
 
 
 def table(rows: list[dict[str, float]]) -> str:
     """For people."""
-    lines = [f"{'atoms':>6}{'edges':>9}{'threads':>8}{'s':>7}{'CPU s':>7}{'µs/edge':>9}{'process s':>10}{'peak MB':>9}"
-             f"{'above start':>12}{'file MB':>9}"]
+    lines = [
+        f"{'atoms':>6}{'edges':>9}{'threads':>8}{'s':>7}{'CPU s':>7}{'µs/edge':>9}{'process s':>10}{'peak MB':>9}"
+        f"{'above start':>12}{'file MB':>9}"
+    ]
     for r in rows:
-        lines.append(f"{r['atoms']:6d}{r['edges']:9d}{r['threads']:8d}{r['seconds']:7.1f}{r['cpu_seconds']:7.1f}"
-                     f"{1e6 * r['seconds'] / r['edges']:9.1f}{r['process_seconds']:10.1f}{r['peak_mb']:9.0f}"
-                     f"{r['above_start_mb']:12.0f}{r['file_mb']:9.1f}")
+        lines.append(
+            f"{r['atoms']:6d}{r['edges']:9d}{r['threads']:8d}{r['seconds']:7.1f}{r['cpu_seconds']:7.1f}"
+            f"{1e6 * r['seconds'] / r['edges']:9.1f}{r['process_seconds']:10.1f}{r['peak_mb']:9.0f}"
+            f"{r['above_start_mb']:12.0f}{r['file_mb']:9.1f}"
+        )
     if len(rows) > 1:
         slope, _ = np.polyfit([r["edges"] for r in rows], [r["peak_mb"] * 1e6 for r in rows], 1)
         lines.append(f"peak memory grows by {slope:.0f} bytes per directed edge")

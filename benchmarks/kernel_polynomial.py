@@ -60,28 +60,39 @@ def one(tiles: tuple[int, int, int]) -> dict[str, float]:
     density = kernel_polynomial(h, s, resolution=RESOLUTION, report=report)
     seconds = time.perf_counter() - start
     energies = np.linspace(*density.bounds, 2000)[1:-1]
-    return {"orbitals": h.shape[0], "elements": h.nnz + s.nnz, "seconds": seconds, "peak_mb": peak_mb(),
-            "above_matrices_mb": peak_mb() - before, "moments": density.moments.shape[1],
-            "fermi_eV": density.fermi(ELECTRONS * int(np.prod(tiles))),
-            "statistical_error": float(density.error(energies).sum() / density.density(energies).sum())}
+    return {
+        "orbitals": h.shape[0],
+        "elements": h.nnz + s.nnz,
+        "seconds": seconds,
+        "peak_mb": peak_mb(),
+        "above_matrices_mb": peak_mb() - before,
+        "moments": density.moments.shape[1],
+        "fermi_eV": density.fermi(ELECTRONS * int(np.prod(tiles))),
+        "statistical_error": float(density.error(energies).sum() / density.density(energies).sum()),
+    }
 
 
 def checked() -> dict[str, float]:
     """A small case against its levels."""
     blocks = matrices()
     density = kernel_polynomial(*(tiled(operator, CHECKED) for operator in blocks), resolution=RESOLUTION)
-    levels = np.concatenate([
-        linalg.eigh(*(bloch(operator, np.array(box) / CHECKED).toarray() for operator in blocks), eigvals_only=True)
-        for box in itertools.product(*map(range, CHECKED))])
+    levels = np.concatenate(
+        [
+            linalg.eigh(*(bloch(operator, np.array(box) / CHECKED).toarray() for operator in blocks), eigvals_only=True)
+            for box in itertools.product(*map(range, CHECKED))
+        ]
+    )
     interval = Interval(*density.bounds)
     x = (levels - interval.centre) / interval.half_width
     moments = np.cos(np.outer(np.arange(density.moments.shape[1]), np.arccos(x))).sum(axis=1)[None]
     exact = StochasticDensity(moments, interval, len(levels))
     energies = np.linspace(*density.bounds, 2000)[1:-1]
     reference = exact.density(energies)
-    return {"orbitals": len(levels), "difference": float(np.abs(density.density(energies) - reference).sum() /
-                                                         reference.sum()),
-            "announced": float(density.error(energies).sum() / reference.sum())}
+    return {
+        "orbitals": len(levels),
+        "difference": float(np.abs(density.density(energies) - reference).sum() / reference.sum()),
+        "announced": float(density.error(energies).sum() / reference.sum()),
+    }
 
 
 def main() -> None:
@@ -96,9 +107,13 @@ def main() -> None:
     result: dict[str, object] = {"threads": a.threads, "load_before": os.getloadavg()[0], "checked": checked()}
     rows = []
     for tiles in CASES:
-        done = subprocess.run([sys.executable, __file__, "--tiles", *map(str, tiles)], stdout=subprocess.PIPE,
-        text=True,
-                              env={**os.environ, "NUMBA_NUM_THREADS": str(a.threads)}, check=True)
+        done = subprocess.run(
+            [sys.executable, __file__, "--tiles", *map(str, tiles)],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "NUMBA_NUM_THREADS": str(a.threads)},
+            check=True,
+        )
         rows.append(json.loads(done.stdout))
     result["cases"] = rows
     print(json.dumps(result, indent=1))

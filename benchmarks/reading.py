@@ -47,19 +47,12 @@ def main() -> None:
         n_lines = write_files(Path(folder), options.atoms, options.lines, options.triangle)
         seconds = time.perf_counter() - start
         results = {kind: _in_fresh_process(Path(folder) / f"{kind}.csr", options.atoms) for kind in TARGETS}
-    report = {
-        "lines": n_lines,
-        "triangle": options.triangle,
-        "seconds_to_write": round(seconds, 1),
-        **results,
-    }
+    report = {"lines": n_lines, "triangle": options.triangle, "seconds_to_write": round(seconds, 1), **results}
     print(json.dumps(report, indent=1) if options.json else _table(report))
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--lines", type=int, default=28_000_000, help="about how many entries")
     parser.add_argument("--atoms", type=int, default=3000)
     parser.add_argument("--triangle", choices=("full", "upper"), default="full")
@@ -114,9 +107,7 @@ def _pairs(structure: Structure, basis: BasisSet, lines: int) -> np.ndarray:
     return near | near.T
 
 
-def _rows(
-    structure: Structure, basis: BasisSet, pairs: np.ndarray
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _rows(structure: Structure, basis: BasisSet, pairs: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Row and column (from 0) of the entries in CP2K's order, some rows at a time."""
     atom = np.repeat(np.arange(len(pairs)), basis.sizes(structure.numbers))
     for start in range(0, len(atom), ROWS_AT_ONCE):
@@ -136,9 +127,7 @@ def _numbers(rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndar
     return mantissa * sign, exponent
 
 
-def _as_records(
-    rows: np.ndarray, columns: np.ndarray, mantissa: np.ndarray, exponent: np.ndarray
-) -> np.ndarray:
+def _as_records(rows: np.ndarray, columns: np.ndarray, mantissa: np.ndarray, exponent: np.ndarray) -> np.ndarray:
     records = np.zeros(len(rows), dtype="<i4,<i4,<i4,<f8,<i4")
     records["f0"] = records["f4"] = 16
     records["f1"], records["f2"] = rows + 1, columns + 1

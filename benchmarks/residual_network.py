@@ -75,13 +75,19 @@ def residual_of(calculation: Calculation, baseline: Baseline) -> Residual:
     z, columns = structure.numbers, irrep_of(layout)
     filled = {(a, b): layout.mask(a, b) for a in layout.elements for b in layout.elements}
     return Residual(
-        calculation, graph, layout,
-        (couple_pairs(hamiltonian, layout, atoms, atoms, none),
-         couple_pairs(hamiltonian, layout, graph.source, graph.target, shift)),
+        calculation,
+        graph,
+        layout,
+        (
+            couple_pairs(hamiltonian, layout, atoms, atoms, none),
+            couple_pairs(hamiltonian, layout, graph.source, graph.target, shift),
+        ),
         (baseline.nodes(structure, graph), baseline.edges(structure, graph)),
         (baseline.node_scale(structure)[:, columns], baseline.edge_scale(structure, graph)[:, columns]),
-        (np.array([filled[a, a] for a in z]),
-         np.array([filled[a, b] for a, b in zip(z[graph.source], z[graph.target])])),
+        (
+            np.array([filled[a, a] for a in z]),
+            np.array([filled[a, b] for a, b in zip(z[graph.source], z[graph.target])]),
+        ),
     )
 
 
@@ -91,23 +97,38 @@ def pieces_of(residual: Residual) -> list[tuple[GraphTensors, EdgeTargets, EdgeT
     irrep = torch.as_tensor(irrep_of(residual.layout))
     result = []
     for part in partition_graph(graph, Slabs(count=SLABS, thickness=None).assign(structure)):
-        tensors = graph_tensors(structure.numbers[part.nodes], part.source, part.target, graph.vector[part.edges], 4,
-                                n_labelled=part.n_labelled, n_labelled_edges=part.n_labelled_edges,
-                                n_rotated=part.n_labelled_edges)
+        tensors = graph_tensors(
+            structure.numbers[part.nodes],
+            part.source,
+            part.target,
+            graph.vector[part.edges],
+            4,
+            n_labelled=part.n_labelled,
+            n_labelled_edges=part.n_labelled_edges,
+            n_rotated=part.n_labelled_edges,
+        )
         rows = part.nodes[: part.n_labelled], part.edges[: part.n_labelled_edges]
         targets = []
         for which in (0, 1):
-            truth, base, scale, filled = (a[which][rows[which]] for a in (
-                residual.truth, residual.baseline, residual.scale, residual.filled))
+            truth, base, scale, filled = (
+                a[which][rows[which]] for a in (residual.truth, residual.baseline, residual.scale, residual.filled)
+            )
             values, weights = (truth - base) / scale, np.sqrt(scale * HARTREE_IN_EV) * filled
-            targets.append(EdgeTargets(torch.as_tensor(values * filled, dtype=torch.float32),
-                                       torch.as_tensor(weights, dtype=torch.float32), irrep, SOFTNESS))
+            targets.append(
+                EdgeTargets(
+                    torch.as_tensor(values * filled, dtype=torch.float32),
+                    torch.as_tensor(weights, dtype=torch.float32),
+                    irrep,
+                    SOFTNESS,
+                )
+            )
         result.append((tensors, targets[0], targets[1]))
     return result
 
 
-def train(network: Xia2025, pieces: list[tuple[GraphTensors, EdgeTargets, EdgeTargets]], minutes: float,
-          seed: int) -> tuple[list[Tensor], int]:
+def train(
+    network: Xia2025, pieces: list[tuple[GraphTensors, EdgeTargets, EdgeTargets]], minutes: float, seed: int
+) -> tuple[list[Tensor], int]:
     """Averaged weights after so many minutes, and the number of steps."""
     parameters = list(network.parameters())
     optimizer = torch.optim.AdamW(parameters, lr=RATE, weight_decay=1e-3)
@@ -183,9 +204,15 @@ def main() -> None:
     with torch.no_grad():
         for p, mean in zip(network.parameters(), average):
             p.copy_(mean)
-    result = {"minutes": a.minutes, "threads": a.threads, "seed": a.seed, "steps": steps,
-              "baseline": errors(unseen, *unseen.baseline), "training": tested(network, seen[0]),
-              "unseen": tested(network, unseen)}
+    result = {
+        "minutes": a.minutes,
+        "threads": a.threads,
+        "seed": a.seed,
+        "steps": steps,
+        "baseline": errors(unseen, *unseen.baseline),
+        "training": tested(network, seen[0]),
+        "unseen": tested(network, unseen),
+    }
     if a.json:
         print(json.dumps(result, indent=2))
     else:

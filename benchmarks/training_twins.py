@@ -36,10 +36,17 @@ def plain_model(*arguments: Any) -> Model:
 
 def run(plain: bool, epochs: int, seed: int, threads: int, folder: Path) -> dict[str, float | bool]:
     """One training and its errors on the unseen structure."""
-    config = load_config("demo", [
-        f"data.train=[{DATA / 'aHfO2_372_C.h5'}]", f"max_epochs={epochs}", f"seed={seed}", f"threads={threads}",
-        f"run_dir={folder}", "budget_minutes=null",
-    ])
+    config = load_config(
+        "demo",
+        [
+            f"data.train=[{DATA / 'aHfO2_372_C.h5'}]",
+            f"max_epochs={epochs}",
+            f"seed={seed}",
+            f"threads={threads}",
+            f"run_dir={folder}",
+            "budget_minutes=null",
+        ],
+    )
     training.new_model = plain_model if plain else new_model
     started = time.monotonic()
     result = training.train(config, [read_calculation(DATA / "aHfO2_372_C.h5")], [])
@@ -48,9 +55,15 @@ def run(plain: bool, epochs: int, seed: int, threads: int, folder: Path) -> dict
     prediction = predict_hamiltonian(load_model(folder / "last.safetensors"), reference.structure)
     errors = matrix_errors(prediction, reference.require_hamiltonian(), reference.structure)
     loss = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()][-1]
-    return {"plain": plain, "epochs": result.progress.epoch, "seconds_per_epoch": seconds / result.progress.epoch,
-            "eps_n_mEh": ev_to_millihartree(errors.eps_n), "eps_e_mEh": ev_to_millihartree(errors.eps_e),
-            "eps_tot_mEh": ev_to_millihartree(errors.eps_tot), "train_loss": loss["loss"]}
+    return {
+        "plain": plain,
+        "epochs": result.progress.epoch,
+        "seconds_per_epoch": seconds / result.progress.epoch,
+        "eps_n_mEh": ev_to_millihartree(errors.eps_n),
+        "eps_e_mEh": ev_to_millihartree(errors.eps_e),
+        "eps_tot_mEh": ev_to_millihartree(errors.eps_tot),
+        "train_loss": loss["loss"],
+    }
 
 
 def main() -> None:

@@ -46,12 +46,15 @@ def blocks_of(model: BondModel, path: str) -> dict[str, np.ndarray]:
         shift = pairs.shift[piece] * (not reference.folded)
         where, ends = reference.find(source, target, shift), np.cumsum(sizes[source] * sizes[target])
         for k, block in enumerate(np.split(values, ends[:-1])):
-            truth = reference.stack(where[k:k + 1])[0].ravel() if where[k] >= 0 else 0.0
+            truth = reference.stack(where[k : k + 1])[0].ravel() if where[k] >= 0 else 0.0
             found[piece.start + k] = np.sqrt(np.mean((block - truth) ** 2))
     off = pairs.edge >= 0
-    return {"expected": PER_MEH * bonds.estimates[off], "found": PER_MEH * found[off],
-            "strange": (bonds.strange[pairs.source] | bonds.strange[pairs.target])[off],
-            "strange_atoms": np.array([bonds.strange.mean()])}
+    return {
+        "expected": PER_MEH * bonds.estimates[off],
+        "found": PER_MEH * found[off],
+        "strange": (bonds.strange[pairs.source] | bonds.strange[pairs.target])[off],
+        "strange_atoms": np.array([bonds.strange.mean()]),
+    }
 
 
 def calibration(blocks: dict[str, np.ndarray]) -> list[tuple[float, float]]:
@@ -64,9 +67,13 @@ def alarms(blocks: dict[str, np.ndarray], first: dict[str, np.ndarray]) -> dict[
     """Shares of large errors, of flagged blocks, and of the large errors that are flagged."""
     large = blocks["found"] > 10 * np.median(first["found"])
     flagged = blocks["strange"] | (blocks["expected"] > 3 * np.median(first["expected"]))
-    return {"strange_atoms": float(blocks["strange_atoms"][0]), "large": float(large.mean()),
-            "flagged": float(flagged.mean()), "large_flagged": float(flagged[large].mean()) if large.any() else 1.0,
-            "rank_correlation": rank_correlation(blocks["expected"], blocks["found"])}
+    return {
+        "strange_atoms": float(blocks["strange_atoms"][0]),
+        "large": float(large.mean()),
+        "flagged": float(flagged.mean()),
+        "large_flagged": float(flagged[large].mean()) if large.any() else 1.0,
+        "rank_correlation": rank_correlation(blocks["expected"], blocks["found"]),
+    }
 
 
 def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:

@@ -113,11 +113,22 @@ def cp2k_row(given: Calculation, settings: Cp2kSettings, start: str, folder: Pat
     if not converged(work):
         raise SystemExit(f"{work}: expected convergence, got none in {len(steps)} steps")
     energy = (read_output(work / OUTPUT).energy or np.nan) / HARTREE_IN_EV
-    return {"start": start, "atoms": len(structure), "steps": len(steps), "wall_s": wall, "cpu_s": cpu,
-            "energy_Eh": energy,
-            "first_energy_off_Eh": float(steps[0][3]) - energy, "first_change": float(steps[0][2]),
-            "step_s": float(np.median([float(s[1]) for s in steps])), "solver": settings.solver,
-            "mixing": settings.mixing, "memory": settings.memory, "changes": [float(s[2]) for s in steps], **prepared}
+    return {
+        "start": start,
+        "atoms": len(structure),
+        "steps": len(steps),
+        "wall_s": wall,
+        "cpu_s": cpu,
+        "energy_Eh": energy,
+        "first_energy_off_Eh": float(steps[0][3]) - energy,
+        "first_change": float(steps[0][2]),
+        "step_s": float(np.median([float(s[1]) for s in steps])),
+        "solver": settings.solver,
+        "mixing": settings.mixing,
+        "memory": settings.memory,
+        "changes": [float(s[2]) for s in steps],
+        **prepared,
+    }
 
 
 def start_name(start: str, settings: Cp2kSettings) -> str:
@@ -141,10 +152,15 @@ def cp2k_rows(options: argparse.Namespace) -> list[Row]:
         given = read_calculation(path) if is_store(path) else Calculation(*structure_of(path))
         folder = options.output / path.stem
         for start in options.starts.split(","):
-            row = once(folder / f"{start_name(start, settings)}.json",
-                       lambda f=folder, s=start, x=given: cp2k_row(x, settings, s, f, options.model))
-            print(f"{path.stem}: from {start}: {row['steps']} steps, {row['cpu_s']:.0f} s CPU", file=sys.stderr,
-                  flush=True)
+            row = once(
+                folder / f"{start_name(start, settings)}.json",
+                lambda f=folder, s=start, x=given: cp2k_row(x, settings, s, f, options.model),
+            )
+            print(
+                f"{path.stem}: from {start}: {row['steps']} steps, {row['cpu_s']:.0f} s CPU",
+                file=sys.stderr,
+                flush=True,
+            )
             rows.append({"structure": path.stem, **row})
     return rows
 
@@ -157,14 +173,17 @@ def structure_of(path: Path) -> tuple[Structure, BasisSet]:
 
 def pyscf_rows(options: argparse.Namespace) -> list[Row]:
     """All geometries, all starts."""
-    geometries = MoleculeSet(molecule=options.molecule, count=options.count, temperature=options.temperature,
-                             seed=TEST_SEED)
+    geometries = MoleculeSet(
+        molecule=options.molecule, count=options.count, temperature=options.temperature, seed=TEST_SEED
+    )
     rows = []
     for k in range(options.count):
         folder = options.output / f"{options.molecule}-{k}"
         for start in PYSCF_STARTS:
-            row = once(folder / f"{start}.json",
-                       lambda n=k, s=start, f=folder: pyscf_row(geometries.sample(n).structure, s, f, options.model))
+            row = once(
+                folder / f"{start}.json",
+                lambda n=k, s=start, f=folder: pyscf_row(geometries.sample(n).structure, s, f, options.model),
+            )
             rows.append({"structure": folder.name, **row})
     return rows
 
@@ -179,8 +198,9 @@ def pyscf_row(structure: Structure, start: str, folder: Path, model: Path) -> Ro
         field.conv_tol, field.conv_tol_grad = 1e-9, None
         prepared: Row = {}
         if start == PREDICTED:
-            calculation, seconds = predicted(model, structure, load_model(model).basis.restricted(structure.numbers),
-                                             folder)
+            calculation, seconds = predicted(
+                model, structure, load_model(model).basis.restricted(structure.numbers), folder
+            )
             density, prepared["prediction_s"] = pyscf_start(calculation, mol), seconds
         else:
             density = np.load(kept) if start == CONVERGED else field.get_init_guess(mol, start)
@@ -190,39 +210,53 @@ def pyscf_row(structure: Structure, start: str, folder: Path, model: Path) -> Ro
         field.kernel(density)
         if start == PYSCF_STARTS[0]:
             np.save(kept, field.make_rdm1())
-    return {"start": start, "steps": len(energies), "converged": bool(field.converged),
-            "energy_Eh": float(field.e_tot), "first_energy_off_Eh": first - float(field.e_tot),
-            "cpu_s": time.process_time() - began, **prepared}
+    return {
+        "start": start,
+        "steps": len(energies),
+        "converged": bool(field.converged),
+        "energy_Eh": float(field.e_tot),
+        "first_energy_off_Eh": first - float(field.e_tot),
+        "cpu_s": time.process_time() - began,
+        **prepared,
+    }
 
 
 def table(rows: list[Row], code: str) -> str:
     """A line for each structure and start, or for each start with means over geometries."""
     if code == "pyscf":
         return pyscf_table(rows)
-    lines = ["| structure | start | steps | first energy off, E_h | first change | CPU s | wall s | "
-             "energy − that of the first, E_h |",
-             "|---|---|---|---|---|---|---|---|"]
+    lines = [
+        "| structure | start | steps | first energy off, E_h | first change | CPU s | wall s | "
+        "energy − that of the first, E_h |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
     reference = {row["structure"]: row["energy_Eh"] for row in reversed(rows)}
     for row in rows:
-        lines.append(f"| {row['structure']} ({row['atoms']} atoms) | {row['start']} | {row['steps']} | "
-                     f"{row['first_energy_off_Eh']:.2e} | {row['first_change']:.1e} | {row['cpu_s']:.0f} | "
-                     f"{row['wall_s']:.0f} | {row['energy_Eh'] - reference[row['structure']]:.1e} |")
+        lines.append(
+            f"| {row['structure']} ({row['atoms']} atoms) | {row['start']} | {row['steps']} | "
+            f"{row['first_energy_off_Eh']:.2e} | {row['first_change']:.1e} | {row['cpu_s']:.0f} | "
+            f"{row['wall_s']:.0f} | {row['energy_Eh'] - reference[row['structure']]:.1e} |"
+        )
     return "\n".join(lines)
 
 
 def pyscf_table(rows: list[Row]) -> str:
     """Means over geometries."""
-    lines = ["| start | cycles, mean (least … most) | first energy off, mean E_h | CPU s | "
-             "largest difference of energies, E_h |",
-             "|---|---|---|---|---|"]
+    lines = [
+        "| start | cycles, mean (least … most) | first energy off, mean E_h | CPU s | "
+        "largest difference of energies, E_h |",
+        "|---|---|---|---|---|",
+    ]
     reference = {row["structure"]: row["energy_Eh"] for row in rows if row["start"] == "minao"}
     for start in PYSCF_STARTS:
         own = [row for row in rows if row["start"] == start]
         steps = [row["steps"] for row in own]
         off = np.mean([abs(row["first_energy_off_Eh"]) for row in own])
         away = max(abs(row["energy_Eh"] - reference[row["structure"]]) for row in own)
-        lines.append(f"| {start} | {np.mean(steps):.2f} ({min(steps)} … {max(steps)}) | {off:.1e} | "
-                     f"{np.mean([row['cpu_s'] for row in own]):.2f} | {away:.0e} |")
+        lines.append(
+            f"| {start} | {np.mean(steps):.2f} ({min(steps)} … {max(steps)}) | {off:.1e} | "
+            f"{np.mean([row['cpu_s'] for row in own]):.2f} | {away:.0e} |"
+        )
     return "\n".join(lines)
 
 

@@ -60,8 +60,9 @@ def tiled(operator: BlockOperator, tiles: tuple[int, int, int]) -> sparse.csr_ma
     """The matrix at Γ of so many boxes side by side."""
     boxes = list(itertools.product(*map(range, tiles)))
     apart = {b: to_csr(operator.select(np.all(operator.shift % tiles == b, axis=1))) for b in boxes}
-    return sparse.csr_matrix(sparse.bmat([[apart[tuple(np.subtract(to, box) % tiles)] for to in boxes]
-                                          for box in boxes]))
+    return sparse.csr_matrix(
+        sparse.bmat([[apart[tuple(np.subtract(to, box) % tiles)] for to in boxes] for box in boxes])
+    )
 
 
 def matrices() -> tuple[BlockOperator, BlockOperator]:
@@ -90,8 +91,11 @@ START = peak_mb()
 
 def seconds_in(lines: list[str], start: str) -> float:
     """Sum of the times in the lines that start so."""
-    return sum(float(match.group(1)) for line in lines if line.startswith(start)
-               and (match := re.search(r"([\d.]+) s\)$", line)))
+    return sum(
+        float(match.group(1))
+        for line in lines
+        if line.startswith(start) and (match := re.search(r"([\d.]+) s\)$", line))
+    )
 
 
 def window(tiles: tuple[int, int, int], method: str, exact: bool) -> dict[str, object]:
@@ -109,10 +113,17 @@ def window(tiles: tuple[int, int, int], method: str, exact: bool) -> dict[str, o
     wall, cpu, peak = time.perf_counter() - start, time.process_time() - cpu, peak_mb()
     levels, middle = result.eigenvalues, FILLED * int(np.prod(tiles)) - result.first
     row: dict[str, object] = {
-        "orbitals": h.shape[0], "density": h.nnz / h.shape[0] ** 2, "levels": len(levels), "seconds": wall,
-        "cpu_seconds": cpu, "factorisations": sum(line.startswith("factorised") for line in lines),
-        "factorisation_seconds": seconds_in(lines, "factorised"), "lanczos_seconds": seconds_in(lines, "levels"),
-        "peak_mb": peak, "above_start_mb": peak - START, "gap_eV": levels[middle] - levels[middle - 1],
+        "orbitals": h.shape[0],
+        "density": h.nnz / h.shape[0] ** 2,
+        "levels": len(levels),
+        "seconds": wall,
+        "cpu_seconds": cpu,
+        "factorisations": sum(line.startswith("factorised") for line in lines),
+        "factorisation_seconds": seconds_in(lines, "factorised"),
+        "lanczos_seconds": seconds_in(lines, "levels"),
+        "peak_mb": peak,
+        "above_start_mb": peak - START,
+        "gap_eV": levels[middle] - levels[middle - 1],
         "residual_eV": result.residual,
     }
     if exact:
@@ -127,22 +138,35 @@ def dense(orbitals: int, states: bool) -> dict[str, object]:
     h, s = (tiled(operator, boxes)[:orbitals, :orbitals].toarray(order="F") for operator in matrices())
     start = time.perf_counter()
     linalg.eigh(h, s, eigvals_only=not states, driver="gvd" if states else "gv", check_finite=False)
-    return {"orbitals": orbitals, "states": states, "seconds": time.perf_counter() - start,
-            "peak_mb": peak_mb(), "above_start_mb": peak_mb() - START}
+    return {
+        "orbitals": orbitals,
+        "states": states,
+        "seconds": time.perf_counter() - start,
+        "peak_mb": peak_mb(),
+        "above_start_mb": peak_mb() - START,
+    }
 
 
 def extrapolated(row: dict[str, float]) -> dict[str, float]:
     """A dense solution of `LARGE` orbitals, H and S included."""
     ratio = LARGE / row["orbitals"]
-    return {"orbitals": LARGE, "states": row["states"], "seconds": row["seconds"] * ratio**3,
-            "above_start_mb": row["above_start_mb"] * ratio**2}
+    return {
+        "orbitals": LARGE,
+        "states": row["states"],
+        "seconds": row["seconds"] * ratio**3,
+        "above_start_mb": row["above_start_mb"] * ratio**2,
+    }
 
 
 def in_new_process(arguments: list[str], threads: int) -> dict[str, float]:
     """A case by itself, with so many threads."""
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    done = subprocess.run([sys.executable, __file__, *arguments], stdout=subprocess.PIPE, text=True,
-                          env={**os.environ, **dict.fromkeys(names, str(threads))})
+    done = subprocess.run(
+        [sys.executable, __file__, *arguments],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **dict.fromkeys(names, str(threads))},
+    )
     if done.returncode:
         raise SystemExit(done.returncode)
     return dict(json.loads(done.stdout))
@@ -170,8 +194,11 @@ def main() -> None:
     result: dict[str, object] = {"threads": a.threads, "load_before": os.getloadavg()[0]}
     result["window"] = in_new_process(arguments + ["--no-exact"] * a.no_exact, a.threads)
     if not a.no_dense:
-        rows = [in_new_process(["--one", kind, "--orbitals", str(n)], a.threads)
-                for kind in ("levels", "states") for n in DENSE]
+        rows = [
+            in_new_process(["--one", kind, "--orbitals", str(n)], a.threads)
+            for kind in ("levels", "states")
+            for n in DENSE
+        ]
         result |= {"dense": rows, "extrapolated": [extrapolated(rows[len(DENSE) - 1]), extrapolated(rows[-1])]}
     print(json.dumps(result, indent=1))
 

@@ -34,22 +34,26 @@ DROP, RESOLUTION = 1e-9, 1e-9
 def made(name: str) -> None:
     """One crystal."""
     number, a, mesh, cutoff = CRYSTALS[name]
-    structure = Structure(np.array([number] * 2), np.array([[0, 0, 0], [a / 4] * 3]), a / 2 * (1 - np.eye(3)),
-                          np.ones(3, dtype=bool))
-    settings = PyscfSettings(basis="gth-dzvp-molopt-sr", pseudo="gth-pbe", kpoints=mesh, ke_cutoff=cutoff,
-                             conv_tol=1e-8, conv_tol_grad=1e-4)
+    structure = Structure(
+        np.array([number] * 2), np.array([[0, 0, 0], [a / 4] * 3]), a / 2 * (1 - np.eye(3)), np.ones(3, dtype=bool)
+    )
+    settings = PyscfSettings(
+        basis="gth-dzvp-molopt-sr", pseudo="gth-pbe", kpoints=mesh, ke_cutoff=cutoff, conv_tol=1e-8, conv_tol_grad=1e-4
+    )
     system = build_system(structure, settings)
     basis = basis_of(system, structure.numbers, settings)
     field, attempt = converged_field(system, structure, settings, print)
     path = special_path(structure, PATH, POINTS)
     levels = np.array(field.get_bands(system.get_abs_kpts(path.points))[0]) * HARTREE_IN_EV
-    table = pd.DataFrame(np.hstack([path.points, levels]),
-                         columns=["kx", "ky", "kz", *(f"level_{n}_eV" for n in range(levels.shape[1]))])
+    table = pd.DataFrame(
+        np.hstack([path.points, levels]), columns=["kx", "ky", "kz", *(f"level_{n}_eV" for n in range(levels.shape[1]))]
+    )
     text = table.to_csv(index=False, float_format="%.10g")
     (FOLDER / f"{name}_bands.csv").write_text(
         f"# {structure.formula}, a = {a} Å: levels of PySCF {pyscf.__version__} (get_bands) along {PATH}, PBE, "
         f"gth-dzvp-molopt-sr, gth-pbe,\n# k-points of the density {mesh[0]} x {mesh[1]} x {mesh[2]}, ke_cutoff "
-        f"{cutoff:g} E_h. Made by data/crystals.py.\n" + text)
+        f"{cutoff:g} E_h. Made by data/crystals.py.\n" + text
+    )
     calculation = calculation_of(field, structure, settings, basis, attempt)
     write_calculation(FOLDER / f"{name}.h5", reduced(calculation, DROP, RESOLUTION))
 

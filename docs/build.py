@@ -52,14 +52,29 @@ STEPS = (
     Step(PREDICTION, [f"{RUN}/best.safetensors", TESTED], ["predict", RUN, TESTED, "-o", PREDICTION]),
     figure("spectrum", "figure", "spectrum", PREDICTION, TESTED),
     figure("structure", "figure", "structure", "data/aHfO2_96_A.h5", TRAINED, TESTED),
-    figure("decay", "figure", "decay", TRAINED, "data/aHfO1.8_96_train.h5", "data/aGST_70_train.h5",
-           "data/aPtGe2_96_train.h5"),
+    figure(
+        "decay",
+        "figure",
+        "decay",
+        TRAINED,
+        "data/aHfO1.8_96_train.h5",
+        "data/aGST_70_train.h5",
+        "data/aPtGe2_96_train.h5",
+    ),
     figure("cutoff", "figure", "cutoff", "data/aHfO2_96_A.h5", TRAINED, TESTED),
     figure("response", "figure", "response", *RESPONSE),
     figure("dos_oxide", "dos", TESTED, "--by", "shell", "--window=-22:14"),
     figure("dos_metal", "dos", "data/aPtGe2_96_test.h5", "--by", "element", "--mesh", "2,2,2", "--window=-12:6"),
-    figure("bands_silicon", "bands", "data/silicon_2.h5", "--reference", "data/silicon_2_bands.csv", "--path", "GXWLGK",
-           "--window=-14:10"),
+    figure(
+        "bands_silicon",
+        "bands",
+        "data/silicon_2.h5",
+        "--reference",
+        "data/silicon_2_bands.csv",
+        "--path",
+        "GXWLGK",
+        "--window=-14:10",
+    ),
 )
 
 
@@ -76,9 +91,22 @@ def screenshot(again: bool) -> None:
         return
     print("making docs/figures/view.png", flush=True)
     subprocess.run([*NEARSIGHT, "view", VIEWED, "-o", str(page)], cwd=ROOT, check=True)
-    subprocess.run([browser, "--headless", "--no-sandbox", "--disable-gpu", "--use-angle=swiftshader",
-                    "--enable-unsafe-swiftshader", "--window-size=1000,780", "--virtual-time-budget=8000",
-                    f"--screenshot={picture}", f"file://{page}#colour=charge"], check=True, stderr=subprocess.DEVNULL)
+    subprocess.run(
+        [
+            browser,
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--use-angle=swiftshader",
+            "--enable-unsafe-swiftshader",
+            "--window-size=1000,780",
+            "--virtual-time-budget=8000",
+            f"--screenshot={picture}",
+            f"file://{page}#colour=charge",
+        ],
+        check=True,
+        stderr=subprocess.DEVNULL,
+    )
 
 
 def stale(step: Step) -> bool:

@@ -26,8 +26,14 @@ def random_cell(rng: np.random.Generator, shortest: float, longest: float) -> np
 
 
 def random_structure(
-    n: int, rng: np.random.Generator, *, shortest: float = 2.0, longest: float = 8.0,
-    pbc: tuple[bool, bool, bool] = (True, True, True), numbers: tuple[int, ...] = (8, 72), zero_rows: bool = False,
+    n: int,
+    rng: np.random.Generator,
+    *,
+    shortest: float = 2.0,
+    longest: float = 8.0,
+    pbc: tuple[bool, bool, bool] = (True, True, True),
+    numbers: tuple[int, ...] = (8, 72),
+    zero_rows: bool = False,
 ) -> Structure:
     """Atoms anywhere in and around a random cell, none nearer to another (or its image) than 0.5 Å.
 
@@ -74,7 +80,12 @@ def pairs_of(graph: Graph) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def random_operator(
-    structure: Structure, graph: Graph, basis: BasisSet, rng: np.random.Generator, *, hermitian: bool = True,
+    structure: Structure,
+    graph: Graph,
+    basis: BasisSet,
+    rng: np.random.Generator,
+    *,
+    hermitian: bool = True,
     folded: bool = False,
 ) -> BlockOperator:
     """Normally distributed numbers on the graph's pairs and on site; folded is the sum over images."""
@@ -93,7 +104,7 @@ def random_overlap(
     values = operator.values / (2 * widest * np.abs(operator.values).max())
     for i in np.flatnonzero(operator.on_site):
         size = basis.n_orbitals(int(operator.numbers[operator.source[i]]))
-        values[operator.offsets[i]:operator.offsets[i + 1]] = np.eye(size).reshape(-1)
+        values[operator.offsets[i] : operator.offsets[i + 1]] = np.eye(size).reshape(-1)
     overlap = operator.with_values(values)
     return fold(overlap) if folded else overlap
 

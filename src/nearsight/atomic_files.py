@@ -21,9 +21,7 @@ class Replacement:
 
     def __init__(self, target: Path) -> None:
         if not target.parent.is_dir():
-            raise InputError(
-                f"expected an existing folder for {target}, got none at {target.parent}; make it first"
-            )
+            raise InputError(f"expected an existing folder for {target}, got none at {target.parent}; make it first")
         self.target, self.place, self.length = target, 0, 0
         self.failure: BaseException | None = None
         try:
@@ -52,7 +50,7 @@ class Replacement:
         view = memoryview(buffer).cast("B")
         data = os.pread(self.handle, len(view), self.place)
         view[: len(data)] = data
-        view[len(data):] = bytes(len(view) - len(data))
+        view[len(data) :] = bytes(len(view) - len(data))
         self.place += len(view)
         return len(view)
 

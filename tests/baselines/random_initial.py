@@ -23,7 +23,8 @@ def random_initial_calculation(seed: int, n_units: int = 8) -> Calculation:
     plain, rng = random_calculation(seed, n_units), np.random.default_rng(seed + 1000)
     graph = build_graph(plain.structure, CUTOFF)
     return replace(
-        plain, overlap=random_overlap(plain.structure, graph, HFO2_SZV, rng),
+        plain,
+        overlap=random_overlap(plain.structure, graph, HFO2_SZV, rng),
         initial_hamiltonian=random_operator(plain.structure, graph, HFO2_SZV, rng),
     )
 

@@ -23,8 +23,10 @@ def test_a_file_gives_back_the_same_baseline(tmp_path: Path) -> None:
     arrays, metadata = to_arrays(baseline)
     save_file(arrays, tmp_path / "b.safetensors", metadata={"baseline": json.dumps(metadata)})
     with safe_open(tmp_path / "b.safetensors", "numpy") as file:
-        read = from_arrays({name: file.get_tensor(name) for name in file.keys()},  # noqa: SIM118
-                           json.loads(file.metadata()["baseline"]))
+        read = from_arrays(
+            {name: file.get_tensor(name) for name in file.keys()},  # noqa: SIM118
+            json.loads(file.metadata()["baseline"]),
+        )
     structure = random_calculation(3).structure
     graph = build_graph(structure, CUTOFF)
     assert np.array_equal(read.nodes(structure, graph), baseline.nodes(structure, graph))
@@ -40,8 +42,15 @@ def test_a_file_of_version_1_is_read() -> None:
     before = replace(SMALL, tensor_hops=False, product_functions=0)
     baseline = fit_baseline([random_calculation(1)], LAYOUT, CUTOFF, before)
     arrays, metadata = to_arrays(baseline)
-    later = ("tensor_hops", "product_functions", "product_cutoff", "long_range", "reach", "product_penalty",
-             "long_range_penalty")
+    later = (
+        "tensor_hops",
+        "product_functions",
+        "product_cutoff",
+        "long_range",
+        "reach",
+        "product_penalty",
+        "long_range_penalty",
+    )
     settings = {name: value for name, value in metadata["settings"].items() if name not in later}
     read = from_arrays(arrays, {**metadata, "settings": settings, "version": 1})
     assert arrays["on_site.Hf.L1.weights"].shape[0] == 2 * SMALL.density_functions

@@ -40,8 +40,9 @@ def test_products_are_those_of_the_definition(degree: int, rng: np.random.Genera
 def test_products_turn_with_the_structure(sign: int, hfo2: Structure) -> None:
     rotation = sign * Rotation.random(random_state=2).as_matrix()
     radial = RadialFunctions(4.0, 2)
-    kept, turned = (neighbour_densities(s, build_graph(s, 4.0), radial, (8, 72), L_MAX)
-                    for s in (hfo2, hfo2.rotated(rotation)))
+    kept, turned = (
+        neighbour_densities(s, build_graph(s, 4.0), radial, (8, 72), L_MAX) for s in (hfo2, hfo2.rotated(rotation))
+    )
     for l, matrix in enumerate(wigner_d(rotation, L_MAX)):
         expected = density_products(kept, l) @ matrix.T
         np.testing.assert_allclose(density_products(turned, l), expected, atol=1e-11)

@@ -17,14 +17,7 @@ from nearsight.orbitals.basis import BasisSet
 from nearsight.orbitals.coupled_layout import CoupledLayout
 from nearsight.structures.graph import build_graph
 from nearsight.structures.structure import Structure
-from tests.baselines.random_baseline import (
-    CUTOFF,
-    LAYOUT,
-    SMALL,
-    operator_of,
-    random_baseline,
-    random_calculation,
-)
+from tests.baselines.random_baseline import CUTOFF, LAYOUT, SMALL, operator_of, random_baseline, random_calculation
 from tests.random_cases import HFO2_SZV
 
 

@@ -23,12 +23,7 @@ from nearsight.operators.symmetry import permute, rotate
 from nearsight.structures.graph import build_graph
 from nearsight.units import HARTREE_IN_EV
 from tests.baselines.random_baseline import CUTOFF, LAYOUT, operator_of, random_baseline
-from tests.baselines.random_initial import (
-    WITH_INITIAL,
-    initial_of,
-    random_initial_baseline,
-    random_initial_calculation,
-)
+from tests.baselines.random_initial import WITH_INITIAL, initial_of, random_initial_baseline, random_initial_calculation
 
 BASELINE = random_initial_baseline()
 CALCULATION = random_initial_calculation(3)
@@ -111,8 +106,9 @@ def test_a_structure_with_another_zero_of_energy_moves_the_mean_and_nothing_else
     h, s = second.require_hamiltonian(), second.require_overlap()
     assert np.array_equal(h.source, s.source)
     moved = replace(second, hamiltonian=h.with_values(h.values + mu * s.values))
-    low = replace(WITH_INITIAL, initial_ridge=1e-12, initial_slope=0.0, pair_ridge=1e-12, tensor_ridge=1e-10,
-                  scalar_ridge=1e-10)
+    low = replace(
+        WITH_INITIAL, initial_ridge=1e-12, initial_slope=0.0, pair_ridge=1e-12, tensor_ridge=1e-10, scalar_ridge=1e-10
+    )
     one, other = (fit_baseline([first, c], LAYOUT, CUTOFF, low) for c in (second, moved))
     before, after = (operator_of(b, STRUCTURE, GRAPH, INITIAL) for b in (one, other))
     on_site = before.select(before.on_site)
@@ -137,12 +133,18 @@ def test_only_what_belongs_to_one_image_is_learnt_of_folded_matrices() -> None:
     """Of a small cell some edges and atoms are left, with the same numbers as of matrices resolved in R."""
     small = random_initial_calculation(5, 6)
     initial = InitialMatrices.of(small)
-    gamma = replace(small, hamiltonian=fold(small.require_hamiltonian()), overlap=fold(initial.overlap),
-                    initial_hamiltonian=fold(initial.hamiltonian))
+    gamma = replace(
+        small,
+        hamiltonian=fold(small.require_hamiltonian()),
+        overlap=fold(initial.overlap),
+        initial_hamiltonian=fold(initial.hamiltonian),
+    )
     change = np.random.default_rng(1).standard_normal((len(small.structure), LAYOUT.size))
     whole, part = (replace(InitialReference.of(c, LAYOUT, CUTOFF), change=change) for c in (small, gamma))
-    known = {pair: (dict(zip(edges.tolist(), blocks)), dict(zip(edges.tolist(), vectors.transpose(1, 0, 2))))
-             for pair, edges, vectors, blocks in whole.vectors()}
+    known = {
+        pair: (dict(zip(edges.tolist(), blocks)), dict(zip(edges.tolist(), vectors.transpose(1, 0, 2))))
+        for pair, edges, vectors, blocks in whole.vectors()
+    }
     seen = 0
     for pair, edges, vectors, blocks in part.vectors():
         np.testing.assert_allclose(blocks, [known[pair][0][e] for e in edges], atol=1e-12)
@@ -199,8 +201,12 @@ def test_sums_over_images_are_refused_in_a_prediction() -> None:
 
 def test_a_cell_in_which_nothing_can_be_told_apart_is_refused() -> None:
     tiny = random_initial_calculation(4, 1)
-    gamma = replace(tiny, hamiltonian=fold(tiny.require_hamiltonian()), overlap=fold(tiny.require_overlap()),
-                    initial_hamiltonian=fold(tiny.require_initial_hamiltonian()))
+    gamma = replace(
+        tiny,
+        hamiltonian=fold(tiny.require_hamiltonian()),
+        overlap=fold(tiny.require_overlap()),
+        initial_hamiltonian=fold(tiny.require_initial_hamiltonian()),
+    )
     with pytest.raises(InputError, match=r"expected atoms whose neighbours have one image within 4\.0 Å, got none"):
         fit_baseline([gamma], LAYOUT, CUTOFF, WITH_INITIAL)
 

@@ -26,13 +26,17 @@ def test_exchanged_columns_are_those_of_the_transposed_block(zi: int, zj: int, r
 
 def test_starts_and_harmonics_of_columns() -> None:
     for k, (start, l) in enumerate(zip(TABLE.start, TABLE.degree)):
-        assert (TABLE.irrep_of_column[start:start + 2 * l + 1] == k).all()
-        assert (TABLE.harmonic_of_column[start:start + 2 * l + 1] == np.arange(l * l, (l + 1) ** 2)).all()
+        assert (TABLE.irrep_of_column[start : start + 2 * l + 1] == k).all()
+        assert (TABLE.harmonic_of_column[start : start + 2 * l + 1] == np.arange(l * l, (l + 1) ** 2)).all()
 
 
 def test_filled_irreps_of_hfo2() -> None:
     assert [TABLE.names[k] for k in np.flatnonzero(TABLE.filled(8, 8))] == [
-        "s0 s0 L0", "s0 p0 L1", "p0 s0 L1", "p0 p0 L0", "p0 p0 L2",
+        "s0 s0 L0",
+        "s0 p0 L1",
+        "p0 s0 L1",
+        "p0 p0 L0",
+        "p0 p0 L2",
     ]
     assert TABLE.filled(72, 72).sum() == 3 * 3 - 1 + 3 * 2 + 2 + 4 + 3 - 2
 

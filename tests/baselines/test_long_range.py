@@ -31,8 +31,10 @@ LONG_RANGE = replace(SMALL, long_range="charges")
 def charges_of(calculations: Sequence[Calculation]) -> list[np.ndarray]:
     """1.4 and −0.7 e, and a random part."""
     rng = np.random.default_rng(9)
-    return [np.where(c.structure.numbers == 72, 1.4, -0.7) + 0.1 * rng.standard_normal(len(c.structure))
-            for c in calculations]
+    return [
+        np.where(c.structure.numbers == 72, 1.4, -0.7) + 0.1 * rng.standard_normal(len(c.structure))
+        for c in calculations
+    ]
 
 
 @cache
@@ -91,8 +93,10 @@ def test_charges_that_follow_from_the_surroundings_are_recovered() -> None:
     structures = [random_calculation(seed, 60).structure for seed in (1, 2)]
     features = [surroundings(s, build_graph(s, CUTOFF)) for s in structures]
     weights = np.random.default_rng(0).standard_normal((surroundings.n_features(0), 1, 1)) / 100
-    charges = [np.einsum("nfm,fkm->n", part[0], weights) + np.where(s.numbers == 72, 2.0, -1.0)
-               for part, s in zip(features, structures)]
+    charges = [
+        np.einsum("nfm,fkm->n", part[0], weights) + np.where(s.numbers == 72, 2.0, -1.0)
+        for part, s in zip(features, structures)
+    ]
     charges = [q - q.mean() for q in charges]
     whole = np.concatenate(charges)
     model, left_out = fit_charges(surroundings, features[:1], structures[:1], charges[:1])
@@ -112,7 +116,7 @@ def test_on_site_blocks_that_follow_from_a_potential_are_learnt() -> None:
         for pair in np.flatnonzero(h.on_site):
             size = HFO2_SZV.n_orbitals(int(structure.numbers[h.source[pair]]))
             diagonal = -potential[h.source[pair]] * np.eye(size)
-            values[h.offsets[pair]:h.offsets[pair + 1]] = diagonal.reshape(-1)
+            values[h.offsets[pair] : h.offsets[pair + 1]] = diagonal.reshape(-1)
         made.append(replace(calculation, hamiltonian=h.with_values(values)))
         charges.append(q)
     unseen = made[-1].structure

@@ -11,14 +11,7 @@ from nearsight.baselines.fit import fit_baseline
 from nearsight.operators.calculation import Calculation
 from nearsight.structures.graph import build_graph
 from nearsight.structures.structure import Structure
-from tests.baselines.random_baseline import (
-    CUTOFF,
-    LAYOUT,
-    SMALL,
-    operator_of,
-    random_baseline,
-    random_calculation,
-)
+from tests.baselines.random_baseline import CUTOFF, LAYOUT, SMALL, operator_of, random_baseline, random_calculation
 from tests.random_cases import HFO2_SZV
 
 

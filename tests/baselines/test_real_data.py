@@ -59,8 +59,9 @@ def test_what_is_left_with_an_initial_hamiltonian() -> None:
     known = replace(plain, initial_hamiltonian=read_initial_hamiltonian(H0_OF_A, plain))
     layout, cutoff = CoupledLayout(known.basis.restricted(known.structure.numbers)), 5.2
     graph = build_graph(known.structure, cutoff)
-    without, started = (fit_baseline([known], layout, cutoff, BaselineSettings(initial=initial))
-                        for initial in (False, True))
+    without, started = (
+        fit_baseline([known], layout, cutoff, BaselineSettings(initial=initial)) for initial in (False, True)
+    )
     prediction = operator_of(started, known.structure, graph, InitialMatrices.of(known))
     pairs = fold(prediction)
     atomic = known.require_initial_hamiltonian().on_pairs(pairs.source, pairs.target, pairs.shift)

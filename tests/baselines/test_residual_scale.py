@@ -13,7 +13,7 @@ TABLE = IrrepTable(LAYOUT)
 
 def test_mean_squares_are_means_over_each_irrep(rng: np.random.Generator) -> None:
     residual = rng.standard_normal((3, LAYOUT.size))
-    expected = [(residual[:, s:s + 2 * l + 1] ** 2).mean(axis=1) for s, l in zip(TABLE.start, TABLE.degree)]
+    expected = [(residual[:, s : s + 2 * l + 1] ** 2).mean(axis=1) for s, l in zip(TABLE.start, TABLE.degree)]
     np.testing.assert_allclose(mean_squares(TABLE, residual), np.array(expected).T, atol=1e-14)
 
 

@@ -14,14 +14,7 @@ from nearsight.baselines.two_centre import TwoCentreFit
 from nearsight.operators.bloch import fold
 from nearsight.operators.calculation import Calculation
 from nearsight.structures.graph import build_graph
-from tests.baselines.random_baseline import (
-    CUTOFF,
-    LAYOUT,
-    SMALL,
-    operator_of,
-    random_baseline,
-    random_calculation,
-)
+from tests.baselines.random_baseline import CUTOFF, LAYOUT, SMALL, operator_of, random_baseline, random_calculation
 from tests.random_cases import HFO2_SZV
 
 TABLE = IrrepTable(LAYOUT)
@@ -34,8 +27,12 @@ def test_bonds_along_z_are_the_slater_koster_integrals() -> None:
         block = LAYOUT.uncouple(two_centre(pair, np.array([[0.0, 0.0, 2.5]])), *pair)[0]
         m = {z: np.concatenate([np.arange(-l, l + 1) for l in HFO2_SZV.shells[z]]) for z in pair}
         assert np.abs(block[m[pair[0]][:, None] != m[pair[1]]]).max() < 1e-12
-        mirrored = [np.concatenate([o + np.arange(2 * l, -1, -1) for l, o in
-                                    zip(HFO2_SZV.shells[z], HFO2_SZV.shell_offsets(z))]) for z in pair]
+        mirrored = [
+            np.concatenate(
+                [o + np.arange(2 * l, -1, -1) for l, o in zip(HFO2_SZV.shells[z], HFO2_SZV.shell_offsets(z))]
+            )
+            for z in pair
+        ]
         np.testing.assert_allclose(block[np.ix_(*mirrored)], block, atol=1e-12)
         assert np.abs(block).max() > 1e-3
 

@@ -102,8 +102,11 @@ def two_centre_calculation(structure: Structure, cutoff: float = 5.0) -> Calcula
         if on_site.any():
             overlap.put(pairs[on_site], np.tile(np.eye(HFO2_SZV.n_orbitals(a)), (int(on_site.sum()), 1, 1)))
         off = pairs[~on_site]
-        vectors = (structure.positions[overlap.target[off]] + overlap.shift[off] @ structure.cell
-                   - structure.positions[overlap.source[off]])
+        vectors = (
+            structure.positions[overlap.target[off]]
+            + overlap.shift[off] @ structure.cell
+            - structure.positions[overlap.source[off]]
+        )
         frames = wigner_d(bond_frames(vectors), 2)
         left, right = orbital_frames(HFO2_SZV, a, frames), orbital_frames(HFO2_SZV, b, frames)
         size = 0.05 * np.exp(-np.linalg.norm(vectors, axis=1))

@@ -215,30 +215,57 @@ def test_structures_that_are_only_similar(rng: np.random.Generator) -> None:
     assert check_set([("a", bare)], tests=[("b", replace(bare, structure=other))]) == []
     swapped = structure.numbers.copy()
     swapped[[np.argmax(swapped == 8), np.argmax(swapped == 72)]] = 72, 8
-    assert check_set([("a", bare), ("b", replace(bare, structure=Structure(
-        swapped, structure.positions, structure.cell, True)))]) == []
+    assert (
+        check_set(
+            [("a", bare), ("b", replace(bare, structure=Structure(swapped, structure.positions, structure.cell, True)))]
+        )
+        == []
+    )
 
 
 def test_settings_are_compared_by_what_they_mean() -> None:
     structures = [random_hfo2(4, np.random.default_rng(seed)) for seed in range(3)]
-    said = [{"settings": "CUTOFF 300 Ry, EPS_SCF 1e-6; some words", "code": "CP2K 2023.1 (Debian package cp2k)"},
-            {"settings": "CUTOFF 300, EPS_SCF 1.0E-6", "code": "CP2K 2023.1"}, {}]
+    said = [
+        {"settings": "CUTOFF 300 Ry, EPS_SCF 1e-6; some words", "code": "CP2K 2023.1 (Debian package cp2k)"},
+        {"settings": "CUTOFF 300, EPS_SCF 1.0E-6", "code": "CP2K 2023.1"},
+        {},
+    ]
     same = [(f"{k}", Calculation(s, good().basis, provenance=p)) for k, (s, p) in enumerate(zip(structures, said))]
     assert check_set(same) == []
-    mixed = [*same[:2], ("x", replace(same[2][1], cutoff=8.0, provenance={
-        "settings": "CUTOFF 300, EPS_SCF 1e-8", "code": "CP2K 2024.1", "potentials": "GTH-PBE-q12 (Hf)"}))]
+    mixed = [
+        *same[:2],
+        (
+            "x",
+            replace(
+                same[2][1],
+                cutoff=8.0,
+                provenance={
+                    "settings": "CUTOFF 300, EPS_SCF 1e-8",
+                    "code": "CP2K 2024.1",
+                    "potentials": "GTH-PBE-q12 (Hf)",
+                },
+            ),
+        ),
+    ]
     findings = check_set(mixed)
     assert {finding.level for finding in findings} == {"warning"}
     assert {finding.message.split(" in the whole")[0] for finding in findings} == {
-        "expected one EPS_SCF", "expected one code", "expected one kept range"}
+        "expected one EPS_SCF",
+        "expected one code",
+        "expected one kept range",
+    }
     assert {finding.file for finding in findings} == {"x"}
 
 
 def test_different_bases_of_an_element_are_an_error() -> None:
     structure = random_hfo2(4, np.random.default_rng(0))
     other = BasisSet("DZVP", {8: (0, 0, 1, 1, 2), 72: (0, 0, 1, 2)}, {8: 6, 72: 12})
-    findings = check_set([("a", Calculation(structure, good().basis)),
-                          ("b", Calculation(random_hfo2(4, np.random.default_rng(1)), other))])
+    findings = check_set(
+        [
+            ("a", Calculation(structure, good().basis)),
+            ("b", Calculation(random_hfo2(4, np.random.default_rng(1)), other)),
+        ]
+    )
     (error,) = [finding for finding in findings if finding.level == "error"]
     assert "expected one shells of O in the whole set, got sp in a; ssppd in b" in error.message
 

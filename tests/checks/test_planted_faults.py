@@ -56,14 +56,16 @@ def test_good_data_of_372_atoms_is_passed_in_silence_as_a_whole() -> None:
 @pytest.mark.parametrize("printed", [True, False])
 def test_wrong_units(factor: float, printed: bool, quick: bool) -> None:
     h = good().require_hamiltonian()
-    scaled = replace(good(), hamiltonian=h.with_values(h.values * factor),
-                     eigenvalues=good().eigenvalues if printed else None)
+    scaled = replace(
+        good(), hamiltonian=h.with_values(h.values * factor), eigenvalues=good().eigenvalues if printed else None
+    )
     findings = check_calculation(scaled, quick=quick)
     assert "units" in errors_of(findings)
     assert f"by the factor {factor:.6g}" in message_of(findings, "units")
     if printed and not quick:
         assert ("multiplied by 27.2114" if factor > 1 else "multiplied by 1/27.2114") in message_of(
-            findings, "eigenvalues")
+            findings, "eigenvalues"
+        )
 
 
 @QUICK_AND_WHOLE

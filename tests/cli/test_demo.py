@@ -54,13 +54,24 @@ def test_one_page_of_both_networks(both):
     folder, text = both
     page = (folder / "report.html").read_text()
     assert str((folder / "report.html").resolve()) in text
-    for shown in ("Hf32O64", "<th>nearsight</th><th>xia2025</th><th>reference</th>", "Training curves",
-                  "Densities of states", "Prediction: nearsight", "Prediction: xia2025"):
+    for shown in (
+        "Hf32O64",
+        "<th>nearsight</th><th>xia2025</th><th>reference</th>",
+        "Training curves",
+        "Densities of states",
+        "Prediction: nearsight",
+        "Prediction: xia2025",
+    ):
         assert shown in page
     for cell in row(text, "ε_n, on site")[:2]:
         assert f"<td>{cell.replace('E_h', 'E<sub>h</sub>')}</td>" in page
     assert {p.name for p in folder.iterdir()} == {
-        "nearsight_0.05_minutes", "xia2025_0.05_minutes", "nearsight.h5", "xia2025.h5", "report.html"}
+        "nearsight_0.05_minutes",
+        "xia2025_0.05_minutes",
+        "nearsight.h5",
+        "xia2025.h5",
+        "report.html",
+    }
 
 
 def test_a_demo_that_is_there_is_continued(both):

@@ -28,15 +28,18 @@ def is_png(path: Path) -> bool:
     return path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 
 
-@pytest.mark.parametrize("arguments", [
-    ("dos", SMALL, "--by", "shell", "--window=-10:6"),
-    ("bands", DATA / "silicon_2.h5", "--path", "LGX", "--points", 12),
-    ("figure", "structure", SMALL, DATA / "aHfO2_96_A.h5"),
-    ("figure", "decay", SMALL, DATA / "aGST_70_train.h5"),
-    ("figure", "cutoff", SMALL, "--cutoffs", "5,8"),
-    ("figure", "spectrum", SMALL, SMALL),
-    ("figure", "response", DATA / "response" / "unchanged.h5", DATA / "response" / "vacancy.h5"),
-])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("dos", SMALL, "--by", "shell", "--window=-10:6"),
+        ("bands", DATA / "silicon_2.h5", "--path", "LGX", "--points", 12),
+        ("figure", "structure", SMALL, DATA / "aHfO2_96_A.h5"),
+        ("figure", "decay", SMALL, DATA / "aGST_70_train.h5"),
+        ("figure", "cutoff", SMALL, "--cutoffs", "5,8"),
+        ("figure", "spectrum", SMALL, SMALL),
+        ("figure", "response", DATA / "response" / "unchanged.h5", DATA / "response" / "vacancy.h5"),
+    ],
+)
 def test_figures_are_written(tmp_path, arguments):
     call(*arguments, "-o", tmp_path / "figure.png")
     assert is_png(tmp_path / "figure.png")
@@ -77,7 +80,7 @@ def test_a_window_is_the_middle_of_all():
     some = json.loads(call("spectrum", SMALL, "--method", "window", "--states", 10, "--json"))
     every = json.loads(call("spectrum", SMALL, "--json"))
     first = some["first"]
-    np.testing.assert_allclose(some["eigenvalues_eV"], every["eigenvalues_eV"][first:first + 10], atol=1e-8)
+    np.testing.assert_allclose(some["eigenvalues_eV"], every["eigenvalues_eV"][first : first + 10], atol=1e-8)
     assert every["first"] == 0
     assert every["n_levels"] == len(every["eigenvalues_eV"])
 
@@ -98,20 +101,23 @@ def test_responses_as_numbers():
     assert len(found["distance_A"]) == len(found["aligned_eV"]) == 95
 
 
-@pytest.mark.parametrize(("arguments", "said"), [
-    (("dos", SMALL), "expected a figure (-o dos.png)"),
-    (("dos", SMALL, "-o", "x.gif"), "to end in .png, .svg, .pdf, got .gif"),
-    (("dos", SMALL, "--mesh", "2,2", "--json"), "three counts"),
-    (("dos", SMALL, "--window", "5", "--json"), "window of two energies"),
-    (("dos", DATA / "aHfO2_96_A.h5", "--mesh", "2,2,2", "--json"), "resolved in R"),
-    (("bands", DATA / "aHfO2_96_A.h5", "--json"), "resolved in R for bands"),
-    (("bands", DATA / "silicon_2.h5", "--path", "GQ", "--json"), "special points"),
-    (("figure", "spectrum", SMALL, "--json"), "a prediction and its reference"),
-    (("figure", "structure", SMALL, "--pair", "Hf", "--json"), "two elements"),
-    (("figure", "cutoff", SMALL, "--cutoffs", "a", "--json"), "cutoffs in Å"),
-    (("figure", "decay", SMALL), "expected a figure"),
-    (("spectrum", SMALL, "--method", "kpm", "--states", 3), "no --states with --method kpm"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("dos", SMALL), "expected a figure (-o dos.png)"),
+        (("dos", SMALL, "-o", "x.gif"), "to end in .png, .svg, .pdf, got .gif"),
+        (("dos", SMALL, "--mesh", "2,2", "--json"), "three counts"),
+        (("dos", SMALL, "--window", "5", "--json"), "window of two energies"),
+        (("dos", DATA / "aHfO2_96_A.h5", "--mesh", "2,2,2", "--json"), "resolved in R"),
+        (("bands", DATA / "aHfO2_96_A.h5", "--json"), "resolved in R for bands"),
+        (("bands", DATA / "silicon_2.h5", "--path", "GQ", "--json"), "special points"),
+        (("figure", "spectrum", SMALL, "--json"), "a prediction and its reference"),
+        (("figure", "structure", SMALL, "--pair", "Hf", "--json"), "two elements"),
+        (("figure", "cutoff", SMALL, "--cutoffs", "a", "--json"), "cutoffs in Å"),
+        (("figure", "decay", SMALL), "expected a figure"),
+        (("spectrum", SMALL, "--method", "kpm", "--states", 3), "no --states with --method kpm"),
+    ],
+)
 def test_mistakes_are_named(arguments, said):
     output = call(*arguments, fails=True)
     assert said in " ".join(output.split())

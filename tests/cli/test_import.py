@@ -118,9 +118,7 @@ def test_an_isolated_molecule(tmp_path: Path) -> None:
 def test_a_run_that_did_not_converge_is_marked(tmp_path: Path) -> None:
     folder = Path(shutil.copytree(MHFO2 / "binary_upper", tmp_path / "run"))
     text = (folder / "hfo2.out").read_text()
-    (folder / "hfo2.out").write_text(
-        text.replace("SCF run converged in    15 steps", "SCF run NOT converged")
-    )
+    (folder / "hfo2.out").write_text(text.replace("SCF run converged in    15 steps", "SCF run NOT converged"))
     result = run(folder, "-o", tmp_path / "a.h5")
     assert "the SCF did not converge" in result.output
 
@@ -146,10 +144,7 @@ def test_a_row_of_a_database_is_chosen(tmp_path: Path) -> None:
         (["-o", "a.h5", "--cell", "big"], "expected a cell such as"),
         (["-o", "a.h5", "--basis", "Hf=A,B"], "expected --basis NAME or Hf=NAME,O=NAME"),
         (["-o", "a.h5", "--basis", "Qq=A"], r"expected element symbols"),
-        (
-            ["-o", "a.h5", "--basis", "Hf=SZV-MOLOPT-SR-GTH"],
-            "expected a basis for every element, got none for O",
-        ),
+        (["-o", "a.h5", "--basis", "Hf=SZV-MOLOPT-SR-GTH"], "expected a basis for every element, got none for O"),
     ],
 )
 def test_bad_options_are_named_before_anything_is_written(

@@ -32,8 +32,14 @@ MAIN = "from nearsight.cli.main import main; main()"
 def start(*arguments: str, code: str = MAIN) -> subprocess.CompletedProcess[str]:
     """A process of its own, as the console script starts it."""
     environment = {**os.environ, "PYTHONPATH": str(SOURCES.parents[1]), "COLUMNS": "150"}
-    return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, env=environment,
-                          timeout=60, check=False)
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=60,
+        check=False,
+    )
 
 
 @pytest.fixture
@@ -63,8 +69,25 @@ def test_help_lists_every_command_with_its_line() -> None:
 def test_commands_are_listed_in_the_order_of_use() -> None:
     lines = run("--help").stdout.split("Commands")[1].splitlines()
     names = [words[1] for line in lines if len(words := line.split()) > 2 and words[1] in cli.COMMANDS]
-    assert names == ["import", "check", "generate", "train", "predict", "overlap", "start", "evaluate", "spectrum",
-                     "dos", "bands", "charges", "figure", "energy", "view", "report", "demo"]
+    assert names == [
+        "import",
+        "check",
+        "generate",
+        "train",
+        "predict",
+        "overlap",
+        "start",
+        "evaluate",
+        "spectrum",
+        "dos",
+        "bands",
+        "charges",
+        "figure",
+        "energy",
+        "view",
+        "report",
+        "demo",
+    ]
 
 
 @pytest.mark.parametrize("name", list(cli.COMMANDS))
@@ -152,8 +175,15 @@ def test_a_closed_pipe_is_quiet() -> None:
     os.close(reader)
     environment = {**os.environ, "PYTHONPATH": str(SOURCES.parents[1])}
     with os.fdopen(writer, "w") as pipe:
-        done = subprocess.run([sys.executable, "-c", MAIN, "--version"], stdout=pipe, stderr=subprocess.PIPE, text=True,
-                              env=environment, timeout=60, check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", MAIN, "--version"],
+            stdout=pipe,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+            timeout=60,
+            check=False,
+        )
     assert done.stderr == ""
 
 

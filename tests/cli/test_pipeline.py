@@ -16,8 +16,18 @@ from nearsight.units import HARTREE_IN_EV
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "data" / "aHfO2_96_A.h5"
-SMALL = ["model.channels=4", "model.hidden=4", "model.alpha=4", "model.value=4", "model.feed_forward=8",
-         "model.cutoff=4", "partition.thickness=3", "max_epochs=4", "budget_minutes=null", "metrics_every=1"]
+SMALL = [
+    "model.channels=4",
+    "model.hidden=4",
+    "model.alpha=4",
+    "model.value=4",
+    "model.feed_forward=8",
+    "model.cutoff=4",
+    "partition.thickness=3",
+    "max_epochs=4",
+    "budget_minutes=null",
+    "metrics_every=1",
+]
 
 
 def call(*words: object) -> str:
@@ -58,8 +68,16 @@ def test_prediction_needs_no_hamiltonian_and_parts_do_not_matter(folder, tmp_pat
 
 def test_evaluate(folder):
     numbers = json.loads(call("evaluate", folder / "prediction.h5", DATA, "--json"))
-    assert {"eps_n_mEh", "eps_e_mEh", "eps_tot_mEh", "eps_tot_meV", "eig_rel_l1", "eig_rel_l1_occupied",
-            "gap_pred_eV", "gap_ref_eV"} <= set(numbers)
+    assert {
+        "eps_n_mEh",
+        "eps_e_mEh",
+        "eps_tot_mEh",
+        "eps_tot_meV",
+        "eig_rel_l1",
+        "eig_rel_l1_occupied",
+        "gap_pred_eV",
+        "gap_ref_eV",
+    } <= set(numbers)
     assert numbers["eps_tot_meV"] == pytest.approx(numbers["eps_tot_mEh"] * HARTREE_IN_EV)
     assert numbers["gap_ref_eV"] == pytest.approx(2.62, abs=0.01)
     assert "ε_n" in call("evaluate", folder / "prediction.h5", DATA)

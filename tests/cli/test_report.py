@@ -48,9 +48,17 @@ def test_run(folder):
 
 def test_prediction_and_reference(folder):
     text = page(folder, "prediction.h5", DATA, "run")
-    assert titles(text) == ["Eigenvalue spectrum", "Matrix elements", "By elements and distance", "Training",
-                            "Structure", "Structure and prediction", "Reference",
-                            "Configuration of the training", "Terms"]
+    assert titles(text) == [
+        "Eigenvalue spectrum",
+        "Matrix elements",
+        "By elements and distance",
+        "Training",
+        "Structure",
+        "Structure and prediction",
+        "Reference",
+        "Configuration of the training",
+        "Terms",
+    ]
     assert "Hf32O64, 96 atoms" in text
     assert "10.532 × 10.532 × 10.532 Å, periodic" in text
     assert "<td>cutoff</td><td>6.5 Å</td>" in text

@@ -17,8 +17,14 @@ from nearsight.operators.store import read_calculation, write_calculation
 from nearsight.report.training_log import read_training_log
 
 DATA = Path(__file__).parents[2] / "data" / "aHfO2_96_A.h5"
-SMALL = ["model.cutoff=4", "model.channels=4", "model.hidden=[4,2]", "max_epochs=2", "threads=1",
-         "data.holdout_parts=0"]
+SMALL = [
+    "model.cutoff=4",
+    "model.channels=4",
+    "model.hidden=[4,2]",
+    "max_epochs=2",
+    "threads=1",
+    "data.holdout_parts=0",
+]
 
 
 @pytest.fixture(scope="module")
@@ -26,8 +32,10 @@ def run(tmp_path_factory) -> tuple[Path, str]:
     """Folder and output."""
     folder = tmp_path_factory.mktemp("training") / "run"
     printed = io.StringIO()
-    run_training(load_config("nearsight", [f"data.train=['{DATA}']", f"run_dir='{folder}'", *SMALL]),
-                 Console(file=printed, width=100))
+    run_training(
+        load_config("nearsight", [f"data.train=['{DATA}']", f"run_dir='{folder}'", *SMALL]),
+        Console(file=printed, width=100),
+    )
     return folder, printed.getvalue()
 
 

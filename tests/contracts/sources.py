@@ -59,15 +59,23 @@ def npz(folder: Path) -> Calculation:
     """The 96-atom structure as an archive."""
     c = store(folder)
     sizes = c.basis.sizes(c.structure.numbers)
-    keys = {"numbers": c.structure.numbers, "positions_ang": c.structure.positions, "cell_ang": c.structure.cell,
-            "norb": sizes, "orb_offset": c.basis.offsets(c.structure.numbers),
-            "mo_eig_ha": np.asarray(c.eigenvalues) / HARTREE_IN_EV,
-            "energy_ha": np.array((c.energy or 0) / HARTREE_IN_EV)}
+    keys = {
+        "numbers": c.structure.numbers,
+        "positions_ang": c.structure.positions,
+        "cell_ang": c.structure.cell,
+        "norb": sizes,
+        "orb_offset": c.basis.offsets(c.structure.numbers),
+        "mo_eig_ha": np.asarray(c.eigenvalues) / HARTREE_IN_EV,
+        "energy_ha": np.array((c.energy or 0) / HARTREE_IN_EV),
+    }
     for letter, operator, unit in (("H", c.require_hamiltonian(), HARTREE_IN_EV), ("S", c.require_overlap(), 1.0)):
         upper = np.triu(to_csr(operator).toarray()) / unit
         rows, columns = np.nonzero(upper)
-        keys |= {f"{letter}_row": rows.astype(np.int32), f"{letter}_col": columns.astype(np.int32),
-                 f"{letter}_val": upper[rows, columns]}
+        keys |= {
+            f"{letter}_row": rows.astype(np.int32),
+            f"{letter}_col": columns.astype(np.int32),
+            f"{letter}_val": upper[rows, columns],
+        }
     np.savez(folder / "a.npz", **keys)
     return read_any(folder / "a.npz")
 
@@ -88,8 +96,14 @@ def shipped(path: Path) -> Callable[[Path], Calculation]:
 
 
 SOURCES: dict[str, Callable[[Path], Calculation]] = {
-    "store": store, "cp2k at Γ": cp2k_gamma, "cp2k text": cp2k_text, "cp2k images": cp2k_images,
-    "amorphous hamiltonians": amorphous_hamiltonians, "npz": npz, "schnorb": schnorb_db, "qh9": qh9_db,
+    "store": store,
+    "cp2k at Γ": cp2k_gamma,
+    "cp2k text": cp2k_text,
+    "cp2k images": cp2k_images,
+    "amorphous hamiltonians": amorphous_hamiltonians,
+    "npz": npz,
+    "schnorb": schnorb_db,
+    "qh9": qh9_db,
     **{path.name: shipped(path) for path in SHIPPED if path.name != "aHfO2_96_A.h5"},
 }
 N_VARIANTS = 2 + len(SHIPPED) - 1

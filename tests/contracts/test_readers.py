@@ -50,7 +50,7 @@ def test_eigenvalues_are_the_code_s_own(calculation):
     if calculation.eigenvalues is None or calculation.overlap is None:
         pytest.skip("none are printed at Γ")
     levels = solve(calculation.require_hamiltonian(), calculation.overlap, 2).eigenvalues
-    error = levels[:len(calculation.eigenvalues)] - calculation.eigenvalues
+    error = levels[: len(calculation.eigenvalues)] - calculation.eigenvalues
     assert np.abs(error).max() / HARTREE_IN_EV < 1e-5
 
 

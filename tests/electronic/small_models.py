@@ -28,7 +28,7 @@ def operator(
     shift = np.stack([x, 0 * x, 0 * x], axis=1)
     result = zeros(np.array(numbers), basis, source, target, shift, folded)
     for k, pair in enumerate(pairs):
-        values = result.values[result.offsets[k]:result.offsets[k + 1]]
+        values = result.values[result.offsets[k] : result.offsets[k + 1]]
         values[:] = np.broadcast_to(np.ravel(blocks[pair]), values.shape)
     return result
 

@@ -24,7 +24,7 @@ def test_one_wrong_block_belongs_to_its_atom():
     h = random_calculation(folded=False).hamiltonian
     values = h.values.copy()
     place = int(np.flatnonzero(h.on_site & (h.source == 7))[0])
-    values[h.offsets[place]:h.offsets[place + 1]] += 0.5
+    values[h.offsets[place] : h.offsets[place + 1]] += 0.5
     on_site, between = atom_errors(h.with_values(values), h)
     assert np.flatnonzero(on_site > 1e-12).tolist() == [7]
     np.testing.assert_allclose(on_site[7], 0.5)

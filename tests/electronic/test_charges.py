@@ -43,8 +43,12 @@ def random_calculation() -> Calculation:
     rng = np.random.default_rng(5)
     structure = random_hfo2(4, rng)
     graph = build_graph(structure, 4.0)
-    return Calculation(structure, HFO2_SZV, random_operator(structure, graph, HFO2_SZV, rng),
-                       random_overlap(structure, graph, HFO2_SZV, rng))
+    return Calculation(
+        structure,
+        HFO2_SZV,
+        random_operator(structure, graph, HFO2_SZV, rng),
+        random_overlap(structure, graph, HFO2_SZV, rng),
+    )
 
 
 def test_two_levels() -> None:

@@ -149,8 +149,10 @@ def test_tables_add_up(hfo2, hfo2_graph, basis, rng, hamiltonian):
     direct = np.abs(hamiltonian.values - reference.values)
     assert errors.eps_tot == pytest.approx(direct.mean())
     assert errors.total.largest == direct.max()
-    for tallies, total in (([row.tally for row in errors.element_pairs], errors.total),
-                           ([row.tally for row in errors.distances], errors.edges)):
+    for tallies, total in (
+        ([row.tally for row in errors.element_pairs], errors.total),
+        ([row.tally for row in errors.distances], errors.edges),
+    ):
         assert sum(t.n_elements for t in tallies) == total.n_elements
         assert sum(t.n_blocks for t in tallies) == total.n_blocks
         assert sum(t.error * t.n_elements for t in tallies) == pytest.approx(total.error * total.n_elements)
@@ -187,8 +189,10 @@ def test_parity_draws_a_sample(hamiltonian):
     numbered = hamiltonian.with_values(np.arange(hamiltonian.n_values, dtype=np.float64))
     sample = parity(numbered, numbered.with_values(numbered.values + 0.5), limit=50)
     assert sample.n_nodes + sample.n_edges == hamiltonian.n_values
-    for prediction, reference in ((sample.node_prediction, sample.node_reference),
-                                  (sample.edge_prediction, sample.edge_reference)):
+    for prediction, reference in (
+        (sample.node_prediction, sample.node_reference),
+        (sample.edge_prediction, sample.edge_reference),
+    ):
         assert len(np.unique(prediction)) == 50
         assert np.array_equal(reference, prediction + 0.5)
     again = parity(numbered, numbered, limit=50)

@@ -86,9 +86,14 @@ def test_matrices_of_any_kind(hamiltonian):
     identity = np.eye(hamiltonian.n_orbitals)
     dense = to_csr(hamiltonian).toarray()
     before = dense.copy()
-    levels = [solve(h, s, 10).eigenvalues for h, s in (
-        (hamiltonian, sparse.identity(hamiltonian.n_orbitals)), (to_csr(hamiltonian), identity), (dense, identity),
-    )]
+    levels = [
+        solve(h, s, 10).eigenvalues
+        for h, s in (
+            (hamiltonian, sparse.identity(hamiltonian.n_orbitals)),
+            (to_csr(hamiltonian), identity),
+            (dense, identity),
+        )
+    ]
     assert np.array_equal(levels[0], levels[1])
     assert np.array_equal(levels[0], levels[2])
     assert np.array_equal(dense, before)
@@ -119,9 +124,10 @@ def test_quality_of_a_real_spectrum(hfo2_96, hfo2_96_spectrum):
     assert hfo2_96_spectrum.hermiticity_error == 0.0
 
 
-@pytest.mark.parametrize(("n_electrons", "n_occupied", "homo", "lumo"), [
-    (0, 0, None, -3.0), (1, 0, -3.0, -3.0), (2, 1, -3.0, 1.0), (3, 1, 1.0, 1.0), (4, 2, 1.0, 4.0), (6, 3, 4.0, None),
-])
+@pytest.mark.parametrize(
+    ("n_electrons", "n_occupied", "homo", "lumo"),
+    [(0, 0, None, -3.0), (1, 0, -3.0, -3.0), (2, 1, -3.0, 1.0), (3, 1, 1.0, 1.0), (4, 2, 1.0, 4.0), (6, 3, 4.0, None)],
+)
 def test_filling(n_electrons, n_occupied, homo, lumo):
     spectrum = solve(np.diag([4.0, -3.0, 1.0]), np.eye(3), n_electrons)
     nan = float("nan")

@@ -38,8 +38,10 @@ def test_nothing_and_everything():
 @given(st.lists(st.floats(-20, 20), min_size=1, max_size=12), st.floats(0, 1), st.floats(50, 20000))
 def test_the_electrons_are_all_there(levels, share, temperature):
     electrons = 2 * len(levels) * share
-    for filling in (occupations(np.array(levels), electrons),
-                    occupations(np.array(levels), electrons, temperature=temperature)):
+    for filling in (
+        occupations(np.array(levels), electrons),
+        occupations(np.array(levels), electrons, temperature=temperature),
+    ):
         assert filling.occupations.sum() == pytest.approx(electrons, abs=1e-8)
         order = np.argsort(levels)
         assert np.all(np.diff(filling.occupations[order]) <= 1e-8)
@@ -77,12 +79,15 @@ def test_a_half_filled_chain_is_a_metal():
     assert third == pytest.approx(-2 * np.cos(np.pi / 3), abs=0.01)
 
 
-@pytest.mark.parametrize(("arguments", "said"), [
-    ((LEVELS, 9), "expected 0 to 8 electrons in 4 levels, got 9"),
-    ((LEVELS, 2, np.array([1.0, 2.0])), "expected 1 positive weights"),
-    ((LEVELS, 2, None, 0.0), "expected a temperature above 0 K, got 0"),
-    ((np.array([np.nan]), 1), "expected finite levels"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((LEVELS, 9), "expected 0 to 8 electrons in 4 levels, got 9"),
+        ((LEVELS, 2, np.array([1.0, 2.0])), "expected 1 positive weights"),
+        ((LEVELS, 2, None, 0.0), "expected a temperature above 0 K, got 0"),
+        ((np.array([np.nan]), 1), "expected finite levels"),
+    ],
+)
 def test_what_is_refused(arguments, said):
     with pytest.raises(InputError, match=said):
         occupations(*arguments)

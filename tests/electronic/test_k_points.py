@@ -18,6 +18,7 @@ SILICON = Structure(np.array([14, 14]), np.array([[0, 0, 0], [A / 4] * 3]), A / 
 @given(st.tuples(*[st.integers(1, 5)] * 3), st.booleans())
 def test_time_reversal_keeps_sums_of_even_functions(counts, through_gamma):
     """A sum over the whole mesh of a function that is even in k equals the weighted sum over the half."""
+
     def even(points):
         return np.cos(2 * np.pi * points @ [1, 2, -1]) + np.cos(2 * np.pi * points[:, 0])
 
@@ -58,11 +59,14 @@ def test_a_jump_takes_no_room():
     assert len(path.ticks) == 3
 
 
-@pytest.mark.parametrize(("arguments", "said"), [
-    ((SILICON, "GQ"), "special points \\(G, K, L, U, W, X\\), got 'GQ'"),
-    ((SILICON, None, 1), "two points or more, got 1"),
-    ((Structure(np.array([1]), np.zeros((1, 3)), np.zeros((3, 3)), np.zeros(3, bool)),), "got a molecule"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((SILICON, "GQ"), "special points \\(G, K, L, U, W, X\\), got 'GQ'"),
+        ((SILICON, None, 1), "two points or more, got 1"),
+        ((Structure(np.array([1]), np.zeros((1, 3)), np.zeros((3, 3)), np.zeros(3, bool)),), "got a molecule"),
+    ],
+)
 def test_what_is_refused(arguments, said):
     with pytest.raises(InputError, match=said):
         special_path(*arguments)

@@ -11,13 +11,7 @@ from scipy import linalg, sparse
 
 from nearsight.electronic.approximate_inverse import approximate_inverse_factor
 from nearsight.electronic.chebyshev import Interval, apply_series, extremes, series
-from nearsight.electronic.kernel_polynomial import (
-    Pencil,
-    StochasticDensity,
-    density_from,
-    jackson,
-    kernel_polynomial,
-)
+from nearsight.electronic.kernel_polynomial import Pencil, StochasticDensity, density_from, jackson, kernel_polynomial
 from nearsight.electronic.matrices import SparseProduct
 from nearsight.errors import InputError
 from nearsight.operators.bloch import to_csr
@@ -79,7 +73,7 @@ def test_the_fermi_level_of_a_metal():
     electrons = calculation.basis.n_electrons(calculation.structure.numbers)
     levels = linalg.eigh(h.toarray(), s.toarray(), eigvals_only=True)
     density = kernel_polynomial(h, s, resolution=0.7, vectors=12)
-    assert density.fermi(electrons) == pytest.approx(levels[electrons // 2 - 1:electrons // 2 + 1].mean(), abs=0.7)
+    assert density.fermi(electrons) == pytest.approx(levels[electrons // 2 - 1 : electrons // 2 + 1].mean(), abs=0.7)
     low, high = density.bounds
     assert density.fermi(0) == low
     assert density.fermi(2 * len(levels)) == pytest.approx(high)
@@ -161,12 +155,15 @@ def test_extremes_of_a_pencil():
     assert found.upper == pytest.approx(levels[-1], abs=1e-3)
 
 
-@pytest.mark.parametrize(("h", "s", "options", "said"), [
-    (np.eye(8), np.eye(8), {"resolution": 0.0}, "resolution above 0 eV"),
-    (np.array([[0, 1j], [-1j, 0]]), np.eye(2), {}, "real matrices"),
-    (np.eye(8), -np.eye(8), {}, "positive definite"),
-    (np.eye(8), np.eye(9), {}, "same size"),
-])
+@pytest.mark.parametrize(
+    ("h", "s", "options", "said"),
+    [
+        (np.eye(8), np.eye(8), {"resolution": 0.0}, "resolution above 0 eV"),
+        (np.array([[0, 1j], [-1j, 0]]), np.eye(2), {}, "real matrices"),
+        (np.eye(8), -np.eye(8), {}, "positive definite"),
+        (np.eye(8), np.eye(9), {}, "same size"),
+    ],
+)
 def test_what_is_refused(h, s, options, said):
     with pytest.raises(InputError, match=said):
         kernel_polynomial(h, s, **options)

@@ -65,8 +65,9 @@ def test_a_cutoff_keeps_on_site_blocks(oxide):
 @pytest.mark.parametrize("change", CHANGES)
 def test_the_response_decays(change):
     """CP2K's runs of one changed atom: its neighbours feel it ten times as much as atoms beyond 6.5 Å."""
-    found = response(read_calculation(DATA / "response" / "unchanged.h5"),
-                     read_calculation(DATA / "response" / f"{change}.h5"))
+    found = response(
+        read_calculation(DATA / "response" / "unchanged.h5"), read_calculation(DATA / "response" / f"{change}.h5")
+    )
     near, far = found.distance < 3.0, found.distance > 6.5
     assert near.sum() > 3
     assert far.sum() > 10
@@ -81,11 +82,12 @@ def test_a_shift_of_the_zero_is_taken_out():
     values = h.values.copy()
     for pair in np.flatnonzero(h.on_site):
         n = int(np.sqrt(h.lengths[pair]))
-        values[h.offsets[pair]:h.offsets[pair + 1]] += 0.3 * np.eye(n).ravel()
+        values[h.offsets[pair] : h.offsets[pair + 1]] += 0.3 * np.eye(n).ravel()
     positions = calculation.structure.positions.copy()
     positions[5, 0] += 0.1
-    moved = replace(calculation, hamiltonian=h.with_values(values),
-                    structure=replace(calculation.structure, positions=positions))
+    moved = replace(
+        calculation, hamiltonian=h.with_values(values), structure=replace(calculation.structure, positions=positions)
+    )
     found = response(calculation, moved)
     assert found.site == 5
     assert found.shift == pytest.approx(0.3)

@@ -10,13 +10,7 @@ import pytest
 from scipy import sparse
 
 from nearsight.electronic.conditioning import SMALLEST
-from nearsight.electronic.density_matrix import (
-    band_energy,
-    contraction,
-    density_matrix,
-    density_operator,
-    fill,
-)
+from nearsight.electronic.density_matrix import band_energy, contraction, density_matrix, density_operator, fill
 from nearsight.electronic.eigen import choose_method, solve, solve_states
 from nearsight.electronic.populations import (
     atomic_charges,
@@ -64,7 +58,7 @@ def test_they_solve_the_equation(oxide, states):
 def test_some_around_the_gap_are_those_of_all(oxide, states, number):
     some = solve_states(oxide.hamiltonian, oxide.overlap, electrons(oxide), number=number, method="dense")
     first = some.spectrum.first
-    np.testing.assert_allclose(some.levels, states.levels[first:first + number], atol=1e-9)
+    np.testing.assert_allclose(some.levels, states.levels[first : first + number], atol=1e-9)
     assert some.spectrum.n_levels == len(states.levels)
     assert first <= some.spectrum.n_occupied <= first + number
     if number > 1:
@@ -91,7 +85,7 @@ def test_density_and_energies(oxide, states):
     assert contraction(operator, h) == pytest.approx(band_energy(states.spectrum, filling), rel=1e-10)
     i, j = int(h.source[77]), int(h.target[77])
     first = h.orbital_offsets
-    np.testing.assert_allclose(operator.block(i, j), p[first[i]:first[i + 1], first[j]:first[j + 1]], atol=1e-12)
+    np.testing.assert_allclose(operator.block(i, j), p[first[i] : first[i + 1], first[j] : first[j + 1]], atol=1e-12)
     with pytest.raises(InputError, match="folded to Γ"):
         density_operator(states, filling, oxide.hamiltonian)
 
@@ -101,7 +95,7 @@ def test_a_window_has_the_density_of_its_own_states(oxide, states):
     some = solve_states(oxide.hamiltonian, oxide.overlap, electrons(oxide), number=number, method="dense")
     filling, whole = fill(some.spectrum), fill(states.spectrum)
     first = some.spectrum.first
-    np.testing.assert_allclose(filling.occupations, whole.occupations[first:first + number])
+    np.testing.assert_allclose(filling.occupations, whole.occupations[first : first + number])
     assert filling.fermi == pytest.approx(whole.fermi)
 
 
@@ -137,14 +131,17 @@ def test_valence_band_is_oxygen_and_conduction_band_hafnium(oxide, states):
     groups = orbital_groups(oxide.structure.numbers, oxide.basis, "shell")
     filled = states.spectrum.n_occupied
     share = {label: populations[rows].sum(axis=0) for label, rows in groups.items()}
-    assert share["O p"][filled - 60:filled - 10].mean() > 0.6
-    assert share["Hf d"][filled + 10:filled + 60].mean() > 0.6
+    assert share["O p"][filled - 60 : filled - 10].mean() > 0.6
+    assert share["Hf d"][filled + 10 : filled + 60].mean() > 0.6
 
 
 def test_charges_are_those_of_the_whole_spectrum(oxide, states):
     for kind in ("mulliken", "loewdin"):
-        np.testing.assert_allclose(charges_of(states, fill(states.spectrum), oxide.overlap, oxide, kind),
-                                   atomic_charges(oxide, kind), atol=1e-9)
+        np.testing.assert_allclose(
+            charges_of(states, fill(states.spectrum), oxide.overlap, oxide, kind),
+            atomic_charges(oxide, kind),
+            atol=1e-9,
+        )
 
 
 def test_participation_of_a_ring_and_of_one_atom():
@@ -205,11 +202,14 @@ def test_no_room_for_dense_matrices(monkeypatch):
         solve(np.eye(10), np.eye(10), 2)
 
 
-@pytest.mark.parametrize(("method", "number", "said"), [
-    ("lanczos", None, "expected the method auto, dense, window, got 'lanczos'"),
-    ("window", None, "expected a number of levels"),
-    ("auto", 0, "expected one level or more, got 0"),
-])
+@pytest.mark.parametrize(
+    ("method", "number", "said"),
+    [
+        ("lanczos", None, "expected the method auto, dense, window, got 'lanczos'"),
+        ("window", None, "expected a number of levels"),
+        ("auto", 0, "expected one level or more, got 0"),
+    ],
+)
 def test_methods_that_are_refused(method, number, said):
     with pytest.raises(InputError, match=said):
         choose_method(np.eye(3), method, number)
@@ -219,8 +219,6 @@ def test_large_problems_take_the_window():
     big = sparse.identity(10_000, format="csr")
     assert choose_method(big, "auto", 50) == "window"
     assert choose_method(np.eye(100), "auto", 50) == "dense"
-
-
 
 
 def test_another_number_of_coefficients(states):

@@ -57,8 +57,9 @@ def test_window_is_the_projected_dense_solution(kind: str) -> None:
     exact = projected(h, s, limit)
     for filled in (5, 300, 585):
         found = solve_window(h, s, filled=filled, number=30, without=directions)
-        np.testing.assert_allclose(found.eigenvalues, exact[found.first : found.first + len(found.eigenvalues)],
-                                   atol=1e-9)
+        np.testing.assert_allclose(
+            found.eigenvalues, exact[found.first : found.first + len(found.eigenvalues)], atol=1e-9
+        )
         assert (found.first, len(found.eigenvalues)) == (max(0, filled - 15), min(30, filled + 15, 588 - filled + 15))
         np.testing.assert_allclose(directions.conj().T @ found.coefficients, 0, atol=1e-10)
 

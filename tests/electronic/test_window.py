@@ -117,8 +117,9 @@ def test_without_a_count_lapack_counts(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_inexact_factors_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
     h, s, _ = random_problem("real", 50)
     exact = factorisation._dense
-    monkeypatch.setattr(factorisation, "_dense", lambda a: replace(
-        exact(a), solve=lambda b: exact(a).solve(b) * (1 + 1e-3)))
+    monkeypatch.setattr(
+        factorisation, "_dense", lambda a: replace(exact(a), solve=lambda b: exact(a).solve(b) * (1 + 1e-3))
+    )
     assert factorise(h - 0.1 * s, "dense").below is None
 
 
@@ -186,16 +187,22 @@ def test_ranges() -> None:
 def test_degenerate_levels_are_all_found(copies: int, kind: str) -> None:
     """Copies of one system that know nothing of each other: every level as many times; the window cuts through one."""
     h, s, exact = random_problem(kind, 60 * 12 // copies)
-    problem = (sparse.csr_matrix(sparse.block_diag([h] * copies)), sparse.csr_matrix(sparse.block_diag([s] * copies)),
-               np.repeat(exact, copies))
+    problem = (
+        sparse.csr_matrix(sparse.block_diag([h] * copies)),
+        sparse.csr_matrix(sparse.block_diag([s] * copies)),
+        np.repeat(exact, copies),
+    )
     assert_is_part(problem, solve_window(*problem[:2], filled=364, number=50), 339, 389)
 
 
 def test_missed_levels_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Vectors that are blind to half of the system find half of the levels; the counts tell."""
     h, s, exact = random_problem("real", 300)
-    problem = (sparse.csr_matrix(sparse.block_diag([h, h])), sparse.csr_matrix(sparse.block_diag([s, s])),
-               np.repeat(exact, 2))
+    problem = (
+        sparse.csr_matrix(sparse.block_diag([h, h])),
+        sparse.csr_matrix(sparse.block_diag([s, s])),
+        np.repeat(exact, 2),
+    )
     real, said = window.Krylov._append, []
 
     def blind(self: window.Krylov, block: np.ndarray, scale: float = 1.0) -> None:
@@ -212,8 +219,14 @@ def test_missed_levels_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_false_counts_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     problem = random_problem("real", 450)
     calls = iter(range(1000))
-    monkeypatch.setattr(window, "factorise", lambda a, method, plan: (
-        made := factorise(a, method, plan), replace(made, below=made.below + (next(calls) > 0)))[1])
+    monkeypatch.setattr(
+        window,
+        "factorise",
+        lambda a, method, plan: (
+            made := factorise(a, method, plan),
+            replace(made, below=made.below + (next(calls) > 0)),
+        )[1],
+    )
     with pytest.raises(InputError, match="expected"):
         solve_window(*problem[:2], centre=0.0, number=20)
 
@@ -226,10 +239,18 @@ def test_overlap_that_is_not_positive() -> None:
             solve_window(h, s, **arguments)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("arguments", [
-    {}, {"number": 5}, {"filled": 3}, {"filled": 700, "number": 5}, {"filled": 3, "number": 0}, {"range": (2.0, 1.0)},
-    {"range": (1.0, 2.0), "number": 3},
-])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        {"number": 5},
+        {"filled": 3},
+        {"filled": 700, "number": 5},
+        {"filled": 3, "number": 0},
+        {"range": (2.0, 1.0)},
+        {"range": (1.0, 2.0), "number": 3},
+    ],
+)
 def test_arguments_that_do_not_fit(arguments: dict[str, object]) -> None:
     h, s, _ = random_problem("real")
     with pytest.raises(InputError, match="expected"):

@@ -29,11 +29,14 @@ def disordered(pbc: tuple[bool, bool, bool], n: int = 10) -> tuple[Structure, np
     return Structure(np.full(n, 8), positions, cell, np.array(pbc)), charges - charges.mean(), widths
 
 
-@pytest.mark.parametrize(("madelung", "cell", "place"), [
-    (ROCK_SALT, FACES, [0.5, 0.5, 0.5]),
-    (CAESIUM_CHLORIDE, np.eye(3), [0.5, 0.5, 0.5]),
-    (ZINCBLENDE, FACES, [0.25, 0.25, 0.25]),
-])
+@pytest.mark.parametrize(
+    ("madelung", "cell", "place"),
+    [
+        (ROCK_SALT, FACES, [0.5, 0.5, 0.5]),
+        (CAESIUM_CHLORIDE, np.eye(3), [0.5, 0.5, 0.5]),
+        (ZINCBLENDE, FACES, [0.25, 0.25, 0.25]),
+    ],
+)
 def test_madelung_constants(madelung: float, cell: np.ndarray, place: list[float]) -> None:
     structure = Structure([11, 17], [[0.0, 0, 0], 4.0 * np.array(place)], 4.0 * cell, np.ones(3, bool))
     found = electrostatics(structure, np.array([1.0, -1.0]))

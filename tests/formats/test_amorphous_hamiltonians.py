@@ -27,9 +27,7 @@ def write_xyz(path: Path, structure: Structure, comment: str) -> None:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """The small real run, as the public data would hold it."""
-    write_xyz(
-        tmp_path / "structure.xyz", read_structure(MHFO2 / "mhfo2.xyz"), "Cell: 5.117, 5.175, 5.22264237"
-    )
+    write_xyz(tmp_path / "structure.xyz", read_structure(MHFO2 / "mhfo2.xyz"), "Cell: 5.117, 5.175, 5.22264237")
     shutil.copy(MHFO2 / "text_upper" / H_NAME, tmp_path / "H.csr")
     shutil.copy(MHFO2 / "text_upper" / S_NAME, tmp_path / "S.csr")
     return tmp_path
@@ -87,9 +85,7 @@ def test_the_basis_is_recognised_by_the_size_or_asked_for(tmp_path: Path) -> Non
 @pytest.mark.parametrize("name", ["H.csr", "S.csr", "structure.xyz"])
 def test_a_git_lfs_pointer_is_called_one(folder: Path, name: str) -> None:
     (folder / name).write_text(POINTER)
-    with pytest.raises(
-        FormatError, match=rf"{name}: .*got a git-lfs pointer: the content itself was not downloaded"
-    ):
+    with pytest.raises(FormatError, match=rf"{name}: .*got a git-lfs pointer: the content itself was not downloaded"):
         read_any(folder)
 
 
@@ -102,9 +98,7 @@ def test_a_pointer_in_a_fresh_clone_without_structure_is_called_one_too(folder: 
 
 def test_a_missing_structure_and_a_given_one(folder: Path) -> None:
     (folder / "structure.xyz").rename(folder / "other.xyz")
-    with pytest.raises(
-        FormatError, match=r"expected structure\.xyz beside H\.csr, got none; give the structure"
-    ):
+    with pytest.raises(FormatError, match=r"expected structure\.xyz beside H\.csr, got none; give the structure"):
         read_any(folder)
     assert read_any(folder, structure=folder / "other.xyz").structure.formula == "Hf4O8"
 

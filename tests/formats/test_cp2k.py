@@ -23,10 +23,7 @@ SHIPPED = DATA.parent.parent / "data"
 
 
 def matrices(calculation: Calculation) -> tuple[np.ndarray, np.ndarray]:
-    return (
-        to_csr(calculation.require_hamiltonian()).toarray(),
-        to_csr(calculation.require_overlap()).toarray(),
-    )
+    return (to_csr(calculation.require_hamiltonian()).toarray(), to_csr(calculation.require_overlap()).toarray())
 
 
 @pytest.fixture
@@ -78,9 +75,7 @@ def test_everything_that_the_run_says() -> None:
     calculation = read_any(MHFO2 / "binary_upper")
     assert calculation.structure.formula == "Hf4O8"
     assert calculation.structure.pbc.all()
-    np.testing.assert_allclose(
-        np.linalg.norm(calculation.structure.cell, axis=1), [5.117, 5.175, 5.291], atol=1e-9
-    )
+    np.testing.assert_allclose(np.linalg.norm(calculation.structure.cell, axis=1), [5.117, 5.175, 5.291], atol=1e-9)
     assert dict(calculation.basis.shells) == {8: (0, 1), 72: (0, 0, 1, 2)}
     assert calculation.basis.n_electrons(calculation.structure.numbers) == 96
     assert calculation.energy == pytest.approx(-325.732038078610060 * HARTREE_IN_EV, abs=1e-9)
@@ -115,13 +110,9 @@ def test_a_basis_file_beside_the_input_or_given(run: Path) -> None:
     assert given.basis == expected
     text = (run / "hfo2.inp").read_text().replace("BASIS_SET SZV-MOLOPT-SR-GTH", "BASIS_SET my-own")
     (run / "hfo2.inp").write_text(text)
-    with pytest.raises(
-        FormatError, match=r"expected to find the basis my-own of Hf, .*--basis-file.*BASIS_MOLOPT"
-    ):
+    with pytest.raises(FormatError, match=r"expected to find the basis my-own of Hf, .*--basis-file.*BASIS_MOLOPT"):
         read_any(run)
-    (run / "BASIS_MOLOPT").write_text(
-        BASIS_EXCERPT.read_text().replace(" SZV-MOLOPT-SR-GTH-q", " my-own my-own-q")
-    )
+    (run / "BASIS_MOLOPT").write_text(BASIS_EXCERPT.read_text().replace(" SZV-MOLOPT-SR-GTH-q", " my-own my-own-q"))
     assert read_any(run).basis == expected
 
 
@@ -160,9 +151,7 @@ def test_an_element_without_basis(run: Path) -> None:
     text = (run / "coord.inc").read_text().replace("O ", "Xe ", 1)
     (run / "coord.inc").write_text(text)
     (run / "hfo2.inp").write_text(
-        (run / "hfo2.inp")
-        .read_text()
-        .replace("&KIND O", "&KIND Xe\n BASIS_SET SZV-MOLOPT-SR-GTH\n&END\n&KIND O")
+        (run / "hfo2.inp").read_text().replace("&KIND O", "&KIND Xe\n BASIS_SET SZV-MOLOPT-SR-GTH\n&END\n&KIND O")
     )
     with pytest.raises(FormatError, match="of Xe, got: expected a basis for every element, got none for Xe"):
         read_any(run)
@@ -214,9 +203,7 @@ def test_an_upper_triangle_cut_between_records(run: Path) -> None:
 def test_an_output_of_another_run(run: Path) -> None:
     text = (run / "hfo2.out").read_text()
     (run / "hfo2.out").write_text(re.sub(r"(Number of orbital functions: +)72", r"\g<1>80", text))
-    with pytest.raises(
-        FormatError, match=r"hfo2\.out: expected an output with 72 orbitals .*got one with 80"
-    ):
+    with pytest.raises(FormatError, match=r"hfo2\.out: expected an output with 72 orbitals .*got one with 80"):
         read_any(run)
     (run / "hfo2.out").write_text(re.sub(r"(Number of spin states +)1", r"\g<1>2", text))
     with pytest.raises(FormatError, match="expected a closed shell, got an output with two spins"):
@@ -225,9 +212,7 @@ def test_an_output_of_another_run(run: Path) -> None:
 
 def test_several_runs_in_one_folder(run: Path) -> None:
     shutil.copy(run / "hfo2.out", run / "second.out")
-    with pytest.raises(
-        FormatError, match=r"expected one output of CP2K, got several: hfo2\.out, second\.out"
-    ):
+    with pytest.raises(FormatError, match=r"expected one output of CP2K, got several: hfo2\.out, second\.out"):
         read_any(run)
     assert read_any(run, output=run / "second.out").energy is not None
     (run / "second.out").write_text("a log of the queue\n")
@@ -255,14 +240,10 @@ def test_without_overlap_or_output_there_is_just_h(run: Path) -> None:
     (run / "hfo2.out").unlink()
     calculation = read_any(run)
     assert calculation.hamiltonian is not None
-    assert (calculation.overlap, calculation.energy, calculation.fermi, calculation.eigenvalues) == (
-        None,
-    ) * 4
+    assert (calculation.overlap, calculation.energy, calculation.fermi, calculation.eigenvalues) == (None,) * 4
 
 
-@pytest.mark.parametrize(
-    ("name", "limit"), [("aHfO2_96_A", 1e-10), ("aHfO2_372_C", 1e-6), ("aHfO2_372_D", 1e-6)]
-)
+@pytest.mark.parametrize(("name", "limit"), [("aHfO2_96_A", 1e-10), ("aHfO2_372_C", 1e-6), ("aHfO2_372_D", 1e-6)])
 def test_shipped_structures_reproduce_the_printed_eigenvalues(name: str, limit: float) -> None:
     calculation = read_calculation(SHIPPED / f"{name}.h5")
     assert calculation.eigenvalues is not None

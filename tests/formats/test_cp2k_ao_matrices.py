@@ -19,8 +19,9 @@ def text(matrix: np.ndarray, title: str = "KOHN-SHAM MATRIX") -> str:
     for first in range(0, N, 2):
         columns = range(first, min(first + 2, N))
         lines.append(" " * 20 + "".join(f"{c + 1:19d}" for c in columns))
-        lines += [f"{r + 1:6d}{1:5d}  Hf    3py    " + " ".join(f"{matrix[r, c]:18.12f}" for c in columns)
-                  for r in range(N)]
+        lines += [
+            f"{r + 1:6d}{1:5d}  Hf    3py    " + " ".join(f"{matrix[r, c]:18.12f}" for c in columns) for r in range(N)
+        ]
         lines.append("")
     return "\n".join(lines)
 

@@ -16,10 +16,7 @@ from tests.formats.files import BASIS_EXCERPT
 @pytest.mark.parametrize("name", shipped_names())
 def test_the_shipped_table_is_cp2ks(name: str) -> None:
     shipped, file = basis_named(name), read_basis_file(BASIS_EXCERPT, name)
-    assert set(shipped.shells) == {
-        GHOST,
-        *(number_of(s) for s in ("H", "N", "O", "Ti", "Ge", "Sb", "Te", "Hf", "Pt")),
-    }
+    assert set(shipped.shells) == {GHOST, *(number_of(s) for s in ("H", "N", "O", "Ti", "Ge", "Sb", "Te", "Hf", "Pt"))}
     assert dict(file.shells) == dict(shipped.shells)
     assert dict(file.valence) == dict(shipped.valence)
 

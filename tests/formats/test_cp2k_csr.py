@@ -72,9 +72,7 @@ def test_a_damaged_record(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_numbers_that_are_not_finite_in_binary(tmp_path: Path, value: float) -> None:
     path = write_binary(tmp_path / "m.csr", [*ENTRIES[:4], (3, 1, value), *ENTRIES[4:]])
-    with pytest.raises(
-        FormatError, match=rf"expected finite numbers, got {value} in record 5 \(row 3, column 1\)"
-    ):
+    with pytest.raises(FormatError, match=rf"expected finite numbers, got {value} in record 5 \(row 3, column 1\)"):
         read_csr(path)
 
 
@@ -82,10 +80,7 @@ def test_numbers_that_are_not_finite_in_binary(tmp_path: Path, value: float) -> 
     ("line", "message"),
     [
         ("       3       1                  NaN", "expected finite numbers, got NaN in line 3"),
-        (
-            "       3       1             Infinity",
-            r"expected finite numbers, got inf in line 3 \(row 3, column 1\)",
-        ),
+        ("       3       1             Infinity", r"expected finite numbers, got inf in line 3 \(row 3, column 1\)"),
         (
             "       3       1  *******************",
             "expected `row column value` in line 3, got '       3       1  [*]+'",
@@ -108,9 +103,7 @@ def test_bad_lines_are_named(tmp_path: Path, line: str, message: str) -> None:
 def test_a_last_line_cut_inside_its_number(tmp_path: Path) -> None:
     path = write_text(tmp_path / "m.csr", ENTRIES)
     path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(
-        FormatError, match=r"expected a complete last line, got ' +5 +5 .*the file is cut off"
-    ):
+    with pytest.raises(FormatError, match=r"expected a complete last line, got ' +5 +5 .*the file is cut off"):
         read_csr(path)
 
 

@@ -41,8 +41,9 @@ def run(runs, tmp_path) -> Path:
 
 
 def levels(calculation: Calculation, k: np.ndarray) -> np.ndarray:
-    h, s = (bloch(operator, k).toarray() for operator in (calculation.require_hamiltonian(),
-                                                          calculation.require_overlap()))
+    h, s = (
+        bloch(operator, k).toarray() for operator in (calculation.require_hamiltonian(), calculation.require_overlap())
+    )
     found: np.ndarray = eigh(h, s, eigvals_only=True)
     return found
 
@@ -54,7 +55,7 @@ def test_the_code_s_eigenvalues_at_every_k_point(runs):
     assert output.k_eigenvalues is not None
     assert len(output.k_points) == 8
     for k, printed in zip(output.k_points, output.k_eigenvalues):
-        error = np.abs(levels(calculation, k)[:len(printed)] - printed).max() / HARTREE_IN_EV
+        error = np.abs(levels(calculation, k)[: len(printed)] - printed).max() / HARTREE_IN_EV
         assert error < 1e-5
     assert calculation.eigenvalues is None  # Γ is not among a mesh of even numbers
     np.testing.assert_array_equal(calculation.k_points, output.k_points)
@@ -64,7 +65,7 @@ def test_the_code_s_eigenvalues_at_every_k_point(runs):
 def test_eigenvalues_at_gamma(runs):
     calculation = read_any(runs / "gamma")
     assert calculation.eigenvalues is not None
-    error = levels(calculation, np.zeros(3))[:len(calculation.eigenvalues)] - calculation.eigenvalues
+    error = levels(calculation, np.zeros(3))[: len(calculation.eigenvalues)] - calculation.eigenvalues
     assert np.abs(error).max() / HARTREE_IN_EV < 1e-5
 
 
@@ -128,19 +129,34 @@ def test_wrapping_is_cp2k_s():
     np.testing.assert_array_equal(wrapping(structure), [[0, 1, -1], [1, 1, -2], [1, -1, 3]])
 
 
-@pytest.mark.parametrize(("damage", "said"), [
-    (lambda f: (f / "job.out").unlink(), "expected CP2K's output beside the matrices"),
-    (lambda f: (f / "job-ks-KS_SPIN_1_R_7-1_0.csr").unlink(), "no file for image 7 \\(1 missing\\)"),
-    (lambda f: (f / "job-s-S_SPIN_1_R_900-1_0.csr").write_bytes((f / "job-s-S_SPIN_1_R_1-1_0.csr").read_bytes()),
-     "R_900-1_0.csr, which is not in the table"),
-    (lambda f: (f / "old-ks-KS_SPIN_1_R_1-1_0.csr").write_bytes((f / "job-ks-KS_SPIN_1_R_1-1_0.csr").read_bytes()),
-     "one file of image 1, got .*two runs"),
-    (lambda f: (f / "job-ks-KS_SPIN_1_R_3-1_0.csr").write_bytes((f / "job-ks-KS_SPIN_1_R_2-1_0.csr").read_bytes()),
-     "a difference of .*images of several runs"),
-    (lambda f: (f / "job.out").write_text(re.sub(r"(?m)^ +40( +-?\d+){3} *\n", "", (f / "job.out").read_text())),
-     "table of periodic images, got one that lacks 1|no file|not in the table"),
-    (lambda f: (f / "x-KS_SPIN_2_R_1-1_0.csr").write_bytes(b" 1 1 0.1\n"), "closed shell"),
-])
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda f: (f / "job.out").unlink(), "expected CP2K's output beside the matrices"),
+        (lambda f: (f / "job-ks-KS_SPIN_1_R_7-1_0.csr").unlink(), "no file for image 7 \\(1 missing\\)"),
+        (
+            lambda f: (f / "job-s-S_SPIN_1_R_900-1_0.csr").write_bytes((f / "job-s-S_SPIN_1_R_1-1_0.csr").read_bytes()),
+            "R_900-1_0.csr, which is not in the table",
+        ),
+        (
+            lambda f: (f / "old-ks-KS_SPIN_1_R_1-1_0.csr").write_bytes(
+                (f / "job-ks-KS_SPIN_1_R_1-1_0.csr").read_bytes()
+            ),
+            "one file of image 1, got .*two runs",
+        ),
+        (
+            lambda f: (f / "job-ks-KS_SPIN_1_R_3-1_0.csr").write_bytes(
+                (f / "job-ks-KS_SPIN_1_R_2-1_0.csr").read_bytes()
+            ),
+            "a difference of .*images of several runs",
+        ),
+        (
+            lambda f: (f / "job.out").write_text(re.sub(r"(?m)^ +40( +-?\d+){3} *\n", "", (f / "job.out").read_text())),
+            "table of periodic images, got one that lacks 1|no file|not in the table",
+        ),
+        (lambda f: (f / "x-KS_SPIN_2_R_1-1_0.csr").write_bytes(b" 1 1 0.1\n"), "closed shell"),
+    ],
+)
 def test_damage_is_named(run, damage, said):
     damage(run)
     with pytest.raises(FormatError, match=said):

@@ -62,8 +62,7 @@ def test_the_old_layout_and_the_last_of_several_steps(tmp_path: Path) -> None:
 def test_energy_of_several_versions(tmp_path: Path, unit: str, number: str) -> None:
     path = tmp_path / "a.out"
     path.write_text(
-        BANNER
-        + f" ENERGY| Total FORCE_EVAL ( QS ) energy {unit}       {number}\n Fermi Energy [eV] :   1.5\n"
+        BANNER + f" ENERGY| Total FORCE_EVAL ( QS ) energy {unit}       {number}\n Fermi Energy [eV] :   1.5\n"
     )
     output = read_output(path)
     assert output.energy == pytest.approx(-2.5 * HARTREE_IN_EV)

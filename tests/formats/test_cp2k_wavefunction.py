@@ -34,8 +34,9 @@ def test_a_real_file_byte_by_byte(tmp_path: Path) -> None:
 def test_orbitals_are_ours_in_order_and_sign() -> None:
     """CP2K's C with CP2K's H and S as we read them; the file holds the orbitals before the last mixing."""
     calculation = read_any(MHFO2 / "binary_full")
-    h, s = (to_csr(operator).toarray() for operator in (calculation.require_hamiltonian(),
-                                                        calculation.require_overlap()))
+    h, s = (
+        to_csr(operator).toarray() for operator in (calculation.require_hamiltonian(), calculation.require_overlap())
+    )
     found = read_wavefunction(REAL)
     (spin,) = found.spins
     c = spin.coefficients
@@ -59,8 +60,9 @@ def test_our_own_head_is_cp2ks(tmp_path: Path) -> None:
 
 def test_several_sets_and_two_spins(tmp_path: Path, rng: np.random.Generator) -> None:
     sets = (((1, 3), (1, 3, 5)), ((1,),))
-    spins = tuple(SpinOrbitals(np.sort(rng.normal(size=m)), np.ones(m), rng.normal(size=(14, m)), m, m + 1, m)
-                  for m in (4, 3))
+    spins = tuple(
+        SpinOrbitals(np.sort(rng.normal(size=m)), np.ones(m), rng.normal(size=(14, m)), m, m + 1, m) for m in (4, 3)
+    )
     write_wavefunction(tmp_path / "a.wfn", Cp2kWavefunction(sets, spins))
     back = read_wavefunction(tmp_path / "a.wfn")
     assert back.sets == sets
@@ -77,14 +79,19 @@ def test_partly_filled_levels() -> None:
     assert (own.spins[0].homo, own.spins[0].lfomo, own.spins[0].electrons) == (4, 3, 6)
 
 
-@pytest.mark.parametrize(("damage", "said"), [
-    (lambda data: data[:-100], "coefficients of level 56 in record 62, of 576 bytes, got the end of the file"),
-    (lambda data: data[:3], "got the end of the file"),
-    (lambda data: b"\x14\x00\x00\x01" + data[4:], "expected atoms, spins, orbitals, sets, shells in record 1"),
-    (lambda data: data + b"\x00" * 8, "expected the file to end after 62 records, got 8 more bytes"),
-    (lambda data: data[:12] + b"\x47" + data[13:],
-     "the coefficients of level 1 in record 7, of 568 bytes, got one marked 576"),
-])
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda data: data[:-100], "coefficients of level 56 in record 62, of 576 bytes, got the end of the file"),
+        (lambda data: data[:3], "got the end of the file"),
+        (lambda data: b"\x14\x00\x00\x01" + data[4:], "expected atoms, spins, orbitals, sets, shells in record 1"),
+        (lambda data: data + b"\x00" * 8, "expected the file to end after 62 records, got 8 more bytes"),
+        (
+            lambda data: data[:12] + b"\x47" + data[13:],
+            "the coefficients of level 1 in record 7, of 568 bytes, got one marked 576",
+        ),
+    ],
+)
 def test_damage_is_named(tmp_path: Path, damage, said: str) -> None:
     path = tmp_path / "bad.wfn"
     path.write_bytes(damage(REAL.read_bytes()))

@@ -84,9 +84,11 @@ def test_eigenvalues_at_half_of_the_mesh(runs, run):
     assert calculation.fermi == pytest.approx(output.fermi)
     for sign in (1, -1):
         for k, printed in zip(output.k_points, output.k_eigenvalues):
-            h, s = (bloch(operator, sign * k).toarray() for operator in (calculation.require_hamiltonian(),
-                                                                         calculation.require_overlap()))
-            found = eigh(h, s, eigvals_only=True)[:len(printed)]
+            h, s = (
+                bloch(operator, sign * k).toarray()
+                for operator in (calculation.require_hamiltonian(), calculation.require_overlap())
+            )
+            found = eigh(h, s, eigvals_only=True)[: len(printed)]
             assert np.abs(found - printed).max() / HARTREE_IN_EV < 1e-8
 
 
@@ -130,20 +132,20 @@ def test_without_overlaps_h_decides(full):
     np.testing.assert_array_equal(found.values, expected.values)
 
 
-@pytest.mark.parametrize(("kept", "said"), [
-    (lambda size: size - 7, "truncated record"),
-    (lambda size: size - 24, "expected a diagonal element .*cut off"),
-])
+@pytest.mark.parametrize(
+    ("kept", "said"),
+    [(lambda size: size - 7, "truncated record"), (lambda size: size - 24, "expected a diagonal element .*cut off")],
+)
 def test_a_file_that_was_cut(full, kept, said):
     path = full / "h-s-S_SPIN_1_R_1-1_0.csr"
-    path.write_bytes(path.read_bytes()[:kept(path.stat().st_size)])
+    path.write_bytes(path.read_bytes()[: kept(path.stat().st_size)])
     with pytest.raises(FormatError, match=said):
         read_any(full)
 
 
 def test_a_far_image_cut_between_records(full):
     path = full / "h-ks-KS_SPIN_1_R_2-1_0.csr"
-    path.write_bytes(path.read_bytes()[:24 * 6])
+    path.write_bytes(path.read_bytes()[: 24 * 6])
     with pytest.raises(FormatError, match=r"a difference of .*cut off"):
         read_any(full)
 
@@ -175,8 +177,14 @@ def overlaps(structure: Structure, reach: float = 9.0, width: float = 2.5) -> Bl
     """Gaussian overlaps with R that refer to the positions."""
     span = [range(-7, 8) if periodic else range(1) for periodic in structure.pbc]
     cells = np.stack(np.meshgrid(*span, indexing="ij"), axis=-1).reshape(-1, 3)
-    rows = [(i, j, *cell) for i in range(len(structure)) for j in range(len(structure)) for cell in cells[
-        np.linalg.norm(structure.positions[j] + cells @ structure.cell - structure.positions[i], axis=1) < reach]]
+    rows = [
+        (i, j, *cell)
+        for i in range(len(structure))
+        for j in range(len(structure))
+        for cell in cells[
+            np.linalg.norm(structure.positions[j] + cells @ structure.cell - structure.positions[i], axis=1) < reach
+        ]
+    ]
     source, target, *shift = np.array(rows).T
     result = zeros(structure.numbers, HYDROGEN, source, target, np.array(shift).T, False)
     vector = structure.positions[target] + result.shift @ structure.cell - structure.positions[source]

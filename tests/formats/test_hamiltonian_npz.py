@@ -49,9 +49,7 @@ def test_an_archive(tmp_path: Path) -> None:
 
 
 def test_without_overlap_eigenvalues_and_energy(tmp_path: Path) -> None:
-    calculation = read_any(
-        archive(tmp_path / "a.npz", S_val=None, S_row=None, mo_eig_ha=None, energy_ha=None)
-    )
+    calculation = read_any(archive(tmp_path / "a.npz", S_val=None, S_row=None, mo_eig_ha=None, energy_ha=None))
     assert (calculation.overlap, calculation.eigenvalues, calculation.energy) == (None, None, None)
 
 
@@ -62,14 +60,8 @@ def test_without_overlap_eigenvalues_and_energy(tmp_path: Path) -> None:
         ({"H_row": np.full(171, 18)}, "expected indices 1 to 18 for 3 atoms .*got row 19"),
         ({"H_row": np.full(171, -1)}, "expected indices from 0 in H_row and H_col, got a negative one"),
         ({"H_row": np.zeros(3)}, "expected as many H_row and H_col as H_val, got 3, 171 and 171"),
-        (
-            {"norb": np.array([10, 4, 5])},
-            "expected to recognise the basis by the matrix .19 orbitals for HfO2",
-        ),
-        (
-            {"numbers": np.array([72, 8])},
-            "expected as many atoms in numbers as in positions_ang, got 2 and 3",
-        ),
+        ({"norb": np.array([10, 4, 5])}, "expected to recognise the basis by the matrix .19 orbitals for HfO2"),
+        ({"numbers": np.array([72, 8])}, "expected as many atoms in numbers as in positions_ang, got 2 and 3"),
         ({"positions_ang": np.zeros((3, 3))}, "expected atoms at least 0.3 Å apart"),
         ({"cell_ang": np.zeros((3, 3))}, "expected a cell with volume"),
         (
@@ -93,8 +85,7 @@ def test_superposed_atomic_densities_are_not_a_calculation(tmp_path: Path) -> No
     np.save(tmp_path / "aHfO2_96_A_H0atomic.npy", np.zeros((3, 3)))
     for name in ("aHfO2_372_C_H0atomic.npz", "aHfO2_96_A_H0atomic.npy"):
         with pytest.raises(
-            FormatError,
-            match=r"got only the matrix of superposed atomic densities \(H0\) without a structure",
+            FormatError, match=r"got only the matrix of superposed atomic densities \(H0\) without a structure"
         ):
             read_any(tmp_path / name)
 

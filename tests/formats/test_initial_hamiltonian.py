@@ -52,8 +52,11 @@ def test_a_run_of_its_own_and_a_store(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("matrix", "expected"),
     [
-        (symmetric(71), r"expected a matrix of 72 × 72 or its upper triangle \(2628 numbers\) for Hf4O8 in O 1s1p, Hf "
-                        r"2s1p1d, got shape \(71, 71\)"),
+        (
+            symmetric(71),
+            r"expected a matrix of 72 × 72 or its upper triangle \(2628 numbers\) for Hf4O8 in O 1s1p, Hf "
+            r"2s1p1d, got shape \(71, 71\)",
+        ),
         (np.zeros(2627), r"got shape \(2627,\)"),
         (np.where(np.eye(72) > 0, np.nan, H0), "expected finite real numbers"),
         (H0.astype(complex), "expected finite real numbers"),

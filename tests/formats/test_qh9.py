@@ -39,8 +39,15 @@ def row(**changes: Any) -> dict[str, Any]:
 
 def frame(step: int, **changes: Any) -> dict[str, Any]:
     return row(
-        id=np.int64(77).tobytes(), geo_id=step, pos=(POSITIONS / BOHR_IN_ANGSTROM).tobytes(), ekin=0.01,
-        epot=water().energy, etot=water().energy + 0.01, time=50.0 * step, converged=1, **changes,
+        id=np.int64(77).tobytes(),
+        geo_id=step,
+        pos=(POSITIONS / BOHR_IN_ANGSTROM).tobytes(),
+        ekin=0.01,
+        epot=water().energy,
+        etot=water().energy + 0.01,
+        time=50.0 * step,
+        converged=1,
+        **changes,
     )
 
 

@@ -15,20 +15,9 @@ ROOT = Path(__file__).parent.parent.parent
 
 @pytest.mark.parametrize("triangle", ["full", "upper"])
 def test_text_and_binary_agree(triangle: str) -> None:
-    command = [
-        sys.executable,
-        "benchmarks/reading.py",
-        "--lines",
-        "60000",
-        "--atoms",
-        "150",
-        "--triangle",
-        triangle,
-    ]
+    command = [sys.executable, "benchmarks/reading.py", "--lines", "60000", "--atoms", "150", "--triangle", triangle]
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
-    done = subprocess.run(
-        [*command, "--json"], check=True, capture_output=True, text=True, cwd=ROOT, env=environment
-    )
+    done = subprocess.run([*command, "--json"], check=True, capture_output=True, text=True, cwd=ROOT, env=environment)
     report = json.loads(done.stdout)
     text, binary = report["text"], report["binary"]
     assert text["entries"] == binary["entries"] == report["lines"]

@@ -110,9 +110,7 @@ def test_what_was_subtracted_from_energies_is_added_again(tmp_path: Path) -> Non
 
 def test_units_of_schnetpack_2(tmp_path: Path) -> None:
     units = {"energy": "eV", "hamiltonian": "eV", "overlap": "dimensionless"}
-    path = write(
-        tmp_path / "a.db", dict(arrays_of(water())), _property_unit_dict=units, _distance_unit="Bohr"
-    )
+    path = write(tmp_path / "a.db", dict(arrays_of(water())), _property_unit_dict=units, _distance_unit="Bohr")
     (calculation,) = read_database(path)
     np.testing.assert_allclose(
         in_hartree(calculation) * HARTREE_IN_EV, water().in_order(water().hamiltonian, OURS), atol=1e-12

@@ -35,12 +35,7 @@ def triplets(folder: Path, entries: Entries) -> Triplets:
 @pytest.mark.parametrize("part", ["upper", "lower", "full"])
 @pytest.mark.parametrize("chunk", [13, 1 << 21])
 def test_any_part_gives_the_matrix(
-    tmp_path: Path,
-    basis: BasisSet,
-    matrix: np.ndarray,
-    part: str,
-    chunk: int,
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, basis: BasisSet, matrix: np.ndarray, part: str, chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("nearsight.formats.triplets._CHUNK", chunk)
     operator, found = assemble(triplets(tmp_path, entries_of(matrix, part)), NUMBERS, basis)
@@ -52,9 +47,7 @@ def test_any_part_gives_the_matrix(
     np.testing.assert_array_equal(operator.source, slow.source)
 
 
-def test_the_order_of_the_entries_does_not_matter(
-    tmp_path: Path, basis: BasisSet, matrix: np.ndarray
-) -> None:
+def test_the_order_of_the_entries_does_not_matter(tmp_path: Path, basis: BasisSet, matrix: np.ndarray) -> None:
     entries = entries_of(matrix, "upper")
     shuffled = [entries[k] for k in np.random.default_rng(1).permutation(len(entries))]
     operator, _ = assemble(triplets(tmp_path, shuffled), NUMBERS, basis)
@@ -76,25 +69,17 @@ def test_rounding_differences_are_settled_by_the_upper_triangle(
 
 
 @pytest.mark.parametrize(
-    ("row", "column", "atoms"),
-    [
-        (0, 5, r"Hf \(atom 0\) and Hf \(atom 0\)"),
-        (0, 12, r"Hf \(atom 0\) and O \(atom 1\)"),
-    ],
+    ("row", "column", "atoms"), [(0, 5, r"Hf \(atom 0\) and Hf \(atom 0\)"), (0, 12, r"Hf \(atom 0\) and O \(atom 1\)")]
 )
 def test_real_asymmetry_is_an_error(
     tmp_path: Path, basis: BasisSet, matrix: np.ndarray, row: int, column: int, atoms: str
 ) -> None:
     matrix[row, column] += 1e-3
-    with pytest.raises(
-        FormatError, match=rf"expected a symmetric matrix, got \|M − Mᵀ\| = 0.001 between {atoms}"
-    ):
+    with pytest.raises(FormatError, match=rf"expected a symmetric matrix, got \|M − Mᵀ\| = 0.001 between {atoms}"):
         assemble(triplets(tmp_path, entries_of(matrix)), NUMBERS, basis)
 
 
-def test_a_block_without_its_transpose_is_an_error(
-    tmp_path: Path, basis: BasisSet, matrix: np.ndarray
-) -> None:
+def test_a_block_without_its_transpose_is_an_error(tmp_path: Path, basis: BasisSet, matrix: np.ndarray) -> None:
     matrix[10:14, :10] = 0
     matrix[1, 0] += 1e-9
     with pytest.raises(FormatError, match="expected a symmetric matrix"):
@@ -119,7 +104,5 @@ def test_gaps_in_the_diagonal(tmp_path: Path, matrix: np.ndarray) -> None:
     matrix[3, 3] = matrix[7, 7] = 0
     found = triplets(tmp_path, entries_of(matrix))
     check_complete(found, SIZE, 2)
-    with pytest.raises(
-        FormatError, match=r"each of the 18 orbitals, got none for 2 \(the first is orbital 4\)"
-    ):
+    with pytest.raises(FormatError, match=r"each of the 18 orbitals, got none for 2 \(the first is orbital 4\)"):
         check_complete(found, SIZE, 1)

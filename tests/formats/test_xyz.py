@@ -35,10 +35,7 @@ def write(folder: Path, comment: str, atoms: str = ATOMS, count: int = 3) -> Pat
         ("a-HfO2, 3000 atoms, 52.3 26.2 26.4", [52.3, 26.2, 26.4]),
         ("3000 52.3 26.2 26.4", [52.3, 26.2, 26.4]),
         ("step 5 Cell: 52.3 26.2 26.4 Angstrom", [52.3, 26.2, 26.4]),
-        (
-            'Lattice="9 0 0 1 9 0 0 2 9" Properties=species:S:1:pos:R:3 pbc="T T T"',
-            [[9, 0, 0], [1, 9, 0], [0, 2, 9]],
-        ),
+        ('Lattice="9 0 0 1 9 0 0 2 9" Properties=species:S:1:pos:R:3 pbc="T T T"', [[9, 0, 0], [1, 9, 0], [0, 2, 9]]),
         ("Cell: 9 0 0 1 9 0 0 2 9", [[9, 0, 0], [1, 9, 0], [0, 2, 9]]),
         ('cell = "9, 9, 9" energy=1', [9, 9, 9]),
     ],
@@ -103,19 +100,9 @@ def test_ghosts_and_vanadium(tmp_path: Path) -> None:
     [
         ("9 9 9", ATOMS, 4, "expected 4 atoms as its first line says, got 3 lines; is it complete?"),
         ("9 9 9", ATOMS, 2, "expected 2 atoms as its first line says, got 3 lines; are there several"),
-        (
-            "9 9 9",
-            "Hf 0 0 0\nO 2 0\nO 0 2 0",
-            3,
-            r"expected `symbol x y z` for atom 1 \(line 4\), got 'O 2 0'",
-        ),
+        ("9 9 9", "Hf 0 0 0\nO 2 0\nO 0 2 0", 3, r"expected `symbol x y z` for atom 1 \(line 4\), got 'O 2 0'"),
         ("9 9 9", "Hf 0 0 0\nO 2 0 zero\nO 0 2 0", 3, "expected `symbol x y z` for atom 1"),
-        (
-            "9 9 9",
-            "Hf 0 0 0\nQq 2 0 0\nO 0 2 0",
-            3,
-            r"expected a chemical symbol for atom 1 \(line 4\), got 'Qq'",
-        ),
+        ("9 9 9", "Hf 0 0 0\nQq 2 0 0\nO 0 2 0", 3, r"expected a chemical symbol for atom 1 \(line 4\), got 'Qq'"),
         ("9 9 9", "Hf 0 0 0\nO 2 0 nan\nO 0 2 0", 3, "expected finite positions"),
         ("0 0 0", ATOMS, 3, "expected a cell with volume"),
         ("9 9 0", ATOMS, 3, "expected a cell with volume"),
@@ -125,12 +112,7 @@ def test_ghosts_and_vanadium(tmp_path: Path) -> None:
             3,
             r"expected atoms at least 0.3 Å apart, got 0.1000 Å between atom 1 \(O\) and atom 2 \(O\)",
         ),
-        (
-            "9 9 9",
-            "Hf 0 0 0\nO 2 0 0\nO 0 0 9",
-            3,
-            r"expected .* got 0.0000 Å between atom 0 \(Hf\) and atom 2",
-        ),
+        ("9 9 9", "Hf 0 0 0\nO 2 0 0\nO 0 0 9", 3, r"expected .* got 0.0000 Å between atom 0 \(Hf\) and atom 2"),
         (
             'Lattice="9 0 0 0 9 0 0 0 9" Properties=pos:R:3:species:S:1',
             ATOMS,

@@ -29,7 +29,7 @@ def with_overlap(calculation: Calculation) -> Calculation:
     h = calculation.require_hamiltonian()
     values = np.zeros(h.n_values)
     for pair in np.flatnonzero(h.on_site):
-        values[h.offsets[pair]:h.offsets[pair + 1]] = np.eye(int(np.sqrt(h.lengths[pair]))).ravel()
+        values[h.offsets[pair] : h.offsets[pair + 1]] = np.eye(int(np.sqrt(h.lengths[pair]))).ravel()
     return replace(calculation, overlap=h.with_values(values))
 
 
@@ -49,8 +49,9 @@ def test_a_perfect_model_has_no_errors_and_a_shift_is_one(monkeypatch):
     h, s = HELD.require_hamiltonian(), HELD.require_overlap()
     monkeypatch.setattr(level_check, "predict_hamiltonian", lambda model, structure, initial: h)
     assert LevelCheck([HELD])(None) == {"validation_levels_meV": 0.0, "validation_gap_meV": 0.0}
-    monkeypatch.setattr(level_check, "predict_hamiltonian",
-                        lambda model, structure, initial: h.with_values(h.values + 0.1 * s.values))
+    monkeypatch.setattr(
+        level_check, "predict_hamiltonian", lambda model, structure, initial: h.with_values(h.values + 0.1 * s.values)
+    )
     found = LevelCheck([HELD], 6)(None)
     assert found["validation_levels_meV"] == pytest.approx(100)
     assert found["validation_gap_meV"] == pytest.approx(0, abs=1e-8)
@@ -68,8 +69,9 @@ def test_they_are_logged_and_choose_the_best_model(tmp_path):
 def test_patience_ends_a_run_without_better_levels(tmp_path, monkeypatch):
     """Levels get better at epochs 2 and 4 and no more: four epochs later training ends, whatever the loss does."""
     errors = iter([5.0, 3.0, 4.0, 3.5, 3.2, 9.0])
-    monkeypatch.setattr(LevelCheck, "__call__", lambda self, model: {
-        "validation_levels_meV": next(errors), "validation_gap_meV": 0.0})
+    monkeypatch.setattr(
+        LevelCheck, "__call__", lambda self, model: {"validation_levels_meV": next(errors), "validation_gap_meV": 0.0}
+    )
     run(tmp_path / "run", max_epochs=12, patience=4)
     assert log_of(tmp_path / "run")[-1]["epoch"] == 8
 
@@ -92,8 +94,9 @@ def test_a_run_that_continues_logs_the_same(tmp_path, monkeypatch):
     run(tmp_path / "parts")
     monkeypatch.undo()
     run(tmp_path / "parts")
-    whole, parts = ([(r["epoch"], r.get("validation_levels_meV")) for r in log_of(tmp_path / name)]
-                    for name in ("whole", "parts"))
+    whole, parts = (
+        [(r["epoch"], r.get("validation_levels_meV")) for r in log_of(tmp_path / name)] for name in ("whole", "parts")
+    )
     assert whole == parts
 
 

@@ -47,9 +47,7 @@ def contents(path: Path) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize(("layers", "symmetrise"), [(1, True), (2, True), (1, False)])
 @pytest.mark.parametrize(("chunk", "n_threads"), [(10**6, 1), (101, 2)])
-def test_the_streamed_file_is_that_of_the_operator_in_memory(
-    tmp_path, threads, layers, symmetrise, chunk, n_threads
-):
+def test_the_streamed_file_is_that_of_the_operator_in_memory(tmp_path, threads, layers, symmetrise, chunk, n_threads):
     model, structure = make_model(layers), random_structure()
     held = predict_hamiltonian(model, structure, symmetrise=symmetrise)
     head = head_of(structure)
@@ -87,8 +85,7 @@ def test_the_overlap_is_that_of_the_other_file(tmp_path):
     with_overlap = Calculation(calculation.structure, BASIS, None, calculation.require_hamiltonian())
     write_calculation(tmp_path / "given.h5", with_overlap)
     prediction = predict(make_model(), calculation.structure)
-    write_prediction(tmp_path / "a.h5", head_of(calculation.structure), prediction,
-                     overlap_from=tmp_path / "given.h5")
+    write_prediction(tmp_path / "a.h5", head_of(calculation.structure), prediction, overlap_from=tmp_path / "given.h5")
     overlap = read_calculation(tmp_path / "a.h5").require_overlap()
     np.testing.assert_array_equal(overlap.values, calculation.require_hamiltonian().values)
 

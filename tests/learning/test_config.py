@@ -20,7 +20,12 @@ def test_paper_preset_is_table_7():
     config = load_config("xia2025")
     o, m = config.optimizer, config.model
     assert (o.learning_rate, o.minimum_learning_rate, o.decay_patience, o.decay_factor, o.decay_threshold) == (
-        1e-4, 1e-5, 500, 0.5, 1e-3)
+        1e-4,
+        1e-5,
+        500,
+        0.5,
+        1e-3,
+    )
     assert (m.l_max, m.channels, m.heads, m.feed_forward, m.layers) == (4, 16, 2, 64, 1)
 
 
@@ -31,14 +36,17 @@ def test_overrides():
     assert config.model.cutoff == 6.0
 
 
-@pytest.mark.parametrize(("text", "message"), [
-    ("optimizer.learning_rat=1", "unknown key 'optimizer.learning_rat'; did you mean 'optimizer.learning_rate'"),
-    ("budget_minute=1", "did you mean 'budget_minutes'"),
-    ("cutoff=8", "did you mean 'model.cutoff'"),
-    ("model.cutoff=-1", "model.cutoff: .*greater than 0, got -1"),
-    ("nonsense", "expected key=value"),
-    ("partition.kind=whole", "leaves no part for validation"),
-])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("optimizer.learning_rat=1", "unknown key 'optimizer.learning_rat'; did you mean 'optimizer.learning_rate'"),
+        ("budget_minute=1", "did you mean 'budget_minutes'"),
+        ("cutoff=8", "did you mean 'model.cutoff'"),
+        ("model.cutoff=-1", "model.cutoff: .*greater than 0, got -1"),
+        ("nonsense", "expected key=value"),
+        ("partition.kind=whole", "leaves no part for validation"),
+    ],
+)
 def test_mistakes_are_named(text, message):
     with pytest.raises(ConfigError, match=message):
         load_config("xia2025", [text])
@@ -49,13 +57,16 @@ def test_unknown_file():
         load_config("xia205")
 
 
-@pytest.mark.parametrize(("preset", "change", "said"), [
-    ("nearsight", "loss.kind=rmse_mae", "network xia2025"),
-    ("nearsight", "loss.masked=true", "network xia2025"),
-    ("nearsight", "partition.halo=false", "network xia2025"),
-    ("xia2025", "optimizer.weight_decay=0.1", "only for kind=adamw"),
-    ("xia2025", "optimizer.warmup_steps=10", "only for schedule=cosine"),
-])
+@pytest.mark.parametrize(
+    ("preset", "change", "said"),
+    [
+        ("nearsight", "loss.kind=rmse_mae", "network xia2025"),
+        ("nearsight", "loss.masked=true", "network xia2025"),
+        ("nearsight", "partition.halo=false", "network xia2025"),
+        ("xia2025", "optimizer.weight_decay=0.1", "only for kind=adamw"),
+        ("xia2025", "optimizer.warmup_steps=10", "only for schedule=cosine"),
+    ],
+)
 def test_keys_that_would_have_no_effect_are_refused(preset: str, change: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         load_config(preset, [change])

@@ -23,28 +23,57 @@ from tests.baselines.random_baseline import CUTOFF, random_calculation
 from tests.random_cases import HFO2_SZV, random_hfo2, random_operator
 
 CALCULATIONS = [random_calculation(1), random_calculation(2)]
-BOND = {"network": "nearsight", "cutoff": CUTOFF, "density_functions": 4, "channels": 4, "hidden": [8, 4],
-        "bond_functions": 6, "l_max": 4}
-XIA = {"network": "xia2025", "cutoff": CUTOFF, "l_max": 4, "channels": 4, "hidden": 4, "alpha": 4, "value": 4,
-       "feed_forward": 8}
+BOND = {
+    "network": "nearsight",
+    "cutoff": CUTOFF,
+    "density_functions": 4,
+    "channels": 4,
+    "hidden": [8, 4],
+    "bond_functions": 6,
+    "l_max": 4,
+}
+XIA = {
+    "network": "xia2025",
+    "cutoff": CUTOFF,
+    "l_max": 4,
+    "channels": 4,
+    "hidden": 4,
+    "alpha": 4,
+    "value": 4,
+    "feed_forward": 8,
+}
 OPTIMIZER = {"kind": "adamw", "schedule": "cosine", "learning_rate": 1e-2, "minimum_learning_rate": 1e-5}
 STILL = {**OPTIMIZER, "learning_rate": 1e-13, "minimum_learning_rate": 0.0}
 WITH_TITANIUM = BasisSet("SZV", {**HFO2_SZV.shells, 22: (0, 0, 1, 2)}, {})
 
 
 def config(folder: Path, **changes: Any) -> TrainingConfig:
-    return TrainingConfig.model_validate({
-        "optimizer": OPTIMIZER, "partition": {"bonds": 150, "axis": 0, "count": 3, "thickness": None},
-        "data": {"train": ["a.h5"], "holdout_parts": 0}, "max_epochs": 1, "threads": 1, "run_dir": str(folder),
-        "precision": "float64", **changes})
+    return TrainingConfig.model_validate(
+        {
+            "optimizer": OPTIMIZER,
+            "partition": {"bonds": 150, "axis": 0, "count": 3, "thickness": None},
+            "data": {"train": ["a.h5"], "holdout_parts": 0},
+            "max_epochs": 1,
+            "threads": 1,
+            "run_dir": str(folder),
+            "precision": "float64",
+            **changes,
+        }
+    )
 
 
-def run(folder: Path, data: list[Calculation] = CALCULATIONS, notes: list[str] | None = None, **changes: Any
-        ) -> list[float]:
+def run(
+    folder: Path, data: list[Calculation] = CALCULATIONS, notes: list[str] | None = None, **changes: Any
+) -> list[float]:
     """Losses of the same data as validation, after every epoch."""
     losses: list[float] = []
-    train(config(folder, **changes), data, data, lambda record: losses.append(float(record["validation_loss"])),
-          lambda text: (notes if notes is not None else []).append(text))
+    train(
+        config(folder, **changes),
+        data,
+        data,
+        lambda record: losses.append(float(record["validation_loss"])),
+        lambda text: (notes if notes is not None else []).append(text),
+    )
     return losses
 
 
@@ -145,8 +174,9 @@ def test_new_elements_leave_the_networks_of_known_pairs_as_they_are(
                 torch.testing.assert_close(weight, theirs[name], rtol=0, atol=1e-11)
     for k, j in ((0, 0), (2, 1)):
         torch.testing.assert_close(new.network.scalar_mean[k, :2], old.network.scalar_mean[j, :2], rtol=0, atol=0)
-    assert "pairs of elements: O-O, O-Hf, Hf-Hf as in the model that this run starts from, O-Ti, Ti-Ti, Ti-Hf new" \
-        in notes
+    assert (
+        "pairs of elements: O-O, O-Hf, Hf-Hf as in the model that this run starts from, O-Ti, Ti-Ti, Ti-Hf new" in notes
+    )
     assert not any("no longer known" in note for note in notes)
     predict_hamiltonian(new, CALCULATIONS[0].structure)
 
@@ -155,8 +185,9 @@ def test_pairs_that_are_lost_are_named(tmp_path: Path, trained: tuple[Path, list
     notes: list[str] = []
     data = [of_elements([8, 22], 5, WITH_TITANIUM)]
     run(tmp_path / "run", data, notes, start_from=str(trained[0]))
-    assert "no longer known: O-Hf, Hf-Hf, of which the data hold none within 4 Å; include old data to keep them" \
-        in notes
+    assert (
+        "no longer known: O-Hf, Hf-Hf, of which the data hold none within 4 Å; include old data to keep them" in notes
+    )
 
 
 def test_training_with_new_elements_lowers_the_loss(tmp_path: Path, trained: tuple[Path, list[float]]) -> None:
@@ -176,13 +207,19 @@ def test_the_model_section_is_that_of_the_file(tmp_path: Path, trained: tuple[Pa
         check_run_folder(config(tmp_path / "run", start_from=str(tmp_path / "none")))
 
 
-@pytest.mark.parametrize(("shells", "numbers", "message"), [
-    ({8: (0, 1, 2), 72: (0, 0, 1, 2)}, [8, 72], r"expected the basis of .*\(O 1s1p\), got O 1s1p1d"),
-    ({8: (0, 1, 2), 22: (0, 0, 1)}, [8, 22], r"expected the basis of .*\(O 1s1p\), got O 1s1p1d"),
-    ({22: (0, 0, 1)}, [22], r"expected data with elements .*O 1s1p, Hf 2s1p1d.*got Ti 2s1p"),
-])
+@pytest.mark.parametrize(
+    ("shells", "numbers", "message"),
+    [
+        ({8: (0, 1, 2), 72: (0, 0, 1, 2)}, [8, 72], r"expected the basis of .*\(O 1s1p\), got O 1s1p1d"),
+        ({8: (0, 1, 2), 22: (0, 0, 1)}, [8, 22], r"expected the basis of .*\(O 1s1p\), got O 1s1p1d"),
+        ({22: (0, 0, 1)}, [22], r"expected data with elements .*O 1s1p, Hf 2s1p1d.*got Ti 2s1p"),
+    ],
+)
 def test_data_that_do_not_fit_the_model_are_refused(
-    tmp_path: Path, trained: tuple[Path, list[float]], shells: dict[int, tuple[int, ...]], numbers: list[int],
+    tmp_path: Path,
+    trained: tuple[Path, list[float]],
+    shells: dict[int, tuple[int, ...]],
+    numbers: list[int],
     message: str,
 ) -> None:
     with pytest.raises(ConfigError, match=message):

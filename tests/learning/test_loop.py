@@ -17,8 +17,16 @@ from nearsight.nn.model import load_model
 from tests.learning.random_calculation import CUTOFF, random_calculation
 
 SMALL = {
-    "model": {"network": "xia2025", "cutoff": CUTOFF, "l_max": 4, "channels": 4, "hidden": 4, "alpha": 4, "value": 4,
-              "feed_forward": 8},
+    "model": {
+        "network": "xia2025",
+        "cutoff": CUTOFF,
+        "l_max": 4,
+        "channels": 4,
+        "hidden": 4,
+        "alpha": 4,
+        "value": 4,
+        "feed_forward": 8,
+    },
     "partition": {"axis": 0, "count": 3, "thickness": None},
     "optimizer": {"learning_rate": 0.01},
     "data": {"train": ["random.h5"]},
@@ -42,8 +50,12 @@ def test_loss_falls_and_the_run_folder_is_complete(tmp_path):
     result = run(tmp_path / "run", records.append, max_epochs=12)
     assert records[-1]["loss"] < 0.9 * records[0]["loss"]
     assert result.progress.epoch == 12
-    assert {p.name for p in (tmp_path / "run").iterdir()} == {"config.yaml", "log.jsonl", "best.safetensors",
-                                                              "last.safetensors"}
+    assert {p.name for p in (tmp_path / "run").iterdir()} == {
+        "config.yaml",
+        "log.jsonl",
+        "best.safetensors",
+        "last.safetensors",
+    }
     logged = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     assert [r["epoch"] for r in logged] == list(range(1, 13))
     assert logged[0]["validation_eps_n_mEh"] > 0
@@ -64,8 +76,10 @@ def test_a_stopped_and_resumed_run_equals_an_undisturbed_one(tmp_path, number):
     run(tmp_path / "cut", max_epochs=6)
     whole, cut = weights(tmp_path / "whole"), weights(tmp_path / "cut")
     assert all(torch.equal(whole[k], cut[k]) for k in whole)
-    logs = [[json.loads(line) for line in (tmp_path / name / "log.jsonl").read_text().splitlines()]
-            for name in ("whole", "cut")]
+    logs = [
+        [json.loads(line) for line in (tmp_path / name / "log.jsonl").read_text().splitlines()]
+        for name in ("whole", "cut")
+    ]
     assert [r["validation_loss"] for r in logs[0]] == [r["validation_loss"] for r in logs[1]]
 
 

@@ -23,15 +23,25 @@ from nearsight.nn.model import Model, load_model, new_model
 from tests.learning.random_calculation import random_calculation
 from tests.learning.test_loop import SMALL
 
-AVERAGED = {"kind": "adamw", "weight_decay": 0.1, "schedule": "cosine", "warmup_steps": 2, "clip_norm": 0.02,
-            "average": 0.9, "learning_rate": 1e-2, "minimum_learning_rate": 1e-5, "shuffle": False}
+AVERAGED = {
+    "kind": "adamw",
+    "weight_decay": 0.1,
+    "schedule": "cosine",
+    "warmup_steps": 2,
+    "clip_norm": 0.02,
+    "average": 0.9,
+    "learning_rate": 1e-2,
+    "minimum_learning_rate": 1e-5,
+    "shuffle": False,
+}
 PLATEAU = {"learning_rate": 1e-2, "decay_patience": 0, "decay_factor": 0.5, "decay_threshold": 0.5, "shuffle": False}
 CALCULATION = random_calculation()
 
 
 def config(folder: Path, optimizer: dict[str, Any], **changes: Any) -> TrainingConfig:
-    return TrainingConfig.model_validate({**SMALL, "optimizer": optimizer, "run_dir": str(folder), "threads": 1,
-                                          "max_epochs": 5, **changes})
+    return TrainingConfig.model_validate(
+        {**SMALL, "optimizer": optimizer, "run_dir": str(folder), "threads": 1, "max_epochs": 5, **changes}
+    )
 
 
 def run(folder: Path, optimizer: dict[str, Any], **changes: Any) -> list[dict[str, Any]]:
@@ -84,8 +94,12 @@ def test_the_averaged_recipe_is_a_plain_loop_with_adamw(tmp_path: Path) -> None:
     run(tmp_path / "run", AVERAGED)
     model, pieces, _ = begun(tmp_path)
     own = list(model.network.parameters())
-    optimizer = torch.optim.AdamW([{"params": [p for p in own if p.ndim > 1], "weight_decay": 0.1},
-                                   {"params": [p for p in own if p.ndim <= 1], "weight_decay": 0.0}])
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": [p for p in own if p.ndim > 1], "weight_decay": 0.1},
+            {"params": [p for p in own if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+    )
     mean = {k: p.detach().clone() for k, p in model.network.named_parameters()}
     norms = []
     for step in range(5 * len(pieces)):
@@ -112,8 +126,9 @@ def test_validation_is_that_of_the_averaged_weights_in_the_file(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("stopped_at", [1, 4, 5])
-def test_an_averaged_run_stopped_at_any_step_continues_to_the_last_bit(tmp_path: Path, stopped_at: int,
-                                                                       monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_averaged_run_stopped_at_any_step_continues_to_the_last_bit(
+    tmp_path: Path, stopped_at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     optimizer = AVERAGED | {"shuffle": True}
     whole = run(tmp_path / "whole", optimizer)
     step = Trainer._step
@@ -161,12 +176,14 @@ def test_a_run_shorter_than_validation_every_has_a_best_model(tmp_path: Path) ->
     assert all(torch.equal(best[k], last[k]) for k in best)
 
 
-def test_a_cosine_that_time_ends_within_an_epoch_is_judged_at_its_end(tmp_path: Path,
-                                                                      monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cosine_that_time_ends_within_an_epoch_is_judged_at_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(Trainer, "_out_of_time", lambda self: self.progress.step >= 7)
     monkeypatch.setattr(Trainer, "_reason_to_stop", lambda self: "over" if self.progress.step >= 7 else "")
-    monkeypatch.setattr(Trainer, "validate", lambda self, with_metrics=True: {
-        "validation_loss": 1.0 / self.progress.step})
+    monkeypatch.setattr(
+        Trainer, "validate", lambda self, with_metrics=True: {"validation_loss": 1.0 / self.progress.step}
+    )
     run(tmp_path / "run", AVERAGED, max_epochs=100, validation_every=50)
     best, last = (weights(tmp_path / "run" / f"{name}.safetensors") for name in ("best", "last"))
     assert all(torch.equal(best[k], last[k]) for k in best)
@@ -178,8 +195,11 @@ def test_the_best_model_is_written_when_training_fails(tmp_path: Path, monkeypat
     losses = iter([3.0, 2.0, 1.0])
     monkeypatch.setattr(Trainer, "validate", lambda self, with_metrics=True: {"validation_loss": next(losses)})
     kept: list[dict[str, torch.Tensor]] = []
-    monkeypatch.setattr(Trainer, "_log", lambda self, record: kept.append(
-        {k: v.clone() for k, v in self.model.network.state_dict().items()}))
+    monkeypatch.setattr(
+        Trainer,
+        "_log",
+        lambda self, record: kept.append({k: v.clone() for k, v in self.model.network.state_dict().items()}),
+    )
     step = Trainer._step
 
     def failing(self: Trainer, chosen: Any) -> Any:
@@ -198,8 +218,9 @@ def test_the_best_model_is_not_written_in_every_epoch(tmp_path: Path, monkeypatc
     written: list[str] = []
     write = loop.write_tensors
     monkeypatch.setattr(loop, "write_tensors", lambda path, *rest: (written.append(path.name), write(path, *rest)))
-    monkeypatch.setattr(Trainer, "validate", lambda self, with_metrics=True: {
-        "validation_loss": 1.0 / self.progress.step})
+    monkeypatch.setattr(
+        Trainer, "validate", lambda self, with_metrics=True: {"validation_loss": 1.0 / self.progress.step}
+    )
     run(tmp_path / "run", PLATEAU)
     assert written == ["best.safetensors", "best.safetensors"]
 
@@ -233,8 +254,9 @@ class Distance:
         return self.sums(network, piece).detach().double()
 
 
-def test_the_loop_knows_pieces_and_objectives_only_by_their_methods(tmp_path: Path,
-                                                                    monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_loop_knows_pieces_and_objectives_only_by_their_methods(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Pieces that are numbers, and an objective that is least in their middle, where it is 1."""
     monkeypatch.setattr(loop, "objective_for", lambda model, loss: Distance())
     model, _, _ = begun(tmp_path)

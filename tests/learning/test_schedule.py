@@ -17,10 +17,18 @@ def parameters() -> list[torch.nn.Parameter]:
     return [torch.nn.Parameter(torch.ones(3)), torch.nn.Parameter(torch.ones(2, 3))]
 
 
-@pytest.mark.parametrize(("fraction", "rate"), [
-    (0.0, 4e-3), (1 / 3, 4e-6 + 3.996e-3 * 0.75), (0.5, 2.002e-3), (2 / 3, 4e-6 + 3.996e-3 * 0.25), (1.0, 4e-6),
-    (1.5, 4e-6), (-0.1, 4e-3),
-])
+@pytest.mark.parametrize(
+    ("fraction", "rate"),
+    [
+        (0.0, 4e-3),
+        (1 / 3, 4e-6 + 3.996e-3 * 0.75),
+        (0.5, 2.002e-3),
+        (2 / 3, 4e-6 + 3.996e-3 * 0.25),
+        (1.0, 4e-6),
+        (1.5, 4e-6),
+        (-0.1, 4e-3),
+    ],
+)
 def test_half_a_cosine_between_the_two_rates(fraction: float, rate: float) -> None:
     assert math.isclose(cosine_rate(COSINE, 10_000, fraction), rate, rel_tol=1e-12)
 

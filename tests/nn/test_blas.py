@@ -15,7 +15,7 @@ def three(a, b, bt, at, rows, columns, inner, add, out):
     size = rows * columns
     product(space, a, b, out[0:], rows, columns, inner, add)
     product_nt(space, a, bt, out[size:], rows, columns, inner, add)
-    product_tn(space, at, b, out[2 * size:], rows, columns, inner, add)
+    product_tn(space, at, b, out[2 * size :], rows, columns, inner, add)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -25,7 +25,7 @@ def slow_bloch(operator, k) -> np.ndarray:
     for p in range(operator.n_pairs):
         i, j, shift = operator.source[p], operator.target[p], operator.shift[p]
         block = operator.block(i, j, tuple(shift))
-        matrix[first[i]:first[i + 1], first[j]:first[j + 1]] += np.exp(2j * np.pi * np.dot(k, shift)) * block
+        matrix[first[i] : first[i + 1], first[j] : first[j + 1]] += np.exp(2j * np.pi * np.dot(k, shift)) * block
     return matrix
 
 

@@ -20,8 +20,9 @@ def dictionary(operator: BlockOperator) -> dict[tuple[int, int, tuple[int, ...]]
     blocks, at = {}, 0
     for i, j, shift in zip(operator.source, operator.target, operator.shift):
         length = sizes[i] * sizes[j]
-        blocks[int(i), int(j), tuple(int(r) for r in shift)] = \
-            operator.values[at:at + length].reshape(sizes[i], sizes[j])
+        blocks[int(i), int(j), tuple(int(r) for r in shift)] = operator.values[at : at + length].reshape(
+            sizes[i], sizes[j]
+        )
         at += length
     assert at == len(operator.values)
     return blocks
@@ -67,8 +68,10 @@ def test_on_pairs_copies_what_is_there_and_fills_with_zeros(operator, seed):
     ordered = sorted(keys)
     source, target, shift = (np.array([key[k] for key in ordered]) for k in range(3))
     size = HFO2_SZV.sizes(operator.numbers)
-    same(operator.on_pairs(source, target, shift),
-         {key: blocks.get(key, np.zeros((size[key[0]], size[key[1]]))) for key in ordered})
+    same(
+        operator.on_pairs(source, target, shift),
+        {key: blocks.get(key, np.zeros((size[key[0]], size[key[1]]))) for key in ordered},
+    )
 
 
 @given(operators(hermitian=False))

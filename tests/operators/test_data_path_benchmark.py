@@ -12,8 +12,16 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 def test_stages() -> None:
-    command = [sys.executable, "benchmarks/data_path.py", "--atoms", "96", "--entries", "150000", "--skip-epoch",
-               "--json"]
+    command = [
+        sys.executable,
+        "benchmarks/data_path.py",
+        "--atoms",
+        "96",
+        "--entries",
+        "150000",
+        "--skip-epoch",
+        "--json",
+    ]
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
     done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT, env=environment)
     report = json.loads(done.stdout)

@@ -13,12 +13,12 @@ def test_gather_and_scatter(rng, length):
     values = rng.normal(size=70)
     starts = rng.permutation(70 // length)[:6] * length
     taken = runs.gather(values, starts, length)
-    np.testing.assert_array_equal(taken, [values[s:s + length] for s in starts])
+    np.testing.assert_array_equal(taken, [values[s : s + length] for s in starts])
     taken[:] = 0
     assert values.all(), "a copy"
     expected = values.copy()
     for k, s in enumerate(starts):
-        expected[s:s + length] = k
+        expected[s : s + length] = k
     runs.scatter(values, starts, np.repeat(np.arange(6.0)[:, None], length, axis=1))
     np.testing.assert_array_equal(values, expected)
 
@@ -34,7 +34,7 @@ def test_copy_of_runs_of_several_lengths(rng, monkeypatch, add):
     values, into = rng.normal(size=lengths.sum()), rng.normal(size=lengths.sum())
     expected = into.copy()
     for s, p, n in zip(starts, places, lengths):
-        expected[p:p + n] = values[s:s + n] + (expected[p:p + n] if add else 0)
+        expected[p : p + n] = values[s : s + n] + (expected[p : p + n] if add else 0)
     runs.copy(values, starts, into, places, lengths, add=add)
     np.testing.assert_array_equal(into, expected)
 

@@ -103,9 +103,7 @@ def test_an_initial_hamiltonian_is_a_matrix_like_the_others(tmp_path: Path, calc
     assert "initial_hamiltonian" not in describe(tmp_path / "c.h5")
 
 
-def test_hermitian_operators_are_stored_as_half_and_others_whole(
-    tmp_path: Path, calculation: Calculation
-) -> None:
+def test_hermitian_operators_are_stored_as_half_and_others_whole(tmp_path: Path, calculation: Calculation) -> None:
     path = tmp_path / "a.h5"
     write_calculation(path, calculation)
     said = describe(path)
@@ -146,9 +144,7 @@ def test_any_operator_round_trips_whole_and_in_rows(
 ) -> None:
     path = tmp_path_factory.mktemp("store") / "a.h5"
     n = operator.n_atoms
-    structure = Structure(
-        operator.numbers, 5.0 * np.eye(3)[np.arange(n) % 3] * np.arange(n)[:, None], np.eye(3), True
-    )
+    structure = Structure(operator.numbers, 5.0 * np.eye(3)[np.arange(n) % 3] * np.arange(n)[:, None], np.eye(3), True)
     write_calculation(path, Calculation(structure, operator.basis, operator, fold(operator)))
     again = read_calculation(path)
     assert_same(again.hamiltonian, operator)
@@ -165,9 +161,7 @@ def test_an_operator_without_pairs_round_trips(tmp_path: Path, calculation: Calc
     assert_same(read_calculation(tmp_path / "a.h5").hamiltonian, nothing)
 
 
-def test_single_precision_rounds_the_matrices_and_nothing_else(
-    tmp_path: Path, calculation: Calculation
-) -> None:
+def test_single_precision_rounds_the_matrices_and_nothing_else(tmp_path: Path, calculation: Calculation) -> None:
     write_calculation(tmp_path / "a.h5", calculation, precision="float32")
     again = read_calculation(tmp_path / "a.h5")
     assert calculation.hamiltonian is not None
@@ -277,9 +271,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A folder on a disk of 64 kB; where mounting is not allowed, one where no file can exceed 32 kB."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)], capture_output=True
-    )
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)], capture_output=True)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
         if mounted.returncode != 0:
@@ -296,9 +288,7 @@ def test_a_full_disk_leaves_the_old_file_as_it_was(small_disk: Path, calculation
     small = dataclasses.replace(calculation, hamiltonian=None, overlap=None)
     write_calculation(path, small)
     before = path.read_bytes()
-    with pytest.raises(
-        InputError, match=r"expected to write .* MB to .*a\.h5, got: (No space left|File too large)"
-    ):
+    with pytest.raises(InputError, match=r"expected to write .* MB to .*a\.h5, got: (No space left|File too large)"):
         write_calculation(path, calculation, compression="none")
     assert path.read_bytes() == before
     assert [p.name for p in small_disk.iterdir()] == ["a.h5"]
@@ -322,17 +312,17 @@ def test_an_interrupted_write_leaves_the_old_file_as_it_was(
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path, calculation: Calculation) -> None:
-    with pytest.raises(
-        InputError, match=r"expected an existing folder for .*got none at .*nowhere; make it first"
-    ):
+    with pytest.raises(InputError, match=r"expected an existing folder for .*got none at .*nowhere; make it first"):
         write_calculation(tmp_path / "nowhere" / "a.h5", calculation)
 
 
 def test_k_points_and_long_texts(calculation: Calculation, tmp_path: Path) -> None:
     """An input of thousands of atoms is longer than an attribute of HDF5 can be."""
     long = dataclasses.replace(
-        calculation, provenance={"code": "CP2K", "input": "Hf 0.0 0.0 0.0\n" * 20_000},
-        k_points=np.array([[0.0, 0, 0], [0.5, 0, 0.25]]), k_eigenvalues=np.arange(6.0).reshape(2, 3),
+        calculation,
+        provenance={"code": "CP2K", "input": "Hf 0.0 0.0 0.0\n" * 20_000},
+        k_points=np.array([[0.0, 0, 0], [0.5, 0, 0.25]]),
+        k_eigenvalues=np.arange(6.0).reshape(2, 3),
     )
     write_calculation(tmp_path / "x.h5", long)
     back = read_calculation(tmp_path / "x.h5")

@@ -13,13 +13,7 @@ import pytest
 from nearsight.errors import FormatError, InputError
 from nearsight.operators.blocks import BlockOperator
 from nearsight.operators.calculation import Calculation
-from nearsight.operators.store import (
-    copy_operator,
-    describe,
-    operator_basis,
-    read_calculation,
-    write_calculation,
-)
+from nearsight.operators.store import copy_operator, describe, operator_basis, read_calculation, write_calculation
 from nearsight.operators.store_writer import Compression, OperatorStream, StoreWriter
 from nearsight.operators.symmetry import in_half
 
@@ -53,7 +47,7 @@ def test_blocks_appended_in_any_steps_are_the_file_written_at_once(
     with StoreWriter(tmp_path / "a.h5", head, compression=compression) as writer:
         stream = begin(writer, half)
         for first in range(0, len(half.values), step):
-            stream.append(half.values[first:first + step])
+            stream.append(half.values[first : first + step])
     assert_equal(read_calculation(tmp_path / "a.h5").hamiltonian, hamiltonian)
     at_once = Calculation(head.structure, head.basis, hamiltonian, cutoff=4.0, provenance=head.provenance)
     write_calculation(tmp_path / "b.h5", at_once, compression=compression)
@@ -86,7 +80,10 @@ def test_numbers_that_are_not_finite(tmp_path: Path, head: Calculation, hamilton
 
 @pytest.mark.parametrize("compression", ["none", "gzip"])
 def test_a_disk_that_is_full_at_any_moment(
-    tmp_path: Path, head: Calculation, hamiltonian: BlockOperator, compression: Compression,
+    tmp_path: Path,
+    head: Calculation,
+    hamiltonian: BlockOperator,
+    compression: Compression,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """HDF5 itself would not survive this: it crashes when the file is closed."""

@@ -9,14 +9,7 @@ from hypothesis import strategies as st
 
 from nearsight.errors import InputError
 from nearsight.operators.bloch import bloch, fold, to_csr
-from nearsight.operators.symmetry import (
-    adjoint,
-    hermitian_part,
-    hermiticity_error,
-    permute,
-    rotate,
-    with_reverses,
-)
+from nearsight.operators.symmetry import adjoint, hermitian_part, hermiticity_error, permute, rotate, with_reverses
 from nearsight.structures.graph import build_graph
 from tests.random_cases import HFO2_SZV, operators, random_operator, random_structure, rotations
 

@@ -41,11 +41,25 @@ def test_occupied_states_of_the_paper():
     assert basis_named(SZV).n_electrons(atoms(Hf=1000, O=2000)) == 24_000
 
 
-@pytest.mark.parametrize(("name", "number", "orbitals", "valence"), [
-    (SZV, 1, 1, 1), (SZV, 8, 4, 6), (SZV, 7, 4, 5), (SZV, 22, 10, 12), (SZV, 72, 10, 12), (SZV, 78, 10, 18),
-    (SZV, 0, 4, 0), (DZVP, 1, 5, 1), (DZVP, 8, 13, 6), (DZVP, 32, 13, 4), (DZVP, 51, 13, 5), (DZVP, 52, 13, 6),
-    (DZVP, 72, 26, 12), (DZVP, 0, 13, 0),
-])
+@pytest.mark.parametrize(
+    ("name", "number", "orbitals", "valence"),
+    [
+        (SZV, 1, 1, 1),
+        (SZV, 8, 4, 6),
+        (SZV, 7, 4, 5),
+        (SZV, 22, 10, 12),
+        (SZV, 72, 10, 12),
+        (SZV, 78, 10, 18),
+        (SZV, 0, 4, 0),
+        (DZVP, 1, 5, 1),
+        (DZVP, 8, 13, 6),
+        (DZVP, 32, 13, 4),
+        (DZVP, 51, 13, 5),
+        (DZVP, 52, 13, 6),
+        (DZVP, 72, 26, 12),
+        (DZVP, 0, 13, 0),
+    ],
+)
 def test_the_shipped_table(name, number, orbitals, valence):
     basis = basis_named(name)
     assert basis.n_orbitals(number) == orbitals

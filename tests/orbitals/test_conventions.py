@@ -9,16 +9,7 @@ import pytest
 
 from nearsight.errors import InputError
 from nearsight.orbitals.basis import BasisSet, def2_svp
-from nearsight.orbitals.conventions import (
-    AIMS,
-    CP2K,
-    ORCA,
-    PYSCF,
-    OrbitalConvention,
-    from_ours,
-    reordered,
-    to_ours,
-)
+from nearsight.orbitals.conventions import AIMS, CP2K, ORCA, PYSCF, OrbitalConvention, from_ours, reordered, to_ours
 from nearsight.orbitals.rotations import atom_rotation
 from tests.formats.molecules import IN_ORCA, NUMBERS, OURS, POSITIONS, water
 

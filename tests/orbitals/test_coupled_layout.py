@@ -19,8 +19,10 @@ GST = CoupledLayout(basis_named("DZVP-MOLOPT-SR-GTH").restricted([32, 51, 52]))
 WITH_F = CoupledLayout(BasisSet("f", {1: (0,), 6: (1, 0, 1), 58: (3, 0, 2)}, {}))
 LAYOUTS = {"HfO2": HFO2, "GST": GST, "with f": WITH_F}
 
-PUBLISHED_HFO2 = ("1x0e+1x1e+1x1e+1x0e+1x1e+1x2e+1x0e+1x2e+1x1e+1x1e+1x2e+1x3e+1x0e+1x1e+1x2e+1x1e+1x2e+1x3e"
-                  "+1x0e+1x2e+1x2e+1x0e+1x1e+1x2e+1x3e+1x4e")
+PUBLISHED_HFO2 = (
+    "1x0e+1x1e+1x1e+1x0e+1x1e+1x2e+1x0e+1x2e+1x1e+1x1e+1x2e+1x3e+1x0e+1x1e+1x2e+1x1e+1x2e+1x3e"
+    "+1x0e+1x2e+1x2e+1x0e+1x1e+1x2e+1x3e+1x4e"
+)
 """The irreps of the authors' network for a-HfO2 (they write every parity as even)."""
 
 
@@ -80,7 +82,7 @@ def test_rotating_blocks_is_rotating_irreps(name, rotation):
         di, dj = (atom_rotation(layout.basis, z, rotation) for z in (zi, zj))
         coupled, at = layout.couple(block, zi, zj)[0], 0
         for l in layout.degrees:
-            coupled[at:at + 2 * l + 1] = d[l] @ coupled[at:at + 2 * l + 1]
+            coupled[at : at + 2 * l + 1] = d[l] @ coupled[at : at + 2 * l + 1]
             at += 2 * l + 1
         assert at == layout.size
         np.testing.assert_allclose(layout.uncouple(coupled[None], zi, zj), di @ block @ dj.T, atol=1e-12)

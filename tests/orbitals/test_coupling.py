@@ -41,8 +41,8 @@ def test_irreps_rotate_among_themselves(rotation):
         at = 0
         for l3 in irreps_of(l1, l2):
             expected = np.zeros((2 * l3 + 1, len(matrix)))
-            expected[:, at:at + 2 * l3 + 1] = d[l3]
-            np.testing.assert_allclose(turned[at:at + 2 * l3 + 1], expected, atol=1e-12)
+            expected[:, at : at + 2 * l3 + 1] = d[l3]
+            np.testing.assert_allclose(turned[at : at + 2 * l3 + 1], expected, atol=1e-12)
             at += 2 * l3 + 1
 
 

@@ -94,8 +94,8 @@ def test_equals_algorithm_1(cut):
 def test_every_atom_is_labelled_once_and_every_inner_edge(cut, halo):
     graph, labels = cut
     parts = partition_graph(graph, labels, halo=halo)
-    nodes = np.concatenate([p.nodes[:p.n_labelled] for p in parts])
-    edges = np.concatenate([p.edges[:p.n_labelled_edges] for p in parts])
+    nodes = np.concatenate([p.nodes[: p.n_labelled] for p in parts])
+    edges = np.concatenate([p.edges[: p.n_labelled_edges] for p in parts])
     np.testing.assert_array_equal(np.sort(nodes), np.arange(graph.n_nodes))
     inner = np.flatnonzero(labels[graph.source] == labels[graph.target])
     np.testing.assert_array_equal(np.sort(edges), inner)
@@ -129,8 +129,8 @@ def test_raw_parts_have_no_halo(cut):
         assert part.n_nodes == part.n_labelled == np.sum(labels == label)
         assert part.n_edges == part.n_labelled_edges
         halo = augmented(graph, labels == label)
-        np.testing.assert_array_equal(part.nodes, halo.nodes[:halo.n_labelled])
-        np.testing.assert_array_equal(part.edges, halo.edges[:halo.n_labelled_edges])
+        np.testing.assert_array_equal(part.nodes, halo.nodes[: halo.n_labelled])
+        np.testing.assert_array_equal(part.edges, halo.edges[: halo.n_labelled_edges])
 
 
 @given(structures(), cutoffs, st.integers(1, 3))
@@ -176,7 +176,7 @@ def test_too_small_a_halo_is_not_exact(rng, layers, hops):
     exact = message_passing(nodes, edges, graph.source, graph.target, layers)[0]
     parts = partition_graph(graph, labels, halo=hops is not None, hops=hops or 1)
     outs = [message_passing(nodes[p.nodes], edges[p.edges], p.source, p.target, layers)[0] for p in parts]
-    assert max(np.abs(o[:p.n_labelled] - exact[p.nodes[:p.n_labelled]]).max() for o, p in zip(outs, parts)) > 1e-3
+    assert max(np.abs(o[: p.n_labelled] - exact[p.nodes[: p.n_labelled]]).max() for o, p in zip(outs, parts)) > 1e-3
 
 
 def test_by_hand_on_a_ring():
@@ -203,8 +203,8 @@ def test_thin_slabs_in_a_cell_smaller_than_the_cutoff():
     assert second.nodes.tolist() == [1, 0]
     own = np.flatnonzero((graph.source == 0) & (graph.target == 0))
     assert len(own) > 6
-    np.testing.assert_array_equal(first.edges[:first.n_labelled_edges], own)
-    assert (graph.source[first.edges[first.n_labelled_edges:]] == 1).all()
+    np.testing.assert_array_equal(first.edges[: first.n_labelled_edges], own)
+    assert (graph.source[first.edges[first.n_labelled_edges :]] == 1).all()
     assert first.n_edges == np.sum(graph.target == 0)
 
 

@@ -14,8 +14,11 @@ import numpy as np
 
 def generate(campaign: Path, output: Path) -> subprocess.Popen[bytes]:
     """`nearsight generate`, in its own process."""
-    return subprocess.Popen([sys.executable, "-m", "nearsight.cli.main", "generate", str(campaign), "-o", str(output)],
-                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return subprocess.Popen(
+        [sys.executable, "-m", "nearsight.cli.main", "generate", str(campaign), "-o", str(output)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
 
 
 def killed_again_and_again(campaign: Path, output: Path, times: int, longest: float, seed: int) -> list[float]:

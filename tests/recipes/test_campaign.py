@@ -43,18 +43,23 @@ def test_a_result_for_each_structure(tmp_path):
     assert campaign.dft.cutoff == 200
 
 
-@pytest.mark.parametrize(("text", "said"), [
-    (TEXT.replace("cutoff: 100", "cutof: 100"), "dft.cp2k.cutof: Extra inputs"),
-    (TEXT.replace("seeds: [3, 5]", "seeds: [3, 3]"), "each seed once"),
-    (TEXT.replace("files:", "melt_quench: hfo2, files:"),
-     "expected one of melt_quench, files, molecules, got melt_quench and files"),
-    (TEXT.replace("name: mine", "name: mine, seeds: [1]"), "seeds only with melt_quench"),
-    (TEXT.replace("name: mine", "name: melt"), "a name of its own"),
-    (TEXT.replace("name: mine", "name: ../up"), "structures.1.name"),
-    (TEXT.replace("dft: {cutoff: 100}", "dft: {code: vasp}"), "dft: .*vasp"),
-    ("structures: [", "expected YAML"),
-    ("- a\n", "expected keys and values, got list"),
-])
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (TEXT.replace("cutoff: 100", "cutof: 100"), "dft.cp2k.cutof: Extra inputs"),
+        (TEXT.replace("seeds: [3, 5]", "seeds: [3, 3]"), "each seed once"),
+        (
+            TEXT.replace("files:", "melt_quench: hfo2, files:"),
+            "expected one of melt_quench, files, molecules, got melt_quench and files",
+        ),
+        (TEXT.replace("name: mine", "name: mine, seeds: [1]"), "seeds only with melt_quench"),
+        (TEXT.replace("name: mine", "name: melt"), "a name of its own"),
+        (TEXT.replace("name: mine", "name: ../up"), "structures.1.name"),
+        (TEXT.replace("dft: {cutoff: 100}", "dft: {code: vasp}"), "dft: .*vasp"),
+        ("structures: [", "expected YAML"),
+        ("- a\n", "expected keys and values, got list"),
+    ],
+)
 def test_mistakes_are_named(tmp_path, text, said):
     with pytest.raises(ConfigError, match=said):
         load_campaign(write(tmp_path, text))

@@ -79,8 +79,10 @@ def test_the_command_says_what_it_made(tmp_path):
 def test_one_that_fails_does_not_stop_the_others(tmp_path):
     (tmp_path / "bad.xyz").write_text("2\n\nXe 0 0 0\nU 0 0 2\n")
     (tmp_path / "good.xyz").write_text("2\n\nH 0 0 0\nH 0 0 0.74\n")
-    path = campaign(tmp_path, 'structures: [{name: m, files: ["bad.xyz", "good.xyz"], cell: none}]\n'
-                              "dft: {code: pyscf, basis: sto-3g}\n")
+    path = campaign(
+        tmp_path,
+        'structures: [{name: m, files: ["bad.xyz", "good.xyz"], cell: none}]\ndft: {code: pyscf, basis: sto-3g}\n',
+    )
     campaign_run = run(path, tmp_path / "out")
     assert campaign_run.run() == ["m-bad"]
     assert campaign_run.folders["m-bad"].error
@@ -130,8 +132,12 @@ class TestCp2k:
     def test_what_ran_elsewhere_is_collected(self, tmp_path):
         path = campaign(tmp_path, CRYSTAL)
         folder = run(path, tmp_path / "out").write_inputs()[0]
-        subprocess.run(["sh", "run.sh"], cwd=folder, check=True, env={
-            "PATH": "/usr/bin:/bin", "CP2K_DATA_DIR": "/usr/share/cp2k", "HOME": str(tmp_path)})
+        subprocess.run(
+            ["sh", "run.sh"],
+            cwd=folder,
+            check=True,
+            env={"PATH": "/usr/bin:/bin", "CP2K_DATA_DIR": "/usr/share/cp2k", "HOME": str(tmp_path)},
+        )
         assert run(path, tmp_path / "out").collect() == (["oxide-cell"], [])
         text = (folder / "job.inp").read_text()
         (tmp_path / "out" / "oxide-cell.h5").unlink()
@@ -155,4 +161,5 @@ class TestCp2k:
         campaign_run = run(path, tmp_path / "out", **{"dft.max_scf": 2, "dft.eps_scf": 1e-12})
         assert campaign_run.run() == ["oxide-cell"]
         assert "expected a self-consistent field, got none with any of: as given; on from there" in (
-            campaign_run.folders["oxide-cell"].error)
+            campaign_run.folders["oxide-cell"].error
+        )

@@ -63,8 +63,12 @@ def test_hubbard_ot_and_charge(tmp_path):
 
 
 def test_a_molecule_is_isolated(tmp_path):
-    water = Structure(np.array([8, 1, 1]), np.array([[0.0, 0, 0], [0.76, 0.59, 0], [-0.76, 0.59, 0]]),
-                      np.zeros((3, 3)), np.zeros(3, bool))
+    water = Structure(
+        np.array([8, 1, 1]),
+        np.array([[0.0, 0, 0], [0.76, 0.59, 0], [-0.76, 0.59, 0]]),
+        np.zeros((3, 3)),
+        np.zeros(3, bool),
+    )
     dft = written(tmp_path, water, images=False)
     assert dft.all("POISSON")[0].get("POISSON_SOLVER") == "MT"
     back = read_input(tmp_path / "job.inp")
@@ -80,15 +84,18 @@ def test_empty_bands_never_exceed_what_there_is(tmp_path):
     assert int(asked.all("SCF")[0].get("ADDED_MOS") or 0) == 8 * (18 - 12)
 
 
-@pytest.mark.parametrize(("settings", "said"), [
-    ({"kpoints": (2, 1, 1), "images": False}, "images=true"),
-    ({"solver": "ot"}, "solver=ot"),
-    ({"solver": "ot", "images": False, "mixing": 0.1}, "no mixing with solver=ot"),
-    ({"hubbard": {"Hf": {"l": 2, "u": 7}}}, "at Γ only"),
-    ({"initial": True}, "H₀ at Γ only"),
-    ({"kpoints": (0, 1, 1)}, "at least 1"),
-    ({"cutof": 300}, "Extra inputs"),
-])
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"kpoints": (2, 1, 1), "images": False}, "images=true"),
+        ({"solver": "ot"}, "solver=ot"),
+        ({"solver": "ot", "images": False, "mixing": 0.1}, "no mixing with solver=ot"),
+        ({"hubbard": {"Hf": {"l": 2, "u": 7}}}, "at Γ only"),
+        ({"initial": True}, "H₀ at Γ only"),
+        ({"kpoints": (0, 1, 1)}, "at least 1"),
+        ({"cutof": 300}, "Extra inputs"),
+    ],
+)
 def test_settings_that_do_not_fit(settings, said):
     with pytest.raises(ValidationError, match=said):
         Cp2kSettings(**settings)
@@ -104,7 +111,9 @@ def test_a_basis_per_element(tmp_path):
     ghosts = with_vacancies(OXIDE, Vacancies(fraction=0.2))
     written(tmp_path, ghosts, basis=names)
     assert {label: kind.basis for label, kind in read_input(tmp_path / "job.inp").kinds.items()} == {
-        **names, "Gh": "DZVP-MOLOPT-SR-GTH"}
+        **names,
+        "Gh": "DZVP-MOLOPT-SR-GTH",
+    }
 
 
 def test_fallbacks_change_the_way_not_the_goal():

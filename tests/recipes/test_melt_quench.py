@@ -12,23 +12,23 @@ from ase import units
 from nearsight.errors import ConfigError, InputError, RecipeError
 from nearsight.recipes import melt_quench as module
 from nearsight.recipes.engine import make_engine
-from nearsight.recipes.melt_quench import (
-    check_bonds,
-    crystallised,
-    describe,
-    melt_quench,
-    scaled,
-    substituted,
-)
+from nearsight.recipes.melt_quench import check_bonds, crystallised, describe, melt_quench, scaled, substituted
 from nearsight.recipes.packing import pack
 from nearsight.recipes.protocol import Dynamics, Minimise, Substitute, load_protocol, preset_names
 from nearsight.structures.structure import Structure
 
 SHORT = {
-    "description": "short", "formula": {"Hf": 1, "O": 2}, "atoms": 24, "volume_per_atom": 12.17, "least_distance": 1.7,
+    "description": "short",
+    "formula": {"Hf": 1, "O": 2},
+    "atoms": 24,
+    "volume_per_atom": 12.17,
+    "least_distance": 1.7,
     "engine": "lammps:hfo2-rigid-ion",
-    "stages": [{"do": "minimise", "steps": 50}, {"do": "dynamics", "start": 3000, "end": 300, "ps": 0.2},
-               {"do": "minimise", "steps": 50}],
+    "stages": [
+        {"do": "minimise", "steps": 50},
+        {"do": "dynamics", "start": 3000, "end": 300, "ps": 0.2},
+        {"do": "minimise", "steps": 50},
+    ],
 }
 
 
@@ -109,7 +109,8 @@ def test_lammps_keeps_a_skewed_cell_and_finds_the_crystal(tmp_path):
     crystal = Structure.from_ase(bulk("Ge", "diamond", a=5.654) * (3, 3, 3))
     moved = crystal.translated(np.random.default_rng(0).normal(0, 0.05, (len(crystal), 3)))
     back = make_engine("lammps:ge-stillinger-weber").minimise(
-        moved, Minimise(do="minimise", steps=200, force=1e-4), tmp_path, lambda what, done: None)
+        moved, Minimise(do="minimise", steps=200, force=1e-4), tmp_path, lambda what, done: None
+    )
     shift = back.positions - crystal.positions
     assert np.abs(shift - shift.mean(axis=0)).max() < 2e-3
     np.testing.assert_array_equal(back.cell, crystal.cell)
@@ -164,22 +165,28 @@ def test_substitution_and_density():
         substituted(made, Substitute(do="substitute", element="Sb", by="Pt", fraction=0.5), 5)
 
 
-@pytest.mark.parametrize(("changes", "said"), [
-    ({"engine": "vasp"}, "expected an engine"),
-    ({"engine": "lammps:reaxff"}, "expected a potential hfo2-rigid-ion"),
-    ({"engine": "lammps:ge-stillinger-weber"}, "expected atoms of Ge"),
-    ({"engine": "ase:nothing.Here"}, "expected ase:MODULE.CLASS"),
-])
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"engine": "vasp"}, "expected an engine"),
+        ({"engine": "lammps:reaxff"}, "expected a potential hfo2-rigid-ion"),
+        ({"engine": "lammps:ge-stillinger-weber"}, "expected atoms of Ge"),
+        ({"engine": "ase:nothing.Here"}, "expected ase:MODULE.CLASS"),
+    ],
+)
 def test_engines_that_cannot_be(tmp_path, changes, said):
     with pytest.raises((ConfigError, InputError), match=said):
         run(tmp_path, **changes)
 
 
-@pytest.mark.parametrize(("changes", "said"), [
-    ({"stages": [{"do": "boil"}]}, "stages.0"),
-    ({"atom": 3}, "atom: Extra inputs"),
-    ({"timestep": -1}, "timestep: .*got -1"),
-])
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"stages": [{"do": "boil"}]}, "stages.0"),
+        ({"atom": 3}, "atom: Extra inputs"),
+        ({"timestep": -1}, "timestep: .*got -1"),
+    ],
+)
 def test_mistakes_in_a_protocol_are_named(changes, said):
     with pytest.raises(ConfigError, match=said):
         load_protocol(SHORT, **changes)
@@ -193,5 +200,8 @@ def test_unknown_protocol():
 def test_a_run_that_went_wrong(tmp_path):
     """Without relaxation two atoms stay on top of each other."""
     with pytest.raises(RecipeError, match="expected atoms at least"):
-        melt_quench(load_protocol(SHORT | {"least_distance": 0.8, "stages": [
-            {"do": "scale", "volume_per_atom": 4.0}]}), 1, tmp_path)
+        melt_quench(
+            load_protocol(SHORT | {"least_distance": 0.8, "stages": [{"do": "scale", "volume_per_atom": 4.0}]}),
+            1,
+            tmp_path,
+        )

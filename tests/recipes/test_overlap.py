@@ -55,10 +55,13 @@ def test_hermitian_to_the_last_bit_and_positive() -> None:
     assert np.linalg.eigvalsh(to_csr(fold(own)).toarray())[0] > 0
 
 
-@pytest.mark.parametrize(("structure", "settings"), [
-    (WATER, PyscfSettings()),
-    (pack({"Hf": 1, "O": 2}, 6, 14.0, 1.6, seed=2), PyscfSettings(basis="gth-dzvp-molopt-sr", pseudo="gth-pbe")),
-])
+@pytest.mark.parametrize(
+    ("structure", "settings"),
+    [
+        (WATER, PyscfSettings()),
+        (pack({"Hf": 1, "O": 2}, 6, 14.0, 1.6, seed=2), PyscfSettings(basis="gth-dzvp-molopt-sr", pseudo="gth-pbe")),
+    ],
+)
 def test_against_pyscf(structure: Structure, settings: PyscfSettings) -> None:
     """A molecule in all electrons, and a cell smaller than the functions, whose images PySCF sums; f shells too."""
     system = build_system(structure, settings)
@@ -77,10 +80,13 @@ def test_names() -> None:
         pyscf_name(mixed, 1)
 
 
-@pytest.mark.parametrize(("basis", "said"), [
-    (BasisSet("NO-SUCH", {1: (0,), 8: (0, 1)}, {}), "expected a basis that PySCF has for H, got 'NO-SUCH'"),
-    (BasisSet("def2-SVP", {1: (0,), 8: (0, 1)}, {}), r"expected shells \(0,\) for H .* got \(0, 0, 1\) in PySCF's"),
-])
+@pytest.mark.parametrize(
+    ("basis", "said"),
+    [
+        (BasisSet("NO-SUCH", {1: (0,), 8: (0, 1)}, {}), "expected a basis that PySCF has for H, got 'NO-SUCH'"),
+        (BasisSet("def2-SVP", {1: (0,), 8: (0, 1)}, {}), r"expected shells \(0,\) for H .* got \(0, 0, 1\) in PySCF's"),
+    ],
+)
 @pytest.mark.filterwarnings("ignore:Basis may be available")
 def test_what_pyscf_does_not_have(basis: BasisSet, said: str) -> None:
     with pytest.raises(InputError, match=said):

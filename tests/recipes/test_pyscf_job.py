@@ -68,8 +68,13 @@ def largest(first: BlockOperator, second: BlockOperator) -> float:
 def test_water_is_what_pyscf_says():
     from pyscf import dft, gto
 
-    molecule_ = gto.M(atom=[(s, p) for s, p in zip("OHH", water().positions / BOHR_IN_ANGSTROM)], unit="Bohr",
-                      basis="def2-svp", verbose=0, parse_arg=False)
+    molecule_ = gto.M(
+        atom=[(s, p) for s, p in zip("OHH", water().positions / BOHR_IN_ANGSTROM)],
+        unit="Bohr",
+        basis="def2-svp",
+        verbose=0,
+        parse_arg=False,
+    )
     field = dft.RKS(molecule_, xc="pbe")
     field.conv_tol, field.conv_tol_grad, field.chkfile = 1e-12, 1e-9, None
     energy = field.kernel()
@@ -122,8 +127,16 @@ def test_a_cells_eigenvalues_at_every_k_of_the_mesh():
     from pyscf.pbc import dft, gto
 
     mesh = (3, 1, 1)
-    cell = gto.M(atom=[("H", p) for p in chain().positions / BOHR_IN_ANGSTROM], unit="Bohr", a=BOX / BOHR_IN_ANGSTROM,
-                 basis=GTH["basis"], pseudo=GTH["pseudo"], ke_cutoff=GTH["ke_cutoff"], verbose=0, parse_arg=False)
+    cell = gto.M(
+        atom=[("H", p) for p in chain().positions / BOHR_IN_ANGSTROM],
+        unit="Bohr",
+        a=BOX / BOHR_IN_ANGSTROM,
+        basis=GTH["basis"],
+        pseudo=GTH["pseudo"],
+        ke_cutoff=GTH["ke_cutoff"],
+        verbose=0,
+        parse_arg=False,
+    )
     field = dft.KRKS(cell, cell.make_kpts(mesh), xc="pbe").multigrid_numint()
     field.conv_tol, field.conv_tol_grad, field.chkfile = 1e-11, 1e-9, None
     field.kernel()
@@ -176,8 +189,12 @@ def test_an_all_electron_cell():
 @pytest.mark.parametrize("mesh", [(2, 1, 3), (1, 2, 2)])
 def test_any_hermitian_operator_comes_back_from_its_mesh(mesh: tuple[int, int, int], rng: np.random.Generator):
     structure = random_hfo2(5, rng)
-    skewed = Structure(structure.numbers, structure.positions + 20 * rng.standard_normal((len(structure), 3)),
-                       np.array([[5.0, 0, 0], [4, 5, 0], [-3, 7, 6]]), np.array([True]))
+    skewed = Structure(
+        structure.numbers,
+        structure.positions + 20 * rng.standard_normal((len(structure), 3)),
+        np.array([[5.0, 0, 0], [4, 5, 0], [-3, 7, 6]]),
+        np.array([True]),
+    )
     size = int(HFO2_SZV.offsets(skewed.numbers)[-1])
     blocks = {tuple(r): rng.standard_normal((size, size)) for r in np.indices((3, 3, 3)).reshape(3, -1).T - 1}
     blocks = {r: b + blocks[tuple(-x for x in r)].T for r, b in blocks.items()}
@@ -286,15 +303,22 @@ def test_a_job_leaves_nothing_behind_and_its_result_can_be_stored(tmp_path: Path
     np.testing.assert_array_equal(again.hamiltonian.values, got.hamiltonian.values)
 
 
-@pytest.mark.parametrize(("structure", "changes", "error"), [
-    (water(), {"charge": 1}, "even number of electrons"),
-    (water(), {"basis": "no-such-basis"}, "no-such-basis"),
-    (water(), {"functional": "no-such-functional"}, "no-such-functional"),
-    (water(), {"kpoints": (2, 1, 1)}, "no kpoints for a molecule"),
-    (Structure(np.array([52]), np.zeros((1, 3)), BOX, np.array([False])), {}, "effective core potential for Te"),
-    (Structure(np.array([0]), np.zeros((1, 3)), BOX, np.array([False])), {}, "not a ghost"),
-    (Structure(np.array([2]), np.zeros((1, 3)), BOX, np.array([True, False, False])), {}, "three periodic directions"),
-])
+@pytest.mark.parametrize(
+    ("structure", "changes", "error"),
+    [
+        (water(), {"charge": 1}, "even number of electrons"),
+        (water(), {"basis": "no-such-basis"}, "no-such-basis"),
+        (water(), {"functional": "no-such-functional"}, "no-such-functional"),
+        (water(), {"kpoints": (2, 1, 1)}, "no kpoints for a molecule"),
+        (Structure(np.array([52]), np.zeros((1, 3)), BOX, np.array([False])), {}, "effective core potential for Te"),
+        (Structure(np.array([0]), np.zeros((1, 3)), BOX, np.array([False])), {}, "not a ghost"),
+        (
+            Structure(np.array([2]), np.zeros((1, 3)), BOX, np.array([True, False, False])),
+            {},
+            "three periodic directions",
+        ),
+    ],
+)
 def test_what_cannot_be_computed_is_refused(structure: Structure, changes: dict, error: str):
     with pytest.raises(InputError, match=error):
         run_pyscf(structure, PyscfSettings(**changes))

@@ -22,7 +22,7 @@ def output() -> str:
 @pytest.mark.parametrize("size", [7, 1000, 10**6])
 def test_every_step_is_seen_wherever_the_pieces_end(output, size):
     watch = ScfWatch(1e-8, 60)
-    said = [watch.read(output[k:k + size]) for k in range(0, len(output), size)]
+    said = [watch.read(output[k : k + size]) for k in range(0, len(output), size)]
     states = [text for text in said if text]
     assert states[-1].startswith("SCF step 15 of at most 60: change ")
     if size == 7:

@@ -37,8 +37,11 @@ def test_errors_of_h_count_quadratically(water):
     """The energy never falls below the minimum, and a tenth of the error costs a hundredth."""
     h = water.require_hamiltonian()
     noise = hermitian_part(h.with_values(np.random.default_rng(0).standard_normal(h.n_values)))
-    above = [total_energy(replace(water, hamiltonian=h.with_values(h.values + size * noise.values)), SETTINGS).total
-             - water.energy for size in (0.01, 0.1)]
+    above = [
+        total_energy(replace(water, hamiltonian=h.with_values(h.values + size * noise.values)), SETTINGS).total
+        - water.energy
+        for size in (0.01, 0.1)
+    ]
     assert 0 < above[0] < above[1]
     assert above[1] / above[0] == pytest.approx(100, rel=0.2)
 

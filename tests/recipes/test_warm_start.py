@@ -26,14 +26,7 @@ from nearsight.recipes.cp2k_text import input_text
 from nearsight.recipes.program import run_program
 from nearsight.recipes.pyscf_job import build_system, make_field, run_pyscf
 from nearsight.recipes.pyscf_settings import PyscfSettings
-from nearsight.recipes.warm_start import (
-    RESOLVED,
-    cp2k_start,
-    known_overlap,
-    pyscf_density,
-    pyscf_start,
-    smallest_kept,
-)
+from nearsight.recipes.warm_start import RESOLVED, cp2k_start, known_overlap, pyscf_density, pyscf_start, smallest_kept
 from nearsight.structures.structure import Structure
 from nearsight.units import HARTREE_IN_EV
 from tests.formats.files import MHFO2
@@ -41,8 +34,12 @@ from tests.formats.molecules import NUMBERS, POSITIONS
 
 WATER = Structure(NUMBERS, POSITIONS, np.zeros((3, 3)), np.zeros(3, dtype=bool))
 SETTINGS = PyscfSettings(grid_level=1)
-FLUORITE = Structure(np.array([72, 8, 8]), np.array([[0, 0, 0], [1.34, 1.22, 1.38], [3.81, 3.81, 3.81]]),
-                     2.54 * (1 - np.eye(3)), np.ones(3, dtype=bool))
+FLUORITE = Structure(
+    np.array([72, 8, 8]),
+    np.array([[0, 0, 0], [1.34, 1.22, 1.38], [3.81, 3.81, 3.81]]),
+    2.54 * (1 - np.eye(3)),
+    np.ones(3, dtype=bool),
+)
 
 
 @pytest.fixture(scope="module")
@@ -92,8 +89,9 @@ def test_the_file_for_cp2k(tmp_path: Path) -> None:
     """From CP2K's H and S: CP2K's own levels, and a density with its electrons, made of orthonormal orbitals."""
     calculation = read_any(MHFO2 / "binary_full")
     cp2k_start(calculation, tmp_path / "a.wfn", added_mos=8)
-    (own,), (theirs,) = (read_wavefunction(path).spins for path in (tmp_path / "a.wfn",
-                                                                   MHFO2 / "binary_full" / "hfo2-RESTART.wfn"))
+    (own,), (theirs,) = (
+        read_wavefunction(path).spins for path in (tmp_path / "a.wfn", MHFO2 / "binary_full" / "hfo2-RESTART.wfn")
+    )
     s = to_csr(calculation.require_overlap()).toarray()
     c = own.coefficients
     assert (own.homo, own.lfomo, own.electrons, c.shape) == (48, 49, 96, (72, 56))
@@ -188,8 +186,9 @@ def test_cp2k_is_done_where_h_is_exact(tmp_path: Path) -> None:
     folder.mkdir()
     cp2k_start(replace(cold, overlap=None), folder / "job-RESTART.wfn", added_mos=6)
     (folder / "job.inp").write_text(input_text(FLUORITE, job.settings, job.basis, restart=True))
-    run_program(["cp2k.psmp", "-i", "job.inp"], folder, "job.out", "CP2K",
-                environment={"OMP_NUM_THREADS": "1", **data_folder()})
+    run_program(
+        ["cp2k.psmp", "-i", "job.inp"], folder, "job.out", "CP2K", environment={"OMP_NUM_THREADS": "1", **data_folder()}
+    )
     said = (folder / "job.out").read_text()
     assert "SCF run converged in     1 steps" in said or "SCF run converged in     2 steps" in said
     assert read_output(folder / "job.out").energy == pytest.approx(cold.energy, abs=1e-4)

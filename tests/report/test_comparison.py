@@ -35,16 +35,21 @@ def candidates(reference) -> list[Candidate]:
     """Noise of two sizes on a real calculation; the second run held nothing out."""
     h = reference.require_hamiltonian()
     noise = np.random.default_rng(0).normal(size=h.n_values)
-    found = [evaluate(replace(reference, hamiltonian=hermitian_part(h.with_values(h.values + size * noise))), reference)
-             for size in (0.001, 0.02)]
-    return [Candidate("good", found[0], LOG, [("model", "net & co")], "seed: 1 # <\n"),
-            Candidate("b<d", found[1], BARE)]
+    found = [
+        evaluate(replace(reference, hamiltonian=hermitian_part(h.with_values(h.values + size * noise))), reference)
+        for size in (0.001, 0.02)
+    ]
+    return [
+        Candidate("good", found[0], LOG, [("model", "net & co")], "seed: 1 # <\n"),
+        Candidate("b<d", found[1], BARE),
+    ]
 
 
 @pytest.fixture(scope="module")
 def text(candidates) -> str:
-    return render_comparison(Comparison("A <title>", "so & so", candidates, [("structure", "HfO2")],
-                                        [("code", "DFT <3")]))
+    return render_comparison(
+        Comparison("A <title>", "so & so", candidates, [("structure", "HfO2")], [("code", "DFT <3")])
+    )
 
 
 def test_numbers_of_both_side_by_side(candidates):
@@ -63,8 +68,10 @@ def test_numbers_of_both_side_by_side(candidates):
 
 
 def test_without_eigenvalues_and_logs(candidates):
-    bare = [replace(c, evaluation=replace(c.evaluation, spectrum=None, prediction=None, reference=None), log=None)
-            for c in candidates]
+    bare = [
+        replace(c, evaluation=replace(c.evaluation, spectrum=None, prediction=None, reference=None), log=None)
+        for c in candidates
+    ]
     assert [row[0] for row in key_rows(bare)][-1] == "ε_tot, in meV"
     assert key_rows(bare)[0] == ("training", "–", "–", "")
     text = render_comparison(Comparison("p", "", bare))

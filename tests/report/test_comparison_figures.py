@@ -10,13 +10,7 @@ from matplotlib.figure import Figure
 from nearsight.electronic.compare import DistanceTally, Parity
 from nearsight.electronic.evaluation import Evaluation
 from nearsight.report.candidate import Candidate
-from nearsight.report.comparison_figures import (
-    COLORS,
-    errors_figure,
-    levels_figure,
-    states_figure,
-    trainings_figure,
-)
+from nearsight.report.comparison_figures import COLORS, errors_figure, levels_figure, states_figure, trainings_figure
 from nearsight.report.figures import svg_bytes
 from nearsight.report.training_log import TrainingLog
 from tests.report.test_figures import (

@@ -58,8 +58,14 @@ def every_figure() -> dict[str, Figure]:
     """One of each kind, from fixed numbers."""
     parity = Parity(EXACT, EXACT + ERROR, EXACT / 2, EXACT / 2 - ERROR, 6, 6)
     errors = matrix_errors(tally(2.0, 90.0), (DistanceTally(1.5, 2.0, tally(1.0, 40.0)),))
-    log = training_log(loss=[8, 4, 2, 1], validation_loss=[9, 5, 6, 7], learning_rate=[1e-2, 1e-2, 1e-3, 1e-3],
-                       eps_n=[3, NAN, 2, NAN], eps_e=[1, NAN, 0.5, NAN], eps_tot=[1.5, NAN, 0.75, NAN])
+    log = training_log(
+        loss=[8, 4, 2, 1],
+        validation_loss=[9, 5, 6, 7],
+        learning_rate=[1e-2, 1e-2, 1e-3, 1e-3],
+        eps_n=[3, NAN, 2, NAN],
+        eps_e=[1, NAN, 0.5, NAN],
+        eps_tot=[1.5, NAN, 0.75, NAN],
+    )
     return {
         "spectrum": spectrum_figure(spectrum(EXACT + ERROR), spectrum(EXACT)),
         "parity": parity_figure(parity),
@@ -138,9 +144,7 @@ def test_no_spectrum():
         spectrum_figure()
 
 
-@pytest.mark.parametrize(("n_occupied", "singly", "text"), [
-    (2, True, ["Fermi level"]), (0, False, []), (6, False, []),
-])
+@pytest.mark.parametrize(("n_occupied", "singly", "text"), [(2, True, ["Fermi level"]), (0, False, []), (6, False, [])])
 def test_spectrum_without_a_gap(n_occupied, singly, text):
     """Half-filled, empty and full levels have no box; they can be drawn and written all the same."""
     figure = spectrum_figure(spectrum(EXACT + ERROR, n_occupied, singly), spectrum(EXACT, n_occupied, singly))
@@ -237,8 +241,9 @@ def test_training_that_holds_out_bonds_alone():
 
 def test_training_errors():
     """Only the epochs that measured them."""
-    log = training_log(loss=[8, 4, 2, 1], eps_n=[3, NAN, 2, NAN], eps_e=[1, NAN, 0.5, NAN],
-                       eps_tot=[1.5, NAN, 0.75, NAN])
+    log = training_log(
+        loss=[8, 4, 2, 1], eps_n=[3, NAN, 2, NAN], eps_e=[1, NAN, 0.5, NAN], eps_tot=[1.5, NAN, 0.75, NAN]
+    )
     _, ax = training_figure(log).axes
     assert drawn(ax, "ε$_n$ (on site)") == ([1, 3], [3, 2])
     assert drawn(ax, "ε$_e$ (between atoms)") == ([1, 3], [1, 0.5])

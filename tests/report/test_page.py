@@ -41,8 +41,17 @@ def evaluation(pair):
 
 @pytest.fixture(scope="module")
 def text(evaluation):
-    return render(Page("A <title>", "so & so", evaluation, log=LOG, facts=[("model", "net & co")],
-                       reference_facts=[("code", "DFT <3")], config="seed: 42 # <\n"))
+    return render(
+        Page(
+            "A <title>",
+            "so & so",
+            evaluation,
+            log=LOG,
+            facts=[("model", "net & co")],
+            reference_facts=[("code", "DFT <3")],
+            config="seed: 42 # <\n",
+        )
+    )
 
 
 def addresses(text: str) -> list[str]:

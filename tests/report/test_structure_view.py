@@ -45,8 +45,17 @@ def data_of(text: str) -> dict:
 
 def drawn(path: Path, fragment: str = "") -> dict[str, str]:
     """What the page says of itself after it was drawn: the data attributes of its body."""
-    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--use-angle=swiftshader",
-               "--enable-unsafe-swiftshader", "--virtual-time-budget=5000", "--dump-dom", f"file://{path}{fragment}"]
+    command = [
+        BROWSER,
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--use-angle=swiftshader",
+        "--enable-unsafe-swiftshader",
+        "--virtual-time-budget=5000",
+        "--dump-dom",
+        f"file://{path}{fragment}",
+    ]
     text = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True).stdout
     body = re.search(r"<body([^>]*)>", text)
     assert body
@@ -56,8 +65,14 @@ def drawn(path: Path, fragment: str = "") -> dict[str, str]:
 def test_values_come_through(tmp_path):
     charges, energies = np.linspace(-1, 1, 12), np.array([-0.5, 0.0])
     local = np.arange(24.0).reshape(2, 12)
-    text = page(tmp_path, 12, (Colouring("charge", charges, "e", "diverging", ""),
-                               Colouring("states", local, "1/eV", "sequential", "", energies))).read_text()
+    text = page(
+        tmp_path,
+        12,
+        (
+            Colouring("charge", charges, "e", "diverging", ""),
+            Colouring("states", local, "1/eV", "sequential", "", energies),
+        ),
+    ).read_text()
     data = data_of(text)
     assert [c["name"] for c in data["colourings"]] == ["element", "charge", "states"]
     np.testing.assert_allclose(data["colourings"][1]["values"], charges, rtol=1e-3)

@@ -13,11 +13,29 @@ from nearsight.errors import FormatError
 from nearsight.report.training_log import read_training_log
 
 RECORDS = [
-    {"epoch": 1, "step": 4, "seconds": 1.5, "loss": 8.0, "learning_rate": 1e-2, "validation_loss": 9.0,
-     "validation_eps_n_mEh": 3.0, "validation_eps_e_mEh": 0.5, "validation_eps_tot_mEh": 0.75},
+    {
+        "epoch": 1,
+        "step": 4,
+        "seconds": 1.5,
+        "loss": 8.0,
+        "learning_rate": 1e-2,
+        "validation_loss": 9.0,
+        "validation_eps_n_mEh": 3.0,
+        "validation_eps_e_mEh": 0.5,
+        "validation_eps_tot_mEh": 0.75,
+    },
     {"epoch": 2, "step": 8, "seconds": 2.5, "loss": 4.0, "learning_rate": 1e-2, "validation_loss": 5.0},
-    {"epoch": 3, "step": 12, "seconds": 3.5, "loss": 2.0, "learning_rate": 1e-3, "validation_loss": 6.0,
-     "validation_eps_n_mEh": 2.0, "validation_eps_e_mEh": 0.25, "validation_eps_tot_mEh": 0.5},
+    {
+        "epoch": 3,
+        "step": 12,
+        "seconds": 3.5,
+        "loss": 2.0,
+        "learning_rate": 1e-3,
+        "validation_loss": 6.0,
+        "validation_eps_n_mEh": 2.0,
+        "validation_eps_e_mEh": 0.25,
+        "validation_eps_tot_mEh": 0.5,
+    },
 ]
 NAN = math.nan
 
@@ -98,13 +116,22 @@ def test_last_errors_where_none_was_measured(tmp_path):
     assert all(math.isnan(error) for error in log.last_errors())
 
 
-@pytest.mark.parametrize(("records", "best"), [
-    (RECORDS, 1),  # by validation loss, not by loss
-    ([{"epoch": 1, "loss": 3.0}, {"epoch": 2, "loss": 1.0}, {"epoch": 3, "loss": 2.0}], 1),
-    ([{"epoch": 1, "loss": 3.0}, {"epoch": 2, "loss": 1.0, "validation_loss": 4.0},
-      {"epoch": 3, "loss": 5.0, "validation_loss": 2.0}], 2),
-    ([{"epoch": 1}, {"epoch": 2}], 1),  # nothing to judge: the last
-])
+@pytest.mark.parametrize(
+    ("records", "best"),
+    [
+        (RECORDS, 1),  # by validation loss, not by loss
+        ([{"epoch": 1, "loss": 3.0}, {"epoch": 2, "loss": 1.0}, {"epoch": 3, "loss": 2.0}], 1),
+        (
+            [
+                {"epoch": 1, "loss": 3.0},
+                {"epoch": 2, "loss": 1.0, "validation_loss": 4.0},
+                {"epoch": 3, "loss": 5.0, "validation_loss": 2.0},
+            ],
+            2,
+        ),
+        ([{"epoch": 1}, {"epoch": 2}], 1),  # nothing to judge: the last
+    ],
+)
 def test_best(tmp_path, records, best):
     assert read_training_log(write(tmp_path, lines(records))).best == best
 
@@ -117,10 +144,14 @@ def test_diverged_run(tmp_path):
     assert log.best == 0
 
 
-@pytest.mark.parametrize(("extra", "validated", "measured"), [
-    ({}, False, False), ({"validation_loss": 2.0}, True, False),
-    ({"validation_loss": 2.0, "validation_eps_e_mEh": 0.5}, True, True),
-])
+@pytest.mark.parametrize(
+    ("extra", "validated", "measured"),
+    [
+        ({}, False, False),
+        ({"validation_loss": 2.0}, True, False),
+        ({"validation_loss": 2.0, "validation_eps_e_mEh": 0.5}, True, True),
+    ],
+)
 def test_what_a_run_measured(tmp_path, extra, validated, measured):
     """A run that holds nothing out has no validation; one that holds out bonds alone has no ε_n."""
     log = read_training_log(write(tmp_path, lines([{"epoch": 1, "loss": 3.0}, {"epoch": 2, "loss": 1.0, **extra}])))

@@ -52,7 +52,8 @@ def test_vectors_order_and_reverse(structure, cutoff):
     graph = build_graph(structure, cutoff)
     i, j, shift = graph.source, graph.target, graph.shift
     np.testing.assert_array_equal(
-        graph.vector, structure.positions[j] + shift @ structure.cell - structure.positions[i])
+        graph.vector, structure.positions[j] + shift @ structure.cell - structure.positions[i]
+    )
     assert (graph.distance <= cutoff).all()
     np.testing.assert_array_equal(pair_order(i, j, shift), np.arange(graph.n_edges))
     assert not shift[:, ~structure.pbc].any()

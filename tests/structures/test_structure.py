@@ -74,8 +74,9 @@ def test_rotation_keeps_distances_and_fractional_coordinates(rng):
     structure = random_structure(5, rng)
     turned = structure.rotated(np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1]]))
     np.testing.assert_allclose(turned.positions[:, 0], -structure.positions[:, 1])
-    np.testing.assert_allclose(turned.positions @ np.linalg.inv(turned.cell),
-                               structure.positions @ np.linalg.inv(structure.cell), atol=1e-12)
+    np.testing.assert_allclose(
+        turned.positions @ np.linalg.inv(turned.cell), structure.positions @ np.linalg.inv(structure.cell), atol=1e-12
+    )
 
 
 def test_permutation_takes_atom_k_from_order_k(rng):

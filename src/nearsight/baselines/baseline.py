@@ -108,8 +108,12 @@ class Baseline:
         return (blocks + self.table.transposed(blocks)) / 2  # symmetric to the last bit
 
     def edges(
-        self, structure: Structure, graph: Graph, chosen: Chosen = slice(None),
-        initial: InitialMatrices | None = None, nodes: np.ndarray | None = None,
+        self,
+        structure: Structure,
+        graph: Graph,
+        chosen: Chosen = slice(None),
+        initial: InitialMatrices | None = None,
+        nodes: np.ndarray | None = None,
     ) -> np.ndarray:
         """(e, size) coupled blocks of the chosen edges, E_h.
 
@@ -128,8 +132,11 @@ class Baseline:
         self.check(structure, graph)
         known, terms = self._initial(structure, graph, initial), self.initial_terms
         if known is not None:
-            change = (self._change(structure, graph, known) if nodes is None
-                      else nodes - known.on_site(structure, self.layout)[0])
+            change = (
+                self._change(structure, graph, known)
+                if nodes is None
+                else nodes - known.on_site(structure, self.layout)[0]
+            )
         edges = np.arange(graph.n_edges)[chosen]
         result = np.zeros((len(edges), self.layout.size))
         for pair, forward, rows, turned in self._oriented(structure, graph, edges):
@@ -167,15 +174,15 @@ class Baseline:
             result[rows] = scale
         return result
 
-    def _initial(
-        self, structure: Structure, graph: Graph, initial: InitialMatrices | None
-    ) -> InitialMatrices | None:
+    def _initial(self, structure: Structure, graph: Graph, initial: InitialMatrices | None) -> InitialMatrices | None:
         """H₀ and S where the baseline starts from them."""
         if self.initial_terms is None:
             return None
         if initial is None:
-            raise InputError(f"expected H₀ and S of {structure.formula}, from which this baseline starts, got none; "
-                             "add H₀ to the structure's file with `nearsight import SOURCE --initial FILE -o OUTPUT`")
+            raise InputError(
+                f"expected H₀ and S of {structure.formula}, from which this baseline starts, got none; "
+                "add H₀ to the structure's file with `nearsight import SOURCE --initial FILE -o OUTPUT`"
+            )
         initial.check(structure, self.layout)
         initial.check_resolved(graph, self.cutoff)
         return initial
@@ -189,24 +196,30 @@ class Baseline:
         if graph.n_nodes != len(structure):
             raise InputError(f"expected a graph of the structure's {len(structure)} atoms, got {graph.n_nodes}")
         if graph.cutoff < self.cutoff - 1e-9:
-            raise InputError(f"expected a graph of at least the baseline's cutoff {self.cutoff} Å, got "
-                             f"{graph.cutoff} Å; build it with the baseline's cutoff")
+            raise InputError(
+                f"expected a graph of at least the baseline's cutoff {self.cutoff} Å, got "
+                f"{graph.cutoff} Å; build it with the baseline's cutoff"
+            )
         self._check_elements(structure)
 
     def _check_elements(self, structure: Structure) -> None:
         unknown = [symbol_of(z) for z in structure.elements if z not in self.node_scales]
         if unknown:
             known = ", ".join(symbol_of(z) for z in self.elements)
-            raise InputError(f"expected elements that the baseline was fitted on ({known}), got {', '.join(unknown)} "
-                             f"in {structure.formula}; fit it on data that holds them")
+            raise InputError(
+                f"expected elements that the baseline was fitted on ({known}), got {', '.join(unknown)} "
+                f"in {structure.formula}; fit it on data that holds them"
+            )
 
     def _check_pairs(self, pairs: Sequence[ElementPair]) -> None:
         fitted = self.two_centre.coefficients
         unknown = [pair_name(pair) for pair in pairs if pair not in fitted]
         if unknown:
-            raise InputError(f"expected pairs of elements that the baseline was fitted on "
-                             f"({', '.join(map(pair_name, fitted)) or 'none'}), got {', '.join(unknown)}; fit it on "
-                             f"data that holds such pairs within {self.cutoff} Å")
+            raise InputError(
+                f"expected pairs of elements that the baseline was fitted on "
+                f"({', '.join(map(pair_name, fitted)) or 'none'}), got {', '.join(unknown)}; fit it on "
+                f"data that holds such pairs within {self.cutoff} Å"
+            )
 
     def _oriented(
         self, structure: Structure, graph: Graph, edges: np.ndarray

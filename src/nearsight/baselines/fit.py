@@ -26,7 +26,10 @@ DEFAULTS = BaselineSettings()
 
 
 def fit_baseline(
-    calculations: Sequence[Calculation], layout: CoupledLayout, cutoff: float, settings: BaselineSettings = DEFAULTS,
+    calculations: Sequence[Calculation],
+    layout: CoupledLayout,
+    cutoff: float,
+    settings: BaselineSettings = DEFAULTS,
     charges: Sequence[np.ndarray] | None = None,
 ) -> Baseline:
     """The baseline of one or more structures. Only sums and the features of atoms are kept, not the edges.
@@ -63,8 +66,10 @@ def fit_baseline(
             structures = [reference.structure for reference in references]
             charge_model, known = fit_charges(surroundings, features, structures, _required(charges))
             surroundings = further = LongRangeSurroundings(table, cutoff, settings)
-            features = [further.extended(part, reference.structure, reference.graph, charge_model, q)
-                        for part, reference, q in zip(features, references, known)]
+            features = [
+                further.extended(part, reference.structure, reference.graph, charge_model, q)
+                for part, reference, q in zip(features, references, known)
+            ]
         on_site, left = fit_on_site(surroundings, references, features)
     edges = TwoCentreFit(table, RadialFunctions(cutoff, settings.pair_functions), settings)
     for reference in references:
@@ -82,9 +87,11 @@ def fit_baseline(
 
 def _required(charges: Sequence[np.ndarray] | None) -> Sequence[np.ndarray]:
     if charges is None:
-        raise InputError("expected charges of the atoms for a baseline with long_range='charges', got none; "
-                         "they follow from H and S (nearsight.electronic.populations.atomic_charges), or set "
-                         "long_range='none'")
+        raise InputError(
+            "expected charges of the atoms for a baseline with long_range='charges', got none; "
+            "they follow from H and S (nearsight.electronic.populations.atomic_charges), or set "
+            "long_range='none'"
+        )
     return charges
 
 
@@ -99,5 +106,7 @@ def _edge_scales(references: Sequence[Reference], two_centre: TwoCentre, cutoff:
 
 def _nothing_usable(cutoff: float, settings: BaselineSettings) -> InputError:
     atoms = "whose neighbours have one image" if settings.initial else "without an image of their own"
-    return InputError(f"expected atoms {atoms} within {cutoff} Å, got none: a matrix at Γ does not tell images apart; "
-                      "use a larger cell or a matrix resolved in R")
+    return InputError(
+        f"expected atoms {atoms} within {cutoff} Å, got none: a matrix at Γ does not tell images apart; "
+        "use a larger cell or a matrix resolved in R"
+    )

@@ -66,7 +66,11 @@ class LongRangeSurroundings(Surroundings):
         return np.append(super().penalties(degree), self.settings.long_range_penalty * far)
 
     def extended(
-        self, features: Features, structure: Structure, graph: Graph, model: ChargeModel,
+        self,
+        features: Features,
+        structure: Structure,
+        graph: Graph,
+        model: ChargeModel,
         charges: np.ndarray | None = None,
     ) -> Features:
         """Features of `Surroundings` with what the charges (N,) in e tell, those of the model where they are None."""
@@ -75,7 +79,7 @@ class LongRangeSurroundings(Surroundings):
         unlike = CHARGE_SCALE * model.unlike_mean(charges, structure.numbers)[:, None]
         hops = second_hop(structure, graph, self._hop, layout.elements, unlike, layout.l_max)
         far = [found.potential[:, None, None], found.field[:, None, AXES]]
-        return tuple(np.concatenate([*parts, *far[l:l + 1]], axis=1) for l, parts in enumerate(zip(features, hops)))
+        return tuple(np.concatenate([*parts, *far[l : l + 1]], axis=1) for l, parts in enumerate(zip(features, hops)))
 
     @property
     def _hop(self) -> RadialFunctions:
@@ -83,7 +87,9 @@ class LongRangeSurroundings(Surroundings):
 
 
 def fit_charges(
-    surroundings: Surroundings, features: Sequence[Features], structures: Sequence[Structure],
+    surroundings: Surroundings,
+    features: Sequence[Features],
+    structures: Sequence[Structure],
     charges: Sequence[np.ndarray],
 ) -> tuple[ChargeModel, list[np.ndarray]]:
     """The model, and the charges of the structures, each as if its own atom had not been fitted.

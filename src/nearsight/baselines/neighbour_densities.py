@@ -41,18 +41,22 @@ def neighbour_densities(
     near = np.flatnonzero(distance < radial.cutoff)
     row = graph.source * len(elements) + np.searchsorted(elements, structure.numbers[graph.target])
     for start in range(0, len(near), CHUNK):
-        part = near[start:start + CHUNK]
+        part = near[start : start + CHUNK]
         harmonics = np.concatenate(spherical_harmonics(graph.vector[part], l_max), axis=1)
         products = radial(distance[part])[:, :, None] * harmonics[:, None, :]
         rows, which = np.unique(row[part], return_inverse=True)
         gather = csr_array((np.ones(len(which)), (which, np.arange(len(which)))))
         total[rows] += gather @ products.reshape(len(which), width)
     shaped = total.reshape(len(structure), len(elements) * radial.count, (l_max + 1) ** 2)
-    return tuple(shaped[:, :, l * l:(l + 1) ** 2] for l in range(l_max + 1))
+    return tuple(shaped[:, :, l * l : (l + 1) ** 2] for l in range(l_max + 1))
 
 
 def second_hop(
-    structure: Structure, graph: Graph, radial: RadialFunctions, elements: Sequence[int], scalars: np.ndarray,
+    structure: Structure,
+    graph: Graph,
+    radial: RadialFunctions,
+    elements: Sequence[int],
+    scalars: np.ndarray,
     l_max: int = 0,
 ) -> tuple[np.ndarray, ...]:
     """A² of every atom: for each l ≤ l_max sums (N, len(elements) · radial.count · F, 2l+1) over scalars (N, F)."""
@@ -64,8 +68,8 @@ def second_hop(
         begins = np.searchsorted(graph.source[edges], np.arange(n + 1))
         for first in range(0, n, ATOMS):
             last = min(first + ATOMS, n)
-            part = edges[begins[first]:begins[last]]
-            target, rows = graph.target[part], begins[first:last + 1] - begins[first]
+            part = edges[begins[first] : begins[last]]
+            target, rows = graph.target[part], begins[first : last + 1] - begins[first]
             for l, harmonics in enumerate(spherical_harmonics(graph.vector[part], l_max)):
                 for b, m in np.ndindex(radial.count, 2 * l + 1):
                     weights = csr_array((values[part, b] * harmonics[:, m], target, rows), shape=(last - first, n))
@@ -79,14 +83,19 @@ SCALE = 10.0
 
 def degree_pairs(degree: int, l_max: int) -> list[tuple[int, int]]:
     """(l₁, l₂) of the products of one degree."""
-    return [(a, b) for a in range(1, l_max + 1) for b in range(a, l_max + 1)
-            if b - a <= degree <= a + b and (a + b + degree) % 2 == 0]
+    return [
+        (a, b)
+        for a in range(1, l_max + 1)
+        for b in range(a, l_max + 1)
+        if b - a <= degree <= a + b and (a + b + degree) % 2 == 0
+    ]
 
 
 def count_products(n_densities: int, degree: int, l_max: int) -> int:
     """Products of one degree for each atom."""
-    return sum(n_densities * (n_densities + 1) // 2 if a == b else n_densities**2
-               for a, b in degree_pairs(degree, l_max))
+    return sum(
+        n_densities * (n_densities + 1) // 2 if a == b else n_densities**2 for a, b in degree_pairs(degree, l_max)
+    )
 
 
 def density_products(densities: Sequence[np.ndarray], degree: int) -> np.ndarray:

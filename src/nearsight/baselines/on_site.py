@@ -14,12 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from nearsight.baselines.irrep_table import IrrepTable
-from nearsight.baselines.neighbour_densities import (
-    count_products,
-    density_products,
-    neighbour_densities,
-    second_hop,
-)
+from nearsight.baselines.neighbour_densities import count_products, density_products, neighbour_densities, second_hop
 from nearsight.baselines.radial_functions import RadialFunctions
 from nearsight.baselines.reference import Reference
 from nearsight.baselines.ridge import Leverage, NormalEquations, Regression
@@ -63,12 +58,15 @@ class Surroundings:
         settings, kinds = self.settings, len(self.table.layout.elements)
         far = [np.tile(RadialFunctions(self.cutoff, settings.density_functions).centres(), kinds)]
         if not settings.strictly_local and (settings.tensor_hops or degree == 0):
-            hop, carried = (RadialFunctions(self.cutoff, count).centres()
-                            for count in (settings.hop_functions, settings.carried_functions))
+            hop, carried = (
+                RadialFunctions(self.cutoff, count).centres()
+                for count in (settings.hop_functions, settings.carried_functions)
+            )
             far.append(np.tile(hop[:, None] + np.tile(carried, kinds), (kinds, 1)).reshape(-1))
         n_products = count_products(kinds * settings.product_functions, degree, self.table.layout.l_max)
-        return np.concatenate([np.exp(np.concatenate(far) / settings.reach),
-                               np.full(n_products, settings.product_penalty)])
+        return np.concatenate(
+            [np.exp(np.concatenate(far) / settings.reach), np.full(n_products, settings.product_penalty)]
+        )
 
     def n_features(self, degree: int) -> int:
         """F_l."""

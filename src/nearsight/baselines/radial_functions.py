@@ -29,8 +29,9 @@ class RadialFunctions:
 
     def __post_init__(self) -> None:
         if not (self.cutoff > 0 and self.count > 0):
-            raise InputError(f"expected a positive cutoff in Å and number of radial functions, got {self.cutoff} "
-                             f"and {self.count}")
+            raise InputError(
+                f"expected a positive cutoff in Å and number of radial functions, got {self.cutoff} and {self.count}"
+            )
 
     def __call__(self, distance: np.ndarray) -> np.ndarray:
         """(n, count) values at distances (n,) in Å."""
@@ -57,6 +58,4 @@ class RadialFunctions:
 
 def _pieces(t: np.ndarray) -> tuple[np.ndarray, ...]:
     """The four cubic polynomials of a B-spline, last first, at 0 ≤ t < 1."""
-    return (
-        (1 - t) ** 3 / 6, (3 * t**3 - 6 * t**2 + 4) / 6, (-3 * t**3 + 3 * t**2 + 3 * t + 1) / 6, t**3 / 6,
-    )
+    return ((1 - t) ** 3 / 6, (3 * t**3 - 6 * t**2 + 4) / 6, (-3 * t**3 + 3 * t**2 + 3 * t + 1) / 6, t**3 / 6)

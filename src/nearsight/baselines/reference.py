@@ -60,8 +60,10 @@ class Reference:
         basis = calculation.basis.restricted(calculation.structure.numbers)
         layout.basis.check(basis.shells)
         if basis != layout.basis.restricted(basis.shells):
-            raise InputError(f"expected calculations in the layout's basis {layout.basis.describe()}, got "
-                             f"{basis.describe()}; fit structures of one basis together")
+            raise InputError(
+                f"expected calculations in the layout's basis {layout.basis.describe()}, got "
+                f"{basis.describe()}; fit structures of one basis together"
+            )
         structure = calculation.structure
         return cls(structure, build_graph(structure, cutoff), calculation.require_hamiltonian(), layout)
 
@@ -80,7 +82,7 @@ class Reference:
         for pair, edges in group_by_elements(self.structure.numbers, graph.source, graph.target).items():
             edges = edges[self._single[edges]] if pair[0] <= pair[1] else edges[:0]
             for start in range(0, len(edges), CHUNK):
-                part = edges[start:start + CHUNK]
+                part = edges[start : start + CHUNK]
                 yield pair, part, self._coupled(graph.source[part], graph.target[part], shift[part], pair)
 
     @cached_property
@@ -111,7 +113,11 @@ def own_image_near(graph: Graph, cutoff: float = np.inf) -> np.ndarray:
 
 
 def coupled_blocks(
-    operator: BlockOperator, layout: CoupledLayout, source: np.ndarray, target: np.ndarray, shift: np.ndarray,
+    operator: BlockOperator,
+    layout: CoupledLayout,
+    source: np.ndarray,
+    target: np.ndarray,
+    shift: np.ndarray,
     pair: ElementPair,
 ) -> np.ndarray:
     """(n, size) coupled blocks of pairs of the same elements in the operator's unit; zero where one is not stored."""
@@ -133,6 +139,6 @@ def structure_gauges(shifts: Sequence[np.ndarray], numbers: Sequence[np.ndarray]
     structure = np.repeat(np.arange(len(shifts)), [len(part) for part in shifts])
     elements, element = np.unique(np.concatenate(list(numbers)), return_inverse=True)
     design = np.hstack([np.eye(len(elements))[element], np.eye(len(shifts))[structure]])
-    found = np.linalg.lstsq(design, np.concatenate(list(shifts)), rcond=None)[0][len(elements):]
+    found = np.linalg.lstsq(design, np.concatenate(list(shifts)), rcond=None)[0][len(elements) :]
     counts = np.bincount(structure, minlength=len(shifts))
     return np.asarray(found - found @ counts / max(1, counts.sum()))

@@ -83,12 +83,15 @@ def from_arrays(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -
     """
     try:
         if int(metadata["version"]) > VERSION:
-            raise InputError(f"expected a baseline of version {VERSION} or older, got version {metadata['version']}; "
-                             "update nearsight")
+            raise InputError(
+                f"expected a baseline of version {VERSION} or older, got version {metadata['version']}; "
+                "update nearsight"
+            )
         return _assemble(arrays, metadata)
     except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"expected the arrays and metadata of a baseline, got them without {error}; "
-                         "fit the baseline again") from error
+        raise InputError(
+            f"expected the arrays and metadata of a baseline, got them without {error}; fit the baseline again"
+        ) from error
 
 
 def _metadata(baseline: Baseline) -> dict[str, Any]:
@@ -98,10 +101,14 @@ def _metadata(baseline: Baseline) -> dict[str, Any]:
         for z, degree in baseline.on_site.regressions
     }
     return {
-        "version": VERSION, "unit": "E_h", "cutoff": baseline.cutoff, "basis": basis.name,
+        "version": VERSION,
+        "unit": "E_h",
+        "cutoff": baseline.cutoff,
+        "basis": basis.name,
         "shells": {str(z): list(shells) for z, shells in basis.shells.items()},
         "valence": {str(z): electrons for z, electrons in basis.valence.items()},
-        "settings": asdict(baseline.on_site.surroundings.settings), "irreps": list(table.names),
+        "settings": asdict(baseline.on_site.surroundings.settings),
+        "irreps": list(table.names),
         "elements": [[z, symbol_of(z)] for z in baseline.elements],
         "element_pairs": [[*pair, pair_name(pair)] for pair in baseline.two_centre.coefficients],
         "on_site_irreps": on_site,
@@ -109,16 +116,21 @@ def _metadata(baseline: Baseline) -> dict[str, Any]:
 
 
 def _assemble(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> Baseline:
-    layout = CoupledLayout(BasisSet(
-        metadata["basis"], {int(z): tuple(shells) for z, shells in metadata["shells"].items()},
-        {int(z): electrons for z, electrons in metadata["valence"].items()},
-    ))
+    layout = CoupledLayout(
+        BasisSet(
+            metadata["basis"],
+            {int(z): tuple(shells) for z, shells in metadata["shells"].items()},
+            {int(z): electrons for z, electrons in metadata["valence"].items()},
+        )
+    )
     table = IrrepTable(layout)
     before = BEFORE_2 if int(metadata["version"]) < 2 else {}
     settings = BaselineSettings(**{**metadata["settings"], **before})
     if list(table.names) != list(metadata["irreps"]):
-        raise InputError(f"expected the irreps {', '.join(table.names)} of {layout.basis.describe()}, got others; "
-                         "fit the baseline again")
+        raise InputError(
+            f"expected the irreps {', '.join(table.names)} of {layout.basis.describe()}, got others; "
+            "fit the baseline again"
+        )
     cutoff, k = float(metadata["cutoff"]), len(table.names)
     pairs = [(int(zi), int(zj)) for zi, zj, _ in metadata["element_pairs"]]
     centres = _array(arrays, "edge_scale.distances", (None,))
@@ -126,10 +138,13 @@ def _assemble(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> 
     coefficients = {pair: _array(arrays, f"two_centre.{pair_name(pair)}", shape) for pair in pairs}
     scales = {pair: _array(arrays, f"edge_scale.{pair_name(pair)}", (len(centres), k)) for pair in pairs}
     elements = [int(z) for z, _ in metadata["elements"]]
-    surroundings = (SecondRound if settings.initial else
-                    LongRangeSurroundings if settings.long_range == "charges" else Surroundings)
+    surroundings = (
+        SecondRound if settings.initial else LongRangeSurroundings if settings.long_range == "charges" else Surroundings
+    )
     return Baseline(
-        layout, cutoff, TwoCentre(table, RadialFunctions(cutoff, settings.pair_functions), coefficients),
+        layout,
+        cutoff,
+        TwoCentre(table, RadialFunctions(cutoff, settings.pair_functions), coefficients),
         _on_site(arrays, surroundings(table, cutoff, settings), elements),
         EdgeScale(table, centres, scales),
         {z: _array(arrays, f"node_scale.{symbol_of(z)}", (k,)) for z in elements},
@@ -150,7 +165,10 @@ def _charges(arrays: Mapping[str, np.ndarray], surroundings: Surroundings, eleme
 
 
 def _initial_terms(
-    arrays: Mapping[str, np.ndarray], table: IrrepTable, cutoff: float, settings: BaselineSettings,
+    arrays: Mapping[str, np.ndarray],
+    table: IrrepTable,
+    cutoff: float,
+    settings: BaselineSettings,
     pairs: Sequence[ElementPair],
 ) -> InitialTerms:
     radial = DistanceFunctions(cutoff, settings.initial_pieces)

@@ -62,14 +62,32 @@ class BaselineSettings:
     initial_ridge: float = 1e-5
 
     def __post_init__(self) -> None:
-        counts = (self.pair_functions, self.density_functions, self.carried_functions, self.hop_functions,
-                  self.initial_pieces)
-        positive = (self.pair_ridge, self.scalar_ridge, self.tensor_ridge, self.initial_ridge, self.reach,
-                    self.product_cutoff, self.product_penalty, self.long_range_penalty)
-        if min(counts) < 1 or min(positive) <= 0 or min(self.pair_bending, self.initial_slope,
-                                                        self.product_functions) < 0:
-            raise InputError("expected positive numbers of functions, lengths and penalties (pair_bending, "
-                             f"initial_slope and product_functions may be 0), got {self}")
+        counts = (
+            self.pair_functions,
+            self.density_functions,
+            self.carried_functions,
+            self.hop_functions,
+            self.initial_pieces,
+        )
+        positive = (
+            self.pair_ridge,
+            self.scalar_ridge,
+            self.tensor_ridge,
+            self.initial_ridge,
+            self.reach,
+            self.product_cutoff,
+            self.product_penalty,
+            self.long_range_penalty,
+        )
+        if (
+            min(counts) < 1
+            or min(positive) <= 0
+            or min(self.pair_bending, self.initial_slope, self.product_functions) < 0
+        ):
+            raise InputError(
+                "expected positive numbers of functions, lengths and penalties (pair_bending, "
+                f"initial_slope and product_functions may be 0), got {self}"
+            )
         self._check_long_range()
 
     def _check_long_range(self) -> None:

@@ -28,25 +28,34 @@ def check_completeness(subject: Subject) -> Iterator[Finding]:
     kept = subject.calculation.cutoff
     if kept is not None and kept < subject.cutoff:
         yield subject.finding(
-            "warning", CHECK, f"expected blocks up to the network's cutoff of {subject.cutoff:g} Å, got none beyond "
-            f"{kept:g} Å", "Zeros would be learnt where H was cut.", f"Train with a cutoff of {kept:g} Å, or import H "
-            "whole.")
+            "warning",
+            CHECK,
+            f"expected blocks up to the network's cutoff of {subject.cutoff:g} Å, got none beyond {kept:g} Å",
+            "Zeros would be learnt where H was cut.",
+            f"Train with a cutoff of {kept:g} Å, or import H whole.",
+        )
     radii = sorted({*RADII, subject.cutoff})
     usable = [r for r in radii if not h.folded or r <= subject.unfolded_radius]
     if usable:
         yield from _shares(subject, usable)
     if len(usable) < len(radii):
         yield subject.finding(
-            "note", CHECK, f"not checked beyond {subject.unfolded_radius:.2f} Å (half of the cell): images fold into "
-            "one block there", "A block beyond this is a sum over images, which no radius separates.",
-            "Check the reach of H in a larger cell or with data resolved in R.")
+            "note",
+            CHECK,
+            f"not checked beyond {subject.unfolded_radius:.2f} Å (half of the cell): images fold into one block there",
+            "A block beyond this is a sum over images, which no radius separates.",
+            "Check the reach of H in a larger cell or with data resolved in R.",
+        )
 
 
 def _shares(subject: Subject, radii: list[float]) -> Iterator[Finding]:
     of_h = shares_beyond(subject.calculation.require_hamiltonian(), subject.hamiltonian_distances, radii)
     s = subject.overlap
-    of_s = [float("nan")] * len(radii) if s is None else shares_beyond(
-        s, pair_distances(s, subject.calculation.structure), radii)
+    of_s = (
+        [float("nan")] * len(radii)
+        if s is None
+        else shares_beyond(s, pair_distances(s, subject.calculation.structure), radii)
+    )
     changes = [_change(subject, r) for r in radii]
     rows = []
     for r, a, b, change in zip(radii, of_h, of_s, changes):
@@ -56,9 +65,12 @@ def _shares(subject: Subject, radii: list[float]) -> Iterator[Finding]:
     bad = (lost is not None and lost > SHARE) or (moved is not None and moved > CHANGE)
     wanted = f"expected little beyond the cutoff of {subject.cutoff:g} Å, got " if bad else ""
     yield subject.finding(
-        "warning" if bad else "note", CHECK, f"{wanted}beyond " + "; ".join(rows),
-        "A network with this cutoff cannot have what lies beyond it." if bad else
-        "A network with a cutoff cannot have what lies beyond it; this is the least error of its levels.",
+        "warning" if bad else "note",
+        CHECK,
+        f"{wanted}beyond " + "; ".join(rows),
+        "A network with this cutoff cannot have what lies beyond it."
+        if bad
+        else "A network with a cutoff cannot have what lies beyond it; this is the least error of its levels.",
         "Use a larger cutoff." if bad else "Nothing; choose the cutoff by it.",
     )
 

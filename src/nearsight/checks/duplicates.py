@@ -47,8 +47,15 @@ class Entry:
     def of(cls, name: str, calculation: Calculation, test: bool = False) -> Entry:
         """Of a calculation, whose matrices are not kept."""
         h = calculation.hamiltonian
-        return cls(name, calculation.structure, calculation.basis, calculation.provenance, calculation.cutoff,
-                   None if h is None else h.folded, test)
+        return cls(
+            name,
+            calculation.structure,
+            calculation.basis,
+            calculation.provenance,
+            calculation.cutoff,
+            None if h is None else h.folded,
+            test,
+        )
 
 
 CHECK = "duplicates"
@@ -83,13 +90,19 @@ def check_duplicates(entries: Sequence[Entry]) -> Iterator[Finding]:
 
 def _finding(a: Entry, b: Entry, moved_only: bool) -> Finding:
     leak = a.test != b.test
-    how = ("up to a translation, the order of atoms and the choice of lattice vectors" if moved_only else
-           "in all distances: a rotated or mirrored copy")
+    how = (
+        "up to a translation, the order of atoms and the choice of lattice vectors"
+        if moved_only
+        else "in all distances: a rotated or mirrored copy"
+    )
     return Finding(
-        "error" if leak else "warning", CHECK, f"{a.name}, {b.name}",
+        "error" if leak else "warning",
+        CHECK,
+        f"{a.name}, {b.name}",
         f"expected different structures{' in training and in test' if leak else ''}, got the same one twice ({how})",
-        "Its test error is that of a structure that was learnt." if leak else
-        "It counts twice, and a split may put one copy on each side.",
+        "Its test error is that of a structure that was learnt."
+        if leak
+        else "It counts twice, and a split may put one copy on each side.",
         "Leave one of them out.",
     )
 
@@ -101,8 +114,12 @@ def fingerprint(structure: Structure) -> Fingerprint:
     except InputError:
         return {}
     zi, zj = structure.numbers[graph.source], structure.numbers[graph.target]
-    return {(int(a), int(b)): np.sort(graph.distance[(zi == a) & (zj == b)])
-            for a in structure.elements for b in structure.elements if a <= b}
+    return {
+        (int(a), int(b)): np.sort(graph.distance[(zi == a) & (zj == b)])
+        for a in structure.elements
+        for b in structure.elements
+        if a <= b
+    }
 
 
 def alike(a: Fingerprint, b: Fingerprint) -> bool:
@@ -148,8 +165,11 @@ class _Places:
         cell = structure.cell[structure.pbc]
         self._cell, self._inverse = cell, np.linalg.pinv(cell) if len(cell) else np.zeros((3, 0))
         wrapped = self._wrap(structure.positions)
-        shifts = np.stack(np.meshgrid(*[(-1, 0, 1)] * len(cell), indexing="ij"), -1).reshape(-1, len(cell)) if len(
-            cell) else np.zeros((1, 0))
+        shifts = (
+            np.stack(np.meshgrid(*[(-1, 0, 1)] * len(cell), indexing="ij"), -1).reshape(-1, len(cell))
+            if len(cell)
+            else np.zeros((1, 0))
+        )
         images = (wrapped[None] + (shifts @ cell)[:, None]).reshape(-1, 3)
         self._number = np.tile(structure.numbers, len(shifts))
         self._tree = cKDTree(images)

@@ -34,8 +34,10 @@ AROUND = 10
 """Levels on both sides of such a place; the widest gap between them is taken."""
 WIDE = 4 * TOLERANCE
 """eV: a narrower gap is no place to count."""
-ADVICE = ("Check that H and S are those of the last step of the run that printed the eigenvalues, in the same order "
-          "of atoms and orbitals.")
+ADVICE = (
+    "Check that H and S are those of the last step of the run that printed the eigenvalues, in the same order "
+    "of atoms and orbitals."
+)
 
 
 def check_eigenvalues(subject: Subject) -> Iterator[Finding]:
@@ -48,22 +50,29 @@ def check_eigenvalues(subject: Subject) -> Iterator[Finding]:
         return
     if printed is None or len(printed) == 0:
         yield subject.finding(
-            "note", CHECK, "not checked: no eigenvalues of the code in the file",
+            "note",
+            CHECK,
+            "not checked: no eigenvalues of the code in the file",
             "They are the surest sign that H and S are what the code had.",
             "Let the code print them (CP2K: &PRINT &MO, EIGENVALUES T) and import its output too.",
         )
         return
     if len(printed) > subject.n_orbitals:
         yield subject.finding(
-            "error", CHECK,
+            "error",
+            CHECK,
             f"expected at most {subject.n_orbitals} eigenvalues, one for each orbital, got {len(printed)}",
-            "The output is of another run, or of several k-points.", ADVICE,
+            "The output is of another run, or of several k-points.",
+            ADVICE,
         )
         return
     if subject.dense_hamiltonian is None:
         yield subject.finding(
-            "note", CHECK, f"not checked: {subject.n_orbitals} orbitals are too many to diagonalise here",
-            "The eigenvalues were not compared with the printed ones.", "Check a smaller structure of this source.",
+            "note",
+            CHECK,
+            f"not checked: {subject.n_orbitals} orbitals are too many to diagonalise here",
+            "The eigenvalues were not compared with the printed ones.",
+            "Check a smaller structure of this source.",
         )
         return
     yield from _counted(subject, printed) if subject.quick else _compared(subject, printed)
@@ -78,10 +87,12 @@ def _compared(subject: Subject, printed: np.ndarray) -> Iterator[Finding]:
     worst = float(np.abs(difference).max())
     if worst > TOLERANCE:
         yield subject.finding(
-            "error", CHECK,
+            "error",
+            CHECK,
             f"expected the printed eigenvalues within {TOLERANCE:.2g} eV, got differences up to {worst:.4g} eV (mean "
             f"{float(difference.mean()):+.4g} eV)",
-            _likely_cause(ours, printed), ADVICE,
+            _likely_cause(ours, printed),
+            ADVICE,
         )
 
 
@@ -92,22 +103,28 @@ def _compared_at_k(subject: Subject) -> Iterator[Finding]:
     assert c.k_eigenvalues is not None
     if subject.n_orbitals > DENSE_ORBITALS or c.require_hamiltonian().folded:
         yield subject.finding(
-            "note", CHECK, "not checked at the code's k-points: too many orbitals, or a matrix summed at Γ",
-            "The eigenvalues were not compared with the printed ones.", "Check a smaller structure of this source.",
+            "note",
+            CHECK,
+            "not checked at the code's k-points: too many orbitals, or a matrix summed at Γ",
+            "The eigenvalues were not compared with the printed ones.",
+            "Check a smaller structure of this source.",
         )
         return
     for k in {0, len(c.k_points) - 1}:
         h, s = (bloch(op, c.k_points[k]).toarray() for op in (c.require_hamiltonian(), c.require_overlap()))
         try:
-            ours = eigvalsh(h, s)[:c.k_eigenvalues.shape[1]]
+            ours = eigvalsh(h, s)[: c.k_eigenvalues.shape[1]]
         except LinAlgError:  # S is not positive definite, which is a finding of its own
             return
         worst = float(np.abs(ours - c.k_eigenvalues[k]).max())
         if worst > TOLERANCE:
             yield subject.finding(
-                "error", CHECK,
+                "error",
+                CHECK,
                 f"expected the eigenvalues printed at k = {c.k_points[k].tolist()} within {TOLERANCE:.2g} eV, got "
-                f"differences up to {worst:.4g} eV", _likely_cause(ours, c.k_eigenvalues[k]), ADVICE,
+                f"differences up to {worst:.4g} eV",
+                _likely_cause(ours, c.k_eigenvalues[k]),
+                ADVICE,
             )
             return
 
@@ -115,15 +132,19 @@ def _compared_at_k(subject: Subject) -> Iterator[Finding]:
 def _likely_cause(ours: np.ndarray, printed: np.ndarray) -> str:
     difference = ours - printed
     if float(np.ptp(difference)) < 2 * TOLERANCE:
-        return (f"All levels are shifted by {float(difference.mean()):+.6g} eV: another zero of energy; H differs "
-                "from the code's by a multiple of S.")
+        return (
+            f"All levels are shifted by {float(difference.mean()):+.6g} eV: another zero of energy; H differs "
+            "from the code's by a multiple of S."
+        )
     ratio = float(ours @ printed / (printed @ printed))
     for factor, text in RATIOS.items():
         proportional = np.allclose(ours, ratio * printed, rtol=1e-3, atol=TOLERANCE * ratio)
         if abs(ratio / factor - 1) < NEAR_RATIO and proportional:
             return f"All levels are multiplied by {text}."
-    return ("Neither a shift nor a factor: H is not that of the converged run (an earlier step, or superposed atomic "
-            "densities), or H and S are in different orders or of different runs.")
+    return (
+        "Neither a shift nor a factor: H is not that of the converged run (an earlier step, or superposed atomic "
+        "densities), or H and S are in different orders or of different runs."
+    )
 
 
 def _counted(subject: Subject, printed: np.ndarray) -> Iterator[Finding]:
@@ -138,11 +159,13 @@ def _counted(subject: Subject, printed: np.ndarray) -> Iterator[Finding]:
         found = levels_below(h - energy * s)
         if found != k + 1:
             yield subject.finding(
-                "error", CHECK,
+                "error",
+                CHECK,
                 f"expected {k + 1} levels below {energy:.4g} eV, where the printed eigenvalues have a gap of "
                 f"{float(widths[k]):.3g} eV, got {found}",
                 "H and S do not have the printed eigenvalues: H is not that of the converged run, or in other units, "
-                "or in another order than S.", ADVICE + " Without --quick the differences are shown.",
+                "or in another order than S.",
+                ADVICE + " Without --quick the differences are shown.",
             )
             return
 
@@ -153,7 +176,7 @@ def _places(widths: np.ndarray) -> list[int]:
     for share in PLACES:
         middle = int(share * len(widths))
         first = max(0, middle - AROUND)
-        some = widths[first:middle + AROUND + 1]
+        some = widths[first : middle + AROUND + 1]
         if len(some):
             result.add(first + int(np.argmax(some)))
     return sorted(result)
@@ -187,10 +210,16 @@ def check_fermi(subject: Subject) -> Iterator[Finding]:
         return
     edges = _edges(subject)
     if edges is None:
-        why = ("the valence of an element is not known" if subject.n_electrons is None else
-               "HOMO and LUMO are not among the levels at hand")
+        why = (
+            "the valence of an element is not known"
+            if subject.n_electrons is None
+            else "HOMO and LUMO are not among the levels at hand"
+        )
         yield subject.finding(
-            "note", FERMI, f"not checked: {why}", "Levels cannot be filled.",
+            "note",
+            FERMI,
+            f"not checked: {why}",
+            "Levels cannot be filled.",
             "Nothing, where the Fermi level is not used.",
         )
         return
@@ -199,8 +228,9 @@ def check_fermi(subject: Subject) -> Iterator[Finding]:
     if homo - slack <= fermi <= lumo + slack:
         return
     yield subject.finding(
-        "error", FERMI, f"expected a Fermi level between HOMO and LUMO, {homo:.4f} to {lumo:.4f} eV, got {fermi:.4f} "
-        "eV",
+        "error",
+        FERMI,
+        f"expected a Fermi level between HOMO and LUMO, {homo:.4f} to {lumo:.4f} eV, got {fermi:.4f} eV",
         _cause(fermi, homo - slack, lumo + slack),
         "Compare with the output; where only H or only the Fermi level was shifted, shift both.",
     )
@@ -224,8 +254,10 @@ def _cause(fermi: float, lower: float, upper: float) -> str:
     for factor, text in ((HARTREE_IN_EV, "27.2114"), (1 / HARTREE_IN_EV, "1/27.2114")):
         if lower <= fermi * factor <= upper:
             return f"Multiplied by {text} it would be: eV and Hartree were confused."
-    return ("It is in another zero of energy than H, of another run, or the structure is charged (electrons are "
-            "counted for the neutral one).")
+    return (
+        "It is in another zero of energy than H, of another run, or the structure is charged (electrons are "
+        "counted for the neutral one)."
+    )
 
 
 CONVERGENCE = "self-consistency"
@@ -238,7 +270,9 @@ def check_convergence(subject: Subject) -> Iterator[Finding]:
     said = subject.calculation.provenance.get("scf", "")
     if said.upper().startswith("NOT"):
         yield subject.finding(
-            "error", CONVERGENCE, f"expected a converged self-consistent run, got {said!r}",
+            "error",
+            CONVERGENCE,
+            f"expected a converged self-consistent run, got {said!r}",
             "H is not that of the ground state; it differs from it by as much as the last step did.",
             "Run it again with more steps or another mixing.",
         )
@@ -249,7 +283,9 @@ def check_convergence(subject: Subject) -> Iterator[Finding]:
     difference = float(np.abs(h.values - initial).max())
     if difference <= SAME * float(np.abs(h.values).max()):
         yield subject.finding(
-            "error", CONVERGENCE, f"expected an H that self-consistency changed, got H = H₀ within {difference:.1e} eV",
+            "error",
+            CONVERGENCE,
+            f"expected an H that self-consistency changed, got H = H₀ within {difference:.1e} eV",
             "H is the matrix of superposed atomic densities, before the first step.",
             "Import the matrix of the last step (CP2K: ADD_LAST NUMERIC and EACH QS_SCF 0).",
         )

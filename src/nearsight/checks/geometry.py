@@ -32,7 +32,10 @@ def check_geometry(subject: Subject) -> Iterator[Finding]:
     structure = subject.calculation.structure
     if subject.coincidence:
         yield subject.finding(
-            "error", CHECK, subject.coincidence, "Two sets of functions at one place make S singular.",
+            "error",
+            CHECK,
+            subject.coincidence,
+            "Two sets of functions at one place make S singular.",
             "Check the structure, its cell and the unit of length.",
         )
         return
@@ -45,11 +48,13 @@ def check_geometry(subject: Subject) -> Iterator[Finding]:
     for k in wrong[np.argsort(graph.distance[wrong])][:MOST_FINDINGS]:
         i, j = int(graph.source[k]), int(graph.target[k])
         yield subject.finding(
-            "error", GHOSTS if ghost[k] else CHECK,
+            "error",
+            GHOSTS if ghost[k] else CHECK,
             f"expected at least {limit[k]:.2f} Å between {symbol_of(int(zi[k]))} (atom {i}) and "
             f"{symbol_of(int(zj[k]))} (atom {j}), got {graph.distance[k]:.3f} Å ({len(wrong)} such pairs)",
-            "A ghost on top of an atom doubles its functions." if ghost[k] else
-            "No bond is so short: an atom is there twice, or cell or positions are in Bohr (or wrong).",
+            "A ghost on top of an atom doubles its functions."
+            if ghost[k]
+            else "No bond is so short: an atom is there twice, or cell or positions are in Bohr (or wrong).",
             "Check the structure, its cell and the unit of length.",
         )
 
@@ -62,15 +67,22 @@ def check_ghosts(subject: Subject) -> Iterator[Finding]:
     others = {z: basis.shells[z] for z in structure.elements if z != GHOST}
     if basis.shells[GHOST] not in others.values():
         yield subject.finding(
-            "warning", GHOSTS, "expected ghosts with the shells of an element of the structure "
+            "warning",
+            GHOSTS,
+            "expected ghosts with the shells of an element of the structure "
             f"({basis.restricted(others).describe()}), got l = {basis.shells[GHOST]}",
             "A vacancy carries the functions of the missing atom as a rule.",
-            "Nothing where this is meant; otherwise check the basis given for the ghost.")
+            "Nothing where this is meant; otherwise check the basis given for the ghost.",
+        )
     electrons = basis.valence.get(GHOST, 0)
     if electrons != 0:
         yield subject.finding(
-            "error", GHOSTS, f"expected ghosts without electrons, got {electrons} for each",
-            "The levels are filled with too many electrons.", "Set the valence of the ghost (X) to 0.")
+            "error",
+            GHOSTS,
+            f"expected ghosts without electrons, got {electrons} for each",
+            "The levels are filled with too many electrons.",
+            "Set the valence of the ghost (X) to 0.",
+        )
 
 
 IMAGES = "images"
@@ -83,7 +95,9 @@ def check_images(subject: Subject) -> Iterator[Finding]:
     h = subject.hamiltonian
     if h is not None and h.folded and subject.unfolded_radius < subject.cutoff:
         yield subject.finding(
-            "note", IMAGES, f"expected a cell of at least {2 * subject.cutoff:g} Å for a cutoff of {subject.cutoff:g} "
+            "note",
+            IMAGES,
+            f"expected a cell of at least {2 * subject.cutoff:g} Å for a cutoff of {subject.cutoff:g} "
             f"Å, got a smallest height of {2 * subject.unfolded_radius:.2f} Å with matrices folded to Γ",
             "Sums over images are learnt, which tell less about single blocks; they are treated exactly.",
             "Prefer larger cells or data resolved in R.",
@@ -95,12 +109,14 @@ def check_images(subject: Subject) -> Iterator[Finding]:
 
 def _meaning(subject: Subject, name: str, operator: BlockOperator) -> Iterator[Finding]:
     structure = subject.calculation.structure
-    weight = np.add.reduceat(operator.values.astype(np.float64)**2, operator.offsets[:-1])
+    weight = np.add.reduceat(operator.values.astype(np.float64) ** 2, operator.offsets[:-1])
     reach = {text: _reach(weight, vectors) for text, vectors in _meanings(structure, operator).items()}
     best = min(reach, key=lambda text: reach[text])
     if best and reach[best] < NEARER * reach[""]:
         yield subject.finding(
-            "error", IMAGES, f"expected R of {name} such that near atoms have the large blocks, got blocks at a mean "
+            "error",
+            IMAGES,
+            f"expected R of {name} such that near atoms have the large blocks, got blocks at a mean "
             f"distance of {reach['']:.2f} Å, and of {reach[best]:.2f} Å {best}",
             "Blocks are assigned to other pairs of images than they belong to.",
             "Change R of every block accordingly, or import the code's own files.",
@@ -113,8 +129,10 @@ def _meanings(structure: Structure, operator: BlockOperator) -> dict[str, np.nda
     shift = operator.shift @ structure.cell
     result = {"": between + shift, "with R and −R exchanged": between - shift}
     fractional = structure.positions @ np.linalg.pinv(structure.cell)
-    wraps = {"with atoms wrapped to −½ … ½ (as in CP2K)": np.round(fractional),
-             "with atoms wrapped to 0 … 1": np.floor(fractional)}
+    wraps = {
+        "with atoms wrapped to −½ … ½ (as in CP2K)": np.round(fractional),
+        "with atoms wrapped to 0 … 1": np.floor(fractional),
+    }
     for text, whole in wraps.items():
         moved = structure.positions - np.where(structure.pbc, whole, 0.0) @ structure.cell
         result[text] = moved[operator.target] - moved[operator.source] + shift

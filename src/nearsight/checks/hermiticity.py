@@ -42,12 +42,14 @@ def _check(subject: Subject, name: str, operator: BlockOperator) -> Iterator[Fin
     i, j = int(complete.source[worst]), int(complete.target[worst])
     missing = complete.n_pairs - operator.n_pairs
     yield subject.finding(
-        "error", CHECK,
+        "error",
+        CHECK,
         f"expected {name}_ij(R) = {name}_ji(−R)ᵀ within {TOLERANCE:.0e} of the largest element, got a difference of "
         f"{float(difference.max()):.3g} (largest element {largest:.3g}), most between "
         f"{symbol_of(int(operator.numbers[i]))} (atom {i}) and {symbol_of(int(operator.numbers[j]))} (atom {j})",
-        f"{missing} blocks are there without their transpose: only one triangle was stored." if missing else
-        "Blocks (i, j) and (j, i) contradict each other: half of the matrix is transposed or in another order.",
+        f"{missing} blocks are there without their transpose: only one triangle was stored."
+        if missing
+        else "Blocks (i, j) and (j, i) contradict each other: half of the matrix is transposed or in another order.",
         "Write both triangles, or import the code's own file.",
     )
 
@@ -120,7 +122,8 @@ def _finding(subject: Subject, votes: list[Votes], cause: str, kinds: int) -> It
     share = float(((sign * (there - here) > 0) & (sign * there > ALIKE))[apart].mean())
     if share > SHARE:
         yield subject.finding(
-            "error", TRANSPOSITION,
+            "error",
+            TRANSPOSITION,
             f"expected blocks of H that resemble those of S, got {100 * share:.0f} % of the near pairs whose blocks "
             "do so only otherwise",
             f"Most likely {cause}.",
@@ -129,7 +132,8 @@ def _finding(subject: Subject, votes: list[Votes], cause: str, kinds: int) -> It
         )
     elif kinds >= KINDS and float((sign * here).mean()) < UNLIKE:
         yield subject.finding(
-            "warning", TRANSPOSITION,
+            "warning",
+            TRANSPOSITION,
             "expected blocks of H that resemble those of S, got a mean resemblance of "
             f"{float((sign * here).mean()):.2f} (1: proportional, 0: nothing in common)",
             "H and S are hardly of the same orbitals: atoms or orbitals are in another order in one of them.",
@@ -147,8 +151,10 @@ def _votes(h: BlockOperator, s: BlockOperator, pairs: np.ndarray, elements: Elem
     if cause == "exchanged":
         possible = [_blocks(h, source, target, -shift, overlap.shape)]
     else:  # two, for rows and columns may have been confused in writing or in reading
-        possible = [blocks.reshape(len(blocks), blocks.shape[2], blocks.shape[1]).transpose(0, 2, 1),
-                    blocks.transpose(0, 2, 1).reshape(blocks.shape)]
+        possible = [
+            blocks.reshape(len(blocks), blocks.shape[2], blocks.shape[1]).transpose(0, 2, 1),
+            blocks.transpose(0, 2, 1).reshape(blocks.shape),
+        ]
     others = [_resemblance(overlap, other, h, elements) for other in possible]
     return Votes(_resemblance(overlap, blocks, h, elements), max(others, key=lambda x: float(np.abs(x).sum())))
 

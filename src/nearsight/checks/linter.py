@@ -20,8 +20,18 @@ from nearsight.formats.registry import read_any
 from nearsight.operators.calculation import Calculation
 
 CHECKS: tuple[Callable[[Subject], Iterator[Finding]], ...] = (
-    check_geometry, check_ghosts, check_magnitude, check_hermiticity, check_overlap, check_orbital_order,
-    check_transposition, check_convergence, check_eigenvalues, check_fermi, check_images, check_completeness,
+    check_geometry,
+    check_ghosts,
+    check_magnitude,
+    check_hermiticity,
+    check_overlap,
+    check_orbital_order,
+    check_transposition,
+    check_convergence,
+    check_eigenvalues,
+    check_fermi,
+    check_images,
+    check_completeness,
 )
 Named = tuple[str, Calculation]
 
@@ -43,9 +53,15 @@ def check_calculation(
     subject = Subject(name, calculation, cutoff, quick)
     findings: list[Finding] = []
     if calculation.hamiltonian is None:
-        findings.append(subject.finding(
-            "note", "content", "the file holds no Hamiltonian", "It can be predicted, not learnt.",
-            "Nothing, unless it was meant for training."))
+        findings.append(
+            subject.finding(
+                "note",
+                "content",
+                "the file holds no Hamiltonian",
+                "It can be predicted, not learnt.",
+                "Nothing, unless it was meant for training.",
+            )
+        )
     return sorted_by_level(findings + [finding for check in CHECKS for finding in check(subject)])
 
 
@@ -65,7 +81,11 @@ def check_entries(entries: Sequence[Entry]) -> list[Finding]:
 
 
 def check_files(
-    paths: Iterable[Path], tests: Iterable[Path] = (), *, cutoff: float = 8.0, quick: bool = False,
+    paths: Iterable[Path],
+    tests: Iterable[Path] = (),
+    *,
+    cutoff: float = 8.0,
+    quick: bool = False,
     report: Callable[[str], None] = lambda name: None,
 ) -> list[Finding]:
     """Read, check and forget one file after the other, then compare them. A file that cannot be read is a finding.
@@ -92,6 +112,10 @@ def check_files(
 def _unreadable(path: Path, error: NearsightError | OSError) -> Finding:
     text = str(error).removeprefix(f"{path}: ")
     return Finding(
-        "error", "file", str(path), text, "The file is damaged, incomplete or not what it seems.",
+        "error",
+        "file",
+        str(path),
+        text,
+        "The file is damaged, incomplete or not what it seems.",
         "Copy or compute it again; the message says what is missing.",
     )

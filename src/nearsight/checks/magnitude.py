@@ -38,7 +38,9 @@ def check_magnitude(subject: Subject) -> Iterator[Finding]:
         yield from _by_scale(subject, h, float(np.abs(diagonal).mean()))
     else:
         yield subject.finding(
-            "note", CHECK, "not checked: the units of H by its size",
+            "note",
+            CHECK,
+            "not checked: the units of H by its size",
             "Core levels may be as deep as a wrong unit would make others.",
             "Nothing where the code's eigenvalues are in the file, which are compared; otherwise add them.",
         )
@@ -50,10 +52,12 @@ def _against_printed(subject: Subject, diagonal: float, printed: float) -> Itera
     factor = _factor(ratio)
     if factor is not None:
         yield subject.finding(
-            "error", CHECK,
+            "error",
+            CHECK,
             f"expected a lowest diagonal element of H near the lowest printed eigenvalue, {printed:.4g} eV, got "
             f"{diagonal:.4g} eV, {ratio:.3g} times as much",
-            f"H is off by the factor {factor:.6g}: {FACTORS[factor]}, or the eigenvalues are in other units.", ADVICE,
+            f"H is off by the factor {factor:.6g}: {FACTORS[factor]}, or the eigenvalues are in other units.",
+            ADVICE,
         )
 
 
@@ -63,11 +67,14 @@ def _by_scale(subject: Subject, h: BlockOperator, scale: float) -> Iterator[Find
     factor = next((f for f in FACTORS if LIKELY[0] <= scale / f <= LIKELY[1]), None)
     on_site = ev_to_millihartree(float(np.abs(h.select(h.on_site).values).mean()))
     yield subject.finding(
-        "error" if factor else "warning", CHECK,
+        "error" if factor else "warning",
+        CHECK,
         f"expected a mean |H_ii| of {USUAL[0]:g} to {USUAL[1]:g} eV, got {scale:.4g} eV (mean on-site |H| "
         f"{on_site:.4g} mE_h; usual are 10 to 100)",
-        f"H is off by the factor {factor:.6g}: {FACTORS[factor]}." if factor else
-        "H is of an unusual size; other units, a large shift of the zero of energy, or another matrix.", ADVICE,
+        f"H is off by the factor {factor:.6g}: {FACTORS[factor]}."
+        if factor
+        else "H is of an unusual size; other units, a large shift of the zero of energy, or another matrix.",
+        ADVICE,
     )
 
 
@@ -78,15 +85,19 @@ def _factor(ratio: float) -> float | None:
 def _only_valence(subject: Subject) -> bool:
     """Whether pseudopotentials (or the lightness of the elements) leave only valence electrons."""
     basis = subject.calculation.basis
-    return all(0 <= basis.valence.get(z, z) < max(z, 1) or z <= 2 or z == 0
-               for z in subject.calculation.structure.elements)
+    return all(
+        0 <= basis.valence.get(z, z) < max(z, 1) or z <= 2 or z == 0 for z in subject.calculation.structure.elements
+    )
 
 
 def _diagonal(operator: BlockOperator) -> np.ndarray:
     """(n,) all diagonal elements, of the atoms that are there."""
     on_site = operator.on_site
-    parts = [np.einsum("pii->pi", operator.stack(pairs[on_site[pairs]])).reshape(-1)
-             for (a, b), pairs in operator.element_pairs.items() if a == b and on_site[pairs].any()]
+    parts = [
+        np.einsum("pii->pi", operator.stack(pairs[on_site[pairs]])).reshape(-1)
+        for (a, b), pairs in operator.element_pairs.items()
+        if a == b and on_site[pairs].any()
+    ]
     return np.concatenate(parts).astype(np.float64)
 
 

@@ -156,12 +156,12 @@ def _strange(subject: Subject, orders: dict[str, Orders]) -> Iterator[Finding]:
     for (order, names), keys in groups.items():
         both = len(orders) == 2 and " and " not in names
         yield subject.finding(
-            "error", CHECK,
+            "error",
+            CHECK,
             f"expected {SHELL_LETTERS[order.l]} of {_elements(keys)} in the order {_ours(order.l)} in {names}, got "
             f"{order.describe()}",
             "The blocks do not turn with the structure as the network assumes, so nothing can be learnt of these "
-            "shells."
-            + (" H and S do not agree with each other." if both else ""),
+            "shells." + (" H and S do not agree with each other." if both else ""),
             "Put the functions into the order of docs/conventions.md before import (import the code's own files, "
             "which does it), and compare the eigenvalues with the code's.",
         )
@@ -174,7 +174,8 @@ def _unknown(subject: Subject, orders: dict[str, Orders]) -> Iterator[Finding]:
         if not bad or (name == "H" and len(bad) < len(found)):
             continue
         yield subject.finding(
-            "error", CHECK,
+            "error",
+            CHECK,
             f"expected overlaps with s functions that point along the bonds in {name}, got others for the shells "
             f"{', '.join(dict.fromkeys(f'{SHELL_LETTERS[l]} of {symbol_of(z)}' for z, l, _ in bad))}, in no known "
             "order of their functions",
@@ -191,7 +192,9 @@ def _unchecked(subject: Subject, orders: dict[str, Orders]) -> Iterator[Finding]
     if missing:
         shells = dict.fromkeys(f"{SHELL_LETTERS[l]} of {symbol_of(z)}" for z, l, _ in sorted(missing))
         yield subject.finding(
-            "note", CHECK, f"not checked: the order and the signs of {', '.join(shells)}",
+            "note",
+            CHECK,
+            f"not checked: the order and the signs of {', '.join(shells)}",
             "No near pair of atoms stands alone there: the cell is so small that several images are in one block, or "
             "the atoms are far apart.",
             "Where the source is new to you, check a larger cell or data resolved in R.",

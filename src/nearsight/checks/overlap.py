@@ -32,7 +32,9 @@ def check_overlap(subject: Subject) -> Iterator[Finding]:
     s = subject.overlap
     if s is None:
         yield subject.finding(
-            "note", CHECK, "not checked: the file holds no overlap matrix",
+            "note",
+            CHECK,
+            "not checked: the file holds no overlap matrix",
             "Without S there are no eigenvalues, and most checks cannot be made.",
             "Import S along with H, where the basis is not orthogonal.",
         )
@@ -41,26 +43,35 @@ def check_overlap(subject: Subject) -> Iterator[Finding]:
     smallest, largest = _extremes(subject)
     if smallest is None:
         yield subject.finding(
-            "note", CHECK, "not checked: the smallest eigenvalue of S did not converge",
-            "S is probably close to singular.", "Check it with a smaller structure in this basis.",
+            "note",
+            CHECK,
+            "not checked: the smallest eigenvalue of S did not converge",
+            "S is probably close to singular.",
+            "Check it with a smaller structure in this basis.",
         )
     elif smallest <= 0:
         yield subject.finding(
-            "error", CHECK, f"expected a positive definite S, got one with smallest eigenvalue {smallest:.4g}",
+            "error",
+            CHECK,
+            f"expected a positive definite S, got one with smallest eigenvalue {smallest:.4g}",
             "It is no overlap of functions: elements or neighbours are missing, a sign or an order is wrong, or it is "
-            "of another structure.", "Import S again, with all images and both triangles.",
+            "of another structure.",
+            "Import S again, with all images and both triangles.",
         )
     elif largest / smallest > WORST_CONDITION:
         yield subject.finding(
-            "warning", CHECK,
+            "warning",
+            CHECK,
             f"expected a condition number of S below {WORST_CONDITION:.0e}, got {largest / smallest:.2g} (smallest "
             f"eigenvalue {smallest:.2g})",
-            "Small errors of H become large errors of the levels.", "Use a smaller or less diffuse basis (such as an "
-            "-SR one), and keep the matrices in float64.",
+            "Small errors of H become large errors of the levels.",
+            "Use a smaller or less diffuse basis (such as an -SR one), and keep the matrices in float64.",
         )
     elif smallest < SENSITIVE:
         yield subject.finding(
-            "note", CHECK, f"the smallest eigenvalue of S is {smallest:.2g}",
+            "note",
+            CHECK,
+            f"the smallest eigenvalue of S is {smallest:.2g}",
             f"Errors of H between atoms are multiplied by up to {1 / smallest:.0f} in the levels: a prediction with "
             "small matrix errors can have wrong levels.",
             "Judge predictions by their levels (`nearsight evaluate`); a smaller basis is less sensitive.",
@@ -78,7 +89,9 @@ def _diagonal(subject: Subject, s: BlockOperator) -> Iterator[Finding]:
         worst = float(diagonal.reshape(-1)[np.argmax(np.abs(diagonal - 1))])
         if abs(worst - 1) > DIAGONAL:
             yield subject.finding(
-                "warning", CHECK, f"expected ones on the diagonal of S, got {worst:.6g} for atoms of Z = {a}",
+                "warning",
+                CHECK,
+                f"expected ones on the diagonal of S, got {worst:.6g} for atoms of Z = {a}",
                 "The basis is not normalised, or S is off by a factor.",
                 "Nothing where the code's basis is like this; otherwise import S again.",
             )

@@ -36,7 +36,11 @@ def _finding(key: str, groups: dict[str, list[str]]) -> Finding:
     odd = [name for names in list(groups.values())[1:] for name in names]
     level: Level = "error" if key in GRID or key.startswith(("shells of", "valence of")) else "warning"
     return Finding(
-        level, CHECK, ", ".join(odd), f"expected one {key} in the whole set, got {'; '.join(parts)}", _meaning(key),
+        level,
+        CHECK,
+        ", ".join(odd),
+        f"expected one {key} in the whole set, got {'; '.join(parts)}",
+        _meaning(key),
         "Compute all structures with the same settings, or train on those that share them.",
     )
 

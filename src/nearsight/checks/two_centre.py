@@ -78,8 +78,9 @@ def single_bonds(structure: Structure, operator: BlockOperator) -> Bonds:
     chosen = (graph.distance <= NEAR) & (graph.source != graph.target)
     shift = graph.shift
     if operator.folded:
-        _, which, count = np.unique(graph.source * len(structure) + graph.target, return_inverse=True,
-                                    return_counts=True)
+        _, which, count = np.unique(
+            graph.source * len(structure) + graph.target, return_inverse=True, return_counts=True
+        )
         chosen &= count[which] == 1
         shift = np.zeros_like(shift)
     edges = np.flatnonzero(chosen)
@@ -105,8 +106,12 @@ def shell_overlaps(operator: BlockOperator, bonds: Bonds) -> list[ShellOverlaps]
 
 
 def _add_pairs(
-    sums: dict[tuple[int, int], tuple[np.ndarray, int]], operator: BlockOperator, a: int, b: int,
-    pairs: np.ndarray, vectors: np.ndarray,
+    sums: dict[tuple[int, int], tuple[np.ndarray, int]],
+    operator: BlockOperator,
+    a: int,
+    b: int,
+    pairs: np.ndarray,
+    vectors: np.ndarray,
 ) -> None:
     """Add ⟨shell of a|O|s of b⟩ to the moments of each shell of a."""
     basis, blocks = operator.basis, operator.stack(pairs).astype(np.float64)
@@ -118,7 +123,7 @@ def _add_pairs(
         y = harmonics[l]
         moments, count = sums.get((a, k), (np.zeros((2 * l + 1,) * 4), 0))
         for column in s_columns:
-            v = blocks[:, start:start + 2 * l + 1, column]
+            v = blocks[:, start : start + 2 * l + 1, column]
             outer_v = np.einsum("na,nb->nab", v, v).reshape(len(v), -1)
             outer_y = np.einsum("nc,nd->ncd", y, y).reshape(len(v), -1)
             moments = moments + (outer_v.T @ outer_y).reshape(moments.shape)

@@ -69,16 +69,23 @@ def bands_command(
 
 def as_dict(found: Bands, reference: np.ndarray | None = None) -> dict[str, Any]:
     """Plain numbers by key; differences to a reference where there is one."""
-    keys: dict[str, Any] = {"gap_eV": found.gap, "direct_gap_eV": found.direct_gap,
-                            "valence_band_maximum_eV": found.highest_occupied[0],
-                            "conduction_band_minimum_eV": found.lowest_empty[0],
-                            "n_occupied": found.n_occupied, "residual_eV": found.residual}
+    keys: dict[str, Any] = {
+        "gap_eV": found.gap,
+        "direct_gap_eV": found.direct_gap,
+        "valence_band_maximum_eV": found.highest_occupied[0],
+        "conduction_band_minimum_eV": found.lowest_empty[0],
+        "n_occupied": found.n_occupied,
+        "residual_eV": found.residual,
+    }
     if reference is not None:
         common = min(found.levels.shape[1], reference.shape[1])
         difference = np.abs(found.levels[:, :common] - reference[:, :common])
         filled = difference[:, : found.n_occupied]
-        keys |= {"largest_difference_meV": 1e3 * float(difference.max()), "mean_difference_meV":
-                 1e3 * float(difference.mean()), "largest_difference_occupied_meV": 1e3 * float(filled.max(initial=0))}
+        keys |= {
+            "largest_difference_meV": 1e3 * float(difference.max()),
+            "mean_difference_meV": 1e3 * float(difference.mean()),
+            "largest_difference_occupied_meV": 1e3 * float(filled.max(initial=0)),
+        }
     return keys
 
 
@@ -103,8 +110,11 @@ def _table(file: Path) -> tuple[np.ndarray, np.ndarray]:
     except (OSError, ValueError) as error:
         raise FormatError(file, f"expected a table with columns kx, ky, kz and levels, got: {error}") from None
     if list(rows.columns[:3]) != ["kx", "ky", "kz"] or numbers.shape[1] < 4 or not np.isfinite(numbers).all():
-        raise FormatError(file, "expected finite numbers in columns kx, ky, kz and levels (eV), got "
-                                f"{', '.join(map(str, rows.columns[:4]))}")
+        raise FormatError(
+            file,
+            "expected finite numbers in columns kx, ky, kz and levels (eV), got "
+            f"{', '.join(map(str, rows.columns[:4]))}",
+        )
     return numbers[:, :3], numbers[:, 3:]
 
 
@@ -129,10 +139,16 @@ def _print(found: Bands, keys: dict[str, Any]) -> None:
     top, bottom = (found.path.points[place[1]] for place in (found.highest_occupied, found.lowest_empty))
     text = f"{kind} {found.gap:.4f} eV" if kind == "gap" else "no gap along the path"
     highest, lowest = keys["valence_band_maximum_eV"], keys["conduction_band_minimum_eV"]
-    console.print(f"{text}, direct {found.direct_gap:.4f} eV; highest filled level {highest:.4f} eV at k = "
-                  f"{np.round(top, 4).tolist()}, lowest empty {lowest:.4f} eV at {np.round(bottom, 4).tolist()}",
-                  highlight=False, soft_wrap=True)
+    console.print(
+        f"{text}, direct {found.direct_gap:.4f} eV; highest filled level {highest:.4f} eV at k = "
+        f"{np.round(top, 4).tolist()}, lowest empty {lowest:.4f} eV at {np.round(bottom, 4).tolist()}",
+        highlight=False,
+        soft_wrap=True,
+    )
     if "largest_difference_meV" in keys:
-        console.print(f"difference to the reference: at most {keys['largest_difference_meV']:.3f} meV, occupied "
-                      f"{keys['largest_difference_occupied_meV']:.3f}, mean {keys['mean_difference_meV']:.3f}",
-                      highlight=False, soft_wrap=True)
+        console.print(
+            f"difference to the reference: at most {keys['largest_difference_meV']:.3f} meV, occupied "
+            f"{keys['largest_difference_occupied_meV']:.3f}, mean {keys['mean_difference_meV']:.3f}",
+            highlight=False,
+            soft_wrap=True,
+        )

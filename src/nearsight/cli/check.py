@@ -45,8 +45,9 @@ def check_command(
         raise InputError(f"expected a positive --cutoff in Å, got {cutoff}")
     files = [*paths, *(test or [])]
     with Console(stderr=True).status("") as status:
-        findings = check_files(paths, test or [], cutoff=cutoff, quick=quick,
-                               report=lambda name: status.update(f"checking {name}"))
+        findings = check_files(
+            paths, test or [], cutoff=cutoff, quick=quick, report=lambda name: status.update(f"checking {name}")
+        )
     text = as_json(as_dict(findings, files))
     if json == Path("-"):
         typer.echo(text)
@@ -68,8 +69,11 @@ def write_text(path: Path, text: str) -> None:
 def as_dict(findings: Sequence[Finding], files: Sequence[Path]) -> dict[str, object]:
     """For machines: files, counts by level, findings."""
     counts = Counter(finding.level for finding in findings)
-    return {"files": [str(path) for path in files], "counts": {level: counts[level] for level in LEVELS},
-            "findings": [asdict(finding) for finding in findings]}
+    return {
+        "files": [str(path) for path in files],
+        "counts": {level: counts[level] for level in LEVELS},
+        "findings": [asdict(finding) for finding in findings],
+    }
 
 
 def print_findings(findings: Sequence[Finding], n_files: int, n_tests: int, console: Console) -> None:

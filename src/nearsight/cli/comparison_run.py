@@ -31,12 +31,17 @@ def compare(contestants: Sequence[Contestant], reference: Path, page: Path, cons
     exact = read_any(reference)
     candidates = [judge(contestant, exact) for contestant in contestants]
     console.print(comparison_table(candidates))
-    write_comparison(page, Comparison(
-        f"Predicted Hamiltonians of {exact.structure.formula}",
-        f"{' and '.join(c.name for c in candidates)}, trained on the same structure and compared, element by element "
-        f"and level by level, with the reference {reference.name}, which they have not seen.",
-        candidates, prediction_facts(exact)[:3], reference_facts(exact, reference),
-    ))
+    write_comparison(
+        page,
+        Comparison(
+            f"Predicted Hamiltonians of {exact.structure.formula}",
+            f"{' and '.join(c.name for c in candidates)}, trained on the same structure and compared, element by element "
+            f"and level by level, with the reference {reference.name}, which they have not seen.",
+            candidates,
+            prediction_facts(exact)[:3],
+            reference_facts(exact, reference),
+        ),
+    )
     return candidates
 
 

@@ -32,7 +32,8 @@ def demo_command(
     minutes: Annotated[float, typer.Option("--minutes", min=0.05, help="training time of each network")] = 3.5,
     only: Annotated[Network | None, typer.Option("--only", help="one network instead of both")] = None,
     folder: Annotated[Path, typer.Option("--folder", help="where the results go; continues runs found there")] = Path(
-        "demo"),
+        "demo"
+    ),
     seed: Annotated[int, typer.Option("--seed", help="of the random start")] = 42,
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads; all cores by default")] = None,
 ) -> None:

@@ -23,8 +23,9 @@ PRESETS = {"nearsight": "nearsight", "xia2025": "demo"}
 """Network → preset. The paper's own schedule is for days."""
 
 
-def run_demo(minutes: float, folder: Path, seed: int, threads: int | None, console: Console,
-             only: str | None = None) -> None:
+def run_demo(
+    minutes: float, folder: Path, seed: int, threads: int | None, console: Console, only: str | None = None
+) -> None:
     """Everything, with what is done and found printed.
 
     Raises:
@@ -58,12 +59,20 @@ def show_one(contestant: Contestant, reference: Path, page: Path, console: Conso
     write_report(contestant.prediction, reference, contestant.run, page, evaluation)
 
 
-def demo_config(network: str, train: Path, minutes: float, run_dir: Path, seed: int,
-                threads: int | None) -> TrainingConfig:
+def demo_config(
+    network: str, train: Path, minutes: float, run_dir: Path, seed: int, threads: int | None
+) -> TrainingConfig:
     """The network's preset with a schedule for the time given, which alone ends the run."""
-    changes = [f"data.train=['{train}']", f"budget_minutes={minutes}", f"run_dir='{run_dir}'", f"seed={seed}",
-               f"threads={threads if threads else 'null'}", "max_epochs=20000",
-               "metrics_every=5", "data.check=false"]  # the tests check the shipped structures
+    changes = [
+        f"data.train=['{train}']",
+        f"budget_minutes={minutes}",
+        f"run_dir='{run_dir}'",
+        f"seed={seed}",
+        f"threads={threads if threads else 'null'}",
+        "max_epochs=20000",
+        "metrics_every=5",
+        "data.check=false",
+    ]  # the tests check the shipped structures
     if network == "xia2025":
         changes.append(f"optimizer.decay_patience={max(3, round(0.7 * minutes))}")
     return load_config(PRESETS[network], changes)
@@ -78,5 +87,7 @@ def data_folder() -> Path:
     for folder in (Path(nearsight.__file__).parents[2] / "data", Path("data")):
         if (folder / TRAIN).exists() and (folder / TEST).exists():
             return folder
-    raise InputError(f"expected the shipped structures {TRAIN} and {TEST} in the folder data of a checkout of "
-                     "nearsight, got none; run the demo from a clone of the repository")
+    raise InputError(
+        f"expected the shipped structures {TRAIN} and {TEST} in the folder data of a checkout of "
+        "nearsight, got none; run the demo from a clone of the repository"
+    )

@@ -61,8 +61,15 @@ def dos_command(
     points, weights = _points(mesh)
     with Progress(console=Console(stderr=True), transient=True) as bars:
         bar = bars.add_task("diagonalising", total=len(points))
-        found = densities(calculation, width, None if by is None else by.value, points=points, weights=weights,
-                          temperature=temperature, report=lambda done, of: bars.update(bar, completed=done))
+        found = densities(
+            calculation,
+            width,
+            None if by is None else by.value,
+            points=points,
+            weights=weights,
+            temperature=temperature,
+            report=lambda done, of: bars.update(bar, completed=done),
+        )
     if json:
         typer.echo(as_json(as_dict(found)))
     if csv is not None:
@@ -74,16 +81,26 @@ def dos_command(
         output_written(output, density_figure(found, limits, f"{calculation.structure.formula}"))
     if not json:
         filling = found.filling
-        Console().print(f"Fermi level {filling.fermi:.4f} eV, gap {filling.gap:.4f} eV"
-                        + "".join(f"; {path}" for path in (output, csv) if path), highlight=False, soft_wrap=True)
+        Console().print(
+            f"Fermi level {filling.fermi:.4f} eV, gap {filling.gap:.4f} eV"
+            + "".join(f"; {path}" for path in (output, csv) if path),
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def as_dict(found: Densities) -> dict[str, Any]:
     """Plain numbers by key."""
-    return {"energies_eV": found.energies.tolist(), "total_per_eV": found.total.tolist(),
-            "parts_per_eV": {label: values.tolist() for label, values in found.parts.items()},
-            "fermi_eV": found.filling.fermi, "homo_eV": found.filling.homo, "lumo_eV": found.filling.lumo,
-            "gap_eV": found.filling.gap, "width_eV": found.width}
+    return {
+        "energies_eV": found.energies.tolist(),
+        "total_per_eV": found.total.tolist(),
+        "parts_per_eV": {label: values.tolist() for label, values in found.parts.items()},
+        "fermi_eV": found.filling.fermi,
+        "homo_eV": found.filling.homo,
+        "lumo_eV": found.filling.lumo,
+        "gap_eV": found.filling.gap,
+        "width_eV": found.width,
+    }
 
 
 def _points(mesh: str) -> tuple[np.ndarray, np.ndarray | None]:

@@ -31,8 +31,12 @@ def evaluate_command(
     reference: Annotated[Path, typer.Argument(help="file with the reference H (and S)")],
     json: Annotated[bool, typer.Option("--json", help="print JSON only")] = False,
     eigenvalues: Annotated[bool, typer.Option("--eigenvalues/--no-eigenvalues", help="compare the spectra")] = True,
-    states: Annotated[bool, typer.Option("--states/--no-states", help="compare wavefunctions and charges, too; takes "
-                                                                      "several times as long")] = False,
+    states: Annotated[
+        bool,
+        typer.Option(
+            "--states/--no-states", help="compare wavefunctions and charges, too; takes several times as long"
+        ),
+    ] = False,
 ) -> None:
     """Compare H."""
     result = evaluate(read_any(prediction), read_any(reference), eigenvalues, states)
@@ -46,28 +50,52 @@ def as_dict(result: Evaluation) -> dict[str, Any]:
     """Plain numbers by key; the keys of eigenvalues only where there are some."""
     m, s = result.matrix, result.spectrum
     keys: dict[str, Any] = {
-        "eps_n_mEh": ev_to_millihartree(m.eps_n), "eps_e_mEh": ev_to_millihartree(m.eps_e),
-        "eps_tot_mEh": ev_to_millihartree(m.eps_tot), "eps_n_meV": 1e3 * m.eps_n, "eps_e_meV": 1e3 * m.eps_e,
-        "eps_tot_meV": 1e3 * m.eps_tot, "n_nodes": m.nodes.n_blocks, "n_edges": m.edges.n_blocks,
+        "eps_n_mEh": ev_to_millihartree(m.eps_n),
+        "eps_e_mEh": ev_to_millihartree(m.eps_e),
+        "eps_tot_mEh": ev_to_millihartree(m.eps_tot),
+        "eps_n_meV": 1e3 * m.eps_n,
+        "eps_e_meV": 1e3 * m.eps_e,
+        "eps_tot_meV": 1e3 * m.eps_tot,
+        "n_nodes": m.nodes.n_blocks,
+        "n_edges": m.edges.n_blocks,
         "mean_abs_H_nodes_mEh": ev_to_millihartree(m.nodes.magnitude),
         "mean_abs_H_edges_mEh": ev_to_millihartree(m.edges.magnitude),
         "hermiticity_error_eV": result.hermiticity_error,
-        "n_blocks_outside": m.outside.n_blocks, "mean_abs_H_outside_mEh": ev_to_millihartree(m.outside.magnitude),
+        "n_blocks_outside": m.outside.n_blocks,
+        "mean_abs_H_outside_mEh": ev_to_millihartree(m.outside.magnitude),
         "max_abs_H_outside_mEh": ev_to_millihartree(m.outside.largest),
         "element_pairs": [
-            {"pair": [symbol_of(z) for z in p.elements], "on_site": p.on_site,
-             "mae_mEh": ev_to_millihartree(p.tally.error), "mean_abs_H_mEh": ev_to_millihartree(p.tally.magnitude)}
-            for p in m.element_pairs],
-        "distances": [{"from_A": d.lower, "to_A": d.upper, "mae_mEh": ev_to_millihartree(d.tally.error),
-                       "mean_abs_H_mEh": ev_to_millihartree(d.tally.magnitude)} for d in m.distances],
+            {
+                "pair": [symbol_of(z) for z in p.elements],
+                "on_site": p.on_site,
+                "mae_mEh": ev_to_millihartree(p.tally.error),
+                "mean_abs_H_mEh": ev_to_millihartree(p.tally.magnitude),
+            }
+            for p in m.element_pairs
+        ],
+        "distances": [
+            {
+                "from_A": d.lower,
+                "to_A": d.upper,
+                "mae_mEh": ev_to_millihartree(d.tally.error),
+                "mean_abs_H_mEh": ev_to_millihartree(d.tally.magnitude),
+            }
+            for d in m.distances
+        ],
     }
     if s is not None:
         keys |= {
-            "eig_rel_l1": s.relative_l1, "eig_rel_l1_occupied": s.relative_l1_occupied, "eig_rel_l2": s.relative_l2,
-            "eig_rel_l2_occupied": s.relative_l2_occupied, "eig_mae_meV": 1e3 * s.mean_absolute,
+            "eig_rel_l1": s.relative_l1,
+            "eig_rel_l1_occupied": s.relative_l1_occupied,
+            "eig_rel_l2": s.relative_l2,
+            "eig_rel_l2_occupied": s.relative_l2_occupied,
+            "eig_mae_meV": 1e3 * s.mean_absolute,
             "eig_mae_occupied_meV": 1e3 * s.mean_absolute_occupied,
-            "eig_mae_near_gap_meV": 1e3 * s.mean_absolute_near_gap, "eig_shift_occupied_meV": 1e3 * s.mean_occupied,
-            "eig_max_meV": 1e3 * s.largest, "gap_pred_eV": s.gap_prediction, "gap_ref_eV": s.gap_reference,
+            "eig_mae_near_gap_meV": 1e3 * s.mean_absolute_near_gap,
+            "eig_shift_occupied_meV": 1e3 * s.mean_occupied,
+            "eig_max_meV": 1e3 * s.largest,
+            "gap_pred_eV": s.gap_prediction,
+            "gap_ref_eV": s.gap_reference,
         }
     if result.levels is not None:
         keys |= level_dict(result.levels)
@@ -78,18 +106,28 @@ def as_dict(result: Evaluation) -> dict[str, Any]:
 
 def level_dict(levels: LevelErrors) -> dict[str, Any]:
     """Plain numbers by key."""
-    return {"homo_error_meV": 1e3 * levels.homo, "lumo_error_meV": 1e3 * levels.lumo, "gap_error_meV": 1e3 * levels.gap,
-            "fermi_error_meV": 1e3 * levels.fermi, "eig_mae_occupied_shifted_meV": 1e3 * levels.occupied_shifted,
-            "dos_distance": levels.dos, "dos_distance_occupied": levels.dos_occupied,
-            "dos_distance_occupied_shifted": levels.dos_shifted,
-            "band_energy_error_meV_per_atom": 1e3 * levels.band_energy}
+    return {
+        "homo_error_meV": 1e3 * levels.homo,
+        "lumo_error_meV": 1e3 * levels.lumo,
+        "gap_error_meV": 1e3 * levels.gap,
+        "fermi_error_meV": 1e3 * levels.fermi,
+        "eig_mae_occupied_shifted_meV": 1e3 * levels.occupied_shifted,
+        "dos_distance": levels.dos,
+        "dos_distance_occupied": levels.dos_occupied,
+        "dos_distance_occupied_shifted": levels.dos_shifted,
+        "band_energy_error_meV_per_atom": 1e3 * levels.band_energy,
+    }
 
 
 def state_dict(states: StateErrors) -> dict[str, Any]:
     """Plain numbers by key."""
-    return {"homo_overlap": states.homo_overlap, "lumo_overlap": states.lumo_overlap,
-            "misplaced_electrons": states.misplaced, "charge_mae_e": states.charge,
-            "charge_max_e": states.largest_charge}
+    return {
+        "homo_overlap": states.homo_overlap,
+        "lumo_overlap": states.lumo_overlap,
+        "misplaced_electrons": states.misplaced,
+        "charge_mae_e": states.charge,
+        "charge_max_e": states.largest_charge,
+    }
 
 
 def print_evaluation(result: Evaluation, console: Console) -> None:
@@ -97,8 +135,12 @@ def print_evaluation(result: Evaluation, console: Console) -> None:
     console.print(_matrix_table(result.matrix))
     outside = result.matrix.outside
     if outside.n_elements:
-        console.print(f"Beyond the cutoff the reference holds {outside.n_blocks} more blocks, mean |H| "
-                      f"{ev_to_millihartree(outside.magnitude):.4f} mE_h.", highlight=False, soft_wrap=True)
+        console.print(
+            f"Beyond the cutoff the reference holds {outside.n_blocks} more blocks, mean |H| "
+            f"{ev_to_millihartree(outside.magnitude):.4f} mE_h.",
+            highlight=False,
+            soft_wrap=True,
+        )
     s = result.spectrum
     if s is None:
         if result.missing_overlap:
@@ -111,30 +153,47 @@ def print_evaluation(result: Evaluation, console: Console) -> None:
     table.add_row("relative L2", f"{100 * s.relative_l2:.3f} %", f"{100 * s.relative_l2_occupied:.3f} %")
     table.add_row("mean error", f"{1e3 * s.mean_absolute:.1f} meV", f"{1e3 * s.mean_absolute_occupied:.1f} meV")
     console.print(table)
-    console.print(f"within 3 eV of the gap: mean error {1e3 * s.mean_absolute_near_gap:.1f} meV; "
-                  f"gap {s.gap_prediction:.3f} eV, reference {s.gap_reference:.3f} eV", highlight=False, soft_wrap=True)
+    console.print(
+        f"within 3 eV of the gap: mean error {1e3 * s.mean_absolute_near_gap:.1f} meV; "
+        f"gap {s.gap_prediction:.3f} eV, reference {s.gap_reference:.3f} eV",
+        highlight=False,
+        soft_wrap=True,
+    )
     if result.levels is not None:
         console.print(_physical_table(result.levels, result.states))
     left_out = result.prediction.left_out if result.prediction is not None else 0
     if left_out:
-        console.print(f"{left_out} directions of the basis that the prediction does not resolve are left out of its "
-                      "spectrum.", highlight=False, soft_wrap=True)
+        console.print(
+            f"{left_out} directions of the basis that the prediction does not resolve are left out of its spectrum.",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def _physical_table(levels: LevelErrors, states: StateErrors | None) -> Table:
     table = Table(title="What follows (docs/metrics.md)", title_justify="left", show_header=False)
-    rows = [("HOMO, LUMO, gap", " / ".join(f"{1e3 * value:+.0f}" for value in (levels.homo, levels.lumo, levels.gap))
-             + " meV"),
-            ("Fermi level", f"{1e3 * levels.fermi:+.0f} meV"),
-            ("occupied levels, common shift / rest",
-             f"{1e3 * levels.shift:+.1f} / {1e3 * levels.occupied_shifted:.1f} meV"),
-            ("density of states, all / occupied / shifted", " / ".join(
-                f"{100 * value:.1f}" for value in (levels.dos, levels.dos_occupied, levels.dos_shifted)) + " %"),
-            ("band energy", f"{1e3 * levels.band_energy:+.1f} meV per atom")]
+    rows = [
+        (
+            "HOMO, LUMO, gap",
+            " / ".join(f"{1e3 * value:+.0f}" for value in (levels.homo, levels.lumo, levels.gap)) + " meV",
+        ),
+        ("Fermi level", f"{1e3 * levels.fermi:+.0f} meV"),
+        (
+            "occupied levels, common shift / rest",
+            f"{1e3 * levels.shift:+.1f} / {1e3 * levels.occupied_shifted:.1f} meV",
+        ),
+        (
+            "density of states, all / occupied / shifted",
+            " / ".join(f"{100 * value:.1f}" for value in (levels.dos, levels.dos_occupied, levels.dos_shifted)) + " %",
+        ),
+        ("band energy", f"{1e3 * levels.band_energy:+.1f} meV per atom"),
+    ]
     if states is not None:
-        rows += [("overlap of HOMO, LUMO", f"{states.homo_overlap:.3f}, {states.lumo_overlap:.3f}"),
-                 ("electrons misplaced", f"{100 * states.misplaced:.4f} %"),
-                 ("Mulliken charges", f"mean {states.charge:.5f} e, largest {states.largest_charge:.4f} e")]
+        rows += [
+            ("overlap of HOMO, LUMO", f"{states.homo_overlap:.3f}, {states.lumo_overlap:.3f}"),
+            ("electrons misplaced", f"{100 * states.misplaced:.4f} %"),
+            ("Mulliken charges", f"mean {states.charge:.5f} e, largest {states.largest_charge:.4f} e"),
+        ]
     for row in rows:
         table.add_row(*row)
     return table
@@ -154,5 +213,9 @@ def _matrix_table(m: MatrixErrors) -> Table:
 
 
 def _cells(tally: Tally) -> tuple[str, ...]:
-    return (str(tally.n_blocks), f"{ev_to_millihartree(tally.error):.4f}", f"{1e3 * tally.error:.2f}",
-            f"{ev_to_millihartree(tally.magnitude):.3f}")
+    return (
+        str(tally.n_blocks),
+        f"{ev_to_millihartree(tally.error):.4f}",
+        f"{1e3 * tally.error:.2f}",
+        f"{ev_to_millihartree(tally.magnitude):.3f}",
+    )

@@ -89,11 +89,16 @@ def _spectrum(files: list[Path]) -> Drawn:
     if ours is None or theirs is None:
         raise InputError("expected an overlap in one of the files, got none: levels need it")
     errors = spectrum_errors(ours, theirs)
-    numbers = {"relative_l1": errors.relative_l1, "relative_l2": errors.relative_l2,
-               "relative_l1_occupied": errors.relative_l1_occupied,
-               "relative_l2_occupied": errors.relative_l2_occupied, "gap_prediction_eV": errors.gap_prediction,
-               "gap_reference_eV": errors.gap_reference, "prediction_eV": ours.eigenvalues.tolist(),
-               "reference_eV": theirs.eigenvalues.tolist()}
+    numbers = {
+        "relative_l1": errors.relative_l1,
+        "relative_l2": errors.relative_l2,
+        "relative_l1_occupied": errors.relative_l1_occupied,
+        "relative_l2_occupied": errors.relative_l2_occupied,
+        "gap_prediction_eV": errors.gap_prediction,
+        "gap_reference_eV": errors.gap_reference,
+        "prediction_eV": ours.eigenvalues.tolist(),
+        "reference_eV": theirs.eigenvalues.tolist(),
+    }
 
     def draw() -> Figure:
         from nearsight.report.figures import spectrum_figure
@@ -114,12 +119,23 @@ def _structures(files: list[Path], pair: str, bond: float) -> Drawn:
     summaries = {}
     for file in files:
         structure = read_any(file).structure
-        distributions = {f"{symbol_of(a)}–{symbol_of(b)}": pair_distribution(structure, (a, b), 8.0, 0.1)
-                         for a, b in ((centre, neighbour), (centre, centre), (neighbour, neighbour))}
-        summaries[_name(file)] = StructureSummary(coordination(structure, (centre, neighbour), bond),
-                                                  _wrapped(structure)[structure.numbers == centre], distributions)
-    keys = {name: {"coordination": s.coordination.tolist(), "mean_coordination": float(s.coordination.mean()),
-                   "first_peak_A": {p: d.peak for p, d in s.distributions.items()}} for name, s in summaries.items()}
+        distributions = {
+            f"{symbol_of(a)}–{symbol_of(b)}": pair_distribution(structure, (a, b), 8.0, 0.1)
+            for a, b in ((centre, neighbour), (centre, centre), (neighbour, neighbour))
+        }
+        summaries[_name(file)] = StructureSummary(
+            coordination(structure, (centre, neighbour), bond),
+            _wrapped(structure)[structure.numbers == centre],
+            distributions,
+        )
+    keys = {
+        name: {
+            "coordination": s.coordination.tolist(),
+            "mean_coordination": float(s.coordination.mean()),
+            "first_peak_A": {p: d.peak for p, d in s.distributions.items()},
+        }
+        for name, s in summaries.items()
+    }
     return keys, lambda: structure_figure(summaries, symbols[0], symbols[1])
 
 
@@ -131,8 +147,12 @@ def _decay(files: list[Path]) -> Drawn:
     keys = {}
     for name, found in decays.items():
         middle, median, largest = found.envelope()
-        keys[name] = {"distance_A": middle.tolist(), "median_eV": median.tolist(), "largest_eV": largest.tolist(),
-                      "on_site_median_eV": float(np.median(found.on_site))}
+        keys[name] = {
+            "distance_A": middle.tolist(),
+            "median_eV": median.tolist(),
+            "largest_eV": largest.tolist(),
+            "on_site_median_eV": float(np.median(found.on_site)),
+        }
 
     def draw() -> Figure:
         from nearsight.report.locality_figures import decay_figure
@@ -149,10 +169,19 @@ def _cutoffs(files: list[Path], text: str) -> Drawn:
         raise InputError(f"expected cutoffs in Å, such as 4,6,8, got {text!r}") from None
     every = [*chosen, float("inf")]
     spectra = {_name(file): dict(zip(every, spectra_by_cutoff(read_any(file), every))) for file in files}
-    keys = {name: [{"cutoff_A": None if np.isinf(c) else c, "gap_eV": s.gap, "mean_change_meV": 1e3 * float(
-        np.abs(s.eigenvalues - found[every[-1]].eigenvalues).mean()), "mean_change_occupied_meV": 1e3 * float(
-        np.abs(s.eigenvalues - found[every[-1]].eigenvalues)[: s.n_filled].mean())} for c, s in found.items()]
-        for name, found in spectra.items()}
+    keys = {
+        name: [
+            {
+                "cutoff_A": None if np.isinf(c) else c,
+                "gap_eV": s.gap,
+                "mean_change_meV": 1e3 * float(np.abs(s.eigenvalues - found[every[-1]].eigenvalues).mean()),
+                "mean_change_occupied_meV": 1e3
+                * float(np.abs(s.eigenvalues - found[every[-1]].eigenvalues)[: s.n_filled].mean()),
+            }
+            for c, s in found.items()
+        ]
+        for name, found in spectra.items()
+    }
 
     def draw() -> Figure:
         from nearsight.report.locality_figures import cutoff_figure
@@ -167,9 +196,17 @@ def _response(files: list[Path]) -> Drawn:
         raise InputError("expected the unchanged structure and one changed or more, got one file")
     unperturbed = read_any(files[0])
     responses = {_name(file): response(unperturbed, read_any(file)) for file in files[1:]}
-    keys = {name: {"site": r.site, "shift_meV": 1e3 * r.shift, "atoms": r.atoms.tolist(),
-                   "distance_A": r.distance.tolist(), "error_eV": r.error.tolist(), "aligned_eV": r.aligned.tolist()}
-            for name, r in responses.items()}
+    keys = {
+        name: {
+            "site": r.site,
+            "shift_meV": 1e3 * r.shift,
+            "atoms": r.atoms.tolist(),
+            "distance_A": r.distance.tolist(),
+            "error_eV": r.error.tolist(),
+            "aligned_eV": r.aligned.tolist(),
+        }
+        for name, r in responses.items()
+    }
     numbers = unperturbed.structure.numbers
 
     def draw() -> Figure:

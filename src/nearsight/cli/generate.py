@@ -33,10 +33,15 @@ Example: nearsight generate my.yaml --output runs/my --set dft.cutoff=500 --set 
 def generate_command(
     campaign: Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped campaign.")],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder; runs/NAME if none is given.")] = None,
-    changes: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE over the campaign's, such as "
-                                                                    "dft.cutoff=500.")] = None,
-    write_only: Annotated[bool, typer.Option("--write-only", help="Make structures and write CP2K's inputs to run "
-                                                                  "elsewhere (jobs/*/external).")] = False,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", help="KEY=VALUE over the campaign's, such as dft.cutoff=500.")
+    ] = None,
+    write_only: Annotated[
+        bool,
+        typer.Option(
+            "--write-only", help="Make structures and write CP2K's inputs to run elsewhere (jobs/*/external)."
+        ),
+    ] = False,
     collect: Annotated[bool, typer.Option("--collect", help="Read what --write-only wrote and ran elsewhere.")] = False,
 ) -> None:
     """Make structures and compute them."""
@@ -90,8 +95,10 @@ def _written(console: Console, run: CampaignRun) -> None:
     folders = run.write_inputs(_changes(console))
     for folder in folders:
         console.print(f"{escape(os.fspath(folder))}: run.sh")
-    console.print(f"{len(folders)} inputs written. Run each run.sh where CP2K is, bring the folders back, then: the "
-                  "same command with --collect.")
+    console.print(
+        f"{len(folders)} inputs written. Run each run.sh where CP2K is, bring the folders back, then: the "
+        "same command with --collect."
+    )
 
 
 def _collected(console: Console, run: CampaignRun) -> None:
@@ -120,8 +127,15 @@ class _Bars:
     """A line per running job and a bar for all."""
 
     def __init__(self) -> None:
-        self.bars = Bars(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-                         TextColumn("{task.fields[left]}"), console=Console(stderr=True), transient=True)
+        self.bars = Bars(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[left]}"),
+            console=Console(stderr=True),
+            transient=True,
+        )
         self.rows: dict[str, TaskID] = {}
         self.all: TaskID | None = None
 
@@ -163,8 +177,11 @@ class _Lines:
         ended = {*progress.done, *progress.failed}
         for name in sorted(ended - (self.ended if self.ended is not None else ended)):
             left = "" if progress.left is None else f"; left {_clock(progress.left)}"
-            print(f"{name}: {'failed' if name in progress.failed else 'done'}, {len(ended)} of {progress.total}{left}",
-                  file=sys.stderr, flush=True)
+            print(
+                f"{name}: {'failed' if name in progress.failed else 'done'}, {len(ended)} of {progress.total}{left}",
+                file=sys.stderr,
+                flush=True,
+            )
         self.ended = ended
         for name, status in progress.running:
             head = status.split(",")[0].split(" of at most")[0].split(" step ")[0]

@@ -37,31 +37,26 @@ def import_command(
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The store to write (.h5).")],
     basis: Annotated[
-        str | None,
-        typer.Option(help="Basis, such as SZV-MOLOPT-SR-GTH, or one per element: Hf=DZVP-MOLOPT-SR-GTH,O=…"),
+        str | None, typer.Option(help="Basis, such as SZV-MOLOPT-SR-GTH, or one per element: Hf=DZVP-MOLOPT-SR-GTH,O=…")
     ] = None,
     basis_file: Annotated[
         Path | None, typer.Option(help="CP2K basis file (BASIS_MOLOPT) that holds the basis.")
     ] = None,
     cell: Annotated[
         str | None,
-        typer.Option(
-            help="Cell in Å instead of the file's: '16.5', '10 10 20', nine numbers (rows), or 'none'."
-        ),
+        typer.Option(help="Cell in Å instead of the file's: '16.5', '10 10 20', nine numbers (rows), or 'none'."),
     ] = None,
     structure: Annotated[
         Path | None, typer.Option(help="Structure file, where the source has none or several.")
     ] = None,
-    output_file: Annotated[
-        Path | None, typer.Option(help="CP2K's output, where the source has several.")
-    ] = None,
-    row: Annotated[
-        int | None, typer.Option(help="Which calculation of a database of several, from 0.")
-    ] = None,
+    output_file: Annotated[Path | None, typer.Option(help="CP2K's output, where the source has several.")] = None,
+    row: Annotated[int | None, typer.Option(help="Which calculation of a database of several, from 0.")] = None,
     initial: Annotated[
         Path | None,
-        typer.Option(help="Kohn-Sham matrix of superposed atomic densities (H₀) of the same structure: .csr, .npy, "
-                          ".npz with H0_triu, or a run."),
+        typer.Option(
+            help="Kohn-Sham matrix of superposed atomic densities (H₀) of the same structure: .csr, .npy, "
+            ".npz with H0_triu, or a run."
+        ),
     ] = None,
     precision: Annotated[str, typer.Option(help="Of the stored matrices: float64 or float32.")] = "float64",
     drop_below: Annotated[
@@ -99,9 +94,7 @@ def _check_target(output: Path, precision: str) -> None:
     if precision not in ("float32", "float64"):
         raise InputError(f"expected --precision float32 or float64, got {precision!r}")
     if output.is_dir():
-        raise InputError(
-            f"expected a file name for --output, got the folder {output}; such as {output / 'name.h5'}"
-        )
+        raise InputError(f"expected a file name for --output, got the folder {output}; such as {output / 'name.h5'}")
     folder = output.resolve().parent
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise InputError(f"expected a folder that can be written for --output, got {folder}")
@@ -160,8 +153,11 @@ def _rows(calculation: Calculation, output: Path) -> Iterator[tuple[str, str]]:
     )
     yield "basis", f"{basis.name} ({basis.restricted(structure.elements).describe()})"
     yield "orbitals", f"{int(basis.offsets(structure.numbers)[-1])}"
-    matrices = (("H", calculation.hamiltonian, "eV"), ("S", calculation.overlap, ""),
-                ("H₀", calculation.initial_hamiltonian, "eV"))
+    matrices = (
+        ("H", calculation.hamiltonian, "eV"),
+        ("S", calculation.overlap, ""),
+        ("H₀", calculation.initial_hamiltonian, "eV"),
+    )
     for name, operator, unit in matrices:
         if operator is None:
             if name != "H₀":
@@ -182,8 +178,5 @@ def _rows(calculation: Calculation, output: Path) -> Iterator[tuple[str, str]]:
     if calculation.eigenvalues is not None:
         yield "eigenvalues", f"{len(calculation.eigenvalues)} printed by the code"
     if said.get("scf", "").startswith("NOT"):
-        yield (
-            "[yellow]warning[/]",
-            "[yellow]the SCF did not converge: these matrices are not the ground state's[/]",
-        )
+        yield ("[yellow]warning[/]", "[yellow]the SCF did not converge: these matrices are not the ground state's[/]")
     yield "written", f"{output} ({output.stat().st_size / 1e6:.1f} MB)"

@@ -124,8 +124,9 @@ def _version(wanted: bool) -> None:
 
 
 def start(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True,
-                                          help="Print the version and stop.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the traceback of an error.")] = False,
 ) -> None:
     """Learn the Kohn-Sham Hamiltonian of large disordered structures, and use it.
@@ -134,8 +135,13 @@ def start(
     """
 
 
-app = typer.Typer(cls=LazyCommands, pretty_exceptions_enable=False, no_args_is_help=True, add_completion=False,
-                  context_settings={"help_option_names": ["-h", "--help"]})
+app = typer.Typer(
+    cls=LazyCommands,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 app.callback()(start)
 
 

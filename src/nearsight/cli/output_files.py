@@ -25,8 +25,9 @@ def output_written(path: Path, figure: Figure, dots_per_inch: int = 160) -> None
     """
     ending = path.suffix.lower()
     if ending not in FIGURES:
-        raise InputError(f"{path}: expected the name of a figure to end in {', '.join(FIGURES)}, got "
-                         f"{path.suffix or 'no ending'}")
+        raise InputError(
+            f"{path}: expected the name of a figure to end in {', '.join(FIGURES)}, got {path.suffix or 'no ending'}"
+        )
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         figure.savefig(temporary, format=ending[1:], dpi=dots_per_inch)

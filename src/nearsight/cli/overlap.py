@@ -32,8 +32,9 @@ def overlap_command(
     basis: Annotated[str | None, typer.Option("--basis", help="such as SZV-MOLOPT-SR-GTH")] = None,
     cell: Annotated[str | None, typer.Option("--cell", help="cell, Å: 3 or 9 numbers, or none")] = None,
     ghost: Annotated[str, typer.Option("--ghost", help="element whose functions a ghost carries")] = "O",
-    smallest: Annotated[float, typer.Option("--smallest", min=0.0, help="leave out what is smaller beyond a "
-                                                                        "distance")] = SMALLEST,
+    smallest: Annotated[
+        float, typer.Option("--smallest", min=0.0, help="leave out what is smaller beyond a distance")
+    ] = SMALLEST,
 ) -> None:
     """Compute S."""
     started = time.monotonic()
@@ -41,8 +42,12 @@ def overlap_command(
     s = overlap_of(given.structure, given.basis, ghost_element=ghost, smallest=smallest)
     said = {**given.provenance, "overlap": "PySCF's integrals"}
     write_calculation(output, replace(given, overlap=s, provenance=said), compression="none")
-    Console().print(f"{output}: S of {given.structure.formula}, {s.n_orbitals} orbitals, {s.n_pairs} blocks, "
-                    f"{time.monotonic() - started:.1f} s", highlight=False, soft_wrap=True)
+    Console().print(
+        f"{output}: S of {given.structure.formula}, {s.n_orbitals} orbitals, {s.n_pairs} blocks, "
+        f"{time.monotonic() - started:.1f} s",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def _read(path: Path, basis: str | None, cell: str | None) -> Calculation:

@@ -32,5 +32,3 @@ def predict_command(
     from nearsight.cli.prediction_run import run_prediction
 
     run_prediction(model, structure, output, parts=parts, cell=cell, threads=threads, console=Console())
-
-

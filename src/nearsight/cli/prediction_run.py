@@ -28,7 +28,13 @@ from nearsight.units import HARTREE_IN_EV
 
 
 def run_prediction(
-    model_path: Path, structure_path: Path, output: Path, *, parts: int, cell: str | None, threads: int | None,
+    model_path: Path,
+    structure_path: Path,
+    output: Path,
+    *,
+    parts: int,
+    cell: str | None,
+    threads: int | None,
     console: Console,
 ) -> Written:
     """Predict and write one file; prints what it holds."""
@@ -42,25 +48,35 @@ def run_prediction(
     console.print(model.network.describe_path(), highlight=False, soft_wrap=True)
     started = time.monotonic()
     head = Calculation(
-        structure, model.basis.restricted(structure.numbers), cutoff=model.config.cutoff,
+        structure,
+        model.basis.restricted(structure.numbers),
+        cutoff=model.config.cutoff,
         provenance={"model": str(find_model_file(model_path)), "predicted": "yes", **model.provenance},
     )
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("predicting", total=None)
         prediction = predict(
-            model, structure, Slabs(count=parts).assign(structure) if parts > 1 else None,
+            model,
+            structure,
+            Slabs(count=parts).assign(structure) if parts > 1 else None,
             report=lambda done, total: progress.update(task, completed=done, total=total),
             initial=read_initial(model, structure_path),
         )
         written = write_prediction(output, head, prediction, overlap_from=structure_path if overlap else None)
-    console.print(f"{output}: H of {structure.formula}, {written.n_pairs} blocks within {model.config.cutoff:g} Å, "
-                  f"{time.monotonic() - started:.1f} s; mean |H| on site {written.mean_on_site:.3f} eV",
-                  highlight=False, soft_wrap=True)
+    console.print(
+        f"{output}: H of {structure.formula}, {written.n_pairs} blocks within {model.config.cutoff:g} Å, "
+        f"{time.monotonic() - started:.1f} s; mean |H| on site {written.mean_on_site:.3f} eV",
+        highlight=False,
+        soft_wrap=True,
+    )
     if prediction.bonds is not None:
         console.print(expected_errors(prediction.bonds), highlight=False, soft_wrap=True)
     if overlap is None:
-        console.print("The input holds no overlap matrix: eigenvalues will need one (spectrum --overlap FILE).",
-                      highlight=False, soft_wrap=True)
+        console.print(
+            "The input holds no overlap matrix: eigenvalues will need one (spectrum --overlap FILE).",
+            highlight=False,
+            soft_wrap=True,
+        )
     return written
 
 
@@ -72,15 +88,21 @@ def expected_errors(bonds: BondBlocks) -> str:
     sizes = bonds.model.basis.sizes(bonds.structure.numbers)
     weights = sizes[bonds.pairs.source] * sizes[bonds.pairs.target]
     own = bonds.pairs.edge < 0
-    on_site, between = (ratio * 1e3 * np.average(bonds.estimates[k], weights=weights[k]) if k.any() else 0.0
-                        for k, ratio in ((own, known.on_site_ratio), (~own, known.ratio)))
-    text = (f"expected mean errors: on site {on_site / HARTREE_IN_EV:.3f} mE_h, between atoms "
-            f"{between / HARTREE_IN_EV:.4f} mE_h")
+    on_site, between = (
+        ratio * 1e3 * np.average(bonds.estimates[k], weights=weights[k]) if k.any() else 0.0
+        for k, ratio in ((own, known.on_site_ratio), (~own, known.ratio))
+    )
+    text = (
+        f"expected mean errors: on site {on_site / HARTREE_IN_EV:.3f} mE_h, between atoms "
+        f"{between / HARTREE_IN_EV:.4f} mE_h"
+    )
     if not strange.any():
         return text + "; no atom is unlike those of the training data"
     share = f"{int(strange.sum())} of {len(strange)} atoms ({100 * strange.mean():.1f} %)"
-    return text + (f"\nWARNING: {share} are in environments unlike those of the training data; expect larger errors "
-                   "there (strange_atoms in the file)")
+    return text + (
+        f"\nWARNING: {share} are in environments unlike those of the training data; expect larger errors "
+        "there (strange_atoms in the file)"
+    )
 
 
 def read_input(path: Path, cell: str | None) -> tuple[Structure, BasisSet | None]:
@@ -97,17 +119,22 @@ def read_initial(model: Model | BondModel, path: Path) -> InitialMatrices | None
     if not isinstance(model, BondModel) or not model.baseline.needs_initial:
         return None
     if not is_store(path):
-        raise FormatError(path, "expected an .h5 file with H0 and S, from which this model starts; make one with "
-                                "`nearsight import SOURCE --initial FILE -o OUTPUT`")
+        raise FormatError(
+            path,
+            "expected an .h5 file with H0 and S, from which this model starts; make one with "
+            "`nearsight import SOURCE --initial FILE -o OUTPUT`",
+        )
     return model.baseline.initial_of(read_calculation(path, hamiltonian=False))
 
 
 def check_basis(model: Model | BondModel, overlap: BasisSet | None, path: Path) -> None:
     """Raises CheckpointError where the file's overlap is in another basis than the model predicts in."""
     if overlap is not None and overlap != model.basis.restricted(overlap.shells):
-        raise CheckpointError(f"{path}: expected the basis of the model "
-                              f"({model.basis.restricted(overlap.shells).describe()}), got {overlap.describe()}; "
-                              "train a model on this basis")
+        raise CheckpointError(
+            f"{path}: expected the basis of the model "
+            f"({model.basis.restricted(overlap.shells).describe()}), got {overlap.describe()}; "
+            "train a model on this basis"
+        )
 
 
 def check_output(path: Path) -> None:

@@ -33,8 +33,9 @@ def report_command(
     source: Annotated[Path, typer.Argument(help="a run's folder, or a file with a predicted H")],
     reference: Annotated[Path | None, typer.Option("--reference", help="file with the reference H")] = None,
     run: Annotated[Path | None, typer.Option("--run", help="the run that made the prediction")] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="the page; report.html beside the source by "
-                                                                       "default")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="the page; report.html beside the source by default")
+    ] = None,
 ) -> None:
     """Write the page."""
     path = write_report(source, reference, run, output)
@@ -42,8 +43,7 @@ def report_command(
 
 
 def write_report(
-    source: Path, reference: Path | None, run: Path | None, output: Path | None,
-    evaluation: Evaluation | None = None,
+    source: Path, reference: Path | None, run: Path | None, output: Path | None, evaluation: Evaluation | None = None
 ) -> Path:
     """The page of a run, of a prediction, or of both; returns where it is.
 
@@ -52,8 +52,11 @@ def write_report(
     """
     if source.is_dir():
         if reference is not None:
-            raise FormatError(source, "expected a file with a predicted H to compare with the reference, got a folder; "
-                                      "make one with `nearsight predict`, and name the run with --run")
+            raise FormatError(
+                source,
+                "expected a file with a predicted H to compare with the reference, got a folder; "
+                "make one with `nearsight predict`, and name the run with --run",
+            )
         run, prediction = source, None
         target = output or source / "report.html"
     elif source.exists():
@@ -69,9 +72,18 @@ def write_report(
     elif prediction is not None and evaluation is None:
         spectrum = _spectrum(prediction)
     structure = None if prediction is None else prediction.structure
-    page = Page(_title(prediction, run), _subtitle(prediction, evaluation, reference), evaluation, spectrum, log,
-                prediction_facts(prediction), reference_facts(exact, reference), config, structure,
-                _colourings(prediction, exact))
+    page = Page(
+        _title(prediction, run),
+        _subtitle(prediction, evaluation, reference),
+        evaluation,
+        spectrum,
+        log,
+        prediction_facts(prediction),
+        reference_facts(exact, reference),
+        config,
+        structure,
+        _colourings(prediction, exact),
+    )
     write_page(target, page)
     return target
 
@@ -81,8 +93,10 @@ def run_record(run: Path | None, required: bool) -> tuple[TrainingLog | None, st
     if run is None:
         return None, None
     log, config = run / LOG_FILE, run / CONFIG_FILE
-    return (read_training_log(log) if required or log.exists() else None,
-            config.read_text() if config.exists() else None)
+    return (
+        read_training_log(log) if required or log.exists() else None,
+        config.read_text() if config.exists() else None,
+    )
 
 
 def _colourings(prediction: Calculation | None, exact: Calculation | None) -> list[Colouring]:
@@ -108,8 +122,10 @@ def _subtitle(prediction: Calculation | None, evaluation: Evaluation | None, ref
     if prediction is None:
         return "How the training of a network went."
     if evaluation is not None:
-        return (f"A network's Hamiltonian, compared element by element and level by level with the reference "
-                f"{reference.name if reference else ''}.")
+        return (
+            f"A network's Hamiltonian, compared element by element and level by level with the reference "
+            f"{reference.name if reference else ''}."
+        )
     without = "" if prediction.overlap is not None else ", nor an overlap matrix, so there are no eigenvalues either"
     return f"A network's Hamiltonian. No reference was given, so no errors are known{without}."
 
@@ -118,9 +134,11 @@ def prediction_facts(prediction: Calculation | None) -> list[tuple[str, str]]:
     """Name and text: the structure, and where its prediction comes from."""
     if prediction is None:
         return []
-    facts = [("structure", f"{prediction.structure.formula}, {len(prediction.structure):,} atoms"),
-             ("cell", _cell(prediction.structure)),
-             ("basis", f"{prediction.basis.name}: {prediction.basis.describe()}")]
+    facts = [
+        ("structure", f"{prediction.structure.formula}, {len(prediction.structure):,} atoms"),
+        ("cell", _cell(prediction.structure)),
+        ("basis", f"{prediction.basis.name}: {prediction.basis.describe()}"),
+    ]
     if prediction.cutoff is not None:
         facts.append(("cutoff", f"{prediction.cutoff:g} Å"))
     return facts + _provenance(prediction)

@@ -57,14 +57,24 @@ class Way(str, Enum):
 def spectrum_command(
     file: Annotated[Path, typer.Argument(help="file with H (and S)")],
     overlap: Annotated[Path | None, typer.Option("--overlap", help="file to take S from")] = None,
-    electrons: Annotated[int | None, typer.Option("--electrons", min=0, help="valence electrons; those of the neutral "
-                                                                             "structure by default")] = None,
+    electrons: Annotated[
+        int | None,
+        typer.Option("--electrons", min=0, help="valence electrons; those of the neutral structure by default"),
+    ] = None,
     method: Annotated[Way, typer.Option("--method", help="auto, dense, window or kpm")] = Way.AUTO,
-    states: Annotated[int | None, typer.Option("--states", min=1, help="list this many around the gap, with the atoms "
-                                                                       "that each is on")] = None,
+    states: Annotated[
+        int | None,
+        typer.Option("--states", min=1, help="list this many around the gap, with the atoms that each is on"),
+    ] = None,
     temperature: Annotated[float | None, typer.Option("--temperature", help="K, of the electrons")] = None,
-    project: Annotated[float | None, typer.Option("--project", min=0, help="leave out directions in which S is "
-                                                  "smaller; by default those that H does not resolve")] = None,
+    project: Annotated[
+        float | None,
+        typer.Option(
+            "--project",
+            min=0,
+            help="leave out directions in which S is smaller; by default those that H does not resolve",
+        ),
+    ] = None,
     resolution: Annotated[float, typer.Option("--resolution", min=1e-3, help="eV, of kpm")] = 0.2,
     json: Annotated[bool, typer.Option("--json", help="print JSON only")] = False,
 ) -> None:
@@ -83,8 +93,15 @@ def spectrum_command(
         _levels(calculation, electrons, way, number, temperature, project, json)
 
 
-def _levels(calculation: Calculation, electrons: int, way: Way, number: int | None, temperature: float | None,
-            project: float | None, json: bool) -> None:
+def _levels(
+    calculation: Calculation,
+    electrons: int,
+    way: Way,
+    number: int | None,
+    temperature: float | None,
+    project: float | None,
+    json: bool,
+) -> None:
     h, s = calculation.require_hamiltonian(), calculation.require_overlap()
     smallest = smallest_resolved(calculation) if project is None else max(project, SMALLEST)
     places = None
@@ -119,40 +136,71 @@ def _way(calculation: Calculation, method: Way, states: int | None) -> tuple[Way
 def as_dict(spectrum: Spectrum, filling: Filling | None = None, places: Localisation | None = None) -> dict[str, Any]:
     """Plain numbers by key, eV."""
     keys: dict[str, Any] = {
-        "eigenvalues_eV": spectrum.eigenvalues.tolist(), "gap_eV": spectrum.gap, "fermi_eV": spectrum.fermi,
-        "homo_eV": spectrum.homo, "lumo_eV": spectrum.lumo, "n_electrons": spectrum.n_electrons,
-        "n_occupied": spectrum.n_occupied, "singly_occupied": spectrum.singly_occupied,
-        "first": spectrum.first, "n_levels": spectrum.n_levels, "left_out": spectrum.left_out,
+        "eigenvalues_eV": spectrum.eigenvalues.tolist(),
+        "gap_eV": spectrum.gap,
+        "fermi_eV": spectrum.fermi,
+        "homo_eV": spectrum.homo,
+        "lumo_eV": spectrum.lumo,
+        "n_electrons": spectrum.n_electrons,
+        "n_occupied": spectrum.n_occupied,
+        "singly_occupied": spectrum.singly_occupied,
+        "first": spectrum.first,
+        "n_levels": spectrum.n_levels,
+        "left_out": spectrum.left_out,
         "overlap_condition": spectrum.overlap_condition,
-        "residual_eV": spectrum.residual, "hermiticity_error_eV": spectrum.hermiticity_error,
+        "residual_eV": spectrum.residual,
+        "hermiticity_error_eV": spectrum.hermiticity_error,
     }
     if filling is not None:
-        keys |= {"occupations": filling.occupations.tolist(), "chemical_potential_eV": filling.fermi,
-                 "entropy_energy_eV": filling.entropy_energy}
+        keys |= {
+            "occupations": filling.occupations.tolist(),
+            "chemical_potential_eV": filling.fermi,
+            "entropy_energy_eV": filling.entropy_energy,
+        }
         if spectrum.complete:
             keys["band_energy_eV"] = band_energy(spectrum, filling)
     if places is not None:
-        keys |= {"participating_atoms": places.participation.tolist(), "largest_atom": places.atom.tolist(),
-                 "share_of_largest_atom": places.share.tolist()}
+        keys |= {
+            "participating_atoms": places.participation.tolist(),
+            "largest_atom": places.atom.tolist(),
+            "share_of_largest_atom": places.share.tolist(),
+        }
     return keys
 
 
-def _print(spectrum: Spectrum, filling: Filling, places: Localisation | None, temperature: float | None,
-           calculation: Calculation, console: Console) -> None:
+def _print(
+    spectrum: Spectrum,
+    filling: Filling,
+    places: Localisation | None,
+    temperature: float | None,
+    calculation: Calculation,
+    console: Console,
+) -> None:
     table = Table(show_header=False)
-    rows = [("structure", calculation.structure.formula), ("orbitals", str(spectrum.n_levels + spectrum.left_out)),
-            ("electrons", str(spectrum.n_electrons)), ("HOMO", f"{spectrum.homo:.4f} eV"),
-            ("LUMO", f"{spectrum.lumo:.4f} eV"), ("gap", f"{spectrum.gap:.4f} eV"),
-            ("Fermi level (mid-gap)", f"{spectrum.fermi:.4f} eV")]
+    rows = [
+        ("structure", calculation.structure.formula),
+        ("orbitals", str(spectrum.n_levels + spectrum.left_out)),
+        ("electrons", str(spectrum.n_electrons)),
+        ("HOMO", f"{spectrum.homo:.4f} eV"),
+        ("LUMO", f"{spectrum.lumo:.4f} eV"),
+        ("gap", f"{spectrum.gap:.4f} eV"),
+        ("Fermi level (mid-gap)", f"{spectrum.fermi:.4f} eV"),
+    ]
     if temperature is not None:
-        rows += [(f"chemical potential at {temperature:g} K", f"{filling.fermi:.4f} eV"),
-                 ("entropy, −TS", f"{filling.entropy_energy:.4f} eV")]
+        rows += [
+            (f"chemical potential at {temperature:g} K", f"{filling.fermi:.4f} eV"),
+            ("entropy, −TS", f"{filling.entropy_energy:.4f} eV"),
+        ]
     if spectrum.complete:
         rows.append(("band energy", f"{band_energy(spectrum, filling):.4f} eV"))
-    rows += [("lowest, highest" + ("" if spectrum.complete else " of the window"),
-              f"{spectrum.eigenvalues[0]:.3f}, {spectrum.eigenvalues[-1]:.3f} eV"),
-             ("condition number of S", f"{spectrum.overlap_condition:.4g}"),
-             ("residual", f"{spectrum.residual:.1e} eV")]
+    rows += [
+        (
+            "lowest, highest" + ("" if spectrum.complete else " of the window"),
+            f"{spectrum.eigenvalues[0]:.3f}, {spectrum.eigenvalues[-1]:.3f} eV",
+        ),
+        ("condition number of S", f"{spectrum.overlap_condition:.4g}"),
+        ("residual", f"{spectrum.residual:.1e} eV"),
+    ]
     printed = calculation.eigenvalues
     if printed is not None and len(printed) <= spectrum.n_levels and spectrum.complete:
         difference = np.abs(spectrum.eigenvalues[: len(printed)] - printed).max()
@@ -172,20 +220,28 @@ def _states(places: Localisation, filling: Filling, calculation: Calculation) ->
         table.add_column(column, justify="right")
     numbers = calculation.structure.numbers
     for k, energy in enumerate(places.spectrum.eigenvalues):
-        table.add_row(str(places.spectrum.first + k), f"{energy:.4f}", f"{filling.occupations[k]:.2f}",
-                      f"{places.participation[k]:.1f}",
-                      f"{symbol_of(int(numbers[places.atom[k]]))} {places.atom[k]} ({100 * places.share[k]:.0f} %)")
+        table.add_row(
+            str(places.spectrum.first + k),
+            f"{energy:.4f}",
+            f"{filling.occupations[k]:.2f}",
+            f"{places.participation[k]:.1f}",
+            f"{symbol_of(int(numbers[places.atom[k]]))} {places.atom[k]} ({100 * places.share[k]:.0f} %)",
+        )
     return table
 
 
 def _notes(spectrum: Spectrum) -> list[str]:
     notes = []
     if spectrum.left_out:
-        notes.append(f"{spectrum.left_out} directions of the basis are left out, which S or the expected errors of H "
-                     "do not resolve (--project 0 keeps what S resolves).")
+        notes.append(
+            f"{spectrum.left_out} directions of the basis are left out, which S or the expected errors of H "
+            "do not resolve (--project 0 keeps what S resolves)."
+        )
     if spectrum.singly_occupied:
-        notes.append("The number of electrons is odd: the highest level holds one electron and is both HOMO and LUMO, "
-                     "so the gap is zero and the Fermi level is this level (spin is not resolved).")
+        notes.append(
+            "The number of electrons is odd: the highest level holds one electron and is both HOMO and LUMO, "
+            "so the gap is zero and the Fermi level is this level (spin is not resolved)."
+        )
     return notes
 
 
@@ -200,10 +256,14 @@ def _density(calculation: Calculation, electrons: int, resolution: float, consol
         return
     table = Table(show_header=False)
     keys = density_dict(density, electrons)
-    for name, text in (("structure", calculation.structure.formula), ("orbitals", f"{density.n_levels:,}"),
-                       ("electrons", f"{electrons:,}"), ("Fermi level", f"{keys['fermi_eV']:.3f} eV"),
-                       ("resolution", f"{density.resolution:.3f} eV"),
-                       ("density of states at the Fermi level", f"{keys['density_at_fermi_per_eV']:.4g} electrons/eV")):
+    for name, text in (
+        ("structure", calculation.structure.formula),
+        ("orbitals", f"{density.n_levels:,}"),
+        ("electrons", f"{electrons:,}"),
+        ("Fermi level", f"{keys['fermi_eV']:.3f} eV"),
+        ("resolution", f"{density.resolution:.3f} eV"),
+        ("density of states at the Fermi level", f"{keys['density_at_fermi_per_eV']:.4g} electrons/eV"),
+    ):
         table.add_row(name, text)
     Console().print(table)
 
@@ -213,6 +273,12 @@ def density_dict(density: Any, electrons: int) -> dict[str, Any]:
     fermi = density.fermi(electrons)
     low, high = density.bounds
     energies = np.linspace(low, high, 2001)
-    return {"n_levels": density.n_levels, "n_vectors": density.n_vectors, "resolution_eV": density.resolution,
-            "fermi_eV": fermi, "density_at_fermi_per_eV": float(density.density(np.array([fermi]))[0]),
-            "energies_eV": energies.tolist(), "density_per_eV": density.density(energies).tolist()}
+    return {
+        "n_levels": density.n_levels,
+        "n_vectors": density.n_vectors,
+        "resolution_eV": density.resolution,
+        "fermi_eV": fermi,
+        "density_at_fermi_per_eV": float(density.density(np.array([fermi]))[0]),
+        "energies_eV": energies.tolist(),
+        "density_per_eV": density.density(energies).tolist(),
+    }

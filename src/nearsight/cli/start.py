@@ -34,8 +34,10 @@ def start_command(
     empty: Annotated[int, typer.Option("--added-mos", min=0, help="empty levels for CP2K")] = ADDED_MOS,
     charge: Annotated[int, typer.Option("--charge", help="of the structure, e")] = 0,
     smearing: Annotated[float | None, typer.Option("--smearing", help="K, Fermi-Dirac (CP2K)")] = None,
-    smallest: Annotated[float | None, typer.Option(
-        "--smallest", min=0.0, help="leave out directions in which eigenvalues of S are smaller")] = None,
+    smallest: Annotated[
+        float | None,
+        typer.Option("--smallest", min=0.0, help="leave out directions in which eigenvalues of S are smaller"),
+    ] = None,
 ) -> None:
     """Write what a code starts from."""
     if (cp2k is None) == (pyscf is None):
@@ -49,10 +51,14 @@ def start_command(
             raise InputError("expected no --smearing with --pyscf, whose density is that of full levels")
         with pyscf.open("wb") as file:
             np.save(file, pyscf_density(calculation, charge, smallest))
-    console.print(f"{cp2k or pyscf}: start of {calculation.structure.formula}, {time.monotonic() - started:.1f} s",
-                  highlight=False, soft_wrap=True)
-    console.print(cp2k_lines(cp2k, empty) if cp2k else pyscf_lines(pyscf), highlight=False, soft_wrap=True,
-                  markup=False)
+    console.print(
+        f"{cp2k or pyscf}: start of {calculation.structure.formula}, {time.monotonic() - started:.1f} s",
+        highlight=False,
+        soft_wrap=True,
+    )
+    console.print(
+        cp2k_lines(cp2k, empty) if cp2k else pyscf_lines(pyscf), highlight=False, soft_wrap=True, markup=False
+    )
 
 
 def cp2k_lines(path: Path, added_mos: int) -> str:

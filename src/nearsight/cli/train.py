@@ -16,8 +16,9 @@ Example: nearsight train nearsight 'data.train=[data/aHfO2_372_C.h5]' budget_min
 
 
 def train_command(
-    config: Annotated[str, typer.Argument(help="a YAML file, or a preset's name (nearsight, xia2025, "
-                                                 "xia2025-molecules, demo)")],
+    config: Annotated[
+        str, typer.Argument(help="a YAML file, or a preset's name (nearsight, xia2025, xia2025-molecules, demo)")
+    ],
     overrides: Annotated[list[str] | None, typer.Argument(help="key=value, dotted keys, YAML values")] = None,
     show: Annotated[bool, typer.Option("--show", help="print the whole configuration and stop")] = False,
 ) -> None:
@@ -43,10 +44,15 @@ class TrainingDisplay:
     def __init__(self, console: Console, budget_seconds: float | None, max_epochs: int) -> None:
         self.budget, self.max_epochs = budget_seconds, max_epochs
         self.progress = Progress(
-            SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24),
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
             TextColumn("{task.percentage:3.0f}%"),
-            TimeElapsedColumn(), TextColumn("left {task.fields[left]}"), TextColumn("{task.fields[text]}"),
-            console=console, refresh_per_second=2,
+            TimeElapsedColumn(),
+            TextColumn("left {task.fields[left]}"),
+            TextColumn("{task.fields[text]}"),
+            console=console,
+            refresh_per_second=2,
         )
         self.task = self.progress.add_task("training", total=1.0, left="?", text="")
         self.console = console
@@ -61,8 +67,9 @@ class TrainingDisplay:
         if self.budget:
             fraction = max(fraction, seconds / self.budget)
         left = seconds / fraction - seconds if fraction > 0 else 0.0
-        text = (f"epoch {epoch}  {seconds / epoch:.2f} s/epoch  loss {record['loss']:.3e}"
-                f"  lr {record['learning_rate']:.1e}")
+        text = (
+            f"epoch {epoch}  {seconds / epoch:.2f} s/epoch  loss {record['loss']:.3e}  lr {record['learning_rate']:.1e}"
+        )
         if "validation_loss" in record:
             text += f"  validation {record['validation_loss']:.3e}"
         for name, digits in (("n", 3), ("e", 4)):

@@ -38,8 +38,12 @@ def run_training(config: TrainingConfig, console: Console) -> TrainingResult:
     with display.progress if console.is_terminal else nullcontext():
         result = train(config, training, validation, display.update, note, levels)
     p = result.progress
-    console.print(f"{result.reason}. {p.epoch} epochs, {p.step} steps, {p.seconds / 60:.1f} minutes; "
-                  f"{_best(result, bool(validation or config.data.holdout_parts))}", highlight=False, soft_wrap=True)
+    console.print(
+        f"{result.reason}. {p.epoch} epochs, {p.step} steps, {p.seconds / 60:.1f} minutes; "
+        f"{_best(result, bool(validation or config.data.holdout_parts))}",
+        highlight=False,
+        soft_wrap=True,
+    )
     console.print(f"model: {result.folder / 'best.safetensors'}", highlight=False, soft_wrap=True)
     return result
 
@@ -58,12 +62,17 @@ def check_data(
     serious = [f for f in findings + check_set(items, held) if f.level != "note"]
     for finding in serious:
         style = "red" if finding.level == "error" else "yellow"
-        console.print(f"[{style}]{finding.level}[/] {escape(finding.file)}, {finding.check}: {escape(finding.message)}",
-                      highlight=False, soft_wrap=True)
+        console.print(
+            f"[{style}]{finding.level}[/] {escape(finding.file)}, {finding.check}: {escape(finding.message)}",
+            highlight=False,
+            soft_wrap=True,
+        )
     errors = [f for f in serious if f.level == "error"]
     if errors:
-        raise InputError(f"expected sound training data, got {errors[0].file}: {errors[0].message}. "
-                         f"{errors[0].meaning} `nearsight check` says more; data.check=false trains all the same")
+        raise InputError(
+            f"expected sound training data, got {errors[0].file}: {errors[0].message}. "
+            f"{errors[0].meaning} `nearsight check` says more; data.check=false trains all the same"
+        )
 
 
 def _best(result: TrainingResult, validated: bool) -> str:
@@ -80,7 +89,8 @@ def load_all(paths: Sequence[str], console: Console) -> list[Calculation]:
     for path in paths:
         calculation = read_any(path)
         calculation.require_hamiltonian()
-        console.print(f"{path}: {calculation.structure.formula}, {calculation.basis.describe()}", highlight=False,
-                      soft_wrap=True)
+        console.print(
+            f"{path}: {calculation.structure.formula}, {calculation.basis.describe()}", highlight=False, soft_wrap=True
+        )
         loaded.append(calculation)
     return loaded

@@ -47,8 +47,9 @@ def view_command(
     with_states = h is not None and (h.n_orbitals <= ALL_STATES if states is None else states)
     console = Console()
     if h is not None and not with_states and states is None:
-        console.print(f"{h.n_orbitals:,} orbitals: no charges and local densities (--states computes them)",
-                      highlight=False)
+        console.print(
+            f"{h.n_orbitals:,} orbitals: no charges and local densities (--states computes them)", highlight=False
+        )
     target = output or file.with_name(f"{file.stem}_view.html")
     structure = calculation.structure
     section = structure_section(structure, colourings(calculation, exact, limits, with_states))

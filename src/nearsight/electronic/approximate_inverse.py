@@ -32,8 +32,10 @@ def approximate_inverse_factor(overlap: sparse.csr_matrix, columns: int = COLUMN
     rows, values, lengths = _rows(overlap.indptr, overlap.indices, overlap.data, n, columns)
     if (lengths == 0).any():
         row = int(np.argmin(lengths))
-        raise InputError(f"expected a positive definite overlap S, got one that is not around orbital {row} (counted "
-                         "from 0); is it complete, and of this structure?")
+        raise InputError(
+            f"expected a positive definite overlap S, got one that is not around orbital {row} (counted "
+            "from 0); is it complete, and of this structure?"
+        )
     kept = np.arange(columns) < lengths[:, None]
     starts = np.concatenate([[0], np.cumsum(lengths)])
     result = sparse.csr_matrix((values[kept], rows[kept], starts), shape=(n, n))

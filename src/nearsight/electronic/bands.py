@@ -83,8 +83,10 @@ def bands(calculation: Calculation, path: KPath, report: Callable[[int, int], No
     for done, k in enumerate(path.points):
         spectrum = solve(hamiltonian_at(h, k), hamiltonian_at(s, k), electrons, smallest=smallest)
         if levels and len(levels[0]) != spectrum.n_levels:
-            raise InputError(f"expected as many levels at every k-point, got {len(levels[0])} and {spectrum.n_levels}: "
-                             "directions that S does not resolve; use a smaller or less diffuse basis")
+            raise InputError(
+                f"expected as many levels at every k-point, got {len(levels[0])} and {spectrum.n_levels}: "
+                "directions that S does not resolve; use a smaller or less diffuse basis"
+            )
         levels.append(spectrum.eigenvalues)
         residual = max(residual, spectrum.residual)
         report(done + 1, len(path.points))
@@ -98,7 +100,9 @@ def hamiltonian_at(operator: BlockOperator, k: np.ndarray) -> sparse.csr_matrix:
         InputError: an operator folded to Γ, or one that is not Hermitian.
     """
     if operator.folded:
-        raise InputError("expected an operator resolved in R for bands, got one summed to Γ; such a matrix knows no k. "
-                         "Predictions are resolved, and so is a CP2K run with &KPOINTS and REAL_SPACE "
-                         "(docs/formats.md), or a PySCF one with kpoints")
+        raise InputError(
+            "expected an operator resolved in R for bands, got one summed to Γ; such a matrix knows no k. "
+            "Predictions are resolved, and so is a CP2K run with &KPOINTS and REAL_SPACE "
+            "(docs/formats.md), or a PySCF one with kpoints"
+        )
     return sparse_hermitian(bloch(operator, k), "H(k)")

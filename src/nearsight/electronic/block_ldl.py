@@ -76,8 +76,9 @@ class BlockLdl:
             which = owner[front.coupled[at]]
             later = self._plan.fronts[which]
             end = int(np.searchsorted(front.coupled, later.stop))
-            rows = np.concatenate([front.coupled[at:end] - later.start,
-                                   later.size + np.searchsorted(later.coupled, front.coupled[end:])])
+            rows = np.concatenate(
+                [front.coupled[at:end] - later.start, later.size + np.searchsorted(later.coupled, front.coupled[end:])]
+            )
             for first in range(at, end, TILE):
                 last = min(first + TILE, end)
                 change = _product(left[first:], (left[first:last] * signs).conj().T, room)
@@ -108,8 +109,16 @@ def _panels(matrix: sparse.csr_matrix, plan: Elimination) -> list[np.ndarray]:
         panel.fill(0)  # np.zeros gets small pages of memory, which take seconds
         row[front.start : front.stop] = np.arange(front.size)
         row[front.coupled] = front.size + np.arange(len(front.coupled))
-        _gather(panel, matrix.indptr, matrix.indices, matrix.data, plan.orbitals[front.start : front.stop], front.start,
-                place, row)
+        _gather(
+            panel,
+            matrix.indptr,
+            matrix.indices,
+            matrix.data,
+            plan.orbitals[front.start : front.stop],
+            front.start,
+            place,
+            row,
+        )
         panels.append(panel)
     return panels
 

@@ -57,8 +57,10 @@ def series(function: Callable[[np.ndarray], np.ndarray], interval: Interval, tol
         if len(enough) and enough[0] <= size // 2:
             return np.asarray(coefficients[: max(1, enough[0])])
         size *= 2
-    raise InputError(f"expected a function that {MOST} Chebyshev terms resolve on {interval.lower:.3g} … "
-                     f"{interval.upper:.3g}; the overlap is too ill-conditioned")
+    raise InputError(
+        f"expected a function that {MOST} Chebyshev terms resolve on {interval.lower:.3g} … "
+        f"{interval.upper:.3g}; the overlap is too ill-conditioned"
+    )
 
 
 def apply_series(product: Product, interval: Interval, coefficients: np.ndarray, x: np.ndarray) -> np.ndarray:

@@ -155,8 +155,13 @@ class _Blocks:
         size = int(self.size[chosen].sum())
         if size == 0:
             return Tally(0, 0, float("nan"), float("nan"), float("nan"))
-        return Tally(int(np.count_nonzero(chosen)), size, float(self.error[chosen].sum() / size),
-                     float(self.largest[chosen].max()), float(self.magnitude[chosen].sum() / size))
+        return Tally(
+            int(np.count_nonzero(chosen)),
+            size,
+            float(self.error[chosen].sum() / size),
+            float(self.largest[chosen].max()),
+            float(self.magnitude[chosen].sum() / size),
+        )
 
 
 def matrix_errors(prediction: BlockOperator, reference: BlockOperator, structure: Structure) -> MatrixErrors:
@@ -178,9 +183,13 @@ def matrix_errors(prediction: BlockOperator, reference: BlockOperator, structure
     nodes = prediction.on_site
     distance = pair_distances(prediction, structure)
     return MatrixErrors(
-        blocks.tally(nodes), blocks.tally(~nodes), blocks.tally(np.ones(len(nodes), dtype=bool)),
-        _by_elements(blocks, prediction), _by_distance(blocks, distance, nodes),
-        _outside(prediction, reference), prediction.folded,
+        blocks.tally(nodes),
+        blocks.tally(~nodes),
+        blocks.tally(np.ones(len(nodes), dtype=bool)),
+        _by_elements(blocks, prediction),
+        _by_distance(blocks, distance, nodes),
+        _outside(prediction, reference),
+        prediction.folded,
     )
 
 
@@ -196,10 +205,17 @@ def spectrum_errors(prediction: Spectrum, reference: Spectrum) -> SpectrumErrors
     absolute = np.abs(error)
     near = (exact >= reference.homo - GAP_WINDOW) & (exact <= reference.lumo + GAP_WINDOW)
     return SpectrumErrors(
-        _relative(error, exact, 1), _relative(error, exact, 2),
-        _relative(error[:filled], exact[:filled], 1), _relative(error[:filled], exact[:filled], 2),
-        float(absolute.mean()), _mean(absolute[:filled]), _mean(absolute[near]), _mean(error[:filled]),
-        float(absolute.max()), prediction.gap, reference.gap,
+        _relative(error, exact, 1),
+        _relative(error, exact, 2),
+        _relative(error[:filled], exact[:filled], 1),
+        _relative(error[:filled], exact[:filled], 2),
+        float(absolute.mean()),
+        _mean(absolute[:filled]),
+        _mean(absolute[near]),
+        _mean(error[:filled]),
+        float(absolute.max()),
+        prediction.gap,
+        reference.gap,
     )
 
 
@@ -211,8 +227,10 @@ def common_levels(prediction: Spectrum, reference: Spectrum) -> tuple[np.ndarray
     """
     sizes = [s.n_levels + s.left_out for s in (prediction, reference)]
     if sizes[0] != sizes[1] or prediction.n_electrons != reference.n_electrons:
-        raise InputError(f"expected two spectra of {sizes[1]} levels and {reference.n_electrons} electrons, got a "
-                         f"prediction of {sizes[0]} levels and {prediction.n_electrons} electrons")
+        raise InputError(
+            f"expected two spectra of {sizes[1]} levels and {reference.n_electrons} electrons, got a "
+            f"prediction of {sizes[0]} levels and {prediction.n_electrons} electrons"
+        )
     if not prediction.complete or not reference.complete:
         raise InputError("expected all levels of both, got a window of them")
     number = min(prediction.n_levels, reference.n_levels)
@@ -234,8 +252,9 @@ def parity(prediction: BlockOperator, reference: BlockOperator, limit: int = 50_
         for places in (np.flatnonzero(node), np.flatnonzero(~node))
     )
     values = prediction.values
-    return Parity(aligned[at_nodes], values[at_nodes], aligned[at_edges], values[at_edges],
-                  int(node.sum()), int((~node).sum()))
+    return Parity(
+        aligned[at_nodes], values[at_nodes], aligned[at_edges], values[at_edges], int(node.sum()), int((~node).sum())
+    )
 
 
 def comparable(prediction: BlockOperator, reference: BlockOperator) -> tuple[BlockOperator, BlockOperator]:
@@ -245,11 +264,15 @@ def comparable(prediction: BlockOperator, reference: BlockOperator) -> tuple[Blo
         InputError: other atoms or another basis.
     """
     if not np.array_equal(prediction.numbers, reference.numbers):
-        raise InputError(f"expected two Hamiltonians of the same atoms, got {prediction.n_atoms} and "
-                         f"{reference.n_atoms} atoms or another order of elements")
+        raise InputError(
+            f"expected two Hamiltonians of the same atoms, got {prediction.n_atoms} and "
+            f"{reference.n_atoms} atoms or another order of elements"
+        )
     if prediction.basis != reference.basis:
-        raise InputError(f"expected two Hamiltonians in the same basis, got {prediction.basis.describe()} in "
-                         f"the prediction and {reference.basis.describe()} in the reference")
+        raise InputError(
+            f"expected two Hamiltonians in the same basis, got {prediction.basis.describe()} in "
+            f"the prediction and {reference.basis.describe()} in the reference"
+        )
     if prediction.folded or reference.folded:
         return fold(prediction), fold(reference)
     return prediction, reference
@@ -269,8 +292,12 @@ def _block_sums(prediction: BlockOperator, reference: np.ndarray) -> _Blocks:
         return _Blocks(np.zeros(0), np.zeros(0), np.zeros(0), size)
     starts = prediction.offsets[:-1]
     error = np.abs(prediction.values.astype(np.float64) - reference)
-    return _Blocks(np.add.reduceat(error, starts), np.maximum.reduceat(error, starts),
-                   np.add.reduceat(np.abs(reference), starts, dtype=np.float64), size)
+    return _Blocks(
+        np.add.reduceat(error, starts),
+        np.maximum.reduceat(error, starts),
+        np.add.reduceat(np.abs(reference), starts, dtype=np.float64),
+        size,
+    )
 
 
 def _by_elements(blocks: _Blocks, operator: BlockOperator) -> tuple[PairTally, ...]:
@@ -288,7 +315,8 @@ def _by_distance(blocks: _Blocks, distance: np.ndarray, nodes: np.ndarray) -> tu
     which = np.where(nodes, -1, np.floor(distance / DISTANCE_BIN).astype(np.int64))
     return tuple(
         DistanceTally(float(k * DISTANCE_BIN), float((k + 1) * DISTANCE_BIN), blocks.tally(which == k))
-        for k in np.unique(which) if k >= 0
+        for k in np.unique(which)
+        if k >= 0
     )
 
 

@@ -44,12 +44,15 @@ def independent_directions(overlap: np.ndarray, smallest: float = SMALLEST) -> n
     """
     values, vectors = linalg.eigh(overlap, check_finite=False)
     if values[0] < -max(smallest, SMALLEST):
-        raise InputError(f"expected a positive definite overlap S, got one with smallest eigenvalue "
-                         f"{values[0]:.6g}; is it complete (all neighbours, both triangles) and of this structure?")
+        raise InputError(
+            f"expected a positive definite overlap S, got one with smallest eigenvalue "
+            f"{values[0]:.6g}; is it complete (all neighbours, both triangles) and of this structure?"
+        )
     kept = values >= smallest
     if not kept.any():
-        raise InputError(f"expected an overlap S with eigenvalues of {smallest:g} or more, got {values[-1]:.6g} at "
-                         "most")
+        raise InputError(
+            f"expected an overlap S with eigenvalues of {smallest:g} or more, got {values[-1]:.6g} at most"
+        )
     return np.asarray(vectors[:, kept] / np.sqrt(values[kept]))
 
 
@@ -89,6 +92,7 @@ def constrained(matrix: sparse.csr_matrix, factors: Factorisation, directions: n
     Raises:
         SingularMatrixError: A has no inverse on the complement.
     """
+
     def project(x: np.ndarray) -> np.ndarray:
         return np.asarray(x - directions @ (directions.conj().T @ x))
 

@@ -37,8 +37,9 @@ def dense_spectrum(hamiltonian: Matrix, overlap: Matrix, n_electrons: int, small
         InputError: as `electronic.eigen.solve`.
     """
     reduced = _Reduced(hamiltonian, overlap, smallest)
-    eigenvalues = linalg.eigh(reduced.take(), lower=True, eigvals_only=True, driver="ev", check_finite=False,
-                              overwrite_a=True)
+    eigenvalues = linalg.eigh(
+        reduced.take(), lower=True, eigvals_only=True, driver="ev", check_finite=False, overwrite_a=True
+    )
     spectrum = reduced.spectrum(eigenvalues, n_electrons, 0.0)
     edges = {e for e in (spectrum.homo, spectrum.lumo) if np.isfinite(e)}
     residual, factor = 0.0, reduced.factor
@@ -48,8 +49,9 @@ def dense_spectrum(hamiltonian: Matrix, overlap: Matrix, n_electrons: int, small
     return reduced.spectrum(eigenvalues, n_electrons, residual)
 
 
-def dense_states(hamiltonian: Matrix, overlap: Matrix, n_electrons: int, number: int | None = None,
-                 smallest: float = SMALLEST) -> States:
+def dense_states(
+    hamiltonian: Matrix, overlap: Matrix, n_electrons: int, number: int | None = None, smallest: float = SMALLEST
+) -> States:
     """All states, or `number` around the gap; the residual of each is measured.
 
     Args:
@@ -85,17 +87,21 @@ def around_gap(n_levels: int, n_electrons: int, number: int | None) -> tuple[int
 def check_electrons(n_electrons: int, n_levels: int) -> None:
     """Raises InputError where the electrons have no room."""
     if not 0 <= n_electrons <= 2 * n_levels:
-        raise InputError(f"expected 0 to {2 * n_levels} electrons in {n_levels} orbitals, got {n_electrons}; "
-                         "does the basis belong to these pseudopotentials?")
+        raise InputError(
+            f"expected 0 to {2 * n_levels} electrons in {n_levels} orbitals, got {n_electrons}; "
+            "does the basis belong to these pseudopotentials?"
+        )
 
 
 def check_residual(residual: float, spectrum: Spectrum) -> None:
     """Raises InputError where levels do not solve the equation."""
     scale = max(float(np.abs(spectrum.eigenvalues).max()), SMALLEST_SCALE)
     if not residual <= RESIDUAL_TOLERANCE * scale:
-        raise InputError(f"expected eigenvalues with a residual below {RESIDUAL_TOLERANCE * scale:.1e} eV, "
-                         f"got {residual:.1e} eV; S is too close to singular (condition number "
-                         f"{spectrum.overlap_condition:.1e}): use a smaller or less diffuse basis")
+        raise InputError(
+            f"expected eigenvalues with a residual below {RESIDUAL_TOLERANCE * scale:.1e} eV, "
+            f"got {residual:.1e} eV; S is too close to singular (condition number "
+            f"{spectrum.overlap_condition:.1e}): use a smaller or less diffuse basis"
+        )
 
 
 class _Reduced:
@@ -131,15 +137,25 @@ class _Reduced:
         """Coefficients (n, m) of vectors of A."""
         if self._directions is not None:
             return np.asarray(self._directions @ vectors)
-        return np.asarray(linalg.solve_triangular(self.factor, vectors, lower=True, trans="C", check_finite=False,
-                                                  overwrite_b=True))
+        return np.asarray(
+            linalg.solve_triangular(self.factor, vectors, lower=True, trans="C", check_finite=False, overwrite_b=True)
+        )
 
     def spectrum(self, eigenvalues: np.ndarray, n_electrons: int, residual: float, first: int = 0) -> Spectrum:
         """Levels of A with their filling."""
         check_electrons(n_electrons, self.size)
         filled, odd = divmod(n_electrons, 2)
-        return Spectrum(eigenvalues, filled, self._condition, residual, bool(odd), self._deviation, first, self.size,
-                        self._n - self.size)
+        return Spectrum(
+            eigenvalues,
+            filled,
+            self._condition,
+            residual,
+            bool(odd),
+            self._deviation,
+            first,
+            self.size,
+            self._n - self.size,
+        )
 
     def residual(self, hamiltonian: Matrix, overlap: Matrix, levels: np.ndarray, coefficients: np.ndarray) -> float:
         """Largest ‖H c − ε S c‖ (norm of S⁻¹), eV; of what the kept directions see where some were projected out."""
@@ -182,10 +198,14 @@ def _condition(factor: np.ndarray) -> tuple[float, float]:
     (times,) = linalg.get_blas_funcs(("trmv",), (factor,))
     conjugate = 2 if np.iscomplexobj(factor) else 1
     start = np.random.default_rng(0).standard_normal(n).astype(factor.dtype)
-    forward = LinearOperator(factor.shape, dtype=factor.dtype, matvec=lambda x: times(
-        factor, times(factor, x.ravel(), lower=1, trans=conjugate), lower=1))
-    inverse = LinearOperator(factor.shape, dtype=factor.dtype, matvec=lambda x: linalg.cho_solve(
-        (factor, True), x, check_finite=False))
+    forward = LinearOperator(
+        factor.shape,
+        dtype=factor.dtype,
+        matvec=lambda x: times(factor, times(factor, x.ravel(), lower=1, trans=conjugate), lower=1),
+    )
+    inverse = LinearOperator(
+        factor.shape, dtype=factor.dtype, matvec=lambda x: linalg.cho_solve((factor, True), x, check_finite=False)
+    )
     options: dict[str, Any] = {"k": 1, "which": "LA", "return_eigenvectors": False, "tol": 1e-4, "v0": start}
     largest, smallest = (float(eigsh(operator, **options)[0]) for operator in (forward, inverse))
     return largest * smallest, 1 / smallest

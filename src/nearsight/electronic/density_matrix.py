@@ -29,8 +29,10 @@ def fill(spectrum: Spectrum, temperature: float | None = None) -> Filling:
     """
     inside = spectrum.n_electrons - 2 * spectrum.first
     if not 0 <= inside <= 2 * len(spectrum.eigenvalues):
-        raise InputError(f"expected a window around the Fermi level, got levels {spectrum.first} to "
-                         f"{spectrum.first + len(spectrum.eigenvalues) - 1} with {spectrum.n_filled} filled ones")
+        raise InputError(
+            f"expected a window around the Fermi level, got levels {spectrum.first} to "
+            f"{spectrum.first + len(spectrum.eigenvalues) - 1} with {spectrum.n_filled} filled ones"
+        )
     return occupations(spectrum.eigenvalues, inside, temperature=temperature)
 
 
@@ -61,9 +63,9 @@ def density_operator(states: States, filling: Filling, pattern: BlockOperator) -
     start = np.flatnonzero(np.diff(pattern.source, prepend=-1))
     for begin, end in zip(start, np.append(start[1:], pattern.n_pairs)):
         i = pattern.source[begin]
-        rows = (c[first[i]:first[i + 1]] * f) @ c.T
-        blocks = [rows[:, first[j]:first[j + 1]].ravel() for j in pattern.target[begin:end]]
-        result.values[pattern.offsets[begin]:pattern.offsets[end]] = np.concatenate(blocks)
+        rows = (c[first[i] : first[i + 1]] * f) @ c.T
+        blocks = [rows[:, first[j] : first[j + 1]].ravel() for j in pattern.target[begin:end]]
+        result.values[pattern.offsets[begin] : pattern.offsets[end]] = np.concatenate(blocks)
     return result
 
 

@@ -40,8 +40,13 @@ class Densities:
 
 
 def densities(
-    calculation: Calculation, width: float = 0.1, by: Grouping | None = None, kind: Kind = "mulliken",
-    points: np.ndarray = GAMMA, weights: np.ndarray | None = None, temperature: float | None = None,
+    calculation: Calculation,
+    width: float = 0.1,
+    by: Grouping | None = None,
+    kind: Kind = "mulliken",
+    points: np.ndarray = GAMMA,
+    weights: np.ndarray | None = None,
+    temperature: float | None = None,
     report: Callable[[int, int], None] = lambda done, of: None,
 ) -> Densities:
     """Diagonalise at every k-point and broaden the levels.
@@ -79,11 +84,20 @@ def densities(
     return _broadened(levels, shares, list(groups), electrons, width, weights, temperature)
 
 
-def _broadened(levels: list[np.ndarray], shares: list[np.ndarray], labels: list[str], electrons: int, width: float,
-               weights: np.ndarray | None, temperature: float | None) -> Densities:
+def _broadened(
+    levels: list[np.ndarray],
+    shares: list[np.ndarray],
+    labels: list[str],
+    electrons: int,
+    width: float,
+    weights: np.ndarray | None,
+    temperature: float | None,
+) -> Densities:
     if len({len(row) for row in levels}) > 1:
-        raise InputError("expected as many levels at every k-point, got another number of directions that S does not "
-                         "resolve; use a smaller or less diffuse basis")
+        raise InputError(
+            "expected as many levels at every k-point, got another number of directions that S does not "
+            "resolve; use a smaller or less diffuse basis"
+        )
     rows = np.stack(levels)
     filling = occupations(rows, electrons, weights, temperature)
     energies = energy_grid(rows, width)

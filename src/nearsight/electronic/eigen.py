@@ -55,8 +55,10 @@ def unresolved(s: sparse.csr_matrix, smallest: float = SMALLEST, report: Report 
     if found.first:
         raise not_positive()
     if n > SMALL and len(found.eigenvalues) >= SHARE * n:
-        raise InputError(f"expected an overlap S that resolves most directions, got {len(found.eigenvalues)} of {n} "
-                         f"with eigenvalues below {smallest:.2g}; use --method dense, or a smaller --project")
+        raise InputError(
+            f"expected an overlap S that resolves most directions, got {len(found.eigenvalues)} of {n} "
+            f"with eigenvalues below {smallest:.2g}; use --method dense, or a smaller --project"
+        )
     return np.asarray(found.coefficients)
 
 
@@ -71,8 +73,15 @@ MATRICES = 3
 _log = logging.getLogger(__name__)
 
 
-def solve(hamiltonian: Matrix, overlap: Matrix, n_electrons: int, *, method: Method = "auto", number: int | None = None,
-          smallest: float = SMALLEST) -> Spectrum:
+def solve(
+    hamiltonian: Matrix,
+    overlap: Matrix,
+    n_electrons: int,
+    *,
+    method: Method = "auto",
+    number: int | None = None,
+    smallest: float = SMALLEST,
+) -> Spectrum:
     """Eigenvalues of H ψ = ε S ψ, filled with `n_electrons`.
 
     The residual of HOMO and LUMO (of every level of a window) is measured: ‖H x − ε S x‖ in the norm of S⁻¹ over ‖x‖ in
@@ -99,16 +108,24 @@ def solve(hamiltonian: Matrix, overlap: Matrix, n_electrons: int, *, method: Met
     return dense_states(hamiltonian, overlap, n_electrons, number, smallest).spectrum
 
 
-def solve_states(hamiltonian: Matrix, overlap: Matrix, n_electrons: int, *, method: Method = "auto",
-                 number: int | None = None, smallest: float = SMALLEST) -> States:
+def solve_states(
+    hamiltonian: Matrix,
+    overlap: Matrix,
+    n_electrons: int,
+    *,
+    method: Method = "auto",
+    number: int | None = None,
+    smallest: float = SMALLEST,
+) -> States:
     """Levels and wavefunctions; arguments and errors as in `solve`. All states take several times as long as levels."""
     if choose_method(hamiltonian, method, number) == "window":
         return _window(hamiltonian, overlap, n_electrons, number, smallest)
     return dense_states(hamiltonian, overlap, n_electrons, number, smallest)
 
 
-def choose_method(hamiltonian: Matrix, method: Method = "auto",
-                  number: int | None = None) -> Literal["dense", "window"]:
+def choose_method(
+    hamiltonian: Matrix, method: Method = "auto", number: int | None = None
+) -> Literal["dense", "window"]:
     """The method that is taken; logged.
 
     Raises:
@@ -126,9 +143,11 @@ def choose_method(hamiltonian: Matrix, method: Method = "auto",
     width = 8 if isinstance(hamiltonian, BlockOperator) or not np.iscomplexobj(hamiltonian) else 16
     needed, there = MATRICES * width * n**2, free_bytes()
     if needed > there:
-        raise InputError(f"expected room for all {n:,} levels ({needed / 1e9:.1f} GB), got {there / 1e9:.1f} GB; ask "
-                         "for some around the gap (number=50, --states 50) or for the density of states alone "
-                         "(--method kpm)")
+        raise InputError(
+            f"expected room for all {n:,} levels ({needed / 1e9:.1f} GB), got {there / 1e9:.1f} GB; ask "
+            "for some around the gap (number=50, --states 50) or for the density of states alone "
+            "(--method kpm)"
+        )
     _log.info("%s of %d levels: dense (LAPACK)", "all" if number is None else number, n)
     return "dense"
 
@@ -153,8 +172,9 @@ def _window(hamiltonian: Matrix, overlap: Matrix, n_electrons: int, number: int 
     left_out = unresolved(s, smallest, _log.info)
     n = h.shape[0] - left_out.shape[1]
     check_electrons(n_electrons, n)
-    levels, coefficients, first, residual = solve_window(h, s, filled=(n_electrons + 1) // 2, number=number,
-                                                         without=left_out, report=_log.info)
+    levels, coefficients, first, residual = solve_window(
+        h, s, filled=(n_electrons + 1) // 2, number=number, without=left_out, report=_log.info
+    )
     filled, odd = divmod(n_electrons, 2)
     spectrum = Spectrum(levels, filled, float("nan"), residual, bool(odd), deviation, first, n, left_out.shape[1])
     check_residual(residual, spectrum)

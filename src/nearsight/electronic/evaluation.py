@@ -6,14 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nearsight.electronic.compare import (
-    MatrixErrors,
-    Parity,
-    SpectrumErrors,
-    matrix_errors,
-    parity,
-    spectrum_errors,
-)
+from nearsight.electronic.compare import MatrixErrors, Parity, SpectrumErrors, matrix_errors, parity, spectrum_errors
 from nearsight.electronic.conditioning import smallest_resolved
 from nearsight.electronic.eigen import solve, solve_states
 from nearsight.electronic.physical_errors import LevelErrors, StateErrors, level_errors, state_errors
@@ -54,8 +47,9 @@ class Evaluation:
     states: StateErrors | None = None
 
 
-def evaluate(prediction: Calculation, reference: Calculation, eigenvalues: bool = True,
-             states: bool = False) -> Evaluation:
+def evaluate(
+    prediction: Calculation, reference: Calculation, eigenvalues: bool = True, states: bool = False
+) -> Evaluation:
     """Errors of a predicted Hamiltonian, of its spectrum and of its states.
 
     Both spectra use the reference's overlap, or the prediction's where the reference has none. Directions in which the
@@ -88,12 +82,21 @@ def evaluate(prediction: Calculation, reference: Calculation, eigenvalues: bool 
         ours, theirs = first.spectrum, second.spectrum
         known = reference if _knows_valence(reference) else prediction
         found = state_errors(first, second, overlap, known)
-    return Evaluation(errors, sample, deviation, spectrum_errors(ours, theirs), ours, theirs,
-                      levels=level_errors(ours, theirs, len(reference.structure)), states=found)
+    return Evaluation(
+        errors,
+        sample,
+        deviation,
+        spectrum_errors(ours, theirs),
+        ours,
+        theirs,
+        levels=level_errors(ours, theirs, len(reference.structure)),
+        states=found,
+    )
 
 
-def spectrum_of(calculation: Calculation, overlap: BlockOperator | None = None,
-                n_electrons: int | None = None) -> Spectrum:
+def spectrum_of(
+    calculation: Calculation, overlap: BlockOperator | None = None, n_electrons: int | None = None
+) -> Spectrum:
     """The spectrum of one calculation at Γ.
 
     Args:
@@ -118,24 +121,28 @@ def check_same_structure(prediction: Calculation, reference: Calculation) -> Non
     """
     ours, theirs = prediction.structure, reference.structure
     if len(ours) != len(theirs) or ours.formula != theirs.formula:
-        raise InputError(f"expected prediction and reference of the same structure, got {ours.formula} and "
-                         f"{theirs.formula}")
+        raise InputError(
+            f"expected prediction and reference of the same structure, got {ours.formula} and {theirs.formula}"
+        )
     if not np.array_equal(ours.numbers, theirs.numbers):
         first = int(np.argmin(ours.numbers == theirs.numbers))
-        raise InputError("expected the atoms in the same order, got another element at atom "
-                         f"{first} (counted from 0)")
+        raise InputError(f"expected the atoms in the same order, got another element at atom {first} (counted from 0)")
     _check_cells(ours, theirs)
     _check_positions(ours, theirs, _any_folded(prediction, reference))
 
 
 def _check_cells(ours: Structure, theirs: Structure) -> None:
     if not np.array_equal(ours.pbc, theirs.pbc):
-        raise InputError(f"expected the same periodic directions, got {ours.pbc.tolist()} in the prediction "
-                         f"and {theirs.pbc.tolist()} in the reference")
+        raise InputError(
+            f"expected the same periodic directions, got {ours.pbc.tolist()} in the prediction "
+            f"and {theirs.pbc.tolist()} in the reference"
+        )
     periodic = ours.pbc
     if not np.allclose(ours.cell[periodic], theirs.cell[periodic], rtol=0, atol=SAME_PLACE):
-        raise InputError(f"expected the same cell, got {ours.cell.tolist()} Å in the prediction and "
-                         f"{theirs.cell.tolist()} Å in the reference")
+        raise InputError(
+            f"expected the same cell, got {ours.cell.tolist()} Å in the prediction and "
+            f"{theirs.cell.tolist()} Å in the reference"
+        )
 
 
 def _check_positions(ours: Structure, theirs: Structure, modulo_cell: bool) -> None:
@@ -147,12 +154,16 @@ def _check_positions(ours: Structure, theirs: Structure, modulo_cell: bool) -> N
     distance = np.linalg.norm(difference - whole, axis=1)
     atom = int(np.argmax(distance))
     if distance[atom] > SAME_PLACE:
-        raise InputError(f"expected the atoms at the same places (within {SAME_PLACE} Å), got atom {atom} "
-                         f"(counted from 0) {distance[atom]:.4f} Å away; are these two structures?")
+        raise InputError(
+            f"expected the atoms at the same places (within {SAME_PLACE} Å), got atom {atom} "
+            f"(counted from 0) {distance[atom]:.4f} Å away; are these two structures?"
+        )
     if not modulo_cell and np.abs(whole).max(initial=0.0) > SAME_PLACE:
         atom = int(np.argmax(np.abs(whole).max(axis=1)))
-        raise InputError(f"expected the atoms in the same cells, got atom {atom} (counted from 0) moved by a "
-                         "lattice vector; predict from the reference's own positions, wrapped alike")
+        raise InputError(
+            f"expected the atoms in the same cells, got atom {atom} (counted from 0) moved by a "
+            "lattice vector; predict from the reference's own positions, wrapped alike"
+        )
 
 
 def _any_folded(*calculations: Calculation) -> bool:

@@ -125,8 +125,10 @@ def _sparse(matrix: sparse.csr_matrix, plan: Elimination | None) -> Factorisatio
     try:
         made = BlockLdl(matrix, plan)
     except ZeroDivisionError:
-        raise SingularMatrixError("expected a matrix H − σS that is not singular, got a diagonal block that is; "
-                                  "is σ a level, or an orbital there twice?") from None
+        raise SingularMatrixError(
+            "expected a matrix H − σS that is not singular, got a diagonal block that is; "
+            "is σ a level, or an orbital there twice?"
+        ) from None
     return Factorisation("sparse", made.solve, made.negative)
 
 
@@ -147,8 +149,10 @@ def _dense(matrix: sparse.csr_matrix) -> Factorisation:
     room = max(1, int(np.real(lwork(len(full), lower=1)[0])))
     factor, pivots, info = trf(full, lower=1, lwork=room, overwrite_a=1)
     if info > 0:
-        raise SingularMatrixError("expected a matrix H − σS that is not singular, got a pivot of exactly zero; "
-                                  "is σ a level, or an orbital there twice?")
+        raise SingularMatrixError(
+            "expected a matrix H − σS that is not singular, got a pivot of exactly zero; "
+            "is σ a level, or an orbital there twice?"
+        )
     single = pivots > 0
     below = int(np.count_nonzero(single & (factor.diagonal().real < 0))) + int(np.count_nonzero(~single)) // 2
 

@@ -40,8 +40,9 @@ class Filling:
         return max(self.lumo - self.homo, 0.0)
 
 
-def occupations(levels: np.ndarray, electrons: float, weights: np.ndarray | None = None,
-                temperature: float | None = None) -> Filling:
+def occupations(
+    levels: np.ndarray, electrons: float, weights: np.ndarray | None = None, temperature: float | None = None
+) -> Filling:
     """Fill levels with electrons.
 
     Args:
@@ -105,5 +106,10 @@ def _at_temperature(levels: np.ndarray, room: np.ndarray, electrons: float, widt
     share = expit((fermi - levels) / width)
     entropy = -2 * float((room * (xlogy(share, share) + xlogy(1 - share, 1 - share))).sum())
     below, above = levels[levels <= fermi], levels[levels > fermi]
-    return Filling(fermi, 2 * share, float(below.max(initial=-np.inf)) if len(below) else float("nan"),
-                   float(above.min(initial=np.inf)) if len(above) else float("nan"), -width * entropy)
+    return Filling(
+        fermi,
+        2 * share,
+        float(below.max(initial=-np.inf)) if len(below) else float("nan"),
+        float(above.min(initial=np.inf)) if len(above) else float("nan"),
+        -width * entropy,
+    )

@@ -95,8 +95,9 @@ class StochasticDensity:
             InputError: fewer than no electrons, or more than there is room for.
         """
         if not 0 <= n_electrons <= 2 * self.n_levels:
-            raise InputError(f"expected 0 to {2 * self.n_levels} electrons in {self.n_levels} levels, got "
-                             f"{n_electrons}")
+            raise InputError(
+                f"expected 0 to {2 * self.n_levels} electrons in {self.n_levels} levels, got {n_electrons}"
+            )
         low, high = self.bounds
 
         def surplus(energy: float) -> float:
@@ -132,7 +133,12 @@ def jackson(number: int) -> np.ndarray:
 
 
 def kernel_polynomial(
-    hamiltonian: Matrix, overlap: Matrix, *, resolution: float = RESOLUTION, vectors: int = AT_ONCE, seed: int = 0,
+    hamiltonian: Matrix,
+    overlap: Matrix,
+    *,
+    resolution: float = RESOLUTION,
+    vectors: int = AT_ONCE,
+    seed: int = 0,
     report: Report = lambda text: None,
 ) -> StochasticDensity:
     """The density of states of H ψ = ε S ψ at Γ.
@@ -229,8 +235,10 @@ class Pencil:
 
 def density_from(pencil: Pencil, random: np.ndarray, resolution: float, report: Report) -> StochasticDensity:
     """The density from random vectors z, (n, r), r a multiple of `AT_ONCE`, each with E z zᵀ = 1."""
-    report(f"bounds of the spectrum ({pencil.h.n_elements + pencil.s.n_elements:,} elements, "
-           f"{len(pencil.inverse)} products with S for each with H)")
+    report(
+        f"bounds of the spectrum ({pencil.h.n_elements + pencil.s.n_elements:,} elements, "
+        f"{len(pencil.inverse)} products with S for each with H)"
+    )
     interval = pencil.bounds()
     number = max(8, int(np.ceil(np.pi * interval.half_width / resolution)))
     moments = np.empty((random.shape[1], number))
@@ -250,8 +258,9 @@ def density_from(pencil: Pencil, random: np.ndarray, resolution: float, report: 
     return StochasticDensity(moments, interval, pencil.size)
 
 
-def _following(pencil: Pencil, interval: Interval, y: np.ndarray, u: np.ndarray, before: np.ndarray,
-               first: bool) -> np.ndarray:
+def _following(
+    pencil: Pencil, interval: Interval, y: np.ndarray, u: np.ndarray, before: np.ndarray, first: bool
+) -> np.ndarray:
     """u_n+1 = 2 Ã u_n − u_n−1, or Ã u_0."""
     kind = u.dtype.type
     result = pencil.times_h(y)

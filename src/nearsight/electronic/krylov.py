@@ -96,8 +96,10 @@ class Krylov:
         try:
             factor = linalg.cholesky((gram + gram.conj().T) / 2, check_finite=False)
         except linalg.LinAlgError:
-            raise InputError("expected a positive definite overlap S, got one in which a state has no positive norm; "
-                             "is it complete (all neighbours, both triangles) and of this structure?") from None
+            raise InputError(
+                "expected a positive definite overlap S, got one in which a state has no positive norm; "
+                "is it complete (all neighbours, both triangles) and of this structure?"
+            ) from None
         self._make_room(block.shape[1])
         new = slice(self._stored, self._stored + block.shape[1])
         for array, columns in ((self._vectors, block), (self._weighted, weighted)):
@@ -121,5 +123,6 @@ class Krylov:
             return
         room = min(self.n, max(2 * have, have + columns, 8 * self.block)) - have
         self._vectors, self._weighted = (
-            np.asfortranarray(np.pad(array, ((0, 0), (0, room)))) for array in (self._vectors, self._weighted))
+            np.asfortranarray(np.pad(array, ((0, 0), (0, room)))) for array in (self._vectors, self._weighted)
+        )
         self._projected = np.pad(self._projected, ((0, room), (0, room)))

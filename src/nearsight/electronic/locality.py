@@ -133,15 +133,18 @@ def response(unperturbed: Calculation, perturbed: Calculation) -> Response:
     diagonal = np.array([np.diag(block).mean() for block in difference])
     shift = float(np.median(diagonal[distance >= FAR * distance.max()]))
     aligned = [np.abs(block - shift * np.eye(len(block))).mean() for block in difference]
-    return Response(site, atoms, distance, np.array([np.abs(block).mean() for block in difference]),
-                    np.array(aligned), shift)
+    return Response(
+        site, atoms, distance, np.array([np.abs(block).mean() for block in difference]), np.array(aligned), shift
+    )
 
 
 def _site(unperturbed: Calculation, perturbed: Calculation) -> int:
     ours, theirs = unperturbed.structure, perturbed.structure
     if len(ours) != len(theirs) or not np.allclose(ours.cell, theirs.cell, atol=1e-6):
-        raise InputError("expected two calculations of the same number of atoms in the same cell, got "
-                         f"{ours.formula} and {theirs.formula}; a vacancy is a ghost (X)")
+        raise InputError(
+            "expected two calculations of the same number of atoms in the same cell, got "
+            f"{ours.formula} and {theirs.formula}; a vacancy is a ghost (X)"
+        )
     moved = np.linalg.norm(ours.positions - theirs.positions, axis=1) > MOVED
     changed = np.flatnonzero(moved | (ours.numbers != theirs.numbers))
     if len(changed) != 1:

@@ -91,8 +91,10 @@ def sparse_hermitian_part(matrix: Matrix, name: str) -> tuple[sparse.csr_matrix,
 def check_same_size(h: np.ndarray | sparse.spmatrix, s: np.ndarray | sparse.spmatrix) -> None:
     """Raises InputError unless H and S are of one size."""
     if h.shape != s.shape:
-        raise InputError(f"expected H and S of the same size, got {h.shape[0]} and {s.shape[0]} orbitals; "
-                         "are they of the same structure and basis?")
+        raise InputError(
+            f"expected H and S of the same size, got {h.shape[0]} and {s.shape[0]} orbitals; "
+            "are they of the same structure and basis?"
+        )
 
 
 def hermiticity_error(matrix: np.ndarray) -> float:
@@ -127,14 +129,18 @@ def _check_square(shape: tuple[int, ...], name: str) -> None:
 
 
 def _not_finite(name: str, value: complex, row: int, column: int, number: int) -> InputError:
-    return InputError(f"expected finite numbers in {name}, got {value} at row {row}, column {column} (counted from "
-                      f"0), {number} such numbers in all")
+    return InputError(
+        f"expected finite numbers in {name}, got {value} at row {row}, column {column} (counted from "
+        f"0), {number} such numbers in all"
+    )
 
 
 def _not_hermitian(name: str, upper: complex, lower: complex, row: int, column: int, deviation: float) -> InputError:
-    return InputError(f"expected a Hermitian {name}, got {upper:.6g} at ({row}, {column}) and {lower:.6g} at "
-                      f"({column}, {row}), counted from 0 (max |{name} − {name}†| = {deviation:.3g}); is only one "
-                      "triangle stored?")
+    return InputError(
+        f"expected a Hermitian {name}, got {upper:.6g} at ({row}, {column}) and {lower:.6g} at "
+        f"({column}, {row}), counted from 0 (max |{name} − {name}†| = {deviation:.3g}); is only one "
+        "triangle stored?"
+    )
 
 
 AT_ONCE = 4

@@ -87,10 +87,16 @@ def level_errors(prediction: Spectrum, reference: Spectrum, n_atoms: int) -> Lev
     shift = float(error.mean()) if filled else float("nan")
     energies = (band_energy(s, fill(s)) for s in (prediction, reference))
     return LevelErrors(
-        prediction.homo - reference.homo, prediction.lumo - reference.lumo, prediction.gap - reference.gap,
-        prediction.fermi - reference.fermi, shift, float(np.abs(error - shift).mean()) if filled else float("nan"),
-        dos_distance(ours, theirs), dos_distance(ours[:filled], theirs[:filled]),
-        dos_distance(ours[:filled] - shift, theirs[:filled]), (next(energies) - next(energies)) / n_atoms,
+        prediction.homo - reference.homo,
+        prediction.lumo - reference.lumo,
+        prediction.gap - reference.gap,
+        prediction.fermi - reference.fermi,
+        shift,
+        float(np.abs(error - shift).mean()) if filled else float("nan"),
+        dos_distance(ours, theirs),
+        dos_distance(ours[:filled], theirs[:filled]),
+        dos_distance(ours[:filled] - shift, theirs[:filled]),
+        (next(energies) - next(energies)) / n_atoms,
     )
 
 
@@ -101,8 +107,9 @@ def dos_distance(prediction: np.ndarray, reference: np.ndarray, width: float = D
     lower = min(prediction.min(), reference.min()) - REACH * width
     upper = max(prediction.max(), reference.max()) + REACH * width
     energies = np.arange(lower, upper + width / 5, width / 5)
-    ours, theirs = (broadened(levels, np.ones((1, len(levels))), energies, width)[0]
-                    for levels in (prediction, reference))
+    ours, theirs = (
+        broadened(levels, np.ones((1, len(levels))), energies, width)[0] for levels in (prediction, reference)
+    )
     return float(np.abs(ours - theirs).sum() / theirs.sum())
 
 
@@ -118,25 +125,31 @@ def state_errors(prediction: States, reference: States, overlap: Matrix, calcula
         InputError: states of other numbers of orbitals, or windows.
     """
     if len(prediction.coefficients) != len(reference.coefficients):
-        raise InputError(f"expected states of the same orbitals, got {len(prediction.coefficients)} and "
-                         f"{len(reference.coefficients)}")
+        raise InputError(
+            f"expected states of the same orbitals, got {len(prediction.coefficients)} and "
+            f"{len(reference.coefficients)}"
+        )
     if prediction.spectrum.first or reference.spectrum.first:
         raise InputError("expected all states, got a window of them")
     s = sparse_hermitian(overlap, "S")
     filled, spectrum = reference.spectrum.n_filled, reference.spectrum
     ours, theirs = prediction.coefficients, s @ reference.coefficients
     shares = np.abs(theirs[:, :filled].conj().T @ ours[:, :filled]) ** 2
-    charges = [charges_of(states, fill(states.spectrum), overlap, calculation, "mulliken")
-               for states in (prediction, reference)]
+    charges = [
+        charges_of(states, fill(states.spectrum), overlap, calculation, "mulliken")
+        for states in (prediction, reference)
+    ]
     difference = np.abs(charges[0] - charges[1])
     occupied = np.flatnonzero(spectrum.eigenvalues[:filled] >= spectrum.homo - FRONTIER)
     empty = spectrum.n_occupied + np.flatnonzero(
-        spectrum.eigenvalues[spectrum.n_occupied:] <= spectrum.lumo + FRONTIER)
+        spectrum.eigenvalues[spectrum.n_occupied :] <= spectrum.lumo + FRONTIER
+    )
     return StateErrors(
         _share(theirs, ours, occupied, prediction.spectrum.n_filled - 1),
         _share(theirs, ours, empty, prediction.spectrum.n_occupied),
         float(1 - shares.sum() / filled) if filled else float("nan"),
-        float(difference.mean()), float(difference.max()),
+        float(difference.mean()),
+        float(difference.max()),
     )
 
 

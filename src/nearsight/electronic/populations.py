@@ -89,8 +89,9 @@ def orbital_groups(numbers: np.ndarray, basis: BasisSet, by: Grouping = "element
     return {label: np.flatnonzero(places == label) for label in dict.fromkeys(labels)}
 
 
-def projected_densities(states: States, populations: np.ndarray, groups: Mapping[str, np.ndarray],
-                        energies: np.ndarray, width: float) -> dict[str, np.ndarray]:
+def projected_densities(
+    states: States, populations: np.ndarray, groups: Mapping[str, np.ndarray], energies: np.ndarray, width: float
+) -> dict[str, np.ndarray]:
     """The density of states of each group, (e,) electrons per eV; they add up to that of the states.
 
     Args:
@@ -116,8 +117,9 @@ def _square_root(overlap: np.ndarray) -> np.ndarray:
     return np.asarray((vectors * np.sqrt(values)) @ vectors.conj().T)
 
 
-def atomic_charges(calculation: Calculation, kind: Kind = "loewdin", charge: int = 0,
-                   temperature: float | None = None) -> np.ndarray:
+def atomic_charges(
+    calculation: Calculation, kind: Kind = "loewdin", charge: int = 0, temperature: float | None = None
+) -> np.ndarray:
     """(N,) e, of the atoms; they add up to `charge`. Blocks resolved in R are summed to Γ.
 
     Takes about ten times as long as the eigenvalues alone.
@@ -140,8 +142,9 @@ def atomic_charges(calculation: Calculation, kind: Kind = "loewdin", charge: int
     return charges_of(states, fill(states.spectrum, temperature), s, calculation, kind)
 
 
-def charges_of(states: States, filling: Filling, overlap: Matrix, calculation: Calculation,
-               kind: Kind = "loewdin") -> np.ndarray:
+def charges_of(
+    states: States, filling: Filling, overlap: Matrix, calculation: Calculation, kind: Kind = "loewdin"
+) -> np.ndarray:
     """(N,) e, of the atoms, from all occupied states.
 
     Args:
@@ -167,8 +170,17 @@ def charges_of(states: States, filling: Filling, overlap: Matrix, calculation: C
 
 
 def _lowest(spectrum: Spectrum, number: int) -> Spectrum:
-    return Spectrum(spectrum.eigenvalues[:number], spectrum.n_occupied, spectrum.overlap_condition, spectrum.residual,
-                    spectrum.singly_occupied, spectrum.hermiticity_error, 0, spectrum.n_levels, spectrum.left_out)
+    return Spectrum(
+        spectrum.eigenvalues[:number],
+        spectrum.n_occupied,
+        spectrum.overlap_condition,
+        spectrum.residual,
+        spectrum.singly_occupied,
+        spectrum.hermiticity_error,
+        0,
+        spectrum.n_levels,
+        spectrum.left_out,
+    )
 
 
 @dataclass(frozen=True, eq=False)

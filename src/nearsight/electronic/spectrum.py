@@ -50,11 +50,14 @@ class Spectrum:
         if self.eigenvalues.ndim != 1 or len(self.eigenvalues) == 0 or np.any(np.diff(self.eigenvalues) < 0):
             raise InputError("expected ascending eigenvalues, at least one, got another list")
         if not 0 <= self.first <= self.n_levels - len(self.eigenvalues):
-            raise InputError(f"expected a window of {len(self.eigenvalues)} within {self.n_levels} levels, got one "
-                             f"that begins above {self.first} levels")
+            raise InputError(
+                f"expected a window of {len(self.eigenvalues)} within {self.n_levels} levels, got one "
+                f"that begins above {self.first} levels"
+            )
         if not 0 <= self.n_filled <= self.n_levels:
-            raise InputError(f"expected 0 to {2 * self.n_levels} electrons in {self.n_levels} levels, "
-                             f"got {self.n_electrons}")
+            raise InputError(
+                f"expected 0 to {2 * self.n_levels} electrons in {self.n_levels} levels, got {self.n_electrons}"
+            )
 
     @property
     def n_levels(self) -> int:
@@ -124,8 +127,9 @@ class States:
 
     def __post_init__(self) -> None:
         if self.coefficients.ndim != 2 or self.coefficients.shape[1] != len(self.spectrum.eigenvalues):
-            raise InputError(f"expected coefficients of {len(self.spectrum.eigenvalues)} states, got shape "
-                             f"{self.coefficients.shape}")
+            raise InputError(
+                f"expected coefficients of {len(self.spectrum.eigenvalues)} states, got shape {self.coefficients.shape}"
+            )
 
     @property
     def levels(self) -> np.ndarray:
@@ -145,8 +149,9 @@ def energy_grid(levels: Spectrum | np.ndarray, width: float) -> np.ndarray:
     return np.asarray(lower + step * np.arange(int(np.ceil((upper - lower) / step)) + 2))
 
 
-def density_of_states(levels: Spectrum | np.ndarray, energies: np.ndarray, width: float,
-                      weights: np.ndarray | None = None) -> np.ndarray:
+def density_of_states(
+    levels: Spectrum | np.ndarray, energies: np.ndarray, width: float, weights: np.ndarray | None = None
+) -> np.ndarray:
     """Electrons per eV that levels at these energies can hold: a Gaussian of integral two for every level.
 
     Args:

@@ -70,9 +70,16 @@ class Window(NamedTuple):
 
 
 def solve_window(
-    h: sparse.csr_matrix, s: sparse.csr_matrix, *, filled: int | None = None, number: int | None = None,
-    centre: float | None = None, range: tuple[float, float] | None = None, method: Method = "auto",
-    without: np.ndarray | None = None, report: Report | None = None,
+    h: sparse.csr_matrix,
+    s: sparse.csr_matrix,
+    *,
+    filled: int | None = None,
+    number: int | None = None,
+    centre: float | None = None,
+    range: tuple[float, float] | None = None,
+    method: Method = "auto",
+    without: np.ndarray | None = None,
+    report: Report | None = None,
 ) -> Window:
     """Levels around a gap or an energy, half of them on each side, or all in a range of energies.
 
@@ -93,8 +100,13 @@ def solve_window(
             confirmed.
     """
     kind = np.result_type(h.dtype, s.dtype, np.float64)
-    problem = _Problem(sparse.csr_matrix(h, dtype=kind), sparse.csr_matrix(s, dtype=kind), method,
-                       np.zeros((h.shape[0], 0), kind) if without is None else without, report or (lambda line: None))
+    problem = _Problem(
+        sparse.csr_matrix(h, dtype=kind),
+        sparse.csr_matrix(s, dtype=kind),
+        method,
+        np.zeros((h.shape[0], 0), kind) if without is None else without,
+        report or (lambda line: None),
+    )
     _check(problem, filled, number, centre, range)
     n = problem.n
     if n <= SMALL or (number or 0) >= SHARE * n:
@@ -179,19 +191,24 @@ class _Problem:
             shift = self.try_at(energy + nudge * APART)
             if shift is not None:
                 return shift
-        raise InputError(f"expected to count levels near {energy:.6f} eV, got factors of H − σS that are too inexact; "
-                         "use the dense solution")
+        raise InputError(
+            f"expected to count levels near {energy:.6f} eV, got factors of H − σS that are too inexact; "
+            "use the dense solution"
+        )
 
 
-def _check(problem: _Problem, filled: int | None, number: int | None, centre: float | None,
-           limits: tuple[float, float] | None) -> None:
+def _check(
+    problem: _Problem, filled: int | None, number: int | None, centre: float | None, limits: tuple[float, float] | None
+) -> None:
     h, s, n = problem.h, problem.s, problem.n
     if h.shape != s.shape or h.shape[0] != h.shape[1] or n <= 0:
         raise InputError(f"expected square H and S of the same size, got {h.shape} and {s.shape}")
     if limits is not None:
         if (filled, number, centre) != (None, None, None) or not limits[0] <= limits[1]:
-            raise InputError(f"expected a range from a lower to a higher energy and nothing else, got {limits}, "
-                             f"filled {filled}, number {number}, centre {centre}")
+            raise InputError(
+                f"expected a range from a lower to a higher energy and nothing else, got {limits}, "
+                f"filled {filled}, number {number}, centre {centre}"
+            )
         return
     if number is None or number < 1 or (filled is None and centre is None):
         raise InputError(f"expected a number of levels, and filled or centre, got {number}, {filled}, {centre}")
@@ -218,8 +235,9 @@ def _around(middle: int, number: int, n: int) -> tuple[int, int]:
     return max(0, first), min(n, first + number)
 
 
-def _dense(problem: _Problem, filled: int | None, number: int, centre: float | None,
-           limits: tuple[float, float] | None) -> Window:
+def _dense(
+    problem: _Problem, filled: int | None, number: int, centre: float | None, limits: tuple[float, float] | None
+) -> Window:
     """The same from all levels."""
     start, h, s, kept = time.perf_counter(), problem.h.toarray(), problem.s.toarray(), None
     if problem.without.shape[1]:
@@ -242,8 +260,10 @@ def _dense(problem: _Problem, filled: int | None, number: int, centre: float | N
 
 
 def not_positive() -> InputError:
-    return InputError("expected a positive definite overlap S, got another one; is it complete (all neighbours, both "
-                      "triangles) and of this structure, and no atom there twice?")
+    return InputError(
+        "expected a positive definite overlap S, got another one; is it complete (all neighbours, both "
+        "triangles) and of this structure, and no atom there twice?"
+    )
 
 
 def _in_range(problem: _Problem, lower: float, upper: float) -> Window:
@@ -269,8 +289,10 @@ def _shift_near(problem: _Problem, filled: int, first: int, last: int, guess: fl
         if first - SLACK <= shift.below <= last + SLACK:
             return shift
         energy = _next_energy(problem, sample, shift, filled, 0.1 * 2**attempt)
-    raise InputError(f"expected an energy with {filled} levels below it, found none in {ATTEMPTS} counts; is S "
-                     "positive definite? Give a guess as centre, or use the dense solution")
+    raise InputError(
+        f"expected an energy with {filled} levels below it, found none in {ATTEMPTS} counts; is S "
+        "positive definite? Give a guess as centre, or use the dense solution"
+    )
 
 
 def _next_energy(problem: _Problem, sample: np.ndarray, shift: _Shift, filled: int, step: float) -> float:
@@ -290,8 +312,10 @@ def _sample(problem: _Problem) -> np.ndarray:
     """Ascending levels of three clusters: the orbitals that overlap most with one orbital each."""
     levels = []
     for row in (problem.n // 6, problem.n // 2, 5 * problem.n // 6):
-        weight = sum(np.abs(m[[row]].toarray()[0]) / max(np.abs(m[[row]].data).max(initial=0.0), 1e-300)
-                     for m in (problem.h, problem.s))
+        weight = sum(
+            np.abs(m[[row]].toarray()[0]) / max(np.abs(m[[row]].data).max(initial=0.0), 1e-300)
+            for m in (problem.h, problem.s)
+        )
         near = np.sort(np.argsort(-weight, kind="stable")[: min(CLUSTER, np.count_nonzero(weight))])
         s = problem.s[near][:, near].toarray()
         if problem.without.shape[1]:
@@ -316,13 +340,17 @@ def _search(problem: _Problem, shift: _Shift, first: int, last: int) -> Window:
     for _ in range(ATTEMPTS):
         lanczos = time.perf_counter()
         found = _Found.by(krylov, shift, max(0, first - beyond), min(problem.n, last + beyond), first, last)
-        problem.report(f"levels {found.first} to {found.last - 1} by {krylov.applied} Lanczos vectors "
-                       f"({time.perf_counter() - lanczos:.1f} s)")
+        problem.report(
+            f"levels {found.first} to {found.last - 1} by {krylov.applied} Lanczos vectors "
+            f"({time.perf_counter() - lanczos:.1f} s)"
+        )
         verdicts = [_confirmed(problem, shift, found, first, last, upper) for upper in (False, True)]
         if all(v is True for v in verdicts):
             window = _finished(problem, shift, krylov, found, first, last)
-            problem.report(f"{last - first} levels confirmed, within {window.residual:.1e} eV "
-                           f"({time.perf_counter() - start:.1f} s)")
+            problem.report(
+                f"{last - first} levels confirmed, within {window.residual:.1e} eV "
+                f"({time.perf_counter() - start:.1f} s)"
+            )
             return window
         if any(v is False for v in verdicts):
             problem.report("levels are missing; Lanczos goes on with new vectors")
@@ -330,8 +358,10 @@ def _search(problem: _Problem, shift: _Shift, first: int, last: int) -> Window:
             krylov.grow(1 + krylov.applied // 2 // krylov.block)
         if any(v is None for v in verdicts):
             beyond *= 2
-    raise InputError(f"expected the levels {first} to {last - 1}, got others than are counted {ATTEMPTS} times; is S "
-                     "positive definite? Use the dense solution")
+    raise InputError(
+        f"expected the levels {first} to {last - 1}, got others than are counted {ATTEMPTS} times; is S "
+        "positive definite? Use the dense solution"
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -366,8 +396,10 @@ class _Found:
                     levels = shift.energy + 1 / krylov.theta[ritz]
                     return cls(shift.below - below, levels, ritz)
             if krylov.complete:
-                raise InputError(f"expected {below} levels below and {above} above {shift.energy:.6f} eV, got {low} "
-                                 f"and {high} in all; is S positive definite?")
+                raise InputError(
+                    f"expected {below} levels below and {above} above {shift.energy:.6f} eV, got {low} "
+                    f"and {high} in all; is S positive definite?"
+                )
             krylov.grow(max(4, krylov.applied // 16 // krylov.block))
 
     @property
@@ -395,8 +427,9 @@ def _confirmed(problem: _Problem, shift: _Shift, found: _Found, first: int, last
         outside = energy > inside[-1] if upper else energy < inside[0]
         if outside and (energy == shift.energy or found.reaches(energy, problem.n)):
             return count == found.below(energy)
-    energy_of_end = _widest_gap(found.levels[last - found.first - 1 :] if upper
-                                else found.levels[: first - found.first + 1])
+    energy_of_end = _widest_gap(
+        found.levels[last - found.first - 1 :] if upper else found.levels[: first - found.first + 1]
+    )
     if energy_of_end is None:
         return None
     end = problem.try_at(energy_of_end)

@@ -38,7 +38,7 @@ def gaussian_coulomb(distance: np.ndarray, width: np.ndarray) -> tuple[np.ndarra
         return inverse, inverse**2
     u = distance / np.where(smeared, width, 1.0)
     value = np.where(smeared, erf(u / np.sqrt(2)), 1.0) * inverse
-    tail = np.where(smeared, ROOT * np.exp(-u**2 / 2) * u, 0.0)
+    tail = np.where(smeared, ROOT * np.exp(-(u**2) / 2) * u, 0.0)
     return value, (value - tail * inverse) * inverse
 
 
@@ -56,7 +56,7 @@ def _complement(distance: np.ndarray, width: np.ndarray) -> tuple[np.ndarray, np
     smeared = width > 0
     u = np.where(smeared, distance / np.where(smeared, width, 1.0), np.inf)
     value = erfc(u / np.sqrt(2)) / distance
-    tail = np.where(smeared, ROOT * np.exp(-u**2 / 2) / np.where(smeared, width, 1.0), 0.0)
+    tail = np.where(smeared, ROOT * np.exp(-(u**2) / 2) / np.where(smeared, width, 1.0), 0.0)
     return value, (value + tail) / distance
 
 

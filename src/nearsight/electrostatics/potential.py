@@ -60,8 +60,10 @@ def electrostatics(structure: Structure, charges: np.ndarray, widths: np.ndarray
     charges, widths = _checked(structure, charges, widths)
     periodic = int(structure.pbc.sum())
     if periodic in (1, 2) and abs(charges.sum()) > NEUTRAL:
-        raise InputError(f"expected charges that add up to 0 in a cell with {periodic} periodic direction(s), got "
-                         f"{charges.sum():.3g} e; the potential of a charged one has no zero")
+        raise InputError(
+            f"expected charges that add up to 0 in a cell with {periodic} periodic direction(s), got "
+            f"{charges.sum():.3g} e; the potential of a charged one has no zero"
+        )
     method = (isolated, wire, slab, ewald)[periodic]
     potential, field = method(structure, charges, widths)
     return Electrostatics(COULOMB * potential, COULOMB * field)

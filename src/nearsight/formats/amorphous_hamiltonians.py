@@ -34,15 +34,11 @@ def read(path: Path, options: ReadOptions) -> Calculation:
     check_is_matrix(folder / "H.csr")
     structure_path = options.structure or folder / "structure.xyz"
     if not structure_path.is_file():
-        raise FormatError(
-            folder, "expected structure.xyz beside H.csr, got none; give the structure (--structure)"
-        )
+        raise FormatError(folder, "expected structure.xyz beside H.csr, got none; give the structure (--structure)")
     structure = read_structure(structure_path, options.cell, isolated=options.isolated, ghosts=GHOST_BY_V)
     basis = named_basis(options.basis, options.basis_file, structure.elements) if options.basis else None
     overlap = folder / "S.csr"
-    matrices = read_gamma_matrices(
-        folder / "H.csr", overlap if overlap.is_file() else None, structure, options, basis
-    )
+    matrices = read_gamma_matrices(folder / "H.csr", overlap if overlap.is_file() else None, structure, options, basis)
     provenance = {
         "format": "Amorphous-Hamiltonians folder",
         "source": folder.resolve().name,
@@ -50,9 +46,7 @@ def read(path: Path, options: ReadOptions) -> Calculation:
         "basis": matrices.basis.name,
         **matrices.provenance,
     }
-    return Calculation(
-        structure, matrices.basis, matrices.hamiltonian, matrices.overlap, provenance=provenance
-    )
+    return Calculation(structure, matrices.basis, matrices.hamiltonian, matrices.overlap, provenance=provenance)
 
 
 def _folder(path: Path) -> Path | None:

@@ -73,14 +73,8 @@ def named_basis(choice: BasisChoice, basis_file: Path | None, elements: tuple[in
 def joined(parts: Mapping[int, tuple[str, tuple[int, ...], int | None]]) -> BasisSet:
     """One basis out of (name, shells, valence) of each element."""
     names = {name for name, _, _ in parts.values()}
-    title = (
-        names.pop()
-        if len(names) == 1
-        else ", ".join(f"{symbol_of(z)}:{p[0]}" for z, p in sorted(parts.items()))
-    )
-    return BasisSet(
-        title, {z: p[1] for z, p in parts.items()}, {z: p[2] for z, p in parts.items() if p[2] is not None}
-    )
+    title = names.pop() if len(names) == 1 else ", ".join(f"{symbol_of(z)}:{p[0]}" for z, p in sorted(parts.items()))
+    return BasisSet(title, {z: p[1] for z, p in parts.items()}, {z: p[2] for z, p in parts.items() if p[2] is not None})
 
 
 def _number(symbol: str) -> int:
@@ -90,9 +84,7 @@ def _number(symbol: str) -> int:
     return number
 
 
-def _fitting(
-    name: str, structure: Structure, sizes: np.ndarray | None, n_orbitals: int | None
-) -> BasisSet | None:
+def _fitting(name: str, structure: Structure, sizes: np.ndarray | None, n_orbitals: int | None) -> BasisSet | None:
     try:
         basis = basis_named(name).restricted(structure.elements)
     except InputError:

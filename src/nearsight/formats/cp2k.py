@@ -44,9 +44,7 @@ def recognises(path: Path) -> bool:
     """Whether this is the folder of a run, or one of its files."""
     if path.is_dir():
         return any(path.glob("*-KS_SPIN_1*.csr"))
-    return path.is_file() and (
-        path.suffix == ".csr" or (path.suffix in (".inp", ".out") and recognises(path.parent))
-    )
+    return path.is_file() and (path.suffix == ".csr" or (path.suffix in (".inp", ".out") and recognises(path.parent)))
 
 
 def read(path: Path, options: ReadOptions) -> Calculation:
@@ -78,8 +76,13 @@ def read(path: Path, options: ReadOptions) -> Calculation:
 
 
 def _resolved(
-    folder: Path, files: Cp2kFiles, given: Cp2kInput | None, structure: Structure, basis: BasisSet | None,
-    output: Cp2kOutput | None, options: ReadOptions,
+    folder: Path,
+    files: Cp2kFiles,
+    given: Cp2kInput | None,
+    structure: Structure,
+    basis: BasisSet | None,
+    output: Cp2kOutput | None,
+    options: ReadOptions,
 ) -> Calculation:
     """A run with one matrix per cell vector."""
     if basis is None:
@@ -89,12 +92,19 @@ def _resolved(
         _check_output(files, output, structure, found.hamiltonian)
     h, s = found.hamiltonian, found.overlap
     n_k = 0 if output is None or output.k_points is None else len(output.k_points)
-    said = {"k-points": (output.k_scheme if output else None) or str(n_k), "images": str(found.n_images),
-            "asymmetry": f"|H − H†| ≤ {found.asymmetry:.1e} E_h in the files"}
+    said = {
+        "k-points": (output.k_scheme if output else None) or str(n_k),
+        "images": str(found.n_images),
+        "asymmetry": f"|H − H†| ≤ {found.asymmetry:.1e} E_h in the files",
+    }
     first = sorted(folder.glob(NAMES["KS"]))[0]
     return Calculation(
-        structure, basis, h.with_values(h.values * HARTREE_IN_EV), s,
-        energy=output.energy if output else None, fermi=output.fermi if output else None,
+        structure,
+        basis,
+        h.with_values(h.values * HARTREE_IN_EV),
+        s,
+        energy=output.energy if output else None,
+        fermi=output.fermi if output else None,
         eigenvalues=output.eigenvalues if output else None,
         provenance=_provenance(files, first, given, output, basis, said),
         k_points=output.k_points if output and n_k > 1 else None,
@@ -105,29 +115,28 @@ def _resolved(
 def find_files(path: Path, options: ReadOptions) -> Cp2kFiles:
     """The files of the run that `path` (its folder, or one of its files) belongs to."""
     folder = path if path.is_dir() else path.parent
-    hamiltonian = (
-        path if path.suffix == ".csr" else _single(folder, "*-KS_SPIN_1-1_0.csr", "a Kohn-Sham matrix")
-    )
+    hamiltonian = path if path.suffix == ".csr" else _single(folder, "*-KS_SPIN_1-1_0.csr", "a Kohn-Sham matrix")
     if hamiltonian is not None and "_R_" in hamiltonian.name:
         hamiltonian = None
     if hamiltonian is None and not has_images(folder):
-        raise FormatError(folder, "expected a matrix *-KS_SPIN_1-1_0.csr at Γ, or *-KS_SPIN_1_R_<n>-1_0.csr per cell "
-                                  "vector, got none")
+        raise FormatError(
+            folder, "expected a matrix *-KS_SPIN_1-1_0.csr at Γ, or *-KS_SPIN_1_R_<n>-1_0.csr per cell vector, got none"
+        )
     if hamiltonian is not None and path.suffix != ".csr" and has_images(folder):
-        raise FormatError(folder, "expected the matrices of one run, got a matrix at Γ and matrices per cell vector; "
-                                  f"give {hamiltonian.name} itself, or move the others away")
+        raise FormatError(
+            folder,
+            "expected the matrices of one run, got a matrix at Γ and matrices per cell vector; "
+            f"give {hamiltonian.name} itself, or move the others away",
+        )
     if hamiltonian is not None:
         check_is_matrix(hamiltonian)
     if hamiltonian is not None and "-S_SPIN" in hamiltonian.name:
         raise FormatError(
             hamiltonian,
-            "expected the Kohn-Sham matrix (*-KS_SPIN_1-1_0.csr), got the overlap; "
-            "give the folder or the other file",
+            "expected the Kohn-Sham matrix (*-KS_SPIN_1-1_0.csr), got the overlap; give the folder or the other file",
         )
     if any(folder.glob("*-KS_SPIN_2*.csr")):
-        raise FormatError(
-            folder, "expected a closed shell, got matrices of two spins (KS_SPIN_2); run without UKS"
-        )
+        raise FormatError(folder, "expected a closed shell, got matrices of two spins (KS_SPIN_2); run without UKS")
     given = path if path.suffix == ".inp" else _input(folder)
     structure = (
         options.structure
@@ -138,8 +147,7 @@ def find_files(path: Path, options: ReadOptions) -> Cp2kFiles:
     if structure is None:
         raise FormatError(
             folder,
-            "expected a CP2K input (.inp) or an xyz beside the matrix, got neither; give the "
-            "structure (--structure)",
+            "expected a CP2K input (.inp) or an xyz beside the matrix, got neither; give the structure (--structure)",
         )
     output = options.output or (path if path.suffix == ".out" else _output(folder))
     return Cp2kFiles(hamiltonian, _overlap(folder, hamiltonian) if hamiltonian else None, given, structure, output)
@@ -181,9 +189,7 @@ def _overlap(folder: Path, hamiltonian: Path) -> Path | None:
     return twin if twin in found else _single(folder, "*-S_SPIN_1-1_0.csr", "an overlap matrix")
 
 
-def _basis(
-    files: Cp2kFiles, given: Cp2kInput | None, structure: Structure, options: ReadOptions
-) -> BasisSet | None:
+def _basis(files: Cp2kFiles, given: Cp2kInput | None, structure: Structure, options: ReadOptions) -> BasisSet | None:
     """The user's, else the input's; None where neither says."""
     if options.basis is not None:
         return named_basis(options.basis, options.basis_file, structure.elements)
@@ -226,9 +232,7 @@ def _kind_basis(path: Path, given: Cp2kInput, name: str, number: int, options: R
     )
 
 
-def _check_output(
-    files: Cp2kFiles, output: Cp2kOutput, structure: Structure, hamiltonian: BlockOperator
-) -> None:
+def _check_output(files: Cp2kFiles, output: Cp2kOutput, structure: Structure, hamiltonian: BlockOperator) -> None:
     path, n = files.output, hamiltonian.n_orbitals
     if output.n_spins == 2:
         raise FormatError(path, "expected a closed shell, got an output with two spins")
@@ -247,7 +251,11 @@ def _check_output(
 
 
 def _provenance(
-    files: Cp2kFiles, hamiltonian: Path, given: Cp2kInput | None, output: Cp2kOutput | None, basis: BasisSet,
+    files: Cp2kFiles,
+    hamiltonian: Path,
+    given: Cp2kInput | None,
+    output: Cp2kOutput | None,
+    basis: BasisSet,
     said: Mapping[str, str],
 ) -> dict[str, str]:
     result = {

@@ -71,9 +71,7 @@ def _lines(path: Path) -> list[tuple[int, str]]:
         raw = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise FormatError(path, f"expected a CP2K basis file, got {error}") from error
-    stripped = (
-        (k, re.split("[#!]", text, maxsplit=1)[0].strip()) for k, text in enumerate(raw.splitlines(), 1)
-    )
+    stripped = ((k, re.split("[#!]", text, maxsplit=1)[0].strip()) for k, text in enumerate(raw.splitlines(), 1))
     return [(k, text) for k, text in stripped if text]
 
 

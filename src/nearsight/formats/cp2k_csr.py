@@ -153,8 +153,7 @@ def _bad_line(path: Path, skip: int, cause: Exception) -> FormatError:
                 text = line[:60].decode("utf-8", "replace").rstrip()
                 if b"nan" in line.lower():
                     return FormatError(
-                        path,
-                        f"expected finite numbers, got NaN in line {number}: {text!r}; did the SCF diverge?",
+                        path, f"expected finite numbers, got NaN in line {number}: {text!r}; did the SCF diverge?"
                     )
                 return FormatError(
                     path,
@@ -182,9 +181,7 @@ def _is_entry(line: bytes) -> bool:
     return found is not None and max(int(found[1]), int(found[2])) < 2**31
 
 
-def _check_chunk(
-    path: Path, rows: np.ndarray, columns: np.ndarray, values: np.ndarray, start: int, unit: str
-) -> None:
+def _check_chunk(path: Path, rows: np.ndarray, columns: np.ndarray, values: np.ndarray, start: int, unit: str) -> None:
     finite = np.isfinite(values)
     if not finite.all():
         bad = int(np.argmin(finite))
@@ -196,9 +193,7 @@ def _check_chunk(
     if len(rows) and min(rows.min(), columns.min()) < 1:
         bad = int(np.argmax((rows < 1) | (columns < 1)))
         raise FormatError(
-            path,
-            f"expected indices from 1, got row {rows[bad]}, column {columns[bad]} in {unit} "
-            f"{start + bad + 1}",
+            path, f"expected indices from 1, got row {rows[bad]}, column {columns[bad]} in {unit} {start + bad + 1}"
         )
 
 
@@ -235,18 +230,11 @@ class GammaMatrices:
     def provenance(self) -> dict[str, str]:
         """What was found in the files, in words."""
         parts = [f"{t} matrix" if t in ("full", "diagonal") else f"{t} triangle" for t in self.triangles]
-        return {
-            "encoding": ", ".join(dict.fromkeys(self.encodings)),
-            "entries": ", ".join(dict.fromkeys(parts)),
-        }
+        return {"encoding": ", ".join(dict.fromkeys(self.encodings)), "entries": ", ".join(dict.fromkeys(parts))}
 
 
 def read_gamma_matrices(
-    h_path: Path,
-    s_path: Path | None,
-    structure: Structure,
-    options: ReadOptions,
-    basis: BasisSet | None = None,
+    h_path: Path, s_path: Path | None, structure: Structure, options: ReadOptions, basis: BasisSet | None = None
 ) -> GammaMatrices:
     """Both matrices.
 
@@ -278,9 +266,7 @@ def read_gamma_matrices(
             f"and S with {entries.size}; are they from the same run?",
         )
     overlap, s_triangle = _matrix(entries, structure, basis, 0)
-    return GammaMatrices(
-        basis, hamiltonian, overlap, (encoding, s_encoding), (triangle, s_triangle), n_entries
-    )
+    return GammaMatrices(basis, hamiltonian, overlap, (encoding, s_encoding), (triangle, s_triangle), n_entries)
 
 
 def _matrix(

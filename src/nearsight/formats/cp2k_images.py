@@ -66,8 +66,11 @@ def read_images(
             overlaps at distances that cannot be (another structure).
     """
     if output is None:
-        raise FormatError(folder, "expected CP2K's output beside the matrices per cell vector (it says which cell "
-                                  "vector each is), got none; give it (--output-file)")
+        raise FormatError(
+            folder,
+            "expected CP2K's output beside the matrices per cell vector (it says which cell "
+            "vector each is), got none; give it (--output-file)",
+        )
     tables = read_tables(output)
     hamiltonian, asymmetry, n_images = _operator(folder, output, "KS", tables, structure, basis, progress)
     overlap = None
@@ -94,13 +97,19 @@ def read_tables(output: Path) -> dict[str, dict[int, Cell]]:
                 current[int(row[1])] = (int(row[2]), int(row[3]), int(row[4]))
                 left -= 1
     if left:
-        raise FormatError(output, f"expected a whole table of periodic images, got one that lacks {left}; is the "
-                                  "output truncated?")
+        raise FormatError(
+            output, f"expected a whole table of periodic images, got one that lacks {left}; is the output truncated?"
+        )
     return tables
 
 
 def _operator(
-    folder: Path, output: Path, kind: str, tables: Tables, structure: Structure, basis: BasisSet,
+    folder: Path,
+    output: Path,
+    kind: str,
+    tables: Tables,
+    structure: Structure,
+    basis: BasisSet,
     progress: Progress | None,
 ) -> tuple[BlockOperator, float, int]:
     """The matrix with CP2K's own R, its asymmetry in the files, and how many images it has."""
@@ -121,8 +130,11 @@ def _operator(
     whole = _sorted(pieces, structure, basis)
     hermitian, asymmetry = _completed(whole) if upper else (hermitian_part(whole), hermiticity_error(whole))
     if asymmetry > ASYMMETRY * float(np.abs(whole.values).max()):
-        raise FormatError(folder, f"expected {kind} with H_ij(R) = H_ji(−R)ᵀ, got a difference of {asymmetry:.3g}; are "
-                                  "the images of several runs mixed, or was a file cut off?")
+        raise FormatError(
+            folder,
+            f"expected {kind} with H_ij(R) = H_ji(−R)ᵀ, got a difference of {asymmetry:.3g}; are "
+            "the images of several runs mixed, or was a file cut off?",
+        )
     return hermitian, asymmetry, len(files)
 
 
@@ -133,8 +145,9 @@ def _sorted(
     source, target, shift, values = (np.concatenate([piece[k] for piece in pieces]) for k in range(4))
     mixed = BlockOperator(structure.numbers, basis, source, target, shift, values, False)
     order = pair_order(source, target, shift)
-    return BlockOperator(structure.numbers, basis, source[order], target[order], shift[order],
-                         values[mixed.flat_index(order)], False)
+    return BlockOperator(
+        structure.numbers, basis, source[order], target[order], shift[order], values[mixed.flat_index(order)], False
+    )
 
 
 def _completed(upper: BlockOperator) -> tuple[BlockOperator, float]:
@@ -162,19 +175,27 @@ def _files(folder: Path, output: Path, kind: str, tables: Tables) -> list[tuple[
         match = _NUMBER.search(path.name)
         number = int(match[1]) if match else 0
         if number in found:
-            raise FormatError(folder, f"expected one file of image {number}, got {found[number].name} and {path.name}: "
-                                      "are two runs in one folder?")
+            raise FormatError(
+                folder,
+                f"expected one file of image {number}, got {found[number].name} and {path.name}: "
+                "are two runs in one folder?",
+            )
         found[number] = path
     table = tables.get(kind)
     if table is None:
-        raise FormatError(output, f"expected the table after `{kind} CSR write|`, got none; is it the output of this "
-                                  "run?")
+        raise FormatError(
+            output, f"expected the table after `{kind} CSR write|`, got none; is it the output of this run?"
+        )
     missing, extra = sorted(set(table) - set(found)), sorted(set(found) - set(table))
     if missing or extra:
-        what = f"no file for image {missing[0]} ({len(missing)} missing)" if missing else (
-            f"{found[extra[0]].name}, which is not in the table of {output.name}")
-        raise FormatError(folder, f"expected {len(table)} files {NAMES[kind]}, got {what}; are they of this run, and "
-                                  "complete?")
+        what = (
+            f"no file for image {missing[0]} ({len(missing)} missing)"
+            if missing
+            else (f"{found[extra[0]].name}, which is not in the table of {output.name}")
+        )
+        raise FormatError(
+            folder, f"expected {len(table)} files {NAMES[kind]}, got {what}; are they of this run, and complete?"
+        )
     return [(found[number], table[number]) for number in sorted(table)]
 
 
@@ -184,8 +205,11 @@ def _blocks(
     """i, j, R and values of the blocks of one image that hold anything."""
     n, first = len(structure), basis.offsets(structure.numbers)
     if entries.size > first[-1]:
-        raise FormatError(entries.path, f"expected indices 1 to {first[-1]} for {n} atoms in {basis.describe()}, got "
-                                        f"{entries.size}; is it another structure or another basis?")
+        raise FormatError(
+            entries.path,
+            f"expected indices 1 to {first[-1]} for {n} atoms in {basis.describe()}, got "
+            f"{entries.size}; is it another structure or another basis?",
+        )
     atom, sizes = np.repeat(np.arange(n), np.diff(first)), np.diff(first)
     i, j = atom[entries.rows], atom[entries.columns]
     keys, which = np.unique(i * n + j, return_inverse=True)

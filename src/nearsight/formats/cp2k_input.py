@@ -90,12 +90,8 @@ def read_input(path: str | Path) -> Cp2kInput:
     positions = positions @ cell if _scaled(evals[0]) else positions
     numbers = np.array([kinds[label].number for label in labels])
     dft = evals[0].all("DFT")
-    files = (
-        tuple(rest for word, rest in dft[0].keywords if word.upper() == "BASIS_SET_FILE_NAME") if dft else ()
-    )
-    return Cp2kInput(
-        Structure(numbers, positions, cell, pbc), tuple(labels), kinds, files, _settings(evals[0])
-    )
+    files = tuple(rest for word, rest in dft[0].keywords if word.upper() == "BASIS_SET_FILE_NAME") if dft else ()
+    return Cp2kInput(Structure(numbers, positions, cell, pbc), tuple(labels), kinds, files, _settings(evals[0]))
 
 
 def parse_sections(path: Path) -> Section:
@@ -116,9 +112,7 @@ def parse_sections(path: Path) -> Section:
             open_sections[-1].sections.append(section)
             open_sections.append(section)
     if len(open_sections) > 1:
-        raise FormatError(
-            path, f"expected &END {open_sections[-1].name} before the end, got a truncated input"
-        )
+        raise FormatError(path, f"expected &END {open_sections[-1].name} before the end, got a truncated input")
     return root
 
 
@@ -127,9 +121,7 @@ def _lines(path: Path, folder: Path, variables: dict[str, str]) -> Iterator[tupl
     try:
         raw = path.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
-        raise FormatError(
-            path, f"expected a CP2K input or a file that it includes, got: {error.strerror}"
-        ) from error
+        raise FormatError(path, f"expected a CP2K input or a file that it includes, got: {error.strerror}") from error
     for number, line in enumerate(raw.splitlines(), 1):
         text = re.split("[#!]", line, maxsplit=1)[0].replace("\t", " ").strip()
         where = f"{path.name}, line {number}"
@@ -148,8 +140,7 @@ def _lines(path: Path, folder: Path, variables: dict[str, str]) -> Iterator[tupl
         else:
             raise FormatError(
                 path,
-                f"expected @INCLUDE or @SET in {where}, got {directive}, which is not read; "
-                "give the structure as xyz",
+                f"expected @INCLUDE or @SET in {where}, got {directive}, which is not read; give the structure as xyz",
             )
 
 
@@ -158,9 +149,7 @@ def _included(path: Path, where: str, folder: Path, name: str) -> Path:
     for candidate in (folder / name, path.parent / name):
         if candidate.is_file():
             return candidate
-    raise FormatError(
-        path, f"expected the included file {name!r} ({where}) in {folder}, got none there; copy it there"
-    )
+    raise FormatError(path, f"expected the included file {name!r} ({where}) in {folder}, got none there; copy it there")
 
 
 def _substituted(path: Path, where: str, text: str, variables: dict[str, str]) -> str:
@@ -179,9 +168,7 @@ def _atoms(path: Path, force_eval: Section) -> tuple[list[str], np.ndarray]:
     coord = force_eval.all("SUBSYS", "COORD")
     if not coord:
         return _atoms_of_topology(path, force_eval)
-    rows = [
-        (word, rest.split()) for word, rest in coord[0].keywords if word.upper() not in ("UNIT", "SCALED")
-    ]
+    rows = [(word, rest.split()) for word, rest in coord[0].keywords if word.upper() not in ("UNIT", "SCALED")]
     if not rows:
         raise FormatError(path, "expected atoms in &COORD, got none")
     try:
@@ -197,11 +184,7 @@ def _atoms(path: Path, force_eval: Section) -> tuple[list[str], np.ndarray]:
 def _atoms_of_topology(path: Path, force_eval: Section) -> tuple[list[str], np.ndarray]:
     topology = force_eval.all("SUBSYS", "TOPOLOGY")
     name = topology[0].get("COORD_FILE_NAME") if topology else None
-    form = (
-        (topology[0].get("COORD_FILE_FORMAT") or topology[0].get("COORDINATE") or "XYZ")
-        if topology
-        else "XYZ"
-    )
+    form = (topology[0].get("COORD_FILE_FORMAT") or topology[0].get("COORDINATE") or "XYZ") if topology else "XYZ"
     if name is None or form.upper() != "XYZ":
         raise FormatError(
             path,
@@ -233,9 +216,7 @@ def _kind(path: Path, label: str, section: Section | None) -> Kind:
     ghost = section.get("GHOST") if section else None
     number = GHOST if ghost is not None and ghost.upper() in _ON else number_of(symbol)
     if number is None:
-        raise FormatError(
-            path, f"expected an element for the kind {label!r}, got {symbol!r}; add ELEMENT to its &KIND"
-        )
+        raise FormatError(path, f"expected an element for the kind {label!r}, got {symbol!r}; add ELEMENT to its &KIND")
     basis = section.get("BASIS_SET") if section else None
     potential = section.get("POTENTIAL") if section else None
     return Kind(number, basis.split()[-1] if basis else None, potential.split()[-1] if potential else None)
@@ -249,9 +230,7 @@ def _cell(path: Path, force_eval: Section) -> tuple[np.ndarray, np.ndarray]:
     periodic = (section.get("PERIODIC") or "XYZ").upper()
     pbc = np.array([axis in periodic for axis in "XYZ"]) & (periodic != "NONE")
     if (section.get("MULTIPLE_UNIT_CELL") or "1 1 1").split() != ["1", "1", "1"]:
-        raise FormatError(
-            path, "expected an input without MULTIPLE_UNIT_CELL, got one; give the whole structure"
-        )
+        raise FormatError(path, "expected an input without MULTIPLE_UNIT_CELL, got one; give the whole structure")
     vectors = [section.get(name) for name in "ABC"]
     if all(vector is not None for vector in vectors):
         return np.array([_vector(path, vector or "") for vector in vectors]), pbc

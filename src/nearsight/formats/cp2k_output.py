@@ -132,8 +132,11 @@ def _eigenvalues(
     if not rows:
         return None, None
     if len(rows) != len(k_points) or len({len(row) for row in rows}) > 1:
-        raise FormatError(path, f"expected eigenvalues at each of {len(k_points)} k-points, got {len(rows)} tables of "
-                                f"{min(map(len, rows))} to {max(map(len, rows))}; was the output cut?")
+        raise FormatError(
+            path,
+            f"expected eigenvalues at each of {len(k_points)} k-points, got {len(rows)} tables of "
+            f"{min(map(len, rows))} to {max(map(len, rows))}; was the output cut?",
+        )
     values = np.sort(np.array(rows), axis=1) * HARTREE_IN_EV
     gamma = [n for n, k in enumerate(sorted(k_points)) if not any(k_points[k])]
     return (values[gamma[0]] if gamma else None), values

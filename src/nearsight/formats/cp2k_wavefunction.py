@@ -94,14 +94,22 @@ def closed_shell(
     n = int(basis.offsets(numbers)[-1])
     m = len(energies)
     if coefficients.shape != (n, m) or np.shape(occupations) != (m,):
-        raise InputError(f"expected coefficients of shape ({n}, {m}) and {m} occupations, got {coefficients.shape} and "
-                         f"{np.shape(occupations)}")
+        raise InputError(
+            f"expected coefficients of shape ({n}, {m}) and {m} occupations, got {coefficients.shape} and "
+            f"{np.shape(occupations)}"
+        )
     atoms = {int(z): (tuple(2 * l + 1 for l in basis.shells[int(z)]),) for z in np.unique(numbers)}
     homo = 1 + int(np.flatnonzero(occupations > FERMI_DIRAC)[-1]) if (occupations > FERMI_DIRAC).any() else 0
     not_full = np.flatnonzero(occupations < _FULL * (1 - FERMI_DIRAC))
     lfomo = 1 + int(not_full[0]) if len(not_full) else m + 1
-    spin = SpinOrbitals(np.asarray(energies, dtype=np.float64), np.asarray(occupations, dtype=np.float64),
-                        np.asarray(coefficients, dtype=np.float64), homo, lfomo, round(float(occupations.sum())))
+    spin = SpinOrbitals(
+        np.asarray(energies, dtype=np.float64),
+        np.asarray(occupations, dtype=np.float64),
+        np.asarray(coefficients, dtype=np.float64),
+        homo,
+        lfomo,
+        round(float(occupations.sum())),
+    )
     return Cp2kWavefunction(tuple(atoms[int(z)] for z in numbers), (spin,))
 
 
@@ -115,8 +123,11 @@ def read_wavefunction(path: str | Path) -> Cp2kWavefunction:
     head = records.integers(5, "atoms, spins, orbitals, sets, shells")
     atoms, spins, orbitals, most_sets, most_shells = head.tolist()
     if min(atoms, orbitals, most_sets, most_shells) < 1 or spins not in (1, 2):
-        raise FormatError(path, f"expected atoms, 1 or 2 spins, orbitals, sets and shells, got {atoms}, {spins}, "
-                                f"{orbitals}, {most_sets}, {most_shells}; is it a wavefunction of CP2K at Γ?")
+        raise FormatError(
+            path,
+            f"expected atoms, 1 or 2 spins, orbitals, sets and shells, got {atoms}, {spins}, "
+            f"{orbitals}, {most_sets}, {most_shells}; is it a wavefunction of CP2K at Γ?",
+        )
     n_sets = records.integers(atoms, "the sets of each atom")
     n_shells = records.integers(atoms * most_sets, "the shells of each set").reshape(atoms, most_sets)
     sizes = records.integers(atoms * most_sets * most_shells, "the functions of each shell")
@@ -124,8 +135,9 @@ def read_wavefunction(path: str | Path) -> Cp2kWavefunction:
     sets = tuple(tuple(tuple(sizes[a, s, : n_shells[a, s]].tolist()) for s in range(n_sets[a])) for a in range(atoms))
     found = Cp2kWavefunction(sets, tuple(_read_spin(records, orbitals) for _ in range(spins)))
     if found.n_orbitals != orbitals:
-        raise FormatError(path, f"expected {orbitals} orbitals, got shells with {found.n_orbitals}; the file is "
-                                "damaged")
+        raise FormatError(
+            path, f"expected {orbitals} orbitals, got shells with {found.n_orbitals}; the file is damaged"
+        )
     records.end()
     return found
 
@@ -166,8 +178,9 @@ def _records(wavefunction: Cp2kWavefunction) -> Iterator[np.ndarray]:
     yield sizes
     for spin in wavefunction.spins:
         if spin.coefficients.shape != (n, len(spin.energies)):
-            raise InputError(f"expected coefficients of shape ({n}, {len(spin.energies)}), got "
-                             f"{spin.coefficients.shape}")
+            raise InputError(
+                f"expected coefficients of shape ({n}, {len(spin.energies)}), got {spin.coefficients.shape}"
+            )
         yield np.array([len(spin.energies), spin.homo, spin.lfomo, spin.electrons], dtype="<i4")
         yield np.concatenate([spin.energies, spin.occupations]).astype("<f8")
         for level in range(len(spin.energies)):
@@ -201,17 +214,22 @@ class _Records:
 
     def end(self) -> None:
         if self.at != len(self.data):
-            raise FormatError(self.path, f"expected the file to end after {self.count} records, got "
-                                         f"{len(self.data) - self.at} more bytes")
+            raise FormatError(
+                self.path,
+                f"expected the file to end after {self.count} records, got {len(self.data) - self.at} more bytes",
+            )
 
     def _next(self, count: int, kind: np.dtype, what: str) -> np.ndarray:
         size = count * kind.itemsize
         start, end = self.at + 4, self.at + 4 + size
         self.count += 1
-        marks = [int(self.data[k:k + 4].view(_MARK)[0]) if k + 4 <= len(self.data) else None for k in (self.at, end)]
+        marks = [int(self.data[k : k + 4].view(_MARK)[0]) if k + 4 <= len(self.data) else None for k in (self.at, end)]
         if marks != [size, size]:
             got = "the end of the file" if None in marks else f"one marked {marks[0]} … {marks[1]}"
-            raise FormatError(self.path, f"expected {what} in record {self.count}, of {size} bytes, got {got}; is it a "
-                                         "complete wavefunction of CP2K at Γ (.wfn)?")
+            raise FormatError(
+                self.path,
+                f"expected {what} in record {self.count}, of {size} bytes, got {got}; is it a "
+                "complete wavefunction of CP2K at Γ (.wfn)?",
+            )
         self.at = end + 4
         return self.data[start:end].view(kind)

@@ -60,8 +60,9 @@ def settled(folder: Path, operator: BlockOperator, structure: Structure) -> np.n
 def placed(operator: BlockOperator, wraps: np.ndarray) -> BlockOperator:
     """The operator with R that refer to the positions as given. Pairs stay sorted: those of (i, j) move together."""
     shift = operator.shift + wraps[operator.source] - wraps[operator.target]
-    return BlockOperator(operator.numbers, operator.basis, operator.source, operator.target, shift, operator.values,
-                         operator.folded)
+    return BlockOperator(
+        operator.numbers, operator.basis, operator.source, operator.target, shift, operator.values, operator.folded
+    )
 
 
 def check_nearest(folder: Path, overlap: BlockOperator, structure: Structure) -> None:
@@ -89,8 +90,10 @@ def _misplaced(overlap: BlockOperator, structure: Structure) -> int | None:
 
 
 def _other_structure(atom: int) -> str:
-    return (f"expected overlaps to be largest with the nearest image, got others for atom {atom}; is the structure "
-            "that of the run, as CP2K was given it?")
+    return (
+        f"expected overlaps to be largest with the nearest image, got others for atom {atom}; is the structure "
+        "that of the run, as CP2K was given it?"
+    )
 
 
 def _fractional(structure: Structure) -> np.ndarray:

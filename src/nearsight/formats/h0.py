@@ -78,8 +78,9 @@ def _load(path: Path) -> np.ndarray | None:
                 return np.asarray(data)
             return np.asarray(data[TRIANGLE]) if TRIANGLE in data else None
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise FormatError(path, f"expected a NumPy array or archive, got a file that cannot be read as one ({error})"
-                          ) from error
+        raise FormatError(
+            path, f"expected a NumPy array or archive, got a file that cannot be read as one ({error})"
+        ) from error
 
 
 def _entries(path: Path, matrix: np.ndarray, calculation: Calculation) -> Triplets:
@@ -87,12 +88,14 @@ def _entries(path: Path, matrix: np.ndarray, calculation: Calculation) -> Triple
     n = _size(calculation)
     triangle = n * (n + 1) // 2
     if matrix.shape not in ((n, n), (triangle,)):
-        raise FormatError(path, f"expected a matrix of {n} × {n} or its upper triangle ({triangle} numbers) for "
-                                f"{calculation.structure.formula} in {_basis(calculation)}, got shape {matrix.shape}; "
-                                "is it of another structure or another basis?")
+        raise FormatError(
+            path,
+            f"expected a matrix of {n} × {n} or its upper triangle ({triangle} numbers) for "
+            f"{calculation.structure.formula} in {_basis(calculation)}, got shape {matrix.shape}; "
+            "is it of another structure or another basis?",
+        )
     if not np.issubdtype(matrix.dtype, np.floating) or not np.isfinite(matrix).all():
-        raise FormatError(path, "expected finite real numbers, got NaN, infinity or another type "
-                                f"({matrix.dtype})")
+        raise FormatError(path, f"expected finite real numbers, got NaN, infinity or another type ({matrix.dtype})")
     if matrix.ndim == 2:
         rows, columns = np.nonzero(matrix)
         values = matrix[rows, columns]
@@ -112,13 +115,17 @@ def _of_source(path: Path, calculation: Calculation) -> BlockOperator:
     if operator is None:
         raise FormatError(path, "expected a matrix H₀, got a file without a Hamiltonian")
     if not _same_atoms(other.structure, calculation.structure):
-        raise FormatError(path, f"expected H₀ of the same {len(calculation.structure)} atoms "
-                                f"({calculation.structure.formula}) at the same places, got "
-                                f"{other.structure.formula}; is it of another structure?")
+        raise FormatError(
+            path,
+            f"expected H₀ of the same {len(calculation.structure)} atoms "
+            f"({calculation.structure.formula}) at the same places, got "
+            f"{other.structure.formula}; is it of another structure?",
+        )
     basis = calculation.basis.restricted(calculation.structure.numbers)
     if operator.basis != basis:
-        raise FormatError(path, f"expected H₀ in {basis.describe()}, got {operator.basis.describe()}; is it of another "
-                                "basis?")
+        raise FormatError(
+            path, f"expected H₀ in {basis.describe()}, got {operator.basis.describe()}; is it of another basis?"
+        )
     return operator
 
 
@@ -163,12 +170,18 @@ def read_first_kohn_sham(path: Path, n_orbitals: int) -> np.ndarray:
             else:
                 matrix[int(words[0]) - 1, columns] = [float(word) for word in words[4:]]
         except (ValueError, IndexError) as error:
-            raise FormatError(path, f"expected `row atom element orbital values` of {n_orbitals} orbitals in line "
-                                    f"{number}, got {line.strip()[:60]!r}") from error
+            raise FormatError(
+                path,
+                f"expected `row atom element orbital values` of {n_orbitals} orbitals in line "
+                f"{number}, got {line.strip()[:60]!r}",
+            ) from error
     missing = int(np.isnan(matrix).any(axis=0).sum())
     if missing:
-        raise FormatError(path, f"expected {n_orbitals} columns of the matrix, got {n_orbitals - missing}; is the "
-                                "file complete, and of this structure and basis?")
+        raise FormatError(
+            path,
+            f"expected {n_orbitals} columns of the matrix, got {n_orbitals - missing}; is the "
+            "file complete, and of this structure and basis?",
+        )
     return matrix
 
 

@@ -56,8 +56,7 @@ def _structure(path: Path, data: Mapping[str, np.ndarray], options: ReadOptions)
     numbers, positions = data["numbers"], data["positions_ang"]
     if len(numbers) != len(positions):
         raise FormatError(
-            path,
-            f"expected as many atoms in numbers as in positions_ang, got {len(numbers)} and {len(positions)}",
+            path, f"expected as many atoms in numbers as in positions_ang, got {len(numbers)} and {len(positions)}"
         )
     cell = data["cell_ang"] if options.cell is None else as_cell(options.cell)
     try:
@@ -74,9 +73,7 @@ def _load(path: Path) -> Mapping[str, np.ndarray]:
             archive = np.load(raw, allow_pickle=False)
             data = dict(archive) if isinstance(archive, np.lib.npyio.NpzFile) else {}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise FormatError(
-            path, f"expected a NumPy archive, got a file that cannot be read as one ({error})"
-        ) from error
+        raise FormatError(path, f"expected a NumPy archive, got a file that cannot be read as one ({error})") from error
     missing = [key for key in _NEEDED if key not in data]
     if not missing:
         return data
@@ -111,8 +108,6 @@ def _operator(
             f"{int(np.argmin(np.isfinite(values)))}",
         )
     if len(rows) and min(rows.min(), columns.min()) < 0:
-        raise FormatError(
-            path, f"expected indices from 0 in {letter}_row and {letter}_col, got a negative one"
-        )
+        raise FormatError(path, f"expected indices from 0 in {letter}_row and {letter}_col, got a negative one")
     triplets = Triplets(path, rows.astype(np.int32), columns.astype(np.int32), values.astype(np.float64))
     return assemble(triplets, structure.numbers, basis)[0]

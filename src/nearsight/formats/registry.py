@@ -39,9 +39,7 @@ FORMATS: tuple[Format, ...] = (
         amorphous_hamiltonians.read,
     ),
     Format("a CP2K run (*-KS_SPIN_1-1_0.csr with .inp or .xyz)", cp2k.recognises, cp2k.read),
-    Format(
-        "a NumPy archive (.npz) with structure, H and S", hamiltonian_npz.recognises, hamiltonian_npz.read
-    ),
+    Format("a NumPy archive (.npz) with structure, H and S", hamiltonian_npz.recognises, hamiltonian_npz.read),
     Format("a database of molecules as of SchNOrb and PhiSNet (.db)", schnorb.recognises, schnorb.read),
     Format("a database of molecules of QH9 (.db)", qh9.recognises, qh9.read),
 )
@@ -82,7 +80,5 @@ def find_format(path: Path) -> Format:
         first_bytes(path, expected)
     held = ", ".join(sorted(p.name for p in path.iterdir())[:8]) if path.is_dir() else ""
     raise FormatError(
-        path,
-        f"expected {expected}; got "
-        + (f"a folder with {held or 'nothing'}" if path.is_dir() else "another file"),
+        path, f"expected {expected}; got " + (f"a folder with {held or 'nothing'}" if path.is_dir() else "another file")
     )

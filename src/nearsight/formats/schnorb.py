@@ -220,7 +220,7 @@ def _shells(path: Path, number: int, degrees: np.ndarray) -> tuple[int, ...]:
     at = 0
     while at < len(degrees):
         l = int(degrees[at])
-        if l < 0 or not np.array_equal(degrees[at:at + 2 * l + 1], np.full(2 * l + 1, l)):
+        if l < 0 or not np.array_equal(degrees[at : at + 2 * l + 1], np.full(2 * l + 1, l)):
             raise FormatError(
                 path, f"expected whole shells of {symbol_of(number)} in `basisdef`, got l = {degrees.tolist()}"
             )

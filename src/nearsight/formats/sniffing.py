@@ -7,10 +7,7 @@ from pathlib import Path
 from nearsight.errors import FormatError
 
 _SIGNATURES = (
-    (
-        b"version https://git-lfs",
-        "a git-lfs pointer: the content itself was not downloaded; run `git lfs pull` there",
-    ),
+    (b"version https://git-lfs", "a git-lfs pointer: the content itself was not downloaded; run `git lfs pull` there"),
     (b"\x89HDF\r\n\x1a\n", "an HDF5 file; if nearsight wrote it, it needs no import"),
     (b"\x1f\x8b", "a gzip archive; unpack it first"),
     (b"BZh", "a bzip2 archive; unpack it first"),

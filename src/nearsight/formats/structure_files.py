@@ -20,11 +20,7 @@ from nearsight.structures.structure import MINIMUM_DISTANCE, Structure
 
 
 def read_structure(
-    path: str | Path,
-    cell: np.ndarray | None = None,
-    *,
-    isolated: bool = False,
-    ghosts: Sequence[str] = ("X",),
+    path: str | Path, cell: np.ndarray | None = None, *, isolated: bool = False, ghosts: Sequence[str] = ("X",)
 ) -> Structure:
     """The structure in a file.
 
@@ -43,9 +39,7 @@ def read_structure(
     try:
         structure = _read(path, given, isolated, ghosts)
         if isolated:
-            structure = Structure(
-                structure.numbers, structure.positions, np.zeros((3, 3)), np.zeros(3, dtype=bool)
-            )
+            structure = Structure(structure.numbers, structure.positions, np.zeros((3, 3)), np.zeros(3, dtype=bool))
         elif given is not None:
             structure = Structure(
                 structure.numbers,

@@ -118,9 +118,7 @@ def _empty(
     return zeros(numbers, basis, source, target, np.zeros((len(source), 3), dtype=np.int64), True), place
 
 
-def _fill(
-    triplets: Triplets, operator: BlockOperator, place: np.ndarray, atom: np.ndarray, mirror: bool
-) -> int:
+def _fill(triplets: Triplets, operator: BlockOperator, place: np.ndarray, atom: np.ndarray, mirror: bool) -> int:
     """Write the entries into the blocks; how many elements were written, each counted once."""
     first = operator.orbital_offsets
     width = np.diff(first)
@@ -167,7 +165,7 @@ def _pieces(operator: BlockOperator) -> Iterator[np.ndarray]:
     for pairs in operator.element_pairs.values():
         once = pairs[operator.source[pairs] <= operator.target[pairs]]
         for first in range(0, len(once), _BLOCKS):
-            yield once[first:first + _BLOCKS]
+            yield once[first : first + _BLOCKS]
 
 
 def _worst(operator: BlockOperator, pair: int, error: float) -> str:

@@ -67,18 +67,14 @@ def read_xyz_atoms(path: str | Path) -> tuple[list[str], np.ndarray, str]:
             labels.append(words[0])
             positions[k] = [float(word) for word in words[1:4]]
         except (ValueError, IndexError) as error:
-            raise FormatError(
-                path, f"expected `symbol x y z` for atom {k} (line {k + 3}), got {row!r}"
-            ) from error
+            raise FormatError(path, f"expected `symbol x y z` for atom {k} (line {k + 3}), got {row!r}") from error
     return labels, positions, lines[1]
 
 
 def _check_columns(path: str | Path, comment: str) -> None:
     columns = _PROPERTIES.search(comment)
     if columns and not columns[1].strip("\"'").lower().startswith("species:s:1:pos:r:3"):
-        raise FormatError(
-            path, f"expected the columns species and pos first, got {columns[1]}; write it anew with ASE"
-        )
+        raise FormatError(path, f"expected the columns species and pos first, got {columns[1]}; write it anew with ASE")
 
 
 def _number(path: str | Path, atom: int, label: str, ghosts: Sequence[str]) -> int:
@@ -90,9 +86,7 @@ def _number(path: str | Path, atom: int, label: str, ghosts: Sequence[str]) -> i
     number = int(label) if label.isdigit() else number_of(symbol)
     if number is None:
         raise FormatError(
-            path,
-            f"expected a chemical symbol for atom {atom} (line {atom + 3}), got {label!r}; "
-            "ghosts are written X",
+            path, f"expected a chemical symbol for atom {atom} (line {atom + 3}), got {label!r}; ghosts are written X"
         )
     return number
 

@@ -35,8 +35,9 @@ class LevelCheck:
         try:
             self._references = [self._levels(c, c.require_hamiltonian()) for c in calculations]
         except InputError as error:
-            raise ConfigError(f"expected H, S and valence in every file of data.validation with levels_every: "
-                              f"{error}") from None
+            raise ConfigError(
+                f"expected H, S and valence in every file of data.validation with levels_every: {error}"
+            ) from None
 
     def __call__(self, model: Model | BondModel) -> dict[str, float]:
         """Means over the structures, meV: of |error| of the levels, of |error| of the gap."""

@@ -57,22 +57,39 @@ class Prediction:
 
 
 def predict_hamiltonian(
-    model: Model | BondModel, structure: Structure, parts: np.ndarray | None = None, *, symmetrise: bool = True,
-    chunk: int = CHUNK, report: Report = lambda done, total: None, initial: InitialMatrices | None = None,
+    model: Model | BondModel,
+    structure: Structure,
+    parts: np.ndarray | None = None,
+    *,
+    symmetrise: bool = True,
+    chunk: int = CHUNK,
+    report: Report = lambda done, total: None,
+    initial: InitialMatrices | None = None,
 ) -> BlockOperator:
     """H of a structure in memory; arguments, result and errors as of `predict`."""
     prediction = predict(model, structure, parts, symmetrise=symmetrise, chunk=chunk, report=report, initial=initial)
     pairs = prediction.pairs
     operator = BlockOperator(
-        prediction.numbers, prediction.basis, pairs.source, pairs.target, pairs.shift,
-        np.concatenate([values for _, values in prediction.groups]), False,
+        prediction.numbers,
+        prediction.basis,
+        pairs.source,
+        pairs.target,
+        pairs.shift,
+        np.concatenate([values for _, values in prediction.groups]),
+        False,
     )
     return whole_of_half(operator) if prediction.half else operator
 
 
 def predict(
-    model: Model | BondModel, structure: Structure, parts: np.ndarray | None = None, *, symmetrise: bool = True,
-    chunk: int = CHUNK, report: Report = lambda done, total: None, initial: InitialMatrices | None = None,
+    model: Model | BondModel,
+    structure: Structure,
+    parts: np.ndarray | None = None,
+    *,
+    symmetrise: bool = True,
+    chunk: int = CHUNK,
+    report: Report = lambda done, total: None,
+    initial: InitialMatrices | None = None,
 ) -> Prediction:
     """H of a structure, to be read block after block; no reference is needed.
 
@@ -111,8 +128,10 @@ def check_elements(model: Model | BondModel, structure: Structure) -> None:
     unknown = [symbol_of(z) for z in structure.elements if z not in model.basis.shells]
     if unknown:
         known = ", ".join(symbol_of(z) for z in model.basis.shells)
-        raise InputError(f"expected a structure of the model's elements ({known}), got {', '.join(unknown)} in "
-                         f"{structure.formula}; train on data that holds them")
+        raise InputError(
+            f"expected a structure of the model's elements ({known}), got {', '.join(unknown)} in "
+            f"{structure.formula}; train on data that holds them"
+        )
 
 
 def _groups(sweep: Sweep, pairs: Pairs, half: bool) -> Iterator[Group]:

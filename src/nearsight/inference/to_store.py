@@ -28,8 +28,13 @@ class Written:
 
 
 def write_prediction(
-    path: str | Path, head: Calculation, prediction: Prediction, *, overlap_from: Path | None = None,
-    precision: Precision = "float64", compression: Compression = "none",
+    path: str | Path,
+    head: Calculation,
+    prediction: Prediction,
+    *,
+    overlap_from: Path | None = None,
+    precision: Precision = "float64",
+    compression: Compression = "none",
 ) -> Written:
     """Make a prediction and write it as a store.
 
@@ -67,5 +72,9 @@ def _annotate(writer: StoreWriter, prediction: Prediction) -> None:
     if bonds is None or bonds.strange is None:
         return
     writer.annotate(ERROR_ESTIMATE, bonds.estimates.astype(np.float32), "eV", ESTIMATE_MEANING)
-    writer.annotate("strange_atoms", np.flatnonzero(bonds.strange), "1",
-                    "atoms (from 0) in environments unlike those of the training data")
+    writer.annotate(
+        "strange_atoms",
+        np.flatnonzero(bonds.strange),
+        "1",
+        "atoms (from 0) in environments unlike those of the training data",
+    )

@@ -47,7 +47,11 @@ class Progress:
 
 
 def save_checkpoint(
-    path: Path, model: Model | BondModel, optimizer: torch.optim.Optimizer, scheduler: Any, progress: Progress,
+    path: Path,
+    model: Model | BondModel,
+    optimizer: torch.optim.Optimizer,
+    scheduler: Any,
+    progress: Progress,
     average: WeightAverage | None = None,
 ) -> None:
     """Write everything that continues the run, under a temporary name first.
@@ -85,7 +89,10 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
 
 
 def load_checkpoint(
-    path: Path, model: Model | BondModel, optimizer: torch.optim.Optimizer, scheduler: Any,
+    path: Path,
+    model: Model | BondModel,
+    optimizer: torch.optim.Optimizer,
+    scheduler: Any,
     average: WeightAverage | None = None,
 ) -> Progress:
     """Put a stored state into model, optimiser, scheduler and the random generator.
@@ -117,8 +124,12 @@ def _check_same(path: Path, metadata: dict[str, str], model: Model | BondModel) 
     own = model.metadata()
     stored, wanted = json.loads(metadata["basis"]), json.loads(own["basis"])
     if stored["shells"] != wanted["shells"]:
-        raise CheckpointError(f"{path}: expected a checkpoint for the basis {wanted['shells']}, got one for "
-                              f"{stored['shells']} (atomic number: l of shells)")
+        raise CheckpointError(
+            f"{path}: expected a checkpoint for the basis {wanted['shells']}, got one for "
+            f"{stored['shells']} (atomic number: l of shells)"
+        )
     if metadata["model"] != own["model"]:
-        raise CheckpointError(f"{path}: expected a checkpoint of the network {own['model']}, got {metadata['model']}; "
-                              "train with another run_dir, or with the configuration of that run")
+        raise CheckpointError(
+            f"{path}: expected a checkpoint of the network {own['model']}, got {metadata['model']}; "
+            "train with another run_dir, or with the configuration of that run"
+        )

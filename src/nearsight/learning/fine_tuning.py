@@ -43,9 +43,11 @@ def load_start(config: TrainingConfig) -> tuple[TrainingConfig, Model | BondMode
     if changed:
         stored = start.config.model_dump(mode="json")
         values = " ".join(f"model.{key}={stored[key]}" for key in changed)
-        raise ConfigError(f"expected the model section of {config.start_from}, from which this run starts ({values}), "
-                          f"got another {', '.join(f'model.{key}' for key in changed)}; give those values, or no model "
-                          "section at all")
+        raise ConfigError(
+            f"expected the model section of {config.start_from}, from which this run starts ({values}), "
+            f"got another {', '.join(f'model.{key}' for key in changed)}; give those values, or no model "
+            "section at all"
+        )
     return with_section(config, start.config), start
 
 
@@ -83,7 +85,10 @@ def origin(config: TrainingConfig, start: Model | BondModel | None) -> dict[str,
 
 
 def begin_xia2025(
-    config: TrainingConfig, start: Model | BondModel | None, calculations: Sequence[Calculation], dtype: torch.dtype,
+    config: TrainingConfig,
+    start: Model | BondModel | None,
+    calculations: Sequence[Calculation],
+    dtype: torch.dtype,
     provenance: dict[str, str],
 ) -> Model:
     """The model of a fine-tuning run of the network xia2025, from its start or from the run's folder.
@@ -93,14 +98,18 @@ def begin_xia2025(
     """
     model = load_model(Path(config.run_dir) / "last.safetensors") if start is None else start
     if not isinstance(model, Model):
-        raise ConfigError(f"{config.run_dir}: expected a run of the network xia2025, got one of "
-                          f"{model.config.network}; give another run_dir")
+        raise ConfigError(
+            f"{config.run_dir}: expected a run of the network xia2025, got one of "
+            f"{model.config.network}; give another run_dir"
+        )
     basis = common_basis(calculations)
     unknown = [symbol_of(z) for z in basis.shells if z not in model.basis.shells]
     if unknown:
-        raise ConfigError(f"expected elements that the model in {config.start_from} knows ({model.basis.describe()}), "
-                          f"got {', '.join(unknown)}: outputs of the network xia2025 are padded for its elements; "
-                          "train anew without start_from, or train the network nearsight, which takes new elements")
+        raise ConfigError(
+            f"expected elements that the model in {config.start_from} knows ({model.basis.describe()}), "
+            f"got {', '.join(unknown)}: outputs of the network xia2025 are padded for its elements; "
+            "train anew without start_from, or train the network nearsight, which takes new elements"
+        )
     check_basis(config, model, basis)
     return replace(model, network=model.network.to(dtype), provenance=model.provenance if start is None else provenance)
 
@@ -109,13 +118,17 @@ def check_basis(config: TrainingConfig, model: Model | BondModel, basis: BasisSe
     """Raises ConfigError where a known element has other shells in the data, or no element is known."""
     common = [z for z in basis.shells if z in model.basis.shells]
     if not common:
-        raise ConfigError(f"expected data with elements that the model in {config.start_from} knows "
-                          f"({model.basis.describe()}), got {basis.describe()}; train anew without start_from")
+        raise ConfigError(
+            f"expected data with elements that the model in {config.start_from} knows "
+            f"({model.basis.describe()}), got {basis.describe()}; train anew without start_from"
+        )
     other = [z for z in common if basis.shells[z] != model.basis.shells[z]]
     if other:
-        raise ConfigError(f"expected the basis of the model in {config.start_from} "
-                          f"({model.basis.restricted(other).describe()}), got {basis.restricted(other).describe()} in "
-                          "the data; compute the data in that basis, or train anew without start_from")
+        raise ConfigError(
+            f"expected the basis of the model in {config.start_from} "
+            f"({model.basis.restricted(other).describe()}), got {basis.restricted(other).describe()} in "
+            "the data; compute the data in that basis, or train anew without start_from"
+        )
 
 
 def unknown_pairs(model: BondModel, training: Sequence[Calculation]) -> list[ElementPair]:
@@ -137,8 +150,10 @@ def describe_change(model: BondModel, known: BondModel, note: Callable[[str], No
     new, old = set(model.network.layouts), set(known.network.layouts)
     note(f"pairs of elements: {_names(new & old)} as in the model that this run starts from, {_names(new - old)} new")
     if old - new:
-        note(f"no longer known: {_names(old - new)}, of which the data hold none within {known.config.cutoff:g} Å; "
-             "include old data to keep them")
+        note(
+            f"no longer known: {_names(old - new)}, of which the data hold none within {known.config.cutoff:g} Å; "
+            "include old data to keep them"
+        )
 
 
 def _names(pairs: set[ElementPair]) -> str:

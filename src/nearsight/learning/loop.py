@@ -59,8 +59,14 @@ class Trainer:
     """
 
     def __init__(
-        self, model: Model | BondModel, config: TrainingConfig, train: Parts, validation: Parts,
-        fabric: Fabric, report: Callable[[Record], None] = lambda record: None, levels: Levels | None = None,
+        self,
+        model: Model | BondModel,
+        config: TrainingConfig,
+        train: Parts,
+        validation: Parts,
+        fabric: Fabric,
+        report: Callable[[Record], None] = lambda record: None,
+        levels: Levels | None = None,
     ) -> None:
         if not len(train):
             raise NearsightError("expected at least one part to train on, got none")
@@ -172,7 +178,7 @@ class Trainer:
             generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.progress.epoch)
             order = torch.randperm(len(order), generator=generator).tolist()
         size = self.config.optimizer.partitions_per_step
-        return [order[k:k + size] for k in range(0, len(order), size)]
+        return [order[k : k + size] for k in range(0, len(order), size)]
 
     def _step(self, chosen: Sequence[int]) -> tuple[Tensor, int]:
         """One optimiser step over several pieces; returns its error sums and number of terms."""
@@ -185,8 +191,10 @@ class Trainer:
         if not self.objective.additive:
             self.fabric.backward(loss)
         if not bool(torch.isfinite(loss)):
-            raise NearsightError(f"expected a finite loss, got {float(loss)} at step {self.progress.step}: lower "
-                                 "optimizer.learning_rate; the last checkpoint is intact")
+            raise NearsightError(
+                f"expected a finite loss, got {float(loss)} at step {self.progress.step}: lower "
+                "optimizer.learning_rate; the last checkpoint is intact"
+            )
         if self.config.optimizer.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(self.model.network.parameters(), self.config.optimizer.clip_norm)
         self.optimizer.step()
@@ -206,8 +214,13 @@ class Trainer:
         loss = self._loss_of(p.epoch_sums)
         p.epoch += 1
         p.step_in_epoch, p.epoch_sums = 0, [0.0, 0.0, 0.0]
-        record: Record = {"epoch": p.epoch, "step": p.step, "seconds": round(p.seconds, 3), "loss": loss,
-                          "learning_rate": self.learning_rate}
+        record: Record = {
+            "epoch": p.epoch,
+            "step": p.step,
+            "seconds": round(p.seconds, 3),
+            "loss": loss,
+            "learning_rate": self.learning_rate,
+        }
         due = p.epoch % self.config.validation_every == 0 or p.epoch == self.config.max_epochs
         if len(self.validation) and due:
             # Metrics that fell due since the last validation are measured now.
@@ -228,8 +241,11 @@ class Trainer:
 
     def _levels_due(self) -> bool:
         every = self.config.levels_every
-        return every is not None and self.levels is not None and (
-            self.progress.epoch % every == 0 or self.progress.epoch == self.config.max_epochs)
+        return (
+            every is not None
+            and self.levels is not None
+            and (self.progress.epoch % every == 0 or self.progress.epoch == self.config.max_epochs)
+        )
 
     def _level_errors(self) -> Record:
         """Errors of the levels around the gap of the validation structures, with the averaged weights."""
@@ -287,8 +303,9 @@ class Trainer:
         # First the best model: the checkpoint says that it is there.
         self._write_best()
         self.folder.mkdir(parents=True, exist_ok=True)
-        save_checkpoint(self.folder / name, self.model, self.optimizer.optimizer, self.schedule, self.progress,
-                        self.average)
+        save_checkpoint(
+            self.folder / name, self.model, self.optimizer.optimizer, self.schedule, self.progress, self.average
+        )
         self._saved_at = time.monotonic()
 
     def _keep_best(self) -> None:

@@ -42,6 +42,9 @@ class ErrorSums:
     def summary(self) -> dict[str, float]:
         """ε in mE_h: keys eps_n_mEh, eps_e_mEh, eps_tot_mEh; a mean over nothing is left out."""
         total, count = self.node_sum + self.edge_sum, self.node_count + self.edge_count
-        means = {"eps_n_mEh": (self.node_sum, self.node_count), "eps_e_mEh": (self.edge_sum, self.edge_count),
-                 "eps_tot_mEh": (total, count)}
+        means = {
+            "eps_n_mEh": (self.node_sum, self.node_count),
+            "eps_e_mEh": (self.edge_sum, self.edge_count),
+            "eps_tot_mEh": (total, count),
+        }
         return {key: 1e3 * s / c for key, (s, c) in means.items() if c}

@@ -27,7 +27,10 @@ class Schedule:
     def __init__(self, optimizer: torch.optim.Optimizer, config: OptimizerConfig) -> None:
         self.optimizer, self.config = optimizer, config
         self._plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
-            optimizer, factor=config.decay_factor, patience=config.decay_patience, threshold=config.decay_threshold,
+            optimizer,
+            factor=config.decay_factor,
+            patience=config.decay_patience,
+            threshold=config.decay_threshold,
             min_lr=config.minimum_learning_rate,
         )
 

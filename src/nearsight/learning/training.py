@@ -18,14 +18,7 @@ from nearsight.learning.loop import Levels, Parts, Record, Trainer
 from nearsight.learning.memory import available_bytes
 from nearsight.nn.architectures.nearsight.model import BondModel
 from nearsight.nn.architectures.nearsight.training import begin_bond_model, calibrate, prepare_bonds
-from nearsight.nn.architectures.xia2025.batches import (
-    Outline,
-    Pieces,
-    Room,
-    common_basis,
-    hold_out,
-    make_outlines,
-)
+from nearsight.nn.architectures.xia2025.batches import Outline, Pieces, Room, common_basis, hold_out, make_outlines
 from nearsight.nn.architectures.xia2025.config import ModelConfig
 from nearsight.nn.architectures.xia2025.memory_plan import Plan, choose_partition, make_plan
 from nearsight.nn.model import Model, new_model
@@ -58,8 +51,11 @@ class TrainingResult:
 
 
 def train(
-    config: TrainingConfig, training: Sequence[Calculation], validation: Sequence[Calculation],
-    report: Callable[[Record], None] = lambda record: None, note: Callable[[str], None] = lambda text: None,
+    config: TrainingConfig,
+    training: Sequence[Calculation],
+    validation: Sequence[Calculation],
+    report: Callable[[Record], None] = lambda record: None,
+    note: Callable[[str], None] = lambda text: None,
     levels: Levels | None = None,
 ) -> TrainingResult:
     """Train a network, or continue the run in `config.run_dir`.
@@ -109,8 +105,12 @@ def train(
 
 
 def _begin_model(
-    config: TrainingConfig, section: ModelConfig, start: Model | BondModel | None, calculations: Sequence[Calculation],
-    dtype: torch.dtype, provenance: dict[str, str],
+    config: TrainingConfig,
+    section: ModelConfig,
+    start: Model | BondModel | None,
+    calculations: Sequence[Calculation],
+    dtype: torch.dtype,
+    provenance: dict[str, str],
 ) -> Model:
     if config.start_from is None:
         return new_model(section, common_basis(calculations), dtype, config.seed, provenance)
@@ -118,14 +118,19 @@ def _begin_model(
 
 
 def prepare(
-    config: TrainingConfig, model: Model, training: Sequence[Calculation], validation: Sequence[Calculation],
-    device: torch.device, note: Callable[[str], None] = lambda text: None,
+    config: TrainingConfig,
+    model: Model,
+    training: Sequence[Calculation],
+    validation: Sequence[Calculation],
+    device: torch.device,
+    note: Callable[[str], None] = lambda text: None,
 ) -> tuple[TrainingConfig, Pieces, Pieces]:
     """The configuration with its partition decided; training and validation pieces that fit into memory."""
     if not training:
         raise ConfigError("expected data.train=[file, …] with at least one file, got none")
     available = available_bytes(device, config.memory_gb)
     if config.partition.kind == "auto":
+
         def whole() -> Plan:
             parts = outlines_of(_with_partition(config, "whole"), model, training, validation)
             return make_plan([*parts[0], *parts[1]], model, config, available, device)
@@ -174,8 +179,10 @@ def check_run_folder(config: TrainingConfig) -> bool:
     if path.exists():
         changed = changed_keys(load_config(path), as_begun(config))
         if changed:
-            raise ConfigError(f"{folder}: expected the configuration of the run in this folder, got another "
-                              f"{', '.join(changed)}; give another run_dir, or the old values to continue")
+            raise ConfigError(
+                f"{folder}: expected the configuration of the run in this folder, got another "
+                f"{', '.join(changed)}; give another run_dir, or the old values to continue"
+            )
     return True
 
 
@@ -196,8 +203,18 @@ def _with_partition(config: TrainingConfig, kind: str) -> TrainingConfig:
 
 def changed_keys(old: TrainingConfig, new: TrainingConfig) -> list[str]:
     """Sections that differ and would make a resumed run another run."""
-    free = {"budget_minutes", "max_epochs", "threads", "device", "run_dir", "checkpoint_seconds", "metrics_every",
-            "memory_gb", "validation_every", "levels_every"}
+    free = {
+        "budget_minutes",
+        "max_epochs",
+        "threads",
+        "device",
+        "run_dir",
+        "checkpoint_seconds",
+        "metrics_every",
+        "memory_gb",
+        "validation_every",
+        "levels_every",
+    }
     a, b = old.model_dump(), new.model_dump()
     return [key for key in a if key not in free and a[key] != b[key]]
 
@@ -214,7 +231,10 @@ def _write_config(folder: Path, config: TrainingConfig) -> None:
 
 def _provenance(config: TrainingConfig, training: Sequence[Calculation]) -> dict[str, str]:
     return {
-        "training_data": ", ".join(f"{Path(f).name} ({c.structure.formula})"
-                                   for f, c in zip(config.data.train, training)),
-        "seed": str(config.seed), "network": config.model.network, "torch": torch.__version__,
+        "training_data": ", ".join(
+            f"{Path(f).name} ({c.structure.formula})" for f, c in zip(config.data.train, training)
+        ),
+        "seed": str(config.seed),
+        "network": config.model.network,
+        "torch": torch.__version__,
     }

@@ -13,23 +13,10 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from nearsight.errors import CheckpointError
-from nearsight.nn.architectures.nearsight.model import (
-    BASELINE,
-    SCALE,
-    UNCERTAINTY,
-    BondModel,
-    load_bond_model,
-)
+from nearsight.nn.architectures.nearsight.model import BASELINE, SCALE, UNCERTAINTY, BondModel, load_bond_model
 from nearsight.nn.architectures.xia2025.config import ModelConfig
 from nearsight.nn.architectures.xia2025.network import Xia2025
-from nearsight.nn.model_file import (
-    FORMAT,
-    PREFIX,
-    basis_metadata,
-    basis_of_metadata,
-    find_model_file,
-    read_tensors,
-)
+from nearsight.nn.model_file import FORMAT, PREFIX, basis_metadata, basis_of_metadata, find_model_file, read_tensors
 from nearsight.orbitals.basis import BasisSet
 from nearsight.orbitals.coupled_layout import CoupledLayout
 
@@ -57,16 +44,21 @@ class Model:
 
     def metadata(self) -> dict[str, str]:
         """What a file needs besides the weights, as text."""
-        return {"format": FORMAT, "model": self.config.model_dump_json(), "basis": basis_metadata(self.basis),
-                "provenance": json.dumps(dict(self.provenance))}
+        return {
+            "format": FORMAT,
+            "model": self.config.model_dump_json(),
+            "basis": basis_metadata(self.basis),
+            "provenance": json.dumps(dict(self.provenance)),
+        }
 
     def tensors(self) -> dict[str, Tensor]:
         """The weights by name, as they are stored."""
         return {PREFIX + k: v.detach().cpu().contiguous() for k, v in self.network.state_dict().items()}
 
 
-def new_model(config: ModelConfig, basis: BasisSet, dtype: torch.dtype, seed: int,
-              provenance: Mapping[str, str] | None = None) -> Model:
+def new_model(
+    config: ModelConfig, basis: BasisSet, dtype: torch.dtype, seed: int, provenance: Mapping[str, str] | None = None
+) -> Model:
     """A model with random weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -117,5 +109,6 @@ def load_weights(model: Model | BondModel, tensors: Mapping[str, Tensor], file: 
     try:
         model.network.load_state_dict(state)
     except RuntimeError as error:
-        raise CheckpointError(f"{file}: expected the weights of this network ({model.basis.describe()}), "
-                              f"got others: {error}") from error
+        raise CheckpointError(
+            f"{file}: expected the weights of this network ({model.basis.describe()}), got others: {error}"
+        ) from error

@@ -17,8 +17,13 @@ PREFIX = "model."
 
 def basis_metadata(basis: BasisSet) -> str:
     """A basis as JSON."""
-    return json.dumps({"name": basis.name, "shells": {str(z): list(ls) for z, ls in basis.shells.items()},
-                       "valence": {str(z): v for z, v in basis.valence.items()}})
+    return json.dumps(
+        {
+            "name": basis.name,
+            "shells": {str(z): list(ls) for z, ls in basis.shells.items()},
+            "valence": {str(z): v for z, v in basis.valence.items()},
+        }
+    )
 
 
 def basis_of_metadata(text: str) -> BasisSet:
@@ -51,8 +56,9 @@ def read_tensors(path: Path, prefix: str | tuple[str, ...] = "") -> tuple[dict[s
             metadata = file.metadata() or {}
             tensors = {k: file.get_tensor(k) for k in file.keys() if k.startswith(prefix)}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path}: expected a nearsight model (safetensors), got a file that cannot be read as "
-                              f"one: {error}") from error
+        raise CheckpointError(
+            f"{path}: expected a nearsight model (safetensors), got a file that cannot be read as one: {error}"
+        ) from error
     if metadata.get("format") != FORMAT:
         raise CheckpointError(f"{path}: expected format {FORMAT}, got {metadata.get('format', 'none')}")
     return metadata, tensors

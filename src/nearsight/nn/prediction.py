@@ -37,6 +37,8 @@ def pairs_of(graph: Graph, half: bool) -> Pairs:
     # An atom's own pair comes after those of its edges that the half leaves out.
     place = np.searchsorted(source, atoms) + np.bincount(source[~ahead[edges]], minlength=graph.n_nodes)
     return Pairs(
-        np.insert(source, place, atoms), np.insert(graph.target[edges], place, atoms),
-        np.insert(graph.shift[edges], place, 0, axis=0), np.insert(edges, place, -1),
+        np.insert(source, place, atoms),
+        np.insert(graph.target[edges], place, atoms),
+        np.insert(graph.shift[edges], place, 0, axis=0),
+        np.insert(edges, place, -1),
     )

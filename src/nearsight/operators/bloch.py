@@ -24,8 +24,10 @@ def from_csr(matrix: sparse.spmatrix, numbers: np.ndarray, basis: BasisSet) -> B
     """
     offsets = basis.offsets(numbers)
     if matrix.shape != (offsets[-1], offsets[-1]):
-        raise InputError(f"expected a matrix of size {offsets[-1]} for {len(numbers)} atoms in {basis.describe()}, "
-                         f"got {matrix.shape[0]} × {matrix.shape[1]}")
+        raise InputError(
+            f"expected a matrix of size {offsets[-1]} for {len(numbers)} atoms in {basis.describe()}, "
+            f"got {matrix.shape[0]} × {matrix.shape[1]}"
+        )
     csr = sparse.csr_matrix(matrix)
     if not csr.has_canonical_format:
         csr = csr.copy()
@@ -36,8 +38,15 @@ def from_csr(matrix: sparse.spmatrix, numbers: np.ndarray, basis: BasisSet) -> B
     i, j = atom[coo.row], atom[coo.col]
     pairs, which = _distinct(i * len(numbers) + j, len(numbers) ** 2)
     source, target = np.divmod(pairs, len(numbers))
-    result = zeros(numbers, basis, source, target, np.zeros((len(pairs), 3), dtype=np.int64), True,
-                   np.result_type(coo.dtype, np.float32))
+    result = zeros(
+        numbers,
+        basis,
+        source,
+        target,
+        np.zeros((len(pairs), 3), dtype=np.int64),
+        True,
+        np.result_type(coo.dtype, np.float32),
+    )
     width = np.diff(offsets)
     flat = result.offsets[which] + (coo.row - offsets[i]) * width[j] + (coo.col - offsets[j])
     result.values[flat] = coo.data
@@ -50,8 +59,10 @@ def _check_elements(matrix: sparse.coo_matrix) -> None:
     finite = np.isfinite(matrix.data)
     if not finite.all():
         k = int(np.argmin(finite))
-        raise InputError(f"expected finite matrix elements, got {matrix.data[k]} in row {matrix.row[k]}, column "
-                         f"{matrix.col[k]} (counted from 0) and {int((~finite).sum())} such in all")
+        raise InputError(
+            f"expected finite matrix elements, got {matrix.data[k]} in row {matrix.row[k]}, column "
+            f"{matrix.col[k]} (counted from 0) and {int((~finite).sum())} such in all"
+        )
 
 
 def to_csr(operator: BlockOperator) -> sparse.csr_matrix:
@@ -105,7 +116,7 @@ def _matrix(operator: BlockOperator) -> sparse.csr_matrix:
     for (zi, zj), pairs in operator.element_pairs.items():
         ni, nj = operator.basis.n_orbitals(zi), operator.basis.n_orbitals(zj)
         step = max(1, runs.AT_ONCE // (ni * nj))
-        for some in (pairs[k:k + step] for k in range(0, len(pairs), step)):
+        for some in (pairs[k : k + step] for k in range(0, len(pairs), step)):
             rows = first[operator.source[some]][:, None] + np.arange(ni)
             starts = (row_start[rows] + within[some][:, None]).reshape(-1)
             runs.scatter(data, starts, operator.stack(some).reshape(-1, nj))

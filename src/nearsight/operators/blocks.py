@@ -148,7 +148,10 @@ class BlockOperator:
         values = np.empty(int(lengths.sum()), dtype=self.values.dtype)
         runs.copy(self.values, self.offsets[positions], values, np.cumsum(lengths) - lengths, lengths)
         return replace(
-            self, source=self.source[positions], target=self.target[positions], shift=self.shift[positions],
+            self,
+            source=self.source[positions],
+            target=self.target[positions],
+            shift=self.shift[positions],
             values=values,
         )
 
@@ -164,21 +167,25 @@ class BlockOperator:
         result = empty_like_pairs(self, source, target, shift)
         found = self.find(source, target, shift)
         present = np.flatnonzero(found >= 0)
-        runs.copy(self.values, self.offsets[found[present]], result.values, result.offsets[present],
-                  result.lengths[present])
+        runs.copy(
+            self.values, self.offsets[found[present]], result.values, result.offsets[present], result.lengths[present]
+        )
         return result
 
 
-def empty_like_pairs(
-    like: BlockOperator, source: np.ndarray, target: np.ndarray, shift: np.ndarray
-) -> BlockOperator:
+def empty_like_pairs(like: BlockOperator, source: np.ndarray, target: np.ndarray, shift: np.ndarray) -> BlockOperator:
     """Zeros on a new list of sorted pairs, the rest as in `like`."""
     return zeros(like.numbers, like.basis, source, target, shift, like.folded, like.values.dtype)
 
 
 def zeros(
-    numbers: np.ndarray, basis: BasisSet, source: np.ndarray, target: np.ndarray, shift: np.ndarray,
-    folded: bool, dtype: np.typing.DTypeLike = np.float64,
+    numbers: np.ndarray,
+    basis: BasisSet,
+    source: np.ndarray,
+    target: np.ndarray,
+    shift: np.ndarray,
+    folded: bool,
+    dtype: np.typing.DTypeLike = np.float64,
 ) -> BlockOperator:
     """A zero operator on sorted, unique pairs.
 
@@ -192,23 +199,24 @@ def zeros(
     sizes = basis.sizes(numbers)
     total = int(np.sum(sizes[source] * sizes[target]))
     return BlockOperator(
-        np.asarray(numbers), basis, np.asarray(source, dtype=np.int64), np.asarray(target, dtype=np.int64),
-        np.asarray(shift, dtype=np.int64).reshape(-1, 3), np.zeros(total, dtype=dtype), folded,
+        np.asarray(numbers),
+        basis,
+        np.asarray(source, dtype=np.int64),
+        np.asarray(target, dtype=np.int64),
+        np.asarray(shift, dtype=np.int64).reshape(-1, 3),
+        np.zeros(total, dtype=dtype),
+        folded,
     )
 
 
-def group_by_elements(
-    numbers: np.ndarray, source: np.ndarray, target: np.ndarray
-) -> dict[ElementPair, np.ndarray]:
+def group_by_elements(numbers: np.ndarray, source: np.ndarray, target: np.ndarray) -> dict[ElementPair, np.ndarray]:
     """(Z_i, Z_j) → positions, in ascending order, of the pairs with these elements."""
     zi, zj = numbers[source], numbers[target]
     key = zi * 1000 + zj
     return {(int(k) // 1000, int(k) % 1000): np.flatnonzero(key == k) for k in np.flatnonzero(np.bincount(key))}
 
 
-def _keys(
-    source: np.ndarray, target: np.ndarray, image: np.ndarray, n: int, width: np.ndarray
-) -> np.ndarray:
+def _keys(source: np.ndarray, target: np.ndarray, image: np.ndarray, n: int, width: np.ndarray) -> np.ndarray:
     """One integer per pair; pairs sorted by (i, j, R) have ascending keys. `image` (P, 3) is R in 0 … width − 1."""
     x, y, z = np.asarray(image).T
     pair = np.asarray(source) * n + np.asarray(target)

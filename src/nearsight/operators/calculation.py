@@ -54,17 +54,22 @@ class Calculation:
             if operator is None:
                 continue
             if not np.array_equal(operator.numbers, self.structure.numbers):
-                raise InputError(f"expected {name} on the {len(self.structure)} atoms of {self.structure.formula}, "
-                                 f"got an operator on {operator.n_atoms} atoms or in another order")
+                raise InputError(
+                    f"expected {name} on the {len(self.structure)} atoms of {self.structure.formula}, "
+                    f"got an operator on {operator.n_atoms} atoms or in another order"
+                )
             if operator.basis != self.basis.restricted(operator.basis.shells):
                 raise InputError(f"expected {name} in {self.basis.describe()}, got {operator.basis.describe()}")
             if operator.n_values and not np.isfinite(operator.values).all():
-                raise InputError(f"expected finite numbers in {name}, got "
-                                 f"{int((~np.isfinite(operator.values)).sum())} that are NaN or infinite")
+                raise InputError(
+                    f"expected finite numbers in {name}, got "
+                    f"{int((~np.isfinite(operator.values)).sum())} that are NaN or infinite"
+                )
         blocks = 0 if self.hamiltonian is None else self.hamiltonian.n_pairs
         if self.error_estimate is not None and len(self.error_estimate) != blocks:
-            raise InputError(f"expected {blocks} error estimates, one for each block of H, got "
-                             f"{len(self.error_estimate)}")
+            raise InputError(
+                f"expected {blocks} error estimates, one for each block of H, got {len(self.error_estimate)}"
+            )
 
     def require_hamiltonian(self) -> BlockOperator:
         """H, or an InputError that says it is missing."""
@@ -75,13 +80,17 @@ class Calculation:
     def require_overlap(self) -> BlockOperator:
         """S, or an InputError that says it is missing."""
         if self.overlap is None:
-            raise InputError("expected an overlap matrix S, got a file without one; eigenvalues of a non-orthogonal "
-                             "basis need it: give a file that holds S (option --overlap)")
+            raise InputError(
+                "expected an overlap matrix S, got a file without one; eigenvalues of a non-orthogonal "
+                "basis need it: give a file that holds S (option --overlap)"
+            )
         return self.overlap
 
     def require_initial_hamiltonian(self) -> BlockOperator:
         """H₀, or an InputError that says it is missing."""
         if self.initial_hamiltonian is None:
-            raise InputError("expected the Kohn-Sham matrix of superposed atomic densities (H₀), got a file without "
-                             "one; add it with `nearsight import SOURCE --initial FILE -o OUTPUT`")
+            raise InputError(
+                "expected the Kohn-Sham matrix of superposed atomic densities (H₀), got a file without "
+                "one; add it with `nearsight import SOURCE --initial FILE -o OUTPUT`"
+            )
         return self.initial_hamiltonian

@@ -45,7 +45,7 @@ class PlainSink:
 
     def append(self, numbers: np.ndarray) -> None:
         """The next numbers."""
-        self.dataset[self.done:self.done + len(numbers)] = numbers
+        self.dataset[self.done : self.done + len(numbers)] = numbers
         self.done += len(numbers)
 
     def finish(self) -> None:
@@ -67,7 +67,7 @@ class PackedSink:
         numbers = np.concatenate([self.rest, numbers.astype(self.dataset.dtype, copy=False)])
         whole = len(numbers) - len(numbers) % self.size
         for first in range(0, whole, self.size):
-            self._submit(numbers[first:first + self.size])
+            self._submit(numbers[first : first + self.size])
         self.rest = numbers[whole:].copy()
 
     def finish(self) -> None:

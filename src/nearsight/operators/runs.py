@@ -23,14 +23,13 @@ def scatter(values: np.ndarray, starts: np.ndarray, runs: np.ndarray) -> None:
 
 
 def copy(
-    values: np.ndarray, starts: np.ndarray, into: np.ndarray, places: np.ndarray, lengths: np.ndarray,
-    add: bool = False,
+    values: np.ndarray, starts: np.ndarray, into: np.ndarray, places: np.ndarray, lengths: np.ndarray, add: bool = False
 ) -> None:
     """Copy runs of `lengths` that begin at `starts` to `places` in another array, or add them to what is there."""
     for length in np.flatnonzero(np.bincount(lengths)):
         rows, step = np.flatnonzero(lengths == length), max(1, AT_ONCE // max(int(length), 1))
         for first in range(0, len(rows), step):
-            some = rows[first:first + step]
+            some = rows[first : first + step]
             moved = gather(values, starts[some], int(length))
             if add:
                 moved += gather(into, places[some], int(length))

@@ -79,7 +79,9 @@ def read_calculation(
         operators = {
             name: _read_operator(file[name], structure.numbers, basis) if wanted and name in file else None
             for name, wanted in (
-                ("hamiltonian", hamiltonian), ("overlap", overlap), ("initial_hamiltonian", initial_hamiltonian),
+                ("hamiltonian", hamiltonian),
+                ("overlap", overlap),
+                ("initial_hamiltonian", initial_hamiltonian),
             )
         }
         scalars = {k: float(file.attrs[k]) for k in SCALARS if k in file.attrs}
@@ -187,9 +189,7 @@ def _opened(path: str | Path) -> Iterator[h5py.File]:
         raise FormatError(path, "expected a store (.h5) of nearsight, got no such file")
     if not h5py.is_hdf5(path) and not is_store(path):
         raise FormatError(
-            path,
-            "expected a store (.h5) of nearsight, got a file that is not HDF5; "
-            "make one with `nearsight import`",
+            path, "expected a store (.h5) of nearsight, got a file that is not HDF5; make one with `nearsight import`"
         )
     try:
         with h5py.File(path, "r") as file:
@@ -197,17 +197,14 @@ def _opened(path: str | Path) -> Iterator[h5py.File]:
             yield file
     except (OSError, KeyError, RuntimeError) as error:
         raise FormatError(
-            path,
-            f"expected a complete store, got a damaged or truncated file ({error}); write or copy it again",
+            path, f"expected a complete store, got a damaged or truncated file ({error}); write or copy it again"
         ) from error
 
 
 def _check_header(path: str | Path, file: h5py.File) -> None:
     if file.attrs.get("format") != FORMAT:
         raise FormatError(
-            path,
-            "expected a store of nearsight, got an HDF5 file of another program; "
-            "make one with `nearsight import`",
+            path, "expected a store of nearsight, got an HDF5 file of another program; make one with `nearsight import`"
         )
     if int(file.attrs["version"]) > VERSION:
         raise FormatError(

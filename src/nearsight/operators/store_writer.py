@@ -50,7 +50,11 @@ class StoreWriter:
     """
 
     def __init__(
-        self, path: str | Path, head: Calculation, *, precision: Precision = "float64",
+        self,
+        path: str | Path,
+        head: Calculation,
+        *,
+        precision: Precision = "float64",
         compression: Compression = "gzip",
     ) -> None:
         if precision not in ("float32", "float64"):
@@ -88,8 +92,15 @@ class StoreWriter:
             self._abandon()
 
     def begin(
-        self, which: Which, basis: BasisSet, source: np.ndarray, target: np.ndarray, shift: np.ndarray, *,
-        half: bool, folded: bool = False,
+        self,
+        which: Which,
+        basis: BasisSet,
+        source: np.ndarray,
+        target: np.ndarray,
+        shift: np.ndarray,
+        *,
+        half: bool,
+        folded: bool = False,
     ) -> OperatorStream:
         """Blocks to come.
 
@@ -106,11 +117,16 @@ class StoreWriter:
         doubled = int(len(source) - own_reverse(source, target, shift).sum()) if half else 0
         with self.guarded():
             group = self._file.create_group(which)
-            group.attrs.update({
-                "unit": UNIT_OF[which], "folded": folded, "storage": "half" if half else "whole",
-                "n_pairs": len(source) + doubled, "n_orbitals": int(basis.offsets(self._numbers)[-1]),
-                "elements": np.array(list(basis.shells), dtype=np.int64),
-            })
+            group.attrs.update(
+                {
+                    "unit": UNIT_OF[which],
+                    "folded": folded,
+                    "storage": "half" if half else "whole",
+                    "n_pairs": len(source) + doubled,
+                    "n_orbitals": int(basis.offsets(self._numbers)[-1]),
+                    "elements": np.array(list(basis.shells), dtype=np.int64),
+                }
+            )
             for name, column in (("source", source), ("target", target), ("shift", shift)):
                 self._dataset(group, name, column.shape, np.dtype(np.int32))[...] = column.astype(np.int32)
             values = self._dataset(group, "values", (n_values,), self._dtype)
@@ -124,8 +140,15 @@ class StoreWriter:
         kept = np.arange(operator.n_pairs)
         if half:
             kept = np.flatnonzero(in_half(operator.source, operator.target, operator.shift))
-        stream = self.begin(which, operator.basis, operator.source[kept], operator.target[kept], operator.shift[kept],
-                            half=half, folded=operator.folded)
+        stream = self.begin(
+            which,
+            operator.basis,
+            operator.source[kept],
+            operator.target[kept],
+            operator.shift[kept],
+            half=half,
+            folded=operator.folded,
+        )
         ends = np.cumsum(np.diff(operator.offsets)[kept])
         first = 0
         while first < len(kept):
@@ -148,7 +171,7 @@ class StoreWriter:
         """
         values = stored["values"]
         for start in range(0, len(values), _NUMBERS):
-            check_finite(which, values[start:start + _NUMBERS])
+            check_finite(which, values[start : start + _NUMBERS])
         with self.guarded():
             stored.file.copy(stored, self._file, name=which)
 
@@ -162,9 +185,7 @@ class StoreWriter:
             raise
         self._replacement.check()
 
-    def _dataset(
-        self, group: h5py.Group, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]
-    ) -> h5py.Dataset:
+    def _dataset(self, group: h5py.Group, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> h5py.Dataset:
         if not shape[0]:
             return group.create_dataset(name, shape, dtype)
         rows = min(CHUNK, shape[0])

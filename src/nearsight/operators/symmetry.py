@@ -56,8 +56,7 @@ def is_exactly_hermitian(operator: BlockOperator) -> bool:
     """To the last bit (0 and −0 differ), so that half of the matrix gives back the same numbers."""
     bits = f"u{operator.values.dtype.itemsize}"
     try:
-        return all(np.array_equal(block.view(bits), transposed.view(bits))
-                   for block, transposed in _mirrored(operator))
+        return all(np.array_equal(block.view(bits), transposed.view(bits)) for block, transposed in _mirrored(operator))
     except InputError:  # a pair without its reverse
         return False
 
@@ -67,7 +66,7 @@ def _mirrored(operator: BlockOperator) -> Iterator[tuple[np.ndarray, np.ndarray]
     for pairs in operator.element_pairs.values():
         once = pairs[pairs <= operator.reverse[pairs]]
         for first in range(0, len(once), _AT_ONCE):
-            some = once[first:first + _AT_ONCE]
+            some = once[first : first + _AT_ONCE]
             yield operator.stack(some), operator.stack(operator.reverse[some]).transpose(0, 2, 1)
 
 
@@ -87,8 +86,15 @@ def permute(operator: BlockOperator, order: np.ndarray) -> BlockOperator:
     place[order] = np.arange(len(order))
     source, target = place[operator.source], place[operator.target]
     sort = pair_order(source, target, operator.shift)
-    result = zeros(operator.numbers[order], operator.basis, source[sort], target[sort], operator.shift[sort],
-                   operator.folded, operator.values.dtype)
+    result = zeros(
+        operator.numbers[order],
+        operator.basis,
+        source[sort],
+        target[sort],
+        operator.shift[sort],
+        operator.folded,
+        operator.values.dtype,
+    )
     runs.copy(operator.values, operator.offsets[sort], result.values, result.offsets[:-1], result.lengths)
     return result
 
@@ -120,9 +126,14 @@ def with_transposes(stored: BlockOperator, direct: np.ndarray, mirrored: np.ndar
     result = zeros(stored.numbers, stored.basis, source[order], target[order], shift[order], stored.folded)
     place = np.empty_like(order)
     place[order] = np.arange(len(order))
-    runs.copy(stored.values, stored.offsets[direct], result.values, result.offsets[place[: len(direct)]],
-              stored.lengths[direct])
-    turned = place[len(direct):]
+    runs.copy(
+        stored.values,
+        stored.offsets[direct],
+        result.values,
+        result.offsets[place[: len(direct)]],
+        stored.lengths[direct],
+    )
+    turned = place[len(direct) :]
     for pairs in group_by_elements(stored.numbers, stored.source[mirrored], stored.target[mirrored]).values():
         result.put(turned[pairs], stored.stack(mirrored[pairs]).transpose(0, 2, 1))
     return result

@@ -83,8 +83,10 @@ class BasisSet:
         """
         for z in np.unique(numbers):
             if int(z) not in self.valence:
-                raise InputError(f"expected the valence of {symbol_of(int(z))} in basis {self.name}, got none; "
-                                 "it is the q of the pseudopotential's name, as in GTH-PBE-q12")
+                raise InputError(
+                    f"expected the valence of {symbol_of(int(z))} in basis {self.name}, got none; "
+                    "it is the q of the pseudopotential's name, as in GTH-PBE-q12"
+                )
         return int(sum(self.valence[int(z)] for z in numbers))
 
     def check(self, numbers: Iterable[int]) -> None:
@@ -93,15 +95,18 @@ class BasisSet:
         if missing:
             names = ", ".join(symbol_of(z) for z in missing)
             known = ", ".join(symbol_of(z) for z in self.shells) or "none"
-            raise InputError(f"expected a basis for every element, got none for {names} in {self.name} "
-                             f"(it has {known}); give the basis file (CP2K: BASIS_MOLOPT) that holds it")
+            raise InputError(
+                f"expected a basis for every element, got none for {names} in {self.name} "
+                f"(it has {known}); give the basis file (CP2K: BASIS_MOLOPT) that holds it"
+            )
 
     def restricted(self, numbers: Iterable[int]) -> BasisSet:
         """The same basis with only the elements that occur in `numbers`."""
         keep = {int(z) for z in numbers}
         self.check(keep)
-        return BasisSet(self.name, {z: self.shells[z] for z in keep},
-                        {z: v for z, v in self.valence.items() if z in keep})
+        return BasisSet(
+            self.name, {z: self.shells[z] for z in keep}, {z: v for z, v in self.valence.items() if z in keep}
+        )
 
     def describe(self) -> str:
         """Such as `Hf 2s1p1d, O 1s1p`."""
@@ -139,8 +144,9 @@ def basis_named(name: str) -> BasisSet:
         InputError: a name that is not shipped.
     """
     if name not in _table():
-        raise InputError(f"expected a basis among {', '.join(_table())}, got {name!r}; "
-                         "or give CP2K's basis file that holds it")
+        raise InputError(
+            f"expected a basis among {', '.join(_table())}, got {name!r}; or give CP2K's basis file that holds it"
+        )
     shells, valence = _table()[name]
     return BasisSet(name, shells, valence)
 

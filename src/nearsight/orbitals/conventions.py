@@ -37,8 +37,10 @@ class OrbitalConvention:
         for l, order in self.order.items():
             signs = self.signs.get(l, ())
             if sorted(order) != list(range(-l, l + 1)) or len(signs) != len(order) or not set(signs) <= {1, -1}:
-                raise InputError(f"expected each m of l = {l} once, each with a sign ±1, in convention {self.name}, "
-                                 f"got {order} with signs {signs}")
+                raise InputError(
+                    f"expected each m of l = {l} once, each with a sign ±1, in convention {self.name}, "
+                    f"got {order} with signs {signs}"
+                )
 
     def __hash__(self) -> int:
         return hash(self.name)
@@ -54,8 +56,10 @@ class OrbitalConvention:
         """
         if l not in self.order:
             letter = SHELL_LETTERS[l] if l < len(SHELL_LETTERS) else f"l = {l}"
-            raise InputError(f"expected shells up to {SHELL_LETTERS[max(self.order)]} in the orbital convention of "
-                             f"{self.name}, got {letter}")
+            raise InputError(
+                f"expected shells up to {SHELL_LETTERS[max(self.order)]} in the orbital convention of "
+                f"{self.name}, got {letter}"
+            )
         where = np.argsort(np.asarray(self.order[l]))
         return where, np.asarray(self.signs[l], dtype=np.int64)[where]
 
@@ -89,9 +93,7 @@ AIMS = OrbitalConvention(
 """m = −l..l, up to f."""
 
 
-def to_ours(
-    convention: OrbitalConvention, basis: BasisSet, numbers: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def to_ours(convention: OrbitalConvention, basis: BasisSet, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """How a matrix of a code becomes ours: `reordered(M, index, sign)`.
 
     Args:
@@ -113,9 +115,7 @@ def to_ours(
     return np.concatenate(index), np.concatenate([atoms[int(z)][1] for z in numbers])
 
 
-def from_ours(
-    convention: OrbitalConvention, basis: BasisSet, numbers: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def from_ours(convention: OrbitalConvention, basis: BasisSet, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The inverse of `to_ours`: (index, sign) with which `reordered` makes a code's matrix of ours."""
     index, sign = to_ours(convention, basis, numbers)
     inverse = np.argsort(index)

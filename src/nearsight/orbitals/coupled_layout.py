@@ -70,7 +70,7 @@ class CoupledLayout:
             for b, lb, ob in self._shells(zj):
                 t = shell_pair_matrix(la, lb)
                 rows = slice(start[(a, b)], start[(a, b)] + len(t))
-                result[rows, oa:oa + 2 * la + 1, ob:ob + 2 * lb + 1] = t.reshape(-1, 2 * la + 1, 2 * lb + 1)
+                result[rows, oa : oa + 2 * la + 1, ob : ob + 2 * lb + 1] = t.reshape(-1, 2 * la + 1, 2 * lb + 1)
         return result.reshape(self.size, ni * nj)
 
     def mask(self, zi: int, zj: int) -> np.ndarray:
@@ -79,7 +79,7 @@ class CoupledLayout:
         start = self._slot_starts
         for a, la, _ in self._shells(zi):
             for b, lb, _ in self._shells(zj):
-                filled[start[(a, b)]:start[(a, b)] + (2 * la + 1) * (2 * lb + 1)] = True
+                filled[start[(a, b)] : start[(a, b)] + (2 * la + 1) * (2 * lb + 1)] = True
         return filled
 
     def couple(self, blocks: np.ndarray, zi: int, zj: int) -> np.ndarray:

@@ -20,8 +20,16 @@ def _su2(j1: int, m1: int, j2: int, m2: int, j3: int, m3: int) -> float:
         return 0.0
     f = factorial
     square = Fraction(
-        (2 * j3 + 1) * f(j3 + j1 - j2) * f(j3 - j1 + j2) * f(j1 + j2 - j3) * f(j3 + m3) * f(j3 - m3)
-        * f(j1 + m1) * f(j1 - m1) * f(j2 + m2) * f(j2 - m2),
+        (2 * j3 + 1)
+        * f(j3 + j1 - j2)
+        * f(j3 - j1 + j2)
+        * f(j1 + j2 - j3)
+        * f(j3 + m3)
+        * f(j3 - m3)
+        * f(j1 + m1)
+        * f(j1 - m1)
+        * f(j2 + m2)
+        * f(j2 - m2),
         f(j1 + j2 + j3 + 1),
     )
     total = Fraction(0)

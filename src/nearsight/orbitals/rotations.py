@@ -86,7 +86,7 @@ def orbital_frames(basis: BasisSet, number: int, frames: Sequence[np.ndarray]) -
     size = basis.n_orbitals(number)
     result = np.zeros((len(frames[0]), size, size), dtype=frames[0].dtype)
     for l, start in zip(basis.shells[number], basis.shell_offsets(number)):
-        result[:, start:start + 2 * l + 1, start:start + 2 * l + 1] = frames[l]
+        result[:, start : start + 2 * l + 1, start : start + 2 * l + 1] = frames[l]
     return result
 
 
@@ -96,5 +96,5 @@ def atom_rotation(basis: BasisSet, number: int, rotation: np.ndarray) -> np.ndar
     size = basis.n_orbitals(number)
     result = np.zeros((size, size))
     for l, start in zip(basis.shells[number], basis.shell_offsets(number)):
-        result[start:start + 2 * l + 1, start:start + 2 * l + 1] = d[l]
+        result[start : start + 2 * l + 1, start : start + 2 * l + 1] = d[l]
     return result

@@ -114,8 +114,10 @@ def partition_graph(graph: Graph, parts: np.ndarray, halo: bool = True, hops: in
     """
     parts = np.asarray(parts)
     if parts.shape != (graph.n_nodes,) or not np.issubdtype(parts.dtype, np.integer):
-        raise InputError(f"expected one integer part for each of {graph.n_nodes} atoms, got an array of "
-                         f"shape {parts.shape} and type {parts.dtype}")
+        raise InputError(
+            f"expected one integer part for each of {graph.n_nodes} atoms, got an array of "
+            f"shape {parts.shape} and type {parts.dtype}"
+        )
     masks = (parts == part for part in np.unique(parts))
     return [augmented(graph, mask, hops) if halo else raw(graph, mask) for mask in masks]
 
@@ -130,11 +132,14 @@ def _mask(graph: Graph, labelled: np.ndarray) -> np.ndarray:
     if labelled.size == 0:
         return np.zeros(graph.n_nodes, dtype=bool)
     if not np.issubdtype(labelled.dtype, np.integer) or labelled.ndim != 1:
-        raise InputError(f"expected labelled atoms as a mask or as integer positions, got an array of shape "
-                         f"{labelled.shape} and type {labelled.dtype}")
+        raise InputError(
+            f"expected labelled atoms as a mask or as integer positions, got an array of shape "
+            f"{labelled.shape} and type {labelled.dtype}"
+        )
     if labelled.min() < 0 or labelled.max() >= graph.n_nodes:
-        raise InputError(f"expected labelled atoms among 0..{graph.n_nodes - 1}, got {labelled.min()} to "
-                         f"{labelled.max()}")
+        raise InputError(
+            f"expected labelled atoms among 0..{graph.n_nodes - 1}, got {labelled.min()} to {labelled.max()}"
+        )
     mask = np.zeros(graph.n_nodes, dtype=bool)
     mask[labelled] = True
     return mask
@@ -156,5 +161,6 @@ def _assemble(graph: Graph, inside: np.ndarray, kept: np.ndarray) -> Partition:
     edges = np.concatenate([labelled_edges, np.flatnonzero(kept & ~own)])
     place = np.full(graph.n_nodes, -1, dtype=np.int64)
     place[nodes] = np.arange(len(nodes))
-    return Partition(nodes, len(labelled), edges, len(labelled_edges),
-                     place[graph.source[edges]], place[graph.target[edges]])
+    return Partition(
+        nodes, len(labelled), edges, len(labelled_edges), place[graph.source[edges]], place[graph.target[edges]]
+    )

@@ -23,7 +23,5 @@ class Partitioner(Protocol):
         ...
 
 
-PARTITIONERS: dict[str, type[Partitioner]] = {
-    "slabs": Slabs,
-}
+PARTITIONERS: dict[str, type[Partitioner]] = {"slabs": Slabs}
 """Name → class; its fields are the options."""

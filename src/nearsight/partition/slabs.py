@@ -44,8 +44,10 @@ class Slabs:
         if self.axis not in (0, 1, 2, "longest"):
             raise InputError(f"expected axis 0, 1, 2 or 'longest', got {self.axis!r}")
         if (self.count is None) == (self.thickness is None):
-            raise InputError("expected either the number of slabs or their thickness, got "
-                             f"count={self.count} and thickness={self.thickness}")
+            raise InputError(
+                "expected either the number of slabs or their thickness, got "
+                f"count={self.count} and thickness={self.thickness}"
+            )
         if self.count is not None and self.count < 1:
             raise InputError(f"expected at least one slab, got count={self.count}")
         if self.thickness is not None and not 0 < self.thickness < np.inf:
@@ -97,6 +99,6 @@ def _complete_cell(structure: Structure) -> np.ndarray:
     span = axes[: len(periodic)]
     missing = (np.eye(3) - span.T @ span)[~structure.pbc]
     if np.linalg.matrix_rank(missing, tol=1e-6) < len(missing):
-        missing = axes[len(periodic):]
+        missing = axes[len(periodic) :]
     cell[~structure.pbc] = missing / np.linalg.norm(missing, axis=1, keepdims=True)
     return cell

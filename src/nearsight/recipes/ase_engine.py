@@ -69,15 +69,18 @@ class AseEngine:
         from ase.md.velocitydistribution import MaxwellBoltzmannDistribution, Stationary
 
         if stage.pressure is not None:
-            raise ConfigError("expected no pressure with an engine of ASE (constant volume), got "
-                              f"{stage.pressure:g} bar; use lammps, or leave `pressure` out")
+            raise ConfigError(
+                "expected no pressure with an engine of ASE (constant volume), got "
+                f"{stage.pressure:g} bar; use lammps, or leave `pressure` out"
+            )
         steps = max(1, round(1000 * stage.ps / timestep))
         rng = np.random.RandomState(seed % 2**32)
         with self._atoms(structure) as atoms:
             MaxwellBoltzmannDistribution(atoms, temperature_K=stage.start, rng=rng)
             Stationary(atoms)
-            motion = Langevin(atoms, timestep * units.fs, temperature_K=stage.start, friction=_FRICTION / units.fs,
-                              rng=rng)
+            motion = Langevin(
+                atoms, timestep * units.fs, temperature_K=stage.start, friction=_FRICTION / units.fs, rng=rng
+            )
             for step in range(steps):
                 motion.set_temperature(temperature_K=stage.start + (stage.end - stage.start) * step / steps)
                 motion.run(1)

@@ -23,9 +23,7 @@ def mesh_points(mesh: tuple[int, int, int]) -> np.ndarray:
     return _cells(mesh) / np.asarray(mesh)
 
 
-def resolved(
-    matrices: np.ndarray, mesh: tuple[int, int, int], structure: Structure, basis: BasisSet
-) -> BlockOperator:
+def resolved(matrices: np.ndarray, mesh: tuple[int, int, int], structure: Structure, basis: BasisSet) -> BlockOperator:
     """H(R) = 1/K Σ_k exp(−2πi k·R) H(k), each pair at the images that are nearest.
 
     Matrices on K = n₁n₂n₃ k-points do not tell H(R) from H(R + T) with T a vector of the n₁ × n₂ × n₃ supercell (Born
@@ -47,8 +45,9 @@ def resolved(
     blocks = np.tensordot(phase, matrices, axes=(1, 0))
     imaginary = float(np.abs(blocks.imag).max())
     if imaginary > IMAGINARY * float(np.abs(blocks).max()):
-        raise InputError(f"expected H(−k) = H(k)* on a mesh through Γ, got blocks with imaginary parts up to "
-                         f"{imaginary:.2g}")
+        raise InputError(
+            f"expected H(−k) = H(k)* on a mesh through Γ, got blocks with imaginary parts up to {imaginary:.2g}"
+        )
     source, target, cell, shift, weight = _nearest_images(structure, mesh)
     result = zeros(structure.numbers, basis.restricted(structure.numbers), source, target, shift, folded=False)
     first, size = result.orbital_offsets, np.diff(result.orbital_offsets)

@@ -147,8 +147,9 @@ def tasks(campaign: Campaign, folder: Path) -> list[Task]:
     names = [task.name for task in found]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise ConfigError(f"expected a name of its own for each result, got {', '.join(twice)} several times; rename "
-                          "files or sources")
+        raise ConfigError(
+            f"expected a name of its own for each result, got {', '.join(twice)} several times; rename files or sources"
+        )
     return found
 
 

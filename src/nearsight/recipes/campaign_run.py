@@ -68,8 +68,11 @@ class CampaignRun:
     def claim(self) -> None:
         """Mark every job's folder with its settings."""
         dft = self.campaign.dft.model_dump(mode="json", exclude={"threads"})
-        stored = {"precision": self.campaign.precision, "drop_below": self.campaign.drop_below,
-                  "resolution": self.campaign.resolution}
+        stored = {
+            "precision": self.campaign.precision,
+            "drop_below": self.campaign.drop_below,
+            "resolution": self.campaign.resolution,
+        }
         for task in self.tasks:
             self.folders[task.name].claim({**task.claim(), "dft": dft, **stored})
 
@@ -130,8 +133,10 @@ class CampaignRun:
 
     def _cp2k(self) -> Cp2kSettings:
         if not isinstance(self.campaign.dft, Cp2kSettings):
-            raise ConfigError(f"expected dft.code=cp2k for inputs of another machine, got {self.campaign.dft.code}, "
-                              "which runs here: leave --write-only and --collect out")
+            raise ConfigError(
+                f"expected dft.code=cp2k for inputs of another machine, got {self.campaign.dft.code}, "
+                "which runs here: leave --write-only and --collect out"
+            )
         return self.campaign.dft
 
     @contextlib.contextmanager
@@ -141,8 +146,10 @@ class CampaignRun:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
-                raise ConfigError(f"expected {self.output} to be free, got another nearsight at work in it; wait "
-                                  "for it, or give another --output") from error
+                raise ConfigError(
+                    f"expected {self.output} to be free, got another nearsight at work in it; wait "
+                    "for it, or give another --output"
+                ) from error
             yield
 
     def _run(self, waiting: list[Task], done: list[str], report: Report) -> list[str]:
@@ -181,8 +188,11 @@ class CampaignRun:
         if is_store(folder.result):
             return True
         if not folder.error:
-            folder.write("error.txt", f"expected the job to end well, got exit code {code} of its process; was it "
-                                      "killed (memory)? Run the same command again.")
+            folder.write(
+                "error.txt",
+                f"expected the job to end well, got exit code {code} of its process; was it "
+                "killed (memory)? Run the same command again.",
+            )
         return False
 
     def _left(self, took: Sequence[float], begun: dict[str, float], running: list[str], waiting: int) -> float | None:

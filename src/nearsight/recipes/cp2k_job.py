@@ -86,13 +86,17 @@ class Cp2kJob:
             if converged(folder):
                 break
             if settings.solver == "ot":
-                raise RecipeError(f"{folder / OUTPUT}: expected CP2K's OT to converge, got no convergence in "
-                                  f"{settings.max_scf} steps; use solver: diagonalisation")
+                raise RecipeError(
+                    f"{folder / OUTPUT}: expected CP2K's OT to converge, got no convergence in "
+                    f"{settings.max_scf} steps; use solver: diagonalisation"
+                )
         else:
-            raise RecipeError(f"{folder / OUTPUT}: expected a self-consistent field, got none with any of: "
-                              + "; ".join(way.text for way in FALLBACKS)
-                              + ". For a metal give `smearing: 1000` and `kpoints`; look at the last lines:\n"
-                              + last_lines(folder / OUTPUT, 6))
+            raise RecipeError(
+                f"{folder / OUTPUT}: expected a self-consistent field, got none with any of: "
+                + "; ".join(way.text for way in FALLBACKS)
+                + ". For a metal give `smearing: 1000` and `kpoints`; look at the last lines:\n"
+                + last_lines(folder / OUTPUT, 6)
+            )
         if self.settings.initial:
             report("H₀, superposed atomic densities")
             self._cp2k(program, folder, INITIAL_INPUT, INITIAL_OUTPUT, self.settings, lambda text: None)
@@ -106,15 +110,18 @@ class Cp2kJob:
             RecipeError: the run did not converge.
         """
         if not converged(folder):
-            raise RecipeError(f"{folder / OUTPUT}: expected a converged, finished run, got none; last lines:\n"
-                              + last_lines(folder / OUTPUT, 6))
+            raise RecipeError(
+                f"{folder / OUTPUT}: expected a converged, finished run, got none; last lines:\n"
+                + last_lines(folder / OUTPUT, 6)
+            )
         calculation = cp2k.read(folder / INPUT, ReadOptions())
         _check_same(folder, calculation.structure, self.structure)
         # The structure as it was given, to the last bit; the input holds 15 digits.
         calculation = replace(calculation, structure=self.structure)
         if self.settings.initial:
-            calculation = replace(calculation,
-                                  initial_hamiltonian=read_initial_hamiltonian(folder / INITIAL_FILE, calculation))
+            calculation = replace(
+                calculation, initial_hamiltonian=read_initial_hamiltonian(folder / INITIAL_FILE, calculation)
+            )
         said = {"recipe": json.dumps(self.settings.model_dump(mode="json")), "input": (folder / INPUT).read_text()}
         if tried:
             said["fallback"] = tried
@@ -131,11 +138,20 @@ class Cp2kJob:
                 report(state)
 
         report("CP2K begins")
-        run_program([program, "-i", given], folder, output, "CP2K", watch=watch, allowed=(0, 1),
-                    environment={"OMP_NUM_THREADS": str(settings.threads), **data_folder()})
+        run_program(
+            [program, "-i", given],
+            folder,
+            output,
+            "CP2K",
+            watch=watch,
+            allowed=(0, 1),
+            environment={"OMP_NUM_THREADS": str(settings.threads), **data_folder()},
+        )
         if not ended(folder / output) and not _unconverged(folder / output):
-            raise RecipeError(f"expected CP2K to end well in {folder}, got a run that broke off; its last words in "
-                              f"{output}:\n{_abort(folder / output)}")
+            raise RecipeError(
+                f"expected CP2K to end well in {folder}, got a run that broke off; its last words in "
+                f"{output}:\n{_abort(folder / output)}"
+            )
 
 
 def _empty(folder: Path, keep: str) -> None:
@@ -149,10 +165,15 @@ def _empty(folder: Path, keep: str) -> None:
 
 def _check_same(folder: Path, found: Structure, wanted: Structure) -> None:
     same = np.array_equal(found.numbers, wanted.numbers) and np.array_equal(found.pbc, wanted.pbc)
-    if not same or np.abs(found.positions - wanted.positions).max() > SAME_PLACE or (
-            wanted.pbc.all() and np.abs(found.cell - wanted.cell).max() > SAME_PLACE):
-        raise RecipeError(f"{folder / INPUT}: expected the run of {wanted.formula} with its atoms where this job has "
-                          "them, got one of another structure; run the input that was written for it")
+    if (
+        not same
+        or np.abs(found.positions - wanted.positions).max() > SAME_PLACE
+        or (wanted.pbc.all() and np.abs(found.cell - wanted.cell).max() > SAME_PLACE)
+    ):
+        raise RecipeError(
+            f"{folder / INPUT}: expected the run of {wanted.formula} with its atoms where this job has "
+            "them, got one of another structure; run the input that was written for it"
+        )
 
 
 def data_folder() -> dict[str, str]:
@@ -194,6 +215,8 @@ def _abort(output: Path) -> str:
 
 def _script(settings: Cp2kSettings) -> str:
     initial = f"cp2k.psmp -i {INITIAL_INPUT} -o {INITIAL_OUTPUT}\n" if settings.initial else ""
-    return ("#!/bin/sh\n# Needs CP2K_DATA_DIR. CP2K appends: remove old output before a second run.\n"
-            f"cd \"$(dirname \"$0\")\"\nexport OMP_NUM_THREADS={settings.threads}\n{initial}"
-            f"cp2k.psmp -i {INPUT} -o {OUTPUT}\n")
+    return (
+        "#!/bin/sh\n# Needs CP2K_DATA_DIR. CP2K appends: remove old output before a second run.\n"
+        f'cd "$(dirname "$0")"\nexport OMP_NUM_THREADS={settings.threads}\n{initial}'
+        f"cp2k.psmp -i {INPUT} -o {OUTPUT}\n"
+    )

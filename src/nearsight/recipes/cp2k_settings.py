@@ -35,8 +35,9 @@ class Cp2kSettings(_Section):
     kpoints: tuple[int, int, int] = Field((1, 1, 1), description="Monkhorst-Pack mesh; more than Γ needs images")
     solver: Literal["diagonalisation", "ot"] = Field("diagonalisation", description="ot: only at Γ, with a gap")
     smearing: float | None = Field(None, gt=0, description="K, Fermi-Dirac; for metals")
-    empty_bands: int | None = Field(None, ge=0, description="none: a tenth of the occupied ones, with smearing a "
-                                                            "quarter, at least 10")
+    empty_bands: int | None = Field(
+        None, ge=0, description="none: a tenth of the occupied ones, with smearing a quarter, at least 10"
+    )
     eps_scf: float = Field(1e-6, gt=0)
     max_scf: int = Field(60, ge=1)
     mixing: float = Field(0.3, gt=0, le=1, description="of Broyden's method")

@@ -31,25 +31,69 @@ def input_text(structure: Structure, settings: Cp2kSettings, basis: BasisSet, re
     Raises:
         InputError: a structure that CP2K cannot take, or an element without a potential.
     """
-    return render([_global(), ("&FORCE_EVAL", [
-        ("METHOD", "QS"),
-        ("&DFT", [*_head(structure, settings), *_grid(settings), _scf(structure, settings, basis, restart),
-                  *_kpoints(settings), _functional(settings), ("&PRINT", _print(settings))]),
-        ("&SUBSYS", [*_atoms(structure), *_kinds(structure, settings, basis)]),
-    ])])
+    return render(
+        [
+            _global(),
+            (
+                "&FORCE_EVAL",
+                [
+                    ("METHOD", "QS"),
+                    (
+                        "&DFT",
+                        [
+                            *_head(structure, settings),
+                            *_grid(settings),
+                            _scf(structure, settings, basis, restart),
+                            *_kpoints(settings),
+                            _functional(settings),
+                            ("&PRINT", _print(settings)),
+                        ],
+                    ),
+                    ("&SUBSYS", [*_atoms(structure), *_kinds(structure, settings, basis)]),
+                ],
+            ),
+        ]
+    )
 
 
 def initial_text(structure: Structure, settings: Cp2kSettings, basis: BasisSet) -> str:
     """The input of a run of one step that prints the first Kohn-Sham matrix, H₀, as text into `INITIAL_FILE`."""
     once = settings.model_copy(update={"max_scf": 1})
-    return render([_global(), ("&FORCE_EVAL", [
-        ("METHOD", "QS"),
-        ("&DFT", [*_head(structure, once), *_grid(once), _scf(structure, once, basis), _functional(once),
-                  ("&PRINT", [("&AO_MATRICES", [
-                      ("KOHN_SHAM_MATRIX", "T"), ("NDIGITS", 12), ("FILENAME", f"={INITIAL_FILE}"),
-                      ("&EACH", [("QS_SCF", 1)])])])]),
-        ("&SUBSYS", [*_atoms(structure), *_kinds(structure, once, basis)]),
-    ])])
+    return render(
+        [
+            _global(),
+            (
+                "&FORCE_EVAL",
+                [
+                    ("METHOD", "QS"),
+                    (
+                        "&DFT",
+                        [
+                            *_head(structure, once),
+                            *_grid(once),
+                            _scf(structure, once, basis),
+                            _functional(once),
+                            (
+                                "&PRINT",
+                                [
+                                    (
+                                        "&AO_MATRICES",
+                                        [
+                                            ("KOHN_SHAM_MATRIX", "T"),
+                                            ("NDIGITS", 12),
+                                            ("FILENAME", f"={INITIAL_FILE}"),
+                                            ("&EACH", [("QS_SCF", 1)]),
+                                        ],
+                                    )
+                                ],
+                            ),
+                        ],
+                    ),
+                    ("&SUBSYS", [*_atoms(structure), *_kinds(structure, once, basis)]),
+                ],
+            ),
+        ]
+    )
 
 
 def render(node: Node, depth: int = 0) -> str:
@@ -66,43 +110,60 @@ def render(node: Node, depth: int = 0) -> str:
 
 
 def _global() -> tuple[str, Node]:
-    return "&GLOBAL", [("PROJECT", PROJECT), ("RUN_TYPE", "ENERGY"), ("PRINT_LEVEL", "MEDIUM"),
-                       ("EXTENDED_FFT_LENGTHS", "T")]
+    return "&GLOBAL", [
+        ("PROJECT", PROJECT),
+        ("RUN_TYPE", "ENERGY"),
+        ("PRINT_LEVEL", "MEDIUM"),
+        ("EXTENDED_FFT_LENGTHS", "T"),
+    ]
 
 
 def _head(structure: Structure, settings: Cp2kSettings) -> Node:
-    lines: list[tuple[str, Any]] = [("BASIS_SET_FILE_NAME", settings.basis_file),
-                                    ("POTENTIAL_FILE_NAME", "GTH_POTENTIALS")]
+    lines: list[tuple[str, Any]] = [
+        ("BASIS_SET_FILE_NAME", settings.basis_file),
+        ("POTENTIAL_FILE_NAME", "GTH_POTENTIALS"),
+    ]
     if settings.charge:
         lines.append(("CHARGE", settings.charge))
     if settings.hubbard:
         lines.append(("PLUS_U_METHOD", "MULLIKEN"))
     if not structure.pbc.all():
         if structure.pbc.any():
-            raise InputError("expected a structure periodic in all directions or in none, got pbc "
-                             f"{structure.pbc.tolist()}; give vacuum in a cell that is periodic in all")
+            raise InputError(
+                "expected a structure periodic in all directions or in none, got pbc "
+                f"{structure.pbc.tolist()}; give vacuum in a cell that is periodic in all"
+            )
         lines.append(("&POISSON", [("PERIODIC", "NONE"), ("POISSON_SOLVER", "MT")]))
     return lines
 
 
 def _grid(settings: Cp2kSettings) -> Node:
-    return [("&MGRID", [("CUTOFF", settings.cutoff), ("REL_CUTOFF", settings.rel_cutoff)]),
-            ("&QS", [("EPS_DEFAULT", _number(settings.eps_default))])]
+    return [
+        ("&MGRID", [("CUTOFF", settings.cutoff), ("REL_CUTOFF", settings.rel_cutoff)]),
+        ("&QS", [("EPS_DEFAULT", _number(settings.eps_default))]),
+    ]
 
 
-def _scf(
-    structure: Structure, settings: Cp2kSettings, basis: BasisSet, restart: bool = False
-) -> tuple[str, Node]:
-    lines: list[tuple[str, Any]] = [("SCF_GUESS", "RESTART" if restart else "ATOMIC"),
-                                    ("EPS_SCF", _number(settings.eps_scf)), ("MAX_SCF", settings.max_scf)]
+def _scf(structure: Structure, settings: Cp2kSettings, basis: BasisSet, restart: bool = False) -> tuple[str, Node]:
+    lines: list[tuple[str, Any]] = [
+        ("SCF_GUESS", "RESTART" if restart else "ATOMIC"),
+        ("EPS_SCF", _number(settings.eps_scf)),
+        ("MAX_SCF", settings.max_scf),
+    ]
     if settings.solver == "ot":
-        return "&SCF", [*lines, ("&OT", [("MINIMIZER", "DIIS"), ("PRECONDITIONER", "FULL_SINGLE_INVERSE")]),
-                        ("&OUTER_SCF", [("EPS_SCF", _number(settings.eps_scf)), ("MAX_SCF", 10)])]
+        return "&SCF", [
+            *lines,
+            ("&OT", [("MINIMIZER", "DIIS"), ("PRECONDITIONER", "FULL_SINGLE_INVERSE")]),
+            ("&OUTER_SCF", [("EPS_SCF", _number(settings.eps_scf)), ("MAX_SCF", 10)]),
+        ]
     lines.append(("ADDED_MOS", _empty(structure, settings, basis)))
     if settings.smearing:
         lines.append(("&SMEAR ON", [("METHOD", "FERMI_DIRAC"), ("ELECTRONIC_TEMPERATURE [K]", settings.smearing)]))
-    return "&SCF", [*lines, ("&DIAGONALIZATION", [("ALGORITHM", "STANDARD")]), ("&MIXING", [
-        ("METHOD", "BROYDEN_MIXING"), ("ALPHA", settings.mixing), ("NBUFFER", settings.memory)])]
+    return "&SCF", [
+        *lines,
+        ("&DIAGONALIZATION", [("ALGORITHM", "STANDARD")]),
+        ("&MIXING", [("METHOD", "BROYDEN_MIXING"), ("ALPHA", settings.mixing), ("NBUFFER", settings.memory)]),
+    ]
 
 
 def _empty(structure: Structure, settings: Cp2kSettings, basis: BasisSet) -> int:
@@ -128,15 +189,25 @@ def _functional(settings: Cp2kSettings) -> tuple[str, Node]:
 def _print(settings: Cp2kSettings) -> Node:
     last = [("&EACH", [("QS_SCF", 0)]), ("ADD_LAST", "NUMERIC")]
     triangle = "F" if settings.images else "T"
-    matrix = [("THRESHOLD", _number(settings.threshold)), ("UPPER_TRIANGULAR", triangle), ("BINARY", "T"),
-              *([("REAL_SPACE", "T")] if settings.images else []), *last]
-    return [("&KS_CSR_WRITE", [("FILENAME", "ks"), *matrix]), ("&S_CSR_WRITE", [("FILENAME", "s"), *matrix]),
-            ("&MO", [("EIGENVALUES", "T"), ("NDIGITS", 12), *last])]
+    matrix = [
+        ("THRESHOLD", _number(settings.threshold)),
+        ("UPPER_TRIANGULAR", triangle),
+        ("BINARY", "T"),
+        *([("REAL_SPACE", "T")] if settings.images else []),
+        *last,
+    ]
+    return [
+        ("&KS_CSR_WRITE", [("FILENAME", "ks"), *matrix]),
+        ("&S_CSR_WRITE", [("FILENAME", "s"), *matrix]),
+        ("&MO", [("EIGENVALUES", "T"), ("NDIGITS", 12), *last]),
+    ]
 
 
 def _atoms(structure: Structure) -> Node:
-    rows = [(label_of(int(z)), " ".join(f"{x:.15g}" for x in place))
-            for z, place in zip(structure.numbers, structure.positions)]
+    rows = [
+        (label_of(int(z)), " ".join(f"{x:.15g}" for x in place))
+        for z, place in zip(structure.numbers, structure.positions)
+    ]
     cell = structure.cell if structure.pbc.all() else _box(structure)
     vectors: list[tuple[str, Any]] = [(name, " ".join(f"{x:.15g}" for x in row)) for name, row in zip("ABC", cell)]
     periodic = [] if structure.pbc.all() else [("PERIODIC", "NONE")]
@@ -188,5 +259,3 @@ def _potential(settings: Cp2kSettings, symbol: str, valence: int) -> str:
 
 def _number(value: float) -> str:
     return f"{value:.6E}"
-
-

@@ -54,8 +54,12 @@ def make_structure(task: Task, folder: JobFolder, report: Report) -> Sample:
 
 def _origin(task: Task, folder: JobFolder, report: Report) -> Sample:
     if task.protocol is not None:
-        return melt_quench(task.protocol, task.seed, folder.path / "structure",
-                           lambda what, done: report(f"structure: {what}, {100 * done:.0f} %"))
+        return melt_quench(
+            task.protocol,
+            task.seed,
+            folder.path / "structure",
+            lambda what, done: report(f"structure: {what}, {100 * done:.0f} %"),
+        )
     if task.file is not None:
         given = None if task.source.cell is None else str(task.source.cell)
         cell = parse_cell(given) if given else None

@@ -56,9 +56,11 @@ class JobFolder:
         text = json.dumps(said, indent=1, sort_keys=True)
         path = self.path / "job.json"
         if path.is_file() and path.read_text() != text:
-            raise ConfigError(f"{path}: expected the settings that this job was begun with, got others "
-                              f"({_difference(path, said)}); give another --output, or delete {self.path} and "
-                              f"{self.result}")
+            raise ConfigError(
+                f"{path}: expected the settings that this job was begun with, got others "
+                f"({_difference(path, said)}); give another --output, or delete {self.path} and "
+                f"{self.result}"
+            )
         self.write("job.json", text)
 
     def write(self, name: str, text: str) -> None:

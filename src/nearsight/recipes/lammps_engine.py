@@ -47,7 +47,8 @@ Ge Ge Ge 1.93 2.181 1.80 31.0 1.20 -0.333333333333 7.049556277 0.6022245584 4.0 
 
 POTENTIALS: dict[str, LammpsPotential] = {
     "hfo2-rigid-ion": LammpsPotential(
-        ("Hf", "O"), (2.4, -1.2),
+        ("Hf", "O"),
+        (2.4, -1.2),
         (
             "pair_style buck/coul/long 8.0",
             "pair_coeff 1 1 0.0 1.0 0.0",
@@ -59,8 +60,11 @@ POTENTIALS: dict[str, LammpsPotential] = {
         "O-O of van Beest, Kramer, van Santen, Phys. Rev. Lett. 64, 1955 (1990)",
     ),
     "ge-stillinger-weber": LammpsPotential(
-        ("Ge",), (), ("pair_style sw", "pair_coeff * * ge.sw Ge"),
-        "Stillinger-Weber, Ge of Ding and Andersen, Phys. Rev. B 34, 6987 (1986)", {"ge.sw": _GE_SW},
+        ("Ge",),
+        (),
+        ("pair_style sw", "pair_coeff * * ge.sw Ge"),
+        "Stillinger-Weber, Ge of Ding and Andersen, Phys. Rev. B 34, 6987 (1986)",
+        {"ge.sw": _GE_SW},
     ),
 }
 
@@ -68,8 +72,10 @@ POTENTIALS: dict[str, LammpsPotential] = {
 def potential_named(name: str) -> LammpsPotential:
     """The potential; ConfigError for an unknown name."""
     if name not in POTENTIALS:
-        raise ConfigError(f"expected a potential {' or '.join(POTENTIALS)} after lammps:, got {name!r}; for other "
-                          "elements use the engine chgnet or ase:MODULE.CLASS")
+        raise ConfigError(
+            f"expected a potential {' or '.join(POTENTIALS)} after lammps:, got {name!r}; for other "
+            "elements use the engine chgnet or ase:MODULE.CLASS"
+        )
     return POTENTIALS[name]
 
 
@@ -146,8 +152,12 @@ class LammpsEngine:
                 watch(int(found[-1]))
 
         run_program(
-            [self.program, "-in", "in.lammps", "-log", "log.lammps"], folder, "lammps.out", "LAMMPS",
-            environment={"OMP_NUM_THREADS": "1"}, watch=follow,
+            [self.program, "-in", "in.lammps", "-log", "log.lammps"],
+            folder,
+            "lammps.out",
+            "LAMMPS",
+            environment={"OMP_NUM_THREADS": "1"},
+            watch=follow,
         )
         return _read_dump(folder / "final.dump", structure, prism, cell_moves)
 
@@ -155,24 +165,41 @@ class LammpsEngine:
         known = [number_of(symbol) for symbol in self.potential.elements]
         strange = sorted(set(structure.elements) - {z for z in known if z is not None})
         if strange:
-            raise InputError(f"expected atoms of {', '.join(self.potential.elements)} for the potential {self.name}, "
-                             f"got {', '.join(map(symbol_of, strange))}; use the engine chgnet or ase:MODULE.CLASS")
+            raise InputError(
+                f"expected atoms of {', '.join(self.potential.elements)} for the potential {self.name}, "
+                f"got {', '.join(map(symbol_of, strange))}; use the engine chgnet or ase:MODULE.CLASS"
+            )
         return np.array([known.index(z) + 1 for z in structure.numbers.tolist()])
 
     def _script(self, lines: Sequence[str]) -> list[str]:
         masses = [f"mass {k} {_mass(symbol)}" for k, symbol in enumerate(self.potential.elements, 1)]
         return [
-            "units metal", f"atom_style {'charge' if self.potential.charges else 'atomic'}", "boundary p p p",
-            "box tilt large", "read_data atoms.data", *masses, *self.potential.commands,
-            "neighbor 1.0 bin", "neigh_modify every 2 delay 0 check yes", f"thermo {_THERMO}",
-            "thermo_style custom step temp pe press vol", *lines,
+            "units metal",
+            f"atom_style {'charge' if self.potential.charges else 'atomic'}",
+            "boundary p p p",
+            "box tilt large",
+            "read_data atoms.data",
+            *masses,
+            *self.potential.commands,
+            "neighbor 1.0 bin",
+            "neigh_modify every 2 delay 0 check yes",
+            f"thermo {_THERMO}",
+            "thermo_style custom step temp pe press vol",
+            *lines,
             "write_dump all custom final.dump id xu yu zu modify sort id format float %.15g",
         ]
 
     def _data(self, structure: Structure, types: np.ndarray, prism: Prism) -> str:
         xx, yy, zz, xy, xz, yz = prism.get_lammps_prism()
-        head = ["written by nearsight", "", f"{len(structure)} atoms", f"{len(self.potential.elements)} atom types",
-                f"0 {xx:.15g} xlo xhi", f"0 {yy:.15g} ylo yhi", f"0 {zz:.15g} zlo zhi"]
+        head = [
+            "written by nearsight",
+            "",
+            f"{len(structure)} atoms",
+            f"{len(self.potential.elements)} atom types",
+            f"0 {xx:.15g} xlo xhi",
+            f"0 {yy:.15g} ylo yhi",
+            f"0 {zz:.15g} zlo zhi",
+        ]
         if prism.is_skewed():
             head.append(f"{xy:.15g} {xz:.15g} {yz:.15g} xy xz yz")
         rows = []
@@ -191,12 +218,13 @@ def _mass(symbol: str) -> float:
 def _read_dump(path: Path, structure: Structure, prism: Prism, cell_moves: bool) -> Structure:
     """Atoms and, where the volume followed a pressure, the scaled cell."""
     if not path.is_file():
-        raise RecipeError(f"expected LAMMPS to write {path}, got none; its last words:\n"
-                          f"{last_lines(path.parent / 'lammps.out')}")
+        raise RecipeError(
+            f"expected LAMMPS to write {path}, got none; its last words:\n{last_lines(path.parent / 'lammps.out')}"
+        )
     lines = path.read_text().splitlines()
     box = next(k for k, line in enumerate(lines) if line.startswith("ITEM: BOX BOUNDS"))
     first = next(k for k, line in enumerate(lines) if line.startswith("ITEM: ATOMS"))
-    rows = np.array([line.split() for line in lines[first + 1:]], dtype=float)
+    rows = np.array([line.split() for line in lines[first + 1 :]], dtype=float)
     low, high = (float(x) for x in lines[box + 3].split()[:2])
     factor = (high - low) / prism.get_lammps_prism()[2] if cell_moves else 1.0
     positions = prism.vector_to_ase(rows[:, 1:4])

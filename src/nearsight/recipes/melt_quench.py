@@ -28,9 +28,7 @@ ENOUGH = 16
 """Atoms of one element from which on this can be told."""
 
 
-def melt_quench(
-    protocol: Protocol, seed: int, folder: Path, report: Report = lambda what, fraction: None
-) -> Sample:
+def melt_quench(protocol: Protocol, seed: int, folder: Path, report: Report = lambda what, fraction: None) -> Sample:
     """Run a protocol; stages that are already in `folder` are not run again.
 
     The same protocol, seed and programs give the same structure, stopped in between or not. Small cells sometimes
@@ -53,13 +51,18 @@ def melt_quench(
         structure, used = _attempt(protocol, own_seed, folder / f"try-{attempt + 1}", report)
         _check(structure, folder)
         if not crystallised(structure, protocol.expected):
-            said = {"structure": f"melt-quench: {protocol.description}", "structure seed": str(seed),
-                    "structure engine": "; ".join(used),
-                    "structure protocol": protocol.model_dump_json(exclude={"expected"})}
+            said = {
+                "structure": f"melt-quench: {protocol.description}",
+                "structure seed": str(seed),
+                "structure engine": "; ".join(used),
+                "structure protocol": protocol.model_dump_json(exclude={"expected"}),
+            }
             return Sample(structure, said | ({"structure try": str(attempt + 1)} if attempt else {}))
         report("crystallised: another try", 0.0)
-    raise RecipeError(f"expected an amorphous structure in {folder}, got one in which nearly all atoms have the same "
-                      f"number of neighbours, {protocol.attempts} times: quench faster, or make the cell larger")
+    raise RecipeError(
+        f"expected an amorphous structure in {folder}, got one in which nearly all atoms have the same "
+        f"number of neighbours, {protocol.attempts} times: quench faster, or make the cell larger"
+    )
 
 
 def _attempt(protocol: Protocol, seed: int, folder: Path, report: Report) -> tuple[Structure, list[str]]:
@@ -100,8 +103,10 @@ def _claim(folder: Path, protocol: Protocol, seed: int) -> None:
     text = json.dumps({"seed": seed, **protocol.model_dump(mode="json", exclude={"expected", "description"})}, indent=1)
     path = folder / "protocol.json"
     if path.is_file() and path.read_text() != text:
-        raise ConfigError(f"{path}: expected the same protocol and seed as when this folder was begun, got others; "
-                          "give another folder or delete this one")
+        raise ConfigError(
+            f"{path}: expected the same protocol and seed as when this folder was begun, got others; "
+            "give another folder or delete this one"
+        )
     temporary = path.with_suffix(".tmp")
     temporary.write_text(text)
     temporary.replace(path)
@@ -114,7 +119,12 @@ def _engine(protocol: Protocol, stage: Stage) -> Engine | None:
 
 
 def _stage(
-    structure: Structure, stage: Stage, engine: Engine | None, protocol: Protocol, seed: int, folder: Path,
+    structure: Structure,
+    stage: Stage,
+    engine: Engine | None,
+    protocol: Protocol,
+    seed: int,
+    folder: Path,
     report: Report,
 ) -> Structure:
     if isinstance(stage, Substitute):
@@ -137,8 +147,10 @@ def substituted(structure: Structure, stage: Substitute, seed: int) -> Structure
     candidates = np.flatnonzero(structure.numbers == old)
     count = round(stage.fraction * len(candidates))
     if new is None or not count:
-        raise InputError(f"expected atoms {stage.element} to replace by {stage.by} in {structure.formula}, got "
-                         f"{len(candidates)}, {count} of them to replace")
+        raise InputError(
+            f"expected atoms {stage.element} to replace by {stage.by} in {structure.formula}, got "
+            f"{len(candidates)}, {count} of them to replace"
+        )
     numbers = structure.numbers.copy()
     numbers[np.random.default_rng(seed).choice(candidates, count, replace=False)] = new
     return Structure(numbers, structure.positions, structure.cell, structure.pbc)
@@ -156,8 +168,10 @@ def _check(structure: Structure, folder: Path) -> None:
     least = LEAST * 2 * min(float(covalent_radii[z]) for z in structure.elements if z)
     found = nearest_distance(structure)
     if found < least:
-        raise RecipeError(f"expected atoms at least {least:.2f} Å apart, got two at {found:.2f} Å: the run in {folder} "
-                          "went wrong; try another seed, a smaller timestep or a longer relaxation")
+        raise RecipeError(
+            f"expected atoms at least {least:.2f} Å apart, got two at {found:.2f} Å: the run in {folder} "
+            "went wrong; try another seed, a smaller timestep or a longer relaxation"
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,10 +210,13 @@ class BondCheck:
         """In one line."""
         e = self.expected
         published = f"{e.peak[0]:g}–{e.peak[1]:g} Å" + (
-            f", {e.coordination[0]:g}–{e.coordination[1]:g}" if e.coordination else "")
+            f", {e.coordination[0]:g}–{e.coordination[1]:g}" if e.coordination else ""
+        )
         spread = " ".join(f"{n}:{count}" for n, count in self.histogram.items())
-        return (f"{e.pair[0]}–{e.pair[1]} first peak {self.peak:.2f} Å, coordination {self.mean:.2f} ({spread}) within "
-                f"{e.cutoff:g} Å; published {published}: {'agrees' if self.agrees else 'DIFFERS'}")
+        return (
+            f"{e.pair[0]}–{e.pair[1]} first peak {self.peak:.2f} Å, coordination {self.mean:.2f} ({spread}) within "
+            f"{e.cutoff:g} Å; published {published}: {'agrees' if self.agrees else 'DIFFERS'}"
+        )
 
 
 def check_bonds(structure: Structure, expected: tuple[Expected, ...]) -> list[BondCheck]:
@@ -210,8 +227,9 @@ def check_bonds(structure: Structure, expected: tuple[Expected, ...]) -> list[Bo
         if first is None or second is None or not {first, second} <= set(structure.elements):
             continue
         pair = (first, second)
-        result.append(BondCheck(bond, pair_distribution(structure, pair).peak,
-                                coordination(structure, pair, bond.cutoff)))
+        result.append(
+            BondCheck(bond, pair_distribution(structure, pair).peak, coordination(structure, pair, bond.cutoff))
+        )
     return result
 
 
@@ -222,6 +240,8 @@ def describe(structure: Structure, expected: tuple[Expected, ...]) -> list[str]:
     mass = float(sum(atomic_masses[z] for z in structure.numbers if z))
     density = mass / structure.volume * 1.66053906660
     elements = ", ".join(symbol_of(z) for z in structure.elements)
-    head = (f"{structure.formula} ({elements}): {density:.2f} g/cm³, {structure.volume / len(structure):.2f} Å³ per "
-            f"atom, nearest atoms {nearest_distance(structure):.2f} Å")
+    head = (
+        f"{structure.formula} ({elements}): {density:.2f} g/cm³, {structure.volume / len(structure):.2f} Å³ per "
+        f"atom, nearest atoms {nearest_distance(structure):.2f} Å"
+    )
     return [head, *(check.text() for check in check_bonds(structure, expected))]

@@ -70,8 +70,10 @@ class NormalModes:
         stiffness, vectors = np.linalg.eigh(inner.T @ (symmetric / np.outer(root, root)) @ inner)
         modes = cls(minimum, symmetric, stiffness, ((inner @ vectors).T / root).reshape(-1, n, 3))
         if len(stiffness) and modes.wavenumbers[0] < SOFTEST:
-            raise InputError(f"expected a minimum of {minimum.formula}, all modes above {SOFTEST:g} cm⁻¹, got one of "
-                             f"{modes.wavenumbers[0]:.0f} cm⁻¹ (negative: imaginary); relax the structure further")
+            raise InputError(
+                f"expected a minimum of {minimum.formula}, all modes above {SOFTEST:g} cm⁻¹, got one of "
+                f"{modes.wavenumbers[0]:.0f} cm⁻¹ (negative: imaginary); relax the structure further"
+            )
         return modes
 
     @property
@@ -103,7 +105,7 @@ def _vibrations(structure: Structure, root: np.ndarray) -> np.ndarray:
     rigid = [np.tile(axis, (len(structure), 1)) for axis in axes] + [np.cross(axis, place) for axis in axes]
     weighted = np.stack([r.ravel() * root for r in rigid], axis=1)
     left, size, _ = np.linalg.svd(weighted, full_matrices=True)
-    return np.asarray(left[:, int((size > 1e-6 * size[0]).sum()):])
+    return np.asarray(left[:, int((size > 1e-6 * size[0]).sum()) :])
 
 
 Report = Callable[[str], None]
@@ -122,7 +124,8 @@ class MoleculeSet(BaseModel):
     count: int = Field(1, ge=1)
     temperature: float = Field(300.0, ge=0, description="K")
     method: Literal["normal_modes", "langevin"] = Field(
-        "normal_modes", description="harmonic, at once; or dynamics that begin there, with forces of PySCF")
+        "normal_modes", description="harmonic, at once; or dynamics that begin there, with forces of PySCF"
+    )
     seed: int = Field(0, ge=0)
     steps: int = Field(400, ge=1, description="of dynamics, before the geometry is taken")
     timestep: float = Field(0.5, gt=0, description="fs")
@@ -152,8 +155,10 @@ class MoleculeSet(BaseModel):
         said = f"{self.molecule} at {self.temperature:g} K, classical normal modes of PBE/def2-SVP"
         if self.method == "langevin":
             structure = self._dynamics(structure, rng, report)
-            said += (f", then {self.steps} steps of {self.timestep:g} fs of Langevin dynamics with "
-                     f"{self.functional}/{self.basis}, friction {_FRICTION:g}/fs")
+            said += (
+                f", then {self.steps} steps of {self.timestep:g} fs of Langevin dynamics with "
+                f"{self.functional}/{self.basis}, friction {_FRICTION:g}/fs"
+            )
         return Sample(structure, {"structure": said, "seed": f"{self.seed}, geometry {number}"})
 
     def samples(self, report: Report = lambda text: None) -> list[Sample]:
@@ -167,11 +172,13 @@ class MoleculeSet(BaseModel):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             atoms = structure.to_ase()
-            atoms.calc = PyscfForces(PyscfSettings(functional=self.functional, basis=self.basis, conv_tol=1e-8,
-                                                   conv_tol_grad=1e-5))
+            atoms.calc = PyscfForces(
+                PyscfSettings(functional=self.functional, basis=self.basis, conv_tol=1e-8, conv_tol_grad=1e-5)
+            )
             MaxwellBoltzmannDistribution(atoms, temperature_K=self.temperature, rng=rng)
-            motion = Langevin(atoms, self.timestep * units.fs, temperature_K=self.temperature,
-                              friction=_FRICTION / units.fs, rng=rng)
+            motion = Langevin(
+                atoms, self.timestep * units.fs, temperature_K=self.temperature, friction=_FRICTION / units.fs, rng=rng
+            )
             for step in range(self.steps):
                 motion.run(1)
                 report(f"dynamics, step {step + 1} of {self.steps}")

@@ -59,7 +59,7 @@ def overlap_of(
         if own.any():
             result.put(pairs[own], np.broadcast_to(atoms[a].own, (int(own.sum()), *atoms[a].own.shape)))
         pairs = pairs[~own & (a < b if a != b else upper[pairs])]
-        for some in (pairs[k:k + _AT_ONCE] for k in range(0, len(pairs), _AT_ONCE)):
+        for some in (pairs[k : k + _AT_ONCE] for k in range(0, len(pairs), _AT_ONCE)):
             blocks = _turned(tables[a, b], basis, (a, b), _vectors(structure, result, some))
             result.put(some, blocks)
             result.put(result.reverse[some], blocks.transpose(0, 2, 1))
@@ -104,8 +104,9 @@ def _system(symbol: str, basis: str, heights: np.ndarray) -> Any:
     try:
         system.build(dump_input=False, parse_arg=False)
     except (KeyError, RuntimeError) as error:  # PySCF's error for an unknown basis is a RuntimeError
-        raise InputError(f"expected a basis that PySCF has for {symbol}, got {basis!r}: {error}; give a file "
-                         "that holds S") from error
+        raise InputError(
+            f"expected a basis that PySCF has for {symbol}, got {basis!r}: {error}; give a file that holds S"
+        ) from error
     return system
 
 
@@ -115,8 +116,10 @@ def _atom(number: int, basis: BasisSet, ghost_element: str) -> _Atom:
     system = _system(symbol, name, np.zeros(1))
     shells = tuple(l for b in range(system.nbas) for l in [int(system.bas_angular(b))] * int(system.bas_nctr(b)))
     if shells != basis.shells[number]:
-        raise InputError(f"expected shells {basis.shells[number]} for {symbol_of(number)} ({basis.describe()}), got "
-                         f"{shells} in PySCF's {name} of {symbol}; give a file that holds S")
+        raise InputError(
+            f"expected shells {basis.shells[number]} for {symbol_of(number)} ({basis.describe()}), got "
+            f"{shells} in PySCF's {name} of {symbol}; give a file that holds S"
+        )
     index, sign = to_ours(PYSCF, basis, np.array([number]))
     own = system.intor_symmetric("int1e_ovlp")[np.ix_(index, index)] * np.outer(sign, sign)
     return _Atom(symbol, name, index, sign, own)

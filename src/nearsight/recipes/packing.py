@@ -37,8 +37,10 @@ def pack(formula: Mapping[str, int], atoms: int, volume_per_atom: float, least: 
         if placed is not None:
             return Structure(numbers, placed, np.eye(3) * edge, np.ones(3, dtype=bool))
         limit *= _SHRINK
-    raise RecipeError(f"expected room for {len(numbers)} atoms at least {least:g} Å apart in a cube of {edge:.2f} Å, "
-                      "got none: raise volume_per_atom or lower least_distance")
+    raise RecipeError(
+        f"expected room for {len(numbers)} atoms at least {least:g} Å apart in a cube of {edge:.2f} Å, "
+        "got none: raise volume_per_atom or lower least_distance"
+    )
 
 
 def _numbers(formula: Mapping[str, int], atoms: int) -> np.ndarray:

@@ -39,8 +39,14 @@ def find_program(names: Sequence[str], what: str, way_out: str) -> str:
 
 
 def run_program(
-    command: Sequence[str], folder: Path, output: str, what: str, *, environment: Mapping[str, str] | None = None,
-    watch: Callable[[str], None] = lambda text: None, allowed: Sequence[int] = (0,),
+    command: Sequence[str],
+    folder: Path,
+    output: str,
+    what: str,
+    *,
+    environment: Mapping[str, str] | None = None,
+    watch: Callable[[str], None] = lambda text: None,
+    allowed: Sequence[int] = (0,),
 ) -> int:
     """Run a program in `folder`; whatever it prints goes to the file `output` there.
 
@@ -64,16 +70,23 @@ def run_program(
     path = folder / output
     with path.open("wb") as sink:
         process = subprocess.Popen(
-            command, cwd=folder, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT,
-            env={**os.environ, **(environment or {})}, preexec_fn=end_with_parent,
+            command,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **(environment or {})},
+            preexec_fn=end_with_parent,
         )
     try:
         _follow(process, path, watch)
     finally:
         _stop(process)
     if process.returncode not in allowed:
-        raise RecipeError(f"expected {what} to end well, got exit code {process.returncode} in {folder}; its last "
-                          f"words in {output}:\n{last_lines(path)}")
+        raise RecipeError(
+            f"expected {what} to end well, got exit code {process.returncode} in {folder}; its last "
+            f"words in {output}:\n{last_lines(path)}"
+        )
     return process.returncode
 
 
@@ -144,8 +157,10 @@ class ScfWatch:
                 change, energy = float(found[2]), float(found[3])
                 self._steps = [] if found[1] == "1" else self._steps
                 self._steps.append((self.clock(), change))
-                said = (f"SCF step {found[1]} of at most {self.most}: change {change:.0e}, energy {energy:.4f} E_h"
-                        f"{self._eta()}")
+                said = (
+                    f"SCF step {found[1]} of at most {self.most}: change {change:.0e}, energy {energy:.4f} E_h"
+                    f"{self._eta()}"
+                )
         return said
 
     def _eta(self) -> str:

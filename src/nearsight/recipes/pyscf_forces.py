@@ -30,9 +30,7 @@ class PyscfForces(Calculator):
         self.settings = settings
         self._density: Any = None
 
-    def calculate(
-        self, atoms: Atoms | None = None, properties: Any = None, system_changes: Any = all_changes
-    ) -> None:
+    def calculate(self, atoms: Atoms | None = None, properties: Any = None, system_changes: Any = all_changes) -> None:
         """Energy (eV) and forces (eV/Å).
 
         Raises:
@@ -60,8 +58,10 @@ def fitted_field(structure: Structure, settings: PyscfSettings, density: Any = N
     field = make_field(build_system(structure, settings), structure, settings).density_fit()
     field.kernel(field.get_init_guess(key="atom") if density is None else density)
     if not field.converged:
-        raise RecipeError(f"expected a self-consistent field of {structure.formula}, got none in {settings.max_scf} "
-                          "steps; is it torn apart? Take a lower temperature or a shorter time step")
+        raise RecipeError(
+            f"expected a self-consistent field of {structure.formula}, got none in {settings.max_scf} "
+            "steps; is it torn apart? Take a lower temperature or a shorter time step"
+        )
     return field
 
 
@@ -80,8 +80,10 @@ def relaxed(structure: Structure, settings: PyscfSettings, force: float = 2e-3, 
     atoms = structure.to_ase()
     atoms.calc = PyscfForces(settings)
     if not BFGS(atoms, logfile=None).run(fmax=force, steps=steps):
-        raise RecipeError(f"expected forces below {force:g} eV/Å in {structure.formula} after {steps} steps, got "
-                          f"{np.abs(atoms.get_forces()).max():.3g}; start from a better structure")
+        raise RecipeError(
+            f"expected forces below {force:g} eV/Å in {structure.formula} after {steps} steps, got "
+            f"{np.abs(atoms.get_forces()).max():.3g}; start from a better structure"
+        )
     return Structure.from_ase(atoms)
 
 

@@ -128,10 +128,16 @@ def build_system(structure: Structure, settings: PyscfSettings) -> Any:
     """
     _check_structure(structure, settings)
     keys = {
-        "atom": [(_label(int(z), settings), tuple(place))
-                 for z, place in zip(structure.numbers, structure.positions / BOHR_IN_ANGSTROM)],
-        "unit": "Bohr", "basis": settings.basis if isinstance(settings.basis, str) else _labelled_basis(settings),
-        "charge": settings.charge, "spin": None, "verbose": 0, "cart": False,
+        "atom": [
+            (_label(int(z), settings), tuple(place))
+            for z, place in zip(structure.numbers, structure.positions / BOHR_IN_ANGSTROM)
+        ],
+        "unit": "Bohr",
+        "basis": settings.basis if isinstance(settings.basis, str) else _labelled_basis(settings),
+        "charge": settings.charge,
+        "spin": None,
+        "verbose": 0,
+        "cart": False,
         "pseudo" if settings.gth else "ecp": settings.pseudo or {},
     }
     try:
@@ -145,26 +151,34 @@ def build_system(structure: Structure, settings: PyscfSettings) -> Any:
             system = gto.Mole(**keys)
         system.build(dump_input=False, parse_arg=False)
     except (KeyError, RuntimeError, ValueError) as error:  # PySCF's error for an unknown basis is a RuntimeError
-        raise InputError(f"expected basis {', '.join(settings.basis_names)} with pseudo={settings.pseudo} for "
-                         f"{structure.formula}, got an error of PySCF: {_words(error)}") from error
+        raise InputError(
+            f"expected basis {', '.join(settings.basis_names)} with pseudo={settings.pseudo} for "
+            f"{structure.formula}, got an error of PySCF: {_words(error)}"
+        ) from error
     if system.nelectron <= 0 or system.nelectron % 2:
-        raise InputError(f"expected an even number of electrons (closed shells), got {system.nelectron} in "
-                         f"{structure.formula} with charge {settings.charge}; give another charge or a larger cell")
+        raise InputError(
+            f"expected an even number of electrons (closed shells), got {system.nelectron} in "
+            f"{structure.formula} with charge {settings.charge}; give another charge or a larger cell"
+        )
     return system
 
 
 def _check_structure(structure: Structure, settings: PyscfSettings) -> None:
     if structure.pbc.any() and not structure.pbc.all():
-        raise InputError(f"expected a molecule or three periodic directions, got pbc {structure.pbc.tolist()}; make "
-                         "the others periodic too, with vacuum")
+        raise InputError(
+            f"expected a molecule or three periodic directions, got pbc {structure.pbc.tolist()}; make "
+            "the others periodic too, with vacuum"
+        )
     if settings.mesh is not None and not structure.pbc.any():
         raise InputError(f"expected no kpoints for a molecule, got {settings.mesh}")
     if not np.any(structure.numbers != GHOST):
         raise InputError("expected an atom that is not a ghost, got none")
     heavy = [symbol_of(z) for z in structure.elements if z > HEAVIEST_ALL_ELECTRON]
     if heavy and settings.pseudo is None and any(name.lower().startswith("def2") for name in settings.basis_names):
-        raise InputError(f"expected an effective core potential for {', '.join(heavy)} in a def2 basis, got none; "
-                         "give pseudo: def2-svp")
+        raise InputError(
+            f"expected an effective core potential for {', '.join(heavy)} in a def2 basis, got none; "
+            "give pseudo: def2-svp"
+        )
 
 
 def _label(number: int, settings: PyscfSettings) -> str:
@@ -210,8 +224,9 @@ def make_field(system: Any, structure: Structure, settings: PyscfSettings) -> An
     try:
         plain = not libxc.is_hybrid_xc(settings.functional) and libxc.xc_type(settings.functional) in ("LDA", "GGA")
     except (KeyError, ValueError) as error:
-        raise InputError(f"expected a functional that PySCF knows, got {settings.functional!r}: "
-                         f"{_words(error)}") from error
+        raise InputError(
+            f"expected a functional that PySCF knows, got {settings.functional!r}: {_words(error)}"
+        ) from error
     if structure.pbc.all():
         field = _crystal_field(system, settings, multigrid=plain)
     else:
@@ -255,9 +270,11 @@ def converged_field(system: Any, structure: Structure, settings: PyscfSettings, 
         field = _run(_changed(make_field(system, structure, settings), changes), what, settings, report)
         if field.converged:
             return field, what
-    raise RecipeError(f"expected a self-consistent field of {structure.formula}, got none in {settings.max_scf} steps "
-                      f"and more with any of: {'; '.join(tried)}. For a metal give smearing (1000 K) and kpoints; else "
-                      "raise max_scf or look at the structure")
+    raise RecipeError(
+        f"expected a self-consistent field of {structure.formula}, got none in {settings.max_scf} steps "
+        f"and more with any of: {'; '.join(tried)}. For a metal give smearing (1000 K) and kpoints; else "
+        "raise max_scf or look at the structure"
+    )
 
 
 def _second_order(structure: Structure, settings: PyscfSettings) -> bool:
@@ -282,11 +299,15 @@ def _run(field: Any, what: str, settings: PyscfSettings, report: Report) -> Any:
     try:
         field.kernel(field.get_init_guess(key="atom"))
     except np.linalg.LinAlgError as error:
-        raise RecipeError(f"expected an overlap matrix that is positive definite, got: {_words(error)}; take a smaller "
-                          f"basis than {', '.join(settings.basis_names)}, or more k-points in a small cell") from error
+        raise RecipeError(
+            f"expected an overlap matrix that is positive definite, got: {_words(error)}; take a smaller "
+            f"basis than {', '.join(settings.basis_names)}, or more k-points in a small cell"
+        ) from error
     except (RuntimeError, NotImplementedError, MemoryError) as error:
-        raise RecipeError(f"expected PySCF to end well, got {type(error).__name__}: {_words(error)}; try another "
-                          "functional, or without kpoints or smearing") from error
+        raise RecipeError(
+            f"expected PySCF to end well, got {type(error).__name__}: {_words(error)}; try another "
+            "functional, or without kpoints or smearing"
+        ) from error
     return field
 
 
@@ -364,10 +385,15 @@ def _rediagonalised(field: Any, structure: Structure, settings: PyscfSettings, b
 def _calculation(result: _Result, attempt: str) -> Calculation:
     mesh = result.settings.mesh
     return Calculation(
-        structure=result.structure, basis=result.basis, hamiltonian=result.operator(result.fock, HARTREE_IN_EV),
-        overlap=result.operator(result.field.get_ovlp()), initial_hamiltonian=result.initial(),
-        energy=result.energy() * HARTREE_IN_EV, fermi=result.fermi() * HARTREE_IN_EV,
-        eigenvalues=np.sort(result.levels[0]) * HARTREE_IN_EV, provenance=_provenance(result, attempt),
+        structure=result.structure,
+        basis=result.basis,
+        hamiltonian=result.operator(result.fock, HARTREE_IN_EV),
+        overlap=result.operator(result.field.get_ovlp()),
+        initial_hamiltonian=result.initial(),
+        energy=result.energy() * HARTREE_IN_EV,
+        fermi=result.fermi() * HARTREE_IN_EV,
+        eigenvalues=np.sort(result.levels[0]) * HARTREE_IN_EV,
+        provenance=_provenance(result, attempt),
         k_points=None if mesh is None else mesh_points(mesh),
         k_eigenvalues=None if mesh is None else np.sort(result.levels, axis=1) * HARTREE_IN_EV,
     )
@@ -378,8 +404,12 @@ def _provenance(result: _Result, attempt: str) -> dict[str, str]:
 
     settings = result.settings
     said = {
-        "code": f"PySCF {pyscf.__version__}", "source": "nearsight generate", "functional": settings.functional,
-        "recipe": json.dumps(settings.model_dump(mode="json")), "converged": "yes", "scf": attempt,
+        "code": f"PySCF {pyscf.__version__}",
+        "source": "nearsight generate",
+        "functional": settings.functional,
+        "recipe": json.dumps(settings.model_dump(mode="json")),
+        "converged": "yes",
+        "scf": attempt,
     }
     if settings.initial:
         said["initial"] = "spherical Hartree-Fock atoms (PySCF's init_guess atom)"
@@ -395,8 +425,9 @@ def shift_from_cp2k(cell: Any) -> float:
 
     CP2K's average electrostatic potential is 0 with each ion's charge a Gaussian, PySCF's with point charges.
     """
-    of_ions = sum(cell.atom_charge(a) * cell._pseudo[cell.atom_symbol(a)][1] ** 2 for a in range(cell.natm)
-                  if cell.atom_charge(a))
+    of_ions = sum(
+        cell.atom_charge(a) * cell._pseudo[cell.atom_symbol(a)][1] ** 2 for a in range(cell.natm) if cell.atom_charge(a)
+    )
     return float(2 * np.pi / cell.vol * of_ions)
 
 

@@ -19,8 +19,11 @@ class PyscfSettings(BaseModel):
     ghost_basis: str = Field("O", description="element whose functions a ghost (X) carries")
     charge: int = 0
     grid_level: int = Field(3, ge=0, le=9, description="of PySCF's atomic grids")
-    ke_cutoff: float | None = Field(None, gt=0, description="E_h, of the plane waves of a cell with a GTH "
-                                                            "pseudopotential; none: PySCF's choice, safe and dear")
+    ke_cutoff: float | None = Field(
+        None,
+        gt=0,
+        description="E_h, of the plane waves of a cell with a GTH pseudopotential; none: PySCF's choice, safe and dear",
+    )
     kpoints: tuple[int, int, int] | None = Field(None, description="mesh through Γ; none: Γ, images summed")
     smearing: float | None = Field(None, gt=0, description="K, Fermi-Dirac; for metals")
     conv_tol: float = Field(1e-10, gt=0, description="E_h, of the energy")

@@ -20,7 +20,8 @@ class Vacancies(BaseModel):
     element: str = "O"
     fraction: float = Field(gt=0, lt=1, description="of the element's atoms; 0.1 of O makes HfO1.8 of HfO2")
     shape: Literal["random", "cluster", "filament"] = Field(
-        "random", description="random places; the nearest to a point; the nearest to a line along `axis`")
+        "random", description="random places; the nearest to a point; the nearest to a line along `axis`"
+    )
     centre: tuple[float, float, float] = Field((0.5, 0.5, 0.5), description="fractional, of cluster or line")
     axis: int = Field(0, ge=0, le=2, description="lattice vector along which a filament runs")
     ghosts: bool = Field(True, description="leave the functions behind as ghosts (X)")
@@ -56,8 +57,10 @@ def chosen(structure: Structure, vacancies: Vacancies) -> np.ndarray:
     candidates = np.flatnonzero(structure.numbers == (number_of(vacancies.element) or -1))
     count = round(vacancies.fraction * len(candidates))
     if not 0 < count < len(candidates):
-        raise InputError(f"expected a fraction that takes some of the {len(candidates)} atoms {vacancies.element} of "
-                         f"{structure.formula}, got {vacancies.fraction:g}, which takes {count}")
+        raise InputError(
+            f"expected a fraction that takes some of the {len(candidates)} atoms {vacancies.element} of "
+            f"{structure.formula}, got {vacancies.fraction:g}, which takes {count}"
+        )
     if vacancies.shape == "random":
         return np.sort(np.random.default_rng(vacancies.seed).choice(candidates, count, replace=False))
     distance = _distance(structure, candidates, vacancies)
@@ -67,8 +70,9 @@ def chosen(structure: Structure, vacancies: Vacancies) -> np.ndarray:
 def _distance(structure: Structure, atoms: np.ndarray, vacancies: Vacancies) -> np.ndarray:
     """(n,) Å, of the nearest image of each atom to the point, or to the line along a lattice vector."""
     if not structure.pbc.all():
-        raise InputError(f"expected three periodic directions for a {vacancies.shape} of vacancies, got pbc "
-                         f"{structure.pbc.tolist()}")
+        raise InputError(
+            f"expected three periodic directions for a {vacancies.shape} of vacancies, got pbc {structure.pbc.tolist()}"
+        )
     cell = structure.cell
     away = structure.positions[atoms] @ np.linalg.inv(cell) - np.array(vacancies.centre)
     away -= np.round(away)

@@ -43,8 +43,13 @@ ADDED_MOS = 40
 
 
 def cp2k_start(
-    calculation: Calculation, path: str | Path, *, added_mos: int = ADDED_MOS, charge: int = 0,
-    smearing: float | None = None, smallest: float | None = None,
+    calculation: Calculation,
+    path: str | Path,
+    *,
+    added_mos: int = ADDED_MOS,
+    charge: int = 0,
+    smearing: float | None = None,
+    smallest: float | None = None,
 ) -> None:
     """Write a wavefunction file from which CP2K starts at Γ (SCF_GUESS RESTART), closed shells.
 
@@ -61,10 +66,16 @@ def cp2k_start(
     """
     states, filling = _filled(calculation, charge, smallest, smearing)
     kept = slice(0, states.spectrum.n_electrons // 2 + added_mos)
-    write_wavefunction(path, closed_shell(
-        calculation.basis, calculation.structure.numbers, states.levels[kept] / HARTREE_IN_EV,
-        filling.occupations[kept], states.coefficients[:, kept],
-    ))
+    write_wavefunction(
+        path,
+        closed_shell(
+            calculation.basis,
+            calculation.structure.numbers,
+            states.levels[kept] / HARTREE_IN_EV,
+            filling.occupations[kept],
+            states.coefficients[:, kept],
+        ),
+    )
 
 
 def pyscf_start(calculation: Calculation, mol: Any, *, smallest: float | None = None) -> np.ndarray:
@@ -113,12 +124,15 @@ def _filled(
     """All states of H at Γ, and the electrons in them."""
     electrons = calculation.basis.n_electrons(calculation.structure.numbers) - charge
     if electrons % 2:
-        raise InputError(f"expected an even number of electrons (closed shells), got {electrons} in "
-                         f"{calculation.structure.formula} with charge {charge}; give another charge")
+        raise InputError(
+            f"expected an even number of electrons (closed shells), got {electrons} in "
+            f"{calculation.structure.formula} with charge {charge}; give another charge"
+        )
     if smallest is None:
         smallest = smallest_kept(calculation)
-    states = solve_states(calculation.require_hamiltonian(), known_overlap(calculation), electrons, method="dense",
-                          smallest=smallest)
+    states = solve_states(
+        calculation.require_hamiltonian(), known_overlap(calculation), electrons, method="dense", smallest=smallest
+    )
     return states, fill(states.spectrum, smearing)
 
 
@@ -126,17 +140,22 @@ def _check_same(calculation: Calculation, mol: Any) -> None:
     """Raises InputError where PySCF's system has other atoms or shells."""
     numbers, basis = calculation.structure.numbers, calculation.basis
     if mol.natm != len(numbers):
-        raise InputError(f"expected a system of {len(numbers)} atoms ({calculation.structure.formula}), got one of "
-                         f"{mol.natm}")
+        raise InputError(
+            f"expected a system of {len(numbers)} atoms ({calculation.structure.formula}), got one of {mol.natm}"
+        )
     for atom, z in enumerate(numbers):
         name = str(mol.atom_pure_symbol(atom))
         if z and name != symbol_of(int(z)):
-            raise InputError(f"expected {symbol_of(int(z))} as atom {atom} of PySCF's system, got {name}; give the "
-                             "atoms in the order of the prediction")
+            raise InputError(
+                f"expected {symbol_of(int(z))} as atom {atom} of PySCF's system, got {name}; give the "
+                "atoms in the order of the prediction"
+            )
         shells = tuple(l for b in mol.atom_shell_ids(atom) for l in [int(mol.bas_angular(b))] * int(mol.bas_nctr(b)))
         if shells != basis.shells[int(z)]:
-            raise InputError(f"expected shells {basis.shells[int(z)]} on atom {atom} ({basis.describe()}), got "
-                             f"{shells}; is it the basis of the prediction?")
+            raise InputError(
+                f"expected shells {basis.shells[int(z)]} on atom {atom} ({basis.describe()}), got "
+                f"{shells}; is it the basis of the prediction?"
+            )
 
 
 @dataclass(frozen=True)

@@ -57,15 +57,24 @@ def render_comparison(comparison: Comparison) -> str:
     for title, facts in (("Structure", comparison.facts), ("Reference", comparison.reference_facts)):
         if facts:
             parts.append(section(title, table((), facts, "facts")))
-    parts += [section(f"Prediction: {c.name}", table((), c.facts, "facts"),
-                      settings(c.config, "Show all settings of the training") if c.config else "")
-              for c in candidates if c.facts or c.config]
+    parts += [
+        section(
+            f"Prediction: {c.name}",
+            table((), c.facts, "facts"),
+            settings(c.config, "Show all settings of the training") if c.config else "",
+        )
+        for c in candidates
+        if c.facts or c.config
+    ]
     return document(comparison.title, comparison.subtitle, [*parts, glossary()])
 
 
 def _numbers(candidates: Sequence[Candidate]) -> str:
-    return section("In numbers", table(("", *(c.name for c in candidates), "reference"), key_rows(candidates)),
-                   paragraph("Every number is an error, except the gap: smaller is better.", "note"))
+    return section(
+        "In numbers",
+        table(("", *(c.name for c in candidates), "reference"), key_rows(candidates)),
+        paragraph("Every number is an error, except the gap: smaller is better.", "note"),
+    )
 
 
 def _levels(candidates: Sequence[Candidate]) -> list[str]:
@@ -73,18 +82,26 @@ def _levels(candidates: Sequence[Candidate]) -> list[str]:
     solved = [(c, c.evaluation.prediction) for c in candidates if c.evaluation.prediction is not None]
     if reference is None or len(solved) < len(candidates):
         return []
-    return [section(
-        "Eigenvalues",
-        figure(levels_figure(candidates, reference), "Eigenvalues of the predictions and of the reference",
-               f"Left: the levels up to {GAP_WINDOW:g} eV from the gap (shaded), the reference in pale blue beneath. "
-               "Right: prediction minus reference of every level; points off the zero line together are a common "
-               "shift, their spread is the scatter."),
-        figure(_states([(c.name, s) for c, s in solved], reference), "Densities of states",
-               f"Every level counts as a Gaussian of {WIDTH:g} eV that holds two electrons. Left: all "
-               "energies of the reference. Right: around its gap (shaded); a peak in there is a state that the "
-               "reference does not have."),
-        _level_table(solved, reference),
-    )]
+    return [
+        section(
+            "Eigenvalues",
+            figure(
+                levels_figure(candidates, reference),
+                "Eigenvalues of the predictions and of the reference",
+                f"Left: the levels up to {GAP_WINDOW:g} eV from the gap (shaded), the reference in pale blue beneath. "
+                "Right: prediction minus reference of every level; points off the zero line together are a common "
+                "shift, their spread is the scatter.",
+            ),
+            figure(
+                _states([(c.name, s) for c, s in solved], reference),
+                "Densities of states",
+                f"Every level counts as a Gaussian of {WIDTH:g} eV that holds two electrons. Left: all "
+                "energies of the reference. Right: around its gap (shaded); a peak in there is a state that the "
+                "reference does not have.",
+            ),
+            _level_table(solved, reference),
+        )
+    ]
 
 
 def _states(solved: Sequence[tuple[str, Spectrum]], reference: Spectrum) -> Figure:
@@ -95,24 +112,33 @@ def _states(solved: Sequence[tuple[str, Spectrum]], reference: Spectrum) -> Figu
 
 def _level_table(solved: Sequence[tuple[Candidate, Spectrum]], reference: Spectrum) -> str:
     spectra = [*(s for _, s in solved), reference]
-    rows = [(name, *(number(getattr(s, key), ".4f", "eV") for s in spectra))
-            for name, key in (("gap", "gap"), ("HOMO", "homo"), ("LUMO", "lumo"), ("Fermi level (mid-gap)", "fermi"))]
+    rows = [
+        (name, *(number(getattr(s, key), ".4f", "eV") for s in spectra))
+        for name, key in (("gap", "gap"), ("HOMO", "homo"), ("LUMO", "lumo"), ("Fermi level (mid-gap)", "fermi"))
+    ]
     return table(("", *(c.name for c, _ in solved), "reference"), rows)
 
 
 def _matrix(candidates: Sequence[Candidate]) -> str:
     drawings = [
-        f"<h3>{prose(c.name)}</h3>" + figure(
-            parity_figure(c.evaluation.parity), f"Predicted against reference matrix elements of {c.name}",
+        f"<h3>{prose(c.name)}</h3>"
+        + figure(
+            parity_figure(c.evaluation.parity),
+            f"Predicted against reference matrix elements of {c.name}",
             "Every point is one matrix element: the reference's value to the right, the predicted one upwards. A "
-            "perfect prediction lies on the dashed line; the distance from it is the error.")
-        for c in candidates]
+            "perfect prediction lies on the dashed line; the distance from it is the error.",
+        )
+        for c in candidates
+    ]
     return section(
         "Matrix elements",
-        figure(errors_figure(candidates), "Errors against distance",
-               "Mean absolute errors of the blocks between two atoms against their distance, beside the mean size of "
-               "the reference's elements (dark), in bins of 0.5 Å; squares at zero are the on-site blocks. Where a "
-               "line reaches the dark one, the prediction is no better than zero."),
+        figure(
+            errors_figure(candidates),
+            "Errors against distance",
+            "Mean absolute errors of the blocks between two atoms against their distance, beside the mean size of "
+            "the reference's elements (dark), in bins of 0.5 Å; squares at zero are the on-site blocks. Where a "
+            "line reaches the dark one, the prediction is no better than zero.",
+        ),
         _pair_table(candidates),
         details("Show every matrix element", "".join(drawings)),
     )
@@ -120,9 +146,14 @@ def _matrix(candidates: Sequence[Candidate]) -> str:
 
 def _pair_table(candidates: Sequence[Candidate]) -> str:
     """Mean errors by elements; all candidates have the blocks of one structure."""
-    rows = [(_pair_name(pairs[0]), *(number(ev_to_millihartree(p.tally.error), ".4f") for p in pairs),
-             number(ev_to_millihartree(pairs[0].tally.magnitude), ".3f"))
-            for pairs in zip(*(c.evaluation.matrix.element_pairs for c in candidates))]
+    rows = [
+        (
+            _pair_name(pairs[0]),
+            *(number(ev_to_millihartree(p.tally.error), ".4f") for p in pairs),
+            number(ev_to_millihartree(pairs[0].tally.magnitude), ".3f"),
+        )
+        for pairs in zip(*(c.evaluation.matrix.element_pairs for c in candidates))
+    ]
     return table(("mean errors, mE_h", *(c.name for c in candidates), "mean |H|"), rows)
 
 
@@ -135,13 +166,20 @@ def _trainings(candidates: Sequence[Candidate]) -> list[str]:
     trained = [(c, c.log) for c in candidates if c.log is not None]
     if not trained:
         return []
-    caption = ("The loss is what training minimises. Each network has its own, in its own units; so it is shown as a "
-               "multiple of its value in the first epoch, and only the courses can be compared. Solid: parts that were "
-               "trained on; dashed, where there are such: parts held out for validation.")
+    caption = (
+        "The loss is what training minimises. Each network has its own, in its own units; so it is shown as a "
+        "multiple of its value in the first epoch, and only the courses can be compared. Solid: parts that were "
+        "trained on; dashed, where there are such: parts held out for validation."
+    )
     if any(log.measured for _, log in trained):
         caption += " Right: mean absolute error of the matrix elements between atoms in the parts held out."
     names = list(dict.fromkeys(name for _, log in trained for name, _ in training_rows(log)))
     texts = [dict(training_rows(log)) for _, log in trained]
     rows = [(name, *(text.get(name, "–") for text in texts)) for name in names]
-    return [section("Training", figure(trainings_figure(candidates), "Training curves", caption),
-                    table(("", *(c.name for c, _ in trained)), rows))]
+    return [
+        section(
+            "Training",
+            figure(trainings_figure(candidates), "Training curves", caption),
+            table(("", *(c.name for c, _ in trained)), rows),
+        )
+    ]

@@ -15,16 +15,7 @@ from matplotlib.figure import Figure
 from nearsight.electronic.compare import GAP_WINDOW
 from nearsight.electronic.spectrum import Spectrum
 from nearsight.report.candidate import Candidate
-from nearsight.report.drawing import (
-    EDGES,
-    HALO,
-    NODES,
-    PREDICTION,
-    REFERENCE,
-    enlarge_gap,
-    log_if_positive,
-    styled,
-)
+from nearsight.report.drawing import EDGES, HALO, NODES, PREDICTION, REFERENCE, enlarge_gap, log_if_positive, styled
 from nearsight.report.training_log import TrainingLog
 from nearsight.units import ev_to_millihartree
 
@@ -47,14 +38,14 @@ def levels_figure(candidates: Sequence[Candidate], reference: Spectrum) -> Figur
         near.set(xlabel="level", ylabel="energy / eV")
         near.legend(loc="lower right", markerscale=1.6)
         _shade_gap(errors, reference)
-        errors.set(title="Error of each level", xlabel="reference energy / eV",
-                   ylabel="prediction − reference / meV")
+        errors.set(title="Error of each level", xlabel="reference energy / eV", ylabel="prediction − reference / meV")
         errors.legend(loc="best", markerscale=1.6)
     return figure
 
 
-def states_figure(energies: np.ndarray, reference: np.ndarray, densities: Sequence[tuple[str, np.ndarray]],
-                  spectrum: Spectrum) -> Figure:
+def states_figure(
+    energies: np.ndarray, reference: np.ndarray, densities: Sequence[tuple[str, np.ndarray]], spectrum: Spectrum
+) -> Figure:
     """Densities of states: over all energies, and around the gap.
 
     Args:

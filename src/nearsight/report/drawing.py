@@ -33,10 +33,22 @@ NODES = "#b5651d"
 EDGES = "#2a6f97"
 GRID = "#e3e7ec"
 STYLE: Any = {
-    "font.size": 9.5, "axes.titlesize": 10.5, "axes.titleweight": "bold", "axes.titlelocation": "left",
-    "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": "#8a94a3", "axes.grid": True,
-    "axes.axisbelow": True, "grid.color": GRID, "grid.linewidth": 0.8, "xtick.color": "#4a5361",
-    "ytick.color": "#4a5361", "legend.frameon": False, "svg.hashsalt": "nearsight", "savefig.dpi": 200,
+    "font.size": 9.5,
+    "axes.titlesize": 10.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#8a94a3",
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.8,
+    "xtick.color": "#4a5361",
+    "ytick.color": "#4a5361",
+    "legend.frameon": False,
+    "svg.hashsalt": "nearsight",
+    "savefig.dpi": 200,
 }
 
 
@@ -58,8 +70,13 @@ def enlarge_gap(ax: Axes, spectrum: Spectrum) -> None:
     ax.set_xlim(inside[0] - 0.5 - 0.03 * len(inside), inside[-1] + 0.5 + 0.03 * len(inside))
     ax.axhspan(spectrum.homo, spectrum.lumo, color="#f3e9c9", zorder=0, lw=0)
     ax.axhline(spectrum.fermi, color="black", lw=0.9, ls=":")
-    ax.annotate("mid-gap" if spectrum.gap > 0 else "Fermi level", (0.02, spectrum.fermi), va="bottom",
-                xycoords=("axes fraction", "data"), fontsize=8.5)
+    ax.annotate(
+        "mid-gap" if spectrum.gap > 0 else "Fermi level",
+        (0.02, spectrum.fermi),
+        va="bottom",
+        xycoords=("axes fraction", "data"),
+        fontsize=8.5,
+    )
 
 
 def log_if_positive(ax: Axes, values: np.ndarray) -> None:
@@ -134,8 +151,13 @@ def _zero(density: Densities) -> float:
 GREEK = {"G": "Γ"}
 
 
-def band_figure(bands: Bands, reference: np.ndarray | None = None, window: tuple[float, float] | None = None,
-                title: str = "", names: tuple[str, str] = ("H(k)", "reference")) -> Figure:
+def band_figure(
+    bands: Bands,
+    reference: np.ndarray | None = None,
+    window: tuple[float, float] | None = None,
+    title: str = "",
+    names: tuple[str, str] = ("H(k)", "reference"),
+) -> Figure:
     """Levels along the path against the top of the filled bands, with another's as dots, and where the gap is.
 
     Args:
@@ -155,15 +177,24 @@ def band_figure(bands: Bands, reference: np.ndarray | None = None, window: tuple
             ax.plot(x, bands.levels[:, n] - zero, color=REFERENCE, lw=1.2, label=names[0] if line == 0 else None)
         if reference is not None:
             for n in range(reference.shape[1]):
-                ax.plot(x, reference[:, n] - zero, "o", color=PREDICTION, ms=2.6, mew=0,
-                        label=names[1] if n == 0 else None)
+                ax.plot(
+                    x, reference[:, n] - zero, "o", color=PREDICTION, ms=2.6, mew=0, label=names[1] if n == 0 else None
+                )
         for tick in bands.path.ticks:
             ax.axvline(tick, color="#8a94a3", lw=0.8)
         ax.axhline(0, color="black", lw=0.8, ls=":")
         if bands.gap > 0:
             bottom, other = bands.lowest_empty
-            ax.plot([x[place], x[other]], [0, bottom - zero], "v", color="#edae49", ms=7, mec="black", mew=0.6,
-                    label=f"band edges, gap {bands.gap:.2f} eV")
+            ax.plot(
+                [x[place], x[other]],
+                [0, bottom - zero],
+                "v",
+                color="#edae49",
+                ms=7,
+                mec="black",
+                mew=0.6,
+                label=f"band edges, gap {bands.gap:.2f} eV",
+            )
         ax.set_xticks(bands.path.ticks, [_greek(label) for label in bands.path.labels])
         ax.set(xlim=(x[0], x[-1]), ylabel="E − E_VBM (eV)", title=title)
         ax.grid(False, axis="x")
@@ -210,8 +241,7 @@ def structure_figure(summaries: Mapping[str, StructureSummary], centre: str, nei
             width = 0.8 / len(summaries)
             histogram.bar(values + (n + 0.5) * width - 0.4, counts / counts.sum(), width, color=colour, label=name)
             for style, (pair, distribution) in zip(("-", "--", ":"), found.distributions.items()):
-                radial.plot(distribution.r, distribution.g, style, color=colour, lw=1.1,
-                            label=pair if n == 0 else None)
+                radial.plot(distribution.r, distribution.g, style, color=colour, lw=1.1, label=pair if n == 0 else None)
             beside = 0.12 * (n - (len(summaries) - 1) / 2)  # so that structures do not cover each other
             along.plot(found.places[:, 0], found.coordination + beside, "o", color=colour, ms=4, mew=0, alpha=0.7)
             usual = values[counts.argmax()]

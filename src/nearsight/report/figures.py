@@ -16,16 +16,7 @@ from matplotlib.ticker import MaxNLocator
 
 from nearsight.electronic.compare import MatrixErrors, Parity
 from nearsight.electronic.spectrum import Spectrum
-from nearsight.report.drawing import (
-    EDGES,
-    HALO,
-    NODES,
-    PREDICTION,
-    REFERENCE,
-    enlarge_gap,
-    log_if_positive,
-    styled,
-)
+from nearsight.report.drawing import EDGES, HALO, NODES, PREDICTION, REFERENCE, enlarge_gap, log_if_positive, styled
 from nearsight.report.training_log import TrainingLog
 from nearsight.units import ev_to_millihartree
 
@@ -97,8 +88,11 @@ def training_figure(log: TrainingLog) -> Figure:
         axes = figure.subplots(1, 2 if log.measured else 1, squeeze=False)[0]
         _draw_losses(axes[0], log)
         if log.measured:
-            lines = ((log.eps_n, "ε$_n$ (on site)", NODES), (log.eps_e, "ε$_e$ (between atoms)", EDGES),
-                     (log.eps_tot, "ε$_{tot}$ (all)", REFERENCE))
+            lines = (
+                (log.eps_n, "ε$_n$ (on site)", NODES),
+                (log.eps_e, "ε$_e$ (between atoms)", EDGES),
+                (log.eps_tot, "ε$_{tot}$ (all)", REFERENCE),
+            )
             for values, label, color in lines:
                 known = np.isfinite(values)
                 if known.any():
@@ -115,8 +109,7 @@ def svg_bytes(figure: Figure) -> bytes:
     """The figure as an SVG file: text as outlines, no date, the same bytes for the same data."""
     buffer = io.BytesIO()
     with styled():
-        figure.savefig(buffer, format="svg",
-                       metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     return buffer.getvalue()
 
 
@@ -131,8 +124,17 @@ def _draw_levels(ax: Axes, prediction: Spectrum | None, reference: Spectrum | No
         ax.plot(index, reference.eigenvalues, ".", color=HALO, ms=9, mew=0, label="reference", rasterized=True)
     if prediction is not None:
         index = np.arange(1, prediction.n_levels + 1)
-        ax.plot(index, prediction.eigenvalues, ".", color=PREDICTION, ms=3.2, mew=0, alpha=0.7,
-                label="prediction", rasterized=True)
+        ax.plot(
+            index,
+            prediction.eigenvalues,
+            ".",
+            color=PREDICTION,
+            ms=3.2,
+            mew=0,
+            alpha=0.7,
+            label="prediction",
+            rasterized=True,
+        )
     ax.set_xlabel("level")
     ax.set_ylabel("energy / eV")
 
@@ -143,8 +145,19 @@ def _draw_gap_window(ax: Axes, spectrum: Spectrum) -> None:
         return
     n = spectrum.n_levels
     margin = 0.02 * n
-    ax.add_patch(Rectangle((1 - margin, spectrum.homo), n - 1 + 2 * margin, spectrum.gap, fill=False, ls="--",
-                           lw=1.1, ec="black", label=f"gap {spectrum.gap:.2f} eV", zorder=3))
+    ax.add_patch(
+        Rectangle(
+            (1 - margin, spectrum.homo),
+            n - 1 + 2 * margin,
+            spectrum.gap,
+            fill=False,
+            ls="--",
+            lw=1.1,
+            ec="black",
+            label=f"gap {spectrum.gap:.2f} eV",
+            zorder=3,
+        )
+    )
 
 
 def _draw_level_errors(ax: Axes, prediction: Spectrum, reference: Spectrum) -> None:

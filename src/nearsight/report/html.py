@@ -47,15 +47,23 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], kind: str = "") ->
 def figure(drawing: Figure, title: str, caption: str) -> str:
     """A drawing inside the page, at most as wide as it was made, with what it shows and how to read it."""
     width = round(drawing.get_figwidth() * PIXELS_PER_INCH)
-    return (f'<figure><img src="{data_uri(drawing)}" alt="{escape(title)}" style="max-width:{width}px">'
-            f"<figcaption>{prose(caption)}</figcaption></figure>")
+    return (
+        f'<figure><img src="{data_uri(drawing)}" alt="{escape(title)}" style="max-width:{width}px">'
+        f"<figcaption>{prose(caption)}</figcaption></figure>"
+    )
 
 
 def cards(entries: Sequence[tuple[str, str, str]]) -> str:
     """The numbers that matter most: name, value, remark."""
-    return '<div class="cards">' + "".join(
-        f'<div class="card"><span class="name">{prose(name)}</span><b>{prose(value)}</b>'
-        f"<span>{prose(remark)}</span></div>" for name, value, remark in entries) + "</div>"
+    return (
+        '<div class="cards">'
+        + "".join(
+            f'<div class="card"><span class="name">{prose(name)}</span><b>{prose(value)}</b>'
+            f"<span>{prose(remark)}</span></div>"
+            for name, value, remark in entries
+        )
+        + "</div>"
+    )
 
 
 def details(summary: str, content: str) -> str:

@@ -68,12 +68,26 @@ def response_figure(responses: Mapping[str, Response], numbers: np.ndarray, labe
         figure = Figure(figsize=(3.4 * len(responses) + 0.4, 3.6), layout="constrained")
         axes = figure.subplots(1, len(responses), squeeze=False, sharey=True)[0]
         for ax, (name, found) in zip(axes, responses.items()):
-            ax.plot(found.distance, ev_to_millihartree_all(found.error), ".", color="#b9c2cd", ms=4, mew=0,
-                    label="as computed")
+            ax.plot(
+                found.distance,
+                ev_to_millihartree_all(found.error),
+                ".",
+                color="#b9c2cd",
+                ms=4,
+                mew=0,
+                label="as computed",
+            )
             for number, symbol in labels.items():
                 own = numbers[found.atoms] == number
-                ax.plot(found.distance[own], ev_to_millihartree_all(found.aligned[own]), "o", ms=3.6, mew=0,
-                        color=colours[number], label=f"{symbol}, zeros aligned")
+                ax.plot(
+                    found.distance[own],
+                    ev_to_millihartree_all(found.aligned[own]),
+                    "o",
+                    ms=3.6,
+                    mew=0,
+                    color=colours[number],
+                    label=f"{symbol}, zeros aligned",
+                )
             ax.set(title=name, xlabel="distance from the site / Å", yscale="log", xlim=(0, None))
             ax.text(0.03, 0.03, f"shift {1e3 * found.shift:+.1f} meV", transform=ax.transAxes, fontsize=8)
         axes[0].set_ylabel("mean |ΔH| on site / mE$_h$")
@@ -93,12 +107,27 @@ def _draw_frequency(ax: Axes, found: Decay) -> None:
 
 def _draw_largest(ax: Axes, found: Decay) -> None:
     seen = found.largest > 0
-    ax.plot(found.distance[seen], ev_to_millihartree_all(found.largest[seen]), ".", color=EDGES, ms=1.6, mew=0,
-            alpha=0.3, rasterized=True)
+    ax.plot(
+        found.distance[seen],
+        ev_to_millihartree_all(found.largest[seen]),
+        ".",
+        color=EDGES,
+        ms=1.6,
+        mew=0,
+        alpha=0.3,
+        rasterized=True,
+    )
     middle, median, _ = found.envelope(BIN)
     ax.plot(middle, ev_to_millihartree_all(median), "-", color=PREDICTION, lw=1.3, label="median")
-    ax.plot(np.zeros(1), [ev_to_millihartree(float(np.median(found.on_site)))], "s", color=NODES, ms=5, clip_on=False,
-            label="on site (median)")
+    ax.plot(
+        np.zeros(1),
+        [ev_to_millihartree(float(np.median(found.on_site)))],
+        "s",
+        color=NODES,
+        ms=5,
+        clip_on=False,
+        label="on site (median)",
+    )
     ax.set_yscale("log")
     ax.set_xlim(0, None)
 
@@ -116,8 +145,15 @@ def _draw_changes(ax: Axes, found: Mapping[float, Spectrum]) -> None:
     change = [np.abs(found[c].eigenvalues - exact.eigenvalues) for c in cutoffs[:-1]]
     places = np.arange(len(change))
     ax.plot(places, [1e3 * c.mean() for c in change], "o-", color=EDGES, ms=4, lw=1.2, label="all levels")
-    ax.plot(places, [1e3 * c[: exact.n_filled].mean() for c in change], "s-", color=PREDICTION, ms=4, lw=1.2,
-            label="occupied")
+    ax.plot(
+        places,
+        [1e3 * c[: exact.n_filled].mean() for c in change],
+        "s-",
+        color=PREDICTION,
+        ms=4,
+        lw=1.2,
+        label="occupied",
+    )
     ax.set_yscale("log")
     _name_cutoffs(ax, cutoffs)
 

@@ -84,11 +84,13 @@ def render(page: Page) -> str:
 def document(title: str, subtitle: str, sections: Sequence[str]) -> str:
     """A whole page around its sections."""
     body = "\n".join([f"<h1>{prose(title)}</h1>", paragraph(subtitle, "lead"), *sections])
-    return (f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-            f'<meta name="viewport" content="width=device-width, initial-scale=1"><title>{escape(title)}</title>'
-            f"<style>{CSS}</style></head>\n<body><main>\n{body}\n"
-            f"<footer>nearsight {__version__}. This page is one file: figures and numbers are inside it.</footer>\n"
-            "</main></body></html>\n")
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><title>{escape(title)}</title>'
+        f"<style>{CSS}</style></head>\n<body><main>\n{body}\n"
+        f"<footer>nearsight {__version__}. This page is one file: figures and numbers are inside it.</footer>\n"
+        "</main></body></html>\n"
+    )
 
 
 def _sections(page: Page) -> list[str]:

@@ -13,15 +13,27 @@ from nearsight.units import ev_to_millihartree
 
 TALLY_HEAD = ("blocks", "matrix elements", "mean error, mE_h", "mean error, meV", "largest, meV", "mean |H|, mE_h")
 TERMS = (
-    ("Hamiltonian H", "The matrix whose element (a, b) says how orbital a feels orbital b. DFT finds it in a "
-                      "self-consistent cycle; the network predicts it from the positions of the atoms alone."),
+    (
+        "Hamiltonian H",
+        "The matrix whose element (a, b) says how orbital a feels orbital b. DFT finds it in a "
+        "self-consistent cycle; the network predicts it from the positions of the atoms alone.",
+    ),
     ("Block", "The part of H between the orbitals of two atoms i and j, or of one atom with itself (on site)."),
-    ("ε_n, ε_e, ε_tot", "Mean absolute errors of the matrix elements: of on-site blocks (nodes of the graph), of "
-                        "blocks between two atoms (directed edges), and of both together."),
-    ("Overlap S", "The matrix of overlaps between orbitals. It depends on positions and basis only and is not "
-                  "predicted; H ψ = ε S ψ gives the energy levels ε."),
-    ("HOMO, LUMO, gap", "The highest level with an electron, the lowest with room for one, and their distance. Each "
-                        "level holds two electrons."),
+    (
+        "ε_n, ε_e, ε_tot",
+        "Mean absolute errors of the matrix elements: of on-site blocks (nodes of the graph), of "
+        "blocks between two atoms (directed edges), and of both together.",
+    ),
+    (
+        "Overlap S",
+        "The matrix of overlaps between orbitals. It depends on positions and basis only and is not "
+        "predicted; H ψ = ε S ψ gives the energy levels ε.",
+    ),
+    (
+        "HOMO, LUMO, gap",
+        "The highest level with an electron, the lowest with room for one, and their distance. Each "
+        "level holds two electrons.",
+    ),
     ("mE_h, meV", "1 mE_h (millihartree) = 27.211 meV."),
 )
 
@@ -36,10 +48,16 @@ def key_numbers(evaluation: Evaluation) -> str:
     ]
     if spectrum is not None:
         entries += [
-            ("eigenvalues, relative L1", _percent(spectrum.relative_l1),
-             f"occupied {_percent(spectrum.relative_l1_occupied)}"),
-            ("gap", number(spectrum.gap_prediction, ".3f", "eV"),
-             f"reference {number(spectrum.gap_reference, '.3f', 'eV')}"),
+            (
+                "eigenvalues, relative L1",
+                _percent(spectrum.relative_l1),
+                f"occupied {_percent(spectrum.relative_l1_occupied)}",
+            ),
+            (
+                "gap",
+                number(spectrum.gap_prediction, ".3f", "eV"),
+                f"reference {number(spectrum.gap_reference, '.3f', 'eV')}",
+            ),
         ]
     return cards(entries)
 
@@ -48,38 +66,53 @@ def spectrum_section(evaluation: Evaluation) -> str:
     """Eigenvalues of prediction and reference."""
     errors, ours, theirs = evaluation.spectrum, evaluation.prediction, evaluation.reference
     if errors is None or ours is None or theirs is None:
-        why = "Neither file holds an overlap matrix S, so there are no eigenvalues." if evaluation.missing_overlap \
+        why = (
+            "Neither file holds an overlap matrix S, so there are no eigenvalues."
+            if evaluation.missing_overlap
             else "Eigenvalues were not asked for."
+        )
         return section("Eigenvalue spectrum", paragraph(why))
     return section(
         "Eigenvalue spectrum",
-        figure(spectrum_figure(ours, theirs), "Eigenvalues of prediction and reference",
-               "Energy levels in ascending order, the reference in pale blue beneath the prediction in red; where "
-               "they agree, red lies inside blue. Left: all levels, with the reference's gap as a dashed box. "
-               f"Middle: the levels up to {GAP_WINDOW:g} eV from the gap (shaded). Right: prediction minus reference "
-               "of every level; points off the zero line together are a common shift, their spread is the scatter."),
+        figure(
+            spectrum_figure(ours, theirs),
+            "Eigenvalues of prediction and reference",
+            "Energy levels in ascending order, the reference in pale blue beneath the prediction in red; where "
+            "they agree, red lies inside blue. Left: all levels, with the reference's gap as a dashed box. "
+            f"Middle: the levels up to {GAP_WINDOW:g} eV from the gap (shaded). Right: prediction minus reference "
+            "of every level; points off the zero line together are a common shift, their spread is the scatter.",
+        ),
         _spectrum_table(errors, ours, theirs),
-        paragraph(f"Both spectra use the same overlap S (condition number {theirs.overlap_condition:.3g}) and "
-                  f"{theirs.n_electrons:,} electrons in {theirs.n_levels:,} levels. Relative errors are "
-                  "‖E_pred − E_ref‖ / ‖E_ref‖ with the L1 or L2 norm; they depend on the zero of energy, the errors "
-                  f"in meV do not.{_odd(theirs)}", "note"),
+        paragraph(
+            f"Both spectra use the same overlap S (condition number {theirs.overlap_condition:.3g}) and "
+            f"{theirs.n_electrons:,} electrons in {theirs.n_levels:,} levels. Relative errors are "
+            "‖E_pred − E_ref‖ / ‖E_ref‖ with the L1 or L2 norm; they depend on the zero of energy, the errors "
+            f"in meV do not.{_odd(theirs)}",
+            "note",
+        ),
     )
 
 
 def single_spectrum_section(spectrum: Spectrum) -> str:
     """Eigenvalues of a prediction alone."""
     rows = [
-        ("levels", f"{spectrum.n_levels:,}"), ("electrons", f"{spectrum.n_electrons:,}"),
-        ("HOMO", number(spectrum.homo, ".4f", "eV")), ("LUMO", number(spectrum.lumo, ".4f", "eV")),
-        ("gap", number(spectrum.gap, ".4f", "eV")), ("Fermi level (mid-gap)", number(spectrum.fermi, ".4f", "eV")),
+        ("levels", f"{spectrum.n_levels:,}"),
+        ("electrons", f"{spectrum.n_electrons:,}"),
+        ("HOMO", number(spectrum.homo, ".4f", "eV")),
+        ("LUMO", number(spectrum.lumo, ".4f", "eV")),
+        ("gap", number(spectrum.gap, ".4f", "eV")),
+        ("Fermi level (mid-gap)", number(spectrum.fermi, ".4f", "eV")),
         ("condition number of S", f"{spectrum.overlap_condition:.3g}"),
         ("residual at HOMO and LUMO", f"{spectrum.residual:.1e} eV"),
     ]
     return section(
         "Eigenvalue spectrum",
-        figure(spectrum_figure(spectrum), "Eigenvalues of the prediction",
-               "Energy levels in ascending order. Left: all levels, with the gap as a dashed box. Right: the levels up "
-               f"to {GAP_WINDOW:g} eV from the gap (shaded).{_odd(spectrum)}"),
+        figure(
+            spectrum_figure(spectrum),
+            "Eigenvalues of the prediction",
+            "Energy levels in ascending order. Left: all levels, with the gap as a dashed box. Right: the levels up "
+            f"to {GAP_WINDOW:g} eV from the gap (shaded).{_odd(spectrum)}",
+        ),
         table((), rows),
     )
 
@@ -90,20 +123,32 @@ def matrix_section(evaluation: Evaluation) -> list[str]:
     return [
         section(
             "Matrix elements",
-            table(("", *TALLY_HEAD), [("on site (ε_n)", *_tally(matrix.nodes)),
-                                      ("between atoms (ε_e)", *_tally(matrix.edges)),
-                                      ("all (ε_tot)", *_tally(matrix.total))]),
+            table(
+                ("", *TALLY_HEAD),
+                [
+                    ("on site (ε_n)", *_tally(matrix.nodes)),
+                    ("between atoms (ε_e)", *_tally(matrix.edges)),
+                    ("all (ε_tot)", *_tally(matrix.total)),
+                ],
+            ),
             paragraph(_scope(matrix), "note"),
-            figure(parity_figure(evaluation.parity), "Predicted against reference matrix elements",
-                   "Every point is one matrix element: the reference's value to the right, the predicted one upwards. "
-                   "A perfect prediction lies on the dashed line; the distance from it is the error."),
+            figure(
+                parity_figure(evaluation.parity),
+                "Predicted against reference matrix elements",
+                "Every point is one matrix element: the reference's value to the right, the predicted one upwards. "
+                "A perfect prediction lies on the dashed line; the distance from it is the error.",
+            ),
         ),
         section(
-            "By elements and distance", _pair_table(matrix),
-            figure(distance_figure(matrix), "Error against distance",
-                   "Mean absolute error of the blocks between two atoms against their distance (red), beside "
-                   "the mean size of the reference's elements (dark), in bins of 0.5 Å; squares at zero are the "
-                   "on-site blocks. Where red reaches dark, the prediction is no better than zero."),
+            "By elements and distance",
+            _pair_table(matrix),
+            figure(
+                distance_figure(matrix),
+                "Error against distance",
+                "Mean absolute error of the blocks between two atoms against their distance (red), beside "
+                "the mean size of the reference's elements (dark), in bins of 0.5 Å; squares at zero are the "
+                "on-site blocks. Where red reaches dark, the prediction is no better than zero.",
+            ),
             details("Show these numbers", _distance_table(matrix)),
         ),
     ]
@@ -114,25 +159,40 @@ def training_section(log: TrainingLog) -> str:
     caption = "Left: the loss" if log.measured else "The loss"
     caption += " (what training minimises) of the parts that were trained on"
     if log.validated:
-        caption += (", and of the parts that were held out for validation; when only the first keeps falling, the "
-                    "network learns by heart")
+        caption += (
+            ", and of the parts that were held out for validation; when only the first keeps falling, the "
+            "network learns by heart"
+        )
     caption += "."
     if log.measured:
-        caption += (" Right: mean absolute errors of the validation parts' matrix elements, on site, between atoms, "
-                    "and of all, as far as they were held out.")
+        caption += (
+            " Right: mean absolute errors of the validation parts' matrix elements, on site, between atoms, "
+            "and of all, as far as they were held out."
+        )
     return section("Training", figure(training_figure(log), "Training curve", caption), table((), training_rows(log)))
 
 
 def training_rows(log: TrainingLog) -> list[tuple[str, str]]:
     """Name and text of the numbers of a run."""
-    rows = [("epochs", f"{int(log.epoch[-1]):,}"), ("time", number(log.seconds[-1] / 60, ".1f", "minutes")),
-            ("last training loss", number(log.loss[-1], ".3e"))]
+    rows = [
+        ("epochs", f"{int(log.epoch[-1]):,}"),
+        ("time", number(log.seconds[-1] / 60, ".1f", "minutes")),
+        ("last training loss", number(log.loss[-1], ".3e")),
+    ]
     if log.validated:
-        rows.append(("best validation loss", number(log.validation_loss[log.best], ".3e",
-                                                    f"(epoch {int(log.epoch[log.best])})")))
+        rows.append(
+            (
+                "best validation loss",
+                number(log.validation_loss[log.best], ".3e", f"(epoch {int(log.epoch[log.best])})"),
+            )
+        )
     if log.measured:
-        rows.append(("last validation ε_n, ε_e, ε_tot",
-                     " / ".join(number(value, ".4g") for value in log.last_errors()) + " mE_h"))
+        rows.append(
+            (
+                "last validation ε_n, ε_e, ε_tot",
+                " / ".join(number(value, ".4g") for value in log.last_errors()) + " mE_h",
+            )
+        )
     rates = (number(log.learning_rate[k], ".2g") for k in (0, -1))
     return [*rows, ("learning rate, first and last", ", ".join(rates))]
 
@@ -144,19 +204,34 @@ def glossary() -> str:
 
 
 def _spectrum_table(errors: SpectrumErrors, ours: Spectrum, theirs: Spectrum) -> str:
-    levels = table(("", "prediction", "reference", "difference"), [
-        (name, number(a, ".4f", "eV"), number(b, ".4f", "eV"), number(1e3 * (a - b), "+.1f", "meV"))
-        for name, a, b in (("gap", ours.gap, theirs.gap), ("HOMO", ours.homo, theirs.homo),
-                           ("LUMO", ours.lumo, theirs.lumo), ("Fermi level (mid-gap)", ours.fermi, theirs.fermi))])
+    levels = table(
+        ("", "prediction", "reference", "difference"),
+        [
+            (name, number(a, ".4f", "eV"), number(b, ".4f", "eV"), number(1e3 * (a - b), "+.1f", "meV"))
+            for name, a, b in (
+                ("gap", ours.gap, theirs.gap),
+                ("HOMO", ours.homo, theirs.homo),
+                ("LUMO", ours.lumo, theirs.lumo),
+                ("Fermi level (mid-gap)", ours.fermi, theirs.fermi),
+            )
+        ],
+    )
     near = number(1e3 * errors.mean_absolute_near_gap, ".1f", "meV")
-    deviations = table(("error of the levels", "all", "occupied", f"within {GAP_WINDOW:g} eV of the gap"), [
-        ("relative L1", _percent(errors.relative_l1), _percent(errors.relative_l1_occupied), ""),
-        ("relative L2", _percent(errors.relative_l2), _percent(errors.relative_l2_occupied), ""),
-        ("mean absolute", number(1e3 * errors.mean_absolute, ".1f", "meV"),
-         number(1e3 * errors.mean_absolute_occupied, ".1f", "meV"), near),
-        ("common shift", "", number(1e3 * errors.mean_occupied, "+.1f", "meV"), ""),
-        ("largest", number(1e3 * errors.largest, ".0f", "meV"), "", ""),
-    ])
+    deviations = table(
+        ("error of the levels", "all", "occupied", f"within {GAP_WINDOW:g} eV of the gap"),
+        [
+            ("relative L1", _percent(errors.relative_l1), _percent(errors.relative_l1_occupied), ""),
+            ("relative L2", _percent(errors.relative_l2), _percent(errors.relative_l2_occupied), ""),
+            (
+                "mean absolute",
+                number(1e3 * errors.mean_absolute, ".1f", "meV"),
+                number(1e3 * errors.mean_absolute_occupied, ".1f", "meV"),
+                near,
+            ),
+            ("common shift", "", number(1e3 * errors.mean_occupied, "+.1f", "meV"), ""),
+            ("largest", number(1e3 * errors.largest, ".0f", "meV"), "", ""),
+        ],
+    )
     return levels + "<h3>Errors of the eigenvalues</h3>" + deviations
 
 
@@ -166,9 +241,11 @@ def _scope(matrix: MatrixErrors) -> str:
         text += " Periodic images of a pair are summed, as in the reference, which is a matrix at Γ."
     outside = matrix.outside
     if outside.n_elements:
-        text += (f" Beyond them the reference holds {outside.n_blocks:,} more blocks, which the prediction takes as "
-                 f"zero: mean |H| {_millihartree(outside.magnitude, '.4f')}, largest "
-                 f"{_millihartree(outside.largest, '.3f')}.")
+        text += (
+            f" Beyond them the reference holds {outside.n_blocks:,} more blocks, which the prediction takes as "
+            f"zero: mean |H| {_millihartree(outside.magnitude, '.4f')}, largest "
+            f"{_millihartree(outside.largest, '.3f')}."
+        )
     return text
 
 
@@ -181,14 +258,21 @@ def _pair_table(matrix: MatrixErrors) -> str:
 
 
 def _distance_table(matrix: MatrixErrors) -> str:
-    return table(("distance, Å", *TALLY_HEAD),
-                 [(f"{row.lower:.1f} – {row.upper:.1f}", *_tally(row.tally)) for row in matrix.distances])
+    return table(
+        ("distance, Å", *TALLY_HEAD),
+        [(f"{row.lower:.1f} – {row.upper:.1f}", *_tally(row.tally)) for row in matrix.distances],
+    )
 
 
 def _tally(tally: Tally) -> tuple[str, ...]:
-    return (f"{tally.n_blocks:,}", f"{tally.n_elements:,}", number(ev_to_millihartree(tally.error), ".4f"),
-            number(1e3 * tally.error, ".2f"), number(1e3 * tally.largest, ".0f"),
-            number(ev_to_millihartree(tally.magnitude), ".3f"))
+    return (
+        f"{tally.n_blocks:,}",
+        f"{tally.n_elements:,}",
+        number(ev_to_millihartree(tally.error), ".4f"),
+        number(1e3 * tally.error, ".2f"),
+        number(1e3 * tally.largest, ".0f"),
+        number(ev_to_millihartree(tally.magnitude), ".3f"),
+    )
 
 
 def _millihartree(energy: float, form: str) -> str:
@@ -202,5 +286,7 @@ def _percent(fraction: float) -> str:
 def _odd(spectrum: Spectrum) -> str:
     if not spectrum.singly_occupied:
         return ""
-    return (" The number of electrons is odd: the highest level holds one electron and is both HOMO and LUMO, so the "
-            "gap is zero and the Fermi level is this level.")
+    return (
+        " The number of electrons is odd: the highest level holds one electron and is both HOMO and LUMO, so the "
+        "gap is zero and the Fermi level is this level."
+    )

@@ -53,7 +53,9 @@ class Colouring:
 def structure_section(structure: Structure, colourings: Sequence[Colouring] = ()) -> str:
     """A section of a page with the structure in it; a page may have one."""
     data = json.dumps(_data(structure, colourings), separators=(",", ":")).replace("</", "<\\/")
-    return section("Structure", f"""<div class="view-controls">
+    return section(
+        "Structure",
+        f"""<div class="view-controls">
 <label>coloured by <select id="structure-colour"></select></label> <label>energy <input id="structure-energy"
 type="range" min="0" max="1" value="0" step="1"> <output id="structure-energy-text"
 for="structure-energy"></output></label> <div id="structure-legend" class="view-legend"></div></div> <div
@@ -61,14 +63,17 @@ id="structure-view" class="view" role="img" aria-label="{escape(structure.formul
 id="structure-info" class="note">Turn with the mouse, zoom with the wheel; atoms under the pointer are described
 here.</p> <p id="structure-caption"></p> <script type="application/json" id="structure-data">{data}</script>
 <script>{_asset("3Dmol-min.js")}</script>
-<script>{_asset("structure_view.js")}</script>""")
+<script>{_asset("structure_view.js")}</script>""",
+    )
 
 
 def _data(structure: Structure, colourings: Sequence[Colouring]) -> dict[str, Any]:
     symbols = [symbol_of(int(z)) for z in structure.numbers]
     kinds = {symbol_of(int(z)): int(z) for z in np.unique(structure.numbers)}
     return {
-        "symbols": symbols, "kinds": list(kinds), "positions": np.round(_inside(structure), 3).tolist(),
+        "symbols": symbols,
+        "kinds": list(kinds),
+        "positions": np.round(_inside(structure), 3).tolist(),
         "cell": structure.cell.tolist() if structure.pbc.any() else None,
         "radii": {symbol: _radius(z) for symbol, z in kinds.items()},
         "colours": {symbol: _colour(z) for symbol, z in kinds.items()},
@@ -77,8 +82,13 @@ def _data(structure: Structure, colourings: Sequence[Colouring]) -> dict[str, An
 
 
 def _coloured(colouring: Colouring) -> dict[str, Any]:
-    keys: dict[str, Any] = {"name": colouring.name, "kind": colouring.kind, "unit": colouring.unit,
-                            "caption": colouring.caption, "values": _short(colouring.values)}
+    keys: dict[str, Any] = {
+        "name": colouring.name,
+        "kind": colouring.kind,
+        "unit": colouring.unit,
+        "caption": colouring.caption,
+        "values": _short(colouring.values),
+    }
     if colouring.energies is not None:
         keys["energies"] = np.round(colouring.energies, 3).tolist()
     return keys

@@ -85,9 +85,14 @@ def read_training_log(path: Path) -> TrainingLog:
         return np.array([_number(record.get(key)) for _, record in records])
 
     return TrainingLog(
-        np.array([epoch for epoch, _ in records]), column("seconds"), column("loss"),
-        column("validation_loss"), column("learning_rate"), column("validation_eps_n_mEh"),
-        column("validation_eps_e_mEh"), column("validation_eps_tot_mEh"),
+        np.array([epoch for epoch, _ in records]),
+        column("seconds"),
+        column("loss"),
+        column("validation_loss"),
+        column("learning_rate"),
+        column("validation_eps_n_mEh"),
+        column("validation_eps_e_mEh"),
+        column("validation_eps_tot_mEh"),
     )
 
 

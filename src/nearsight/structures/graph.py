@@ -119,8 +119,12 @@ def build_graph(structure: Structure, cutoff: float) -> Graph:
 def _neighbours(structure: Structure, cutoff: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     cell = _complete_cell(structure, cutoff)
     i, j, shift = neighbour_list(
-        "ijS", positions=structure.positions, cell=cell, pbc=structure.pbc, cutoff=cutoff,
-        numbers=structure.numbers.astype(np.int32)
+        "ijS",
+        positions=structure.positions,
+        cell=cell,
+        pbc=structure.pbc,
+        cutoff=cutoff,
+        numbers=structure.numbers.astype(np.int32),
     )
     source, target, shift = i.astype(np.int64), j.astype(np.int64), shift.astype(np.int64)
     vector = structure.positions[target] + shift @ structure.cell - structure.positions[source]
@@ -134,7 +138,7 @@ def _complete_cell(structure: Structure, cutoff: float) -> np.ndarray:
     if np.linalg.matrix_rank(cell, tol=1e-6) == 3:
         return cell
     kept = [k for k in range(3) if structure.pbc[k]]
-    basis = np.linalg.svd(cell[kept])[2][len(kept):] if kept else np.eye(3)
+    basis = np.linalg.svd(cell[kept])[2][len(kept) :] if kept else np.eye(3)
     free = [k for k in range(3) if k not in kept]
     cell[free] = basis * extent
     return cell

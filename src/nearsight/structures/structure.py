@@ -60,11 +60,14 @@ class Structure:
         if not np.all(np.isfinite(self.cell)):
             raise InputError(f"expected a finite cell, got {self.cell.tolist()}")
         if np.any((self.numbers < 0) | (self.numbers > HEAVIEST)):
-            raise InputError(f"expected atomic numbers 0 to {HEAVIEST}, got {self.numbers.min()}"
-                             f" to {self.numbers.max()}")
+            raise InputError(
+                f"expected atomic numbers 0 to {HEAVIEST}, got {self.numbers.min()} to {self.numbers.max()}"
+            )
         if self.pbc.any() and np.linalg.matrix_rank(self.cell[self.pbc], tol=1e-6) < int(self.pbc.sum()):
-            raise InputError(f"expected a cell with volume along the periodic directions {self.pbc.tolist()}, "
-                             f"got {self.cell.tolist()}; give the cell (Å) or mark the structure as not periodic")
+            raise InputError(
+                f"expected a cell with volume along the periodic directions {self.pbc.tolist()}, "
+                f"got {self.cell.tolist()}; give the cell (Å) or mark the structure as not periodic"
+            )
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -115,8 +118,9 @@ def _whole_numbers(numbers: Any) -> np.ndarray:
     with np.errstate(invalid="ignore"):
         whole = np.array(given, dtype=np.int64)
     if not np.array_equal(whole, given):
-        raise InputError(f"expected whole atomic numbers, got {given[whole != given][0]} for atom "
-                         f"{int(np.argmax(whole != given))}")
+        raise InputError(
+            f"expected whole atomic numbers, got {given[whole != given][0]} for atom {int(np.argmax(whole != given))}"
+        )
     return whole
 
 

@@ -96,7 +96,11 @@ class InitialTerms:
 
 
 def edge_vectors(
-    table: IrrepTable, pair: ElementPair, initial: np.ndarray, overlap: np.ndarray, at_source: np.ndarray,
+    table: IrrepTable,
+    pair: ElementPair,
+    initial: np.ndarray,
+    overlap: np.ndarray,
+    at_source: np.ndarray,
     at_target: np.ndarray,
 ) -> np.ndarray:
     """(4, n, size): H₀_ij, S_ij, D_i S_ij and S_ij D_j of edges between the elements of `pair`.

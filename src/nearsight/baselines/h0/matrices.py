@@ -45,19 +45,25 @@ class InitialMatrices:
         """Raises InputError for matrices of other atoms or in another basis."""
         for name, operator in (("H₀", self.hamiltonian), ("S", self.overlap)):
             if not np.array_equal(operator.numbers, structure.numbers):
-                raise InputError(f"expected {name} on the {len(structure)} atoms of {structure.formula}, got one on "
-                                 f"{operator.n_atoms} atoms or in another order")
+                raise InputError(
+                    f"expected {name} on the {len(structure)} atoms of {structure.formula}, got one on "
+                    f"{operator.n_atoms} atoms or in another order"
+                )
             if operator.basis != layout.basis.restricted(operator.basis.shells):
-                raise InputError(f"expected {name} in the baseline's basis {layout.basis.describe()}, got "
-                                 f"{operator.basis.describe()}")
+                raise InputError(
+                    f"expected {name} in the baseline's basis {layout.basis.describe()}, got "
+                    f"{operator.basis.describe()}"
+                )
 
     def check_resolved(self, graph: Graph, cutoff: float) -> None:
         """Raises InputError where a matrix at Γ holds sums over several images below the cutoff."""
         lost = (graph.distance < cutoff) & ~self.resolved_edges(graph, cutoff)
         if lost.any():
-            raise InputError(f"expected H₀ and S that tell periodic images apart, got sums over images at Γ for "
-                             f"{int(lost.sum())} edges within {cutoff:g} Å; use a cell at least {2 * cutoff:g} Å wide, "
-                             "or H₀ and S resolved in R")
+            raise InputError(
+                f"expected H₀ and S that tell periodic images apart, got sums over images at Γ for "
+                f"{int(lost.sum())} edges within {cutoff:g} Å; use a cell at least {2 * cutoff:g} Å wide, "
+                "or H₀ and S resolved in R"
+            )
 
     def resolved_edges(self, graph: Graph, cutoff: float) -> np.ndarray:
         """(E,) bool: edges below the cutoff of which both matrices know the block of this image alone."""
@@ -83,8 +89,9 @@ class InitialMatrices:
             result[:, atoms] = self._blocks(layout, atoms, atoms, np.zeros((len(atoms), 3), dtype=np.int64), (z, z))
         return result[0], result[1]
 
-    def edges(self, graph: Graph, layout: CoupledLayout, pair: ElementPair, edges: np.ndarray
-              ) -> tuple[np.ndarray, np.ndarray]:
+    def edges(
+        self, graph: Graph, layout: CoupledLayout, pair: ElementPair, edges: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Coupled blocks of edges of one pair of elements: H₀ in E_h and S, (e, size) each."""
         return self._blocks(layout, graph.source[edges], graph.target[edges], graph.shift[edges], pair)
 
@@ -96,8 +103,10 @@ class InitialMatrices:
         self, layout: CoupledLayout, source: np.ndarray, target: np.ndarray, shift: np.ndarray, pair: ElementPair
     ) -> tuple[np.ndarray, np.ndarray]:
         none = np.zeros_like(shift)
-        h, s = (coupled_blocks(operator, layout, source, target, none if operator.folded else shift, pair)
-                for operator in (self.hamiltonian, self.overlap))
+        h, s = (
+            coupled_blocks(operator, layout, source, target, none if operator.folded else shift, pair)
+            for operator in (self.hamiltonian, self.overlap)
+        )
         return h / HARTREE_IN_EV, s
 
 

@@ -41,7 +41,11 @@ PER_ELEMENT = 3
 
 
 def overlap_products(
-    structure: Structure, graph: Graph, cutoff: float, layout: CoupledLayout, initial: InitialMatrices,
+    structure: Structure,
+    graph: Graph,
+    cutoff: float,
+    layout: CoupledLayout,
+    initial: InitialMatrices,
     change: np.ndarray,
 ) -> np.ndarray:
     """(N, 3 · elements, size) coupled products, E_h (the third 1).
@@ -61,7 +65,7 @@ def overlap_products(
         size = layout.basis.n_orbitals(pair[0])
         sums = np.zeros((len(structure), PER_ELEMENT, size, size))
         for start in range(0, len(places), CHUNK):
-            edges = near[places[start:start + CHUNK]]
+            edges = near[places[start : start + CHUNK]]
             first, last = int(graph.source[edges[0]]), int(graph.source[edges[-1]]) + 1
             h, s = (layout.uncouple(part, *pair) for part in initial.edges(graph, layout, pair, edges))
             d = layout.uncouple(change[graph.target[edges]], pair[1], pair[1])
@@ -153,8 +157,10 @@ def fit_rounds(
     first, left = fit_on_site(surroundings, references, features)
     changed = [_with_change(*parts, first) for parts in zip(references, features, left)]
     further = SecondRound(table, cutoff, settings)
-    features = [second_features(further, known, r.structure, r.graph, r.initial, np.asarray(r.change))
-                for known, r in zip(features, changed)]
+    features = [
+        second_features(further, known, r.structure, r.graph, r.initial, np.asarray(r.change))
+        for known, r in zip(features, changed)
+    ]
     second, left = fit_on_site(further, changed, features)
     return Rounds(first, second, [_with_change(*parts, second) for parts in zip(changed, features, left)], left)
 
@@ -168,7 +174,11 @@ def first_features(
 
 
 def second_features(
-    surroundings: Surroundings, features: Features, structure: Structure, graph: Graph, initial: InitialMatrices,
+    surroundings: Surroundings,
+    features: Features,
+    structure: Structure,
+    graph: Graph,
+    initial: InitialMatrices,
     change: np.ndarray,
 ) -> Features:
     """The same and the overlap products, from the first round's change (N, size), E_h."""

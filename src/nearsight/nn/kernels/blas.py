@@ -36,8 +36,12 @@ def _external(kind: str) -> Any:
     name = f"nearsight_{kind}gemm"
     llvmlite.binding.add_symbol(name, _address(kind))
     character, integer, real = (types.CPointer(t) for t in (types.uint8, types.int32, REALS[kind]))
-    return types.ExternalFunction(name, types.void(character, character, integer, integer, integer, real, real,
-                                                   integer, real, integer, real, real, integer))
+    return types.ExternalFunction(
+        name,
+        types.void(
+            character, character, integer, integer, integer, real, real, integer, real, integer, real, real, integer
+        ),
+    )
 
 
 _SINGLE, _DOUBLE = _external("s"), _external("d")
@@ -54,9 +58,21 @@ def _choose_gemm(how: Any, sizes: Any, factors: Any, a: Any, b: Any, c: Any) -> 
     external = _SINGLE if a.dtype == types.float32 else _DOUBLE
 
     def call(how: Any, sizes: Any, factors: Any, a: Any, b: Any, c: Any) -> Any:
-        external(how.ctypes, how[1:].ctypes, sizes.ctypes, sizes[1:].ctypes, sizes[2:].ctypes, factors.ctypes,
-                 a.ctypes, sizes[3:].ctypes, b.ctypes, sizes[4:].ctypes, factors[1:].ctypes, c.ctypes,
-                 sizes[5:].ctypes)
+        external(
+            how.ctypes,
+            how[1:].ctypes,
+            sizes.ctypes,
+            sizes[1:].ctypes,
+            sizes[2:].ctypes,
+            factors.ctypes,
+            a.ctypes,
+            sizes[3:].ctypes,
+            b.ctypes,
+            sizes[4:].ctypes,
+            factors[1:].ctypes,
+            c.ctypes,
+            sizes[5:].ctypes,
+        )
 
     return call
 

@@ -31,8 +31,21 @@ def _make_tile(height: int) -> Any:
     """Intrinsic: height rows by VECTORS vectors of c [+]= Σ_k a[row, k]·b[k, column]."""
 
     @intrinsic
-    def tile(typing: Any, a: Any, a_start: Any, row_step: Any, inner_step: Any, b: Any, b_start: Any, b_step: Any,
-             c: Any, c_start: Any, c_step: Any, inner: Any, add: Any) -> Any:
+    def tile(
+        typing: Any,
+        a: Any,
+        a_start: Any,
+        row_step: Any,
+        inner_step: Any,
+        b: Any,
+        b_start: Any,
+        b_step: Any,
+        c: Any,
+        c_start: Any,
+        c_step: Any,
+        inner: Any,
+        add: Any,
+    ) -> Any:
         size = types.intp
         signature = types.void(a, size, size, size, b, size, size, c, size, size, size, size)
 
@@ -42,8 +55,12 @@ def _make_tile(height: int) -> Any:
             lanes = BYTES // (4 if kinds[0].dtype == types.float32 else 8)
             vector = ir.VectorType(real, lanes)
             _, a_start, row_step, inner_step, _, b_start, b_step, _, c_start, c_step, inner, add = arguments
-            data = {k: builder.gep(cgutils.create_struct_proxy(kinds[k])(context, builder, value=arguments[k]).data,
-                                   [start]) for k, start in ((0, a_start), (4, b_start), (7, c_start))}
+            data = {
+                k: builder.gep(
+                    cgutils.create_struct_proxy(kinds[k])(context, builder, value=arguments[k]).data, [start]
+                )
+                for k, start in ((0, a_start), (4, b_start), (7, c_start))
+            }
             step = context.get_constant(types.intp, lanes)
 
             def at(pointer: Any, *offsets: Any) -> Any:
@@ -57,8 +74,13 @@ def _make_tile(height: int) -> Any:
             def row(k: int, size: Any) -> Any:
                 return builder.mul(context.get_constant(types.intp, k), size)
 
-            places = [[at(data[7], row(r, c_step), builder.mul(context.get_constant(types.intp, v), step))
-                       for v in range(VECTORS)] for r in range(height)]
+            places = [
+                [
+                    at(data[7], row(r, c_step), builder.mul(context.get_constant(types.intp, v), step))
+                    for v in range(VECTORS)
+                ]
+                for r in range(height)
+            ]
             sums = [[cgutils.alloca_once(builder, vector) for _ in range(VECTORS)] for _ in range(height)]
             adding = builder.icmp_signed("!=", add, context.get_constant(types.intp, 0))
             with builder.if_else(adding) as (then, otherwise):
@@ -71,16 +93,24 @@ def _make_tile(height: int) -> Any:
                         for v in range(VECTORS):
                             builder.store(ir.Constant(vector, [0.0] * lanes), sums[r][v])
             with cgutils.for_range(builder, inner) as loop:
-                left, right = at(data[0], builder.mul(loop.index, inner_step)), at(data[4], builder.mul(loop.index,
-                                                                                                       b_step))
-                columns = [builder.load(as_vector(at(right, builder.mul(context.get_constant(types.intp, v), step))),
-                                        align=4) for v in range(VECTORS)]
+                left, right = (
+                    at(data[0], builder.mul(loop.index, inner_step)),
+                    at(data[4], builder.mul(loop.index, b_step)),
+                )
+                columns = [
+                    builder.load(as_vector(at(right, builder.mul(context.get_constant(types.intp, v), step))), align=4)
+                    for v in range(VECTORS)
+                ]
                 for r in range(height):
                     number = builder.load(at(left, row(r, row_step)))
-                    one = builder.insert_element(ir.Constant(vector, ir.Undefined), number,
-                                                 ir.Constant(ir.IntType(32), 0))
-                    spread = builder.shuffle_vector(one, ir.Constant(vector, ir.Undefined),
-                                                    ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes))
+                    one = builder.insert_element(
+                        ir.Constant(vector, ir.Undefined), number, ir.Constant(ir.IntType(32), 0)
+                    )
+                    spread = builder.shuffle_vector(
+                        one,
+                        ir.Constant(vector, ir.Undefined),
+                        ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes),
+                    )
                     for v in range(VECTORS):
                         term = builder.fmul(spread, columns[v], flags=("contract",))
                         builder.store(builder.fadd(builder.load(sums[r][v]), term, flags=("contract",)), sums[r][v])
@@ -98,18 +128,43 @@ _four, _row = _make_tile(HEIGHT), _make_tile(1)
 
 
 @numba.njit(inline="always")
-def tiled(a: Any, row_step: int, inner_step: int, b: Any, c: Any, rows: int, columns: int, inner: int,
-          add: int) -> None:
+def tiled(
+    a: Any, row_step: int, inner_step: int, b: Any, c: Any, rows: int, columns: int, inner: int, add: int
+) -> None:
     """c (rows, columns) = Σ_k a[row·row_step + k·inner_step]·b (inner, columns) [+ c], flat arrays."""
     width = VECTORS * BYTES // a.itemsize
     full = rows - rows % HEIGHT
     for column in range(0, columns, width):
         for row in range(0, full, HEIGHT):
-            _four(a, row * row_step, row_step, inner_step, b, column, columns, c, row * columns + column, columns,
-                  inner, add)
+            _four(
+                a,
+                row * row_step,
+                row_step,
+                inner_step,
+                b,
+                column,
+                columns,
+                c,
+                row * columns + column,
+                columns,
+                inner,
+                add,
+            )
         for row in range(full, rows):
-            _row(a, row * row_step, row_step, inner_step, b, column, columns, c, row * columns + column, columns,
-                 inner, add)
+            _row(
+                a,
+                row * row_step,
+                row_step,
+                inner_step,
+                b,
+                column,
+                columns,
+                c,
+                row * columns + column,
+                columns,
+                inner,
+                add,
+            )
 
 
 @numba.njit(inline="always")

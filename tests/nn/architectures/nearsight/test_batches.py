@@ -57,10 +57,16 @@ def test_every_bond_is_in_one_part(folded: bool) -> None:
             np.testing.assert_array_equal(np.sort(np.concatenate([*dealt, np.empty(0, np.int64)])), own)
     for part in parts:
         if part.folded:
-            images = [(int(source.graph.source[e]), int(source.graph.target[e])) for own in part.edges.values()
-                      for e in own]
-            elsewhere = [(int(source.graph.source[e]), int(source.graph.target[e])) for other in parts
-                         if other is not part and other.folded for own in other.edges.values() for e in own]
+            images = [
+                (int(source.graph.source[e]), int(source.graph.target[e])) for own in part.edges.values() for e in own
+            ]
+            elsewhere = [
+                (int(source.graph.source[e]), int(source.graph.target[e]))
+                for other in parts
+                if other is not part and other.folded
+                for own in other.edges.values()
+                for e in own
+            ]
             assert not set(images) & set(elsewhere)
 
 

@@ -90,13 +90,14 @@ def test_symmetries_with_long_range_features() -> None:
 
 def test_smooth_at_the_cutoff() -> None:
     """An atom that crosses the cutoff of another one in steps of 1e-4 Å."""
+
     def hamiltonian(x: float) -> np.ndarray:
         positions = np.array([[0.0, 0, 0], [1.9, 0.3, 0], [0.2, 2.0, 0.4], [x, 0.1, 0.3]])
         operator = predicted(Structure(np.array([72, 8, 8, 72]), positions, np.eye(3) * 40, True))
         dense = np.zeros((4, 4, 10, 10))
         for k in range(operator.n_pairs):
             block = operator.stack(np.array([k]))[0]
-            dense[operator.source[k], operator.target[k], :block.shape[0], :block.shape[1]] = block
+            dense[operator.source[k], operator.target[k], : block.shape[0], : block.shape[1]] = block
         return dense
 
     step = 1e-4
@@ -122,14 +123,18 @@ def random_case(dtype: torch.dtype) -> tuple[BondNetwork, BondGraph, dict[tuple[
     return MODEL.network, MODEL.atoms(STRUCTURE, graph).graph(bonds, dtype), targets
 
 
-def value_and_gradients(graph: BondGraph, targets: dict[tuple[int, int], BondTargets], plain: bool, summed: bool
-                        ) -> list[np.ndarray]:
+def value_and_gradients(
+    graph: BondGraph, targets: dict[tuple[int, int], BondTargets], plain: bool, summed: bool
+) -> list[np.ndarray]:
     network = MODEL.network
     network.plain = plain
     network.zero_grad()
     try:
-        value = network.error(graph, targets) if summed else torch.stack(
-            [(o**3).sum() for o in network(graph).values()]).sum()
+        value = (
+            network.error(graph, targets)
+            if summed
+            else torch.stack([(o**3).sum() for o in network(graph).values()]).sum()
+        )
         value.backward()
     finally:
         network.plain = False

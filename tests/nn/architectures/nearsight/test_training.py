@@ -23,14 +23,38 @@ CALCULATIONS = [random_calculation(1), random_calculation(2)]
 
 
 def config(folder: Path, **changes: Any) -> TrainingConfig:
-    small = {"network": "nearsight", "cutoff": CUTOFF, "density_functions": 4, "channels": 4, "hidden": [8, 4],
-             "bond_functions": 6, "l_max": 4}
-    optimizer = {"kind": "adamw", "schedule": "cosine", "weight_decay": 0.1, "warmup_steps": 3, "clip_norm": 10.0,
-                 "average": 0.99, "learning_rate": 1e-2, "minimum_learning_rate": 1e-5}
-    return TrainingConfig.model_validate({
-        "model": small, "optimizer": optimizer, "partition": {"bonds": 150, "axis": 0, "count": 3, "thickness": None},
-        "data": {"train": ["a.h5"], "holdout_parts": 0}, "max_epochs": 6, "threads": 1, "run_dir": str(folder),
-        "precision": "float64", **changes})
+    small = {
+        "network": "nearsight",
+        "cutoff": CUTOFF,
+        "density_functions": 4,
+        "channels": 4,
+        "hidden": [8, 4],
+        "bond_functions": 6,
+        "l_max": 4,
+    }
+    optimizer = {
+        "kind": "adamw",
+        "schedule": "cosine",
+        "weight_decay": 0.1,
+        "warmup_steps": 3,
+        "clip_norm": 10.0,
+        "average": 0.99,
+        "learning_rate": 1e-2,
+        "minimum_learning_rate": 1e-5,
+    }
+    return TrainingConfig.model_validate(
+        {
+            "model": small,
+            "optimizer": optimizer,
+            "partition": {"bonds": 150, "axis": 0, "count": 3, "thickness": None},
+            "data": {"train": ["a.h5"], "holdout_parts": 0},
+            "max_epochs": 6,
+            "threads": 1,
+            "run_dir": str(folder),
+            "precision": "float64",
+            **changes,
+        }
+    )
 
 
 def run(folder: Path, **changes: Any) -> list[float]:
@@ -95,8 +119,12 @@ def test_the_stored_model_predicts_what_it_was_trained_on_better_than_its_baseli
         pairs = np.flatnonzero(~operator.on_site)
         found = truth.find(operator.source[pairs], operator.target[pairs], operator.shift[pairs])
         assert (found >= 0).all()
-        errors.append(sum(float(np.abs(operator.stack(pairs[k:k + 1]) - truth.stack(found[k:k + 1])).sum())
-                          for k in range(len(pairs))))
+        errors.append(
+            sum(
+                float(np.abs(operator.stack(pairs[k : k + 1]) - truth.stack(found[k : k + 1])).sum())
+                for k in range(len(pairs))
+            )
+        )
     assert errors[0] < 0.98 * errors[1]
 
 

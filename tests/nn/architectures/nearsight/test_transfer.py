@@ -134,7 +134,7 @@ def test_new_elements_are_random_and_seen_by_known_ones_only_if_they_are_alike(w
     places, size = model.network.elements, CONFIG.density_functions
     for weights in model.network.mix:
         for k, z in enumerate(places):
-            columns = [weights[k, j * size:(j + 1) * size].detach().abs() for j in range(len(places))]
+            columns = [weights[k, j * size : (j + 1) * size].detach().abs() for j in range(len(places))]
             seen = {other for other, own in zip(places, columns) if float(own.max()) > 0}
             assert seen == (set(places) if z in (1, 40) else {8, 40, 72})
 

@@ -32,7 +32,7 @@ def our_name(published: str) -> str:
     block = re.match(r"blocks\.(\d+)\.", name)
     if block:
         layer, is_edge = divmod(int(block.group(1)), 2)
-        name = f"{'edge' if is_edge else 'node'}_updates.{layer}." + name[block.end():]
+        name = f"{'edge' if is_edge else 'node'}_updates.{layer}." + name[block.end() :]
         first = "convolution" if is_edge else "first"
         name = name.replace("ga.so2_conv_1.fc_m0", f"{first}.order_zero")
         name = re.sub(r"ga\.so2_conv_1\.so2_m_conv\.(\d)\.fc", rf"{first}.orders.\1", name)

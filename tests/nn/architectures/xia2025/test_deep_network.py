@@ -10,18 +10,9 @@ import nearsight.nn.architectures.xia2025.kernels.messages as scalar_messages
 import nearsight.nn.architectures.xia2025.network as xia2025
 from nearsight.nn.architectures.xia2025.config import Widths
 from nearsight.nn.architectures.xia2025.edge_targets import EdgeTargets
-from nearsight.nn.architectures.xia2025.graph_tensors import (
-    GraphTensors,
-    graph_tensors,
-    leading_edges,
-    updates_needed,
-)
+from nearsight.nn.architectures.xia2025.graph_tensors import GraphTensors, graph_tensors, leading_edges, updates_needed
 from nearsight.nn.architectures.xia2025.network import Xia2025
-from nearsight.nn.architectures.xia2025.working_memory import (
-    SavedBytes,
-    bytes_per_chunked_edge,
-    bytes_per_node,
-)
+from nearsight.nn.architectures.xia2025.working_memory import SavedBytes, bytes_per_chunked_edge, bytes_per_node
 from nearsight.partition.partition import augmented
 from nearsight.structures.graph import Graph, build_graph
 from nearsight.structures.structure import Structure
@@ -57,8 +48,16 @@ def part_tensors(layers: int) -> GraphTensors:
     part = augmented(graph, np.array([4, 5, 6]), layers)
     n = part.n_labelled_edges
     order = np.concatenate([np.arange(n), n + np.random.default_rng(0).permutation(part.n_edges - n)])
-    return graph_tensors(structure.numbers[part.nodes], part.source[order], part.target[order],
-                         graph.vector[part.edges[order]], 4, torch.float64, part.n_labelled, n)
+    return graph_tensors(
+        structure.numbers[part.nodes],
+        part.source[order],
+        part.target[order],
+        graph.vector[part.edges[order]],
+        4,
+        torch.float64,
+        part.n_labelled,
+        n,
+    )
 
 
 def run(network: Xia2025, graph: GraphTensors, how: str, masked: bool = False):
@@ -106,8 +105,10 @@ def test_with_a_halo_equal_to_the_plain_network(how, layers):
     graph = part_tensors(layers)
     assert graph.n_labelled < graph.n_nodes
     assert 0 < graph.n_labelled_edges < graph.n_edges
-    assert_equal(run(small_network(layers, plain=True), graph, "outputs", True),
-                 run(small_network(layers, chunk=7), graph, how, True))
+    assert_equal(
+        run(small_network(layers, plain=True), graph, "outputs", True),
+        run(small_network(layers, chunk=7), graph, how, True),
+    )
 
 
 @pytest.mark.parametrize("layers", [1, 2])
@@ -116,8 +117,9 @@ def test_without_compiled_loops_equal_to_the_plain_network(monkeypatch, layers):
         monkeypatch.setattr(module, "COMPILED", False)
     graph = whole_tensors()
     assert small_network(layers).engine() is None
-    assert_equal(run(small_network(layers, plain=True), graph, "outputs"),
-                 run(small_network(layers), graph, "square error"))
+    assert_equal(
+        run(small_network(layers, plain=True), graph, "outputs"), run(small_network(layers), graph, "square error")
+    )
 
 
 def test_sizes_of_the_paper_in_single_precision():
@@ -179,15 +181,31 @@ def test_edges_that_are_not_needed_change_nothing():
     order = torch.argsort(updates, descending=True, stable=True)
     n = int((updates > 0).sum())
     assert n < graph.n_edges
-    fewer = GraphTensors(graph.numbers, graph.source[order], graph.target[order], graph.distance[order],
-                         graph.harmonics[order], graph.frames[order][:n], graph.n_labelled, graph.n_labelled_edges)
+    fewer = GraphTensors(
+        graph.numbers,
+        graph.source[order],
+        graph.target[order],
+        graph.distance[order],
+        graph.harmonics[order],
+        graph.frames[order][:n],
+        graph.n_labelled,
+        graph.n_labelled_edges,
+    )
     assert_equal(run(small_network(3), graph, "square error"), run(small_network(3), fewer, "square error"), 1e-12)
 
 
 def peak_saved_bytes(network: Xia2025, graph: GraphTensors, how: str) -> int:
     """Of a forward and backward pass; the graph's and the network's own tensors left out."""
-    counter = SavedBytes(*network.parameters(), *network.buffers(), graph.numbers, graph.source, graph.target,
-                         graph.distance, graph.harmonics, graph.frames)
+    counter = SavedBytes(
+        *network.parameters(),
+        *network.buffers(),
+        graph.numbers,
+        graph.source,
+        graph.target,
+        graph.distance,
+        graph.harmonics,
+        graph.frames,
+    )
     with counter.watch():
         run(network, graph, how)
     assert counter.now == 0
@@ -247,9 +265,11 @@ def test_the_path_is_told(monkeypatch):
         assert make_network(2, plain=True).describe_path() == "plain network, all edges at once"
         assert make_network().describe_path() == "compiled engine (numba), 2 threads"
         assert small_network(2, chunk=77).describe_path() == (
-            "plain torch in chunks of 77 edges, 2 threads; first node messages compiled (numba)")
+            "plain torch in chunks of 77 edges, 2 threads; first node messages compiled (numba)"
+        )
         monkeypatch.setattr(xia2025, "COMPILED", False)
         assert small_network(1).describe_path() == (
-            "plain torch in chunks of 50 edges, 2 threads: numba is not installed")
+            "plain torch in chunks of 50 edges, 2 threads: numba is not installed"
+        )
     finally:
         torch.set_num_threads(before)

@@ -38,8 +38,9 @@ def gradients(network: Xia2025, graph: GraphTensors, how: str, masked: bool = Fa
         nodes, edges = network(graph)
         error = reference.error(edges)
     (error + nodes.square().sum()).backward()
-    return error.item(), {k: torch.zeros_like(p) if p.grad is None else p.grad.clone()
-                          for k, p in network.named_parameters()}
+    return error.item(), {
+        k: torch.zeros_like(p) if p.grad is None else p.grad.clone() for k, p in network.named_parameters()
+    }
 
 
 @pytest.mark.parametrize("how", ["fused", "outputs"])

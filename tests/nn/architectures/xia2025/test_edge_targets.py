@@ -41,7 +41,7 @@ def test_soft_measure_is_linear_far_away_and_zero_without_error():
 def test_rows_and_missing_irreps():
     targets = reference(0.5, True)
     output = torch.zeros(5, SIZE, dtype=torch.float64)
-    parts = [float(targets.rows(slice(k, k + 1)).error(output[k:k + 1])) for k in range(5)]
+    parts = [float(targets.rows(slice(k, k + 1)).error(output[k : k + 1])) for k in range(5)]
     assert sum(parts) == pytest.approx(float(targets.error(output)), rel=1e-14)
     with pytest.raises(ValueError, match="irrep"):
         EdgeTargets(output, softness=0.1).error(output)

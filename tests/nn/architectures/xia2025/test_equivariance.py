@@ -45,7 +45,7 @@ def outputs(network: Xia2025, structure: Structure, graph: Graph) -> tuple[np.nd
 def rotate_coupled(values: np.ndarray, rotation: np.ndarray) -> np.ndarray:
     d, parts, at = wigner_d(rotation, LAYOUT.l_max), [], 0
     for l in LAYOUT.degrees:
-        parts.append(values[:, at:at + 2 * l + 1] @ d[l].T)
+        parts.append(values[:, at : at + 2 * l + 1] @ d[l].T)
         at += 2 * l + 1
     return np.concatenate(parts, axis=1)
 
@@ -89,10 +89,12 @@ def test_permutation():
     nodes, edges = outputs(network, structure, graph)
     nodes_other, edges_other = outputs(network, structure.permuted(order), other)
     assert np.abs(nodes_other - nodes[order]).max() < 1e-12
-    place = {(int(i), int(j), *map(int, s)): k for k, (i, j, s) in
-             enumerate(zip(graph.source, graph.target, graph.shift))}
-    same = [place[(int(order[i]), int(order[j]), *map(int, s))] for i, j, s in
-            zip(other.source, other.target, other.shift)]
+    place = {
+        (int(i), int(j), *map(int, s)): k for k, (i, j, s) in enumerate(zip(graph.source, graph.target, graph.shift))
+    }
+    same = [
+        place[(int(order[i]), int(order[j]), *map(int, s))] for i, j, s in zip(other.source, other.target, other.shift)
+    ]
     assert np.abs(edges_other - edges[same]).max() < 1e-12
 
 
@@ -105,8 +107,9 @@ def test_translation_of_single_atoms_by_lattice_vectors():
     nodes_moved, edges_moved = outputs(network, moved, other)
     assert np.abs(nodes_moved - nodes).max() < 1e-11
     shift = other.shift + moves[other.target] - moves[other.source]
-    place = {(int(i), int(j), *map(int, s)): k for k, (i, j, s) in
-             enumerate(zip(graph.source, graph.target, graph.shift))}
+    place = {
+        (int(i), int(j), *map(int, s)): k for k, (i, j, s) in enumerate(zip(graph.source, graph.target, graph.shift))
+    }
     same = [place[(int(i), int(j), *map(int, s))] for i, j, s in zip(other.source, other.target, shift)]
     assert np.abs(edges_moved - edges[same]).max() < 1e-11
 

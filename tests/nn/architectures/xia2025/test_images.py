@@ -27,8 +27,12 @@ CUTOFF = 8.0
 def case():
     """The real 96-atom cell (10.53 Å), a random network, and its prediction resolved in R."""
     calculation = read_calculation(FILE, overlap=False)
-    model = new_model(ModelConfig(cutoff=CUTOFF, channels=4, hidden=4, alpha=4, value=4, feed_forward=8),
-                      calculation.basis, torch.float64, 3)
+    model = new_model(
+        ModelConfig(cutoff=CUTOFF, channels=4, hidden=4, alpha=4, value=4, feed_forward=8),
+        calculation.basis,
+        torch.float64,
+        3,
+    )
     return calculation, model, predict_hamiltonian(model, calculation.structure, symmetrise=False)
 
 

@@ -164,8 +164,12 @@ def test_whole_where_it_fits_and_slabs_where_parts_are_held_out(tmp_path):
 
 def test_auto_is_decided_once(tmp_path):
     """A run goes on with the partition it began with, however much memory there is later."""
-    config = make_config(tmp_path / "run", partition={"kind": "auto", "axis": 0, "count": 3}, max_epochs=1,
-                         data={"train": ["random.h5"], "validation": ["other.h5"]})
+    config = make_config(
+        tmp_path / "run",
+        partition={"kind": "auto", "axis": 0, "count": 3},
+        max_epochs=1,
+        data={"train": ["random.h5"], "validation": ["other.h5"]},
+    )
     notes: list[str] = []
     held = [random_calculation(seed=3)]
     train(config, [random_calculation()], held, note=notes.append)

@@ -74,8 +74,9 @@ def test_gradient_of_a_step_over_parts_is_the_whole_graphs(kind, masked, layers)
     model.network.zero_grad()
     nodes, edges = whole_outputs(model, calculation)
     sums = sum(
-        error_sums(p.targets.gather(nodes[c.nodes[: c.n_labelled]], edges[c.edges[: c.n_labelled_edges]]), p.targets,
-                   loss)
+        error_sums(
+            p.targets.gather(nodes[c.nodes[: c.n_labelled]], edges[c.edges[: c.n_labelled_edges]]), p.targets, loss
+        )
         for p, c in zip(pieces, cuts)
     )
     whole_value = loss_of_sums(sums, total_terms([p.targets for p in pieces], loss), loss)

@@ -41,8 +41,9 @@ def test_outputs_equal_the_published_ones(published, plain):
     network = Xia2025(Widths(), 1, HFO2.degrees, plain=plain).double()
     load_published(network, published)
     np.testing.assert_allclose(network.gaussians.centres, published["w.distance_expansion.offset"], atol=1e-14)
-    graph = graph_tensors(published["numbers"], published["edge_i"], published["edge_j"], published["edge_vec"], 4,
-                          torch.float64)
+    graph = graph_tensors(
+        published["numbers"], published["edge_i"], published["edge_j"], published["edge_vec"], 4, torch.float64
+    )
     with torch.no_grad():
         nodes, edges = network(graph)
     stored = published["edge_out"]

@@ -61,8 +61,9 @@ class BondPiece:
     @property
     def n_terms(self) -> int:
         """Numbers that are compared."""
-        return (sum(t.values.numel() for t in self.targets.values())
-                + sum(f.values.numel() for f in self.folded.values()))
+        return sum(t.values.numel() for t in self.targets.values()) + sum(
+            f.values.numel() for f in self.folded.values()
+        )
 
     @property
     def nbytes(self) -> int:
@@ -70,13 +71,17 @@ class BondPiece:
         tensors = [t for own in [*self.targets.values(), *self.folded.values()] for t in vars(own).values()]
         tensors += self.unit.values()
         return sum(b.nbytes for b in self.graph.bonds.values()) + sum(
-            t.nbytes for t in tensors if isinstance(t, Tensor))
+            t.nbytes for t in tensors if isinstance(t, Tensor)
+        )
 
     def to(self, device: torch.device | str) -> BondPiece:
         """The same on another device."""
-        return BondPiece(self.graph.to(device), {k: t.to(device) for k, t in self.targets.items()},
-                         {k: u.to(device) for k, u in self.unit.items()},
-                         {k: f.to(device) for k, f in self.folded.items()})
+        return BondPiece(
+            self.graph.to(device),
+            {k: t.to(device) for k, t in self.targets.items()},
+            {k: u.to(device) for k, u in self.unit.items()},
+            {k: f.to(device) for k, f in self.folded.items()},
+        )
 
 
 class BondSource:
@@ -111,14 +116,18 @@ class BondSource:
     def single_edges(self) -> dict[ElementPair, np.ndarray]:
         """Canonical edges whose blocks the reference knows one by one."""
         single = self._single
-        return {pair: edges[single[edges]]
-                for pair, edges in canonical_edges(self.calculation.structure, self.graph).items()}
+        return {
+            pair: edges[single[edges]]
+            for pair, edges in canonical_edges(self.calculation.structure, self.graph).items()
+        }
 
     def folded_edges(self) -> dict[ElementPair, np.ndarray]:
         """Canonical edges between different atoms of which the reference knows only the sum over images."""
         single, own = self._single, self.graph.source == self.graph.target
-        return {pair: edges[~single[edges] & ~own[edges]]
-                for pair, edges in canonical_edges(self.calculation.structure, self.graph).items()}
+        return {
+            pair: edges[~single[edges] & ~own[edges]]
+            for pair, edges in canonical_edges(self.calculation.structure, self.graph).items()
+        }
 
     def images(self, edges: np.ndarray) -> np.ndarray:
         """(e,) int64, which of the different pairs of atoms each edge is an image of."""
@@ -151,8 +160,16 @@ class BondSource:
         values = self._reference(pair, edges[first])
         np.subtract.at(values, row, self._baseline(pair, edges))
         unit = MEV * model.scale(pair, np.linalg.norm(self.graph.vector[edges], axis=1))
-        folded = make_folded(layout, row, frames_of(bonds, max_shell(layout)), unit, MEV * values,
-                             self.loss.weight_power, self.loss.softness, weight.dtype)
+        folded = make_folded(
+            layout,
+            row,
+            frames_of(bonds, max_shell(layout)),
+            unit,
+            MEV * values,
+            self.loss.weight_power,
+            self.loss.softness,
+            weight.dtype,
+        )
         return bonds.to(weight.device), folded.to(weight.device)
 
     def _pair(self, pair: ElementPair, edges: np.ndarray) -> tuple[Bonds, BondTargets, Tensor]:
@@ -162,8 +179,9 @@ class BondSource:
         left = self._reference(pair, edges) - self._baseline(pair, edges)
         columns = layout.columns_of(left, frames_of(bonds, max_shell(layout)))
         scale = model.scale(pair, np.linalg.norm(self.graph.vector[edges], axis=1))
-        values, unit = (torch.as_tensor(x, dtype=weight.dtype, device=weight.device)
-                        for x in (columns / scale, scale * MEV))
+        values, unit = (
+            torch.as_tensor(x, dtype=weight.dtype, device=weight.device) for x in (columns / scale, scale * MEV)
+        )
         return (bonds.to(weight.device), BondTargets(values, unit**self.loss.weight_power, self.loss.softness), unit)
 
     def _baseline(self, pair: ElementPair, edges: np.ndarray) -> np.ndarray:
@@ -214,8 +232,11 @@ class BondPart:
         basis, layouts = self.source.model.basis, self.source.model.network.layouts
         if not self.folded:
             return sum(len(edges) * layouts[pair].width for pair, edges in self.edges.items())
-        return sum((int(self.source.images(edges).max()) + 1) * basis.n_orbitals(pair[0]) * basis.n_orbitals(pair[1])
-                   for pair, edges in self.edges.items() if len(edges))
+        return sum(
+            (int(self.source.images(edges).max()) + 1) * basis.n_orbitals(pair[0]) * basis.n_orbitals(pair[1])
+            for pair, edges in self.edges.items()
+            if len(edges)
+        )
 
     def build(self) -> BondPiece:
         """Its tensors; the same to the last bit every time."""
@@ -262,14 +283,17 @@ def deal(source: BondSource, size: int, seed: int, atoms: np.ndarray | None = No
     parts = []
     for edges, folded in ((source.single_edges(), False), (source.folded_edges(), True)):
         if atoms is not None:
-            edges = {pair: own[atoms[source.graph.source[own]] & atoms[source.graph.target[own]]]
-                     for pair, own in edges.items()}
+            edges = {
+                pair: own[atoms[source.graph.source[own]] & atoms[source.graph.target[own]]]
+                for pair, own in edges.items()
+            }
         parts += [BondPart(source, own, folded) for own in _dealt(source, edges, folded, size, seed)]
     return parts
 
 
-def _dealt(source: BondSource, edges: Mapping[ElementPair, np.ndarray], folded: bool, size: int, seed: int
-           ) -> list[dict[ElementPair, np.ndarray]]:
+def _dealt(
+    source: BondSource, edges: Mapping[ElementPair, np.ndarray], folded: bool, size: int, seed: int
+) -> list[dict[ElementPair, np.ndarray]]:
     total = sum(map(len, edges.values()))
     count, generator = max(1, round(total / size)), np.random.default_rng(seed)
     places = {}
@@ -277,6 +301,7 @@ def _dealt(source: BondSource, edges: Mapping[ElementPair, np.ndarray], folded: 
         groups = source.images(own) if folded else np.arange(len(own))
         n_groups = int(groups.max()) + 1 if len(groups) else 0
         places[pair] = generator.permutation(n_groups)[groups] % count if n_groups else groups
-    dealt = [{pair: own[places[pair] == k] for pair, own in edges.items() if (places[pair] == k).any()}
-             for k in range(count)]
+    dealt = [
+        {pair: own[places[pair] == k] for pair, own in edges.items() if (places[pair] == k).any()} for k in range(count)
+    ]
     return [part for part in dealt if part]

@@ -47,8 +47,9 @@ def fit_uncertainty(model: BondModel, train: BondPieces, held: BondPieces) -> Un
     profiles = {pair: np.column_stack([_profile(block, len(centres)) for block in own]) for pair, own in seen.items()}
     calibration = _calibrate(seen, _errors(model, held, roots), centres, profiles)
     sources = list({id(part.source): part.source for part in train.parts}.values())
-    known = Uncertainty(roots, calibration, centres, profiles, *_atoms(model, sources), 1.0,
-                        _on_site_ratio(model, sources))
+    known = Uncertainty(
+        roots, calibration, centres, profiles, *_atoms(model, sources), 1.0, _on_site_ratio(model, sources)
+    )
     return replace(known, ratio=_ratio(model, held if len(held) else train, known))
 
 
@@ -60,8 +61,9 @@ Errors = dict[ElementPair, list[list[np.ndarray]]]
 """For every block of every pair: lengths of bonds, their q, and mean squares of their errors in units of outputs."""
 
 
-def _calibrate(seen: Errors, held: Errors, centres: np.ndarray, profiles: dict[ElementPair, np.ndarray]
-               ) -> dict[ElementPair, np.ndarray]:
+def _calibrate(
+    seen: Errors, held: Errors, centres: np.ndarray, profiles: dict[ElementPair, np.ndarray]
+) -> dict[ElementPair, np.ndarray]:
     """c0, c1 of every block of every pair."""
     result = {}
     for pair, own in seen.items():
@@ -96,8 +98,7 @@ def _ratio(model: BondModel, pieces: BondPieces, known: Uncertainty) -> float:
     return absolute / expected if expected else 1.0
 
 
-def _errors(model: BondModel, pieces: BondPieces, roots: dict[ElementPair, list[np.ndarray]]
-            ) -> Errors:
+def _errors(model: BondModel, pieces: BondPieces, roots: dict[ElementPair, list[np.ndarray]]) -> Errors:
     found: Errors = {}
     for piece in _single(pieces):
         features = model.network.features(piece.graph)
@@ -110,7 +111,7 @@ def _errors(model: BondModel, pieces: BondPieces, roots: dict[ElementPair, list[
             at = 0
             for k, (z, root, block) in enumerate(zip(hidden, roots[pair], model.network.pair(pair).blocks)):
                 width = block.components * block.outputs
-                mean = squares[:, at:at + width].mean(axis=1) if width else np.zeros(len(bonds))
+                mean = squares[:, at : at + width].mean(axis=1) if width else np.zeros(len(bonds))
                 own[k] = [np.append(old, new) for old, new in zip(own[k], (distance, leverage(z, root), mean))]
                 at += width
     return found

@@ -18,16 +18,24 @@ class BondConfig(BaseModel):
     l_max: int = Field(4, ge=1, le=8, description="highest degree of the neighbour densities")
     density_functions: int = Field(10, ge=1, description="radial functions of the neighbour densities")
     channels: int = Field(24, ge=1, description="learnt combinations of the densities, for each element and degree")
-    hidden: tuple[int, ...] = Field((64, 48, 48, 32, 16), min_length=1,
-                                    description="channels of order m = 0, 1, …; the last one holds for all higher m")
+    hidden: tuple[int, ...] = Field(
+        (64, 48, 48, 32, 16),
+        min_length=1,
+        description="channels of order m = 0, 1, …; the last one holds for all higher m",
+    )
     bond_functions: int = Field(20, ge=1, description="radial functions of the bond's length")
-    initial: bool = Field(False, description="start from H0 of superposed atomic densities, which every structure's "
-                                             "file must then hold beside S")
+    initial: bool = Field(
+        False,
+        description="start from H0 of superposed atomic densities, which every structure's "
+        "file must then hold beside S",
+    )
     strictly_local: bool = Field(False, description="nothing beyond the cutoff is used: no second hop on site")
 
     long_range: Literal["none", "charges"] = Field(
-        "none", description="charges: on-site terms see the potential and field of predicted charges of all atoms; "
-                            "training files must hold S")
+        "none",
+        description="charges: on-site terms see the potential and field of predicted charges of all atoms; "
+        "training files must hold S",
+    )
 
     @property
     def layers(self) -> int:

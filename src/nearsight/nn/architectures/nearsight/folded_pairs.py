@@ -60,8 +60,14 @@ class FoldedPairs:
 
 
 def make_folded(
-    layout: BondLayout, row: np.ndarray, frames: Sequence[np.ndarray], unit: np.ndarray, values: np.ndarray,
-    power: float, softness: float, dtype: torch.dtype,
+    layout: BondLayout,
+    row: np.ndarray,
+    frames: Sequence[np.ndarray],
+    unit: np.ndarray,
+    values: np.ndarray,
+    power: float,
+    softness: float,
+    dtype: torch.dtype,
 ) -> FoldedPairs:
     """The tensors of some sums.
 

@@ -88,8 +88,12 @@ class BondGraph:
 
     def to(self, device: torch.device | str) -> BondGraph:
         """The same on another device."""
-        return BondGraph(self.element.to(device), self.densities.to(device), self.scalars.to(device),
-                         {pair: b.to(device) for pair, b in self.bonds.items()})
+        return BondGraph(
+            self.element.to(device),
+            self.densities.to(device),
+            self.scalars.to(device),
+            {pair: b.to(device) for pair, b in self.bonds.items()},
+        )
 
     def with_bonds(self, bonds: Mapping[ElementPair, Bonds]) -> BondGraph:
         """The same atoms with other bonds."""
@@ -125,8 +129,9 @@ class BondTargets:
     def error(self, output: Tensor, layout: BondLayout) -> Tensor:
         """The measure of outputs (e, width), differentiable."""
         squares = (self.weights * (output - self.values)).square()
-        return torch.stack([self._block(squares[:, b.columns].unflatten(1, (b.components, b.channels)).sum(1))
-                            for b in layout.blocks]).sum()
+        return torch.stack(
+            [self._block(squares[:, b.columns].unflatten(1, (b.components, b.channels)).sum(1)) for b in layout.blocks]
+        ).sum()
 
     def _block(self, squares: Tensor) -> Tensor:
         if not self.softness:
@@ -154,8 +159,12 @@ class AtomInputs:
 
     def graph(self, bonds: Mapping[ElementPair, Bonds], dtype: torch.dtype) -> BondGraph:
         """With bonds, as tensors."""
-        return BondGraph(torch.as_tensor(self.element), torch.as_tensor(self.densities, dtype=dtype),
-                         torch.as_tensor(self.scalars, dtype=dtype), bonds)
+        return BondGraph(
+            torch.as_tensor(self.element),
+            torch.as_tensor(self.densities, dtype=dtype),
+            torch.as_tensor(self.scalars, dtype=dtype),
+            bonds,
+        )
 
 
 def atom_inputs(
@@ -207,11 +216,15 @@ def make_bonds(graph: Graph, edges: np.ndarray, l_max: int, dtype: torch.dtype) 
     width = sum((2 * l + 1) ** 2 for l in range(l_max + 1))
     frames = torch.empty(len(edges), width, dtype=dtype)
     for start in range(0, len(edges), CHUNK):
-        parts = wigner_d(bond_frames(vectors[start:start + CHUNK]), l_max)
+        parts = wigner_d(bond_frames(vectors[start : start + CHUNK]), l_max)
         rows = np.concatenate([x.reshape(len(x), -1) for x in parts], axis=1)
-        frames[start:start + CHUNK] = torch.as_tensor(rows)
-    return Bonds(torch.as_tensor(graph.source[edges]), torch.as_tensor(graph.target[edges]),
-                 torch.as_tensor(np.linalg.norm(vectors, axis=1), dtype=dtype), frames)
+        frames[start : start + CHUNK] = torch.as_tensor(rows)
+    return Bonds(
+        torch.as_tensor(graph.source[edges]),
+        torch.as_tensor(graph.target[edges]),
+        torch.as_tensor(np.linalg.norm(vectors, axis=1), dtype=dtype),
+        frames,
+    )
 
 
 def frames_of(bonds: Bonds, l_max: int) -> list[np.ndarray]:
@@ -219,7 +232,7 @@ def frames_of(bonds: Bonds, l_max: int) -> list[np.ndarray]:
     result, at = [], 0
     for l in range(l_max + 1):
         n = 2 * l + 1
-        result.append(_numpy(bonds.frames[:, at:at + n * n]).reshape(-1, n, n))
+        result.append(_numpy(bonds.frames[:, at : at + n * n]).reshape(-1, n, n))
         at += n * n
     return result
 

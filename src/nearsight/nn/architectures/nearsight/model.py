@@ -62,8 +62,13 @@ class BondModel:
 
     def metadata(self) -> dict[str, str]:
         """What a file needs besides the numbers, as text."""
-        return {"format": FORMAT, "model": self.config.model_dump_json(), "basis": basis_metadata(self.basis),
-                "baseline": json.dumps(to_arrays(self.baseline)[1]), "provenance": json.dumps(dict(self.provenance))}
+        return {
+            "format": FORMAT,
+            "model": self.config.model_dump_json(),
+            "basis": basis_metadata(self.basis),
+            "baseline": json.dumps(to_arrays(self.baseline)[1]),
+            "provenance": json.dumps(dict(self.provenance)),
+        }
 
     def tensors(self) -> dict[str, Tensor]:
         """All numbers by name, as they are stored."""
@@ -75,8 +80,13 @@ class BondModel:
         weights = {PREFIX + k: v.detach().cpu().contiguous() for k, v in self.network.state_dict().items()}
         return weights | {k: torch.as_tensor(np.ascontiguousarray(v)) for k, v in arrays.items()}
 
-    def atoms(self, structure: Structure, graph: Graph, on_site: np.ndarray | None = None,
-              initial: InitialMatrices | None = None) -> AtomInputs:
+    def atoms(
+        self,
+        structure: Structure,
+        graph: Graph,
+        on_site: np.ndarray | None = None,
+        initial: InitialMatrices | None = None,
+    ) -> AtomInputs:
         """What the network needs to know of all atoms; `on_site` is `baseline.nodes` where it is at hand."""
         blocks = self.baseline.nodes(structure, graph, initial) if on_site is None else on_site
         known = [blocks]
@@ -86,7 +96,12 @@ class BondModel:
 
 
 def new_bond_model(
-    config: BondConfig, basis: BasisSet, baseline: Baseline, scale: BondScale, dtype: torch.dtype, seed: int,
+    config: BondConfig,
+    basis: BasisSet,
+    baseline: Baseline,
+    scale: BondScale,
+    dtype: torch.dtype,
+    seed: int,
     provenance: Mapping[str, str] | None = None,
 ) -> BondModel:
     """A model with random weights; features are not standardised yet (`standardise`)."""
@@ -105,7 +120,7 @@ def standardise(network: BondNetwork, atoms: list[AtomInputs]) -> None:
     mean = densities[:, 0].mean(axis=0)
     densities[:, 0] -= mean
     for l in range(network.config.l_max + 1):
-        squares = (densities[:, l * l:(l + 1) ** 2] ** 2).mean(axis=(0, 1))
+        squares = (densities[:, l * l : (l + 1) ** 2] ** 2).mean(axis=(0, 1))
         _set(network.density_spread[l], np.sqrt(squares + 1e-4))
     _set(network.density_mean, mean)
     for k in range(len(network.elements)):
@@ -121,8 +136,9 @@ def _set(place: Tensor, values: np.ndarray) -> None:
         place.copy_(torch.as_tensor(values))
 
 
-def load_bond_model(file: Path, metadata: Mapping[str, str], tensors: Mapping[str, Tensor],
-                    basis: BasisSet) -> BondModel:
+def load_bond_model(
+    file: Path, metadata: Mapping[str, str], tensors: Mapping[str, Tensor], basis: BasisSet
+) -> BondModel:
     """A model from what its file holds, weights included.
 
     Raises:
@@ -137,8 +153,9 @@ def load_bond_model(file: Path, metadata: Mapping[str, str], tensors: Mapping[st
         uncertainty = uncertainty_of_arrays(known) if known else None
         provenance: dict[str, Any] = json.loads(metadata.get("provenance", "{}"))
     except (KeyError, ValueError, InputError) as error:
-        raise CheckpointError(f"{file}: expected a nearsight model with its baseline, got parts that do not fit: "
-                              f"{error}") from error
+        raise CheckpointError(
+            f"{file}: expected a nearsight model with its baseline, got parts that do not fit: {error}"
+        ) from error
     weights = [t for k, t in tensors.items() if k.startswith(PREFIX)]
     dtype = next((t.dtype for t in weights if t.dtype.is_floating_point), torch.float32)
     model = new_bond_model(config, basis, baseline, scale, dtype, 0, provenance)

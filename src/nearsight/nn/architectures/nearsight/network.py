@@ -51,20 +51,23 @@ class BondNetwork(nn.Module):
     scalar_mean: Tensor
     scalar_spread: Tensor
 
-    def __init__(self, config: BondConfig, layout: CoupledLayout, pairs: Sequence[ElementPair], scalars: int,
-                 plain: bool = False) -> None:
+    def __init__(
+        self, config: BondConfig, layout: CoupledLayout, pairs: Sequence[ElementPair], scalars: int, plain: bool = False
+    ) -> None:
         super().__init__()
         self.config, self.plain, self.layers = config, plain, 1
         self.elements = layout.elements
         self.layouts = {pair: BondLayout(layout, pair) for pair in sorted(pairs)}
         needed = max(block.order for own in self.layouts.values() for block in own.blocks)
         if config.l_max < needed:
-            raise InputError(f"expected model.l_max >= {needed}, the highest order in blocks of this basis, got "
-                             f"{config.l_max}")
+            raise InputError(
+                f"expected model.l_max >= {needed}, the highest order in blocks of this basis, got {config.l_max}"
+            )
         self.pairs = nn.ModuleDict({name(pair): PairNetwork(config, own) for pair, own in self.layouts.items()})
         count, kinds = len(self.elements) * config.density_functions, len(self.elements)
-        self.mix = nn.ParameterList([_random(kinds, count + (0 if l else scalars), config.channels)
-                                     for l in range(config.l_max + 1)])
+        self.mix = nn.ParameterList(
+            [_random(kinds, count + (0 if l else scalars), config.channels) for l in range(config.l_max + 1)]
+        )
         self.register_buffer("density_mean", torch.zeros(count))
         self.register_buffer("density_spread", torch.ones(config.l_max + 1, count))
         self.register_buffer("scalar_mean", torch.zeros(kinds, scalars))
@@ -93,8 +96,10 @@ class BondNetwork(nn.Module):
 
     def features(self, graph: BondGraph) -> Tensor:
         """(n, (l_max+1)², channels) of the atoms."""
-        densities = [(d - (self.density_mean if l == 0 else 0)) / self.density_spread[l] for l, d in
-                     enumerate(graph.densities.split([2 * l + 1 for l in range(self.config.l_max + 1)], dim=1))]
+        densities = [
+            (d - (self.density_mean if l == 0 else 0)) / self.density_spread[l]
+            for l, d in enumerate(graph.densities.split([2 * l + 1 for l in range(self.config.l_max + 1)], dim=1))
+        ]
         scalars = (graph.scalars - self.scalar_mean[graph.element]) / self.scalar_spread[graph.element]
         densities[0] = torch.cat([densities[0], scalars[:, None]], dim=2)
         return torch.cat([self._mixed(d, w, graph.element) for d, w in zip(densities, self.mix)], dim=1)
@@ -120,16 +125,25 @@ class BondNetwork(nn.Module):
         engine = self.engine()
         if engine is not None:
             return engine.outputs(features, bonds)
-        return {pair: torch.cat([self._outputs(features, pair, own.rows(slice(k, k + CHUNK)))
-                                 for k in range(0, max(1, len(own)), CHUNK)]) for pair, own in bonds.items()}
+        return {
+            pair: torch.cat(
+                [
+                    self._outputs(features, pair, own.rows(slice(k, k + CHUNK)))
+                    for k in range(0, max(1, len(own)), CHUNK)
+                ]
+            )
+            for pair, own in bonds.items()
+        }
 
     def check(self, pairs: Iterable[ElementPair]) -> None:
         """Raises InputError, naming it, for a pair of elements without a network."""
         unknown = [_words(pair) for pair in pairs if pair not in self.layouts]
         if unknown:
-            raise InputError(f"expected pairs of elements that the model was trained on "
-                             f"({', '.join(map(_words, self.layouts))}), got {', '.join(unknown)}; train on data that "
-                             f"hold such pairs within {self.config.cutoff} Å")
+            raise InputError(
+                f"expected pairs of elements that the model was trained on "
+                f"({', '.join(map(_words, self.layouts))}), got {', '.join(unknown)}; train on data that "
+                f"hold such pairs within {self.config.cutoff} Å"
+            )
 
     def error(self, graph: BondGraph, targets: Mapping[ElementPair, BondTargets]) -> Tensor:
         """`BondTargets.error` of all bonds, differentiable; no bond's output is kept."""
@@ -137,8 +151,12 @@ class BondNetwork(nn.Module):
         features, engine = self.features(graph), self.engine()
         if engine is not None:
             return engine.error(features, graph.bonds, targets)
-        return torch.stack([targets[pair].error(self._outputs(features, pair, bonds), self.layouts[pair])
-                            for pair, bonds in graph.bonds.items()]).sum()
+        return torch.stack(
+            [
+                targets[pair].error(self._outputs(features, pair, bonds), self.layouts[pair])
+                for pair, bonds in graph.bonds.items()
+            ]
+        ).sum()
 
     def _mixed(self, densities: Tensor, weights: Tensor, element: Tensor) -> Tensor:
         result = densities.new_zeros(*densities.shape[:2], weights.shape[2])
@@ -164,13 +182,15 @@ class BondNetwork(nn.Module):
         return self.pair(pair)(*self._inputs(features, pair, bonds), envelope(bonds.distance, self.config.cutoff))
 
 
-def bond_inputs(features: Tensor, bonds: Bonds, blocks: Sequence[HiddenBlock], parities: int, l_max: int
-                ) -> list[Tensor]:
+def bond_inputs(
+    features: Tensor, bonds: Bonds, blocks: Sequence[HiddenBlock], parities: int, l_max: int
+) -> list[Tensor]:
     """For each block (e, components, inputs): features of both atoms in the frame of the bond, l = m … l_max."""
     sizes = [2 * l + 1 for l in range(l_max + 1)]
     frames = [part.unflatten(1, (n, n)) for part, n in zip(bonds.frames.split([n * n for n in sizes], 1), sizes)]
-    first, second = ([d @ f for d, f in zip(frames, features[atoms].split(sizes, dim=1))]
-                     for atoms in (bonds.source, bonds.target))
+    first, second = (
+        [d @ f for d, f in zip(frames, features[atoms].split(sizes, dim=1))] for atoms in (bonds.source, bonds.target)
+    )
     result = []
     for block in blocks:
         m, parts = block.order, []

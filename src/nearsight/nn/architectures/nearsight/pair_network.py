@@ -56,8 +56,15 @@ def hidden_blocks(config: BondConfig, layout: BondLayout) -> tuple[HiddenBlock, 
     atoms = 2 // layout.parities
     found, start, row = [], 0, 0
     for (parity, order), channels in sorted(outputs.items()):
-        block = HiddenBlock(parity, order, (config.l_max + 1 - order) * atoms * config.channels, config.width(order),
-                            channels, start, row)
+        block = HiddenBlock(
+            parity,
+            order,
+            (config.l_max + 1 - order) * atoms * config.channels,
+            config.width(order),
+            channels,
+            start,
+            row,
+        )
         found.append(block)
         start += block.width
         row += block.width * block.components

@@ -16,13 +16,7 @@ from torch import Tensor
 
 from nearsight.baselines.bond_scale import max_shell
 from nearsight.baselines.h0.matrices import InitialMatrices
-from nearsight.nn.architectures.nearsight.graph import (
-    AtomInputs,
-    BondGraph,
-    frames_of,
-    is_canonical,
-    make_bonds,
-)
+from nearsight.nn.architectures.nearsight.graph import AtomInputs, BondGraph, frames_of, is_canonical, make_bonds
 from nearsight.nn.architectures.nearsight.model import BondModel
 from nearsight.nn.architectures.xia2025.layerwise import Report
 from nearsight.nn.kernels.threads import in_order

@@ -23,14 +23,7 @@ from nearsight.learning.config import TrainingConfig
 from nearsight.learning.fine_tuning import as_start, check_basis, describe_change, unknown_pairs
 from nearsight.learning.memory import available_bytes
 from nearsight.learning.metrics import ErrorSums
-from nearsight.nn.architectures.nearsight.batches import (
-    MEV,
-    BondPart,
-    BondPiece,
-    BondPieces,
-    BondSource,
-    deal,
-)
+from nearsight.nn.architectures.nearsight.batches import MEV, BondPart, BondPiece, BondPieces, BondSource, deal
 from nearsight.nn.architectures.nearsight.calibration import fit_uncertainty
 from nearsight.nn.architectures.nearsight.config import BondConfig
 from nearsight.nn.architectures.nearsight.graph import ElementPair, frames_of
@@ -47,8 +40,12 @@ USED = 0.6
 
 
 def begin_bond_model(
-    config: TrainingConfig, training: Sequence[Calculation], dtype: torch.dtype, provenance: dict[str, str],
-    note: Callable[[str], None] = lambda text: None, start: BondModel | None = None,
+    config: TrainingConfig,
+    training: Sequence[Calculation],
+    dtype: torch.dtype,
+    provenance: dict[str, str],
+    note: Callable[[str], None] = lambda text: None,
+    start: BondModel | None = None,
 ) -> BondModel:
     """The model of the run in the configuration's folder, or one to begin with.
 
@@ -59,8 +56,10 @@ def begin_bond_model(
     if last.exists():
         begun = load_model(last)
         if not isinstance(begun, BondModel):
-            raise ConfigError(f"{last}: expected a run of the network nearsight, got one of {begun.config.network}; "
-                              "give another run_dir")
+            raise ConfigError(
+                f"{last}: expected a run of the network nearsight, got one of {begun.config.network}; "
+                "give another run_dir"
+            )
         return begun
     if not isinstance(config.model, BondConfig):
         raise TypeError(f"expected a BondConfig, got {type(config.model).__name__}")
@@ -87,8 +86,14 @@ def begin_bond_model(
 
 
 def prepare_bonds(
-    config: TrainingConfig, model: BondModel, training: Sequence[Calculation], validation: Sequence[Calculation],
-    device: torch.device, begun: bool, note: Callable[[str], None] = lambda text: None, start: BondModel | None = None,
+    config: TrainingConfig,
+    model: BondModel,
+    training: Sequence[Calculation],
+    validation: Sequence[Calculation],
+    device: torch.device,
+    begun: bool,
+    note: Callable[[str], None] = lambda text: None,
+    start: BondModel | None = None,
 ) -> tuple[BondPieces, BondPieces]:
     """Parts to train on and parts for validation; the features of a model that is not begun are standardised.
 
@@ -108,8 +113,9 @@ def prepare_bonds(
             if kept is None:
                 chosen.append(part)
                 continue
-            inside = {pair: kept[source.graph.source[e]] & kept[source.graph.target[e]]
-                      for pair, e in part.edges.items()}
+            inside = {
+                pair: kept[source.graph.source[e]] & kept[source.graph.target[e]] for pair, e in part.edges.items()
+            }
             for parts, out in ((chosen, False), (held, True)):
                 edges = {pair: own[inside[pair] == out] for pair, own in part.edges.items()}
                 edges = {pair: own for pair, own in edges.items() if len(own)}

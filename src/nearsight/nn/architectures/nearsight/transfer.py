@@ -47,9 +47,12 @@ def take_over(model: BondModel, known: BondModel) -> None:
     _take_standardisation(model, known, elements, densities, like, scalars)
     _take_mix(model, known, elements, (densities[0] + like[0], densities[1] + like[1]), scalars)
     for pair in common_pairs(model, known):
-        _take_pair(model.network.pair(pair), known.network.pair(pair),
-                   channel_places(known.network.layouts[pair], model.network.layouts[pair]),
-                   unit_ratio(known.scale, model.scale, pair))
+        _take_pair(
+            model.network.pair(pair),
+            known.network.pair(pair),
+            channel_places(known.network.layouts[pair], model.network.layouts[pair]),
+            unit_ratio(known.scale, model.scale, pair),
+        )
 
 
 def common_pairs(model: BondModel, known: BondModel) -> list[ElementPair]:
@@ -92,8 +95,10 @@ def _take_standardisation(
 
 def _take_mix(model: BondModel, known: BondModel, elements: Places, densities: Places, scalars: Places) -> None:
     columns = [len(net.density_mean) for net in (model.network, known.network)]
-    isotropic = ([*densities[0], *(columns[0] + s for s in scalars[0])],
-                 [*densities[1], *(columns[1] + s for s in scalars[1])])
+    isotropic = (
+        [*densities[0], *(columns[0] + s for s in scalars[0])],
+        [*densities[1], *(columns[1] + s for s in scalars[1])],
+    )
     for l, (own, theirs) in enumerate(zip(model.network.mix, known.network.mix)):
         for k, j in zip(*elements):
             own[k].zero_()

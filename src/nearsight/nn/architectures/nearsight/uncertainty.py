@@ -107,8 +107,11 @@ def inverse_root(second_moment: np.ndarray) -> np.ndarray:
 
 def to_arrays(uncertainty: Uncertainty) -> dict[str, np.ndarray]:
     """Float64 arrays by name."""
-    arrays = {"atom_limit": uncertainty.atom_limit, "atom_count": uncertainty.atom_count,
-              "ratio": np.array([uncertainty.ratio, uncertainty.on_site_ratio])}
+    arrays = {
+        "atom_limit": uncertainty.atom_limit,
+        "atom_count": uncertainty.atom_count,
+        "ratio": np.array([uncertainty.ratio, uncertainty.on_site_ratio]),
+    }
     arrays |= {"distances": uncertainty.centres}
     arrays |= {f"profile.{name(pair)}": profile for pair, profile in uncertainty.profiles.items()}
     arrays |= {f"atom_root.{k}": root for k, root in enumerate(uncertainty.atom_roots)}
@@ -130,5 +133,13 @@ def from_arrays(arrays: Mapping[str, np.ndarray]) -> Uncertainty:
             roots[first, second] = [arrays[f"root.{first}-{second}.{k}"] for k in range(count)]
     atoms = [arrays[f"atom_root.{k}"] for k in range(len(arrays["atom_limit"]))]
     profiles = {pair: arrays[f"profile.{name(pair)}"] for pair in calibration}
-    return Uncertainty(roots, calibration, arrays["distances"], profiles, atoms, arrays["atom_limit"],
-                       arrays["atom_count"], *(float(x) for x in arrays["ratio"]))
+    return Uncertainty(
+        roots,
+        calibration,
+        arrays["distances"],
+        profiles,
+        atoms,
+        arrays["atom_limit"],
+        arrays["atom_count"],
+        *(float(x) for x in arrays["ratio"]),
+    )

@@ -63,8 +63,10 @@ def common_basis(calculations: Sequence[Calculation]) -> BasisSet:
         own = calculation.basis.restricted(calculation.structure.numbers)
         for z, ls in own.shells.items():
             if shells.setdefault(z, ls) != ls:
-                raise InputError(f"expected one basis in all training structures, got {own.describe()} in "
-                                 f"{calculation.structure.formula} where another one has l = {shells[z]}")
+                raise InputError(
+                    f"expected one basis in all training structures, got {own.describe()} in "
+                    f"{calculation.structure.formula} where another one has l = {shells[z]}"
+                )
         valence.update(own.valence)
     return BasisSet(calculations[0].basis.name, shells, valence)
 
@@ -100,8 +102,10 @@ class Outline:
     def build(self, model: Model) -> Piece:
         """The part's tensors, in the model's dtype; the same to the last bit every time."""
         hamiltonian, dtype = self.calculation.require_hamiltonian(), parameter_dtype(model.network)
-        return Piece(partition_tensors(model, self.calculation.structure, self.graph, self.part),
-                     make_targets(hamiltonian, self.graph, self.part, model.layout, dtype))
+        return Piece(
+            partition_tensors(model, self.calculation.structure, self.graph, self.part),
+            make_targets(hamiltonian, self.graph, self.part, model.layout, dtype),
+        )
 
 
 @dataclass
@@ -168,8 +172,16 @@ def _outline(calculation: Calculation, model: Model, graph: Graph, part: Partiti
     updates = _updates(part, network.layers)
     n_updated = tuple(part.n_edges if network.plain else int((updates > k).sum()) for k in range(network.layers))
     n_summed = 0 if rows.row_of_edge is None else len(rows.row_of_edge)
-    return Outline(calculation, graph, part, n_updated, len(rows), rows.n_filled(hamiltonian.numbers, layout), n_summed,
-                   layout.size)
+    return Outline(
+        calculation,
+        graph,
+        part,
+        n_updated,
+        len(rows),
+        rows.n_filled(hamiltonian.numbers, layout),
+        n_summed,
+        layout.size,
+    )
 
 
 def _updates(part: Partition, layers: int) -> Tensor:
@@ -208,8 +220,14 @@ def partition_tensors(model: Model, structure: Structure, graph: Graph, part: Pa
     updates = _updates(part, model.network.layers)
     order = torch.argsort(updates, descending=True, stable=True).numpy()
     return graph_tensors(
-        structure.numbers[part.nodes], part.source[order], part.target[order], graph.vector[part.edges[order]],
-        model.config.l_max, parameter_dtype(model.network), part.n_labelled, part.n_labelled_edges,
+        structure.numbers[part.nodes],
+        part.source[order],
+        part.target[order],
+        graph.vector[part.edges[order]],
+        model.config.l_max,
+        parameter_dtype(model.network),
+        part.n_labelled,
+        part.n_labelled_edges,
         None if model.network.plain else int((updates > 0).sum()),
     )
 
@@ -221,8 +239,10 @@ def hold_out(parts: list[Part], count: int) -> tuple[list[Part], list[Part]]:
         ConfigError: nothing would be left to train on.
     """
     if count >= len(parts):
-        raise ConfigError(f"expected more parts than data.holdout_parts={count}, got {len(parts)}: make the slabs "
-                          "thinner (partition.thickness) or give data.validation=[...]")
+        raise ConfigError(
+            f"expected more parts than data.holdout_parts={count}, got {len(parts)}: make the slabs "
+            "thinner (partition.thickness) or give data.validation=[...]"
+        )
     chosen = {int(k) for k in np.round((np.arange(count) + 0.5) * len(parts) / max(count, 1) - 0.5)}
     train = [p for k, p in enumerate(parts) if k not in chosen]
     return train, [p for k, p in enumerate(parts) if k in chosen]

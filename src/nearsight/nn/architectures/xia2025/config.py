@@ -57,5 +57,13 @@ class ModelConfig(BaseModel):
 
     def widths(self) -> Widths:
         """Sizes of the layers."""
-        return Widths(self.channels, self.l_max, self.heads, self.hidden, self.alpha, self.value, self.feed_forward,
-                      self.gaussians or self.channels)
+        return Widths(
+            self.channels,
+            self.l_max,
+            self.heads,
+            self.hidden,
+            self.alpha,
+            self.value,
+            self.feed_forward,
+            self.gaussians or self.channels,
+        )

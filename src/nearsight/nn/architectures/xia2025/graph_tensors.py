@@ -79,14 +79,26 @@ class GraphTensors:
         picked = slice(*chosen.indices(self.n_edges))
         count = picked.stop - picked.start
         return GraphTensors(
-            self.numbers, self.source[picked], self.target[picked], self.distance[picked], self.harmonics[picked],
-            self.frames[picked], self.n_labelled, count,
+            self.numbers,
+            self.source[picked],
+            self.target[picked],
+            self.distance[picked],
+            self.harmonics[picked],
+            self.frames[picked],
+            self.n_labelled,
+            count,
         )
 
 
 def graph_tensors(
-    numbers: np.ndarray, source: np.ndarray, target: np.ndarray, vectors: np.ndarray, l_max: int,
-    dtype: torch.dtype = torch.float32, n_labelled: int | None = None, n_labelled_edges: int | None = None,
+    numbers: np.ndarray,
+    source: np.ndarray,
+    target: np.ndarray,
+    vectors: np.ndarray,
+    l_max: int,
+    dtype: torch.dtype = torch.float32,
+    n_labelled: int | None = None,
+    n_labelled_edges: int | None = None,
     n_rotated: int | None = None,
 ) -> GraphTensors:
     """Tensors of a graph's nodes and edges.
@@ -129,8 +141,8 @@ def _packed(
     """A row for each vector, the arrays of all degrees side by side; float64 exists of one chunk only."""
     result = torch.empty(len(vectors), width, dtype=dtype)
     for start in range(0, len(vectors), CHUNK):
-        part = function(vectors[start:start + CHUNK])
-        result[start:start + CHUNK] = torch.as_tensor(np.concatenate([x.reshape(len(x), -1) for x in part], axis=1))
+        part = function(vectors[start : start + CHUNK])
+        result[start : start + CHUNK] = torch.as_tensor(np.concatenate([x.reshape(len(x), -1) for x in part], axis=1))
     return result
 
 

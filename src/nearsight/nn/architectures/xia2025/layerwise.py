@@ -99,8 +99,14 @@ class Sweep:
         nodes = np.concatenate([group, senders])
         rotated = network.plain or self.edges is not None
         tensors = graph_tensors(
-            self.structure.numbers[nodes], len(group) + source, np.searchsorted(group, self.graph.target[edges]),
-            self.graph.vector[edges], self.model.config.l_max, parameter_dtype(network), len(group), len(edges),
+            self.structure.numbers[nodes],
+            len(group) + source,
+            np.searchsorted(group, self.graph.target[edges]),
+            self.graph.vector[edges],
+            self.model.config.l_max,
+            parameter_dtype(network),
+            len(group),
+            len(edges),
             None if rotated else 0,
         ).to(self.device)
         mine = self.nodes[self._positions(nodes)]
@@ -140,8 +146,9 @@ class Sweep:
         @torch.no_grad()
         def work(first: int) -> int:
             edges = np.arange(first, min(first + self.chunk, n_edges))
-            kept[first:first + len(edges)] = network.update_edges(layer, self.nodes, self._features(edges),
-                                                                  self._tensors(edges))
+            kept[first : first + len(edges)] = network.update_edges(
+                layer, self.nodes, self._features(edges), self._tensors(edges)
+            )
             return len(edges)
 
         for count in in_order(work, range(0, n_edges, self.chunk), self.threads):
@@ -154,8 +161,12 @@ class Sweep:
     def _tensors(self, edges: np.ndarray) -> GraphTensors:
         """All nodes with some edges."""
         return graph_tensors(
-            self.structure.numbers, self.graph.source[edges], self.graph.target[edges], self.graph.vector[edges],
-            self.model.config.l_max, parameter_dtype(self.model.network),
+            self.structure.numbers,
+            self.graph.source[edges],
+            self.graph.target[edges],
+            self.graph.vector[edges],
+            self.model.config.l_max,
+            parameter_dtype(self.model.network),
         ).to(self.device)
 
     def _positions(self, rows: np.ndarray) -> Tensor:

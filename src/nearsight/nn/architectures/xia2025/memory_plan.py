@@ -64,17 +64,22 @@ class Plan:
         kept = "all are kept"
         if self.room < self.pieces:
             kept = f"{_gb(self.room)} of them are kept, the others made when needed"
-        text = (f"memory: {_gb(self.available)} available; tensors of all parts {_gb(self.pieces)} "
-                f"({sum(self.per_edge.values()):.0f} bytes per edge: {kinds}), {kept}; "
-                f"largest step {_gb(self.largest + self.step + self.chunks)}")
+        text = (
+            f"memory: {_gb(self.available)} available; tensors of all parts {_gb(self.pieces)} "
+            f"({sum(self.per_edge.values()):.0f} bytes per edge: {kinds}), {kept}; "
+            f"largest step {_gb(self.largest + self.step + self.chunks)}"
+        )
         if not self.fits:
-            text += ("\nmemory: the largest step is expected not to fit; make parts smaller (partition.kind=slabs, a "
-                     "smaller partition.thickness)")
+            text += (
+                "\nmemory: the largest step is expected not to fit; make parts smaller (partition.kind=slabs, a "
+                "smaller partition.thickness)"
+            )
         return text
 
 
-def make_plan(outlines: Sequence[Outline], model: Model, config: TrainingConfig, available: int,
-              device: torch.device) -> Plan:
+def make_plan(
+    outlines: Sequence[Outline], model: Model, config: TrainingConfig, available: int, device: torch.device
+) -> Plan:
     """The plan for some parts.
 
     Args:
@@ -99,8 +104,9 @@ def make_plan(outlines: Sequence[Outline], model: Model, config: TrainingConfig,
     room = left - threads * chunk * edge
     everything = sum(sizes)
     room = math.inf if everything <= room + largest else max(0.0, room)
-    return Plan(available, everything, largest, step, chunk, threads * chunk * edge, room,
-                _per_edge(outlines[worst], model))
+    return Plan(
+        available, everything, largest, step, chunk, threads * chunk * edge, room, _per_edge(outlines[worst], model)
+    )
 
 
 def choose_partition(config: TrainingConfig, whole: Callable[[], Plan]) -> str:
@@ -125,7 +131,7 @@ def tensor_bytes(outline: Outline, model: Model) -> dict[str, int]:
         "harmonics": real * part.n_edges * len(degrees) ** 2,
         "targets": real * outline.n_rows * outline.size,
         "indices and distances": (2 * integer + real) * part.n_edges
-                                 + integer * (part.n_nodes + outline.n_rows + outline.n_summed),
+        + integer * (part.n_nodes + outline.n_rows + outline.n_summed),
     }
 
 

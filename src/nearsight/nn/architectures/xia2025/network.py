@@ -55,8 +55,10 @@ class Xia2025(nn.Module):
     def __init__(self, widths: Widths, layers: int, degrees: Sequence[int], plain: bool = False) -> None:
         super().__init__()
         if max(degrees) > widths.l_max:
-            raise InputError(f"expected model.l_max >= {max(degrees)}, the highest degree in products of this basis' "
-                             f"shells, got {widths.l_max}")
+            raise InputError(
+                f"expected model.l_max >= {max(degrees)}, the highest degree in products of this basis' "
+                f"shells, got {widths.l_max}"
+            )
         self.widths, self.layers, self.plain, self.chunk = widths, layers, plain, CHUNK
         self.embedding = nn.Embedding(widths.max_number, widths.channels)
         self.gaussians = GaussianBasis(widths.n_gaussians)
@@ -82,13 +84,12 @@ class Xia2025(nn.Module):
         """For each layer how many of the graph's first edges its edge update must compute for the labelled outputs."""
         if self.plain:
             return [graph.n_edges] * (self.layers - 1) + [graph.n_labelled_edges]
-        updates = updates_needed(graph.source, graph.target, graph.n_nodes, graph.n_labelled, graph.n_labelled_edges,
-                                 self.layers)
+        updates = updates_needed(
+            graph.source, graph.target, graph.n_nodes, graph.n_labelled, graph.n_labelled_edges, self.layers
+        )
         return leading_edges(updates, self.layers)
 
-    def forward(
-        self, graph: GraphTensors, edge_targets: EdgeTargets | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, graph: GraphTensors, edge_targets: EdgeTargets | None = None) -> tuple[Tensor, Tensor]:
         """Targets (n_labelled, size) of the nodes and (n_labelled_edges, size) of the edges, E_h.
 
         Where `edge_targets` of the labelled edges are given, the second is their error instead; this keeps no edge's

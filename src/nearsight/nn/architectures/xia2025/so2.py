@@ -59,8 +59,14 @@ class SO2Convolution(nn.Module):
             linear.weight.data.mul_(1 / math.sqrt(2))
             self.orders.append(linear)
         self.sizes = [len(order_components(l_max, m)) * (2 if m else 1) for m in range(l_max + 1)]
-        orders = torch.tensor([k for m in range(l_max + 1) for sign in ((1, -1) if m else (1,))
-                               for k in order_components(l_max, sign * m)])
+        orders = torch.tensor(
+            [
+                k
+                for m in range(l_max + 1)
+                for sign in ((1, -1) if m else (1,))
+                for k in order_components(l_max, sign * m)
+            ]
+        )
         self.register_buffer("orders_first", orders, persistent=False)
         self.register_buffer("restore", torch.argsort(orders), persistent=False)
 
@@ -78,8 +84,10 @@ class SO2Convolution(nn.Module):
         weight = self.order_zero.weight.unflatten(1, (self.l_max + 1, -1))
         weight = torch.cat([weight[:, 0], weight[:, 1:, :c].flatten(1)], dim=1)
         invariant = nn.functional.linear(torch.cat([first, scalars, rest], dim=1), weight, self.order_zero.bias)
-        weights = [self.order_weight(m).unflatten(1, (self.l_max + 1 - m, -1))[:, :, :c].flatten(1)
-                   for m in range(1, self.l_max + 1)]
+        weights = [
+            self.order_weight(m).unflatten(1, (self.l_max + 1 - m, -1))[:, :, :c].flatten(1)
+            for m in range(1, self.l_max + 1)
+        ]
         return self._assemble(invariant, weights, others)
 
     def _by_order(self, x: Tensor) -> tuple[Tensor, ...]:

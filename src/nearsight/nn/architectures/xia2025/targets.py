@@ -56,12 +56,22 @@ class Targets:
     def to(self, device: torch.device | str) -> Targets:
         """The same on another device."""
         rows = None if self.row_of_edge is None else self.row_of_edge.to(device)
-        return Targets(self.values.to(device), rows, self.element_pair.to(device), self.element_pairs,
-                       self.filled.to(device), self.n_nodes)
+        return Targets(
+            self.values.to(device),
+            rows,
+            self.element_pair.to(device),
+            self.element_pairs,
+            self.filled.to(device),
+            self.n_nodes,
+        )
 
 
 def couple_pairs(
-    operator: BlockOperator, layout: CoupledLayout, source: np.ndarray, target: np.ndarray, shift: np.ndarray,
+    operator: BlockOperator,
+    layout: CoupledLayout,
+    source: np.ndarray,
+    target: np.ndarray,
+    shift: np.ndarray,
     dtype: np.typing.DTypeLike = np.float64,
 ) -> np.ndarray:
     """(P, size) coupled blocks of the given pairs in E_h (operator in eV); zero where a pair is not stored."""
@@ -110,8 +120,11 @@ def target_rows(folded: bool, graph: Graph, partition: Partition) -> TargetRows:
     if folded:
         source, target, shift, rows = _fold_rows(source, target, nodes, graph.n_nodes)
     return TargetRows(
-        np.concatenate([nodes, source]), np.concatenate([nodes, target]),
-        np.concatenate([np.zeros((len(nodes), 3), dtype=np.int64), shift]), rows, len(nodes),
+        np.concatenate([nodes, source]),
+        np.concatenate([nodes, target]),
+        np.concatenate([np.zeros((len(nodes), 3), dtype=np.int64), shift]),
+        rows,
+        len(nodes),
     )
 
 
@@ -125,8 +138,12 @@ def make_targets(
     pairs, which = _element_pairs(hamiltonian.numbers, rows.source, rows.target)
     filled = np.array([layout.mask(zi, zj) for zi, zj in pairs]).reshape(-1, layout.size)
     return Targets(
-        torch.as_tensor(values), None if rows.row_of_edge is None else torch.as_tensor(rows.row_of_edge),
-        torch.as_tensor(which), pairs, torch.as_tensor(filled), rows.n_nodes,
+        torch.as_tensor(values),
+        None if rows.row_of_edge is None else torch.as_tensor(rows.row_of_edge),
+        torch.as_tensor(which),
+        pairs,
+        torch.as_tensor(filled),
+        rows.n_nodes,
     )
 
 

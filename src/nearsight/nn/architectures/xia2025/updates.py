@@ -133,8 +133,12 @@ class RadialWeights(nn.Module):
         for table in (self.source, self.target):
             nn.init.uniform_(table.weight, -0.001, 0.001)
         self.network = nn.Sequential(
-            nn.Linear(n_gaussians + 2 * channels, channels), nn.LayerNorm(channels), nn.SiLU(),
-            nn.Linear(channels, channels), nn.LayerNorm(channels), nn.SiLU(),
+            nn.Linear(n_gaussians + 2 * channels, channels),
+            nn.LayerNorm(channels),
+            nn.SiLU(),
+            nn.Linear(channels, channels),
+            nn.LayerNorm(channels),
+            nn.SiLU(),
             nn.Linear(channels, outputs),
         )
 
@@ -183,9 +187,7 @@ class NodeUpdate(nn.Module):
         nodes = nodes + self.project(received)
         return nodes + self.feed_forward(self.norm_feed_forward(nodes))
 
-    def messages(
-        self, normed: Tensor, edges: Tensor, gaussians: Tensor, graph: GraphTensors
-    ) -> tuple[Tensor, Tensor]:
+    def messages(self, normed: Tensor, edges: Tensor, gaussians: Tensor, graph: GraphTensors) -> tuple[Tensor, Tensor]:
         """Attention logits (e, heads) and values (e, K, heads·value) of every edge."""
         message = torch.cat([normed.index_select(0, graph.source), normed.index_select(0, graph.target), edges], dim=2)
         weights = self.weights(gaussians, graph)
@@ -209,7 +211,7 @@ class NodeUpdate(nn.Module):
         w = self.widths
         hidden, extra = self.first(message)
         logits = self.attention(extra[:, : w.heads * w.alpha])
-        hidden, _ = self.second(self.gate(hidden, extra[:, w.heads * w.alpha:]))
+        hidden, _ = self.second(self.gate(hidden, extra[:, w.heads * w.alpha :]))
         return logits, rotate_back(hidden, graph.wigner)
 
 
@@ -241,7 +243,7 @@ class EdgeUpdate(nn.Module):
         parts = [nodes.index_select(0, graph.source), nodes.index_select(0, graph.target), self.norm_message(edges)]
         message = torch.cat(parts, dim=2) * self.weights(gaussians, graph).index_select(1, self.degree)
         hidden, extra = self.convolution(rotate(message, graph.wigner))
-        return self.finish(edges, rotate_back(self.gate(hidden, extra[:, self.unused:]), graph.wigner))
+        return self.finish(edges, rotate_back(self.gate(hidden, extra[:, self.unused :]), graph.wigner))
 
     def in_frames(self, nodes: Tensor, edges: Tensor | None, gaussians: Tensor, graph: GraphTensors) -> Tensor:
         """`forward` with the edges given and returned in the frames of their bonds; None: the initial, invariant ones.
@@ -258,7 +260,7 @@ class EdgeUpdate(nn.Module):
         else:
             own = self.norm_message(edges) * own_weights.index_select(1, self.degree)
             hidden, extra = self.convolution(torch.cat([pair, own], dim=2))
-        return self.finish(edges, self.gate(hidden, extra[:, self.unused:]))
+        return self.finish(edges, self.gate(hidden, extra[:, self.unused :]))
 
     def weights(self, gaussians: Tensor, graph: GraphTensors) -> Tensor:
         """Radial weights (e, l_max+1, 3C) of the messages."""

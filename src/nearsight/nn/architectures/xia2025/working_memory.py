@@ -111,6 +111,12 @@ def _example(network: Xia2025, n_nodes: int, n_edges: int) -> GraphTensors:
     """Edges from the first node to the last."""
     source = np.zeros(n_edges, dtype=np.int64)
     vectors = np.arange(1.0, 3 * n_edges + 1).reshape(-1, 3) / (3 * n_edges + 1)
-    graph = graph_tensors(np.ones(n_nodes, dtype=np.int64), source, source + n_nodes - 1, vectors,
-                          network.widths.l_max, parameter_dtype(network))
+    graph = graph_tensors(
+        np.ones(n_nodes, dtype=np.int64),
+        source,
+        source + n_nodes - 1,
+        vectors,
+        network.widths.l_max,
+        parameter_dtype(network),
+    )
     return graph.to(network.embedding.weight.device)

@@ -53,8 +53,9 @@ class BondEngine:
         """(e, width) of each pair; the backward pass computes each chunk again."""
         pairs = self._pairs(bonds)
         results = _Outputs.apply(self, bonds, pairs, features, *self._parameters(pairs))
-        return dict(zip(pairs, results)) | {p: features.new_empty(0, self.network.layouts[p].width)
-                                            for p in bonds if p not in pairs}
+        return dict(zip(pairs, results)) | {
+            p: features.new_empty(0, self.network.layouts[p].width) for p in bonds if p not in pairs
+        }
 
     def hidden(self, features: Tensor, pair: ElementPair, bonds: Bonds) -> list[Tensor]:
         """For each hidden block (e, components, width), what the outputs are linear in."""
@@ -68,8 +69,9 @@ class BondEngine:
         self.sweep(features, self._parameters([pair]), {pair: bonds}, [pair], keep, with_gradient=False)
         return [torch.cat(parts) for parts in zip(*(found[start] for start in sorted(found)))]
 
-    def error(self, features: Tensor, bonds: Mapping[ElementPair, Bonds],
-              targets: Mapping[ElementPair, BondTargets]) -> Tensor:
+    def error(
+        self, features: Tensor, bonds: Mapping[ElementPair, Bonds], targets: Mapping[ElementPair, BondTargets]
+    ) -> Tensor:
         """`BondTargets.error` of all outputs."""
         pairs = self._pairs(bonds)
         result: Tensor = _SummedError.apply(self, bonds, targets, pairs, features, *self._parameters(pairs))
@@ -81,11 +83,21 @@ class BondEngine:
     def _parameters(self, pairs: Sequence[ElementPair]) -> list[Tensor]:
         return [p for pair in pairs for p in parameters_of(self.network.pair(pair))]
 
-    def sweep(self, features: Tensor, parameters: Sequence[Tensor], bonds: Mapping[ElementPair, Bonds],
-              pairs: Sequence[ElementPair], visit: Visit, with_gradient: bool) -> Sums:
+    def sweep(
+        self,
+        features: Tensor,
+        parameters: Sequence[Tensor],
+        bonds: Mapping[ElementPair, Bonds],
+        pairs: Sequence[ElementPair],
+        visit: Visit,
+        with_gradient: bool,
+    ) -> Sums:
         """Forward on every chunk, then `visit`, in as many threads as torch has; the threads' sums added up."""
-        pieces: list[Piece] = [(pair, slice(k, min(k + CHUNK, len(bonds[pair])))) for pair in pairs
-                               for k in range(0, len(bonds[pair]), CHUNK)]
+        pieces: list[Piece] = [
+            (pair, slice(k, min(k + CHUNK, len(bonds[pair]))))
+            for pair in pairs
+            for k in range(0, len(bonds[pair]), CHUNK)
+        ]
         threads = thread_count(len(pieces))
         features = features.detach().contiguous()
         weights = self._by_pair(pairs, [p.detach().contiguous() for p in parameters])
@@ -93,8 +105,10 @@ class BondEngine:
         def work(thread: int) -> Sums:
             sums = self._sums(features, weights, with_gradient)
             buffers = Buffers(features.dtype)
-            passes = {pair: BondPass(self.network.pair(pair), self._places(pair, weights[pair]), self.cutoff, buffers)
-                      for pair in pairs}
+            passes = {
+                pair: BondPass(self.network.pair(pair), self._places(pair, weights[pair]), self.cutoff, buffers)
+                for pair in pairs
+            }
             with torch.no_grad():
                 for pair, piece in pieces[thread::threads]:
                     passes[pair].forward(features, bonds[pair].rows(piece))
@@ -108,7 +122,7 @@ class BondEngine:
         result, at = {}, 0
         for pair in pairs:
             count = 3 * len(self.network.pair(pair).blocks) + 2 * LAYERS + 1
-            result[pair] = list(flat[at:at + count])
+            result[pair] = list(flat[at : at + count])
             at += count
         return result
 
@@ -138,8 +152,14 @@ class _Outputs(torch.autograd.Function):
     """Outputs of all pairs; the backward pass repeats each chunk's forward pass."""
 
     @staticmethod
-    def forward(ctx: Any, engine: BondEngine, bonds: Mapping[ElementPair, Bonds], pairs: list[ElementPair],
-                features: Tensor, *parameters: Tensor) -> tuple[Tensor, ...]:
+    def forward(
+        ctx: Any,
+        engine: BondEngine,
+        bonds: Mapping[ElementPair, Bonds],
+        pairs: list[ElementPair],
+        features: Tensor,
+        *parameters: Tensor,
+    ) -> tuple[Tensor, ...]:
         out = {pair: features.new_empty(len(bonds[pair]), engine.network.layouts[pair].width) for pair in pairs}
 
         def keep(own: BondPass, pair: ElementPair, piece: slice, sums: Sums) -> None:
@@ -167,9 +187,15 @@ class _SummedError(torch.autograd.Function):
     """`BondTargets.error`; value and gradient in one pass."""
 
     @staticmethod
-    def forward(ctx: Any, engine: BondEngine, bonds: Mapping[ElementPair, Bonds],
-                targets: Mapping[ElementPair, BondTargets], pairs: list[ElementPair], features: Tensor,
-                *parameters: Tensor) -> Tensor:
+    def forward(
+        ctx: Any,
+        engine: BondEngine,
+        bonds: Mapping[ElementPair, Bonds],
+        targets: Mapping[ElementPair, BondTargets],
+        pairs: list[ElementPair],
+        features: Tensor,
+        *parameters: Tensor,
+    ) -> Tensor:
         needed = any(ctx.needs_input_grad)
 
         def compare(own: BondPass, pair: ElementPair, piece: slice, sums: Sums) -> None:

@@ -70,11 +70,11 @@ def gather(features, source, target, frames, sizes, place, x):  # type: ignore[n
                     start = place[k] * bonds + (b * parts + part) * inputs
                     if exchange:
                         factor = sign if sizes[k, PARITY] == 0 else -sign
-                        out = x[start + (l - m) * c:start + (l - m) * c + c]
+                        out = x[start + (l - m) * c : start + (l - m) * c + c]
                         for q in range(c):
                             out[q] = first[q] + factor * second[q]
                     else:
-                        out = x[start + (l - m) * 2 * c:start + (l - m + 1) * 2 * c]
+                        out = x[start + (l - m) * 2 * c : start + (l - m + 1) * 2 * c]
                         for q in range(c):
                             out[q] = first[q]
                         for q in range(c):
@@ -107,13 +107,13 @@ def scatter(dx, source, target, frames, sizes, place, dfeatures):  # type: ignor
                     start = place[k] * bonds + (b * parts + part) * inputs
                     if exchange:
                         factor = sign if sizes[k, PARITY] == 0 else -sign
-                        back = dx[start + (l - m) * c:start + (l - m) * c + c]
+                        back = dx[start + (l - m) * c : start + (l - m) * c + c]
                         for q in range(c):
                             first[q] += back[q]
                         for q in range(c):
                             second[q] += factor * back[q]
                     else:
-                        back = dx[start + (l - m) * 2 * c:start + (l - m + 1) * 2 * c]
+                        back = dx[start + (l - m) * 2 * c : start + (l - m + 1) * 2 * c]
                         for q in range(c):
                             first[q] += back[q]
                         for q in range(c):
@@ -148,12 +148,12 @@ def modulate(y, add, one, first, values, table, offset, sizes, h):  # type: igno
                     factor[q] += v * source[q]
         for k in range(len(sizes)):
             width, parts = sizes[k, WIDTH], sizes[k, COMPONENTS]
-            f = factor[sizes[k, START]:sizes[k, START] + width]
+            f = factor[sizes[k, START] : sizes[k, START] + width]
             for part in range(parts):
                 at = sizes[k, ROW] * bonds + (b * parts + part) * width
-                value, out = y[at:at + width], h[at:at + width]
+                value, out = y[at : at + width], h[at : at + width]
                 if adds:
-                    more = add[at:at + width]
+                    more = add[at : at + width]
                     for q in range(width):
                         out[q] = more[q] + value[q] * f[q]
                 else:
@@ -161,7 +161,7 @@ def modulate(y, add, one, first, values, table, offset, sizes, h):  # type: igno
                         out[q] = value[q] * f[q]
         if len(offset) > 0:
             width = sizes[0, WIDTH]
-            out = h[b * width:b * width + width]
+            out = h[b * width : b * width + width]
             for k in range(4):
                 row = first[b] + k
                 if 0 <= row < count:
@@ -187,11 +187,11 @@ def modulate_back(y, dh, one, first, values, table, sizes, dy, dtable, doffset):
                     factor[q] += v * source[q]
         for k in range(len(sizes)):
             width, parts = sizes[k, WIDTH], sizes[k, COMPONENTS]
-            f = factor[sizes[k, START]:sizes[k, START] + width]
-            df = dfactor[sizes[k, START]:sizes[k, START] + width]
+            f = factor[sizes[k, START] : sizes[k, START] + width]
+            df = dfactor[sizes[k, START] : sizes[k, START] + width]
             for part in range(parts):
                 at = sizes[k, ROW] * bonds + (b * parts + part) * width
-                value, above, out = y[at:at + width], dh[at:at + width], dy[at:at + width]
+                value, above, out = y[at : at + width], dh[at : at + width], dy[at : at + width]
                 for q in range(width):
                     out[q] = above[q] * f[q]
                 for q in range(width):
@@ -204,7 +204,7 @@ def modulate_back(y, dh, one, first, values, table, sizes, dy, dtable, doffset):
                     out[q] += v * dfactor[q]
                 if len(doffset) > 0:
                     width = sizes[0, WIDTH]
-                    above, out = dh[b * width:b * width + width], doffset[row]
+                    above, out = dh[b * width : b * width + width], doffset[row]
                     for q in range(width):
                         out[q] += v * above[q]
 
@@ -214,7 +214,7 @@ def activate(h, width, bonds, scalars):  # type: ignore[no-untyped-def]
     """scalars (B, width) = ½x(1 + x/√(1+x²)) of the first block."""
     half, one = h.dtype.type(0.5), h.dtype.type(1)
     for b in range(bonds):
-        value, out = h[b * width:b * width + width], scalars[b]
+        value, out = h[b * width : b * width + width], scalars[b]
         for q in range(width):
             v = value[q]
             out[q] = half * v * (one + v / np.sqrt(one + v * v))
@@ -231,10 +231,10 @@ def apply_gates(h, scalars, t, sizes, z):  # type: ignore[no-untyped-def]
             g[q] = one + raw[q] / np.sqrt(one + raw[q] * raw[q])
         for k in range(len(sizes)):
             width, parts = sizes[k, WIDTH], sizes[k, COMPONENTS]
-            f = g[sizes[k, START]:sizes[k, START] + width]
+            f = g[sizes[k, START] : sizes[k, START] + width]
             for part in range(parts):
                 at = sizes[k, ROW] * bonds + (b * parts + part) * width
-                value, out = (scalars[b] if k == 0 else h[at:at + width]), z[at:at + width]
+                value, out = (scalars[b] if k == 0 else h[at : at + width]), z[at : at + width]
                 for q in range(width):
                     out[q] = value[q] * f[q]
 
@@ -253,13 +253,13 @@ def gates_back(h, scalars, t, dz, sizes, dh, dscalars, dt):  # type: ignore[no-u
             slope[q] = inverse * inverse * inverse
         for k in range(len(sizes)):
             width, parts, start = sizes[k, WIDTH], sizes[k, COMPONENTS], sizes[k, START]
-            f, sums = g[start:start + width], out_t[start:start + width]
+            f, sums = g[start : start + width], out_t[start : start + width]
             sums[:] = 0
             for part in range(parts):
                 at = sizes[k, ROW] * bonds + (b * parts + part) * width
-                above = dz[at:at + width]
-                value = scalars[b] if k == 0 else h[at:at + width]
-                out = dscalars[b] if k == 0 else dh[at:at + width]
+                above = dz[at : at + width]
+                value = scalars[b] if k == 0 else h[at : at + width]
+                out = dscalars[b] if k == 0 else dh[at : at + width]
                 for q in range(width):
                     out[q] = above[q] * f[q]
                 for q in range(width):
@@ -273,7 +273,7 @@ def activate_back(h, width, bonds, dscalars, dh):  # type: ignore[no-untyped-def
     """Gradient of `activate`, written to the first block of dh."""
     half, one = h.dtype.type(0.5), h.dtype.type(1)
     for b in range(bonds):
-        value, above, out = h[b * width:b * width + width], dscalars[b], dh[b * width:b * width + width]
+        value, above, out = h[b * width : b * width + width], dscalars[b], dh[b * width : b * width + width]
         for q in range(width):
             v = value[q]
             inverse = one / np.sqrt(one + v * v)

@@ -14,13 +14,14 @@ import torch
 from torch import Tensor
 
 from nearsight.nn.architectures.nearsight.graph import Bonds, BondTargets
+from nearsight.nn.architectures.nearsight.kernels import loops
 from nearsight.nn.architectures.nearsight.pair_network import PairNetwork
 from nearsight.nn.architectures.nearsight.splines import SCALE, envelope
-from nearsight.nn.kernels import bond_kernels as loops
 from nearsight.nn.kernels.compilation import Buffers
 
 NOTHING: dict[torch.dtype, np.ndarray] = {
-    torch.float32: np.empty((0, 0), np.float32), torch.float64: np.empty((0, 0), np.float64),
+    torch.float32: np.empty((0, 0), np.float32),
+    torch.float64: np.empty((0, 0), np.float64),
 }
 
 
@@ -39,8 +40,14 @@ class PairWeights:
     def of(cls, tensors: Sequence[Tensor], blocks: int, layers: int) -> PairWeights:
         """From the order of `parameters_of`."""
         t = list(tensors)
-        return cls(t[:blocks], t[blocks:2 * blocks], t[2 * blocks:3 * blocks], t[3 * blocks:3 * blocks + layers],
-                   t[3 * blocks + layers:3 * blocks + 2 * layers], t[-1])
+        return cls(
+            t[:blocks],
+            t[blocks : 2 * blocks],
+            t[2 * blocks : 3 * blocks],
+            t[3 * blocks : 3 * blocks + layers],
+            t[3 * blocks + layers : 3 * blocks + 2 * layers],
+            t[-1],
+        )
 
 
 def parameters_of(network: PairNetwork) -> list[Tensor]:
@@ -61,9 +68,13 @@ class BondPass:
     def __init__(self, network: PairNetwork, weights: PairWeights, cutoff: float, buffers: Buffers) -> None:
         self.blocks, self.weights, self.cutoff, self.buffer = network.blocks, weights, cutoff, buffers
         columns = np.cumsum([0] + [b.components * b.outputs for b in self.blocks])
-        self.sizes = np.array([
-            [b.inputs, b.width, b.components, b.start, b.row, b.outputs, columns[k], b.parity, b.order]
-            for k, b in enumerate(self.blocks)], dtype=np.int64)
+        self.sizes = np.array(
+            [
+                [b.inputs, b.width, b.components, b.start, b.row, b.outputs, columns[k], b.parity, b.order]
+                for k, b in enumerate(self.blocks)
+            ],
+            dtype=np.int64,
+        )
         self.place = np.cumsum([0] + [b.components * b.inputs for b in self.blocks])
         self.total, self.columns = int(self.place[-1]), int(columns[-1])
         self.hidden = self.blocks[-1].row + self.blocks[-1].width * self.blocks[-1].components
@@ -93,8 +104,9 @@ class BondPass:
 
     def last_hidden(self) -> list[Tensor]:
         """For each block (B, components, width), what the outputs are linear in."""
-        return [z.view(self.n, b.components, b.width).clone()
-                for z, b in zip(self._hidden(self.gated[1][2]), self.blocks)]
+        return [
+            z.view(self.n, b.components, b.width).clone() for z, b in zip(self._hidden(self.gated[1][2]), self.blocks)
+        ]
 
     def outputs(self) -> Tensor:
         """(B, columns)."""
@@ -104,8 +116,17 @@ class BondPass:
     def compare(self, targets: BondTargets) -> float:
         """The error; its gradient goes to `backward`."""
         self.do = self.buffer("do", self.n * self.columns)
-        return float(loops.compare(self.o.numpy(), self.envelope.numpy(), targets.values.numpy(),
-                                   targets.weights.numpy(), targets.softness, self.sizes, self.do.numpy()))
+        return float(
+            loops.compare(
+                self.o.numpy(),
+                self.envelope.numpy(),
+                targets.values.numpy(),
+                targets.weights.numpy(),
+                targets.softness,
+                self.sizes,
+                self.do.numpy(),
+            )
+        )
 
     def take(self, gradient: Tensor) -> None:
         """Gradient (B, columns) of the outputs, for `backward`."""
@@ -118,8 +139,9 @@ class BondPass:
     def backward(self, sums: PairWeights, dfeatures: Tensor) -> None:
         """Add the gradients of weights and features."""
         w, dz = self.weights, self.buffer("dz", self.n * self.hidden)
-        for z, o, out, weight, dweight in zip(self._hidden(self.gated[1][2]), self._outputs(self.do),
-                                              self._hidden(dz), w.last, sums.last):
+        for z, o, out, weight, dweight in zip(
+            self._hidden(self.gated[1][2]), self._outputs(self.do), self._hidden(dz), w.last, sums.last
+        ):
             if weight.shape[1]:
                 dweight.addmm_(z.T, o)
                 torch.mm(o, weight.T, out=out)
@@ -136,15 +158,19 @@ class BondPass:
         loops.scatter(dx.numpy(), *self.geometry, dfeatures.numpy())
 
     def _inputs(self, flat: Tensor) -> list[Tensor]:
-        return [flat[self.n * at:self.n * (at + b.components * b.inputs)].view(-1, b.inputs)
-                for at, b in zip(self.place, self.blocks)]
+        return [
+            flat[self.n * at : self.n * (at + b.components * b.inputs)].view(-1, b.inputs)
+            for at, b in zip(self.place, self.blocks)
+        ]
 
     def _hidden(self, flat: Tensor) -> list[Tensor]:
-        return [flat[self.n * b.row:self.n * (b.row + b.components * b.width)].view(-1, b.width) for b in self.blocks]
+        return [flat[self.n * b.row : self.n * (b.row + b.components * b.width)].view(-1, b.width) for b in self.blocks]
 
     def _outputs(self, flat: Tensor) -> list[Tensor]:
-        return [flat[self.n * at:self.n * (at + b.components * b.outputs)].view(self.n * b.components, b.outputs)
-                for at, b in zip(self.sizes[:, loops.COLUMN], self.blocks)]
+        return [
+            flat[self.n * at : self.n * (at + b.components * b.outputs)].view(self.n * b.components, b.outputs)
+            for at, b in zip(self.sizes[:, loops.COLUMN], self.blocks)
+        ]
 
     def _product(self, name: str, inputs: Sequence[Tensor], weights: Sequence[Tensor]) -> Tensor:
         flat = self.buffer(name, self.n * self.hidden)
@@ -153,8 +179,13 @@ class BondPass:
         return flat
 
     @staticmethod
-    def _product_back(inputs: Sequence[Tensor], dy: Sequence[Tensor], weights: Sequence[Tensor],
-                      dweights: Sequence[Tensor], dx: Sequence[Tensor]) -> None:
+    def _product_back(
+        inputs: Sequence[Tensor],
+        dy: Sequence[Tensor],
+        weights: Sequence[Tensor],
+        dweights: Sequence[Tensor],
+        dx: Sequence[Tensor],
+    ) -> None:
         for x, above, weight, dweight, out in zip(inputs, dy, weights, dweights, dx):
             dweight.addmm_(x.T, above)
             torch.mm(above, weight.T, out=out)
@@ -162,15 +193,32 @@ class BondPass:
     def _modulated(self, name: str, y: Tensor, add: Tensor | None, layer: int) -> Tensor:
         h, nothing = self.buffer(name, self.n * self.hidden), NOTHING[y.dtype]
         offset = nothing if layer else self.weights.offset.numpy()
-        loops.modulate(y.numpy(), nothing[0:0].reshape(0) if add is None else add.numpy(), layer, *self.spline,
-                       self.weights.radial[layer].numpy(), offset, self.sizes, h.numpy())
+        loops.modulate(
+            y.numpy(),
+            nothing[0:0].reshape(0) if add is None else add.numpy(),
+            layer,
+            *self.spline,
+            self.weights.radial[layer].numpy(),
+            offset,
+            self.sizes,
+            h.numpy(),
+        )
         return h
 
     def _modulate_back(self, y: Tensor, dh: Tensor, layer: int, sums: PairWeights) -> list[Tensor]:
         dy = self.buffer("dy", self.n * self.hidden)
         offset = NOTHING[y.dtype] if layer else sums.offset.numpy()
-        loops.modulate_back(y.numpy(), dh.numpy(), layer, *self.spline, self.weights.radial[layer].numpy(),
-                            self.sizes, dy.numpy(), sums.radial[layer].numpy(), offset)
+        loops.modulate_back(
+            y.numpy(),
+            dh.numpy(),
+            layer,
+            *self.spline,
+            self.weights.radial[layer].numpy(),
+            self.sizes,
+            dy.numpy(),
+            sums.radial[layer].numpy(),
+            offset,
+        )
         return self._hidden(dy)
 
     def _gate(self, h: Tensor, layer: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -186,8 +234,9 @@ class BondPass:
         scalars, t, _ = self.gated[layer]
         dh, dt = self.buffer(name, self.n * self.hidden), self.buffer("dt", self.n, self.channels)
         dscalars = self.buffer("dscalars", self.n, self.scalars)
-        loops.gates_back(h.numpy(), scalars.numpy(), t.numpy(), dz.numpy(), self.sizes, dh.numpy(), dscalars.numpy(),
-                         dt.numpy())
+        loops.gates_back(
+            h.numpy(), scalars.numpy(), t.numpy(), dz.numpy(), self.sizes, dh.numpy(), dscalars.numpy(), dt.numpy()
+        )
         sums.gates[layer].addmm_(scalars.T, dt)
         dscalars.addmm_(dt, self.weights.gates[layer].T)
         loops.activate_back(h.numpy(), self.scalars, self.n, dscalars.numpy(), dh.numpy())

@@ -30,8 +30,35 @@ def degree_sweep(l_max: int, channels: int, feed_forward: int) -> Callable[..., 
     C, F = channels, feed_forward
     fits = fit_tiles(C, F)
 
-    def sweep(compare, back, softness, e, f, raw, gates, up, up_t, down, down_t, down_bias, head, head_bias, counts,
-              starts, given, weights, o, de, df, draw, dup, ddown, ddown_bias, dhead, dhead_bias):
+    def sweep(
+        compare,
+        back,
+        softness,
+        e,
+        f,
+        raw,
+        gates,
+        up,
+        up_t,
+        down,
+        down_t,
+        down_bias,
+        head,
+        head_bias,
+        counts,
+        starts,
+        given,
+        weights,
+        o,
+        de,
+        df,
+        draw,
+        dup,
+        ddown,
+        ddown_bias,
+        dhead,
+        dhead_bias,
+    ):
         """Degree-major flat arrays: e, f, de, df (width C), o, given (degree l: counts[l] wide).
 
         compare: `given` are targets, and their error (`EdgeTargets`) is returned; else, with `back`, it is the
@@ -50,13 +77,28 @@ def degree_sweep(l_max: int, channels: int, feed_forward: int) -> Callable[..., 
         offset, first = 0, 0
         for l in range(l_max + 1):
             n, size = counts[l], 2 * l + 1
-            rows_of_head, slots = head[first:first + n], starts[first:first + n]
+            rows_of_head, slots = head[first : first + n], starts[first : first + n]
             step = max(1, ROWS // size)
             for b0 in range(0, B, step):
                 b1 = min(B, b0 + step)
                 rows, at, base = (b1 - b0) * size, l * l * B * C + b0 * size * C, offset + b0 * size * n
-                up_gate_down(C, F, fits, space, l, e[at:], f[at:], raw[b0:b1], gates[b0:b1], up_t[l].ravel(),
-                             down_t[l].ravel(), down_bias, u, g, e2)
+                up_gate_down(
+                    C,
+                    F,
+                    fits,
+                    space,
+                    l,
+                    e[at:],
+                    f[at:],
+                    raw[b0:b1],
+                    gates[b0:b1],
+                    up_t[l].ravel(),
+                    down_t[l].ravel(),
+                    down_bias,
+                    u,
+                    g,
+                    e2,
+                )
                 if compare or not back:
                     head_of_degree(C, space, e2, rows_of_head, head_bias, l == 0, own, rows, n)
                 if compare:
@@ -68,12 +110,32 @@ def degree_sweep(l_max: int, channels: int, feed_forward: int) -> Callable[..., 
                     for k in range(rows * n):
                         o[base + k] = own[k]
                 if back:
-                    head_back(C, space, e2, rows_of_head, own, de2, dhead[first:first + n], dhead_bias, l == 0, rows, n)
+                    head_back(
+                        C, space, e2, rows_of_head, own, de2, dhead[first : first + n], dhead_bias, l == 0, rows, n
+                    )
                     for k in range(rows * C):
                         de[at + k] = de2[k]
-                    up_gate_down_back(C, F, fits, space, l, f[at:], raw[b0:b1], gates[b0:b1], up[l].ravel(),
-                                      down[l].ravel(), u, g, de2, dg, df[at:], draw[b0:b1], dup[l].ravel(),
-                                      ddown[l].ravel(), ddown_bias)
+                    up_gate_down_back(
+                        C,
+                        F,
+                        fits,
+                        space,
+                        l,
+                        f[at:],
+                        raw[b0:b1],
+                        gates[b0:b1],
+                        up[l].ravel(),
+                        down[l].ravel(),
+                        u,
+                        g,
+                        de2,
+                        dg,
+                        df[at:],
+                        draw[b0:b1],
+                        dup[l].ravel(),
+                        ddown[l].ravel(),
+                        ddown_bias,
+                    )
             offset += B * size * n
             first += n
         return error
@@ -82,33 +144,66 @@ def degree_sweep(l_max: int, channels: int, feed_forward: int) -> Callable[..., 
 
 
 @numba.njit(inline="always")
-def up_gate_down(C: int, F: int, fits: bool, space: Any, l: int, e: Any, f: Any, raw: Any, gates: Any, up_t: Any,
-                 down_t: Any, down_bias: Any, u: Any, g: Any, e2: Any) -> None:
+def up_gate_down(
+    C: int,
+    F: int,
+    fits: bool,
+    space: Any,
+    l: int,
+    e: Any,
+    f: Any,
+    raw: Any,
+    gates: Any,
+    up_t: Any,
+    down_t: Any,
+    down_bias: Any,
+    u: Any,
+    g: Any,
+    e2: Any,
+) -> None:
     """u = up·f, g = gated u, e2 = e + down·g (+ bias) of the first rows of e and f."""
     size = 2 * l + 1
     rows = len(raw) * size
     if l > 0:
         times(fits, space, f, up_t, u, rows, F, C, 0)
     for b in range(len(raw)):
-        weight = gates[b, l * F:l * F + F]
+        weight = gates[b, l * F : l * F + F]
         for row in range(b * size, b * size + size):
-            value, out = raw[b, :F] if l == 0 else u[row * F:row * F + F], g[row * F:row * F + F]
+            value, out = raw[b, :F] if l == 0 else u[row * F : row * F + F], g[row * F : row * F + F]
             for c in range(F):
                 out[c] = value[c] * weight[c]
     for k in range(rows * C):
         e2[k] = e[k]
     if l == 0:
         for row in range(rows):
-            below = e2[row * C:row * C + C]
+            below = e2[row * C : row * C + C]
             for c in range(C):
                 below[c] += down_bias[c]
     times(fits, space, g, down_t, e2, rows, C, F, 1)
 
 
 @numba.njit(inline="always")
-def up_gate_down_back(C: int, F: int, fits: bool, space: Any, l: int, f: Any, raw: Any, gates: Any, up: Any, down: Any,
-                      u: Any, g: Any, de2: Any, dg: Any, df: Any, draw: Any, dup: Any, ddown: Any,
-                      ddown_bias: Any) -> None:
+def up_gate_down_back(
+    C: int,
+    F: int,
+    fits: bool,
+    space: Any,
+    l: int,
+    f: Any,
+    raw: Any,
+    gates: Any,
+    up: Any,
+    down: Any,
+    u: Any,
+    g: Any,
+    de2: Any,
+    dg: Any,
+    df: Any,
+    draw: Any,
+    dup: Any,
+    ddown: Any,
+    ddown_bias: Any,
+) -> None:
     """Gradients of `up_gate_down` from that of e2; dg becomes that of u."""
     size = 2 * l + 1
     rows = len(raw) * size
@@ -116,9 +211,9 @@ def up_gate_down_back(C: int, F: int, fits: bool, space: Any, l: int, f: Any, ra
     times_tn(fits, space, de2, g, ddown, C, F, rows, 1)
     times(fits, space, de2, down, dg, rows, F, C, 0)
     for b in range(len(raw)):
-        weight, out = gates[b, l * F:l * F + F], draw[b, l * F:l * F + F]
+        weight, out = gates[b, l * F : l * F + F], draw[b, l * F : l * F + F]
         if l == 0:
-            value, above, given = raw[b, :F], dg[b * F:b * F + F], de2[b * C:b * C + C]
+            value, above, given = raw[b, :F], dg[b * F : b * F + F], de2[b * C : b * C + C]
             for c in range(F):
                 out[c] = above[c] * weight[c] * (one + value[c] * (one - weight[c]))
             for c in range(C):
@@ -127,7 +222,7 @@ def up_gate_down_back(C: int, F: int, fits: bool, space: Any, l: int, f: Any, ra
             for c in range(F):
                 out[c] = 0
             for row in range(b * size, b * size + size):
-                value, above = u[row * F:row * F + F], dg[row * F:row * F + F]
+                value, above = u[row * F : row * F + F], dg[row * F : row * F + F]
                 for c in range(F):
                     out[c] += above[c] * value[c]
                 for c in range(F):
@@ -140,8 +235,9 @@ def up_gate_down_back(C: int, F: int, fits: bool, space: Any, l: int, f: Any, ra
 
 
 @numba.njit(inline="always")
-def error_of_degree(target: Any, weights: Any, starts: Any, softness: float, own: Any, rows: int, size: int,
-                    n: int) -> Any:
+def error_of_degree(
+    target: Any, weights: Any, starts: Any, softness: float, own: Any, rows: int, size: int, n: int
+) -> Any:
     """Outputs (rows, n) become the gradient of their error, which is returned; weights (edges, size) or empty."""
     total = own.dtype.type(0)
     for k in range(rows * n):
@@ -175,14 +271,15 @@ def error_of_degree(target: Any, weights: Any, starts: Any, softness: float, own
 
 
 @numba.njit(inline="always")
-def head_of_degree(C: int, space: Any, e2: Any, head: Any, bias: Any, with_bias: bool, out: Any, rows: int,
-                   n: int) -> None:
+def head_of_degree(
+    C: int, space: Any, e2: Any, head: Any, bias: Any, with_bias: bool, out: Any, rows: int, n: int
+) -> None:
     """out (rows, n) = e2 (rows, C) · headᵀ [+ bias], head (n, C)."""
     if n >= WIDE:
         product_nt(space, e2, head.ravel(), out, rows, n, C, 0)
     else:
         for row in range(rows):
-            value = e2[row * C:row * C + C]
+            value = e2[row * C : row * C + C]
             for k in range(n):
                 weight = head[k]
                 total = value[0] * weight[0]
@@ -196,8 +293,19 @@ def head_of_degree(C: int, space: Any, e2: Any, head: Any, bias: Any, with_bias:
 
 
 @numba.njit(inline="always")
-def head_back(C: int, space: Any, e2: Any, head: Any, dout: Any, de2: Any, dhead: Any, dbias: Any, with_bias: bool,
-              rows: int, n: int) -> None:
+def head_back(
+    C: int,
+    space: Any,
+    e2: Any,
+    head: Any,
+    dout: Any,
+    de2: Any,
+    dhead: Any,
+    dbias: Any,
+    with_bias: bool,
+    rows: int,
+    n: int,
+) -> None:
     """de2 (rows, C) = dout (rows, n) · head; dhead += doutᵀ · e2 and, where asked for, dbias += Σ dout."""
     if with_bias:
         for row in range(rows):
@@ -208,7 +316,7 @@ def head_back(C: int, space: Any, e2: Any, head: Any, dout: Any, de2: Any, dhead
         product(space, dout, head.ravel(), de2, rows, C, n, 0)
     else:
         for row in range(rows):
-            value, below = e2[row * C:row * C + C], de2[row * C:row * C + C]
+            value, below = e2[row * C : row * C + C], de2[row * C : row * C + C]
             for c in range(C):
                 below[c] = 0
             for k in range(n):

@@ -26,6 +26,7 @@ from nearsight.nn.architectures.xia2025.updates import CoupledHead, GaussianBasi
 if TYPE_CHECKING:
     from nearsight.nn.architectures.xia2025.updates import EdgeUpdate
 
+
 class EdgeChunks:
     """One edge update, alone or with the edge head behind it, over all edges of a graph.
 

@@ -39,6 +39,7 @@ from nearsight.nn.kernels.threads import in_threads, thread_count
 if TYPE_CHECKING:
     from nearsight.nn.architectures.xia2025.updates import EdgeUpdate, GaussianBasis
 
+
 @dataclass
 class Gradients:
     """Sums of one thread."""
@@ -63,11 +64,24 @@ class EdgeChunk:
         lay = self.layout
         n_orders = lay.l_max + 1
         self.convolutions = list(packed[:n_orders])
-        (self.convolution_bias, self.project, self.project_bias, self.scale, self.bias, self.norm_weight,
-         self.invariant, self.invariant_bias, self.up, self.down, self.down_bias, self.head,
-         self.head_bias) = packed[n_orders:]
-        self.up_t, self.down_t, self.project_t = (p.transpose(1, 2).contiguous()
-                                                  for p in (self.up, self.down, self.project))
+        (
+            self.convolution_bias,
+            self.project,
+            self.project_bias,
+            self.scale,
+            self.bias,
+            self.norm_weight,
+            self.invariant,
+            self.invariant_bias,
+            self.up,
+            self.down,
+            self.down_bias,
+            self.head,
+            self.head_bias,
+        ) = packed[n_orders:]
+        self.up_t, self.down_t, self.project_t = (
+            p.transpose(1, 2).contiguous() for p in (self.up, self.down, self.project)
+        )
         self.buffer = Buffers(nodes.dtype)
         self.radial = RadialPass(radial[:N_PARAMETERS], self.buffer)
         self.own_scale, self.own_bias = radial[N_PARAMETERS:]
@@ -92,11 +106,19 @@ class EdgeChunk:
         numbers = graph.numbers.numpy()
         self.weights = self.radial.forward(self.gaussians, numbers[self.source], numbers[self.target])
         self.x = self.buffer("x", self.n, lay.x_blocks[-1].stop)
-        ker.gather(self.nodes.numpy(), self.source, self.target, self.wigner, self.weights.numpy(), lay.x_place,
-                   self.x.numpy())
+        ker.gather(
+            self.nodes.numpy(), self.source, self.target, self.wigner, self.weights.numpy(), lay.x_place, self.x.numpy()
+        )
         self.own = self.buffer("own", self.n, lay.channels)
-        ker.own(self.gaussians.numpy(), self.own_scale.numpy(), self.own_bias.numpy(), self.weights.numpy(), EPSILON,
-                self.own.numpy(), self.x.numpy())
+        ker.own(
+            self.gaussians.numpy(),
+            self.own_scale.numpy(),
+            self.own_bias.numpy(),
+            self.weights.numpy(),
+            EPSILON,
+            self.own.numpy(),
+            self.x.numpy(),
+        )
         self._convolve()
         self._project()
 
@@ -116,14 +138,23 @@ class EdgeChunk:
     def _project(self) -> None:
         lay = self.layout
         self.e, self.f = self.segment("e", lay.channels), self.segment("f", lay.channels)
-        self.engine.kernels.project(self.z.numpy(), self.project_t.numpy(), self.project_bias.numpy(),
-                                    self.gaussians.numpy(), self.e.numpy())
+        self.engine.kernels.project(
+            self.z.numpy(), self.project_t.numpy(), self.project_bias.numpy(), self.gaussians.numpy(), self.e.numpy()
+        )
         self.statistics = self.buffer("statistics", self.n, 3)
-        self.engine.kernels.norm(self.e.numpy(), self.scale.numpy(), self.bias.numpy(), self.norm_weight.numpy(),
-                                 EPSILON, self.f.numpy(), self.statistics.numpy())
+        self.engine.kernels.norm(
+            self.e.numpy(),
+            self.scale.numpy(),
+            self.bias.numpy(),
+            self.norm_weight.numpy(),
+            EPSILON,
+            self.f.numpy(),
+            self.statistics.numpy(),
+        )
         width = (lay.l_max + 1) * lay.feed_forward
-        self.raw = torch.addmm(self.invariant_bias, self.invariants(self.f), self.invariant.T,
-                               out=self.buffer("raw", self.n, width))
+        self.raw = torch.addmm(
+            self.invariant_bias, self.invariants(self.f), self.invariant.T, out=self.buffer("raw", self.n, width)
+        )
         self.inner = torch.sigmoid(self.raw, out=self.buffer("inner", self.n, width))
 
     @torch.no_grad()
@@ -159,42 +190,70 @@ class EdgeChunk:
         o = buffer("o", self.n * engine.size)
         inside = buffer("given", self.n * engine.size)
         if values is not None:
-            engine.kernels.rotate_in(values.contiguous().numpy(), self.wigner, engine.counts, engine.starts,
-                                     inside.numpy())
+            engine.kernels.rotate_in(
+                values.contiguous().numpy(), self.wigner, engine.counts, engine.starts, inside.numpy()
+            )
         self.de, self.df = self.segment("de", lay.channels), self.segment("df", lay.channels)
         self.draw = buffer("draw", *self.raw.shape)
         factors = np.zeros((0, 0), dtype=bool) if weights is None else weights.contiguous().numpy()
         slots = self._slots(sums)
         error = self.sweep(
-            targets is not None, back, 0.0 if targets is None else targets.softness, self.e.numpy(), self.f.numpy(),
-            self.raw.numpy(), self.inner.numpy(), self.up.numpy(), self.up_t.numpy(),
-            self.down.numpy(), self.down_t.numpy(), self.down_bias.numpy(), self.head.numpy(), self.head_bias.numpy(),
-            engine.counts, engine.starts, inside.numpy(), factors, o.numpy(), self.de.numpy(), self.df.numpy(),
-            self.draw.numpy(), *slots,
+            targets is not None,
+            back,
+            0.0 if targets is None else targets.softness,
+            self.e.numpy(),
+            self.f.numpy(),
+            self.raw.numpy(),
+            self.inner.numpy(),
+            self.up.numpy(),
+            self.up_t.numpy(),
+            self.down.numpy(),
+            self.down_t.numpy(),
+            self.down_bias.numpy(),
+            self.head.numpy(),
+            self.head_bias.numpy(),
+            engine.counts,
+            engine.starts,
+            inside.numpy(),
+            factors,
+            o.numpy(),
+            self.de.numpy(),
+            self.df.numpy(),
+            self.draw.numpy(),
+            *slots,
         )
         return float(error), o
 
     def _slots(self, sums: Gradients | None) -> list[np.ndarray]:
         """Where the sweep adds the gradients of the feed-forward network and the head."""
         values = [self.up, self.down, self.down_bias, self.head, self.head_bias]
-        places = values if sums is None else sums.packed[-len(values):]
+        places = values if sums is None else sums.packed[-len(values) :]
         return [cast(np.ndarray, p.numpy()) for p in places]
 
     def _finish(self, sums: Gradients) -> None:
         """From the gradients at the norm back to nodes and weights."""
         n_orders = self.layout.l_max + 1
-        (d_bias, d_project, d_project_bias, d_scale, d_norm_bias, d_norm_weight, d_invariant,
-         d_invariant_bias) = sums.packed[n_orders:n_orders + 8]
+        (d_bias, d_project, d_project_bias, d_scale, d_norm_bias, d_norm_weight, d_invariant, d_invariant_bias) = (
+            sums.packed[n_orders : n_orders + 8]
+        )
         d_invariant.addmm_(self.draw.T, self.invariants(self.f))
         d_invariant_bias += self.draw.sum(0)
         torch.mm(self.draw, self.invariant, out=self.invariants(self.df))
         self.engine.kernels.norm_back(
-            self.e.numpy(), self.scale.numpy(), self.norm_weight.numpy(), self.statistics.numpy(), self.df.numpy(),
-            self.de.numpy(), d_scale.numpy(), d_norm_bias.numpy(), d_norm_weight.numpy(),
+            self.e.numpy(),
+            self.scale.numpy(),
+            self.norm_weight.numpy(),
+            self.statistics.numpy(),
+            self.df.numpy(),
+            self.de.numpy(),
+            d_scale.numpy(),
+            d_norm_bias.numpy(),
+            d_norm_weight.numpy(),
         )
         dz = self.segment("dz", self.layout.hidden)
-        self.engine.kernels.project_back(self.z.numpy(), self.project.numpy(), self.de.numpy(), dz.numpy(),
-                                         d_project.numpy(), d_project_bias.numpy())
+        self.engine.kernels.project_back(
+            self.z.numpy(), self.project.numpy(), self.de.numpy(), dz.numpy(), d_project.numpy(), d_project_bias.numpy()
+        )
         self._convolve_back(dz, sums.packed[:n_orders], d_bias)
         self._gather_back(sums)
 
@@ -212,13 +271,26 @@ class EdgeChunk:
         lay = self.layout
         d_weights = self.buffer("d weights", *self.weights.shape)
         self.engine.kernels.scatter(
-            self.nodes.numpy(), self.source, self.target, self.wigner, self.weights.numpy(), lay.x_place,
-            self.dx.numpy(), sums.nodes.numpy(), d_weights.numpy(),
+            self.nodes.numpy(),
+            self.source,
+            self.target,
+            self.wigner,
+            self.weights.numpy(),
+            lay.x_place,
+            self.dx.numpy(),
+            sums.nodes.numpy(),
+            d_weights.numpy(),
         )
         d_scale, d_bias = sums.radial[N_PARAMETERS:]
         self.engine.kernels.own_back(
-            self.own.numpy(), self.own_scale.numpy(), self.own_bias.numpy(), self.weights.numpy(), self.dx.numpy(),
-            d_weights.numpy(), d_scale.numpy(), d_bias.numpy(),
+            self.own.numpy(),
+            self.own_scale.numpy(),
+            self.own_bias.numpy(),
+            self.weights.numpy(),
+            self.dx.numpy(),
+            d_weights.numpy(),
+            d_scale.numpy(),
+            d_bias.numpy(),
         )
         self.radial.backward(d_weights, sums.radial[:N_PARAMETERS])
 
@@ -258,8 +330,13 @@ class EdgeEngine:
         return _SummedError.apply(self, graph, targets, len(packed), nodes, *packed, *radial)
 
     def sweep(
-        self, nodes: Tensor, packed: Sequence[Tensor], radial: Sequence[Tensor], graph: GraphTensors,
-        visit: Callable[[EdgeChunk, slice, Gradients], None], with_gradient: bool,
+        self,
+        nodes: Tensor,
+        packed: Sequence[Tensor],
+        radial: Sequence[Tensor],
+        graph: GraphTensors,
+        visit: Callable[[EdgeChunk, slice, Gradients], None],
+        with_gradient: bool,
     ) -> Gradients:
         """Forward on every chunk, then `visit`, in as many threads as torch has; the threads' sums added up."""
         pieces = [slice(k, min(k + CHUNK, graph.n_edges)) for k in range(0, graph.n_edges, CHUNK)]
@@ -268,9 +345,11 @@ class EdgeEngine:
         values = [r.detach().contiguous() for r in radial]
 
         def work(first: int) -> Gradients:
-            sums = Gradients([torch.zeros_like(p) for p in packed] if with_gradient else [],
-                              [torch.zeros_like(r) for r in values] if with_gradient else [],
-                              torch.zeros_like(nodes) if with_gradient else nodes)
+            sums = Gradients(
+                [torch.zeros_like(p) for p in packed] if with_gradient else [],
+                [torch.zeros_like(r) for r in values] if with_gradient else [],
+                torch.zeros_like(nodes) if with_gradient else nodes,
+            )
             chunk = EdgeChunk(self, nodes, packed, values)
             for piece in pieces[first::threads]:
                 chunk.begin(graph, piece)
@@ -286,8 +365,9 @@ def _add_up(parts: Sequence[Gradients], with_gradient: bool) -> Gradients:
     for other in parts[1:]:
         first.error += other.error
         if with_gradient:
-            for mine, theirs in zip([*first.packed, *first.radial, first.nodes],
-                                    [*other.packed, *other.radial, other.nodes]):
+            for mine, theirs in zip(
+                [*first.packed, *first.radial, first.nodes], [*other.packed, *other.radial, other.nodes]
+            ):
                 mine += theirs
     return first
 
@@ -307,8 +387,9 @@ class _Outputs(torch.autograd.Function):
     """Coupled outputs of all edges; the backward pass repeats each chunk's forward pass."""
 
     @staticmethod
-    def forward(ctx: Any, engine: EdgeEngine, graph: GraphTensors, n_packed: int, nodes: Tensor,
-                *parameters: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, engine: EdgeEngine, graph: GraphTensors, n_packed: int, nodes: Tensor, *parameters: Tensor
+    ) -> Tensor:
         out = nodes.new_empty(graph.n_edges, engine.size)
 
         def keep(chunk: EdgeChunk, piece: slice, sums: Gradients) -> None:
@@ -326,8 +407,9 @@ class _Outputs(torch.autograd.Function):
         def back(chunk: EdgeChunk, piece: slice, sums: Gradients) -> None:
             chunk.backward(gradient[piece], sums)
 
-        sums = ctx.engine.sweep(nodes, parameters[: ctx.n_packed], parameters[ctx.n_packed:], ctx.graph, back,
-                                with_gradient=True)
+        sums = ctx.engine.sweep(
+            nodes, parameters[: ctx.n_packed], parameters[ctx.n_packed :], ctx.graph, back, with_gradient=True
+        )
         return (None, None, None, sums.nodes, *sums.packed, *sums.radial)
 
 
@@ -335,8 +417,15 @@ class _SummedError(torch.autograd.Function):
     """`EdgeTargets.error`; value and gradient in one pass."""
 
     @staticmethod
-    def forward(ctx: Any, engine: EdgeEngine, graph: GraphTensors, targets: EdgeTargets, n_packed: int,
-                nodes: Tensor, *parameters: Tensor) -> Tensor:
+    def forward(
+        ctx: Any,
+        engine: EdgeEngine,
+        graph: GraphTensors,
+        targets: EdgeTargets,
+        n_packed: int,
+        nodes: Tensor,
+        *parameters: Tensor,
+    ) -> Tensor:
         needed = any(ctx.needs_input_grad)
 
         def compare(chunk: EdgeChunk, piece: slice, sums: Gradients) -> None:

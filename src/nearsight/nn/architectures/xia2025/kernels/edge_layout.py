@@ -16,6 +16,7 @@ from nearsight.nn.architectures.xia2025.updates import CoupledHead
 if TYPE_CHECKING:
     from nearsight.nn.architectures.xia2025.updates import EdgeUpdate
 
+
 @dataclass(frozen=True)
 class Layout:
     """Where components lie in the rows before (x) and after (y) the convolution.
@@ -58,8 +59,9 @@ def layout_for(l_max: int, channels: int, hidden: int, feed_forward: int) -> Lay
         if m == 0:
             columns[0] = torch.arange(3 * channels)
         inputs.append(torch.cat(columns))
-    return Layout(l_max, channels, hidden, feed_forward, x_place, y_place, tuple(x_blocks), tuple(y_blocks),
-                  tuple(inputs))
+    return Layout(
+        l_max, channels, hidden, feed_forward, x_place, y_place, tuple(x_blocks), tuple(y_blocks), tuple(inputs)
+    )
 
 
 def pack(update: EdgeUpdate, head: CoupledHead) -> list[Tensor]:
@@ -73,17 +75,27 @@ def pack(update: EdgeUpdate, head: CoupledHead) -> list[Tensor]:
     zero = update.convolution.order_zero
     gates = torch.arange(update.unused, update.unused + w.l_max * w.hidden)
     values = torch.arange(update.unused + w.l_max * w.hidden, len(zero.weight))
-    rows = torch.cat([values[: w.hidden], gates, values[w.hidden:]])
+    rows = torch.cat([values[: w.hidden], gates, values[w.hidden :]])
     convolutions = [zero.weight[rows][:, layout.inputs[0]]]
     for m in range(1, w.l_max + 1):
         real, imaginary = update.convolution.order_weight(m)[:, layout.inputs[m]].chunk(2)
         convolutions.append(torch.cat([torch.cat([real, -imaginary], 1), torch.cat([imaginary, real], 1)]))
     feed, norm = update.feed_forward, update.norm_feed_forward
     return [
-        *convolutions, zero.bias[rows], update.project.weight, update.project.bias, norm.scalar.weight,
-        norm.scalar.bias, norm.weight, torch.cat([feed.up.weight[0], feed.gates.weight]),
-        torch.cat([feed.up.bias, feed.gates.bias]), feed.up.weight, feed.down.weight, feed.down.bias,
-        head.weight * head.scale, head.bias,
+        *convolutions,
+        zero.bias[rows],
+        update.project.weight,
+        update.project.bias,
+        norm.scalar.weight,
+        norm.scalar.bias,
+        norm.weight,
+        torch.cat([feed.up.weight[0], feed.gates.weight]),
+        torch.cat([feed.up.bias, feed.gates.bias]),
+        feed.up.weight,
+        feed.down.weight,
+        feed.down.bias,
+        head.weight * head.scale,
+        head.bias,
     ]
 
 

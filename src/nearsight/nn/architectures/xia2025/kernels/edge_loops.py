@@ -43,10 +43,10 @@ def load_pair(first: Any, second: Any, pair: Any, size: int, channels: int) -> N
 def rotate_degree(l: int, at: int, width: int, pair: Any, d: Any, weight: Any, x: Any, place: Any) -> None:
     """Degree l of a pair turned by the matrix that starts at d[at], times weight[l·width …], into the row x."""
     size = 2 * l + 1
-    factor = weight[l * width:l * width + width]
+    factor = weight[l * width : l * width + width]
     for row in range(size):
         start = place[l * l + row]
-        out = x[start:start + width]
+        out = x[start : start + width]
         for c in range(width):
             total = d[at + row * size] * pair[l * l, c]
             for k in range(1, size):
@@ -56,15 +56,24 @@ def rotate_degree(l: int, at: int, width: int, pair: Any, d: Any, weight: Any, x
 
 @numba.njit(inline="always")
 def turn_back_degree(
-    l: int, at: int, width: int, pair: Any, d: Any, weight: Any, dx: Any, place: Any, rows: Any, turned: Any,
+    l: int,
+    at: int,
+    width: int,
+    pair: Any,
+    d: Any,
+    weight: Any,
+    dx: Any,
+    place: Any,
+    rows: Any,
+    turned: Any,
     dweight: Any,
 ) -> None:
     """Gradients of rotate_degree: to the pair (turned) and to its weights; rows (K, width) is scratch."""
     size = 2 * l + 1
-    factor, dfactor = weight[l * width:l * width + width], dweight[l * width:l * width + width]
+    factor, dfactor = weight[l * width : l * width + width], dweight[l * width : l * width + width]
     for row in range(size):
         start = place[l * l + row]
-        given = dx[start:start + width]
+        given = dx[start : start + width]
         for c in range(width):
             rows[l * l + row, c] = given[c]
     for c in range(width):
@@ -105,8 +114,9 @@ def kernels(l_max: int, channels: int, hidden: int) -> Kernels:
     norm, norm_back = _norm_kernels(l_max, channels)
     project, project_back = _project_kernels(l_max, channels, hidden)
     rotate_out, rotate_in = _rotate_kernels(l_max)
-    return Kernels(gather, scatter, own, own_back, gate, gate_back, project, project_back, norm, norm_back, rotate_out,
-                   rotate_in)
+    return Kernels(
+        gather, scatter, own, own_back, gate, gate_back, project, project_back, norm, norm_back, rotate_out, rotate_in
+    )
 
 
 def _gather_kernels(l_max: int, channels: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
@@ -184,15 +194,15 @@ def _own_kernels(l_max: int, channels: int) -> tuple[Callable[..., Any], Callabl
         scaled = np.empty(C, dtype=x.dtype)
         for b in range(len(features)):
             normalise(features[b], scale, bias, epsilon, normed[b], scaled, C)
-            weight, out = weights[b, at:at + C], x[b, 2 * C:2 * C + C]
+            weight, out = weights[b, at : at + C], x[b, 2 * C : 2 * C + C]
             for c in range(C):
                 out[c] = scaled[c] * weight[c]
 
     def own_back(normed, scale, bias, weights, dx, dweights, dscale, dbias):
         """Gradients of own: the last columns of dweights are written, the others added to."""
         for b in range(len(normed)):
-            value, weight = normed[b], weights[b, at:at + C]
-            above, out = dx[b, 2 * C:2 * C + C], dweights[b, at:at + C]
+            value, weight = normed[b], weights[b, at : at + C]
+            above, out = dx[b, 2 * C : 2 * C + C], dweights[b, at : at + C]
             for c in range(C):
                 out[c] = above[c] * (value[c] * scale[c] + bias[c])
             for c in range(C):
@@ -213,12 +223,12 @@ def _gate_kernels(l_max: int, hidden: int) -> tuple[Callable[..., Any], Callable
         B = len(y)
         for b in range(B):
             for l in range(l_max + 1):
-                weight = gates[b, l * H:l * H + H]
+                weight = gates[b, l * H : l * H + H]
                 for row in range(2 * l + 1):
                     start = place[l * l + row]
-                    value = y[b, start:start + H]
+                    value = y[b, start : start + H]
                     at = l * l * B * H + (b * (2 * l + 1) + row) * H
-                    out = z[at:at + H]
+                    out = z[at : at + H]
                     for c in range(H):
                         out[c] = value[c] * weight[c]
 
@@ -229,23 +239,28 @@ def _gate_kernels(l_max: int, hidden: int) -> tuple[Callable[..., Any], Callable
         dweight = np.empty(H, dtype=y.dtype)
         for b in range(B):
             start = place[0]
-            first, dfirst, above, s = y[b, start:start + H], dy[b, start:start + H], dz[b * H:b * H + H], gates[b, :H]
+            first, dfirst, above, s = (
+                y[b, start : start + H],
+                dy[b, start : start + H],
+                dz[b * H : b * H + H],
+                gates[b, :H],
+            )
             for c in range(H):
                 dfirst[c] = above[c] * s[c] * (one + first[c] * (one - s[c]))
             for l in range(1, l_max + 1):
-                weight = gates[b, l * H:l * H + H]
+                weight = gates[b, l * H : l * H + H]
                 for c in range(H):
                     dweight[c] = zero
                 for row in range(2 * l + 1):
                     start = place[l * l + row]
-                    value, dvalue = y[b, start:start + H], dy[b, start:start + H]
+                    value, dvalue = y[b, start : start + H], dy[b, start : start + H]
                     at = l * l * B * H + (b * (2 * l + 1) + row) * H
-                    above = dz[at:at + H]
+                    above = dz[at : at + H]
                     for c in range(H):
                         dvalue[c] = above[c] * weight[c]
                     for c in range(H):
                         dweight[c] += above[c] * value[c]
-                out = dy[b, l * H:l * H + H]
+                out = dy[b, l * H : l * H + H]
                 for c in range(H):
                     out[c] = dweight[c] * weight[c] * (one - weight[c])
 
@@ -262,9 +277,9 @@ def _project_kernels(l_max: int, channels: int, hidden: int) -> tuple[Callable[.
         B, space = len(features), workspace(z)
         for l in range(l_max + 1):
             at = l * l * B
-            times(fits, space, z[at * H:], weight[l].ravel(), e[at * C:], B * (2 * l + 1), C, H, 0)
+            times(fits, space, z[at * H :], weight[l].ravel(), e[at * C :], B * (2 * l + 1), C, H, 0)
         for b in range(B):
-            row, own = e[b * C:b * C + C], features[b]
+            row, own = e[b * C : b * C + C], features[b]
             for c in range(C):
                 row[c] += bias[c] + own[c]
 
@@ -273,10 +288,10 @@ def _project_kernels(l_max: int, channels: int, hidden: int) -> tuple[Callable[.
         B, space = len(de) // ((l_max + 1) * (l_max + 1) * C), workspace(z)
         for l in range(l_max + 1):
             at, rows = l * l * B, B * (2 * l + 1)
-            times_tn(fits, space, de[at * C:], z[at * H:], dweight[l].ravel(), C, H, rows, 1)
-            times(fits, space, de[at * C:], weight[l].ravel(), dz[at * H:], rows, H, C, 0)
+            times_tn(fits, space, de[at * C :], z[at * H :], dweight[l].ravel(), C, H, rows, 1)
+            times(fits, space, de[at * C :], weight[l].ravel(), dz[at * H :], rows, H, C, 0)
         for b in range(B):
-            row = de[b * C:b * C + C]
+            row = de[b * C : b * C + C]
             for c in range(C):
                 dbias[c] += row[c]
 
@@ -293,7 +308,7 @@ def _norm_kernels(l_max: int, channels: int) -> tuple[Callable[..., Any], Callab
         count, one, zero, eps = e.dtype.type(C), e.dtype.type(1), e.dtype.type(0), e.dtype.type(epsilon)
         sums = np.empty(C, dtype=e.dtype)
         for b in range(B):
-            value, out = e[b * C:b * C + C], f[b * C:b * C + C]
+            value, out = e[b * C : b * C + C], f[b * C : b * C + C]
             mean = zero
             for c in range(C):
                 mean += value[c]
@@ -310,7 +325,7 @@ def _norm_kernels(l_max: int, channels: int) -> tuple[Callable[..., Any], Callab
                     sums[c] = zero
                 for row in range(2 * l + 1):
                     start = l * l * B * C + (b * (2 * l + 1) + row) * C
-                    value = e[start:start + C]
+                    value = e[start : start + C]
                     for c in range(C):
                         sums[c] += value[c] * value[c]
                 part = zero
@@ -323,7 +338,7 @@ def _norm_kernels(l_max: int, channels: int) -> tuple[Callable[..., Any], Callab
                 factor = weight[l - 1]
                 for row in range(2 * l + 1):
                     start = l * l * B * C + (b * (2 * l + 1) + row) * C
-                    value, out = e[start:start + C], f[start:start + C]
+                    value, out = e[start : start + C], f[start : start + C]
                     for c in range(C):
                         out[c] = value[c] * rms * factor[c]
 
@@ -334,7 +349,7 @@ def _norm_kernels(l_max: int, channels: int) -> tuple[Callable[..., Any], Callab
         sums, normed = np.empty(C, dtype=e.dtype), np.empty(C, dtype=e.dtype)
         for b in range(B):
             mean, inverse, rms = statistics[b, 0], statistics[b, 1], statistics[b, 2]
-            value, above, out = e[b * C:b * C + C], df[b * C:b * C + C], de[b * C:b * C + C]
+            value, above, out = e[b * C : b * C + C], df[b * C : b * C + C], de[b * C : b * C + C]
             total, along = zero, zero
             for c in range(C):
                 normed[c] = (value[c] - mean) * inverse
@@ -357,7 +372,7 @@ def _norm_kernels(l_max: int, channels: int) -> tuple[Callable[..., Any], Callab
                     sums[c] = zero
                 for row in range(2 * l + 1):
                     start = l * l * B * C + (b * (2 * l + 1) + row) * C
-                    value, above = e[start:start + C], df[start:start + C]
+                    value, above = e[start : start + C], df[start : start + C]
                     for c in range(C):
                         sums[c] += above[c] * value[c]
                 for c in range(C):
@@ -368,7 +383,7 @@ def _norm_kernels(l_max: int, channels: int) -> tuple[Callable[..., Any], Callab
                 common, factor = product * rms * rms * rms / e.dtype.type((2 * l + 1) * l_max * C), weight[l - 1]
                 for row in range(2 * l + 1):
                     start = l * l * B * C + (b * (2 * l + 1) + row) * C
-                    value, above, out = e[start:start + C], df[start:start + C], de[start:start + C]
+                    value, above, out = e[start : start + C], df[start : start + C], de[start : start + C]
                     for c in range(C):
                         out[c] += above[c] * rms * factor[c] - common * value[c]
 

@@ -22,6 +22,7 @@ from nearsight.nn.architectures.xia2025.updates import GaussianBasis
 if TYPE_CHECKING:
     from nearsight.nn.architectures.xia2025.updates import NodeUpdate
 
+
 @dataclass(frozen=True)
 class Group:
     """Nodes first … last − 1.
@@ -45,7 +46,7 @@ def group_by_target(graph: GraphTensors, size: int) -> list[Group]:
     groups, first, start = [], 0, 0
     for node, end in enumerate(ends.tolist()):
         if end - start >= size or node == len(ends) - 1:
-            groups.append(Group(first, node + 1, order[start:end], ends[first:node + 1] - start))
+            groups.append(Group(first, node + 1, order[start:end], ends[first : node + 1] - start))
             first, start = node + 1, end
     return groups
 

@@ -32,9 +32,7 @@ class MessageKernels:
 
 
 @cache
-def message_kernels(
-    l_max: int, channels: int, gaussians: int, heads: int, alpha: int, hidden: int
-) -> MessageKernels:
+def message_kernels(l_max: int, channels: int, gaussians: int, heads: int, alpha: int, hidden: int) -> MessageKernels:
     """The loops for a network's sizes."""
     combine, combine_back = _combine_kernels(channels, gaussians)
     norm, attend, attend_back = _attention_kernels(heads, alpha)
@@ -52,10 +50,10 @@ def _combine_kernels(channels: int, gaussians: int) -> tuple[Callable[..., Any],
             first, second, own, w, row = nodes[source[b]], nodes[target[b]], x[b], weight[b], out[b]
             for c in range(C):
                 row[c] = first[c] * w[c]
-            left, right = w[C:2 * C], row[C:2 * C]
+            left, right = w[C : 2 * C], row[C : 2 * C]
             for c in range(C):
                 right[c] = second[c] * left[c]
-            left, right = w[2 * C:2 * C + G], row[2 * C:2 * C + G]
+            left, right = w[2 * C : 2 * C + G], row[2 * C : 2 * C + G]
             for c in range(G):
                 right[c] = own[c] * left[c]
 
@@ -70,12 +68,12 @@ def _combine_kernels(channels: int, gaussians: int) -> tuple[Callable[..., Any],
                 dfirst[c] += row[c] * w[c]
             for c in range(C):
                 row[c] *= first[c]
-            w, row = weight[b, C:2 * C], above[b, C:2 * C]
+            w, row = weight[b, C : 2 * C], above[b, C : 2 * C]
             for c in range(C):
                 dsecond[c] += row[c] * w[c]
             for c in range(C):
                 row[c] *= second[c]
-            row = above[b, 2 * C:2 * C + G]
+            row = above[b, 2 * C : 2 * C + G]
             for c in range(G):
                 row[c] *= own[c]
 
@@ -98,7 +96,7 @@ def _attention_kernels(heads: int, alpha: int) -> tuple[Callable[..., Any], ...]
         linear, bent = (one + a.dtype.type(slope)) / a.dtype.type(2), (one - a.dtype.type(slope)) / a.dtype.type(2)
         for b in range(len(a)):
             for h in range(N):
-                x, y, v = a[b, h * A:h * A + A], s[b, h * A:h * A + A], vector[h * A:h * A + A]
+                x, y, v = a[b, h * A : h * A + A], s[b, h * A : h * A + A], vector[h * A : h * A + A]
                 logit = a.dtype.type(0)
                 for c in range(A):
                     logit += v[c] * x[c] * (linear + bent * (y[c] + y[c] - one))
@@ -133,15 +131,23 @@ def _attention_kernels(heads: int, alpha: int) -> tuple[Callable[..., Any], ...]
             start = ends[j]
         for b in range(len(a)):
             for h in range(N):
-                x, y, v = a[b, h * A:h * A + A], s[b, h * A:h * A + A], vector[h * A:h * A + A]
-                dv, given = dvector[h * A:h * A + A], dweights[b, h]
+                x, y, v = a[b, h * A : h * A + A], s[b, h * A : h * A + A], vector[h * A : h * A + A]
+                dv, given = dvector[h * A : h * A + A], dweights[b, h]
                 for c in range(A):
                     dv[c] += given * x[c] * (linear + bent * (y[c] + y[c] - one))
                 for c in range(A):
                     slope_here = linear + bent * (y[c] + y[c] - one + two * x[c] * y[c] * (one - y[c]))
                     above[c] = given * v[c] * slope_here
-                normalise_back(above, scale, normed[b, h * A:h * A + A], inverse[b, h], dscale, dbias,
-                               df[b, h * A:h * A + A], A)
+                normalise_back(
+                    above,
+                    scale,
+                    normed[b, h * A : h * A + A],
+                    inverse[b, h],
+                    dscale,
+                    dbias,
+                    df[b, h * A : h * A + A],
+                    A,
+                )
 
     return compiled(norm), compiled(attend), compiled(attend_back)
 
@@ -153,10 +159,10 @@ def _gate_kernels(l_max: int, hidden: int) -> tuple[Callable[..., Any], Callable
         """Columns from `start` of f are l_max·H gates, H invariants, l_max·H values; s = σ(gates, invariants);
         g (B, (l_max+1)·H): invariants by their own sigmoid, values by the gates'."""
         for b in range(len(f)):
-            value, weight, out = f[b, start + L * H:start + L * H + H], s[b, L * H:L * H + H], g[b, :H]
+            value, weight, out = f[b, start + L * H : start + L * H + H], s[b, L * H : L * H + H], g[b, :H]
             for c in range(H):
                 out[c] = value[c] * weight[c]
-            value, weight, out = f[b, start + L * H + H:start + 2 * L * H + H], s[b, :L * H], g[b, H:H + L * H]
+            value, weight, out = f[b, start + L * H + H : start + 2 * L * H + H], s[b, : L * H], g[b, H : H + L * H]
             for c in range(L * H):
                 out[c] = value[c] * weight[c]
 
@@ -164,15 +170,15 @@ def _gate_kernels(l_max: int, hidden: int) -> tuple[Callable[..., Any], Callable
         """Gradient of gate, written to the columns from `start` of df."""
         one = f.dtype.type(1)
         for b in range(len(f)):
-            value, weight, above = f[b, start + L * H:start + L * H + H], s[b, L * H:L * H + H], dg[b, :H]
-            out = df[b, start + L * H:start + L * H + H]
+            value, weight, above = f[b, start + L * H : start + L * H + H], s[b, L * H : L * H + H], dg[b, :H]
+            out = df[b, start + L * H : start + L * H + H]
             for c in range(H):
                 out[c] = above[c] * weight[c] * (one + value[c] * (one - weight[c]))
-            value, weight, above = f[b, start + L * H + H:start + 2 * L * H + H], s[b, :L * H], dg[b, H:H + L * H]
-            out = df[b, start + L * H + H:start + 2 * L * H + H]
+            value, weight, above = f[b, start + L * H + H : start + 2 * L * H + H], s[b, : L * H], dg[b, H : H + L * H]
+            out = df[b, start + L * H + H : start + 2 * L * H + H]
             for c in range(L * H):
                 out[c] = above[c] * weight[c]
-            out = df[b, start:start + L * H]
+            out = df[b, start : start + L * H]
             for c in range(L * H):
                 out[c] = above[c] * value[c] * weight[c] * (one - weight[c])
 

@@ -42,7 +42,6 @@ COMPILED_EDGES = 2048
 """Edges of a group, about: their buffers stay in the cache."""
 
 
-
 def compiled_messages(update: NodeUpdate, scalars: Tensor, gaussians: Radial, graph: GraphTensors) -> Tensor:
     """As `scalar_messages`: (n, C) → (n, K, heads·value)."""
     normed = update.norm_message.scalar(scalars)
@@ -64,8 +63,12 @@ def pack(update: NodeUpdate) -> list[Tensor]:
     inputs = 2 * update.widths.channels + update.widths.n_gaussians
     first, attention = update.first.order_zero, update.attention
     return [
-        *pack_radial(update.radial, torch.arange(inputs)), first.weight[:, :inputs], first.bias,
-        attention.norm.weight, attention.norm.bias, attention.vector.flatten(),
+        *pack_radial(update.radial, torch.arange(inputs)),
+        first.weight[:, :inputs],
+        first.bias,
+        attention.norm.weight,
+        attention.norm.bias,
+        attention.vector.flatten(),
     ]
 
 
@@ -80,8 +83,9 @@ class _Gradients:
 class _GroupPass:
     """Buffers and passes of one thread."""
 
-    def __init__(self, update: NodeUpdate, gaussians: Radial, graph: GraphTensors, nodes: Tensor,
-                 packed: Sequence[Tensor]) -> None:
+    def __init__(
+        self, update: NodeUpdate, gaussians: Radial, graph: GraphTensors, nodes: Tensor, packed: Sequence[Tensor]
+    ) -> None:
         w = update.widths
         self.update, self.gaussians, self.graph, self.nodes = update, gaussians, graph, nodes
         self.slope = update.attention.activation.slope
@@ -101,11 +105,17 @@ class _GroupPass:
         self.x = self.gaussians(graph.distance[group.edges])
         self.radial_weights = self.radial.forward(self.x, graph.numbers[source].numpy(), graph.numbers[target].numpy())
         self.message = buffer("message", n, self.weight.shape[1])
-        ker.combine(self.nodes.numpy(), self.source, self.target, self.x.numpy(), self.radial_weights.numpy(),
-                    self.message.numpy())
+        ker.combine(
+            self.nodes.numpy(),
+            self.source,
+            self.target,
+            self.x.numpy(),
+            self.radial_weights.numpy(),
+            self.message.numpy(),
+        )
         self.f = torch.addmm(self.bias, self.message, self.weight.T, out=buffer("f", n, len(self.weight)))
         self._attend(group, n)
-        sigmoids = self.f[:, self.n_alpha:self.n_alpha + self.n_sigmoids]
+        sigmoids = self.f[:, self.n_alpha : self.n_alpha + self.n_sigmoids]
         self.gates = torch.sigmoid(sigmoids, out=buffer("gates", n, self.n_sigmoids))
         self.g = buffer("gated", n, self.n_gated)
         ker.gate(self.f.numpy(), self.n_alpha, self.gates.numpy(), self.g.numpy())
@@ -114,8 +124,15 @@ class _GroupPass:
         heads, buffer, ker = self.update.widths.heads, self.buffer, self.kernels
         self.normed, self.inverse = buffer("normed", n, self.n_alpha), buffer("inverse", n, heads)
         self.a = buffer("a", n, self.n_alpha)
-        ker.norm(self.f.numpy(), self.scale.numpy(), self.shift.numpy(), EPSILON, self.normed.numpy(),
-                 self.inverse.numpy(), self.a.numpy())
+        ker.norm(
+            self.f.numpy(),
+            self.scale.numpy(),
+            self.shift.numpy(),
+            EPSILON,
+            self.normed.numpy(),
+            self.inverse.numpy(),
+            self.a.numpy(),
+        )
         self.s = torch.sigmoid(self.a, out=buffer("s", n, self.n_alpha))
         self.weights = buffer("weights", n, heads)
         ker.attend(self.a.numpy(), self.s.numpy(), self.vector.numpy(), self.slope, group.ends, self.weights.numpy())
@@ -123,28 +140,60 @@ class _GroupPass:
     def sum_up(self, group: Group, moments: Tensor, totals: Tensor) -> None:
         """The weighted sums of the group's nodes, written to their rows."""
         rows = slice(group.first, group.last)
-        self.kernels.moments(self.weights.numpy(), self.harmonics, self.g.numpy(), group.ends, moments[rows].numpy(),
-                             totals[rows].numpy())
+        self.kernels.moments(
+            self.weights.numpy(),
+            self.harmonics,
+            self.g.numpy(),
+            group.ends,
+            moments[rows].numpy(),
+            totals[rows].numpy(),
+        )
 
     def backward(self, group: Group, dmoments: Tensor, dtotals: Tensor, sums: _Gradients) -> None:
         """Add the gradients given those of the group's sums."""
         ker, buffer, n, rows = self.kernels, self.buffer, len(group.edges), slice(group.first, group.last)
         dweight, dbias, dscale, dshift, dvector = sums.packed[N_PARAMETERS:]
         dweights, dg = buffer("dweights", n, self.weights.shape[1]), buffer("dgated", n, self.n_gated)
-        ker.moments_back(self.weights.numpy(), self.harmonics, self.g.numpy(), group.ends, dmoments[rows].numpy(),
-                         dtotals[rows].numpy(), dweights.numpy(), dg.numpy())
+        ker.moments_back(
+            self.weights.numpy(),
+            self.harmonics,
+            self.g.numpy(),
+            group.ends,
+            dmoments[rows].numpy(),
+            dtotals[rows].numpy(),
+            dweights.numpy(),
+            dg.numpy(),
+        )
         df = buffer("df", *self.f.shape)
         ker.attend_back(
-            self.a.numpy(), self.s.numpy(), self.vector.numpy(), self.slope, group.ends, self.weights.numpy(),
-            dweights.numpy(), self.normed.numpy(), self.inverse.numpy(), self.scale.numpy(), df.numpy(),
-            dvector.numpy(), dscale.numpy(), dshift.numpy(),
+            self.a.numpy(),
+            self.s.numpy(),
+            self.vector.numpy(),
+            self.slope,
+            group.ends,
+            self.weights.numpy(),
+            dweights.numpy(),
+            self.normed.numpy(),
+            self.inverse.numpy(),
+            self.scale.numpy(),
+            df.numpy(),
+            dvector.numpy(),
+            dscale.numpy(),
+            dshift.numpy(),
         )
         ker.gate_back(self.f.numpy(), self.n_alpha, self.gates.numpy(), dg.numpy(), df.numpy())
         dweight.addmm_(df.T, self.message)
         dbias += df.sum(0)
         above = torch.mm(df, self.weight, out=buffer("dmessage", *self.message.shape))
-        ker.combine_back(self.nodes.numpy(), self.source, self.target, self.x.numpy(), self.radial_weights.numpy(),
-                         above.numpy(), sums.nodes.numpy())
+        ker.combine_back(
+            self.nodes.numpy(),
+            self.source,
+            self.target,
+            self.x.numpy(),
+            self.radial_weights.numpy(),
+            above.numpy(),
+            sums.nodes.numpy(),
+        )
         self.radial.backward(above, sums.packed[:N_PARAMETERS])
 
 
@@ -152,8 +201,9 @@ class _Moments(torch.autograd.Function):
     """Σ over incoming edges of attention weight × Y_lm × gated features, and of attention weight × Y_lm."""
 
     @staticmethod
-    def forward(ctx: Any, update: NodeUpdate, gaussians: Radial, graph: GraphTensors, nodes: Tensor,
-                *packed: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        ctx: Any, update: NodeUpdate, gaussians: Radial, graph: GraphTensors, nodes: Tensor, *packed: Tensor
+    ) -> tuple[Tensor, Tensor]:
         w, groups = update.widths, group_by_target(graph, COMPILED_EDGES)
         size = (graph.n_nodes, w.heads, (w.l_max + 1) ** 2)
         moments, totals = nodes.new_empty(*size, (w.l_max + 1) * w.hidden), nodes.new_empty(size)
@@ -224,8 +274,13 @@ def by_tensors(update: NodeUpdate, scalars: Tensor, gaussians: Radial, graph: Gr
 
 def used_parameters(update: NodeUpdate) -> list[Tensor]:
     """The parameters that the messages read."""
-    modules = (update.norm_message.scalar, update.radial, update.attention, update.first.order_zero,
-               update.second.order_zero)
+    modules = (
+        update.norm_message.scalar,
+        update.radial,
+        update.attention,
+        update.first.order_zero,
+        update.second.order_zero,
+    )
     return [p for module in modules for p in module.parameters()]
 
 
@@ -233,15 +288,16 @@ class _Messages(torch.autograd.Function):
     """The messages of all nodes, group by group; the backward pass computes each group again."""
 
     @staticmethod
-    def forward(ctx: Any, update: NodeUpdate, gaussians: Radial, graph: GraphTensors, scalars: Tensor,
-                *parameters: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, update: NodeUpdate, gaussians: Radial, graph: GraphTensors, scalars: Tensor, *parameters: Tensor
+    ) -> Tensor:
         w = update.widths
         out = scalars.new_zeros(graph.n_nodes, (w.l_max + 1) ** 2, w.heads * w.value)
         groups = group_by_target(graph, COMPILED_EDGES)
 
         def work(group: Group) -> None:
             with torch.no_grad():
-                out[group.first:group.last] = _messages_of(update, scalars, gaussians, graph, group)
+                out[group.first : group.last] = _messages_of(update, scalars, gaussians, graph, group)
 
         in_threads(work, groups, scalars.device)
         ctx.update, ctx.gaussians, ctx.graph, ctx.groups = update, gaussians, graph, groups
@@ -257,7 +313,7 @@ class _Messages(torch.autograd.Function):
             with torch.enable_grad():
                 leaf = scalars.detach().requires_grad_()
                 out = _messages_of(ctx.update, leaf, ctx.gaussians, ctx.graph, group)
-            return torch.autograd.grad(out, [leaf, *parameters], gradient[group.first:group.last], allow_unused=True)
+            return torch.autograd.grad(out, [leaf, *parameters], gradient[group.first : group.last], allow_unused=True)
 
         totals: list[Tensor | None] = [None] * (1 + len(parameters))
         for gradients in in_threads(work, ctx.groups, scalars.device):
@@ -272,8 +328,9 @@ def _messages_of(update: NodeUpdate, scalars: Tensor, gaussians: Radial, graph: 
     """The weighted sums at the nodes of one group."""
     w, edges = update.widths, group.edges
     source, target = graph.source[edges], graph.target[edges]
-    logits, values = _functions_of_distance(update, scalars, gaussians(graph.distance[edges]), graph.numbers, source,
-                                            target)
+    logits, values = _functions_of_distance(
+        update, scalars, gaussians(graph.distance[edges]), graph.numbers, source, target
+    )
     own = target - group.first
     weights = softmax_over_targets(logits, own, group.last - group.first)
     values = (values.unflatten(2, (w.heads, w.value)) * weights[:, None, :, None]).flatten(2)
@@ -284,7 +341,7 @@ def aggregate(functions: Tensor, harmonics: Tensor, target: Tensor, n_nodes: int
     """Σ at each node over incoming edges of Y_lm·f_l: (e, l_max+1, V), (e, K), (e,) → (n_nodes, K, V)."""
     parts = []
     for l in range(functions.shape[1]):
-        outer = harmonics[:, l * l:(l + 1) ** 2, None] * functions[:, None, l]
+        outer = harmonics[:, l * l : (l + 1) ** 2, None] * functions[:, None, l]
         parts.append(functions.new_zeros(n_nodes, *outer.shape[1:]).index_add(0, target, outer))
     return torch.cat(parts, dim=1)
 
@@ -306,6 +363,6 @@ def _functions_of_distance(
     n_alpha, n_extra = w.heads * w.alpha, update.first.extra
     logits = update.attention(first[:, :n_alpha])
     gates = torch.sigmoid(first[:, n_alpha:n_extra])
-    invariant, higher = first[:, n_extra:n_extra + w.hidden], first[:, n_extra + w.hidden:]
+    invariant, higher = first[:, n_extra : n_extra + w.hidden], first[:, n_extra + w.hidden :]
     gated = torch.cat([nn.functional.silu(invariant), higher * gates], dim=1)
     return logits, update.second.order_zero(gated).unflatten(1, (w.l_max + 1, w.heads * w.value))

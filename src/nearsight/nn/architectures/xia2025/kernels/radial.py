@@ -29,6 +29,7 @@ from nearsight.nn.kernels.tiles import fit_tiles, times, times_tn
 if TYPE_CHECKING:
     from nearsight.nn.architectures.xia2025.updates import RadialWeights
 
+
 @dataclass(frozen=True)
 class RadialKernels:
     """Compiled loops; arguments as documented at each function below."""
@@ -97,7 +98,7 @@ def radial_kernels(gaussians: int, channels: int) -> RadialKernels:
         z = np.empty(B * C, dtype=x.dtype)
         times(fits, workspace(x), x.ravel(), w.ravel(), z, B, C, G, 0)
         for b in range(B):
-            row, left, right = z[b * C:b * C + C], source[zi[b]], target[zj[b]]
+            row, left, right = z[b * C : b * C + C], source[zi[b]], target[zj[b]]
             for c in range(C):
                 row[c] += left[c] + right[c]
             inverse[b] = normalise(row, scale, bias, epsilon, normed[b], a[b], C)
@@ -108,19 +109,43 @@ def radial_kernels(gaussians: int, channels: int) -> RadialKernels:
         z = np.empty(B * C, dtype=h.dtype)
         times(fits, workspace(h), h.ravel(), w.ravel(), z, B, C, C, 0)
         for b in range(B):
-            row = z[b * C:b * C + C]
+            row = z[b * C : b * C + C]
             for c in range(C):
                 row[c] += constant[c]
             inverse[b] = normalise(row, scale, bias, epsilon, normed[b], a[b], C)
 
-    def back(x, zi, zj, w1, scale0, scale1, normed0, inverse0, a0, s0, h, normed1, inverse1, a1, s1, dhidden,
-             dsource, dtarget, dw0, dscale0, dbias0, dw1, dconstant, dscale1, dbias1):
-        """Adds all gradients given that of the hidden features (B, C); w1 (C out, C in), dw0 (G, C), dw1 (C in, C out).
-        """
+    def back(
+        x,
+        zi,
+        zj,
+        w1,
+        scale0,
+        scale1,
+        normed0,
+        inverse0,
+        a0,
+        s0,
+        h,
+        normed1,
+        inverse1,
+        a1,
+        s1,
+        dhidden,
+        dsource,
+        dtarget,
+        dw0,
+        dscale0,
+        dbias0,
+        dw1,
+        dconstant,
+        dscale1,
+        dbias1,
+    ):
+        """Adds all gradients given that of the hidden features (B, C); w1 (C out, C in), dw0 (G, C), dw1 (C in, C out)."""
         B, space = len(x), workspace(x)
         above, dz, dh = np.empty(C, dtype=x.dtype), np.empty(B * C, dtype=x.dtype), np.empty(B * C, dtype=x.dtype)
         for b in range(B):
-            row = dz[b * C:b * C + C]
+            row = dz[b * C : b * C + C]
             silu_back(dhidden[b], a1[b], s1[b], above, C)
             normalise_back(above, scale1, normed1[b], inverse1[b], dscale1, dbias1, row, C)
             for c in range(C):
@@ -128,8 +153,8 @@ def radial_kernels(gaussians: int, channels: int) -> RadialKernels:
         times_tn(fits, space, h.ravel(), dz, dw1.ravel(), C, C, B, 1)
         times(fits, space, dz, w1.ravel(), dh, B, C, C, 0)
         for b in range(B):
-            row = dz[b * C:b * C + C]
-            silu_back(dh[b * C:b * C + C], a0[b], s0[b], above, C)
+            row = dz[b * C : b * C + C]
+            silu_back(dh[b * C : b * C + C], a0[b], s0[b], above, C)
             normalise_back(above, scale0, normed0[b], inverse0[b], dscale0, dbias0, row, C)
             first_row, second_row = dsource[zi[b]], dtarget[zj[b]]
             for c in range(C):
@@ -153,8 +178,16 @@ def pack_radial(radial: RadialWeights, rows: Tensor) -> list[Tensor]:
     n_gaussians = linear0.weight.shape[1] - 2 * channels
     on_gaussians, on_source, on_target = linear0.weight.split([n_gaussians, channels, channels], dim=1)
     return [
-        radial.source.weight @ on_source.T + linear0.bias, radial.target.weight @ on_target.T, on_gaussians.T,
-        norm0.weight, norm0.bias, linear1.weight.T, linear1.bias, norm1.weight, norm1.bias, last.weight[rows],
+        radial.source.weight @ on_source.T + linear0.bias,
+        radial.target.weight @ on_target.T,
+        on_gaussians.T,
+        norm0.weight,
+        norm0.bias,
+        linear1.weight.T,
+        linear1.bias,
+        norm1.weight,
+        norm1.bias,
+        last.weight[rows],
         last.bias[rows],
     ]
 
@@ -182,13 +215,15 @@ class RadialPass:
         n, C, buffer = len(zi), self.width, self.buffers
         self.inputs = gaussians.numpy(), zi, zj
         self.normed0, self.inverse0, a0 = buffer("radial n0", n, C), buffer("radial i0", n), buffer("radial a0", n, C)
-        self.kernels.first(*self.inputs, *self.tables, *self.layer0, EPSILON, self.normed0.numpy(),
-                           self.inverse0.numpy(), a0.numpy())
+        self.kernels.first(
+            *self.inputs, *self.tables, *self.layer0, EPSILON, self.normed0.numpy(), self.inverse0.numpy(), a0.numpy()
+        )
         s0 = torch.sigmoid(a0, out=buffer("radial s0", n, C))
         self.normed1, self.inverse1, a1 = buffer("radial n1", n, C), buffer("radial i1", n), buffer("radial a1", n, C)
         self.h = torch.mul(a0, s0, out=buffer("radial h", n, C))
-        self.kernels.second(self.h.numpy(), *self.layer1, EPSILON, self.normed1.numpy(),
-                            self.inverse1.numpy(), a1.numpy())
+        self.kernels.second(
+            self.h.numpy(), *self.layer1, EPSILON, self.normed1.numpy(), self.inverse1.numpy(), a1.numpy()
+        )
         s1 = torch.sigmoid(a1, out=buffer("radial s1", n, C))
         self.a0, self.s0, self.a1, self.s1 = a0, s0, a1, s1
         self.hidden = torch.mul(a1, s1, out=buffer("radial hidden", n, C))
@@ -202,7 +237,19 @@ class RadialPass:
         dhidden = torch.mm(gradient, self.last, out=self.buffers("radial dhidden", *self.hidden.shape))
         arrays = [dsource, dtarget, dw0, dscale0, dbias0, dw1, dconstant, dscale1, dbias1]
         self.kernels.back(
-            *self.inputs, self.w1_back, self.layer0[1], self.layer1[2], self.normed0.numpy(), self.inverse0.numpy(),
-            self.a0.numpy(), self.s0.numpy(), self.h.numpy(), self.normed1.numpy(), self.inverse1.numpy(),
-            self.a1.numpy(), self.s1.numpy(), dhidden.numpy(), *(a.numpy() for a in arrays),
+            *self.inputs,
+            self.w1_back,
+            self.layer0[1],
+            self.layer1[2],
+            self.normed0.numpy(),
+            self.inverse0.numpy(),
+            self.a0.numpy(),
+            self.s0.numpy(),
+            self.h.numpy(),
+            self.normed1.numpy(),
+            self.inverse1.numpy(),
+            self.a1.numpy(),
+            self.s1.numpy(),
+            dhidden.numpy(),
+            *(a.numpy() for a in arrays),
         )

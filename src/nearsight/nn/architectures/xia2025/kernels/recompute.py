@@ -42,8 +42,14 @@ def share_of(graph: GraphTensors, edges: slice | Tensor, rows: slice) -> Share:
     source, target = graph.source[edges], graph.target[edges]
     nodes, places = torch.unique(torch.cat([source, target]), return_inverse=True)
     own = GraphTensors(
-        graph.numbers[nodes], places[: len(source)], places[len(source):], taken(graph.distance, edges),
-        taken(graph.harmonics, edges), taken(graph.frames, edges), len(nodes), len(source),
+        graph.numbers[nodes],
+        places[: len(source)],
+        places[len(source) :],
+        taken(graph.distance, edges),
+        taken(graph.harmonics, edges),
+        taken(graph.frames, edges),
+        len(nodes),
+        len(source),
     )
     return Share(nodes, edges, rows, own)
 
@@ -219,7 +225,12 @@ class _SummedError(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, work: Work, targets: EdgeTargets, with_gradient: bool, nodes: Tensor, edges: Tensor | None,
+        ctx: Any,
+        work: Work,
+        targets: EdgeTargets,
+        with_gradient: bool,
+        nodes: Tensor,
+        edges: Tensor | None,
         *parameters: Tensor,
     ) -> Tensor:
         wanted = [with_gradient and needed for needed in ctx.needs_input_grad]
