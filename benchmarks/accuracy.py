@@ -75,8 +75,8 @@ def run(
         result = train(load_config(preset, given + overrides), training, [])
         seconds = time.monotonic() - started
         model = load_model(folder)
-        initial = model.baseline.initial_of(test) if isinstance(model, BondModel) else None
-        predicted = predict_hamiltonian(model, test.structure, initial=initial)
+        h0 = model.baseline.h0_of(test) if isinstance(model, BondModel) else None
+        predicted = predict_hamiltonian(model, test.structure, h0=h0)
     found = evaluate(Calculation(test.structure, predicted.basis, predicted, test.overlap), test)
     return {
         "preset": preset,

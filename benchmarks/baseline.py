@@ -26,11 +26,11 @@ import numpy as np
 
 from nearsight.baselines.baseline import Baseline
 from nearsight.baselines.fit import fit_baseline
-from nearsight.baselines.h0.matrices import InitialMatrices
+from nearsight.baselines.h0.matrices import H0Matrices
 from nearsight.baselines.settings import BaselineSettings
 from nearsight.electronic.compare import matrix_errors
 from nearsight.electronic.populations import atomic_charges
-from nearsight.formats.h0 import read_initial_hamiltonian
+from nearsight.formats.h0 import read_h0
 from nearsight.formats.registry import read_any
 from nearsight.operators.bloch import fold
 from nearsight.operators.blocks import BlockOperator, zeros
@@ -55,7 +55,7 @@ LONG_RANGE = "on-site regression, long range"
 
 def settings_of(stage: str, strictly_local: bool) -> BaselineSettings:
     """Means are what a regression is with an overwhelming penalty."""
-    settings = BaselineSettings(strictly_local=strictly_local, initial=stage == STARTED)
+    settings = BaselineSettings(strictly_local=strictly_local, h0=stage == STARTED)
     if stage == STARTED:
         return settings
     if stage == LONG_RANGE:
@@ -64,15 +64,15 @@ def settings_of(stage: str, strictly_local: bool) -> BaselineSettings:
 
 
 def operator_of(
-    baseline: Baseline, structure: Structure, factor: float = 1.0, initial: InitialMatrices | None = None
+    baseline: Baseline, structure: Structure, factor: float = 1.0, h0: H0Matrices | None = None
 ) -> BlockOperator:
     """The baseline as H, eV, resolved in R."""
     graph = build_graph(structure, baseline.cutoff)
     atoms = np.arange(len(structure))
     source, target = np.concatenate([atoms, graph.source]), np.concatenate([atoms, graph.target])
     shift = np.concatenate([np.zeros((len(atoms), 3), dtype=np.int64), graph.shift])
-    nodes = baseline.nodes(structure, graph, initial)
-    coupled = np.concatenate([nodes, baseline.edges(structure, graph, initial=initial, nodes=nodes)])
+    nodes = baseline.nodes(structure, graph, h0)
+    coupled = np.concatenate([nodes, baseline.edges(structure, graph, h0=h0, nodes=nodes)])
     order = pair_order(source, target, shift)
     basis = baseline.layout.basis.restricted(structure.numbers)
     operator = zeros(structure.numbers, basis, source[order], target[order], shift[order], False)
@@ -83,12 +83,12 @@ def operator_of(
 
 def predict(stage: str, baseline: Baseline, calculation: Calculation) -> BlockOperator:
     """H of one stage, eV; H₀ as it is on the pairs of a baseline, folded."""
-    initial = InitialMatrices.of(calculation) if stage == STARTED else None
-    prediction = operator_of(baseline, calculation.structure, float(stage != "zero"), initial)
+    h0 = H0Matrices.of(calculation) if stage == STARTED else None
+    prediction = operator_of(baseline, calculation.structure, float(stage != "zero"), h0)
     if stage != UNTRAINED:
         return prediction
     pairs = fold(prediction)
-    return calculation.require_initial_hamiltonian().on_pairs(pairs.source, pairs.target, pairs.shift)
+    return calculation.require_h0().on_pairs(pairs.source, pairs.target, pairs.shift)
 
 
 def measure(
@@ -131,11 +131,11 @@ def table(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
-def with_initial(calculations: Sequence[Calculation], paths: Sequence[str]) -> list[Calculation]:
+def with_h0(calculations: Sequence[Calculation], paths: Sequence[str]) -> list[Calculation]:
     """The calculations with H₀ from one file each."""
     if len(paths) != len(calculations):
         raise SystemExit(f"expected {len(calculations)} files for --initial, one per structure, got {len(paths)}")
-    return [replace(c, initial_hamiltonian=read_initial_hamiltonian(path, c)) for c, path in zip(calculations, paths)]
+    return [replace(c, h0=read_h0(path, c)) for c, path in zip(calculations, paths)]
 
 
 def main() -> None:
@@ -149,15 +149,15 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     train, tests = ([read_any(path) for path in paths] for paths in (arguments.train, arguments.test))
-    if arguments.initial:
-        attached = with_initial([*train, *tests], arguments.initial)
+    if arguments.h0:
+        attached = with_h0([*train, *tests], arguments.h0)
         train, tests = attached[: len(train)], attached[len(train) :]
     plan = [("zero", 1), ("means + two-centre", len(train)), ("two-centre + on-site regression", len(train))]
     plan[2:] = [(plan[2][0], n) for n in range(1, min(MOST, len(train)) + 1)]
     charges = [atomic_charges(c) for c in train] if arguments.long_range else []
     if arguments.long_range:
         plan += [(LONG_RANGE, n) for n in range(1, min(MOST, len(train)) + 1)]
-    if arguments.initial:
+    if arguments.h0:
         plan += [(UNTRAINED, 1), (STARTED, len(train))]
     rows = []
     for stage, n in plan:

@@ -35,9 +35,9 @@ def blocks_of(model: BondModel, path: str) -> dict[str, np.ndarray]:
     """Of every pair of different atoms: r.m.s. error expected and found (mE_h), and whether an atom is strange."""
     calculation = read_any(path)
     reference = calculation.require_hamiltonian()
-    prediction = predict(model, calculation.structure, initial=model.baseline.initial_of(calculation))
+    prediction = predict(model, calculation.structure, h0=model.baseline.h0_of(calculation))
     pairs, bonds = prediction.pairs, prediction.bonds
-    if bonds is None or bonds.strange is None:
+    if bonds is None or bonds.out_of_distribution is None:
         raise SystemExit("expected a model with uncertainty (data.holdout_parts=1), got one without")
     sizes = model.basis.sizes(calculation.structure.numbers)
     found = np.empty(len(pairs))
@@ -52,8 +52,8 @@ def blocks_of(model: BondModel, path: str) -> dict[str, np.ndarray]:
     return {
         "expected": PER_MEH * bonds.estimates[off],
         "found": PER_MEH * found[off],
-        "strange": (bonds.strange[pairs.source] | bonds.strange[pairs.target])[off],
-        "strange_atoms": np.array([bonds.strange.mean()]),
+        "strange": (bonds.out_of_distribution[pairs.source] | bonds.out_of_distribution[pairs.target])[off],
+        "strange_atoms": np.array([bonds.out_of_distribution.mean()]),
     }
 
 

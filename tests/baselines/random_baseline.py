@@ -8,7 +8,7 @@ import numpy as np
 
 from nearsight.baselines.baseline import Baseline
 from nearsight.baselines.fit import fit_baseline
-from nearsight.baselines.h0.matrices import InitialMatrices
+from nearsight.baselines.h0.matrices import H0Matrices
 from nearsight.baselines.settings import BaselineSettings
 from nearsight.operators.blocks import BlockOperator, zeros
 from nearsight.operators.calculation import Calculation
@@ -37,14 +37,12 @@ def random_baseline() -> Baseline:
     return fit_baseline([random_calculation(1), random_calculation(2)], LAYOUT, CUTOFF, SMALL)
 
 
-def operator_of(
-    baseline: Baseline, structure: Structure, graph: Graph, initial: InitialMatrices | None = None
-) -> BlockOperator:
+def operator_of(baseline: Baseline, structure: Structure, graph: Graph, h0: H0Matrices | None = None) -> BlockOperator:
     """The baseline as H (eV) on the graph's pairs and on site."""
     operator = zeros(structure.numbers, baseline.layout.basis, *pairs_of(graph), False)
     coupled = np.empty((operator.n_pairs, baseline.layout.size))
-    coupled[operator.on_site] = baseline.nodes(structure, graph, initial)
-    coupled[~operator.on_site] = baseline.edges(structure, graph, initial=initial)
+    coupled[operator.on_site] = baseline.nodes(structure, graph, h0)
+    coupled[~operator.on_site] = baseline.edges(structure, graph, h0=h0)
     for (zi, zj), pairs in operator.element_pairs.items():
         operator.put(pairs, HARTREE_IN_EV * baseline.layout.uncouple(coupled[pairs], zi, zj))
     return operator

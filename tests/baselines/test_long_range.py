@@ -154,7 +154,7 @@ def test_what_does_not_fit_is_refused() -> None:
         fit_baseline([calculation], LAYOUT, CUTOFF, LONG_RANGE)
     with pytest.raises(InputError, match=r"for every atom of every structure, \[\(24,\)\], got \[\(3,\)\]"):
         fit_baseline([calculation], LAYOUT, CUTOFF, LONG_RANGE, [np.zeros(3)])
-    for other in ("strictly_local", "initial"):
+    for other in ("strictly_local", "h0"):
         with pytest.raises(InputError, match=f"expected long_range='none' with {other}"):
             replace(LONG_RANGE, **{other: True})
     with pytest.raises(InputError, match="long_range to be none or charges, got 'on'"):

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from nearsight.baselines.fit import fit_baseline
-from nearsight.baselines.h0.matrices import InitialMatrices
+from nearsight.baselines.h0.matrices import H0Matrices
 from nearsight.baselines.reference import Reference
 from nearsight.baselines.residual_scale import mean_squares
 from nearsight.baselines.settings import BaselineSettings
 from nearsight.electronic.compare import matrix_errors
-from nearsight.formats.h0 import read_initial_hamiltonian
+from nearsight.formats.h0 import read_h0
 from nearsight.operators.bloch import fold
 from nearsight.operators.store import read_calculation
 from nearsight.operators.symmetry import hermiticity_error
@@ -56,15 +56,13 @@ def test_what_is_left_with_an_initial_hamiltonian() -> None:
     irreps of oxygen atoms that were not fitted 6.32 mE_h without and 4.79 with H₀.
     """
     plain = read_calculation(DATA / "aHfO2_96_A.h5")
-    known = replace(plain, initial_hamiltonian=read_initial_hamiltonian(H0_OF_A, plain))
+    known = replace(plain, h0=read_h0(H0_OF_A, plain))
     layout, cutoff = CoupledLayout(known.basis.restricted(known.structure.numbers)), 5.2
     graph = build_graph(known.structure, cutoff)
-    without, started = (
-        fit_baseline([known], layout, cutoff, BaselineSettings(initial=initial)) for initial in (False, True)
-    )
-    prediction = operator_of(started, known.structure, graph, InitialMatrices.of(known))
+    without, started = (fit_baseline([known], layout, cutoff, BaselineSettings(h0=h0)) for h0 in (False, True))
+    prediction = operator_of(started, known.structure, graph, H0Matrices.of(known))
     pairs = fold(prediction)
-    atomic = known.require_initial_hamiltonian().on_pairs(pairs.source, pairs.target, pairs.shift)
+    atomic = known.require_h0().on_pairs(pairs.source, pairs.target, pairs.shift)
     left = [matrix_errors(operator, known.require_hamiltonian(), known.structure) for operator in (prediction, atomic)]
     assert left[0].eps_e < 0.15 * left[1].eps_e
     assert ev_to_millihartree(left[0].eps_e) < 0.08

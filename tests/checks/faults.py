@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from nearsight.checks.subject import Finding
-from nearsight.formats.h0 import read_initial_hamiltonian
+from nearsight.formats.h0 import read_h0
 from nearsight.formats.registry import read_any
 from nearsight.operators.blocks import BlockOperator, zeros
 from nearsight.operators.calculation import Calculation
@@ -43,7 +43,7 @@ def crystal() -> Calculation:
 @cache
 def initial() -> BlockOperator:
     """H₀ of `good`, eV."""
-    return read_initial_hamiltonian(H0_OF_A96, good())
+    return read_h0(H0_OF_A96, good())
 
 
 def serious(findings: list[Finding]) -> list[Finding]:

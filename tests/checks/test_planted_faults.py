@@ -36,7 +36,7 @@ QUICK_AND_WHOLE = pytest.mark.parametrize("quick", [True, False])
 @QUICK_AND_WHOLE
 def test_good_data_is_passed_in_silence(quick: bool) -> None:
     assert serious(check_calculation(good(), quick=quick)) == []
-    assert serious(check_calculation(replace(good(), initial_hamiltonian=initial()), quick=quick)) == []
+    assert serious(check_calculation(replace(good(), h0=initial()), quick=quick)) == []
     assert serious(check_calculation(crystal(), quick=quick)) == []
 
 
@@ -103,7 +103,7 @@ def test_a_matrix_before_self_consistency(quick: bool) -> None:
 
 
 def test_a_matrix_that_is_h0() -> None:
-    wrong = replace(good(), hamiltonian=initial(), initial_hamiltonian=initial(), eigenvalues=None)
+    wrong = replace(good(), hamiltonian=initial(), h0=initial(), eigenvalues=None)
     findings = check_calculation(wrong, quick=True)
     assert errors_of(findings) == {"self-consistency"}
     assert "before the first step" in message_of(findings, "self-consistency")

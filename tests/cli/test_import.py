@@ -90,13 +90,13 @@ def test_an_initial_hamiltonian_is_attached(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "|H₀ − H₀†| ≤ 0.0e+00 eV" in result.output
     stored, expected = read_calculation(tmp_path / "a.h5"), read_any(MHFO2 / "text_upper")
-    found = to_csr(stored.require_initial_hamiltonian()).toarray()
+    found = to_csr(stored.require_h0()).toarray()
     exact = to_csr(expected.require_hamiltonian()).toarray()
     np.testing.assert_allclose(found, np.where(np.abs(exact) < 1e-3 * HARTREE_IN_EV, 0, exact), rtol=1e-14)
     assert stored.provenance["initial Hamiltonian"] == H_NAME
     run(tmp_path / "a.h5", "-o", tmp_path / "b.h5")
-    again = read_calculation(tmp_path / "b.h5").require_initial_hamiltonian()
-    np.testing.assert_array_equal(again.values, stored.require_initial_hamiltonian().values)
+    again = read_calculation(tmp_path / "b.h5").require_h0()
+    np.testing.assert_array_equal(again.values, stored.require_h0().values)
 
 
 def test_an_initial_hamiltonian_of_another_size_writes_nothing(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from nearsight.operators.symmetry import is_exactly_hermitian
 from nearsight.units import HARTREE_IN_EV
 from tests.contracts.sources import N_VARIANTS, SOURCES
 
-MATRICES = ("hamiltonian", "overlap", "initial_hamiltonian")
+MATRICES = ("hamiltonian", "overlap", "h0")
 
 
 @pytest.fixture(scope="module", params=SOURCES)

@@ -10,7 +10,7 @@ from scipy import linalg, sparse
 
 from nearsight.electronic import eigen
 from nearsight.electronic.conditioning import constrained
-from nearsight.electronic.eigen import unresolved as unresolved_directions
+from nearsight.electronic.eigen import ill_conditioned_directions as ill_conditioned_directions
 from nearsight.electronic.factorisation import SingularMatrixError, factorise
 from nearsight.electronic.window import solve_window
 from nearsight.errors import InputError
@@ -49,7 +49,7 @@ def projected(h: sparse.csr_matrix, s: sparse.csr_matrix, smallest: float) -> np
 def test_window_is_the_projected_dense_solution(kind: str) -> None:
     h, s = problem(kind)
     limit, said = 1e-3, []
-    directions = unresolved_directions(s, limit, said.append)
+    directions = ill_conditioned_directions(s, limit, said.append)
     values, vectors = linalg.eigh(s.toarray())
     assert directions.shape[1] == np.count_nonzero(values < limit) == 12
     assert "eigenvectors of S" in said[0]
@@ -67,7 +67,7 @@ def test_window_is_the_projected_dense_solution(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["real", "complex"])
 def test_counts_without_directions(kind: str) -> None:
     h, s = problem(kind)
-    directions, exact = unresolved_directions(s, 1e-3), projected(h, s, 1e-3)
+    directions, exact = ill_conditioned_directions(s, 1e-3), projected(h, s, 1e-3)
     b = np.random.default_rng(1).standard_normal((600, 2)).astype(h.dtype)
     for energy in np.linspace(exact[0] - 1, exact[-1] + 1, 9):
         a = sparse.csr_matrix(h - energy * s)
@@ -114,17 +114,17 @@ def test_clear_overlaps_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> None
     _, s = problem("real", weak=2)
     sound = sparse.csr_matrix(s + sparse.identity(600))
     monkeypatch.setattr(eigen, "solve_window", lambda *a, **b: pytest.fail("not needed"))
-    assert unresolved_directions(sound, 1e-3).shape == (600, 0)
+    assert ill_conditioned_directions(sound, 1e-3).shape == (600, 0)
 
 
 def test_errors() -> None:
     _, s = problem("real")
     with pytest.raises(InputError, match="positive definite"):
-        unresolved_directions(sparse.csr_matrix(s - 0.5 * sparse.identity(600)), 1e-3)
+        ill_conditioned_directions(sparse.csr_matrix(s - 0.5 * sparse.identity(600)), 1e-3)
     with pytest.raises(InputError, match="use --method dense"):
-        unresolved_directions(s, 1.0)
+        ill_conditioned_directions(s, 1.0)
     with pytest.raises(InputError, match="positive definite"):
-        unresolved_directions(sparse.csr_matrix(-np.eye(5)), 1e-3)
+        ill_conditioned_directions(sparse.csr_matrix(-np.eye(5)), 1e-3)
 
 
 def test_no_inverse_on_the_complement() -> None:

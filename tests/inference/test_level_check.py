@@ -47,10 +47,10 @@ def run(folder: Path, **changes: Any) -> None:
 
 def test_a_perfect_model_has_no_errors_and_a_shift_is_one(monkeypatch):
     h, s = HELD.require_hamiltonian(), HELD.require_overlap()
-    monkeypatch.setattr(level_check, "predict_hamiltonian", lambda model, structure, initial: h)
+    monkeypatch.setattr(level_check, "predict_hamiltonian", lambda model, structure, h0: h)
     assert LevelCheck([HELD])(None) == {"validation_levels_meV": 0.0, "validation_gap_meV": 0.0}
     monkeypatch.setattr(
-        level_check, "predict_hamiltonian", lambda model, structure, initial: h.with_values(h.values + 0.1 * s.values)
+        level_check, "predict_hamiltonian", lambda model, structure, h0: h.with_values(h.values + 0.1 * s.values)
     )
     found = LevelCheck([HELD], 6)(None)
     assert found["validation_levels_meV"] == pytest.approx(100)

@@ -21,11 +21,11 @@ def test_parts_that_fit(hfo2, basis, hamiltonian):
 
 
 def test_an_initial_hamiltonian(hfo2, basis, hamiltonian):
-    assert Calculation(hfo2, basis, initial_hamiltonian=hamiltonian).require_initial_hamiltonian() is hamiltonian
+    assert Calculation(hfo2, basis, h0=hamiltonian).require_h0() is hamiltonian
     with pytest.raises(InputError, match="expected the Kohn-Sham matrix of superposed atomic densities"):
-        Calculation(hfo2, basis, hamiltonian).require_initial_hamiltonian()
+        Calculation(hfo2, basis, hamiltonian).require_h0()
     with pytest.raises(InputError, match="expected H₀ on the 20 atoms"):
-        Calculation(hfo2.permuted(np.arange(20)), basis, initial_hamiltonian=hamiltonian)
+        Calculation(hfo2.permuted(np.arange(20)), basis, h0=hamiltonian)
 
 
 def test_an_operator_on_other_atoms(hfo2, basis, hamiltonian):

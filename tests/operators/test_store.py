@@ -88,19 +88,19 @@ def test_round_trip_is_exact_to_the_last_bit(
 def test_an_initial_hamiltonian_is_a_matrix_like_the_others(tmp_path: Path, calculation: Calculation) -> None:
     """Written, read, left unread, described and copied; a file without one reads as None."""
     h = calculation.require_hamiltonian()
-    initial = h.with_values(0.5 * h.values)
-    write_calculation(tmp_path / "a.h5", dataclasses.replace(calculation, initial_hamiltonian=initial))
-    assert_same(read_calculation(tmp_path / "a.h5").initial_hamiltonian, initial)
-    assert read_calculation(tmp_path / "a.h5", initial_hamiltonian=False).initial_hamiltonian is None
-    said = describe(tmp_path / "a.h5")["initial_hamiltonian"]
+    h0 = h.with_values(0.5 * h.values)
+    write_calculation(tmp_path / "a.h5", dataclasses.replace(calculation, h0=h0))
+    assert_same(read_calculation(tmp_path / "a.h5").h0, h0)
+    assert read_calculation(tmp_path / "a.h5", h0=False).h0 is None
+    said = describe(tmp_path / "a.h5")["h0"]
     assert (said["unit"], said["storage"]) == ("eV", "half")
-    assert_same(read_blocks(tmp_path / "a.h5", "initial_hamiltonian", np.array([0])), rows_of(initial, np.array([0])))
+    assert_same(read_blocks(tmp_path / "a.h5", "h0", np.array([0])), rows_of(h0, np.array([0])))
     with StoreWriter(tmp_path / "b.h5", calculation) as writer:
-        copy_operator(tmp_path / "a.h5", "initial_hamiltonian", writer)
-    assert_same(read_calculation(tmp_path / "b.h5").initial_hamiltonian, initial)
+        copy_operator(tmp_path / "a.h5", "h0", writer)
+    assert_same(read_calculation(tmp_path / "b.h5").h0, h0)
     write_calculation(tmp_path / "c.h5", calculation)
-    assert read_calculation(tmp_path / "c.h5").initial_hamiltonian is None
-    assert "initial_hamiltonian" not in describe(tmp_path / "c.h5")
+    assert read_calculation(tmp_path / "c.h5").h0 is None
+    assert "h0" not in describe(tmp_path / "c.h5")
 
 
 def test_hermitian_operators_are_stored_as_half_and_others_whole(tmp_path: Path, calculation: Calculation) -> None:

@@ -125,7 +125,7 @@ class TestCp2k:
         summed = fold(images.require_hamiltonian())
         whole = folded.require_hamiltonian().on_pairs(summed.source, summed.target, summed.shift)
         assert np.abs(whole.values - summed.values).max() / HARTREE_IN_EV < 1e-5
-        h0 = folded.require_initial_hamiltonian()
+        h0 = folded.require_h0()
         assert 1e-3 < np.abs(h0.values - whole.values).mean() / HARTREE_IN_EV < 0.3
         assert "RUN_TYPE ENERGY" in images.provenance["input"]
 

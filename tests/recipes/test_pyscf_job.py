@@ -100,16 +100,16 @@ def test_overlap_is_positive_definite_and_water_neutral():
 
 def test_initial_hamiltonian_is_another_hermitian_matrix_near_the_last():
     got = of_water()
-    assert got.initial_hamiltonian is not None
-    assert is_exactly_hermitian(got.initial_hamiltonian)
+    assert got.h0 is not None
+    assert is_exactly_hermitian(got.h0)
     assert is_exactly_hermitian(got.hamiltonian)
-    assert 0.01 * HARTREE_IN_EV < largest(got.hamiltonian, got.initial_hamiltonian) < 2 * HARTREE_IN_EV
+    assert 0.01 * HARTREE_IN_EV < largest(got.hamiltonian, got.h0) < 2 * HARTREE_IN_EV
 
 
 def test_initial_hamiltonian_keeps_isolated_atoms_spherical():
     # Two helium atoms far apart: H₀ of one has no matrix elements between s and p, and is the same for all three p.
     far = Structure(np.array([2, 2]), np.array([[0, 0, 0], [0, 0, 30.0]]), np.zeros((3, 3)), np.array([False]))
-    block = run_pyscf(far, PyscfSettings(initial=True)).require_initial_hamiltonian().block(0, 0)
+    block = run_pyscf(far, PyscfSettings(initial=True)).require_h0().block(0, 0)
     np.testing.assert_allclose(block[2:, :2], 0, atol=1e-3)
     np.testing.assert_allclose(block[2:, 2:], block[2, 2] * np.eye(3), atol=1e-3)  # eV, the grid
 
@@ -152,7 +152,7 @@ def test_a_cells_eigenvalues_at_every_k_of_the_mesh():
 @pytest.mark.parametrize("mesh", [(3, 1, 1), (4, 1, 1)])
 def test_operators_of_a_mesh_are_hermitian_and_sum_to_gamma(mesh: tuple[int, int, int]):
     got = of_chain(mesh)
-    for operator in (got.hamiltonian, got.overlap, got.initial_hamiltonian):
+    for operator in (got.hamiltonian, got.overlap, got.h0):
         assert operator is not None
         assert not operator.folded
         assert is_exactly_hermitian(operator)
@@ -167,7 +167,7 @@ def test_gamma_alone_is_folded():
     assert got.hamiltonian is not None
     assert got.hamiltonian.folded
     np.testing.assert_allclose(levels(got), got.eigenvalues / HARTREE_IN_EV, atol=1e-8)
-    assert largest(got.hamiltonian, got.initial_hamiltonian) > 1e-4 * HARTREE_IN_EV
+    assert largest(got.hamiltonian, got.h0) > 1e-4 * HARTREE_IN_EV
     assert got.k_points is None
     assert PyscfSettings(kpoints=(1, 1, 1)).mesh is None
 

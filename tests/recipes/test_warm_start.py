@@ -134,7 +134,7 @@ def run(*arguments: object) -> str:
 def test_commands(water: Calculation, tmp_path: Path) -> None:
     """A prediction without S; S alone; both starts, and what goes into the inputs."""
     bare, whole = tmp_path / "bare.h5", tmp_path / "whole.h5"
-    write_calculation(bare, replace(water, overlap=None, initial_hamiltonian=None))
+    write_calculation(bare, replace(water, overlap=None, h0=None))
     assert "S of H2O, 24 orbitals, 9 blocks" in run("overlap", bare, "-o", whole)
     stored = read_calculation(whole)
     np.testing.assert_allclose(stored.require_overlap().values, water.require_overlap().values, atol=1e-10)

@@ -12,8 +12,8 @@ from functools import cached_property
 
 import numpy as np
 
-from nearsight.baselines.h0.edge_terms import InitialTerms, edge_vectors
-from nearsight.baselines.h0.matrices import InitialMatrices
+from nearsight.baselines.h0.edge_terms import H0EdgeTerms, edge_vectors
+from nearsight.baselines.h0.matrices import H0Matrices
 from nearsight.baselines.h0.on_site import predicted_change
 from nearsight.baselines.irrep_table import IrrepTable
 from nearsight.baselines.long_range import ChargeModel, LongRangeSurroundings
@@ -58,7 +58,7 @@ class Baseline:
     edge_scales: EdgeScale
     node_scales: dict[int, np.ndarray]
     first_round: OnSite | None = None
-    initial_terms: InitialTerms | None = None
+    h0_terms: H0EdgeTerms | None = None
     charges: ChargeModel | None = None
 
     @cached_property
@@ -67,24 +67,24 @@ class Baseline:
         return self.two_centre.table
 
     @property
-    def needs_initial(self) -> bool:
+    def needs_h0(self) -> bool:
         """Whether it starts from H₀ and S."""
-        return self.initial_terms is not None
+        return self.h0_terms is not None
 
-    def initial_of(self, calculation: Calculation) -> InitialMatrices | None:
+    def h0_of(self, calculation: Calculation) -> H0Matrices | None:
         """H₀ and S of a calculation, where they are needed.
 
         Raises:
             InputError: they are needed, and one is missing.
         """
-        return InitialMatrices.of(calculation) if self.needs_initial else None
+        return H0Matrices.of(calculation) if self.needs_h0 else None
 
     @property
     def elements(self) -> tuple[int, ...]:
         """Atomic numbers that were fitted, ascending."""
         return tuple(sorted(self.node_scales))
 
-    def nodes(self, structure: Structure, graph: Graph, initial: InitialMatrices | None = None) -> np.ndarray:
+    def nodes(self, structure: Structure, graph: Graph, h0: H0Matrices | None = None) -> np.ndarray:
         """(N, size) coupled on-site blocks, E_h.
 
         Args:
@@ -97,7 +97,7 @@ class Baseline:
                 and S where they are needed, or such as hold sums over periodic images.
         """
         self.check(structure, graph)
-        known = self._initial(structure, graph, initial)
+        known = self._h0(structure, graph, h0)
         if known is None:
             surroundings = self.on_site.surroundings
             features = surroundings(structure, graph)
@@ -112,7 +112,7 @@ class Baseline:
         structure: Structure,
         graph: Graph,
         chosen: Chosen = slice(None),
-        initial: InitialMatrices | None = None,
+        h0: H0Matrices | None = None,
         nodes: np.ndarray | None = None,
     ) -> np.ndarray:
         """(e, size) coupled blocks of the chosen edges, E_h.
@@ -130,7 +130,7 @@ class Baseline:
                 of `nodes`.
         """
         self.check(structure, graph)
-        known, terms = self._initial(structure, graph, initial), self.initial_terms
+        known, terms = self._h0(structure, graph, h0), self.h0_terms
         if known is not None:
             change = (
                 self._change(structure, graph, known)
@@ -174,20 +174,20 @@ class Baseline:
             result[rows] = scale
         return result
 
-    def _initial(self, structure: Structure, graph: Graph, initial: InitialMatrices | None) -> InitialMatrices | None:
+    def _h0(self, structure: Structure, graph: Graph, h0: H0Matrices | None) -> H0Matrices | None:
         """H₀ and S where the baseline starts from them."""
-        if self.initial_terms is None:
+        if self.h0_terms is None:
             return None
-        if initial is None:
+        if h0 is None:
             raise InputError(
                 f"expected H₀ and S of {structure.formula}, from which this baseline starts, got none; "
                 "add H₀ to the structure's file with `nearsight import SOURCE --initial FILE -o OUTPUT`"
             )
-        initial.check(structure, self.layout)
-        initial.check_resolved(graph, self.cutoff)
-        return initial
+        h0.check(structure, self.layout)
+        h0.check_resolved(graph, self.cutoff)
+        return h0
 
-    def _change(self, structure: Structure, graph: Graph, known: InitialMatrices) -> np.ndarray:
+    def _change(self, structure: Structure, graph: Graph, known: H0Matrices) -> np.ndarray:
         assert self.first_round is not None
         return predicted_change(self.first_round, self.on_site, structure, graph, known)
 

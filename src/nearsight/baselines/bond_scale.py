@@ -45,12 +45,12 @@ def fit_bond_scale(calculations: Sequence[Calculation], baseline: Baseline) -> B
     layouts = dict[ElementPair, BondLayout]()
     for calculation in calculations:
         reference = Reference.of(calculation, baseline.layout, baseline.cutoff)
-        initial = baseline.initial_of(calculation)
-        nodes = baseline.nodes(reference.structure, reference.graph, initial) if initial else None
+        h0 = baseline.h0_of(calculation)
+        nodes = baseline.nodes(reference.structure, reference.graph, h0) if h0 else None
         for pair, edges, coupled in reference.edges():
             layout = layouts.setdefault(pair, BondLayout(baseline.layout, pair))
             vectors = reference.graph.vector[edges]
-            left = coupled - baseline.edges(reference.structure, reference.graph, edges, initial, nodes)
+            left = coupled - baseline.edges(reference.structure, reference.graph, edges, h0, nodes)
             blocks = baseline.layout.uncouple(left, *pair)
             columns = layout.columns_of(blocks, wigner_d(bond_frames(vectors), max_shell(layout)))
             rows = np.column_stack([np.ones(len(edges)), channel_squares(layout, columns)])

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from nearsight.baselines.baseline import Baseline
-from nearsight.baselines.h0.edge_terms import InitialTerms
+from nearsight.baselines.h0.edge_terms import H0EdgeTerms
 from nearsight.baselines.h0.on_site import fit_rounds
-from nearsight.baselines.h0.reference import InitialReference, with_gauges, with_terms
+from nearsight.baselines.h0.reference import H0Reference, with_energy_references, with_terms
 from nearsight.baselines.irrep_table import IrrepTable
 from nearsight.baselines.long_range import ChargeModel, LongRangeSurroundings, fit_charges
 from nearsight.baselines.on_site import OnSite, Surroundings, fit_on_site
@@ -35,7 +35,7 @@ def fit_baseline(
     """The baseline of one or more structures. Only sums and the features of atoms are kept, not the edges.
 
     Args:
-        calculations: with Hamiltonians, resolved in R or folded to Γ (see `Reference`); with `settings.initial` also
+        calculations: with Hamiltonians, resolved in R or folded to Γ (see `Reference`); with `settings.h0` also
             with H₀ and S.
         layout: coupled layout that has all their elements.
         cutoff: Å.
@@ -51,13 +51,13 @@ def fit_baseline(
     table = IrrepTable(layout)
     references: Sequence[Reference]
     first_round: OnSite | None = None
-    initial_terms: InitialTerms | None = None
+    h0_terms: H0EdgeTerms | None = None
     charge_model: ChargeModel | None = None
-    if settings.initial:
-        started = with_gauges([InitialReference.of(calculation, layout, cutoff) for calculation in calculations])
+    if settings.h0:
+        started = with_energy_references([H0Reference.of(calculation, layout, cutoff) for calculation in calculations])
         rounds = fit_rounds(started, table, cutoff, settings)
         first_round, on_site, left = rounds.first, rounds.second, rounds.left
-        initial_terms, references = with_terms(rounds.references, table, cutoff, settings)
+        h0_terms, references = with_terms(rounds.references, table, cutoff, settings)
     else:
         references = [Reference.of(calculation, layout, cutoff) for calculation in calculations]
         surroundings = Surroundings(table, cutoff, settings)
@@ -82,7 +82,7 @@ def fit_baseline(
     if not found:
         raise _nothing_usable(cutoff, settings)
     edge_scales = _edge_scales(references, two_centre, cutoff)
-    return Baseline(layout, cutoff, two_centre, on_site, edge_scales, found, first_round, initial_terms, charge_model)
+    return Baseline(layout, cutoff, two_centre, on_site, edge_scales, found, first_round, h0_terms, charge_model)
 
 
 def _required(charges: Sequence[np.ndarray] | None) -> Sequence[np.ndarray]:
@@ -105,7 +105,7 @@ def _edge_scales(references: Sequence[Reference], two_centre: TwoCentre, cutoff:
 
 
 def _nothing_usable(cutoff: float, settings: BaselineSettings) -> InputError:
-    atoms = "whose neighbours have one image" if settings.initial else "without an image of their own"
+    atoms = "whose neighbours have one image" if settings.h0 else "without an image of their own"
     return InputError(
         f"expected atoms {atoms} within {cutoff} Å, got none: a matrix at Γ does not tell images apart; "
         "use a larger cell or a matrix resolved in R"

@@ -115,7 +115,7 @@ def fit_charges(
             equations.add(part[0][atoms], q[atoms, None, None])
         regression, leverage = equations.solve(surroundings.settings.scalar_ridge * surroundings.penalties(0))
         for part, q, atoms, row in zip(features, known, chosen, predicted):
-            row[atoms] = q[atoms] - _left_out(part[0][atoms], q[atoms], regression, leverage)
+            row[atoms] = q[atoms] - _leave_one_out(part[0][atoms], q[atoms], regression, leverage)
         regressions[z] = regression
         means[z] = float(equations.target_sum[0] / equations.count)
     return ChargeModel(regressions, means), [neutral(q) for q in predicted]
@@ -126,7 +126,7 @@ def neutral(charges: np.ndarray) -> np.ndarray:
     return np.asarray(charges - charges.mean())
 
 
-def _left_out(scalars: np.ndarray, charges: np.ndarray, regression: Regression, leverage: Leverage) -> np.ndarray:
+def _leave_one_out(scalars: np.ndarray, charges: np.ndarray, regression: Regression, leverage: Leverage) -> np.ndarray:
     residual = charges[:, None, None] - regression(scalars)
     if leverage.offset == 1:  # the only atom of its element is its own mean
         return residual[:, 0, 0]

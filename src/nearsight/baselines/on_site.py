@@ -155,7 +155,7 @@ Features = tuple[np.ndarray, ...]
 
 
 @dataclass(frozen=True, eq=False)
-class LeftOut:
+class LeaveOneOut:
     """The usable atoms of one element.
 
     Attributes:
@@ -171,7 +171,7 @@ class LeftOut:
 
 def fit_on_site(
     surroundings: Surroundings, references: Sequence[Reference], features: Sequence[Features]
-) -> tuple[OnSite, list[dict[int, LeftOut]]]:
+) -> tuple[OnSite, list[dict[int, LeaveOneOut]]]:
     """The regressions, and for each structure Z → what they leave.
 
     Args:
@@ -183,12 +183,14 @@ def fit_on_site(
     for reference, known in zip(references, features):
         fit.add(reference, known)
     on_site, leverages = fit.solve()
-    return on_site, [_left_out(reference, known, on_site, leverages) for reference, known in zip(references, features)]
+    return on_site, [
+        _leave_one_out(reference, known, on_site, leverages) for reference, known in zip(references, features)
+    ]
 
 
-def _left_out(
+def _leave_one_out(
     reference: Reference, features: Features, on_site: OnSite, leverages: dict[ElementDegree, Leverage]
-) -> dict[int, LeftOut]:
+) -> dict[int, LeaveOneOut]:
     table, result = on_site.surroundings.table, {}
     for z in reference.structure.elements:
         atoms, blocks = reference.on_site(z)
@@ -204,5 +206,5 @@ def _left_out(
                 left_out = leverage.left_out(own[degree], residual[:, table.columns(irreps)])
             for same in (irreps, table.exchanged[irreps]):
                 residual[:, table.columns(same)] = left_out
-        result[z] = LeftOut(atoms, blocks, residual)
+        result[z] = LeaveOneOut(atoms, blocks, residual)
     return result

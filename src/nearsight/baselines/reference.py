@@ -129,7 +129,7 @@ def coupled_blocks(
     return result
 
 
-def structure_gauges(shifts: Sequence[np.ndarray], numbers: Sequence[np.ndarray]) -> np.ndarray:
+def energy_references(shifts: Sequence[np.ndarray], numbers: Sequence[np.ndarray]) -> np.ndarray:
     """(structures,) μ in the unit of the shifts, their mean over all atoms zero.
 
     Args:

@@ -8,9 +8,9 @@
 | `edge_scale.O-Hf` | (distances, K) | r.m.s. of the residual, E_h |
 | `edge_scale.distances` | (distances,) | Å |
 | `node_scale.Hf` | (K,) | r.m.s. of the residual, E_h |
-| `initial.O-Hf` | (initial_pieces + 3, 4, K) | of H₀, S, D S, S D; only where a baseline starts from H₀ |
+| `h0.O-Hf` | (h0_pieces + 3, 4, K) | of H₀, S, D S, S D; only where a baseline starts from H₀ |
 | `first_round.Hf.L2.weights`, `….constant` | as of `on_site` | likewise |
-| `initial.gauges` | (structures,) | μ of the structures that were fitted, E_h; likewise |
+| `h0.energy_references` | (structures,) | μ of the structures that were fitted, E_h; likewise |
 | `charge.Hf.weights` | (scalar features,) | e; only where a baseline has long range |
 | `charge.Hf.constant`, `charge.Hf.mean` | (1,) | e; likewise |
 
@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from nearsight.baselines.baseline import Baseline, pair_name
-from nearsight.baselines.h0.edge_terms import KINDS, DistanceFunctions, InitialTerms
+from nearsight.baselines.h0.edge_terms import KINDS, DistanceFunctions, H0EdgeTerms
 from nearsight.baselines.h0.on_site import FirstRound, SecondRound
 from nearsight.baselines.irrep_table import IrrepTable
 from nearsight.baselines.long_range import ChargeModel, LongRangeSurroundings
@@ -43,10 +43,12 @@ from nearsight.operators.blocks import ElementPair
 from nearsight.orbitals.basis import BasisSet
 from nearsight.orbitals.coupled_layout import CoupledLayout
 
-VERSION = 2
+VERSION = 3
 
 BEFORE_2 = {"tensor_hops": False, "product_functions": 0}
 """Settings that version 1 did not have."""
+BEFORE_3 = {"initial": "h0", "initial_pieces": "h0_pieces", "initial_slope": "h0_slope", "initial_ridge": "h0_ridge"}
+"""Settings that had other names before version 3; so had the arrays `initial.gauges` and `initial.*`."""
 
 Arrays = dict[str, np.ndarray]
 
@@ -61,10 +63,10 @@ def to_arrays(baseline: Baseline) -> tuple[Arrays, dict[str, Any]]:
         for (z, degree), regression in on_site.regressions.items() if on_site is not None else ():
             arrays[_on_site_name(z, degree, prefix) + ".weights"] = regression.weights
             arrays[_on_site_name(z, degree, prefix) + ".constant"] = regression.constant
-    if baseline.initial_terms is not None:
-        arrays["initial.gauges"] = baseline.initial_terms.gauges
-        for pair, coefficients in baseline.initial_terms.coefficients.items():
-            arrays[f"initial.{pair_name(pair)}"] = coefficients
+    if baseline.h0_terms is not None:
+        arrays["h0.energy_references"] = baseline.h0_terms.energy_references
+        for pair, coefficients in baseline.h0_terms.coefficients.items():
+            arrays[f"h0.{pair_name(pair)}"] = coefficients
     if baseline.charges is not None:
         for z, regression in baseline.charges.regressions.items():
             arrays[f"charge.{symbol_of(z)}.weights"] = regression.weights[:, 0]
@@ -87,11 +89,18 @@ def from_arrays(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -
                 f"expected a baseline of version {VERSION} or older, got version {metadata['version']}; "
                 "update nearsight"
             )
-        return _assemble(arrays, metadata)
+        return _assemble(_renamed(arrays) if int(metadata["version"]) < 3 else arrays, metadata)
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"expected the arrays and metadata of a baseline, got them without {error}; fit the baseline again"
         ) from error
+
+
+def _renamed(arrays: Mapping[str, np.ndarray]) -> Arrays:
+    """Arrays of a version before 3 by their names of today."""
+    names = {name: name.replace("initial.", "h0.", 1) for name in arrays if name.startswith("initial.")}
+    names |= {"initial.gauges": "h0.energy_references"}
+    return {names.get(name, name): array for name, array in arrays.items()}
 
 
 def _metadata(baseline: Baseline) -> dict[str, Any]:
@@ -125,7 +134,8 @@ def _assemble(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> 
     )
     table = IrrepTable(layout)
     before = BEFORE_2 if int(metadata["version"]) < 2 else {}
-    settings = BaselineSettings(**{**metadata["settings"], **before})
+    named = {BEFORE_3.get(key, key): value for key, value in metadata["settings"].items()}
+    settings = BaselineSettings(**{**named, **before})
     if list(table.names) != list(metadata["irreps"]):
         raise InputError(
             f"expected the irreps {', '.join(table.names)} of {layout.basis.describe()}, got others; "
@@ -139,7 +149,7 @@ def _assemble(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> 
     scales = {pair: _array(arrays, f"edge_scale.{pair_name(pair)}", (len(centres), k)) for pair in pairs}
     elements = [int(z) for z, _ in metadata["elements"]]
     surroundings = (
-        SecondRound if settings.initial else LongRangeSurroundings if settings.long_range == "charges" else Surroundings
+        SecondRound if settings.h0 else LongRangeSurroundings if settings.long_range == "charges" else Surroundings
     )
     return Baseline(
         layout,
@@ -148,8 +158,8 @@ def _assemble(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> 
         _on_site(arrays, surroundings(table, cutoff, settings), elements),
         EdgeScale(table, centres, scales),
         {z: _array(arrays, f"node_scale.{symbol_of(z)}", (k,)) for z in elements},
-        _on_site(arrays, FirstRound(table, cutoff, settings), elements, "first_round") if settings.initial else None,
-        _initial_terms(arrays, table, cutoff, settings, pairs) if settings.initial else None,
+        _on_site(arrays, FirstRound(table, cutoff, settings), elements, "first_round") if settings.h0 else None,
+        _h0_terms(arrays, table, cutoff, settings, pairs) if settings.h0 else None,
         _charges(arrays, Surroundings(table, cutoff, settings), elements) if settings.long_range == "charges" else None,
     )
 
@@ -164,17 +174,17 @@ def _charges(arrays: Mapping[str, np.ndarray], surroundings: Surroundings, eleme
     return ChargeModel(regressions, means)
 
 
-def _initial_terms(
+def _h0_terms(
     arrays: Mapping[str, np.ndarray],
     table: IrrepTable,
     cutoff: float,
     settings: BaselineSettings,
     pairs: Sequence[ElementPair],
-) -> InitialTerms:
-    radial = DistanceFunctions(cutoff, settings.initial_pieces)
+) -> H0EdgeTerms:
+    radial = DistanceFunctions(cutoff, settings.h0_pieces)
     shape = (radial.count, len(KINDS), len(table.names))
-    coefficients = {pair: _array(arrays, f"initial.{pair_name(pair)}", shape) for pair in pairs}
-    return InitialTerms(table, radial, coefficients, _array(arrays, "initial.gauges", (None,)))
+    coefficients = {pair: _array(arrays, f"h0.{pair_name(pair)}", shape) for pair in pairs}
+    return H0EdgeTerms(table, radial, coefficients, _array(arrays, "h0.energy_references", (None,)))
 
 
 def _on_site(

@@ -31,9 +31,9 @@ class BaselineSettings:
         reach: Å; penalties grow by a factor of e for every `reach` on the way to what a feature sees.
         product_penalty, long_range_penalty: of products and of what charges tell, relative to that of features at hand.
             Without the latter long range is worse than none after some single structures.
-        initial: start from H₀, the Kohn-Sham matrix of superposed atomic densities, which every structure must have.
-        initial_pieces: intervals of the functions of distance in the terms of H₀ and S.
-        initial_slope, initial_ridge: penalties on the change of these coefficients with distance and on themselves,
+        h0: start from H₀, the Kohn-Sham matrix of superposed atomic densities, which every structure must have.
+        h0_pieces: intervals of the functions of distance in the terms of H₀ and S.
+        h0_slope, h0_ridge: penalties on the change of these coefficients with distance and on themselves,
             relative to the size of what they multiply.
 
     Raises:
@@ -56,10 +56,10 @@ class BaselineSettings:
     reach: float = 2.0
     product_penalty: float = 30.0
     long_range_penalty: float = 30.0
-    initial: bool = False
-    initial_pieces: int = 4
-    initial_slope: float = 1e-4
-    initial_ridge: float = 1e-5
+    h0: bool = False
+    h0_pieces: int = 4
+    h0_slope: float = 1e-4
+    h0_ridge: float = 1e-5
 
     def __post_init__(self) -> None:
         counts = (
@@ -67,32 +67,28 @@ class BaselineSettings:
             self.density_functions,
             self.carried_functions,
             self.hop_functions,
-            self.initial_pieces,
+            self.h0_pieces,
         )
         positive = (
             self.pair_ridge,
             self.scalar_ridge,
             self.tensor_ridge,
-            self.initial_ridge,
+            self.h0_ridge,
             self.reach,
             self.product_cutoff,
             self.product_penalty,
             self.long_range_penalty,
         )
-        if (
-            min(counts) < 1
-            or min(positive) <= 0
-            or min(self.pair_bending, self.initial_slope, self.product_functions) < 0
-        ):
+        if min(counts) < 1 or min(positive) <= 0 or min(self.pair_bending, self.h0_slope, self.product_functions) < 0:
             raise InputError(
                 "expected positive numbers of functions, lengths and penalties (pair_bending, "
-                f"initial_slope and product_functions may be 0), got {self}"
+                f"h0_slope and product_functions may be 0), got {self}"
             )
         self._check_long_range()
 
     def _check_long_range(self) -> None:
         if self.long_range not in ("none", "charges"):
             raise InputError(f"expected long_range to be none or charges, got {self.long_range!r}")
-        if self.long_range != "none" and (self.strictly_local or self.initial):
-            other = "strictly_local" if self.strictly_local else "initial"
+        if self.long_range != "none" and (self.strictly_local or self.h0):
+            other = "strictly_local" if self.strictly_local else "h0"
             raise InputError(f"expected long_range='none' with {other}, got {self.long_range!r}")

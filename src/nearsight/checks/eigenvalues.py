@@ -276,7 +276,7 @@ def check_convergence(subject: Subject) -> Iterator[Finding]:
             "H is not that of the ground state; it differs from it by as much as the last step did.",
             "Run it again with more steps or another mixing.",
         )
-    h, h0 = subject.hamiltonian, subject.calculation.initial_hamiltonian
+    h, h0 = subject.hamiltonian, subject.calculation.h0
     if h is None or h0 is None or h.folded != h0.folded or h.n_values == 0:
         return
     initial = h0.on_pairs(h.source, h.target, h.shift).values

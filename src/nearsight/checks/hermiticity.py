@@ -26,7 +26,7 @@ TOLERANCE = 1e-6
 def check_hermiticity(subject: Subject) -> Iterator[Finding]:
     """H, S and H₀."""
     calculation = subject.calculation
-    named = (("H", calculation.hamiltonian), ("S", calculation.overlap), ("H₀", calculation.initial_hamiltonian))
+    named = (("H", calculation.hamiltonian), ("S", calculation.overlap), ("H₀", calculation.h0))
     for name, operator in named:
         if operator is not None and operator.n_values:
             yield from _check(subject, name, operator)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from nearsight.electronic.compare import atom_errors, expected_errors
-from nearsight.electronic.conditioning import smallest_resolved
+from nearsight.electronic.conditioning import overlap_threshold
 from nearsight.electronic.density_matrix import fill
 from nearsight.electronic.eigen import solve_states
 from nearsight.electronic.populations import atom_populations, charges_of, orbital_populations
@@ -70,7 +70,7 @@ def _of_states(calculation: Calculation, energies: tuple[float, float]) -> list[
         s,
         basis.n_electrons(numbers),
         method="dense",
-        smallest=smallest_resolved(calculation),
+        smallest=overlap_threshold(calculation),
     )
     filling = fill(states.spectrum)
     atoms = atom_populations(orbital_populations(states, s), numbers, basis)

@@ -35,8 +35,8 @@ def compare(contestants: Sequence[Contestant], reference: Path, page: Path, cons
         page,
         Comparison(
             f"Predicted Hamiltonians of {exact.structure.formula}",
-            f"{' and '.join(c.name for c in candidates)}, trained on the same structure and compared, element by element "
-            f"and level by level, with the reference {reference.name}, which they have not seen.",
+            f"{' and '.join(c.name for c in candidates)}, trained on the same structure and compared, element by "
+            f"element and level by level, with the reference {reference.name}, which they have not seen.",
             candidates,
             prediction_facts(exact)[:3],
             reference_facts(exact, reference),

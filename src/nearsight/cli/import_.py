@@ -16,7 +16,7 @@ from rich.table import Table
 
 from nearsight.cli.process import tune_process
 from nearsight.errors import InputError
-from nearsight.formats.h0 import read_initial_hamiltonian
+from nearsight.formats.h0 import read_h0
 from nearsight.formats.options import BasisChoice
 from nearsight.formats.options import Progress as Report
 from nearsight.formats.registry import read_any
@@ -51,7 +51,7 @@ def import_command(
     ] = None,
     output_file: Annotated[Path | None, typer.Option(help="CP2K's output, where the source has several.")] = None,
     row: Annotated[int | None, typer.Option(help="Which calculation of a database of several, from 0.")] = None,
-    initial: Annotated[
+    h0: Annotated[
         Path | None,
         typer.Option(
             help="Kohn-Sham matrix of superposed atomic densities (H₀) of the same structure: .csr, .npy, "
@@ -82,8 +82,8 @@ def import_command(
             row=row,
             progress=report,
         )
-        if initial is not None:
-            calculation = _with_initial(calculation, initial, report)
+        if h0 is not None:
+            calculation = _with_h0(calculation, h0, report)
     calculation = reduced(calculation, drop_below)
     write_calculation(output, calculation, precision=precision)  # type: ignore[arg-type]
     Console().print(_summary(calculation, output))
@@ -127,10 +127,10 @@ def _reporting() -> Iterator[Report]:
         yield report
 
 
-def _with_initial(calculation: Calculation, path: Path, report: Report) -> Calculation:
+def _with_h0(calculation: Calculation, path: Path, report: Report) -> Calculation:
     return replace(
         calculation,
-        initial_hamiltonian=read_initial_hamiltonian(path, calculation, report),
+        h0=read_h0(path, calculation, report),
         provenance={**calculation.provenance, "initial Hamiltonian": path.name},
     )
 
@@ -153,11 +153,7 @@ def _rows(calculation: Calculation, output: Path) -> Iterator[tuple[str, str]]:
     )
     yield "basis", f"{basis.name} ({basis.restricted(structure.elements).describe()})"
     yield "orbitals", f"{int(basis.offsets(structure.numbers)[-1])}"
-    matrices = (
-        ("H", calculation.hamiltonian, "eV"),
-        ("S", calculation.overlap, ""),
-        ("H₀", calculation.initial_hamiltonian, "eV"),
-    )
+    matrices = (("H", calculation.hamiltonian, "eV"), ("S", calculation.overlap, ""), ("H₀", calculation.h0, "eV"))
     for name, operator, unit in matrices:
         if operator is None:
             if name != "H₀":

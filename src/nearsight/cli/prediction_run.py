@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
-from nearsight.baselines.h0.matrices import InitialMatrices
+from nearsight.baselines.h0.matrices import H0Matrices
 from nearsight.errors import CheckpointError, FormatError
 from nearsight.formats.structure_files import parse_cell, read_structure
 from nearsight.inference.predict import check_elements, predict
@@ -60,7 +60,7 @@ def run_prediction(
             structure,
             Slabs(count=parts).assign(structure) if parts > 1 else None,
             report=lambda done, total: progress.update(task, completed=done, total=total),
-            initial=read_initial(model, structure_path),
+            h0=read_initial(model, structure_path),
         )
         written = write_prediction(output, head, prediction, overlap_from=structure_path if overlap else None)
     console.print(
@@ -82,8 +82,8 @@ def run_prediction(
 
 def expected_errors(bonds: BondBlocks) -> str:
     """What the model says of its own errors, as text."""
-    known, strange = bonds.model.uncertainty, bonds.strange
-    if known is None or strange is None:
+    known, out_of_distribution = bonds.model.uncertainty, bonds.out_of_distribution
+    if known is None or out_of_distribution is None:
         return "expected errors: unknown, the model was not calibrated (train with data.holdout_parts=1)"
     sizes = bonds.model.basis.sizes(bonds.structure.numbers)
     weights = sizes[bonds.pairs.source] * sizes[bonds.pairs.target]
@@ -96,9 +96,10 @@ def expected_errors(bonds: BondBlocks) -> str:
         f"expected mean errors: on site {on_site / HARTREE_IN_EV:.3f} mE_h, between atoms "
         f"{between / HARTREE_IN_EV:.4f} mE_h"
     )
-    if not strange.any():
+    if not out_of_distribution.any():
         return text + "; no atom is unlike those of the training data"
-    share = f"{int(strange.sum())} of {len(strange)} atoms ({100 * strange.mean():.1f} %)"
+    count, n_atoms = int(out_of_distribution.sum()), len(out_of_distribution)
+    share = f"{count} of {n_atoms} atoms ({100 * count / n_atoms:.1f} %)"
     return text + (
         f"\nWARNING: {share} are in environments unlike those of the training data; expect larger errors "
         "there (strange_atoms in the file)"
@@ -108,15 +109,15 @@ def expected_errors(bonds: BondBlocks) -> str:
 def read_input(path: Path, cell: str | None) -> tuple[Structure, BasisSet | None]:
     """The structure, and the basis of the overlap where the file has one; no matrix is read."""
     if is_store(path):
-        bare = read_calculation(path, hamiltonian=False, overlap=False, initial_hamiltonian=False)
+        bare = read_calculation(path, hamiltonian=False, overlap=False, h0=False)
         return bare.structure, operator_basis(path, "overlap")
     given = None if cell is None else parse_cell(cell)
     return read_structure(path, cell=given, isolated=cell is not None and given is None), None
 
 
-def read_initial(model: Model | BondModel, path: Path) -> InitialMatrices | None:
+def read_initial(model: Model | BondModel, path: Path) -> H0Matrices | None:
     """H₀ and S of the structure's file, for a model that starts from them."""
-    if not isinstance(model, BondModel) or not model.baseline.needs_initial:
+    if not isinstance(model, BondModel) or not model.baseline.needs_h0:
         return None
     if not is_store(path):
         raise FormatError(
@@ -124,7 +125,7 @@ def read_initial(model: Model | BondModel, path: Path) -> InitialMatrices | None
             "expected an .h5 file with H0 and S, from which this model starts; make one with "
             "`nearsight import SOURCE --initial FILE -o OUTPUT`",
         )
-    return model.baseline.initial_of(read_calculation(path, hamiltonian=False))
+    return model.baseline.h0_of(read_calculation(path, hamiltonian=False))
 
 
 def check_basis(model: Model | BondModel, overlap: BasisSet | None, path: Path) -> None:

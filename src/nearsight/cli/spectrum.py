@@ -15,7 +15,7 @@ from rich.table import Table
 
 from nearsight.cli.json_output import as_json
 from nearsight.cli.logged import logged
-from nearsight.electronic.conditioning import SMALLEST, smallest_resolved
+from nearsight.electronic.conditioning import SMALLEST, overlap_threshold
 from nearsight.electronic.density_matrix import band_energy, fill
 from nearsight.electronic.eigen import known_method, solve, solve_states
 from nearsight.electronic.filling import Filling
@@ -103,7 +103,7 @@ def _levels(
     json: bool,
 ) -> None:
     h, s = calculation.require_hamiltonian(), calculation.require_overlap()
-    smallest = smallest_resolved(calculation) if project is None else max(project, SMALLEST)
+    smallest = overlap_threshold(calculation) if project is None else max(project, SMALLEST)
     places = None
     if number is None:
         spectrum = solve(h, s, electrons, method=known_method(way.value), smallest=smallest)

@@ -43,7 +43,7 @@ def start_command(
     if (cp2k is None) == (pyscf is None):
         raise InputError("expected one of --cp2k FILE and --pyscf FILE, got " + ("none" if cp2k is None else "both"))
     started, console = time.monotonic(), Console()
-    calculation = _with_overlap(read_calculation(prediction, initial_hamiltonian=False), overlap)
+    calculation = _with_overlap(read_calculation(prediction, h0=False), overlap)
     if cp2k is not None:
         cp2k_start(calculation, cp2k, added_mos=empty, charge=charge, smearing=smearing, smallest=smallest)
     elif pyscf is not None:

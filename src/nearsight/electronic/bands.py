@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from nearsight.electronic.conditioning import smallest_resolved
+from nearsight.electronic.conditioning import overlap_threshold
 from nearsight.electronic.eigen import solve
 from nearsight.electronic.k_points import KPath
 from nearsight.electronic.matrices import sparse_hermitian
@@ -77,7 +77,7 @@ def bands(calculation: Calculation, path: KPath, report: Callable[[int, int], No
         InputError: an operator folded to Γ, no S, or matrices that `eigen.solve` refuses.
     """
     h, s = calculation.require_hamiltonian(), calculation.require_overlap()
-    electrons, smallest = calculation.basis.n_electrons(calculation.structure.numbers), smallest_resolved(calculation)
+    electrons, smallest = calculation.basis.n_electrons(calculation.structure.numbers), overlap_threshold(calculation)
     levels: list[np.ndarray] = []
     residual = 0.0
     for done, k in enumerate(path.points):

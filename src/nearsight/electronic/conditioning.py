@@ -60,7 +60,7 @@ WIDTH = 100.0
 """eV, of a spectrum."""
 
 
-def smallest_resolved(calculation: Calculation) -> float:
+def overlap_threshold(calculation: Calculation) -> float:
     """The smallest eigenvalue of S of directions that are kept: `SMALLEST`, or more for an H with expected errors."""
     return max(SMALLEST, error_norm(calculation) / WIDTH)
 

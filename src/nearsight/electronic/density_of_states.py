@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nearsight.electronic.conditioning import smallest_resolved
+from nearsight.electronic.conditioning import overlap_threshold
 from nearsight.electronic.eigen import solve, solve_states
 from nearsight.electronic.filling import Filling, occupations
 from nearsight.electronic.matrices import Matrix
@@ -67,7 +67,7 @@ def densities(
     """
     h, s = calculation.require_hamiltonian(), calculation.require_overlap()
     numbers, basis = calculation.structure.numbers, calculation.basis
-    electrons, smallest = basis.n_electrons(numbers), smallest_resolved(calculation)
+    electrons, smallest = basis.n_electrons(numbers), overlap_threshold(calculation)
     groups = orbital_groups(numbers, basis, by) if by is not None else {}
     levels, shares = [], []
     for done, k in enumerate(points):

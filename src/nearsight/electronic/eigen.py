@@ -32,7 +32,9 @@ FAR = 30.0
 than a factor of two in a hundred products."""
 
 
-def unresolved(s: sparse.csr_matrix, smallest: float = SMALLEST, report: Report = lambda line: None) -> np.ndarray:
+def ill_conditioned_directions(
+    s: sparse.csr_matrix, smallest: float = SMALLEST, report: Report = lambda line: None
+) -> np.ndarray:
     """(n, m) orthonormal eigenvectors of S with eigenvalues below `smallest`.
 
     Args:
@@ -169,7 +171,7 @@ def _window(hamiltonian: Matrix, overlap: Matrix, n_electrons: int, number: int 
     h, deviation = sparse_hermitian_part(hamiltonian, "H")
     s = sparse_hermitian(overlap, "S")
     check_same_size(h, s)
-    left_out = unresolved(s, smallest, _log.info)
+    left_out = ill_conditioned_directions(s, smallest, _log.info)
     n = h.shape[0] - left_out.shape[1]
     check_electrons(n_electrons, n)
     levels, coefficients, first, residual = solve_window(

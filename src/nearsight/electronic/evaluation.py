@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nearsight.electronic.compare import MatrixErrors, Parity, SpectrumErrors, matrix_errors, parity, spectrum_errors
-from nearsight.electronic.conditioning import smallest_resolved
+from nearsight.electronic.conditioning import overlap_threshold
 from nearsight.electronic.eigen import solve, solve_states
 from nearsight.electronic.physical_errors import LevelErrors, StateErrors, level_errors, state_errors
 from nearsight.electronic.spectrum import Spectrum
@@ -72,7 +72,7 @@ def evaluate(
     if not eigenvalues or overlap is None:
         return Evaluation(errors, sample, deviation, missing_overlap=eigenvalues)
     electrons = _electrons(prediction, reference)
-    predicted, smallest = hermitian_part(predicted), smallest_resolved(prediction)
+    predicted, smallest = hermitian_part(predicted), overlap_threshold(prediction)
     if not states:
         ours, theirs = solve(predicted, overlap, electrons, smallest=smallest), solve(exact, overlap, electrons)
         found = None
@@ -111,7 +111,7 @@ def spectrum_of(
     s = overlap if overlap is not None else calculation.require_overlap()
     if n_electrons is None:
         n_electrons = calculation.basis.n_electrons(calculation.structure.numbers)
-    return solve(hamiltonian, s, n_electrons, smallest=smallest_resolved(calculation))
+    return solve(hamiltonian, s, n_electrons, smallest=overlap_threshold(calculation))
 
 
 def check_same_structure(prediction: Calculation, reference: Calculation) -> None:

@@ -91,7 +91,7 @@ def solve_window(
         centre: eV. The energy they are around; with `filled`, a guess of an energy in the gap.
         range: eV, from and to; a level within 1e-5 eV of an end may be in or out.
         method: of `factorise`.
-        without: (n, m) orthonormal eigenvectors of S, directions that are projected out (`electronic.unresolved`);
+        without: (n, m) orthonormal eigenvectors of S, directions projected out (`ill_conditioned_directions`);
             n − m levels are left.
         report: told in a line each what is done and how long it takes.
 

@@ -33,9 +33,7 @@ SAME_PLACE = 1e-3
 """Å; positions of one structure in files of two programs."""
 
 
-def read_initial_hamiltonian(
-    path: str | Path, calculation: Calculation, progress: Progress | None = None
-) -> BlockOperator:
+def read_h0(path: str | Path, calculation: Calculation, progress: Progress | None = None) -> BlockOperator:
     """H₀ in eV on the atoms and in the basis of `calculation`.
 
     Args:
@@ -111,7 +109,7 @@ def _of_source(path: Path, calculation: Calculation) -> BlockOperator:
     if not path.exists():
         first_bytes(path, "a matrix H₀ (.csr, .npy, .npz) or a calculation of it")
     other = read_any(path)
-    operator = other.initial_hamiltonian if other.hamiltonian is None else other.hamiltonian
+    operator = other.h0 if other.hamiltonian is None else other.hamiltonian
     if operator is None:
         raise FormatError(path, "expected a matrix H₀, got a file without a Hamiltonian")
     if not _same_atoms(other.structure, calculation.structure):

@@ -95,7 +95,7 @@ def parse_cell(text: str) -> np.ndarray | None:
 
 def _read(path: Path, cell: np.ndarray | None, isolated: bool, ghosts: Sequence[str]) -> Structure:
     if is_store(path):
-        return read_calculation(path, hamiltonian=False, overlap=False, initial_hamiltonian=False).structure
+        return read_calculation(path, hamiltonian=False, overlap=False, h0=False).structure
     if path.suffix.lower() in (".xyz", ".extxyz"):
         return read_xyz(path, cell, isolated, ghosts)
     if path.suffix.lower() == ".inp":

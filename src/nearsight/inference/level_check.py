@@ -43,10 +43,10 @@ class LevelCheck:
         """Means over the structures, meV: of |error| of the levels, of |error| of the gap."""
         errors, gaps = [], []
         for calculation, reference in zip(self.calculations, self._references):
-            initial = None
-            if isinstance(model, BondModel) and model.baseline.needs_initial:
-                initial = model.baseline.initial_of(calculation)
-            found = self._levels(calculation, predict_hamiltonian(model, calculation.structure, initial=initial))
+            h0 = None
+            if isinstance(model, BondModel) and model.baseline.needs_h0:
+                h0 = model.baseline.h0_of(calculation)
+            found = self._levels(calculation, predict_hamiltonian(model, calculation.structure, h0=h0))
             errors.append(np.abs(found.eigenvalues - reference.eigenvalues).mean())
             gaps.append(abs(found.gap - reference.gap))
         return {"validation_levels_meV": 1e3 * float(np.mean(errors)), "validation_gap_meV": 1e3 * float(np.mean(gaps))}

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nearsight.baselines.h0.matrices import InitialMatrices
+from nearsight.baselines.h0.matrices import H0Matrices
 from nearsight.elements import symbol_of
 from nearsight.errors import InputError
 from nearsight.nn.architectures.nearsight.model import BondModel
@@ -64,10 +64,10 @@ def predict_hamiltonian(
     symmetrise: bool = True,
     chunk: int = CHUNK,
     report: Report = lambda done, total: None,
-    initial: InitialMatrices | None = None,
+    h0: H0Matrices | None = None,
 ) -> BlockOperator:
     """H of a structure in memory; arguments, result and errors as of `predict`."""
-    prediction = predict(model, structure, parts, symmetrise=symmetrise, chunk=chunk, report=report, initial=initial)
+    prediction = predict(model, structure, parts, symmetrise=symmetrise, chunk=chunk, report=report, h0=h0)
     pairs = prediction.pairs
     operator = BlockOperator(
         prediction.numbers,
@@ -89,7 +89,7 @@ def predict(
     symmetrise: bool = True,
     chunk: int = CHUNK,
     report: Report = lambda done, total: None,
-    initial: InitialMatrices | None = None,
+    h0: H0Matrices | None = None,
 ) -> Prediction:
     """H of a structure, to be read block after block; no reference is needed.
 
@@ -117,7 +117,7 @@ def predict(
     pairs = pairs_of(graph, half=symmetrise)
     basis = model.basis.restricted(structure.numbers)
     if isinstance(model, BondModel):
-        bonds = BondBlocks(model, structure, graph, pairs, chunk, report, initial)
+        bonds = BondBlocks(model, structure, graph, pairs, chunk, report, h0)
         return Prediction(structure.numbers, basis, pairs, symmetrise, bonds.groups(), bonds)
     groups = _groups(Sweep(model, structure, graph, labels, chunk, report), pairs, symmetrise)
     return Prediction(structure.numbers, basis, pairs, symmetrise, groups)

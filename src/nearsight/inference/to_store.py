@@ -69,12 +69,12 @@ def write_prediction(
 def _annotate(writer: StoreWriter, prediction: Prediction) -> None:
     """What the model expects its errors to be, where it does."""
     bonds = prediction.bonds
-    if bonds is None or bonds.strange is None:
+    if bonds is None or bonds.out_of_distribution is None:
         return
     writer.annotate(ERROR_ESTIMATE, bonds.estimates.astype(np.float32), "eV", ESTIMATE_MEANING)
     writer.annotate(
         "strange_atoms",
-        np.flatnonzero(bonds.strange),
+        np.flatnonzero(bonds.out_of_distribution),
         "1",
         "atoms (from 0) in environments unlike those of the training data",
     )

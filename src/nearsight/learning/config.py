@@ -68,7 +68,7 @@ class LossConfig(_Section):
         "mse", description="network xia2025: mse (materials) or rmse + mae (molecules)"
     )
     masked: bool = Field(False, description="network xia2025: leave the padding out")
-    softness: float = Field(
+    huber_delta: float = Field(
         0.3,
         ge=0,
         description="network nearsight: errors below it count as squares, larger ones "

@@ -43,14 +43,14 @@ class Calculation:
     fermi: float | None = None
     eigenvalues: np.ndarray | None = None
     provenance: Mapping[str, str] = field(default_factory=dict)
-    initial_hamiltonian: BlockOperator | None = None
+    h0: BlockOperator | None = None
     k_points: np.ndarray | None = None
     k_eigenvalues: np.ndarray | None = None
     error_estimate: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         self.basis.check(self.structure.numbers)
-        for name, operator in (("H", self.hamiltonian), ("S", self.overlap), ("H₀", self.initial_hamiltonian)):
+        for name, operator in (("H", self.hamiltonian), ("S", self.overlap), ("H₀", self.h0)):
             if operator is None:
                 continue
             if not np.array_equal(operator.numbers, self.structure.numbers):
@@ -86,11 +86,11 @@ class Calculation:
             )
         return self.overlap
 
-    def require_initial_hamiltonian(self) -> BlockOperator:
+    def require_h0(self) -> BlockOperator:
         """H₀, or an InputError that says it is missing."""
-        if self.initial_hamiltonian is None:
+        if self.h0 is None:
             raise InputError(
                 "expected the Kohn-Sham matrix of superposed atomic densities (H₀), got a file without "
                 "one; add it with `nearsight import SOURCE --initial FILE -o OUTPUT`"
             )
-        return self.initial_hamiltonian
+        return self.h0

@@ -95,7 +95,7 @@ def pack(chunk: np.ndarray) -> bytes:
     return packer.compress(shuffled) + packer.flush()
 
 
-_UNITS = {"hamiltonian": HARTREE_IN_EV, "overlap": 1.0, "initial_hamiltonian": HARTREE_IN_EV}
+_UNITS = {"hamiltonian": HARTREE_IN_EV, "overlap": 1.0, "h0": HARTREE_IN_EV}
 
 
 def pruned(operator: BlockOperator, threshold: float) -> BlockOperator:

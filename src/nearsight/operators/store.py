@@ -6,7 +6,7 @@ Layout (attributes of the root say the version, the units and the convention in 
     basis/          elements, shells (such as "0 0 1 2"), valence (−1 where unknown)
     hamiltonian/    source, target, shift, values (eV)
     overlap/        source, target, shift, values
-    initial_hamiltonian/  the same as hamiltonian, of superposed atomic densities (eV)
+    h0/             the same as hamiltonian, of superposed atomic densities (eV)
     eigenvalues     eV, as the code printed them at Γ
     k_points        mesh of the calculation, in reciprocal lattice vectors
     k_eigenvalues   eV, as the code printed them at k_points
@@ -40,6 +40,7 @@ from nearsight.operators.store_head import (
     read_basis,
     read_provenance,
     read_structure,
+    stored_operator,
 )
 from nearsight.operators.store_writer import Compression, Precision, StoreWriter
 from nearsight.operators.symmetry import in_half, is_exactly_hermitian, own_reverse, with_transposes
@@ -67,7 +68,7 @@ def write_calculation(
 
 
 def read_calculation(
-    path: str | Path, *, hamiltonian: bool = True, overlap: bool = True, initial_hamiltonian: bool = True
+    path: str | Path, *, hamiltonian: bool = True, overlap: bool = True, h0: bool = True
 ) -> Calculation:
     """The calculation in `path`; a matrix that is not asked for is not loaded. Matrices come in float64.
 
@@ -76,13 +77,11 @@ def read_calculation(
     """
     with _opened(path) as file:
         structure, basis = read_structure(file["structure"]), read_basis(file["basis"])
+        wanted: dict[Which, bool] = {"hamiltonian": hamiltonian, "overlap": overlap, "h0": h0}
+        groups = {which: stored_operator(file, which) if asked else None for which, asked in wanted.items()}
         operators = {
-            name: _read_operator(file[name], structure.numbers, basis) if wanted and name in file else None
-            for name, wanted in (
-                ("hamiltonian", hamiltonian),
-                ("overlap", overlap),
-                ("initial_hamiltonian", initial_hamiltonian),
-            )
+            which: None if group is None else _read_operator(group, structure.numbers, basis)
+            for which, group in groups.items()
         }
         scalars = {k: float(file.attrs[k]) for k in SCALARS if k in file.attrs}
         eigenvalues = file["eigenvalues"][()] if "eigenvalues" in file else None
@@ -99,7 +98,7 @@ def read_calculation(
         scalars.get("fermi"),
         eigenvalues,
         provenance,
-        operators["initial_hamiltonian"],
+        operators["h0"],
         k_points,
         k_eigenvalues,
         estimate,
@@ -115,14 +114,21 @@ def read_blocks(path: str | Path, which: Which, source_atoms: np.ndarray) -> Blo
     """
     with _opened(path) as file:
         numbers, basis = read_structure(file["structure"]).numbers, read_basis(file["basis"])
-        if which not in file:
-            raise FormatError(path, f"expected {which} in the file, got a file without one")
+        group = _required(path, file, which)
         wanted = np.zeros(len(numbers), dtype=bool)
         atoms = np.asarray(source_atoms, dtype=np.int64)
         if len(atoms) and (atoms.min() < 0 or atoms.max() >= len(numbers)):
             raise InputError(f"expected atoms 0 to {len(numbers) - 1}, got {atoms.min()} to {atoms.max()}")
         wanted[atoms] = True
-        return _read_operator(file[which], numbers, basis, wanted)
+        return _read_operator(group, numbers, basis, wanted)
+
+
+def _required(path: str | Path, file: h5py.File, which: Which) -> h5py.Group:
+    """The group of an operator that must be there."""
+    group = stored_operator(file, which)
+    if group is None:
+        raise FormatError(path, f"expected {which} in the file, got a file without one")
+    return group
 
 
 def operator_basis(path: str | Path, which: Which) -> BasisSet | None:
@@ -132,7 +138,8 @@ def operator_basis(path: str | Path, which: Which) -> BasisSet | None:
         FormatError: not a store, damaged, or of a newer version.
     """
     with _opened(path) as file:
-        return _operator_basis(file[which], read_basis(file["basis"])) if which in file else None
+        group = stored_operator(file, which)
+        return None if group is None else _operator_basis(group, read_basis(file["basis"]))
 
 
 def copy_operator(path: str | Path, which: Which, writer: StoreWriter) -> None:
@@ -143,9 +150,7 @@ def copy_operator(path: str | Path, which: Which, writer: StoreWriter) -> None:
         InputError: numbers that are not finite, or the other file cannot be written.
     """
     with _opened(path) as file:
-        if which not in file:
-            raise FormatError(path, f"expected {which} in the file, got a file without one")
-        writer.copy(which, file[which])
+        writer.copy(which, _required(path, file, which))
 
 
 def is_store(path: str | Path) -> bool:
@@ -175,10 +180,11 @@ def describe(path: str | Path) -> dict[str, Any]:
         result: dict[str, Any] = {key: _plain(value) for key, value in file.attrs.items()}
         result["basis"] = {"name": basis.name, "shells": basis.describe()}
         result["provenance"] = read_provenance(file["provenance"])
-        for name in UNIT_OF:
-            if name in file:
-                result[name] = {k: _plain(v) for k, v in file[name].attrs.items()}
-                result[name]["dtype"] = str(file[name]["values"].dtype)
+        for which in UNIT_OF:
+            group = stored_operator(file, which)
+            if group is not None:
+                result[which] = {k: _plain(v) for k, v in group.attrs.items()}
+                result[which]["dtype"] = str(group["values"].dtype)
         return result
 
 

@@ -14,17 +14,17 @@ from nearsight.errors import NearsightError, RecipeError
 from nearsight.formats import cp2k
 from nearsight.formats.basis_choice import named_basis
 from nearsight.formats.cp2k_output import is_output, read_output
-from nearsight.formats.h0 import read_initial_hamiltonian
+from nearsight.formats.h0 import read_h0
 from nearsight.formats.options import BasisChoice, ReadOptions
 from nearsight.operators.calculation import Calculation
 from nearsight.orbitals.basis import BasisSet
 from nearsight.recipes.cp2k_settings import FALLBACKS, Cp2kSettings, fallback
-from nearsight.recipes.cp2k_text import INITIAL_FILE, initial_text, input_text
+from nearsight.recipes.cp2k_text import H0_FILE, h0_text, input_text
 from nearsight.recipes.program import ScfWatch, find_program, last_lines, run_program
 from nearsight.structures.structure import Structure
 
 INSTALL = "on Debian and Ubuntu: apt-get install cp2k cp2k-data libopenblas0-openmp"
-INPUT, OUTPUT, INITIAL_INPUT, INITIAL_OUTPUT, SCRIPT = "job.inp", "job.out", "initial.inp", "initial.log", "run.sh"
+INPUT, OUTPUT, H0_INPUT, H0_OUTPUT, SCRIPT = "job.inp", "job.out", "initial.inp", "initial.log", "run.sh"
 
 _DATA = ("/usr/share/cp2k", "/usr/local/share/cp2k", "/usr/share/cp2k/data", "/opt/cp2k/data")
 
@@ -65,7 +65,7 @@ class Cp2kJob:
         text = input_text(self.structure, settings, self.basis, FALLBACKS[attempt].goes_on)
         (folder / INPUT).write_text(text)
         if settings.initial:
-            (folder / INITIAL_INPUT).write_text(initial_text(self.structure, settings, self.basis))
+            (folder / H0_INPUT).write_text(h0_text(self.structure, settings, self.basis))
         script = folder / SCRIPT
         script.write_text(_script(settings))
         script.chmod(0o755)
@@ -99,7 +99,7 @@ class Cp2kJob:
             )
         if self.settings.initial:
             report("H₀, superposed atomic densities")
-            self._cp2k(program, folder, INITIAL_INPUT, INITIAL_OUTPUT, self.settings, lambda text: None)
+            self._cp2k(program, folder, H0_INPUT, H0_OUTPUT, self.settings, lambda text: None)
         return self.collect(folder, way.text if attempt else "")
 
     def collect(self, folder: Path, tried: str = "") -> Calculation:
@@ -119,9 +119,7 @@ class Cp2kJob:
         # The structure as it was given, to the last bit; the input holds 15 digits.
         calculation = replace(calculation, structure=self.structure)
         if self.settings.initial:
-            calculation = replace(
-                calculation, initial_hamiltonian=read_initial_hamiltonian(folder / INITIAL_FILE, calculation)
-            )
+            calculation = replace(calculation, h0=read_h0(folder / H0_FILE, calculation))
         said = {"recipe": json.dumps(self.settings.model_dump(mode="json")), "input": (folder / INPUT).read_text()}
         if tried:
             said["fallback"] = tried
@@ -214,7 +212,7 @@ def _abort(output: Path) -> str:
 
 
 def _script(settings: Cp2kSettings) -> str:
-    initial = f"cp2k.psmp -i {INITIAL_INPUT} -o {INITIAL_OUTPUT}\n" if settings.initial else ""
+    initial = f"cp2k.psmp -i {H0_INPUT} -o {H0_OUTPUT}\n" if settings.initial else ""
     return (
         "#!/bin/sh\n# Needs CP2K_DATA_DIR. CP2K appends: remove old output before a second run.\n"
         f'cd "$(dirname "$0")"\nexport OMP_NUM_THREADS={settings.threads}\n{initial}'

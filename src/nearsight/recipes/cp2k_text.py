@@ -13,7 +13,7 @@ from nearsight.structures.structure import Structure
 
 PROJECT = "job"
 GHOST_KIND = "Gh"
-INITIAL_FILE = "initial.txt"
+H0_FILE = "initial.txt"
 
 Node = Sequence[tuple[str, Any]]
 """Keywords (name, value) and sections (&NAME, node)."""
@@ -56,8 +56,8 @@ def input_text(structure: Structure, settings: Cp2kSettings, basis: BasisSet, re
     )
 
 
-def initial_text(structure: Structure, settings: Cp2kSettings, basis: BasisSet) -> str:
-    """The input of a run of one step that prints the first Kohn-Sham matrix, H₀, as text into `INITIAL_FILE`."""
+def h0_text(structure: Structure, settings: Cp2kSettings, basis: BasisSet) -> str:
+    """The input of a run of one step that prints the first Kohn-Sham matrix, H₀, as text into `H0_FILE`."""
     once = settings.model_copy(update={"max_scf": 1})
     return render(
         [
@@ -81,7 +81,7 @@ def initial_text(structure: Structure, settings: Cp2kSettings, basis: BasisSet) 
                                         [
                                             ("KOHN_SHAM_MATRIX", "T"),
                                             ("NDIGITS", 12),
-                                            ("FILENAME", f"={INITIAL_FILE}"),
+                                            ("FILENAME", f"={H0_FILE}"),
                                             ("&EACH", [("QS_SCF", 1)]),
                                         ],
                                     )

@@ -163,11 +163,11 @@ class LammpsEngine:
 
     def _types(self, structure: Structure) -> np.ndarray:
         known = [number_of(symbol) for symbol in self.potential.elements]
-        strange = sorted(set(structure.elements) - {z for z in known if z is not None})
-        if strange:
+        unknown = sorted(set(structure.elements) - {z for z in known if z is not None})
+        if unknown:
             raise InputError(
                 f"expected atoms of {', '.join(self.potential.elements)} for the potential {self.name}, "
-                f"got {', '.join(map(symbol_of, strange))}; use the engine chgnet or ase:MODULE.CLASS"
+                f"got {', '.join(map(symbol_of, unknown))}; use the engine chgnet or ase:MODULE.CLASS"
             )
         return np.array([known.index(z) + 1 for z in structure.numbers.tolist()])
 

@@ -389,7 +389,7 @@ def _calculation(result: _Result, attempt: str) -> Calculation:
         basis=result.basis,
         hamiltonian=result.operator(result.fock, HARTREE_IN_EV),
         overlap=result.operator(result.field.get_ovlp()),
-        initial_hamiltonian=result.initial(),
+        h0=result.initial(),
         energy=result.energy() * HARTREE_IN_EV,
         fermi=result.fermi() * HARTREE_IN_EV,
         eigenvalues=np.sort(result.levels[0]) * HARTREE_IN_EV,

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from nearsight.electronic.conditioning import smallest_resolved
+from nearsight.electronic.conditioning import overlap_threshold
 from nearsight.electronic.density_matrix import band_energy, density_matrix, fill
 from nearsight.electronic.eigen import solve, solve_states
 from nearsight.electronic.filling import Filling
@@ -106,7 +106,7 @@ def pyscf_density(calculation: Calculation, charge: int = 0, smallest: float | N
 
 def smallest_kept(calculation: Calculation) -> float:
     """Of a predicted H `RESOLVED`, or more where its expected errors say so; of any other what S itself resolves."""
-    known = smallest_resolved(calculation)
+    known = overlap_threshold(calculation)
     uncertain = calculation.provenance.get("predicted") == "yes" or calculation.error_estimate is not None
     return max(RESOLVED, known) if uncertain else known
 

@@ -62,7 +62,7 @@ class DistanceFunctions:
 
 
 @dataclass(frozen=True, eq=False)
-class InitialTerms:
+class H0EdgeTerms:
     """Coefficients of the known pairs of elements.
 
     Attributes:
@@ -76,7 +76,7 @@ class InitialTerms:
     table: IrrepTable
     radial: DistanceFunctions
     coefficients: Mapping[ElementPair, np.ndarray]
-    gauges: np.ndarray
+    energy_references: np.ndarray
 
     def __call__(self, pair: ElementPair, vectors: np.ndarray, distance: np.ndarray) -> np.ndarray:
         """(n, size) coupled blocks in E_h of edges Z_i ≤ Z_j.
@@ -98,7 +98,7 @@ class InitialTerms:
 def edge_vectors(
     table: IrrepTable,
     pair: ElementPair,
-    initial: np.ndarray,
+    h0: np.ndarray,
     overlap: np.ndarray,
     at_source: np.ndarray,
     at_target: np.ndarray,
@@ -115,7 +115,7 @@ def edge_vectors(
     s = layout.uncouple(overlap, *pair)
     left = layout.uncouple(at_source, pair[0], pair[0]) @ s
     right = s @ layout.uncouple(at_target, pair[1], pair[1])
-    return np.stack([initial, overlap, layout.couple(left, *pair), layout.couple(right, *pair)])
+    return np.stack([h0, overlap, layout.couple(left, *pair), layout.couple(right, *pair)])
 
 
 @dataclass(eq=False)
@@ -127,7 +127,7 @@ class _Sums:
 
 
 @dataclass(eq=False)
-class InitialTermsFit:
+class H0EdgeTermsFit:
     """Least squares over the edges of any number of structures.
 
     Attributes:
@@ -144,7 +144,7 @@ class InitialTermsFit:
     @cached_property
     def radial(self) -> DistanceFunctions:
         """Functions of distance."""
-        return DistanceFunctions(self.cutoff, self.settings.initial_pieces)
+        return DistanceFunctions(self.cutoff, self.settings.h0_pieces)
 
     def add(self, pair: ElementPair, vectors: np.ndarray, distance: np.ndarray, change: np.ndarray) -> None:
         """Count edges Z_i ≤ Z_j, both directions where these are equal.
@@ -165,9 +165,11 @@ class InitialTermsFit:
             sums.gram[k] += flat @ flat.T
             sums.moment[k] += flat @ change[:, columns].reshape(-1)
 
-    def solve(self, gauges: np.ndarray) -> InitialTerms:
+    def solve(self, energy_references: np.ndarray) -> H0EdgeTerms:
         """The terms of all pairs of elements that were met."""
-        return InitialTerms(self.table, self.radial, {pair: self._solve(pair) for pair in sorted(self._sums)}, gauges)
+        return H0EdgeTerms(
+            self.table, self.radial, {pair: self._solve(pair) for pair in sorted(self._sums)}, energy_references
+        )
 
     def _solve(self, pair: ElementPair) -> np.ndarray:
         sums, count = self._sums[pair], self.radial.count
@@ -188,7 +190,7 @@ class InitialTermsFit:
         size = gram.diagonal().reshape(count, kinds).mean(axis=0)
         unit = np.sqrt(np.where(size > 0, size, 1.0))
         scale = np.tile(unit, count)
-        per_kind = self.settings.initial_slope * self.radial.slopes() + self.settings.initial_ridge * np.eye(count)
+        per_kind = self.settings.h0_slope * self.radial.slopes() + self.settings.h0_ridge * np.eye(count)
         system = gram / np.outer(scale, scale) + np.kron(per_kind, np.eye(kinds))
         return np.asarray(solve(system, moment / scale, assume_a="pos") / scale).reshape(count, kinds)
 

@@ -21,7 +21,7 @@ from nearsight.units import HARTREE_IN_EV
 
 
 @dataclass(frozen=True, eq=False)
-class InitialMatrices:
+class H0Matrices:
     """What is known of a structure before its own self-consistent run.
 
     Attributes:
@@ -33,13 +33,13 @@ class InitialMatrices:
     overlap: BlockOperator
 
     @classmethod
-    def of(cls, calculation: Calculation) -> InitialMatrices:
+    def of(cls, calculation: Calculation) -> H0Matrices:
         """Of a calculation that holds both.
 
         Raises:
             InputError: H₀ or S is missing.
         """
-        return cls(calculation.require_initial_hamiltonian(), calculation.require_overlap())
+        return cls(calculation.require_h0(), calculation.require_overlap())
 
     def check(self, structure: Structure, layout: CoupledLayout) -> None:
         """Raises InputError for matrices of other atoms or in another basis."""

@@ -23,10 +23,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from nearsight.baselines.h0.matrices import InitialMatrices
-from nearsight.baselines.h0.reference import InitialReference
+from nearsight.baselines.h0.matrices import H0Matrices
+from nearsight.baselines.h0.reference import H0Reference
 from nearsight.baselines.irrep_table import IrrepTable
-from nearsight.baselines.on_site import Features, LeftOut, OnSite, Surroundings, fit_on_site
+from nearsight.baselines.on_site import Features, LeaveOneOut, OnSite, Surroundings, fit_on_site
 from nearsight.baselines.settings import BaselineSettings
 from nearsight.operators.blocks import group_by_elements
 from nearsight.orbitals.coupled_layout import CoupledLayout
@@ -41,12 +41,7 @@ PER_ELEMENT = 3
 
 
 def overlap_products(
-    structure: Structure,
-    graph: Graph,
-    cutoff: float,
-    layout: CoupledLayout,
-    initial: InitialMatrices,
-    change: np.ndarray,
+    structure: Structure, graph: Graph, cutoff: float, layout: CoupledLayout, h0: H0Matrices, change: np.ndarray
 ) -> np.ndarray:
     """(N, 3 · elements, size) coupled products, E_h (the third 1).
 
@@ -67,7 +62,7 @@ def overlap_products(
         for start in range(0, len(places), CHUNK):
             edges = near[places[start : start + CHUNK]]
             first, last = int(graph.source[edges[0]]), int(graph.source[edges[-1]]) + 1
-            h, s = (layout.uncouple(part, *pair) for part in initial.edges(graph, layout, pair, edges))
+            h, s = (layout.uncouple(part, *pair) for part in h0.edges(graph, layout, pair, edges))
             d = layout.uncouple(change[graph.target[edges]], pair[1], pair[1])
             products = np.stack([s @ d, h, s], axis=1) @ s.transpose(0, 2, 1)[:, None]
             begins = np.searchsorted(graph.source[edges], np.arange(first, last))
@@ -134,42 +129,38 @@ class Rounds:
 
     first: OnSite
     second: OnSite
-    references: list[InitialReference]
-    left: list[dict[int, LeftOut]]
+    references: list[H0Reference]
+    left: list[dict[int, LeaveOneOut]]
 
 
-def predicted_change(
-    first: OnSite, second: OnSite, structure: Structure, graph: Graph, initial: InitialMatrices
-) -> np.ndarray:
+def predicted_change(first: OnSite, second: OnSite, structure: Structure, graph: Graph, h0: H0Matrices) -> np.ndarray:
     """(N, size) coupled H − H₀ of the on-site blocks, E_h; H₀ and S must tell the images of every edge apart."""
-    features = first_features(first.surroundings, structure, graph, initial)
+    features = first_features(first.surroundings, structure, graph, h0)
     change = first.of_features(features, structure.numbers)
-    features = second_features(second.surroundings, features, structure, graph, initial, change)
+    features = second_features(second.surroundings, features, structure, graph, h0, change)
     return second.of_features(features, structure.numbers)
 
 
 def fit_rounds(
-    references: Sequence[InitialReference], table: IrrepTable, cutoff: float, settings: BaselineSettings
+    references: Sequence[H0Reference], table: IrrepTable, cutoff: float, settings: BaselineSettings
 ) -> Rounds:
     """Both rounds, fitted to one or more structures."""
     surroundings = FirstRound(table, cutoff, settings)
-    features = [first_features(surroundings, r.structure, r.graph, r.initial) for r in references]
+    features = [first_features(surroundings, r.structure, r.graph, r.h0) for r in references]
     first, left = fit_on_site(surroundings, references, features)
     changed = [_with_change(*parts, first) for parts in zip(references, features, left)]
     further = SecondRound(table, cutoff, settings)
     features = [
-        second_features(further, known, r.structure, r.graph, r.initial, np.asarray(r.change))
+        second_features(further, known, r.structure, r.graph, r.h0, np.asarray(r.change))
         for known, r in zip(features, changed)
     ]
     second, left = fit_on_site(further, changed, features)
     return Rounds(first, second, [_with_change(*parts, second) for parts in zip(changed, features, left)], left)
 
 
-def first_features(
-    surroundings: Surroundings, structure: Structure, graph: Graph, initial: InitialMatrices
-) -> Features:
+def first_features(surroundings: Surroundings, structure: Structure, graph: Graph, h0: H0Matrices) -> Features:
     """Of every atom: densities and H₀'s own block."""
-    own = initial.on_site(structure, surroundings.table.layout)[0]
+    own = h0.on_site(structure, surroundings.table.layout)[0]
     return with_blocks(surroundings.table, surroundings(structure, graph), own[:, None])
 
 
@@ -178,17 +169,17 @@ def second_features(
     features: Features,
     structure: Structure,
     graph: Graph,
-    initial: InitialMatrices,
+    h0: H0Matrices,
     change: np.ndarray,
 ) -> Features:
     """The same and the overlap products, from the first round's change (N, size), E_h."""
-    products = overlap_products(structure, graph, surroundings.cutoff, surroundings.table.layout, initial, change)
+    products = overlap_products(structure, graph, surroundings.cutoff, surroundings.table.layout, h0, change)
     return with_blocks(surroundings.table, features, products)
 
 
 def _with_change(
-    reference: InitialReference, features: Features, left: dict[int, LeftOut], on_site: OnSite
-) -> InitialReference:
+    reference: H0Reference, features: Features, left: dict[int, LeaveOneOut], on_site: OnSite
+) -> H0Reference:
     """The reference with the change as predicted for unseen atoms: nothing shall be learnt from anything better."""
     change = on_site.of_features(features, reference.structure.numbers)
     for part in left.values():

@@ -19,7 +19,7 @@ from tests.baselines.random_baseline import random_calculation
 from tests.nn.architectures.nearsight.random_model import random_bond_model
 
 MODEL = random_bond_model()
-LOSS = LossConfig(softness=0.0, weight_power=1.0)
+LOSS = LossConfig(huber_delta=0.0, weight_power=1.0)
 
 
 def predicted(n_units: int, folded: bool) -> Calculation:
@@ -72,7 +72,7 @@ def test_every_bond_is_in_one_part(folded: bool) -> None:
 
 def test_the_gradient_of_folded_sums_is_that_of_finite_differences() -> None:
     calculation = predicted(2, True)
-    source = BondSource(calculation, MODEL, LossConfig(softness=0.3, weight_power=0.5))
+    source = BondSource(calculation, MODEL, LossConfig(huber_delta=0.3, weight_power=0.5))
     piece = next(part for part in deal(source, 10_000, 0) if part.folded).build()
     weight = MODEL.network.mix[0]
     MODEL.network.zero_grad()

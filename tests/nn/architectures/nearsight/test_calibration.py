@@ -62,10 +62,10 @@ def test_a_compressed_structure_is_strange_and_a_training_one_is_not(model: Bond
         assert sum(len(values) for _, values in prediction.groups) > 0
     assert own.bonds is not None
     assert other.bonds is not None
-    assert own.bonds.strange is not None
-    assert not own.bonds.strange.any()
-    assert other.bonds.strange is not None
-    assert other.bonds.strange.mean() > 0.5
+    assert own.bonds.out_of_distribution is not None
+    assert not own.bonds.out_of_distribution.any()
+    assert other.bonds.out_of_distribution is not None
+    assert other.bonds.out_of_distribution.mean() > 0.5
     on_site = [p.bonds.estimates[p.pairs.edge < 0].mean() for p in (own, other) if p.bonds is not None]
     assert on_site[1] > on_site[0]
 
@@ -93,5 +93,5 @@ def test_files_keep_it_and_predictions_carry_it(model: BondModel, tmp_path: Path
 def test_without_calibration_nothing_is_claimed() -> None:
     prediction = predict(random_bond_model(), random_calculation(3).structure)
     assert prediction.bonds is not None
-    assert prediction.bonds.strange is None
+    assert prediction.bonds.out_of_distribution is None
     assert np.isnan(prediction.bonds.estimates).all()

@@ -142,13 +142,13 @@ def value_and_gradients(
 
 
 @pytest.mark.parametrize("summed", [True, False])
-@pytest.mark.parametrize("softness", [0.3, 0.0])
+@pytest.mark.parametrize("huber_delta", [0.3, 0.0])
 @pytest.mark.parametrize("threads", [1, 2])
-def test_engine_and_twin(summed: bool, softness: float, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_engine_and_twin(summed: bool, huber_delta: float, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("numba")
     monkeypatch.setattr("nearsight.nn.architectures.nearsight.kernels.engine.CHUNK", 13)
     _, graph, targets = random_case(torch.float64)
-    targets = {k: BondTargets(t.values, t.weights, softness) for k, t in targets.items()}
+    targets = {k: BondTargets(t.values, t.weights, huber_delta) for k, t in targets.items()}
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:

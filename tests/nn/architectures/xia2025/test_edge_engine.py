@@ -22,15 +22,15 @@ def make_graph(dtype: torch.dtype = torch.float64) -> GraphTensors:
     return graph_tensors(structure.numbers, graph.source, graph.target, graph.vector, 4, dtype)
 
 
-def gradients(network: Xia2025, graph: GraphTensors, how: str, masked: bool = False, softness: float = 0.0):
+def gradients(network: Xia2025, graph: GraphTensors, how: str, masked: bool = False, huber_delta: float = 0.0):
     generator = torch.Generator().manual_seed(7)
     dtype = graph.distance.dtype
     targets = torch.randn(graph.n_edges, LAYOUT.size, generator=generator, dtype=torch.float64).to(dtype)
     degrees = torch.tensor(LAYOUT.degrees)
     factors = torch.rand(graph.n_edges, len(degrees), generator=generator)
-    factors = (factors if softness else factors < 0.5).repeat_interleave(2 * degrees + 1, dim=1).to(dtype)
+    factors = (factors if huber_delta else factors < 0.5).repeat_interleave(2 * degrees + 1, dim=1).to(dtype)
     irrep = torch.arange(len(degrees)).repeat_interleave(2 * degrees + 1)
-    reference = EdgeTargets(targets, factors if masked else None, irrep, softness)
+    reference = EdgeTargets(targets, factors if masked else None, irrep, huber_delta)
     network.zero_grad()
     if how == "fused":
         nodes, error = network(graph, reference)
@@ -44,18 +44,18 @@ def gradients(network: Xia2025, graph: GraphTensors, how: str, masked: bool = Fa
 
 
 @pytest.mark.parametrize("how", ["fused", "outputs"])
-@pytest.mark.parametrize(("masked", "softness"), [(True, 0.0), (False, 0.0), (True, 0.3), (False, 0.3)])
+@pytest.mark.parametrize(("masked", "huber_delta"), [(True, 0.0), (False, 0.0), (True, 0.3), (False, 0.3)])
 @pytest.mark.parametrize(("chunk", "threads"), [(384, 1), (17, 2), (50, 3)])
-def test_equal_to_the_plain_network(monkeypatch, how, masked, softness, chunk, threads):
+def test_equal_to_the_plain_network(monkeypatch, how, masked, huber_delta, chunk, threads):
     monkeypatch.setattr(module, "CHUNK", chunk)
     graph = make_graph()
-    expected, slow = gradients(make_network(plain=True), graph, "outputs", masked, softness)
+    expected, slow = gradients(make_network(plain=True), graph, "outputs", masked, huber_delta)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
         network = make_network()
         assert network.engine() is not None
-        value, fast = gradients(network, graph, how, masked, softness)
+        value, fast = gradients(network, graph, how, masked, huber_delta)
     finally:
         torch.set_num_threads(before)
     assert value == pytest.approx(expected, rel=1e-12)

@@ -12,17 +12,17 @@ IRREP = torch.arange(4).repeat_interleave(2 * DEGREES + 1)
 SIZE = len(IRREP)
 
 
-def reference(softness: float, weighted: bool) -> EdgeTargets:
+def reference(huber_delta: float, weighted: bool) -> EdgeTargets:
     generator = torch.Generator().manual_seed(3)
     values = torch.randn(5, SIZE, generator=generator, dtype=torch.float64)
     weights = torch.rand(5, 4, generator=generator, dtype=torch.float64)[:, IRREP] if weighted else None
-    return EdgeTargets(values, weights, IRREP, softness)
+    return EdgeTargets(values, weights, IRREP, huber_delta)
 
 
-@pytest.mark.parametrize("softness", [0.0, 0.5])
+@pytest.mark.parametrize("huber_delta", [0.0, 0.5])
 @pytest.mark.parametrize("weighted", [True, False])
-def test_gradient_is_that_of_the_measure(softness, weighted):
-    targets = reference(softness, weighted)
+def test_gradient_is_that_of_the_measure(huber_delta, weighted):
+    targets = reference(huber_delta, weighted)
     output = torch.randn(5, SIZE, dtype=torch.float64, requires_grad=True)
     expected = targets.error(output)
     value, gradient = targets.error_and_gradient(output.detach())
@@ -44,4 +44,4 @@ def test_rows_and_missing_irreps():
     parts = [float(targets.rows(slice(k, k + 1)).error(output[k : k + 1])) for k in range(5)]
     assert sum(parts) == pytest.approx(float(targets.error(output)), rel=1e-14)
     with pytest.raises(ValueError, match="irrep"):
-        EdgeTargets(output, softness=0.1).error(output)
+        EdgeTargets(output, huber_delta=0.1).error(output)

@@ -96,17 +96,17 @@ class BondSource:
     def __init__(self, calculation: Calculation, model: BondModel, loss: LossConfig) -> None:
         self.calculation, self.model, self.loss = calculation, model, loss
         self.graph: Graph = build_graph(calculation.structure, model.config.cutoff)
-        self.initial = model.baseline.initial_of(calculation)
+        self.h0 = model.baseline.h0_of(calculation)
 
     @cached_property
     def on_site(self) -> np.ndarray:
         """(N, size) coupled on-site blocks of the baseline, E_h."""
-        return self.model.baseline.nodes(self.calculation.structure, self.graph, self.initial)
+        return self.model.baseline.nodes(self.calculation.structure, self.graph, self.h0)
 
     @cached_property
     def atoms(self) -> AtomInputs:
         """Features of all atoms."""
-        return self.model.atoms(self.calculation.structure, self.graph, self.on_site, self.initial)
+        return self.model.atoms(self.calculation.structure, self.graph, self.on_site, self.h0)
 
     @cached_property
     def tensors(self) -> BondGraph:
@@ -167,7 +167,7 @@ class BondSource:
             unit,
             MEV * values,
             self.loss.weight_power,
-            self.loss.softness,
+            self.loss.huber_delta,
             weight.dtype,
         )
         return bonds.to(weight.device), folded.to(weight.device)
@@ -182,11 +182,11 @@ class BondSource:
         values, unit = (
             torch.as_tensor(x, dtype=weight.dtype, device=weight.device) for x in (columns / scale, scale * MEV)
         )
-        return (bonds.to(weight.device), BondTargets(values, unit**self.loss.weight_power, self.loss.softness), unit)
+        return (bonds.to(weight.device), BondTargets(values, unit**self.loss.weight_power, self.loss.huber_delta), unit)
 
     def _baseline(self, pair: ElementPair, edges: np.ndarray) -> np.ndarray:
         """(e, n_i, n_j) E_h."""
-        coupled = self.model.baseline.edges(self.calculation.structure, self.graph, edges, self.initial, self.on_site)
+        coupled = self.model.baseline.edges(self.calculation.structure, self.graph, edges, self.h0, self.on_site)
         return self.model.layout.uncouple(coupled, *pair)
 
     def _reference(self, pair: ElementPair, edges: np.ndarray) -> np.ndarray:

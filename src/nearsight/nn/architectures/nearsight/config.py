@@ -24,7 +24,7 @@ class BondConfig(BaseModel):
         description="channels of order m = 0, 1, …; the last one holds for all higher m",
     )
     bond_functions: int = Field(20, ge=1, description="radial functions of the bond's length")
-    initial: bool = Field(
+    h0: bool = Field(
         False,
         description="start from H0 of superposed atomic densities, which every structure's "
         "file must then hold beside S",

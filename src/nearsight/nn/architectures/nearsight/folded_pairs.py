@@ -31,7 +31,7 @@ class FoldedPairs:
         weights: (rows,) factors of the errors.
     """
 
-    softness: float
+    huber_delta: float
     row: Tensor
     left: Tensor
     right: Tensor
@@ -48,15 +48,15 @@ class FoldedPairs:
     def error(self, output: Tensor) -> Tensor:
         """Σ over pairs of √(n w²|error|² + n² s²) − n s, n numbers per block; with softness 0 Σ w²|error|²."""
         squares = (self.blocks(output) - self.values).square().sum(dim=(1, 2)) * self.weights**2
-        if not self.softness:
+        if not self.huber_delta:
             return squares.sum()
         n = self.values[0].numel() if len(self.values) else 1
-        return ((n * squares + (n * self.softness) ** 2).sqrt() - n * self.softness).sum()
+        return ((n * squares + (n * self.huber_delta) ** 2).sqrt() - n * self.huber_delta).sum()
 
     def to(self, device: torch.device | str) -> FoldedPairs:
         """The same on another device."""
         tensors = (self.row, self.left, self.right, self.unit, self.matrix, self.values, self.weights)
-        return FoldedPairs(self.softness, *(t.to(device) for t in tensors))
+        return FoldedPairs(self.huber_delta, *(t.to(device) for t in tensors))
 
 
 def make_folded(
@@ -66,7 +66,7 @@ def make_folded(
     unit: np.ndarray,
     values: np.ndarray,
     power: float,
-    softness: float,
+    huber_delta: float,
     dtype: torch.dtype,
 ) -> FoldedPairs:
     """The tensors of some sums.
@@ -84,4 +84,4 @@ def make_folded(
     scale = np.sqrt(squares)
     sides = [orbital_frames(layout.layout.basis, z, frames) for z in layout.pair]
     real = [torch.as_tensor(x, dtype=dtype) for x in (*sides, unit, layout.matrix, values, scale ** (power - 1))]
-    return FoldedPairs(softness, torch.as_tensor(row), *real)
+    return FoldedPairs(huber_delta, torch.as_tensor(row), *real)

@@ -116,15 +116,15 @@ class BondTargets:
 
     values: Tensor
     weights: Tensor
-    softness: float = 0.0
+    huber_delta: float = 0.0
 
     def rows(self, chosen: slice | Tensor) -> BondTargets:
         """Those of some bonds."""
-        return BondTargets(self.values[chosen], self.weights[chosen], self.softness)
+        return BondTargets(self.values[chosen], self.weights[chosen], self.huber_delta)
 
     def to(self, device: torch.device | str) -> BondTargets:
         """The same on another device."""
-        return BondTargets(self.values.to(device), self.weights.to(device), self.softness)
+        return BondTargets(self.values.to(device), self.weights.to(device), self.huber_delta)
 
     def error(self, output: Tensor, layout: BondLayout) -> Tensor:
         """The measure of outputs (e, width), differentiable."""
@@ -134,9 +134,9 @@ class BondTargets:
         ).sum()
 
     def _block(self, squares: Tensor) -> Tensor:
-        if not self.softness:
+        if not self.huber_delta:
             return squares.sum()
-        return ((squares + self.softness**2).sqrt() - self.softness).sum()
+        return ((squares + self.huber_delta**2).sqrt() - self.huber_delta).sum()
 
 
 CHUNK = 4096

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from nearsight.baselines.baseline import Baseline
 from nearsight.baselines.bond_scale import BondScale
-from nearsight.baselines.h0.matrices import InitialMatrices
+from nearsight.baselines.h0.matrices import H0Matrices
 from nearsight.baselines.serialisation import from_arrays, to_arrays
 from nearsight.errors import CheckpointError, InputError
 from nearsight.nn.architectures.nearsight.config import BondConfig
@@ -81,17 +81,13 @@ class BondModel:
         return weights | {k: torch.as_tensor(np.ascontiguousarray(v)) for k, v in arrays.items()}
 
     def atoms(
-        self,
-        structure: Structure,
-        graph: Graph,
-        on_site: np.ndarray | None = None,
-        initial: InitialMatrices | None = None,
+        self, structure: Structure, graph: Graph, on_site: np.ndarray | None = None, h0: H0Matrices | None = None
     ) -> AtomInputs:
         """What the network needs to know of all atoms; `on_site` is `baseline.nodes` where it is at hand."""
-        blocks = self.baseline.nodes(structure, graph, initial) if on_site is None else on_site
+        blocks = self.baseline.nodes(structure, graph, h0) if on_site is None else on_site
         known = [blocks]
-        if initial is not None:
-            known.append(blocks - initial.on_site(structure, self.layout)[0])
+        if h0 is not None:
+            known.append(blocks - h0.on_site(structure, self.layout)[0])
         return atom_inputs(self.config, self.layout, structure, graph, known)
 
 
@@ -108,7 +104,7 @@ def new_bond_model(
     layout = baseline.layout
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        scalars = len(scalar_columns(layout)) * (2 if baseline.needs_initial else 1)
+        scalars = len(scalar_columns(layout)) * (2 if baseline.needs_h0 else 1)
         network = BondNetwork(config, layout, list(scale.values), scalars)
     return BondModel(config, basis, network.to(dtype), baseline, scale, provenance or {})
 

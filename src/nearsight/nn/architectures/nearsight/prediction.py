@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from nearsight.baselines.bond_scale import max_shell
-from nearsight.baselines.h0.matrices import InitialMatrices
+from nearsight.baselines.h0.matrices import H0Matrices
 from nearsight.nn.architectures.nearsight.graph import AtomInputs, BondGraph, frames_of, is_canonical, make_bonds
 from nearsight.nn.architectures.nearsight.model import BondModel
 from nearsight.nn.architectures.xia2025.layerwise import Report
@@ -46,7 +46,7 @@ class BondBlocks:
     pairs: Pairs
     chunk: int
     report: Report
-    initial: InitialMatrices | None = None
+    h0: H0Matrices | None = None
 
     @cached_property
     def estimates(self) -> np.ndarray:
@@ -57,10 +57,10 @@ class BondBlocks:
         return result
 
     @cached_property
-    def strange(self) -> np.ndarray | None:
+    def out_of_distribution(self) -> np.ndarray | None:
         """(N,) bool, atoms in environments unlike those of training; None where the model does not know them."""
         known = self.model.uncertainty
-        return None if known is None else known.strange(self._leverage, self._atoms.element)
+        return None if known is None else known.out_of_distribution(self._leverage, self._atoms.element)
 
     def groups(self) -> Iterator[tuple[slice, np.ndarray]]:
         """Which pairs come next and their blocks, (m,) float64, eV."""
@@ -113,7 +113,7 @@ class BondBlocks:
         with torch.no_grad():
             output = network.outputs(self._features, {pair: bonds.to(weight.device)})[pair].double().cpu().numpy()
         distance = np.linalg.norm(self.graph.vector[edges], axis=1)
-        baseline = model.baseline.edges(self.structure, self.graph, edges, self.initial, self._on_site)
+        baseline = model.baseline.edges(self.structure, self.graph, edges, self.h0, self._on_site)
         scale = model.scale(pair, distance)
         blocks = layout.blocks_of(output * scale, frames_of(bonds, max_shell(layout)))
         blocks += model.layout.uncouple(baseline, *pair)
@@ -131,11 +131,11 @@ class BondBlocks:
     @cached_property
     def _on_site(self) -> np.ndarray:
         """(N, size) coupled, E_h."""
-        return self.model.baseline.nodes(self.structure, self.graph, self.initial)
+        return self.model.baseline.nodes(self.structure, self.graph, self.h0)
 
     @cached_property
     def _atoms(self) -> AtomInputs:
-        return self.model.atoms(self.structure, self.graph, self._on_site, self.initial)
+        return self.model.atoms(self.structure, self.graph, self._on_site, self.h0)
 
     @cached_property
     def _tensors(self) -> BondGraph:

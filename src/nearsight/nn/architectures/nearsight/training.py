@@ -76,7 +76,7 @@ def begin_bond_model(
     if own.long_range != "none":
         note("charges of the training structures from H and S")
         charges = [atomic_charges(calculation) for calculation in training]
-    settings = BaselineSettings(strictly_local=own.strictly_local, initial=own.initial, long_range=own.long_range)
+    settings = BaselineSettings(strictly_local=own.strictly_local, h0=own.h0, long_range=own.long_range)
     baseline = fit_baseline(training, layout, own.cutoff, settings, charges)
     scale = fit_bond_scale(training, baseline)
     model = new_bond_model(config.model, basis, baseline, scale, dtype, config.seed, provenance)

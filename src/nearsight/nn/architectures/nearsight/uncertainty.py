@@ -80,7 +80,7 @@ class Uncertainty:
             q[own] = ((descriptors[own] @ root.T) ** 2).mean(axis=1)
         return q
 
-    def strange(self, q: np.ndarray, element: np.ndarray) -> np.ndarray:
+    def out_of_distribution(self, q: np.ndarray, element: np.ndarray) -> np.ndarray:
         """(N,) bool: atoms in environments unlike those of training."""
         return q > self.atom_limit[element]
 

@@ -281,13 +281,13 @@ def activate_back(h, width, bonds, dscalars, dh):  # type: ignore[no-untyped-def
 
 
 @compiled
-def compare(o, envelope, values, weights, softness, sizes, do):  # type: ignore[no-untyped-def]
+def compare(o, envelope, values, weights, huber_delta, sizes, do):  # type: ignore[no-untyped-def]
     """Error of the outputs o·envelope, `BondTargets.error`; its gradient is written to do (like o).
 
     o: flat, block k a (B, components, outputs) array at offset column_k·B; values, weights (B, columns).
     """
     total, bonds = 0.0, len(envelope)
-    soft, zero, two = o.dtype.type(softness), o.dtype.type(0), o.dtype.type(2)
+    soft, zero, two = o.dtype.type(huber_delta), o.dtype.type(0), o.dtype.type(2)
     for k in range(len(sizes)):
         n, parts, column = sizes[k, OUTPUTS], sizes[k, COMPONENTS], sizes[k, COLUMN]
         for b in range(bonds):

@@ -122,7 +122,7 @@ class BondPass:
                 self.envelope.numpy(),
                 targets.values.numpy(),
                 targets.weights.numpy(),
-                targets.softness,
+                targets.huber_delta,
                 self.sizes,
                 self.do.numpy(),
             )

@@ -33,7 +33,7 @@ def degree_sweep(l_max: int, channels: int, feed_forward: int) -> Callable[..., 
     def sweep(
         compare,
         back,
-        softness,
+        huber_delta,
         e,
         f,
         raw,
@@ -102,7 +102,7 @@ def degree_sweep(l_max: int, channels: int, feed_forward: int) -> Callable[..., 
                 if compare or not back:
                     head_of_degree(C, space, e2, rows_of_head, head_bias, l == 0, own, rows, n)
                 if compare:
-                    error += error_of_degree(given[base:], weights[b0:b1], slots, softness, own, rows, size, n)
+                    error += error_of_degree(given[base:], weights[b0:b1], slots, huber_delta, own, rows, size, n)
                 elif back:
                     for k in range(rows * n):
                         own[k] = given[base + k]
@@ -236,7 +236,7 @@ def up_gate_down_back(
 
 @numba.njit(inline="always")
 def error_of_degree(
-    target: Any, weights: Any, starts: Any, softness: float, own: Any, rows: int, size: int, n: int
+    target: Any, weights: Any, starts: Any, huber_delta: float, own: Any, rows: int, size: int, n: int
 ) -> Any:
     """Outputs (rows, n) become the gradient of their error, which is returned; weights (edges, size) or empty."""
     total = own.dtype.type(0)
@@ -246,14 +246,14 @@ def error_of_degree(
         for row in range(rows):
             for k in range(n):
                 own[row * n + k] *= weights[row // size, starts[k]]
-    if softness == 0:
+    if huber_delta == 0:
         two = own.dtype.type(2)
         for k in range(rows * n):
             total += own[k] * own[k]
         for k in range(rows * n):
             own[k] *= two
     else:
-        soft = own.dtype.type(softness)
+        soft = own.dtype.type(huber_delta)
         for edge in range(0, rows * n, size * n):
             for k in range(n):
                 square = soft * soft

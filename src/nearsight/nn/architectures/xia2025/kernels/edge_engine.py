@@ -200,7 +200,7 @@ class EdgeChunk:
         error = self.sweep(
             targets is not None,
             back,
-            0.0 if targets is None else targets.softness,
+            0.0 if targets is None else targets.huber_delta,
             self.e.numpy(),
             self.f.numpy(),
             self.raw.numpy(),

@@ -141,7 +141,7 @@ def radial_kernels(gaussians: int, channels: int) -> RadialKernels:
         dscale1,
         dbias1,
     ):
-        """Adds all gradients given that of the hidden features (B, C); w1 (C out, C in), dw0 (G, C), dw1 (C in, C out)."""
+        """Add all gradients given those of hidden features (B, C); w1 (C out, C in), dw0 (G, C), dw1 (C in, C out)."""
         B, space = len(x), workspace(x)
         above, dz, dh = np.empty(C, dtype=x.dtype), np.empty(B * C, dtype=x.dtype), np.empty(B * C, dtype=x.dtype)
         for b in range(B):

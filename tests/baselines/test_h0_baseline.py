@@ -13,9 +13,9 @@ from scipy.spatial.transform import Rotation
 
 from nearsight.baselines import baseline as module
 from nearsight.baselines.fit import fit_baseline
-from nearsight.baselines.h0.matrices import InitialMatrices
+from nearsight.baselines.h0.matrices import H0Matrices
 from nearsight.baselines.h0.on_site import overlap_products
-from nearsight.baselines.h0.reference import InitialReference
+from nearsight.baselines.h0.reference import H0Reference
 from nearsight.baselines.serialisation import from_arrays, to_arrays
 from nearsight.errors import InputError
 from nearsight.operators.bloch import fold
@@ -23,20 +23,20 @@ from nearsight.operators.symmetry import permute, rotate
 from nearsight.structures.graph import build_graph
 from nearsight.units import HARTREE_IN_EV
 from tests.baselines.random_baseline import CUTOFF, LAYOUT, operator_of, random_baseline
-from tests.baselines.random_initial import WITH_INITIAL, initial_of, random_initial_baseline, random_initial_calculation
+from tests.baselines.random_h0 import WITH_INITIAL, h0_of, random_h0_baseline, random_h0_calculation
 
-BASELINE = random_initial_baseline()
-CALCULATION = random_initial_calculation(3)
-STRUCTURE, INITIAL = CALCULATION.structure, InitialMatrices.of(CALCULATION)
+BASELINE = random_h0_baseline()
+CALCULATION = random_h0_calculation(3)
+STRUCTURE, INITIAL = CALCULATION.structure, H0Matrices.of(CALCULATION)
 GRAPH = build_graph(STRUCTURE, CUTOFF)
 
 
-def rotated(initial: InitialMatrices, rotation: np.ndarray) -> InitialMatrices:
-    return InitialMatrices(rotate(initial.hamiltonian, rotation), rotate(initial.overlap, rotation))
+def rotated(h0: H0Matrices, rotation: np.ndarray) -> H0Matrices:
+    return H0Matrices(rotate(h0.hamiltonian, rotation), rotate(h0.overlap, rotation))
 
 
-def folded(initial: InitialMatrices) -> InitialMatrices:
-    return InitialMatrices(fold(initial.hamiltonian), fold(initial.overlap))
+def folded(h0: H0Matrices) -> H0Matrices:
+    return H0Matrices(fold(h0.hamiltonian), fold(h0.overlap))
 
 
 @settings(max_examples=6)
@@ -54,8 +54,8 @@ def test_permutation(rng: np.random.Generator) -> None:
     order = rng.permutation(len(STRUCTURE))
     permuted = STRUCTURE.permuted(order)
     expected = permute(operator_of(BASELINE, STRUCTURE, GRAPH, INITIAL), order)
-    initial = InitialMatrices(permute(INITIAL.hamiltonian, order), permute(INITIAL.overlap, order))
-    found = operator_of(BASELINE, permuted, build_graph(permuted, CUTOFF), initial)
+    h0 = H0Matrices(permute(INITIAL.hamiltonian, order), permute(INITIAL.overlap, order))
+    found = operator_of(BASELINE, permuted, build_graph(permuted, CUTOFF), h0)
     np.testing.assert_allclose(found.values, expected.values, atol=1e-9)
 
 
@@ -64,18 +64,18 @@ def test_an_edge_and_its_reverse_are_transposes_to_the_last_bit(chunk: int, monk
     """With irreps of unnatural parity, and where atoms see their own images."""
     monkeypatch.setattr(module, "CHUNK", chunk)
     for seed, n_units in ((3, 8), (4, 1)):
-        structure = random_initial_calculation(seed, n_units).structure
+        structure = random_h0_calculation(seed, n_units).structure
         graph = build_graph(structure, CUTOFF)
-        edges = BASELINE.edges(structure, graph, initial=initial_of(seed, n_units))
+        edges = BASELINE.edges(structure, graph, h0=h0_of(seed, n_units))
         assert np.array_equal(edges[graph.reverse], BASELINE.table.transposed(edges))
         assert np.abs(edges[:, ~BASELINE.table.natural[BASELINE.table.irrep_of_column]]).max() > 1e-2
-        nodes = BASELINE.nodes(structure, graph, initial_of(seed, n_units))
+        nodes = BASELINE.nodes(structure, graph, h0_of(seed, n_units))
         assert np.array_equal(BASELINE.table.transposed(nodes), nodes)
     assert (graph.source == graph.target).any()
 
 
 def test_edges_taken_in_pieces_are_the_same(rng: np.random.Generator) -> None:
-    whole = BASELINE.edges(STRUCTURE, GRAPH, initial=INITIAL)
+    whole = BASELINE.edges(STRUCTURE, GRAPH, h0=INITIAL)
     nodes = BASELINE.nodes(STRUCTURE, GRAPH, INITIAL)
     together = np.zeros_like(whole)
     for part in np.array_split(rng.permutation(GRAPH.n_edges), 5):
@@ -85,15 +85,15 @@ def test_edges_taken_in_pieces_are_the_same(rng: np.random.Generator) -> None:
 
 def test_a_larger_graph_changes_nothing() -> None:
     larger = build_graph(STRUCTURE, CUTOFF + 0.5)
-    edges = BASELINE.edges(STRUCTURE, larger, initial=INITIAL)
+    edges = BASELINE.edges(STRUCTURE, larger, h0=INITIAL)
     near = larger.distance < CUTOFF
-    np.testing.assert_allclose(edges[near], BASELINE.edges(STRUCTURE, GRAPH, initial=INITIAL), atol=1e-12)
+    np.testing.assert_allclose(edges[near], BASELINE.edges(STRUCTURE, GRAPH, h0=INITIAL), atol=1e-12)
     assert not edges[~near].any()
 
 
 def test_where_nothing_changes_the_prediction_is_the_initial_hamiltonian() -> None:
-    calculations = [random_initial_calculation(seed) for seed in (1, 2)]
-    unchanged = [replace(c, hamiltonian=c.initial_hamiltonian) for c in calculations]
+    calculations = [random_h0_calculation(seed) for seed in (1, 2)]
+    unchanged = [replace(c, hamiltonian=c.h0) for c in calculations]
     baseline = fit_baseline(unchanged, LAYOUT, CUTOFF, WITH_INITIAL)
     found = operator_of(baseline, STRUCTURE, GRAPH, INITIAL)
     np.testing.assert_allclose(found.values, INITIAL.hamiltonian.values, atol=1e-12)
@@ -101,46 +101,41 @@ def test_where_nothing_changes_the_prediction_is_the_initial_hamiltonian() -> No
 
 def test_a_structure_with_another_zero_of_energy_moves_the_mean_and_nothing_else() -> None:
     """H + μS of the larger of two structures: predictions get its share of μS."""
-    first, second = random_initial_calculation(1, 40), random_initial_calculation(2, 60)
+    first, second = random_h0_calculation(1, 40), random_h0_calculation(2, 60)
     mu = 0.3 * HARTREE_IN_EV
     h, s = second.require_hamiltonian(), second.require_overlap()
     assert np.array_equal(h.source, s.source)
     moved = replace(second, hamiltonian=h.with_values(h.values + mu * s.values))
-    low = replace(
-        WITH_INITIAL, initial_ridge=1e-12, initial_slope=0.0, pair_ridge=1e-12, tensor_ridge=1e-10, scalar_ridge=1e-10
-    )
+    low = replace(WITH_INITIAL, h0_ridge=1e-12, h0_slope=0.0, pair_ridge=1e-12, tensor_ridge=1e-10, scalar_ridge=1e-10)
     one, other = (fit_baseline([first, c], LAYOUT, CUTOFF, low) for c in (second, moved))
     before, after = (operator_of(b, STRUCTURE, GRAPH, INITIAL) for b in (one, other))
     on_site = before.select(before.on_site)
     change = after.select(after.on_site).values - on_site.values
     trace = np.concatenate([np.eye(n).reshape(-1) for n in on_site.basis.sizes(STRUCTURE.numbers)])
     np.testing.assert_allclose(change, 0.6 * mu * trace, atol=2e-3 * mu)
-    assert one.initial_terms is not None
-    assert other.initial_terms is not None
-    gauges = other.initial_terms.gauges - one.initial_terms.gauges
-    np.testing.assert_allclose(gauges * HARTREE_IN_EV, mu * np.array([-0.6, 0.4]), atol=1e-12)
+    assert one.h0_terms is not None
+    assert other.h0_terms is not None
+    energy_references = other.h0_terms.energy_references - one.h0_terms.energy_references
+    np.testing.assert_allclose(energy_references * HARTREE_IN_EV, mu * np.array([-0.6, 0.4]), atol=1e-12)
 
 
 def test_a_folded_matrix_with_one_image_per_pair_serves_as_well() -> None:
-    large = random_initial_calculation(7, 30)
-    graph, initial = build_graph(large.structure, CUTOFF), InitialMatrices.of(large)
-    expected = operator_of(BASELINE, large.structure, graph, initial)
-    found = operator_of(BASELINE, large.structure, graph, folded(initial))
+    large = random_h0_calculation(7, 30)
+    graph, h0 = build_graph(large.structure, CUTOFF), H0Matrices.of(large)
+    expected = operator_of(BASELINE, large.structure, graph, h0)
+    found = operator_of(BASELINE, large.structure, graph, folded(h0))
     np.testing.assert_allclose(found.values, expected.values, atol=1e-12)
 
 
 def test_only_what_belongs_to_one_image_is_learnt_of_folded_matrices() -> None:
     """Of a small cell some edges and atoms are left, with the same numbers as of matrices resolved in R."""
-    small = random_initial_calculation(5, 6)
-    initial = InitialMatrices.of(small)
+    small = random_h0_calculation(5, 6)
+    h0 = H0Matrices.of(small)
     gamma = replace(
-        small,
-        hamiltonian=fold(small.require_hamiltonian()),
-        overlap=fold(initial.overlap),
-        initial_hamiltonian=fold(initial.hamiltonian),
+        small, hamiltonian=fold(small.require_hamiltonian()), overlap=fold(h0.overlap), h0=fold(h0.hamiltonian)
     )
     change = np.random.default_rng(1).standard_normal((len(small.structure), LAYOUT.size))
-    whole, part = (replace(InitialReference.of(c, LAYOUT, CUTOFF), change=change) for c in (small, gamma))
+    whole, part = (replace(H0Reference.of(c, LAYOUT, CUTOFF), change=change) for c in (small, gamma))
     known = {
         pair: (dict(zip(edges.tolist(), blocks)), dict(zip(edges.tolist(), vectors.transpose(1, 0, 2))))
         for pair, edges, vectors, blocks in whole.vectors()
@@ -152,10 +147,10 @@ def test_only_what_belongs_to_one_image_is_learnt_of_folded_matrices() -> None:
         seen += len(edges)
     assert 0 < seen < sum(len(blocks) for blocks, _ in known.values())
     graph, products = whole.graph, []
-    for matrices in (initial, part.initial):
+    for matrices in (h0, part.h0):
         products.append(overlap_products(small.structure, graph, CUTOFF, LAYOUT, matrices, change))
     alike = np.abs(products[0] - products[1]).max(axis=(1, 2)) < 1e-12
-    usable = part.initial.resolved_surroundings(graph, CUTOFF)
+    usable = part.h0.resolved_surroundings(graph, CUTOFF)
     assert alike[usable].all()
     assert not alike[~usable].any()
     for z in (8, 72):
@@ -166,10 +161,10 @@ def test_arrays_give_back_the_same_baseline() -> None:
     arrays, metadata = to_arrays(BASELINE)
     read = from_arrays(arrays, json.loads(json.dumps(metadata)))
     assert np.array_equal(read.nodes(STRUCTURE, GRAPH, INITIAL), BASELINE.nodes(STRUCTURE, GRAPH, INITIAL))
-    expected = BASELINE.edges(STRUCTURE, GRAPH, initial=INITIAL)
-    assert np.array_equal(read.edges(STRUCTURE, GRAPH, initial=INITIAL), expected)
-    assert read.initial_terms is not None
-    assert len(read.initial_terms.gauges) == 2
+    expected = BASELINE.edges(STRUCTURE, GRAPH, h0=INITIAL)
+    assert np.array_equal(read.edges(STRUCTURE, GRAPH, h0=INITIAL), expected)
+    assert read.h0_terms is not None
+    assert len(read.h0_terms.energy_references) == 2
     with pytest.raises(InputError, match=r"without 'initial.O-O'"):
         from_arrays({name: array for name, array in arrays.items() if name != "initial.O-O"}, metadata)
 
@@ -177,14 +172,14 @@ def test_arrays_give_back_the_same_baseline() -> None:
 def test_a_baseline_that_does_not_start_from_it_does_not_look_at_it() -> None:
     plain = random_baseline()
     assert np.array_equal(plain.nodes(STRUCTURE, GRAPH, INITIAL), plain.nodes(STRUCTURE, GRAPH))
-    assert plain.initial_terms is None
+    assert plain.h0_terms is None
 
 
 def test_missing_matrices_are_refused() -> None:
     for call in (BASELINE.nodes, BASELINE.edges):
         with pytest.raises(InputError, match=r"expected H₀ and S of Hf8O16.* got none; add .*--initial FILE"):
             call(STRUCTURE, GRAPH)
-    without = replace(CALCULATION, initial_hamiltonian=None)
+    without = replace(CALCULATION, h0=None)
     with pytest.raises(InputError, match=r"superposed atomic densities \(H₀\), got a file without one"):
         fit_baseline([without], LAYOUT, CUTOFF, WITH_INITIAL)
     with pytest.raises(InputError, match="expected an overlap matrix S"):
@@ -192,20 +187,20 @@ def test_missing_matrices_are_refused() -> None:
 
 
 def test_sums_over_images_are_refused_in_a_prediction() -> None:
-    small = random_initial_calculation(5, 3)
-    graph, initial = build_graph(small.structure, CUTOFF), folded(InitialMatrices.of(small))
-    for call in (BASELINE.nodes, lambda s, g, i: BASELINE.edges(s, g, initial=i)):
+    small = random_h0_calculation(5, 3)
+    graph, h0 = build_graph(small.structure, CUTOFF), folded(H0Matrices.of(small))
+    for call in (BASELINE.nodes, lambda s, g, i: BASELINE.edges(s, g, h0=i)):
         with pytest.raises(InputError, match=r"got sums over images at Γ for \d+ edges within 4 Å; use a cell .* 8 Å"):
-            call(small.structure, graph, initial)
+            call(small.structure, graph, h0)
 
 
 def test_a_cell_in_which_nothing_can_be_told_apart_is_refused() -> None:
-    tiny = random_initial_calculation(4, 1)
+    tiny = random_h0_calculation(4, 1)
     gamma = replace(
         tiny,
         hamiltonian=fold(tiny.require_hamiltonian()),
         overlap=fold(tiny.require_overlap()),
-        initial_hamiltonian=fold(tiny.require_initial_hamiltonian()),
+        h0=fold(tiny.require_h0()),
     )
     with pytest.raises(InputError, match=r"expected atoms whose neighbours have one image within 4\.0 Å, got none"):
         fit_baseline([gamma], LAYOUT, CUTOFF, WITH_INITIAL)
@@ -213,7 +208,7 @@ def test_a_cell_in_which_nothing_can_be_told_apart_is_refused() -> None:
 
 def test_matrices_of_another_structure_are_refused() -> None:
     with pytest.raises(InputError, match="expected H₀ on the 24 atoms of Hf8O16, got one on 3 atoms"):
-        BASELINE.nodes(STRUCTURE, GRAPH, initial_of(4, 1))
-    other = replace(INITIAL, overlap=initial_of(4, 1).overlap)
+        BASELINE.nodes(STRUCTURE, GRAPH, h0_of(4, 1))
+    other = replace(INITIAL, overlap=h0_of(4, 1).overlap)
     with pytest.raises(InputError, match="expected S on the 24 atoms"):
-        BASELINE.edges(STRUCTURE, GRAPH, initial=other)
+        BASELINE.edges(STRUCTURE, GRAPH, h0=other)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from nearsight.errors import FormatError
-from nearsight.formats.h0 import read_initial_hamiltonian
+from nearsight.formats.h0 import read_h0
 from nearsight.formats.registry import read_any
 from nearsight.operators.bloch import to_csr
 from nearsight.operators.store import write_calculation
@@ -22,7 +22,7 @@ H0 = symmetric(72, 5)
 
 
 def matrix_of(path: Path) -> np.ndarray:
-    return to_csr(read_initial_hamiltonian(path, CALCULATION)).toarray() / HARTREE_IN_EV
+    return to_csr(read_h0(path, CALCULATION)).toarray() / HARTREE_IN_EV
 
 
 def test_a_whole_matrix_and_its_upper_triangle(tmp_path: Path) -> None:
@@ -44,7 +44,7 @@ def test_a_run_of_its_own_and_a_store(tmp_path: Path) -> None:
     np.testing.assert_array_equal(matrix_of(folder), expected)
     write_calculation(tmp_path / "a.h5", CALCULATION)
     np.testing.assert_array_equal(matrix_of(tmp_path / "a.h5"), expected)
-    only = replace(CALCULATION, hamiltonian=None, initial_hamiltonian=CALCULATION.hamiltonian)
+    only = replace(CALCULATION, hamiltonian=None, h0=CALCULATION.hamiltonian)
     write_calculation(tmp_path / "b.h5", only)
     np.testing.assert_array_equal(matrix_of(tmp_path / "b.h5"), expected)
 
@@ -67,29 +67,29 @@ def test_a_run_of_its_own_and_a_store(tmp_path: Path) -> None:
 def test_matrices_that_do_not_fit_are_refused(tmp_path: Path, matrix: np.ndarray, expected: str) -> None:
     np.save(tmp_path / "h0.npy", matrix)
     with pytest.raises(FormatError, match=expected) as caught:
-        read_initial_hamiltonian(tmp_path / "h0.npy", CALCULATION)
+        read_h0(tmp_path / "h0.npy", CALCULATION)
     assert str(tmp_path) in str(caught.value)
 
 
 def test_a_csr_of_another_size_is_refused(tmp_path: Path) -> None:
     larger = write_text(tmp_path / "larger.csr", entries_of(symmetric(76)))
     with pytest.raises(FormatError, match="expected indices 1 to 72 for 12 atoms"):
-        read_initial_hamiltonian(larger, CALCULATION)
+        read_h0(larger, CALCULATION)
     smaller = write_text(tmp_path / "smaller.csr", entries_of(symmetric(40)))
     with pytest.raises(FormatError, match="expected a diagonal element for each of the 72 orbitals, got none for 32"):
-        read_initial_hamiltonian(smaller, CALCULATION)
+        read_h0(smaller, CALCULATION)
 
 
 def test_other_structures_and_other_files_are_refused(tmp_path: Path) -> None:
     moved = CALCULATION.structure.translated(0.1 * np.eye(3)[np.arange(12) % 3])
     write_calculation(tmp_path / "moved.h5", replace(CALCULATION, structure=moved))
     with pytest.raises(FormatError, match="expected H₀ of the same 12 atoms"):
-        read_initial_hamiltonian(tmp_path / "moved.h5", CALCULATION)
+        read_h0(tmp_path / "moved.h5", CALCULATION)
     write_calculation(tmp_path / "empty.h5", replace(CALCULATION, hamiltonian=None))
     with pytest.raises(FormatError, match="got a file without a Hamiltonian"):
-        read_initial_hamiltonian(tmp_path / "empty.h5", CALCULATION)
+        read_h0(tmp_path / "empty.h5", CALCULATION)
     with pytest.raises(FormatError, match="got no such file"):
-        read_initial_hamiltonian(tmp_path / "nowhere.npy", CALCULATION)
+        read_h0(tmp_path / "nowhere.npy", CALCULATION)
     (tmp_path / "broken.npz").write_bytes((MHFO2 / "binary_upper" / H_NAME).read_bytes()[:100])
     with pytest.raises(FormatError, match="expected a NumPy array or archive"):
-        read_initial_hamiltonian(tmp_path / "broken.npz", CALCULATION)
+        read_h0(tmp_path / "broken.npz", CALCULATION)

@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from nearsight.baselines.h0.edge_terms import TURNED, DistanceFunctions, InitialTermsFit, edge_vectors
+from nearsight.baselines.h0.edge_terms import TURNED, DistanceFunctions, H0EdgeTermsFit, edge_vectors
 from nearsight.baselines.irrep_table import IrrepTable
 from tests.baselines.random_baseline import CUTOFF, LAYOUT
-from tests.baselines.random_initial import WITH_INITIAL, random_initial_baseline
+from tests.baselines.random_h0 import WITH_INITIAL, random_h0_baseline
 
 TABLE = IrrepTable(LAYOUT)
 PAIRS = ((8, 8), (8, 72), (72, 72))
@@ -51,8 +51,8 @@ def test_functions_of_distance_sum_to_one_below_the_cutoff() -> None:
 
 def test_terms_that_made_the_data_are_recovered(rng: np.random.Generator) -> None:
     """Also the irreps of unnatural parity."""
-    settings = replace(WITH_INITIAL, initial_slope=0.0, initial_ridge=1e-14)
-    fit = InitialTermsFit(TABLE, CUTOFF, settings)
+    settings = replace(WITH_INITIAL, h0_slope=0.0, h0_ridge=1e-14)
+    fit = H0EdgeTermsFit(TABLE, CUTOFF, settings)
     made = {}
     for pair in PAIRS:
         coefficients = rng.standard_normal((fit.radial.count, 4, len(TABLE.degree)))
@@ -72,7 +72,7 @@ def test_terms_that_made_the_data_are_recovered(rng: np.random.Generator) -> Non
 
 
 def test_what_is_made_of_the_transposes_is_the_transpose(rng: np.random.Generator) -> None:
-    terms = random_initial_baseline().initial_terms
+    terms = random_h0_baseline().h0_terms
     assert terms is not None
     for pair in ((8, 8), (72, 72)):
         vectors, distance = random_vectors(pair, 9, rng), rng.uniform(1.0, CUTOFF, 9)
@@ -82,13 +82,13 @@ def test_what_is_made_of_the_transposes_is_the_transpose(rng: np.random.Generato
 
 
 def test_nothing_beyond_the_cutoff(rng: np.random.Generator) -> None:
-    terms = random_initial_baseline().initial_terms
+    terms = random_h0_baseline().h0_terms
     assert terms is not None
     assert not terms((8, 72), random_vectors((8, 72), 2, rng), np.array([CUTOFF, CUTOFF + 0.5])).any()
 
 
 def test_irreps_of_all_parities_have_coefficients() -> None:
-    terms = random_initial_baseline().initial_terms
+    terms = random_h0_baseline().h0_terms
     assert terms is not None
     assert set(terms.coefficients) == set(PAIRS)
     there = LAYOUT.mask(8, 72)[TABLE.start]
@@ -102,7 +102,7 @@ def test_irreps_of_all_parities_have_coefficients() -> None:
 def test_rounding_in_irreps_that_an_overlap_does_not_have_is_not_learnt_from(rng: np.random.Generator) -> None:
     """Two-centre overlaps have natural parity; what rounding leaves elsewhere may be larger in another file."""
     unnatural = ~TABLE.natural[TABLE.irrep_of_column]
-    pair, fit = (72, 72), InitialTermsFit(TABLE, CUTOFF, WITH_INITIAL)
+    pair, fit = (72, 72), H0EdgeTermsFit(TABLE, CUTOFF, WITH_INITIAL)
     vectors, distance = random_vectors(pair, 400, rng), rng.uniform(0.5, CUTOFF, 400)
     vectors[1][:, unnatural] *= 1e-15
     fit.add(pair, vectors, distance, rng.standard_normal(vectors[0].shape))
