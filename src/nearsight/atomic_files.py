@@ -1,12 +1,76 @@
-"""A file that takes another's place once it is complete."""
+"""Files that take another's place once they are complete, so that no half-written file is ever seen under its name."""
 
 from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from nearsight.errors import InputError
+
+
+@contextmanager
+def written_atomically(path: str | Path) -> Iterator[Path]:
+    """Give the name of a temporary file that takes the place of `path` at the end of the `with` block.
+
+    Until then, and whenever the block is left by an exception (a `KeyboardInterrupt` too), what was at `path` stays as
+    it was, and no temporary file is left behind.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        The file to write. Its folder must exist.
+
+    Yields
+    ------
+    pathlib.Path
+        An empty file of a random name in the same folder, to be written and closed within the block.
+
+    Raises
+    ------
+    InputError
+        If there is no such folder, or an `OSError` (a full disk, missing permissions) was met within the block.
+    """
+    target = Path(path)
+    _check_folder(target)
+    temporary = None
+    try:
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        _take_place(temporary, target)
+    except OSError as error:
+        raise InputError(
+            f"expected to write {target}, got: {error.strerror or error}; nothing was changed there. "
+            "Free some space or give another place"
+        ) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def write_text_atomically(path: str | Path, text: str) -> None:
+    """Write a text file in UTF-8 that is there completely or not at all.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        The file to write. Its folder must exist.
+    text : str
+        Its content.
+
+    Raises
+    ------
+    InputError
+        If it cannot be written; an older file of the name is left as it was.
+    """
+    with written_atomically(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 class Replacement:
@@ -20,8 +84,7 @@ class Replacement:
     """
 
     def __init__(self, target: Path) -> None:
-        if not target.parent.is_dir():
-            raise InputError(f"expected an existing folder for {target}, got none at {target.parent}; make it first")
+        _check_folder(target)
         self.target, self.place, self.length = target, 0, 0
         self.failure: BaseException | None = None
         try:
@@ -101,8 +164,7 @@ class Replacement:
         self.check()
         try:
             os.fsync(self.handle)
-            os.chmod(self.name, 0o666 & ~_umask())
-            os.replace(self.name, self.target)
+            _take_place(Path(self.name), self.target)
         except OSError as error:
             raise self._explained(error) from error
         os.close(self.handle)
@@ -121,6 +183,17 @@ class Replacement:
             f"expected to write at least {self.length / 1e6:.1f} MB to {self.target}, got: {error.strerror}; "
             "nothing was changed there. Free some space or give another place"
         )
+
+
+def _check_folder(target: Path) -> None:
+    if not target.parent.is_dir():
+        raise InputError(f"expected an existing folder for {target}, got none at {target.parent}; make it first")
+
+
+def _take_place(temporary: Path, target: Path) -> None:
+    """Rename a finished file, with the mode that a file opened the usual way would have."""
+    temporary.chmod(0o666 & ~_umask())
+    os.replace(temporary, target)
 
 
 def _umask() -> int:

@@ -11,7 +11,7 @@ import pytest
 
 from nearsight.electronic.evaluation import evaluate
 from nearsight.electronic.spectrum import Spectrum
-from nearsight.errors import FormatError
+from nearsight.errors import InputError
 from nearsight.operators.calculation import Calculation
 from nearsight.operators.store import read_calculation
 from nearsight.operators.symmetry import hermitian_part
@@ -148,7 +148,7 @@ def test_an_old_page_survives_a_failed_write(tmp_path):
     path = tmp_path / "page.html"
     write_page(path, Page("first"))
     before = path.read_text()
-    with pytest.raises(FormatError, match="expected a place for the report"):
+    with pytest.raises(InputError, match=r"expected an existing folder for .*page\.html"):
         write_page(tmp_path / "none" / "page.html", Page("second"))
     assert path.read_text() == before
     assert [p.name for p in tmp_path.iterdir()] == ["page.html"]
@@ -161,8 +161,8 @@ def test_a_disk_that_is_full(tmp_path, monkeypatch):
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("nearsight.report.page.os.replace", full)
-    with pytest.raises(FormatError, match="No space left on device"):
+    monkeypatch.setattr("os.replace", full)
+    with pytest.raises(InputError, match=r"expected to write .*page\.html, got: No space left on device"):
         write_page(path, Page("second"))
     assert "first" in path.read_text()
     assert [p.name for p in tmp_path.iterdir()] == ["page.html"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -14,6 +13,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
+from nearsight.atomic_files import write_text_atomically
 from nearsight.checks.linter import check_files
 from nearsight.checks.subject import LEVELS, Finding
 from nearsight.cli.json_output import as_json
@@ -53,17 +53,10 @@ def check_command(
         typer.echo(text)
     else:
         if json is not None:
-            write_text(json, text + "\n")
+            write_text_atomically(json, text + "\n")
         print_findings(findings, len(paths), len(test or []), Console())
     if any(finding.level == "error" for finding in findings):
         raise typer.Exit(EXIT_FOUND)
-
-
-def write_text(path: Path, text: str) -> None:
-    """All of it, or the old file stays."""
-    beside = path.with_name(f".{path.name}.tmp")
-    beside.write_text(text, encoding="utf-8")
-    os.replace(beside, path)
 
 
 def as_dict(findings: Sequence[Finding], files: Sequence[Path]) -> dict[str, object]:

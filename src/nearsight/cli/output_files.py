@@ -1,4 +1,4 @@
-"""Figures and tables that commands write: to a temporary name first, then renamed."""
+"""Figures and tables that commands write."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from nearsight.atomic_files import written_atomically
 from nearsight.errors import InputError
 
 if TYPE_CHECKING:
@@ -28,12 +29,8 @@ def output_written(path: Path, figure: Figure, dots_per_inch: int = 160) -> None
         raise InputError(
             f"{path}: expected the name of a figure to end in {', '.join(FIGURES)}, got {path.suffix or 'no ending'}"
         )
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
+    with written_atomically(path) as temporary:
         figure.savefig(temporary, format=ending[1:], dpi=dots_per_inch)
-        temporary.replace(path)
-    except OSError as error:
-        raise InputError(f"{path}: expected to write a figure, got: {error.strerror or error}") from None
 
 
 def table_written(path: Path, columns: Mapping[str, np.ndarray]) -> None:
@@ -42,9 +39,5 @@ def table_written(path: Path, columns: Mapping[str, np.ndarray]) -> None:
     Raises:
         InputError: the file cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
+    with written_atomically(path) as temporary:
         pd.DataFrame(dict(columns)).to_csv(temporary, index=False, float_format="%.8g")
-        temporary.replace(path)
-    except OSError as error:
-        raise InputError(f"{path}: expected to write a table, got: {error.strerror or error}") from None

@@ -11,6 +11,7 @@ import numpy as np
 import typer
 from rich.console import Console
 
+from nearsight.atomic_files import written_atomically
 from nearsight.errors import InputError
 from nearsight.formats.registry import read_any
 from nearsight.operators.calculation import Calculation
@@ -49,7 +50,7 @@ def start_command(
     elif pyscf is not None:
         if smearing is not None:
             raise InputError("expected no --smearing with --pyscf, whose density is that of full levels")
-        with pyscf.open("wb") as file:
+        with written_atomically(pyscf) as temporary, temporary.open("wb") as file:
             np.save(file, pyscf_density(calculation, charge, smallest))
     console.print(
         f"{cp2k or pyscf}: start of {calculation.structure.formula}, {time.monotonic() - started:.1f} s",

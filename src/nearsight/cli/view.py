@@ -9,10 +9,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from nearsight.atomic_files import write_text_atomically
 from nearsight.cli.atom_colours import ALL_STATES, colourings
 from nearsight.cli.energy_window import energy_window
 from nearsight.formats.registry import read_any
-from nearsight.report.page import document, write_text
+from nearsight.report.page import document
 from nearsight.report.structure_view import structure_section
 
 EXAMPLE = """The structure in 3D in one HTML page that needs no network: turn it, and colour its atoms.
@@ -53,5 +54,7 @@ def view_command(
     target = output or file.with_name(f"{file.stem}_view.html")
     structure = calculation.structure
     section = structure_section(structure, colourings(calculation, exact, limits, with_states))
-    write_text(target, document(f"{structure.formula}", f"{len(structure):,} atoms of {file.name}.", [section]))
+    write_text_atomically(
+        target, document(f"{structure.formula}", f"{len(structure):,} atoms of {file.name}.", [section])
+    )
     console.print(str(target), highlight=False, soft_wrap=True)

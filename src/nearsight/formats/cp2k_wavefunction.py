@@ -17,14 +17,13 @@ shell, which is our order.
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from nearsight.atomic_files import written_atomically
 from nearsight.errors import FormatError, InputError
 from nearsight.orbitals.basis import BasisSet
 
@@ -146,21 +145,13 @@ def write_wavefunction(path: str | Path, wavefunction: Cp2kWavefunction) -> None
     """Write a file; CP2K's own comes out as it was, byte by byte.
 
     Raises:
-        InputError: shapes that do not fit.
+        InputError: shapes that do not fit, or the file cannot be written.
     """
-    target = Path(path)
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}-", dir=target.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            for record in _records(wavefunction):
-                data = np.ascontiguousarray(record).tobytes()
-                mark = np.array(len(data), dtype=_MARK).tobytes()
-                file.write(mark + data + mark)
-        os.chmod(name, 0o644)
-        os.replace(name, target)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with written_atomically(path) as temporary, temporary.open("wb") as file:
+        for record in _records(wavefunction):
+            data = np.ascontiguousarray(record).tobytes()
+            mark = np.array(len(data), dtype=_MARK).tobytes()
+            file.write(mark + data + mark)
 
 
 def _records(wavefunction: Cp2kWavefunction) -> Iterator[np.ndarray]:

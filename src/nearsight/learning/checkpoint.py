@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
+from nearsight.atomic_files import written_atomically
 from nearsight.errors import CheckpointError, NearsightError
 from nearsight.learning.optimisation import WeightAverage
 from nearsight.nn.architectures.nearsight.model import BondModel
@@ -79,12 +80,10 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
     Raises:
         NearsightError: it cannot be written; an older file of the name is left as it was.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        save_file(tensors, str(temporary), metadata)
-        os.replace(temporary, path)
-    except Exception as error:
-        temporary.unlink(missing_ok=True)
+        with written_atomically(path) as temporary:
+            save_file(tensors, str(temporary), metadata)
+    except SafetensorError as error:
         raise NearsightError(f"{path}: expected to write a checkpoint, got {error}") from error
 
 

@@ -16,6 +16,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
+from nearsight.atomic_files import write_text_atomically
 from nearsight.errors import NearsightError
 from nearsight.learning.checkpoint import Progress, load_checkpoint, save_checkpoint, write_tensors
 from nearsight.learning.config import TrainingConfig
@@ -333,9 +334,7 @@ class Trainer:
         if path.exists():
             lines = [line for line in path.read_text().splitlines() if line.strip()]
             kept = [line for line in lines if _epoch_of(line) <= self.progress.epoch]
-            temporary = path.with_suffix(".tmp")
-            temporary.write_text("".join(line + "\n" for line in kept))
-            temporary.replace(path)
+            write_text_atomically(path, "".join(line + "\n" for line in kept))
 
     def _catch_signals(self) -> dict[int, Any]:
         def stop(number: int, frame: FrameType | None) -> None:

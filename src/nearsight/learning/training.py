@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import torch
 from lightning_fabric import Fabric
 
+from nearsight.atomic_files import write_text_atomically
 from nearsight.errors import ConfigError, InputError
 from nearsight.learning.checkpoint import Progress
 from nearsight.learning.config import TrainingConfig, dump_config, load_config
@@ -222,9 +222,7 @@ def changed_keys(old: TrainingConfig, new: TrainingConfig) -> list[str]:
 def _write_config(folder: Path, config: TrainingConfig) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        temporary = folder / f".{CONFIG_FILE}.{os.getpid()}.tmp"
-        temporary.write_text(dump_config(config))
-        os.replace(temporary, folder / CONFIG_FILE)
+        write_text_atomically(folder / CONFIG_FILE, dump_config(config))
     except OSError as error:
         raise InputError(f"{folder}: expected a folder for the run that can be written, got {error}") from error
 

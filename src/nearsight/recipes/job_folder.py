@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nearsight.atomic_files import write_text_atomically
 from nearsight.errors import ConfigError
 
 
@@ -66,9 +67,7 @@ class JobFolder:
     def write(self, name: str, text: str) -> None:
         """A small file, replaced whole."""
         self.path.mkdir(parents=True, exist_ok=True)
-        temporary = self.path / f"{name}.tmp"
-        temporary.write_text(text)
-        temporary.replace(self.path / name)
+        write_text_atomically(self.path / name, text)
 
     def clear_error(self) -> None:
         """Forget an earlier failure."""

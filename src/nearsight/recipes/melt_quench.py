@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from nearsight.atomic_files import write_text_atomically
 from nearsight.elements import number_of, symbol_of
 from nearsight.errors import ConfigError, InputError, RecipeError
 from nearsight.recipes.engine import Engine, Report, make_engine
@@ -107,9 +108,7 @@ def _claim(folder: Path, protocol: Protocol, seed: int) -> None:
             f"{path}: expected the same protocol and seed as when this folder was begun, got others; "
             "give another folder or delete this one"
         )
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(text)
-    temporary.replace(path)
+    write_text_atomically(path, text)
 
 
 def _engine(protocol: Protocol, stage: Stage) -> Engine | None:

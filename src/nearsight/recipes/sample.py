@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from nearsight.atomic_files import write_text_atomically
 from nearsight.elements import symbol_of
 from nearsight.formats.xyz import read_xyz
 from nearsight.structures.structure import Structure
@@ -38,9 +39,7 @@ def write_extxyz(path: Path, structure: Structure) -> None:
     lines = [str(len(structure)), f'Lattice="{lattice}" Properties=species:S:1:pos:R:3 pbc="{pbc}"']
     for number, place in zip(structure.numbers, structure.positions):
         lines.append(f"{symbol_of(int(number))} " + " ".join(repr(float(x)) for x in place))
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text("\n".join(lines) + "\n")
-    temporary.replace(path)
+    write_text_atomically(path, "\n".join(lines) + "\n")
 
 
 def read_extxyz(path: Path) -> Structure:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from nearsight.atomic_files import write_text_atomically
 from nearsight.electronic.compare import GAP_WINDOW, PairTally
 from nearsight.electronic.spectrum import Spectrum, density_of_states, energy_grid
 from nearsight.elements import symbol_of
@@ -15,7 +16,7 @@ from nearsight.report.candidate import Candidate, key_rows
 from nearsight.report.comparison_figures import errors_figure, levels_figure, states_figure, trainings_figure
 from nearsight.report.figures import parity_figure
 from nearsight.report.html import details, figure, number, paragraph, prose, section, table
-from nearsight.report.page import document, settings, write_text
+from nearsight.report.page import document, settings
 from nearsight.report.sections import glossary, training_rows
 from nearsight.units import ev_to_millihartree
 
@@ -47,7 +48,7 @@ def write_comparison(path: Path, comparison: Comparison) -> None:
     Raises:
         FormatError: it cannot be written; an older page of the name is left as it was.
     """
-    write_text(path, render_comparison(comparison))
+    write_text_atomically(path, render_comparison(comparison))
 
 
 def render_comparison(comparison: Comparison) -> str:

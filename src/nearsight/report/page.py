@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 
 from nearsight import __version__
+from nearsight.atomic_files import write_text_atomically
 from nearsight.electronic.evaluation import Evaluation
 from nearsight.electronic.spectrum import Spectrum
-from nearsight.errors import FormatError
 from nearsight.report.html import CSS, details, paragraph, prose, section, table
 from nearsight.report.sections import (
     glossary,
@@ -57,23 +56,12 @@ class Page:
 
 
 def write_page(path: Path, page: Page) -> None:
-    """Write the page under a temporary name, then rename it.
+    """Write the page as one HTML file.
 
     Raises:
-        FormatError: it cannot be written; an older page of the name is left as it was.
+        InputError: it cannot be written; an older page of the name is left as it was.
     """
-    write_text(path, render(page))
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a page's HTML as `write_page` does."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise FormatError(path, f"expected a place for the report, got {error.strerror}") from error
+    write_text_atomically(path, render(page))
 
 
 def render(page: Page) -> str:
