@@ -31,7 +31,7 @@ def hfo2_96() -> Calculation:
 
 @pytest.fixture(scope="module")
 def hfo2_96_spectrum(hfo2_96: Calculation) -> Spectrum:
-    return solve(hfo2_96.hamiltonian, hfo2_96.overlap, hfo2_96.basis.n_electrons(hfo2_96.structure.numbers))
+    return solve(hfo2_96.hamiltonian, hfo2_96.overlap, hfo2_96.n_electrons)
 
 
 @given(st.floats(-5, 5), st.floats(-5, 5), st.floats(-0.9, 0.9))

@@ -70,7 +70,7 @@ def test_the_fermi_level_of_a_metal():
     """A-PtGe₂: levels are dense at the Fermi level, so that it is sharp."""
     calculation = read_calculation(DATA / "aPtGe2_96_train.h5")
     h, s = to_csr(calculation.hamiltonian), to_csr(calculation.overlap)
-    electrons = calculation.basis.n_electrons(calculation.structure.numbers)
+    electrons = calculation.n_electrons
     levels = linalg.eigh(h.toarray(), s.toarray(), eigvals_only=True)
     density = kernel_polynomial(h, s, resolution=0.7, vectors=12)
     assert density.fermi(electrons) == pytest.approx(levels[electrons // 2 - 1 : electrons // 2 + 1].mean(), abs=0.7)

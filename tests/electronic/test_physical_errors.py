@@ -53,7 +53,7 @@ def test_a_common_shift_is_told_apart(oxide):
     assert abs(levels.gap) < 1e-4
     assert levels.occupied_shifted < 1e-4
     assert levels.dos_shifted < 1e-3 < 0.3 < levels.dos_occupied
-    electrons = oxide.basis.n_electrons(oxide.structure.numbers)
+    electrons = oxide.n_electrons
     assert levels.band_energy == pytest.approx(0.25 * electrons / len(oxide.structure), rel=1e-3)
     assert result.states.homo_overlap == pytest.approx(1, abs=1e-6)
     assert result.states.charge < 1e-5
@@ -105,7 +105,7 @@ def test_directions_left_out_have_no_partner():
 
 
 def test_windows_are_refused(oxide):
-    electrons = oxide.basis.n_electrons(oxide.structure.numbers)
+    electrons = oxide.n_electrons
     some = solve_states(oxide.hamiltonian, oxide.overlap, electrons, number=4)
     with pytest.raises(InputError, match="a window of them"):
         level_errors(some.spectrum, some.spectrum, 1)

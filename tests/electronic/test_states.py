@@ -42,7 +42,7 @@ def states(oxide: Calculation) -> States:
 
 
 def electrons(calculation: Calculation) -> int:
-    return calculation.basis.n_electrons(calculation.structure.numbers)
+    return calculation.n_electrons
 
 
 def test_they_solve_the_equation(oxide, states):

@@ -83,7 +83,7 @@ def test_the_one_door_projects() -> None:
     """Dense and window agree where directions of S are left out, on a real structure with a nearly singular S."""
     calculation = read_calculation(GST)
     h, s = to_csr(calculation.require_hamiltonian()), to_csr(calculation.require_overlap())
-    electrons = calculation.basis.n_electrons(calculation.structure.numbers)
+    electrons = calculation.n_electrons
     dense = eigen.solve(h, s, electrons, method="dense", smallest=0.02)
     window = eigen.solve(h, s, electrons, method="window", number=20, smallest=0.02)
     assert window.left_out == dense.left_out > 20

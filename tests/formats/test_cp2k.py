@@ -77,7 +77,7 @@ def test_everything_that_the_run_says() -> None:
     assert calculation.structure.pbc.all()
     np.testing.assert_allclose(np.linalg.norm(calculation.structure.cell, axis=1), [5.117, 5.175, 5.291], atol=1e-9)
     assert dict(calculation.basis.shells) == {8: (0, 1), 72: (0, 0, 1, 2)}
-    assert calculation.basis.n_electrons(calculation.structure.numbers) == 96
+    assert calculation.n_electrons == 96
     assert calculation.energy == pytest.approx(-325.732038078610060 * HARTREE_IN_EV, abs=1e-9)
     assert calculation.fermi == pytest.approx(0.332202613822 * HARTREE_IN_EV, abs=1e-9)
     assert calculation.provenance["code"] == "CP2K 2023.1"

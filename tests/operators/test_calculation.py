@@ -8,6 +8,7 @@ import pytest
 from nearsight.errors import InputError
 from nearsight.operators.calculation import Calculation
 from nearsight.orbitals.basis import BasisSet, basis_named
+from nearsight.structures.structure import Structure
 
 
 def test_parts_that_fit(hfo2, basis, hamiltonian):
@@ -49,3 +50,11 @@ def test_numbers_that_are_not_finite(hfo2, basis, hamiltonian):
     values[[3, 7]] = np.nan, np.inf
     with pytest.raises(InputError, match="finite numbers in H, got 2 that are NaN or infinite"):
         Calculation(hfo2, basis, hamiltonian.with_values(values))
+
+
+def test_valence_electrons() -> None:
+    structure = Structure(np.array([8, 1, 1, 0]), np.arange(12.0).reshape(4, 3), 20 * np.eye(3), (True,) * 3)
+    shells = {0: (0,), 1: (0,), 8: (0, 1)}
+    assert Calculation(structure, BasisSet("b", shells, {0: 0, 1: 1, 8: 6})).n_electrons == 8
+    with pytest.raises(InputError, match="expected the valence of O in basis b, got none; it is the q"):
+        _ = Calculation(structure, BasisSet("b", shells, {0: 0, 1: 1})).n_electrons

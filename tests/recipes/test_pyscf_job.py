@@ -93,7 +93,7 @@ def test_water_is_what_pyscf_says():
 
 def test_overlap_is_positive_definite_and_water_neutral():
     got = of_water()
-    spectrum = solve(got.hamiltonian, got.overlap, got.basis.n_electrons(got.structure.numbers))
+    spectrum = solve(got.hamiltonian, got.overlap, got.n_electrons)
     assert 0 < spectrum.overlap_condition < 1e4
     np.testing.assert_allclose(to_csr(got.overlap).diagonal(), 1, atol=1e-12)
 

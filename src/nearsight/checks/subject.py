@@ -129,7 +129,7 @@ class Subject:
     def n_electrons(self) -> int | None:
         """Valence electrons of the neutral structure; None where the basis does not say."""
         try:
-            return self.calculation.basis.n_electrons(self.calculation.structure.numbers)
+            return self.calculation.n_electrons
         except InputError:
             return None
 

@@ -68,7 +68,7 @@ def _of_states(calculation: Calculation, energies: tuple[float, float]) -> list[
     states = solve_states(
         calculation.require_hamiltonian(),
         s,
-        basis.n_electrons(numbers),
+        calculation.n_electrons,
         method="dense",
         smallest=overlap_threshold(calculation),
     )

@@ -83,7 +83,7 @@ def spectrum_command(
     if overlap is not None:
         calculation = replace(calculation, overlap=read_any(overlap).require_overlap())
     if electrons is None:
-        electrons = calculation.basis.n_electrons(calculation.structure.numbers)
+        electrons = calculation.n_electrons
     console = Console(stderr=True)
     with logged(console):
         way, number = _way(calculation, method, states)

@@ -77,7 +77,7 @@ def bands(calculation: Calculation, path: KPath, report: Callable[[int, int], No
         InputError: an operator folded to Γ, no S, or matrices that `eigen.solve` refuses.
     """
     h, s = calculation.require_hamiltonian(), calculation.require_overlap()
-    electrons, smallest = calculation.basis.n_electrons(calculation.structure.numbers), overlap_threshold(calculation)
+    electrons, smallest = calculation.n_electrons, overlap_threshold(calculation)
     levels: list[np.ndarray] = []
     residual = 0.0
     for done, k in enumerate(path.points):

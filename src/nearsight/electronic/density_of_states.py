@@ -67,7 +67,7 @@ def densities(
     """
     h, s = calculation.require_hamiltonian(), calculation.require_overlap()
     numbers, basis = calculation.structure.numbers, calculation.basis
-    electrons, smallest = basis.n_electrons(numbers), overlap_threshold(calculation)
+    electrons, smallest = calculation.n_electrons, overlap_threshold(calculation)
     groups = orbital_groups(numbers, basis, by) if by is not None else {}
     levels, shares = [], []
     for done, k in enumerate(points):

@@ -110,7 +110,7 @@ def spectrum_of(
     hamiltonian = calculation.require_hamiltonian()
     s = overlap if overlap is not None else calculation.require_overlap()
     if n_electrons is None:
-        n_electrons = calculation.basis.n_electrons(calculation.structure.numbers)
+        n_electrons = calculation.n_electrons
     return solve(hamiltonian, s, n_electrons, smallest=overlap_threshold(calculation))
 
 
@@ -172,7 +172,7 @@ def _any_folded(*calculations: Calculation) -> bool:
 
 def _electrons(prediction: Calculation, reference: Calculation) -> int:
     """Valence electrons from the reference's basis, or the prediction's where it does not know them."""
-    return (reference if _knows_valence(reference) else prediction).basis.n_electrons(reference.structure.numbers)
+    return (reference if _knows_valence(reference) else prediction).n_electrons
 
 
 def _knows_valence(calculation: Calculation) -> bool:

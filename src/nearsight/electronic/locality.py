@@ -84,7 +84,7 @@ def spectra_by_cutoff(calculation: Calculation, cutoffs: Sequence[float]) -> lis
         InputError: no H, no S, or a cutoff that is not positive.
     """
     h, s = calculation.require_hamiltonian(), calculation.require_overlap()
-    electrons = calculation.basis.n_electrons(calculation.structure.numbers)
+    electrons = calculation.n_electrons
     return [solve(truncated(h, calculation.structure, cutoff), s, electrons) for cutoff in cutoffs]
 
 

@@ -137,7 +137,7 @@ def atomic_charges(
     if kind not in KINDS:
         raise InputError(f"expected charges by {' or '.join(KINDS)}, got {kind!r}")
     h, s = calculation.require_hamiltonian(), calculation.require_overlap()
-    electrons = calculation.basis.n_electrons(calculation.structure.numbers) - charge
+    electrons = calculation.n_electrons - charge
     states = solve_states(h, s, electrons, method="dense")
     return charges_of(states, fill(states.spectrum, temperature), s, calculation, kind)
 

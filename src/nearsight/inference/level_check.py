@@ -52,5 +52,5 @@ class LevelCheck:
         return {"validation_levels_meV": 1e3 * float(np.mean(errors)), "validation_gap_meV": 1e3 * float(np.mean(gaps))}
 
     def _levels(self, calculation: Calculation, hamiltonian: BlockOperator) -> Spectrum:
-        electrons = calculation.basis.n_electrons(calculation.structure.numbers)
+        electrons = calculation.n_electrons
         return solve(hamiltonian, calculation.require_overlap(), electrons, number=self.number)

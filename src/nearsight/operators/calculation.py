@@ -71,6 +71,17 @@ class Calculation:
                 f"expected {blocks} error estimates, one for each block of H, got {len(self.error_estimate)}"
             )
 
+    @property
+    def n_electrons(self) -> int:
+        """Number of valence electrons of the neutral structure, those that the pseudopotentials leave.
+
+        Raises
+        ------
+        InputError
+            If the valence of an element is not known in the basis, as where no pseudopotential was named.
+        """
+        return self.basis.n_electrons(self.structure.numbers)
+
     def require_hamiltonian(self) -> BlockOperator:
         """H, or an InputError that says it is missing."""
         if self.hamiltonian is None:

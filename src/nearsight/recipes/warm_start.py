@@ -93,7 +93,7 @@ def pyscf_start(calculation: Calculation, mol: Any, *, smallest: float | None = 
         InputError: no H, another structure or basis, or an odd number of electrons.
     """
     _check_same(calculation, mol)
-    electrons = calculation.basis.n_electrons(calculation.structure.numbers)
+    electrons = calculation.n_electrons
     return pyscf_density(calculation, electrons - int(mol.nelectron), smallest)
 
 
@@ -122,7 +122,7 @@ def _filled(
     calculation: Calculation, charge: int, smallest: float | None, smearing: float | None = None
 ) -> tuple[States, Filling]:
     """All states of H at Γ, and the electrons in them."""
-    electrons = calculation.basis.n_electrons(calculation.structure.numbers) - charge
+    electrons = calculation.n_electrons - charge
     if electrons % 2:
         raise InputError(
             f"expected an even number of electrons (closed shells), got {electrons} in "
