@@ -46,7 +46,7 @@ def test_a_result_for_each_structure(tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (TEXT.replace("cutoff: 100", "cutof: 100"), "dft.cp2k.cutof: Extra inputs"),
+        (TEXT.replace("cutoff: 100", "cutof: 100"), "unknown key 'dft.cutof'; did you mean 'dft.cutoff'"),
         (TEXT.replace("seeds: [3, 5]", "seeds: [3, 3]"), "each seed once"),
         (
             TEXT.replace("files:", "melt_quench: hfo2, files:"),
@@ -78,9 +78,19 @@ def test_what_is_not_there(tmp_path):
         tasks(load_campaign(write(tmp_path, twice)), tmp_path)
 
 
+def test_the_old_name_of_h0_is_read(tmp_path):
+    text = TEXT.replace("cutoff: 100", "cutoff: 100, images: false, initial: true")
+    assert load_campaign(write(tmp_path, text)).dft.h0
+    assert load_campaign("molecules", ["dft.initial=true"]).dft.h0
+    with pytest.raises(ConfigError, match=r"expected dft\.h0 alone, got dft\.initial"):
+        load_campaign("molecules", {"dft.initial": True, "dft.h0": False})
+
+
 def test_a_job_keeps_its_settings(tmp_path):
     folder = JobFolder(tmp_path, "a")
     folder.claim({"dft": {"cutoff": 100}, "seed": 1})
     folder.claim({"seed": 1, "dft": {"cutoff": 100}})
     with pytest.raises(ConfigError, match=r"dft.cutoff: 100 → 200\); give another --output"):
         folder.claim({"dft": {"cutoff": 200}, "seed": 1})
+    folder.write("job.json", '{"dft": {"initial": false}, "seed": 1}')
+    folder.claim({"dft": {"h0": False}, "seed": 1})

@@ -120,7 +120,7 @@ class TestCp2k:
         """Two runs, resolved in R and at Γ: the sum of the first is the second."""
         path = campaign(tmp_path, CRYSTAL)
         assert run(path, tmp_path / "images").run() == []
-        assert run(path, tmp_path / "folded", **{"dft.images": False, "dft.initial": True}).run() == []
+        assert run(path, tmp_path / "folded", **{"dft.images": False, "dft.h0": True}).run() == []
         images, folded = (read_calculation(tmp_path / name / "oxide-cell.h5") for name in ("images", "folded"))
         summed = fold(images.require_hamiltonian())
         whole = folded.require_hamiltonian().on_pairs(summed.source, summed.target, summed.shift)

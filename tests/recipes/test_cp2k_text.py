@@ -91,7 +91,7 @@ def test_empty_bands_never_exceed_what_there_is(tmp_path):
         ({"solver": "ot"}, "solver=ot"),
         ({"solver": "ot", "images": False, "mixing": 0.1}, "no mixing with solver=ot"),
         ({"hubbard": {"Hf": {"l": 2, "u": 7}}}, "at Γ only"),
-        ({"initial": True}, "H₀ at Γ only"),
+        ({"h0": True}, "H₀ at Γ only"),
         ({"kpoints": (0, 1, 1)}, "at least 1"),
         ({"cutof": 300}, "Extra inputs"),
     ],

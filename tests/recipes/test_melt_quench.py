@@ -183,7 +183,7 @@ def test_engines_that_cannot_be(tmp_path, changes, said):
     ("changes", "said"),
     [
         ({"stages": [{"do": "boil"}]}, "stages.0"),
-        ({"atom": 3}, "atom: Extra inputs"),
+        ({"atom": 3}, "unknown key 'atom'; did you mean 'atoms'"),
         ({"timestep": -1}, "timestep: .*got -1"),
     ],
 )

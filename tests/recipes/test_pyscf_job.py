@@ -47,12 +47,12 @@ def chain(distance: float = 0.8) -> Structure:
 
 @cache
 def of_water() -> Calculation:
-    return run_pyscf(water(), PyscfSettings(initial=True, conv_tol_grad=1e-8))
+    return run_pyscf(water(), PyscfSettings(h0=True, conv_tol_grad=1e-8))
 
 
 @cache
 def of_chain(mesh: tuple[int, int, int] | None) -> Calculation:
-    return run_pyscf(chain(), PyscfSettings(kpoints=mesh, initial=True, **GTH))
+    return run_pyscf(chain(), PyscfSettings(kpoints=mesh, h0=True, **GTH))
 
 
 def levels(calculation: Calculation, k: tuple[float, ...] = (0, 0, 0)) -> np.ndarray:
@@ -109,7 +109,7 @@ def test_initial_hamiltonian_is_another_hermitian_matrix_near_the_last():
 def test_initial_hamiltonian_keeps_isolated_atoms_spherical():
     # Two helium atoms far apart: H₀ of one has no matrix elements between s and p, and is the same for all three p.
     far = Structure(np.array([2, 2]), np.array([[0, 0, 0], [0, 0, 30.0]]), np.zeros((3, 3)), np.array([False]))
-    block = run_pyscf(far, PyscfSettings(initial=True)).require_h0().block(0, 0)
+    block = run_pyscf(far, PyscfSettings(h0=True)).require_h0().block(0, 0)
     np.testing.assert_allclose(block[2:, :2], 0, atol=1e-3)
     np.testing.assert_allclose(block[2:, 2:], block[2, 2] * np.eye(3), atol=1e-3)  # eV, the grid
 
@@ -237,7 +237,7 @@ def test_smearing_fills_a_metal_up_to_its_fermi_level():
 def test_ghosts_carry_functions_and_no_electrons():
     place = np.vstack([water().positions, [0, 0, 3.0]])
     with_ghost = Structure(np.array([8, 1, 1, 0]), place, np.zeros((3, 3)), np.array([False]))
-    got = run_pyscf(with_ghost, PyscfSettings(basis={"O": "def2-svp", "H": "sto-3g"}, ghost_basis="O", initial=True))
+    got = run_pyscf(with_ghost, PyscfSettings(basis={"O": "def2-svp", "H": "sto-3g"}, ghost_basis="O", h0=True))
     assert got.basis.shells[0] == got.basis.shells[8]
     assert got.basis.valence[0] == 0
     assert got.basis.n_electrons(with_ghost.numbers) == 10

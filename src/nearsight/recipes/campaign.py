@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
+from nearsight.configuration import Section, Shipped, apply_overrides, read_tree, rename_keys, validated
 from nearsight.errors import ConfigError
 from nearsight.recipes.cp2k_settings import Cp2kSettings
 from nearsight.recipes.molecules import MoleculeSet
 from nearsight.recipes.protocol import Protocol, load_protocol
 from nearsight.recipes.pyscf_settings import PyscfSettings
 from nearsight.recipes.vacancies import Vacancies
-from nearsight.recipes.yaml_source import explain, read_yaml, shipped
+
+CAMPAIGNS = Shipped("nearsight.recipes", "campaigns", "campaigns")
+RENAMED = {"dft.initial": "dft.h0"}
+"""Keys that had another name; old campaigns can still be read."""
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Source(_Section):
+class Source(Section):
     """Where structures come from: one of melt_quench, files, molecules."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="of the results: NAME-1.h5, …")
@@ -51,7 +51,7 @@ class Source(_Section):
         return self
 
 
-class Campaign(_Section):
+class Campaign(Section):
     """Structures and how they are computed."""
 
     description: str = ""
@@ -99,42 +99,32 @@ class Task:
 
 def campaign_names() -> tuple[str, ...]:
     """The shipped campaigns."""
-    return shipped("campaigns")
+    return CAMPAIGNS.names()
 
 
-def load_campaign(source: str | Path, overrides: Mapping[str, Any] | None = None) -> Campaign:
-    """A YAML file, or a shipped campaign by its name.
+def load_campaign(source: str | Path, overrides: Iterable[str] | Mapping[str, Any] = ()) -> Campaign:
+    """Read a campaign: a YAML file, or a shipped one by its name.
 
-    Args:
-        source: which.
-        overrides: dotted keys and values, such as {"dft.cutoff": 500}.
+    Parameters
+    ----------
+    source : str or Path
+        The file or the name.
+    overrides : iterable of str, or mapping
+        Changes, as texts such as `dft.cutoff=500` or as dotted keys with their values.
 
-    Raises:
-        ConfigError: no such file or campaign, no YAML, unknown keys, values out of range.
+    Raises
+    ------
+    ConfigError
+        Where there is no such file or campaign, it is not YAML, or it has unknown keys or values out of range.
     """
-    tree = _tree(str(source))
-    for key, value in (overrides or {}).items():
-        _put(tree, key, value)
-    try:
-        return Campaign.model_validate(tree)
-    except ValidationError as error:
-        raise ConfigError(f"{source}: {explain(error)}") from error
-
-
-def _tree(source: str) -> dict[str, Any]:
-    tree = read_yaml(source, "campaigns", "campaigns")
+    tree = read_tree(source, CAMPAIGNS)
     dft = tree.get("dft")
     if isinstance(dft, dict):
         dft.setdefault("code", "cp2k")
-    return tree
-
-
-def _put(tree: dict[str, Any], key: str, value: Any) -> None:
-    *parents, last = key.split(".")
-    node: Any = tree
-    for part in parents:
-        node = node[int(part)] if isinstance(node, list) else node.setdefault(part, {})
-    node[last] = value
+    rename_keys(tree, RENAMED, source)
+    apply_overrides(tree, overrides)
+    rename_keys(tree, RENAMED, source)
+    return validated(Campaign, tree, source)
 
 
 def tasks(campaign: Campaign, folder: Path) -> list[Task]:

@@ -64,7 +64,7 @@ class Cp2kJob:
             settings = settings.model_copy(update={"basis_file": str(own.resolve())})
         text = input_text(self.structure, settings, self.basis, FALLBACKS[attempt].goes_on)
         (folder / INPUT).write_text(text)
-        if settings.initial:
+        if settings.h0:
             (folder / H0_INPUT).write_text(h0_text(self.structure, settings, self.basis))
         script = folder / SCRIPT
         script.write_text(_script(settings))
@@ -97,7 +97,7 @@ class Cp2kJob:
                 + ". For a metal give `smearing: 1000` and `kpoints`; look at the last lines:\n"
                 + last_lines(folder / OUTPUT, 6)
             )
-        if self.settings.initial:
+        if self.settings.h0:
             report("H₀, superposed atomic densities")
             self._cp2k(program, folder, H0_INPUT, H0_OUTPUT, self.settings, lambda text: None)
         return self.collect(folder, way.text if attempt else "")
@@ -118,7 +118,7 @@ class Cp2kJob:
         _check_same(folder, calculation.structure, self.structure)
         # The structure as it was given, to the last bit; the input holds 15 digits.
         calculation = replace(calculation, structure=self.structure)
-        if self.settings.initial:
+        if self.settings.h0:
             calculation = replace(calculation, h0=read_h0(folder / H0_FILE, calculation))
         said = {"recipe": json.dumps(self.settings.model_dump(mode="json")), "input": (folder / INPUT).read_text()}
         if tried:
@@ -212,7 +212,7 @@ def _abort(output: Path) -> str:
 
 
 def _script(settings: Cp2kSettings) -> str:
-    initial = f"cp2k.psmp -i {H0_INPUT} -o {H0_OUTPUT}\n" if settings.initial else ""
+    initial = f"cp2k.psmp -i {H0_INPUT} -o {H0_OUTPUT}\n" if settings.h0 else ""
     return (
         "#!/bin/sh\n# Needs CP2K_DATA_DIR. CP2K appends: remove old output before a second run.\n"
         f'cd "$(dirname "$0")"\nexport OMP_NUM_THREADS={settings.threads}\n{initial}'

@@ -6,21 +6,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from nearsight.configuration import Section
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Hubbard(_Section):
+class Hubbard(Section):
     """DFT+U on one shell of an element."""
 
     l: int = Field(ge=0, le=3, description="angular momentum of the shell")
     u: float = Field(description="U − J, eV")
 
 
-class Cp2kSettings(_Section):
+class Cp2kSettings(Section):
     """Defaults are right for an amorphous oxide; a metal needs `smearing` and `kpoints`."""
 
     code: Literal["cp2k"] = "cp2k"
@@ -45,7 +43,7 @@ class Cp2kSettings(_Section):
     hubbard: dict[str, Hubbard] = Field(default_factory=dict, description="element → U; at Γ only: needs images=false")
     ghost_element: str = Field("O", description="whose functions a ghost (X) carries")
     charge: int = 0
-    initial: bool = Field(False, description="also H₀, of superposed atomic densities (at Γ: needs images=false)")
+    h0: bool = Field(False, description="also H₀, of superposed atomic densities (at Γ: needs images=false)")
     threshold: float = Field(1e-10, ge=0, description="elements below are not written")
     threads: int = Field(1, ge=1)
 
@@ -62,8 +60,8 @@ class Cp2kSettings(_Section):
             raise ValueError(f"expected no {idle[0]} with solver=ot, which does without")
         if self.hubbard and self.images:
             raise ValueError("expected images=false with hubbard: CP2K has +U at Γ only")
-        if self.initial and self.images:
-            raise ValueError("expected images=false with initial=true: CP2K prints H₀ at Γ only")
+        if self.h0 and self.images:
+            raise ValueError("expected images=false with h0=true: CP2K prints H₀ at Γ only")
         return self
 
 

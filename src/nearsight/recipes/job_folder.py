@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from nearsight.atomic_files import write_text_atomically
+from nearsight.configuration import rename_keys
 from nearsight.errors import ConfigError
+from nearsight.recipes.campaign import RENAMED
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class JobFolder:
         """
         text = json.dumps(said, indent=1, sort_keys=True)
         path = self.path / "job.json"
-        if path.is_file() and path.read_text() != text:
+        if path.is_file() and path.read_text() != text and _earlier(path) != json.loads(text):
             raise ConfigError(
                 f"{path}: expected the settings that this job was begun with, got others "
                 f"({_difference(path, said)}); give another --output, or delete {self.path} and "
@@ -81,9 +83,17 @@ def _text(path: Path) -> str:
         return ""
 
 
+def _earlier(path: Path) -> Any:
+    """Return the settings that a job was begun with, under the names that keys have now."""
+    tree = json.loads(path.read_text())
+    if isinstance(tree, dict):
+        rename_keys(tree, RENAMED, path)
+    return tree
+
+
 def _difference(path: Path, said: dict[str, Any]) -> str:
     """The first key that changed, as `a.b: old → new`."""
-    old, new = _flat(json.loads(path.read_text())), _flat(json.loads(json.dumps(said)))
+    old, new = _flat(_earlier(path)), _flat(json.loads(json.dumps(said)))
     for key in sorted({*old, *new}):
         if old.get(key) != new.get(key):
             return f"{key}: {old.get(key)} → {new.get(key)}"

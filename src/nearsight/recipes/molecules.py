@@ -16,8 +16,9 @@ from typing import Any, Literal
 import numpy as np
 from ase import units
 from ase.data import atomic_masses
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from nearsight.configuration import Section
 from nearsight.errors import InputError
 from nearsight.recipes.pyscf_forces import PyscfForces
 from nearsight.recipes.pyscf_settings import PyscfSettings
@@ -115,10 +116,8 @@ _FRICTION = 0.02
 """1/fs, of the Langevin thermostat."""
 
 
-class MoleculeSet(BaseModel):
+class MoleculeSet(Section):
     """Geometries of one molecule; each is drawn by itself, so that they are independent and any can be made alone."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     molecule: Literal["water", "malondialdehyde", "uracil", "ethanol"]
     count: int = Field(1, ge=1)

@@ -6,17 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from nearsight.errors import ConfigError
-from nearsight.recipes.yaml_source import explain, read_yaml, shipped
+from nearsight.configuration import Section, Shipped, read_tree, validated
 
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+PRESETS = Shipped("nearsight.recipes", "presets", "melt-quench protocols")
 
 
-class Minimise(_Section):
+class Minimise(Section):
     """Relax the atoms in a fixed cell."""
 
     do: Literal["minimise"]
@@ -25,7 +22,7 @@ class Minimise(_Section):
     engine: str | None = Field(None, description="other than the protocol's")
 
 
-class Dynamics(_Section):
+class Dynamics(Section):
     """Molecular dynamics from one temperature to another; velocities are drawn anew at its beginning."""
 
     do: Literal["dynamics"]
@@ -36,7 +33,7 @@ class Dynamics(_Section):
     engine: str | None = Field(None, description="other than the protocol's")
 
 
-class Substitute(_Section):
+class Substitute(Section):
     """Replace random atoms of one element by another."""
 
     do: Literal["substitute"]
@@ -45,7 +42,7 @@ class Substitute(_Section):
     fraction: float = Field(gt=0, le=1, description="of the element's atoms")
 
 
-class Scale(_Section):
+class Scale(Section):
     """Stretch the cell and the atoms in it to another density."""
 
     do: Literal["scale"]
@@ -55,7 +52,7 @@ class Scale(_Section):
 Stage = Annotated[Minimise | Dynamics | Substitute | Scale, Field(discriminator="do")]
 
 
-class Expected(_Section):
+class Expected(Section):
     """What is known of a bond in the amorphous material."""
 
     pair: tuple[str, str]
@@ -65,7 +62,7 @@ class Expected(_Section):
     source: str = Field(description="where this is published")
 
 
-class Protocol(_Section):
+class Protocol(Section):
     """From a formula to an amorphous structure."""
 
     description: str
@@ -82,7 +79,7 @@ class Protocol(_Section):
 
 def preset_names() -> tuple[str, ...]:
     """The shipped protocols."""
-    return shipped("presets")
+    return PRESETS.names()
 
 
 def load_protocol(source: str | Path | Mapping[str, Any], **changes: Any) -> Protocol:
@@ -96,8 +93,5 @@ def load_protocol(source: str | Path | Mapping[str, Any], **changes: Any) -> Pro
         ConfigError: no such preset or file, unknown keys, values out of range.
     """
     name = source if isinstance(source, (str, Path)) else "protocol"
-    tree = dict(source) if isinstance(source, Mapping) else read_yaml(str(source), "presets", "melt-quench protocols")
-    try:
-        return Protocol.model_validate(tree | {k: v for k, v in changes.items() if v is not None})
-    except ValidationError as error:
-        raise ConfigError(f"{name}: {explain(error)}") from error
+    tree = dict(source) if isinstance(source, Mapping) else read_tree(source, PRESETS)
+    return validated(Protocol, tree | {k: v for k, v in changes.items() if v is not None}, name)

@@ -341,7 +341,7 @@ class _Result:
 
     def initial(self) -> BlockOperator | None:
         """H₀, eV, where it is wanted."""
-        if not self.settings.initial:
+        if not self.settings.h0:
             return None
         return self.operator(self.field.get_fock(dm=self.field.get_init_guess(key="atom")), HARTREE_IN_EV)
 
@@ -411,7 +411,7 @@ def _provenance(result: _Result, attempt: str) -> dict[str, str]:
         "converged": "yes",
         "scf": attempt,
     }
-    if settings.initial:
+    if settings.h0:
         said["initial"] = "spherical Hartree-Fock atoms (PySCF's init_guess atom)"
     if result.structure.pbc.all() and settings.gth:
         said["zero"] = f"PySCF's: H is CP2K's + {shift_from_cp2k(result.field.cell) * HARTREE_IN_EV:.6f} eV · S"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from nearsight.configuration import Section
 
 
-class PyscfSettings(BaseModel):
+class PyscfSettings(Section):
     """Defaults are right for a small molecule; crystals need `basis: gth-szv-molopt-sr` and `pseudo: gth-pbe`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     code: Literal["pyscf"] = "pyscf"
     functional: str = Field("pbe", description="any that PySCF knows")
@@ -29,7 +29,7 @@ class PyscfSettings(BaseModel):
     conv_tol: float = Field(1e-10, gt=0, description="E_h, of the energy")
     conv_tol_grad: float = Field(1e-7, gt=0, description="E_h, of the orbital gradient")
     max_scf: int = Field(60, ge=1)
-    initial: bool = Field(False, description="also H₀, of superposed atomic densities")
+    h0: bool = Field(False, description="also H₀, of superposed atomic densities")
     threads: int = Field(1, ge=1)
 
     @property

@@ -5,17 +5,16 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from nearsight.configuration import Section
 from nearsight.elements import GHOST, number_of
 from nearsight.errors import InputError
 from nearsight.structures.structure import Structure
 
 
-class Vacancies(BaseModel):
+class Vacancies(Section):
     """Which atoms go, and what stays."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     element: str = "O"
     fraction: float = Field(gt=0, lt=1, description="of the element's atoms; 0.1 of O makes HfO1.8 of HfO2")
