@@ -52,6 +52,21 @@ def test_find_and_block(operator, seed):
 
 
 @given(operators(hermitian=False), seeds)
+def test_blocks_of_any_pairs(operator, seed):
+    rng = np.random.default_rng(seed)
+    source, target = rng.integers(0, operator.n_atoms, 60), rng.integers(0, operator.n_atoms, 60)
+    shift = rng.integers(-2, 3, (60, 3))
+    for elements, rows in group_by_elements(operator.numbers, source, target).items():
+        found = operator.blocks(elements, source[rows], target[rows], shift[rows])
+        assert found.dtype == operator.values.dtype
+        for row, block in zip(rows, found):
+            expected = operator.block(int(source[row]), int(target[row]), tuple(shift[row].tolist()))
+            np.testing.assert_array_equal(block, expected)
+    sizes = tuple(operator.basis.n_orbitals(z) for z in (8, 72))
+    assert operator.blocks((8, 72), source[:0], target[:0]).shape == (0, *sizes)
+
+
+@given(operators(hermitian=False), seeds)
 def test_select(operator, seed):
     keep = np.random.default_rng(seed).random(operator.n_pairs) < 0.4
     expected = {key: block for (key, block), k in zip(dictionary(operator).items(), keep) if k}

@@ -73,24 +73,26 @@ class Reference:
         if self.hamiltonian.folded:
             usable &= ~own_image_near(self.graph)
         atoms = np.flatnonzero(usable)
-        return atoms, self._coupled(atoms, atoms, np.zeros((len(atoms), 3), dtype=np.int64), (z, z))
+        return atoms, self._coupled(atoms, atoms, None, (z, z))
 
     def edges(self) -> Iterator[tuple[ElementPair, np.ndarray, np.ndarray]]:
         """(Z_i ≤ Z_j), usable edges (n,) and their coupled blocks (n, size) in E_h, a chunk at a time."""
-        graph = self.graph
-        shift = np.zeros_like(graph.shift) if self.hamiltonian.folded else graph.shift
+        graph, folded = self.graph, self.hamiltonian.folded
         for pair, edges in group_by_elements(self.structure.numbers, graph.source, graph.target).items():
             edges = edges[self._single[edges]] if pair[0] <= pair[1] else edges[:0]
             for start in range(0, len(edges), CHUNK):
                 part = edges[start : start + CHUNK]
-                yield pair, part, self._coupled(graph.source[part], graph.target[part], shift[part], pair)
+                shift = None if folded else graph.shift[part]
+                yield pair, part, self._coupled(graph.source[part], graph.target[part], shift, pair)
 
     @cached_property
     def _single(self) -> np.ndarray:
         """(E,) bool: whether the reference's block is that of this image alone."""
         return single_images(self.graph) if self.hamiltonian.folded else np.ones(self.graph.n_edges, dtype=bool)
 
-    def _coupled(self, source: np.ndarray, target: np.ndarray, shift: np.ndarray, pair: ElementPair) -> np.ndarray:
+    def _coupled(
+        self, source: np.ndarray, target: np.ndarray, shift: np.ndarray | None, pair: ElementPair
+    ) -> np.ndarray:
         """Blocks of one element pair; zero where a pair is not stored."""
         return coupled_blocks(self.hamiltonian, self.layout, source, target, shift, pair) / HARTREE_IN_EV
 
@@ -117,16 +119,13 @@ def coupled_blocks(
     layout: CoupledLayout,
     source: np.ndarray,
     target: np.ndarray,
-    shift: np.ndarray,
+    shift: np.ndarray | None,
     pair: ElementPair,
 ) -> np.ndarray:
     """(n, size) coupled blocks of pairs of the same elements in the operator's unit; zero where one is not stored."""
-    result = np.zeros((len(source), layout.size))
-    found = operator.find(source, target, shift)
-    stored = np.flatnonzero(found >= 0)
-    if len(stored):
-        result[stored] = layout.couple(operator.stack(found[stored]), *pair)
-    return result
+    if len(source) == 0:  # the operator's basis may lack the elements, then
+        return np.zeros((0, layout.size))
+    return layout.couple(operator.blocks(pair, source, target, shift), *pair).astype(np.float64)
 
 
 def energy_references(shifts: Sequence[np.ndarray], numbers: Sequence[np.ndarray]) -> np.ndarray:

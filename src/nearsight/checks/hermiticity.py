@@ -147,9 +147,9 @@ def _votes(h: BlockOperator, s: BlockOperator, pairs: np.ndarray, elements: Elem
         return Votes(np.zeros(0), np.zeros(0))
     overlap = s.stack(pairs).astype(np.float64)
     source, target, shift = s.source[pairs], s.target[pairs], s.shift[pairs]
-    blocks = _blocks(h, source, target, shift, overlap.shape)
+    blocks = h.blocks(elements, source, target, shift).astype(np.float64)
     if cause == "exchanged":
-        possible = [_blocks(h, source, target, -shift, overlap.shape)]
+        possible = [h.blocks(elements, source, target, -shift).astype(np.float64)]
     else:  # two, for rows and columns may have been confused in writing or in reading
         possible = [
             blocks.reshape(len(blocks), blocks.shape[2], blocks.shape[1]).transpose(0, 2, 1),
@@ -157,17 +157,6 @@ def _votes(h: BlockOperator, s: BlockOperator, pairs: np.ndarray, elements: Elem
         ]
     others = [_resemblance(overlap, other, h, elements) for other in possible]
     return Votes(_resemblance(overlap, blocks, h, elements), max(others, key=lambda x: float(np.abs(x).sum())))
-
-
-def _blocks(
-    h: BlockOperator, source: np.ndarray, target: np.ndarray, shift: np.ndarray, shape: tuple[int, ...]
-) -> np.ndarray:
-    """Of pairs that share their elements; zeros where H has none."""
-    at = h.find(source, target, shift)
-    result = np.zeros(shape)
-    if (at >= 0).any():
-        result[at >= 0] = h.stack(at[at >= 0])
-    return result
 
 
 def _resemblance(overlap: np.ndarray, blocks: np.ndarray, h: BlockOperator, elements: ElementPair) -> np.ndarray:

@@ -13,6 +13,7 @@ from nearsight.orbitals.basis import BasisSet
 from nearsight.structures.graph import is_ascending, reverse_index
 
 ElementPair = tuple[int, int]
+"""The atomic numbers (Z_i, Z_j) of a pair of atoms."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,11 +109,37 @@ class BlockOperator:
 
     def block(self, i: int, j: int, shift: tuple[int, int, int] = (0, 0, 0)) -> np.ndarray:
         """(n_i, n_j) block; zeros where the pair is not stored."""
-        found = self.find(np.array([i]), np.array([j]), np.array([shift]))[0]
-        if found >= 0:
-            return self.stack(np.array([found]))[0]
-        sizes = self.basis.sizes(self.numbers)
-        return np.zeros((sizes[i], sizes[j]), dtype=self.values.dtype)
+        elements = int(self.numbers[i]), int(self.numbers[j])
+        return self.blocks(elements, np.array([i]), np.array([j]), np.array([shift]))[0]
+
+    def blocks(
+        self, elements: ElementPair, source: np.ndarray, target: np.ndarray, shift: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Return the blocks of any pairs of atoms of the same two elements, as a copy.
+
+        Parameters
+        ----------
+        elements : (int, int)
+            Atomic numbers Z_i and Z_j that all pairs share.
+        source, target : (P,) array of int
+            The atoms i and j of each pair.
+        shift : (P, 3) array of int, optional
+            The cell R of atom j. By default 0, which is right for on-site blocks and for operators folded to Γ.
+
+        Returns
+        -------
+        (P, n_i, n_j) array
+            Blocks in the operator's unit and precision, zero where a pair is not stored.
+        """
+        shift = np.zeros((len(source), 3), dtype=np.int64) if shift is None else shift
+        found = self.find(source, target, shift)
+        ni, nj = (self.basis.n_orbitals(z) for z in elements)
+        stored = np.flatnonzero(found >= 0)
+        if len(stored) == len(found):
+            return runs.gather(self.values, self.offsets[found], ni * nj).reshape(-1, ni, nj)
+        result = np.zeros((len(found), ni, nj), dtype=self.values.dtype)
+        result[stored] = runs.gather(self.values, self.offsets[found[stored]], ni * nj).reshape(-1, ni, nj)
+        return result
 
     def find(self, source: np.ndarray, target: np.ndarray, shift: np.ndarray) -> np.ndarray:
         """Positions of the given pairs, −1 for those not stored."""

@@ -84,7 +84,8 @@ class CoupledLayout:
 
     def couple(self, blocks: np.ndarray, zi: int, zj: int) -> np.ndarray:
         """(B, n_i, n_j) blocks of one element pair → (B, size)."""
-        return blocks.reshape(len(blocks), -1) @ self.matrix(zi, zj).T.astype(blocks.dtype)
+        matrix = self.matrix(zi, zj)
+        return blocks.reshape(len(blocks), matrix.shape[1]) @ matrix.T.astype(blocks.dtype)
 
     def uncouple(self, coupled: np.ndarray, zi: int, zj: int) -> np.ndarray:
         """(B, size) → (B, n_i, n_j); what lies in the padding is dropped."""

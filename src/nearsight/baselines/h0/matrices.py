@@ -86,7 +86,7 @@ class H0Matrices:
         result = np.zeros((2, len(structure), layout.size))
         for z in structure.elements:
             atoms = np.flatnonzero(structure.numbers == z)
-            result[:, atoms] = self._blocks(layout, atoms, atoms, np.zeros((len(atoms), 3), dtype=np.int64), (z, z))
+            result[:, atoms] = self._blocks(layout, atoms, atoms, None, (z, z))
         return result[0], result[1]
 
     def edges(
@@ -100,11 +100,10 @@ class H0Matrices:
         return self.hamiltonian.folded or self.overlap.folded
 
     def _blocks(
-        self, layout: CoupledLayout, source: np.ndarray, target: np.ndarray, shift: np.ndarray, pair: ElementPair
+        self, layout: CoupledLayout, source: np.ndarray, target: np.ndarray, shift: np.ndarray | None, pair: ElementPair
     ) -> tuple[np.ndarray, np.ndarray]:
-        none = np.zeros_like(shift)
         h, s = (
-            coupled_blocks(operator, layout, source, target, none if operator.folded else shift, pair)
+            coupled_blocks(operator, layout, source, target, None if operator.folded else shift, pair)
             for operator in (self.hamiltonian, self.overlap)
         )
         return h / HARTREE_IN_EV, s

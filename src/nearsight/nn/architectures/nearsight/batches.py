@@ -191,14 +191,10 @@ class BondSource:
 
     def _reference(self, pair: ElementPair, edges: np.ndarray) -> np.ndarray:
         """(e, n_i, n_j) E_h, zero where a pair is not stored."""
-        hamiltonian, basis = self.calculation.require_hamiltonian(), self.model.basis
-        result = np.zeros((len(edges), basis.n_orbitals(pair[0]), basis.n_orbitals(pair[1])))
-        shift = self.graph.shift[edges] * (not hamiltonian.folded)
-        found = hamiltonian.find(self.graph.source[edges], self.graph.target[edges], shift)
-        stored = np.flatnonzero(found >= 0)
-        if len(stored):
-            result[stored] = hamiltonian.stack(found[stored]) / HARTREE_IN_EV
-        return result
+        hamiltonian = self.calculation.require_hamiltonian()
+        shift = None if hamiltonian.folded else self.graph.shift[edges]
+        blocks = hamiltonian.blocks(pair, self.graph.source[edges], self.graph.target[edges], shift)
+        return (blocks / HARTREE_IN_EV).astype(np.float64)
 
     @cached_property
     def _single(self) -> np.ndarray:

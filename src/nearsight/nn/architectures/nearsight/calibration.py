@@ -131,7 +131,7 @@ def _on_site_ratio(model: BondModel, sources: Sequence[BondSource]) -> float:
         numbers, hamiltonian = source.calculation.structure.numbers, source.calculation.require_hamiltonian()
         for z in np.unique(numbers).tolist():
             atoms = np.flatnonzero(numbers == z)
-            blocks = hamiltonian.stack(hamiltonian.find(atoms, atoms, np.zeros((len(atoms), 3), dtype=np.int64)))
+            blocks = hamiltonian.blocks((z, z), atoms, atoms)
             error = blocks / HARTREE_IN_EV - model.layout.uncouple(source.on_site[atoms], z, z)
             absolute += float(np.abs(error).sum())
             expected += float(np.sqrt((error**2).mean(axis=(1, 2))).sum()) * error[0].size

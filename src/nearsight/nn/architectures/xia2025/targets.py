@@ -76,11 +76,9 @@ def couple_pairs(
 ) -> np.ndarray:
     """(P, size) coupled blocks of the given pairs in E_h (operator in eV); zero where a pair is not stored."""
     result = np.zeros((len(source), layout.size), dtype=dtype)
-    found = operator.find(source, target, shift)
-    for (zi, zj), rows in group_by_elements(operator.numbers, source, target).items():
-        rows = rows[found[rows] >= 0]
-        if len(rows):
-            result[rows] = layout.couple(operator.stack(found[rows]), zi, zj) / HARTREE_IN_EV
+    for pair, rows in group_by_elements(operator.numbers, source, target).items():
+        blocks = operator.blocks(pair, source[rows], target[rows], shift[rows])
+        result[rows] = layout.couple(blocks, *pair) / HARTREE_IN_EV
     return result
 
 
