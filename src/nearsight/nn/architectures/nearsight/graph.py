@@ -22,15 +22,13 @@ from nearsight.baselines.irrep_table import IrrepTable
 from nearsight.baselines.neighbour_densities import neighbour_densities
 from nearsight.baselines.radial_functions import RadialFunctions
 from nearsight.nn.architectures.nearsight.config import BondConfig
-from nearsight.operators.blocks import group_by_elements
+from nearsight.operators.blocks import ElementPair, group_by_elements
 from nearsight.operators.symmetry import in_half
 from nearsight.orbitals.bond_layout import BondLayout
 from nearsight.orbitals.coupled_layout import CoupledLayout
 from nearsight.orbitals.rotations import bond_frames, wigner_d
 from nearsight.structures.graph import Graph
 from nearsight.structures.structure import Structure
-
-ElementPair = tuple[int, int]
 
 
 @dataclass(frozen=True, eq=False)
