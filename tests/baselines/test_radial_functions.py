@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
-from nearsight.baselines.radial_functions import RadialFunctions
+from nearsight.baselines.radial_functions import RadialFunctions, cubic_b_splines
 from nearsight.errors import InputError
 
 
@@ -44,6 +45,13 @@ def test_bending_is_the_sum_of_squares_of_second_differences(rng: np.random.Gene
     expected = np.sum(np.diff(np.concatenate([c, np.zeros(3)]), n=2) ** 2)
     assert c @ radial.bending() @ c == pytest.approx(expected)
     assert np.linalg.eigvalsh(radial.bending()).min() > 0
+
+
+def test_arrays_and_tensors_give_the_same_splines(rng: np.random.Generator) -> None:
+    t = rng.random(50)
+    for a, b in zip(cubic_b_splines(t), cubic_b_splines(torch.as_tensor(t))):
+        np.testing.assert_allclose(a, b.numpy(), atol=1e-15)
+    np.testing.assert_allclose(sum(cubic_b_splines(t)), 1.0, atol=1e-15)
 
 
 @pytest.mark.parametrize(("cutoff", "count"), [(0.0, 4), (-1.0, 4), (5.0, 0), (float("nan"), 4)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -38,12 +39,12 @@ class RadialFunctions:
         distance = np.asarray(distance, dtype=np.float64)
         s = self.count * distance / self.cutoff
         inside = distance < self.cutoff
-        piece = np.where(inside, np.clip(np.floor(s), 0, self.count - 1), 0).astype(np.int64)
-        t = np.where(inside, s - piece, 0.0)
+        interval = np.where(inside, np.clip(np.floor(s), 0, self.count - 1), 0).astype(np.int64)
+        t = np.where(inside, s - interval, 0.0)
         values = np.zeros((len(distance), self.count + 3))
         rows = np.arange(len(distance))
-        for k, part in enumerate(_pieces(t)):
-            values[rows, piece + k] = part * inside
+        for k, value in enumerate(cubic_b_splines(t)):
+            values[rows, interval + k] = value * inside
         return values[:, : self.count]
 
     def centres(self) -> np.ndarray:
@@ -56,6 +57,23 @@ class RadialFunctions:
         return differences.T @ differences
 
 
-def _pieces(t: np.ndarray) -> tuple[np.ndarray, ...]:
-    """The four cubic polynomials of a B-spline, last first, at 0 ≤ t < 1."""
+def cubic_b_splines(t: Any) -> tuple[Any, ...]:
+    """Evaluate the four uniform cubic B-splines that are not zero in an interval between two knots.
+
+    Parameters
+    ----------
+    t : array or Tensor
+        Position in the interval in units of its length, 0 ≤ t < 1. Only arithmetic is done with it, so NumPy arrays
+        and torch tensors, of any shape and precision, are both welcome.
+
+    Returns
+    -------
+    tuple of four arrays or Tensors
+        Values in ascending order of the functions: of the one that ends with this interval first, of the one that
+        begins with it last. They sum to 1.
+
+    Notes
+    -----
+    De Boor, A Practical Guide to Splines (Springer, 1978), chapter IX.
+    """
     return ((1 - t) ** 3 / 6, (3 * t**3 - 6 * t**2 + 4) / 6, (-3 * t**3 + 3 * t**2 + 3 * t + 1) / 6, t**3 / 6)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from nearsight.baselines.radial_functions import cubic_b_splines
+
 SCALE = 3.0
 """Of the splines, so that their squares add up to about one."""
 
@@ -18,12 +20,11 @@ def splines(distance: Tensor, count: int, cutoff: float) -> Tensor:
     Inside the cutoff they are those of `baselines.RadialFunctions`.
     """
     s = distance * (count / cutoff)
-    piece = s.floor()
-    t = s - piece
-    pieces = ((1 - t) ** 3 / 6, (3 * t**3 - 6 * t**2 + 4) / 6, (-3 * t**3 + 3 * t**2 + 3 * t + 1) / 6, t**3 / 6)
-    place = piece.long()[:, None] + torch.arange(4, device=distance.device)
+    interval = s.floor()
+    place = interval.long()[:, None] + torch.arange(4, device=distance.device)
     values = distance.new_zeros(len(distance), count + 4)
-    return SCALE * values.scatter(1, place.clamp(max=count + 3), torch.stack(pieces, dim=1))[:, :count]
+    parts = torch.stack(cubic_b_splines(s - interval), dim=1)
+    return SCALE * values.scatter(1, place.clamp(max=count + 3), parts)[:, :count]
 
 
 def envelope(distance: Tensor, cutoff: float) -> Tensor:
