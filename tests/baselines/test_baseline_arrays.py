@@ -79,7 +79,7 @@ def test_what_does_not_fit_is_refused() -> None:
         from_arrays({**arrays, name: np.full_like(arrays[name], np.nan)}, metadata)
     with pytest.raises(InputError, match="without 'cutoff'"):
         from_arrays(arrays, {key: value for key, value in metadata.items() if key != "cutoff"})
-    with pytest.raises(InputError, match="of version 2 or older, got version 3"):
-        from_arrays(arrays, {**metadata, "version": 3})
+    with pytest.raises(InputError, match="of version 3 or older, got version 4"):
+        from_arrays(arrays, {**metadata, "version": 4})
     with pytest.raises(InputError, match="expected the irreps"):
         from_arrays(arrays, {**metadata, "shells": {"8": [0], "72": [0, 1]}})

@@ -165,8 +165,22 @@ def test_arrays_give_back_the_same_baseline() -> None:
     assert np.array_equal(read.edges(STRUCTURE, GRAPH, h0=INITIAL), expected)
     assert read.h0_terms is not None
     assert len(read.h0_terms.energy_references) == 2
-    with pytest.raises(InputError, match=r"without 'initial.O-O'"):
-        from_arrays({name: array for name, array in arrays.items() if name != "initial.O-O"}, metadata)
+    with pytest.raises(InputError, match=r"without 'h0.O-O'"):
+        from_arrays({name: array for name, array in arrays.items() if name != "h0.O-O"}, metadata)
+
+
+def test_arrays_of_version_2_are_read() -> None:
+    """Files written before the arrays and settings of H₀ got their names of today."""
+    arrays, metadata = to_arrays(BASELINE)
+    old = {"h0.energy_references": "initial.gauges"} | {
+        name: name.replace("h0.", "initial.", 1) for name in arrays if name.startswith("h0.") and "-" in name
+    }
+    before = {"h0": "initial", "h0_pieces": "initial_pieces", "h0_slope": "initial_slope", "h0_ridge": "initial_ridge"}
+    settings = {before.get(key, key): value for key, value in metadata["settings"].items()}
+    read = from_arrays(
+        {old.get(name, name): array for name, array in arrays.items()}, {**metadata, "version": 2, "settings": settings}
+    )
+    assert np.array_equal(read.edges(STRUCTURE, GRAPH, h0=INITIAL), BASELINE.edges(STRUCTURE, GRAPH, h0=INITIAL))
 
 
 def test_a_baseline_that_does_not_start_from_it_does_not_look_at_it() -> None:
