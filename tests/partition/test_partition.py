@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nearsight.errors import InputError
-from nearsight.partition.partition import augmented, partition_graph, raw, whole
+from nearsight.partition.partition import partition_graph, undivided, with_halo, without_halo
 from nearsight.partition.slabs import Slabs
 from nearsight.structures.graph import Graph, build_graph
 from nearsight.structures.structure import Structure
@@ -128,7 +128,7 @@ def test_raw_parts_have_no_halo(cut):
         check_consistent(graph, part)
         assert part.n_nodes == part.n_labelled == np.sum(labels == label)
         assert part.n_edges == part.n_labelled_edges
-        halo = augmented(graph, labels == label)
+        halo = with_halo(graph, labels == label)
         np.testing.assert_array_equal(part.nodes, halo.nodes[: halo.n_labelled])
         np.testing.assert_array_equal(part.edges, halo.edges[: halo.n_labelled_edges])
 
@@ -137,7 +137,7 @@ def test_raw_parts_have_no_halo(cut):
 def test_the_whole_graph_is_one_part_of_itself(structure, cutoff, hops):
     graph = build_graph(structure, cutoff)
     (one,) = partition_graph(graph, np.full(len(structure), 7), hops=hops)
-    for part in (one, whole(graph)):
+    for part in (one, undivided(graph)):
         np.testing.assert_array_equal(part.nodes, np.arange(graph.n_nodes))
         np.testing.assert_array_equal(part.edges, np.arange(graph.n_edges))
         np.testing.assert_array_equal(part.source, graph.source)
@@ -183,15 +183,15 @@ def test_by_hand_on_a_ring():
     """Six atoms in a ring, nearest neighbours only; edges sorted: (0,1) (0,5) (1,0) (1,2) (2,1) …"""
     ring = Structure(np.full(6, 6), np.outer(np.arange(6), [1.5, 0, 0]), np.diag([9.0, 8, 8]), True)
     graph = build_graph(ring, 2.0)
-    part = augmented(graph, np.array([0, 1]))
+    part = with_halo(graph, np.array([0, 1]))
     assert part.nodes.tolist() == [0, 1, 2, 5]
     pairs = list(zip(graph.source[part.edges].tolist(), graph.target[part.edges].tolist()))
     assert pairs == [(0, 1), (1, 0), (2, 1), (5, 0)]
     assert (part.n_labelled, part.n_labelled_edges) == (2, 2)
     assert part.source.tolist() == [0, 1, 2, 3]
     assert part.target.tolist() == [1, 0, 1, 0]
-    assert augmented(graph, np.array([0, 1]), hops=2).nodes.tolist() == [0, 1, 2, 3, 4, 5]
-    assert augmented(graph, np.array([0]), hops=2).nodes.tolist() == [0, 1, 2, 4, 5]
+    assert with_halo(graph, np.array([0, 1]), hops=2).nodes.tolist() == [0, 1, 2, 3, 4, 5]
+    assert with_halo(graph, np.array([0]), hops=2).nodes.tolist() == [0, 1, 2, 4, 5]
 
 
 def test_thin_slabs_in_a_cell_smaller_than_the_cutoff():
@@ -235,11 +235,11 @@ def test_empty_slabs_make_no_part():
 def test_masks_and_positions_mean_the_same(hfo2_graph):
     mask = np.arange(hfo2_graph.n_nodes) % 3 == 0
     positions = np.flatnonzero(mask)[::-1]
-    for make in (augmented, raw):
+    for make in (with_halo, without_halo):
         a, b = make(hfo2_graph, mask), make(hfo2_graph, positions)
         np.testing.assert_array_equal(a.nodes, b.nodes)
         np.testing.assert_array_equal(a.edges, b.edges)
-    assert augmented(hfo2_graph, np.array([], dtype=int)).n_nodes == 0
+    assert with_halo(hfo2_graph, np.array([], dtype=int)).n_nodes == 0
 
 
 def test_the_input_is_not_changed(hfo2_graph):
@@ -259,13 +259,13 @@ def test_bad_input(hfo2_graph):
     with pytest.raises(InputError, match="type float64"):
         partition_graph(hfo2_graph, np.zeros(n))
     with pytest.raises(InputError, match=r"a mask for 24 atoms, got one of shape \(3,\)"):
-        augmented(hfo2_graph, np.array([True, False, True]))
+        with_halo(hfo2_graph, np.array([True, False, True]))
     with pytest.raises(InputError, match=r"among 0..23, got 3 to 24"):
-        raw(hfo2_graph, np.array([3, 24]))
+        without_halo(hfo2_graph, np.array([3, 24]))
     with pytest.raises(InputError, match="as a mask or as integer positions"):
-        raw(hfo2_graph, np.array([3.5]))
+        without_halo(hfo2_graph, np.array([3.5]))
     with pytest.raises(InputError, match="at least one hop, got hops=0"):
-        augmented(hfo2_graph, np.array([0]), hops=0)
+        with_halo(hfo2_graph, np.array([0]), hops=0)
 
 
 def test_a_large_structure_takes_less_than_a_second_per_cut(rng):

@@ -57,7 +57,7 @@ class Partition:
         return len(self.edges)
 
 
-def augmented(graph: Graph, labelled: np.ndarray, hops: int = 1) -> Partition:
+def with_halo(graph: Graph, labelled: np.ndarray, hops: int = 1) -> Partition:
     """The part of the labelled atoms with its halo.
 
     Args:
@@ -78,7 +78,7 @@ def augmented(graph: Graph, labelled: np.ndarray, hops: int = 1) -> Partition:
     return _assemble(graph, inside, complete[graph.target])
 
 
-def raw(graph: Graph, labelled: np.ndarray) -> Partition:
+def without_halo(graph: Graph, labelled: np.ndarray) -> Partition:
     """The labelled nodes and edges alone, without halo: the ablation of the paper's Table 2.
 
     Args:
@@ -92,9 +92,9 @@ def raw(graph: Graph, labelled: np.ndarray) -> Partition:
     return _assemble(graph, inside, inside[graph.source] & inside[graph.target])
 
 
-def whole(graph: Graph) -> Partition:
+def undivided(graph: Graph) -> Partition:
     """The graph in one part: every node and every edge is labelled."""
-    return raw(graph, np.ones(graph.n_nodes, dtype=bool))
+    return without_halo(graph, np.ones(graph.n_nodes, dtype=bool))
 
 
 def partition_graph(graph: Graph, parts: np.ndarray, halo: bool = True, hops: int = 1) -> list[Partition]:
@@ -103,7 +103,7 @@ def partition_graph(graph: Graph, parts: np.ndarray, halo: bool = True, hops: in
     Args:
         graph: the whole structure.
         parts: (N,) int, part of each atom.
-        halo: with virtual nodes and edges (`augmented`), or without (`raw`).
+        halo: with virtual nodes and edges (`with_halo`), or without (`without_halo`).
         hops: of the halo.
 
     Returns:
@@ -119,7 +119,7 @@ def partition_graph(graph: Graph, parts: np.ndarray, halo: bool = True, hops: in
             f"shape {parts.shape} and type {parts.dtype}"
         )
     masks = (parts == part for part in np.unique(parts))
-    return [augmented(graph, mask, hops) if halo else raw(graph, mask) for mask in masks]
+    return [with_halo(graph, mask, hops) if halo else without_halo(graph, mask) for mask in masks]
 
 
 def _mask(graph: Graph, labelled: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ from nearsight.nn.architectures.xia2025.edge_targets import EdgeTargets
 from nearsight.nn.architectures.xia2025.graph_tensors import GraphTensors, graph_tensors, leading_edges, updates_needed
 from nearsight.nn.architectures.xia2025.network import Xia2025
 from nearsight.nn.architectures.xia2025.working_memory import SavedBytes, bytes_per_chunked_edge, bytes_per_node
-from nearsight.partition.partition import augmented
+from nearsight.partition.partition import with_halo
 from nearsight.structures.graph import Graph, build_graph
 from nearsight.structures.structure import Structure
 from tests.nn.architectures.xia2025.test_equivariance import CUTOFF, LAYOUT, make_network, make_structure
@@ -45,7 +45,7 @@ def chain() -> tuple[Structure, Graph]:
 def part_tensors(layers: int) -> GraphTensors:
     """Three atoms of the chain with their halo, its edges shuffled."""
     structure, graph = chain()
-    part = augmented(graph, np.array([4, 5, 6]), layers)
+    part = with_halo(graph, np.array([4, 5, 6]), layers)
     n = part.n_labelled_edges
     order = np.concatenate([np.arange(n), n + np.random.default_rng(0).permutation(part.n_edges - n)])
     return graph_tensors(

@@ -19,7 +19,7 @@ from nearsight.nn.architectures.xia2025.targets import Targets, make_targets, ta
 from nearsight.nn.model import Model
 from nearsight.operators.calculation import Calculation
 from nearsight.orbitals.basis import BasisSet
-from nearsight.partition.partition import Partition, partition_graph, whole
+from nearsight.partition.partition import Partition, partition_graph, undivided
 from nearsight.partition.partitioner import PARTITIONERS
 from nearsight.structures.graph import Graph, build_graph
 from nearsight.structures.structure import Structure
@@ -196,7 +196,7 @@ def cut(structure: Structure, graph: Graph, config: PartitionConfig, layers: int
         ConfigError: partition.kind=auto, which is decided before (`memory_plan.choose_partition`).
     """
     if config.kind == "whole":
-        return [whole(graph)]
+        return [undivided(graph)]
     return partition_graph(graph, part_labels(structure, graph, config), halo=config.halo, hops=layers)
 
 
