@@ -9,7 +9,16 @@ import pytest
 
 from nearsight.errors import InputError
 from nearsight.orbitals.basis import BasisSet, def2_svp
-from nearsight.orbitals.conventions import AIMS, CP2K, ORCA, PYSCF, OrbitalConvention, from_ours, reordered, to_ours
+from nearsight.orbitals.conventions import (
+    AIMS,
+    CP2K,
+    ORCA,
+    PYSCF,
+    OrbitalConvention,
+    from_internal_order,
+    reordered,
+    to_internal_order,
+)
 from nearsight.orbitals.rotations import atom_rotation
 from tests.formats.molecules import IN_ORCA, NUMBERS, OURS, POSITIONS, water
 
@@ -41,7 +50,7 @@ def rotation_error(convention: OrbitalConvention, basis_name: str, seed: int) ->
     turn = rotation(seed)
     s, basis = overlap(POSITIONS, basis_name)
     rotated, _ = overlap(POSITIONS @ turn.T, basis_name)
-    order = to_ours(convention, basis, NUMBERS)
+    order = to_internal_order(convention, basis, NUMBERS)
     d = np.zeros_like(s)
     for z, first, last in zip(NUMBERS, basis.offsets(NUMBERS), basis.offsets(NUMBERS)[1:]):
         d[first:last, first:last] = atom_rotation(basis, int(z), turn)
@@ -64,8 +73,8 @@ def test_ours_and_orcas_functions_by_name() -> None:
     molecule = water()
     ours = molecule.in_order(molecule.overlap, OURS)
     orca = molecule.in_order(molecule.overlap, IN_ORCA)
-    np.testing.assert_array_equal(reordered(molecule.overlap, *to_ours(PYSCF, def2_svp(), NUMBERS)), ours)
-    np.testing.assert_array_equal(reordered(orca, *to_ours(ORCA, def2_svp(), NUMBERS)), ours)
+    np.testing.assert_array_equal(reordered(molecule.overlap, *to_internal_order(PYSCF, def2_svp(), NUMBERS)), ours)
+    np.testing.assert_array_equal(reordered(orca, *to_internal_order(ORCA, def2_svp(), NUMBERS)), ours)
     assert np.abs(orca - ours).max() > 0.1
 
 
@@ -83,31 +92,31 @@ def test_there_and_back(convention: OrbitalConvention) -> None:
     numbers = np.array([22, 1, 22, 1, 1])
     n = int(basis.offsets(numbers)[-1])
     matrix = np.random.default_rng(0).normal(size=(2, n, n))
-    index, sign = to_ours(convention, basis, numbers)
+    index, sign = to_internal_order(convention, basis, numbers)
     ours = reordered(matrix, index, sign)
     np.testing.assert_array_equal(ours[1], matrix[1][index][:, index] * sign[:, None] * sign[None, :])
-    np.testing.assert_array_equal(reordered(ours, *from_ours(convention, basis, numbers)), matrix)
+    np.testing.assert_array_equal(reordered(ours, *from_internal_order(convention, basis, numbers)), matrix)
 
 
 @pytest.mark.parametrize("convention", EVERY)
 def test_the_inverse_puts_each_function_where_the_code_has_it(convention: OrbitalConvention) -> None:
     basis = BasisSet("f", {1: (3,)}, {})
-    index, sign = from_ours(convention, basis, np.array([1]))
+    index, sign = from_internal_order(convention, basis, np.array([1]))
     np.testing.assert_array_equal(index - 3, convention.order[3])
     np.testing.assert_array_equal(sign, convention.signs[3])
 
 
 def test_ours_stays_as_it_is() -> None:
-    index, sign = to_ours(CP2K, def2_svp(), np.array([8, 1, 26]))
+    index, sign = to_internal_order(CP2K, def2_svp(), np.array([8, 1, 26]))
     np.testing.assert_array_equal(index, np.arange(14 + 5 + 31))
     assert (sign == 1).all()
 
 
 def test_what_cannot_be() -> None:
     with pytest.raises(InputError, match="expected shells up to g in the orbital convention of ORCA, got h"):
-        to_ours(ORCA, BasisSet("h", {1: (5,)}, {}), np.array([1]))
+        to_internal_order(ORCA, BasisSet("h", {1: (5,)}, {}), np.array([1]))
     with pytest.raises(InputError, match="expected a basis for every element, got none for U"):
-        to_ours(ORCA, def2_svp(), np.array([92]))
+        to_internal_order(ORCA, def2_svp(), np.array([92]))
     with pytest.raises(InputError, match="expected each m of l = 1 once"):
         OrbitalConvention("x", {1: (0, 1, 1)}, {1: (1, 1, 1)})
     with pytest.raises(InputError, match="each with a sign"):

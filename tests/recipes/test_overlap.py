@@ -13,7 +13,7 @@ from nearsight.operators.bloch import fold, to_csr
 from nearsight.operators.store import read_calculation
 from nearsight.operators.symmetry import hermiticity_error
 from nearsight.orbitals.basis import BasisSet, basis_named
-from nearsight.orbitals.conventions import PYSCF, reordered, to_ours
+from nearsight.orbitals.conventions import PYSCF, reordered, to_internal_order
 from nearsight.recipes.overlap import overlap_of, pyscf_name
 from nearsight.recipes.packing import pack
 from nearsight.recipes.pyscf_job import basis_of, build_system
@@ -67,7 +67,7 @@ def test_against_pyscf(structure: Structure, settings: PyscfSettings) -> None:
     system = build_system(structure, settings)
     basis = basis_of(system, structure.numbers, settings)
     whole = system.pbc_intor("int1e_ovlp") if structure.pbc.all() else system.intor("int1e_ovlp")
-    expected = reordered(np.real(whole), *to_ours(PYSCF, basis, structure.numbers))
+    expected = reordered(np.real(whole), *to_internal_order(PYSCF, basis, structure.numbers))
     found = to_csr(overlap_of(structure, basis, smallest=1e-11)).toarray()
     np.testing.assert_allclose(found, expected, atol=1e-7 if structure.pbc.all() else 1e-10)
 

@@ -8,7 +8,7 @@ from nearsight.elements import symbol_of
 from nearsight.errors import InputError
 from nearsight.operators.blocks import BlockOperator, zeros
 from nearsight.orbitals.basis import BasisSet
-from nearsight.orbitals.conventions import OrbitalConvention, reordered, to_ours
+from nearsight.orbitals.conventions import OrbitalConvention, reordered, to_internal_order
 
 ASYMMETRY = 1e-5
 """Largest |M − Mᵀ|, relative to the largest element, that is still a symmetric matrix; its mean with Mᵀ is taken."""
@@ -35,7 +35,7 @@ def from_dense(
         InputError: another shape, not finite, not symmetric, or shells that the convention does not say.
     """
     numbers = np.asarray(numbers, dtype=np.int64)
-    index, sign = to_ours(convention, basis, numbers)
+    index, sign = to_internal_order(convention, basis, numbers)
     symmetric = _symmetric(np.asarray(matrix), len(index), numbers, basis)
     return _blocks(reordered(symmetric, index, sign), numbers, basis)
 

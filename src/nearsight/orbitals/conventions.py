@@ -93,7 +93,9 @@ AIMS = OrbitalConvention(
 """m = −l..l, up to f."""
 
 
-def to_ours(convention: OrbitalConvention, basis: BasisSet, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def to_internal_order(
+    convention: OrbitalConvention, basis: BasisSet, numbers: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """How a matrix of a code becomes ours: `reordered(M, index, sign)`.
 
     Args:
@@ -115,9 +117,11 @@ def to_ours(convention: OrbitalConvention, basis: BasisSet, numbers: np.ndarray)
     return np.concatenate(index), np.concatenate([atoms[int(z)][1] for z in numbers])
 
 
-def from_ours(convention: OrbitalConvention, basis: BasisSet, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The inverse of `to_ours`: (index, sign) with which `reordered` makes a code's matrix of ours."""
-    index, sign = to_ours(convention, basis, numbers)
+def from_internal_order(
+    convention: OrbitalConvention, basis: BasisSet, numbers: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The inverse of `to_internal_order`: (index, sign) with which `reordered` makes a code's matrix of ours."""
+    index, sign = to_internal_order(convention, basis, numbers)
     inverse = np.argsort(index)
     return inverse, sign[inverse]
 
@@ -127,7 +131,7 @@ def reordered(matrix: np.ndarray, index: np.ndarray, sign: np.ndarray) -> np.nda
 
     Args:
         matrix: (..., n, n).
-        index: (n,) from `to_ours` or `from_ours`.
+        index: (n,) from `to_internal_order` or `from_internal_order`.
         sign: (n,), with it.
     """
     signs = sign.astype(matrix.dtype, copy=False)

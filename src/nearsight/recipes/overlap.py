@@ -16,7 +16,7 @@ from nearsight.elements import GHOST, symbol_of
 from nearsight.errors import InputError
 from nearsight.operators.blocks import BlockOperator, zeros
 from nearsight.orbitals.basis import BasisSet
-from nearsight.orbitals.conventions import PYSCF, to_ours
+from nearsight.orbitals.conventions import PYSCF, to_internal_order
 from nearsight.orbitals.rotations import bond_frames, orbital_frames, wigner_d
 from nearsight.recipes.pyscf_job import pyscf_module
 from nearsight.structures.graph import Graph, build_graph, pair_order
@@ -120,7 +120,7 @@ def _atom(number: int, basis: BasisSet, ghost_element: str) -> _Atom:
             f"expected shells {basis.shells[number]} for {symbol_of(number)} ({basis.describe()}), got "
             f"{shells} in PySCF's {name} of {symbol}; give a file that holds S"
         )
-    index, sign = to_ours(PYSCF, basis, np.array([number]))
+    index, sign = to_internal_order(PYSCF, basis, np.array([number]))
     own = system.intor_symmetric("int1e_ovlp")[np.ix_(index, index)] * np.outer(sign, sign)
     return _Atom(symbol, name, index, sign, own)
 

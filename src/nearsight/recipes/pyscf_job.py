@@ -20,7 +20,7 @@ from nearsight.formats.dense_matrices import from_dense
 from nearsight.operators.blocks import BlockOperator
 from nearsight.operators.calculation import Calculation
 from nearsight.orbitals.basis import DEF2_SVP, BasisSet
-from nearsight.orbitals.conventions import PYSCF, reordered, to_ours
+from nearsight.orbitals.conventions import PYSCF, reordered, to_internal_order
 from nearsight.recipes.born_von_karman import mesh_points, resolved
 from nearsight.recipes.pyscf_settings import PyscfSettings
 from nearsight.structures.structure import Structure
@@ -336,7 +336,7 @@ class _Result:
         if self.settings.mesh is None:
             # At Γ and in a molecule orbitals are real.
             return replace(from_dense(values.real, numbers, self.basis, PYSCF), folded=bool(self.structure.pbc.all()))
-        index, sign = to_ours(PYSCF, self.basis, numbers)
+        index, sign = to_internal_order(PYSCF, self.basis, numbers)
         return resolved(reordered(values, index, sign), self.settings.mesh, self.structure, self.basis)
 
     def initial(self) -> BlockOperator | None:

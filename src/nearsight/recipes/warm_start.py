@@ -29,7 +29,7 @@ from nearsight.errors import InputError
 from nearsight.formats.cp2k_wavefunction import closed_shell, write_wavefunction
 from nearsight.operators.blocks import BlockOperator
 from nearsight.operators.calculation import Calculation
-from nearsight.orbitals.conventions import PYSCF, from_ours, reordered
+from nearsight.orbitals.conventions import PYSCF, from_internal_order, reordered
 from nearsight.recipes.overlap import overlap_of
 from nearsight.recipes.pyscf_job import build_system, make_field, quiet
 from nearsight.recipes.pyscf_settings import PyscfSettings
@@ -101,7 +101,7 @@ def pyscf_density(calculation: Calculation, charge: int = 0, smallest: float | N
     """As `pyscf_start`, of a structure with the given charge (e), where there is no system of PySCF's yet."""
     numbers = calculation.structure.numbers
     density = density_matrix(*_filled(calculation, charge, smallest))
-    return reordered(density, *from_ours(PYSCF, calculation.basis.restricted(numbers), numbers))
+    return reordered(density, *from_internal_order(PYSCF, calculation.basis.restricted(numbers), numbers))
 
 
 def smallest_kept(calculation: Calculation) -> float:
