@@ -150,7 +150,7 @@ def test_only_what_belongs_to_one_image_is_learnt_of_folded_matrices() -> None:
     for matrices in (h0, part.h0):
         products.append(overlap_products(small.structure, graph, CUTOFF, LAYOUT, matrices, change))
     alike = np.abs(products[0] - products[1]).max(axis=(1, 2)) < 1e-12
-    usable = part.h0.resolved_surroundings(graph, CUTOFF)
+    usable = part.h0.single_image_environments(graph, CUTOFF)
     assert alike[usable].all()
     assert not alike[~usable].any()
     for z in (8, 72):

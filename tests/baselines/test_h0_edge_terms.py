@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from nearsight.baselines.h0.edge_terms import TURNED, DistanceFunctions, H0EdgeTermsFit, edge_vectors
+from nearsight.baselines.h0.edge_terms import TURNED, H0EdgeTermsFit, PartitionOfUnitySplines, edge_vectors
 from nearsight.baselines.irrep_table import IrrepTable
 from tests.baselines.random_baseline import CUTOFF, LAYOUT
 from tests.baselines.random_h0 import WITH_INITIAL, random_h0_baseline
@@ -41,7 +41,7 @@ def test_vectors_of_the_reverse_edge_are_the_transposes(pair: tuple[int, int], r
 
 
 def test_functions_of_distance_sum_to_one_below_the_cutoff() -> None:
-    functions = DistanceFunctions(CUTOFF, 3)
+    functions = PartitionOfUnitySplines(CUTOFF, 3)
     inside = np.linspace(0.1, CUTOFF - 1e-9, 50)
     np.testing.assert_allclose(functions(inside).sum(axis=1), 1, atol=1e-12)
     assert not functions(np.array([CUTOFF, CUTOFF + 1.0])).any()

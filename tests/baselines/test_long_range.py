@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 from nearsight.baselines.baseline import Baseline
 from nearsight.baselines.fit import fit_baseline
 from nearsight.baselines.long_range import fit_charges
-from nearsight.baselines.on_site import Surroundings
+from nearsight.baselines.on_site import EnvironmentDescriptor
 from nearsight.baselines.serialisation import from_arrays, to_arrays
 from nearsight.electrostatics.potential import electrostatics
 from nearsight.errors import InputError
@@ -82,26 +82,26 @@ def test_an_atom_sees_charges_beyond_the_hops() -> None:
     moved = chain.translated(np.array([[0.0, 0, 0]] * 3 + [[0, 0.3, 0]]))
     before, after = (baseline.nodes(s, build_graph(s, CUTOFF))[0] for s in (chain, moved))
     assert np.abs(after - before).max() > 1e-6
-    model, plain = baseline.charges, Surroundings(baseline.table, CUTOFF, LONG_RANGE)
+    model, plain = baseline.charges, EnvironmentDescriptor(baseline.table, CUTOFF, LONG_RANGE)
     assert model is not None
     features = plain(chain, build_graph(chain, CUTOFF))
     assert model(features[0], chain.numbers).sum() == pytest.approx(0, abs=1e-12)
 
 
 def test_charges_that_follow_from_the_surroundings_are_recovered() -> None:
-    surroundings = Surroundings(random_long_range().table, CUTOFF, replace(SMALL, scalar_ridge=1e-10))
+    descriptor = EnvironmentDescriptor(random_long_range().table, CUTOFF, replace(SMALL, scalar_ridge=1e-10))
     structures = [random_calculation(seed, 60).structure for seed in (1, 2)]
-    features = [surroundings(s, build_graph(s, CUTOFF)) for s in structures]
-    weights = np.random.default_rng(0).standard_normal((surroundings.n_features(0), 1, 1)) / 100
+    features = [descriptor(s, build_graph(s, CUTOFF)) for s in structures]
+    weights = np.random.default_rng(0).standard_normal((descriptor.n_features(0), 1, 1)) / 100
     charges = [
         np.einsum("nfm,fkm->n", part[0], weights) + np.where(s.numbers == 72, 2.0, -1.0)
         for part, s in zip(features, structures)
     ]
     charges = [q - q.mean() for q in charges]
     whole = np.concatenate(charges)
-    model, left_out = fit_charges(surroundings, features[:1], structures[:1], charges[:1])
+    model, leave_one_out = fit_charges(descriptor, features[:1], structures[:1], charges[:1])
     np.testing.assert_allclose(model(features[0][0], structures[0].numbers), charges[0], atol=1e-4 * np.ptp(whole))
-    assert np.abs(left_out[0] - charges[0]).max() < 0.05 * np.ptp(whole)
+    assert np.abs(leave_one_out[0] - charges[0]).max() < 0.05 * np.ptp(whole)
 
 
 def test_on_site_blocks_that_follow_from_a_potential_are_learnt() -> None:

@@ -42,7 +42,7 @@ def test_the_penalty_is_relative_to_the_variance_and_spares_the_mean(rng: np.ran
 def test_left_out_residuals_are_those_of_a_fit_without_the_sample(m: int, rng: np.random.Generator) -> None:
     features, targets = rng.standard_normal((12, 4, m)) + (m == 1), rng.standard_normal((12, 2, m))
     regression, leverage = solve(features, targets, 2.0)
-    found = leverage.left_out(features, targets - regression(features))
+    found = leverage.leave_one_out(features, targets - regression(features))
     x = features.transpose(0, 2, 1).reshape(-1, 4)
     variance = x.var(axis=0) if m == 1 else (x**2).mean(axis=0)
     penalty = np.diag([*(2.0 * (variance + SMALLEST_SPREAD**2)), 0.0 if m == 1 else 1.0])

@@ -16,7 +16,7 @@ from nearsight.baselines.h0.edge_terms import H0EdgeTerms, edge_vectors
 from nearsight.baselines.h0.matrices import H0Matrices
 from nearsight.baselines.h0.on_site import predicted_change
 from nearsight.baselines.irrep_table import IrrepTable
-from nearsight.baselines.long_range import ChargeModel, LongRangeSurroundings
+from nearsight.baselines.long_range import ChargeModel, LongRangeDescriptor
 from nearsight.baselines.on_site import OnSite
 from nearsight.baselines.residual_scale import EdgeScale
 from nearsight.baselines.two_centre import TwoCentre
@@ -31,7 +31,7 @@ from nearsight.structures.structure import Structure
 CHUNK = 8192
 """Edges computed at once."""
 
-Chosen = slice | Sequence[int] | np.ndarray
+EdgeSelection = slice | Sequence[int] | np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,10 +99,10 @@ class Baseline:
         self.check(structure, graph)
         known = self._h0(structure, graph, h0)
         if known is None:
-            surroundings = self.on_site.surroundings
-            features = surroundings(structure, graph)
-            if isinstance(surroundings, LongRangeSurroundings) and self.charges is not None:
-                features = surroundings.extended(features, structure, graph, self.charges)
+            descriptor = self.on_site.descriptor
+            features = descriptor(structure, graph)
+            if isinstance(descriptor, LongRangeDescriptor) and self.charges is not None:
+                features = descriptor.extended(features, structure, graph, self.charges)
             return self.on_site.of_features(features, structure.numbers)
         blocks = known.on_site(structure, self.layout)[0] + self._change(structure, graph, known)
         return (blocks + self.table.transposed(blocks)) / 2  # symmetric to the last bit
@@ -111,7 +111,7 @@ class Baseline:
         self,
         structure: Structure,
         graph: Graph,
-        chosen: Chosen = slice(None),
+        chosen: EdgeSelection = slice(None),
         h0: H0Matrices | None = None,
         nodes: np.ndarray | None = None,
     ) -> np.ndarray:
@@ -163,7 +163,7 @@ class Baseline:
             result[structure.numbers == z] = self.node_scales[z]
         return result
 
-    def edge_scale(self, structure: Structure, graph: Graph, chosen: Chosen = slice(None)) -> np.ndarray:
+    def edge_scale(self, structure: Structure, graph: Graph, chosen: EdgeSelection = slice(None)) -> np.ndarray:
         """(e, K) E_h, positive: r.m.s. of what the baseline leaves of the chosen edges; errors as of `edges`."""
         self.check(structure, graph)
         edges = np.arange(graph.n_edges)[chosen]
@@ -184,7 +184,7 @@ class Baseline:
                 "add H₀ to the structure's file with `nearsight import SOURCE --initial FILE -o OUTPUT`"
             )
         h0.check(structure, self.layout)
-        h0.check_resolved(graph, self.cutoff)
+        h0.check_single_images(graph, self.cutoff)
         return h0
 
     def _change(self, structure: Structure, graph: Graph, known: H0Matrices) -> np.ndarray:

@@ -8,11 +8,11 @@ import numpy as np
 
 from nearsight.baselines.baseline import Baseline
 from nearsight.baselines.h0.edge_terms import H0EdgeTerms
-from nearsight.baselines.h0.on_site import fit_rounds
-from nearsight.baselines.h0.reference import H0Reference, with_energy_references, with_terms
+from nearsight.baselines.h0.on_site import fit_two_rounds
+from nearsight.baselines.h0.reference import H0Reference, fit_edge_terms, with_energy_references
 from nearsight.baselines.irrep_table import IrrepTable
-from nearsight.baselines.long_range import ChargeModel, LongRangeSurroundings, fit_charges
-from nearsight.baselines.on_site import OnSite, Surroundings, fit_on_site
+from nearsight.baselines.long_range import ChargeModel, LongRangeDescriptor, fit_charges
+from nearsight.baselines.on_site import EnvironmentDescriptor, OnSite, fit_on_site
 from nearsight.baselines.radial_functions import RadialFunctions
 from nearsight.baselines.reference import Reference
 from nearsight.baselines.residual_scale import EdgeScale, EdgeScaleFit, NodeScaleFit
@@ -55,22 +55,22 @@ def fit_baseline(
     charge_model: ChargeModel | None = None
     if settings.h0:
         started = with_energy_references([H0Reference.of(calculation, layout, cutoff) for calculation in calculations])
-        rounds = fit_rounds(started, table, cutoff, settings)
+        rounds = fit_two_rounds(started, table, cutoff, settings)
         first_round, on_site, left = rounds.first, rounds.second, rounds.left
-        h0_terms, references = with_terms(rounds.references, table, cutoff, settings)
+        h0_terms, references = fit_edge_terms(rounds.references, table, cutoff, settings)
     else:
         references = [Reference.of(calculation, layout, cutoff) for calculation in calculations]
-        surroundings = Surroundings(table, cutoff, settings)
-        features = [surroundings(reference.structure, reference.graph) for reference in references]
+        descriptor = EnvironmentDescriptor(table, cutoff, settings)
+        features = [descriptor(reference.structure, reference.graph) for reference in references]
         if settings.long_range == "charges":
             structures = [reference.structure for reference in references]
-            charge_model, known = fit_charges(surroundings, features, structures, _required(charges))
-            surroundings = further = LongRangeSurroundings(table, cutoff, settings)
+            charge_model, known = fit_charges(descriptor, features, structures, _required(charges))
+            descriptor = further = LongRangeDescriptor(table, cutoff, settings)
             features = [
                 further.extended(part, reference.structure, reference.graph, charge_model, q)
                 for part, reference, q in zip(features, references, known)
             ]
-        on_site, left = fit_on_site(surroundings, references, features)
+        on_site, left = fit_on_site(descriptor, references, features)
     edges = TwoCentreFit(table, RadialFunctions(cutoff, settings.pair_functions), settings)
     for reference in references:
         edges.add(reference)

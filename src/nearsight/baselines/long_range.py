@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nearsight.baselines.neighbour_densities import second_hop
-from nearsight.baselines.on_site import Surroundings
+from nearsight.baselines.on_site import EnvironmentDescriptor
 from nearsight.baselines.radial_functions import RadialFunctions
 from nearsight.baselines.ridge import Leverage, NormalEquations, Regression
 from nearsight.electrostatics.potential import electrostatics
@@ -56,7 +56,7 @@ class ChargeModel:
 
 
 @dataclass(frozen=True)
-class LongRangeSurroundings(Surroundings):
+class LongRangeDescriptor(EnvironmentDescriptor):
     """The surroundings, a hop of charges, and their potential and field."""
 
     def penalties(self, degree: int) -> np.ndarray:
@@ -73,7 +73,7 @@ class LongRangeSurroundings(Surroundings):
         model: ChargeModel,
         charges: np.ndarray | None = None,
     ) -> Features:
-        """Features of `Surroundings` with what the charges (N,) in e tell, those of the model where they are None."""
+        """Features of the environment, and what the charges (N,) in e tell; the predicted ones where they are None."""
         charges = model(features[0], structure.numbers) if charges is None else charges
         layout, found = self.table.layout, electrostatics(structure, charges)
         unlike = CHARGE_SCALE * model.unlike_mean(charges, structure.numbers)[:, None]
@@ -87,7 +87,7 @@ class LongRangeSurroundings(Surroundings):
 
 
 def fit_charges(
-    surroundings: Surroundings,
+    descriptor: EnvironmentDescriptor,
     features: Sequence[Features],
     structures: Sequence[Structure],
     charges: Sequence[np.ndarray],
@@ -113,7 +113,7 @@ def fit_charges(
         equations = NormalEquations(features[0][0].shape[1], 1, 0)
         for part, q, atoms in zip(features, known, chosen):
             equations.add(part[0][atoms], q[atoms, None, None])
-        regression, leverage = equations.solve(surroundings.settings.scalar_ridge * surroundings.penalties(0))
+        regression, leverage = equations.solve(descriptor.settings.scalar_ridge * descriptor.penalties(0))
         for part, q, atoms, row in zip(features, known, chosen, predicted):
             row[atoms] = q[atoms] - _leave_one_out(part[0][atoms], q[atoms], regression, leverage)
         regressions[z] = regression
@@ -130,7 +130,7 @@ def _leave_one_out(scalars: np.ndarray, charges: np.ndarray, regression: Regress
     residual = charges[:, None, None] - regression(scalars)
     if leverage.offset == 1:  # the only atom of its element is its own mean
         return residual[:, 0, 0]
-    return leverage.left_out(scalars, residual)[:, 0, 0]
+    return leverage.leave_one_out(scalars, residual)[:, 0, 0]
 
 
 def _check(structures: Sequence[Structure], charges: Sequence[np.ndarray]) -> None:

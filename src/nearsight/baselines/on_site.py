@@ -26,7 +26,7 @@ ElementDegree = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class EnvironmentDescriptor:
     """What the on-site regression knows about an atom.
 
     Attributes:
@@ -86,17 +86,17 @@ class OnSite:
         regressions: (Z, l) → the regression of the irreps `independent_irreps(table, Z, l)`, E_h.
     """
 
-    surroundings: Surroundings
+    descriptor: EnvironmentDescriptor
     regressions: Mapping[ElementDegree, Regression]
 
     def __call__(self, structure: Structure, graph: Graph) -> np.ndarray:
         """(N, size) coupled on-site blocks in E_h, zero for an element without regression."""
-        features = self.surroundings(structure, graph)
+        features = self.descriptor(structure, graph)
         return self.of_features(features, structure.numbers)
 
     def of_features(self, features: tuple[np.ndarray, ...], numbers: np.ndarray) -> np.ndarray:
         """The same from features that are at hand."""
-        table = self.surroundings.table
+        table = self.descriptor.table
         result = np.zeros((len(numbers), table.layout.size))
         for (z, degree), regression in self.regressions.items():
             atoms = np.flatnonzero(numbers == z)
@@ -121,7 +121,7 @@ class OnSiteFit:
         surroundings: the features.
     """
 
-    surroundings: Surroundings
+    descriptor: EnvironmentDescriptor
     _equations: dict[ElementDegree, NormalEquations] = field(default_factory=dict)
 
     def add(self, reference: Reference, features: tuple[np.ndarray, ...]) -> None:
@@ -132,23 +132,23 @@ class OnSiteFit:
                 columns = self._columns(z, degree)
                 if columns is None or len(atoms) == 0:
                     continue
-                shape = (self.surroundings.n_features(degree), len(columns), degree)
+                shape = (self.descriptor.n_features(degree), len(columns), degree)
                 equations = self._equations.setdefault((z, degree), NormalEquations(*shape))
                 equations.add(features[degree][atoms], blocks[:, columns])
 
     def solve(self) -> tuple[OnSite, dict[ElementDegree, Leverage]]:
         """The regressions of all elements that were met, and how strongly each atom pulled them."""
-        settings = self.surroundings.settings
+        settings = self.descriptor.settings
         solved = {}
         for (z, degree), equations in sorted(self._equations.items()):
             ridge = settings.tensor_ridge if degree else settings.scalar_ridge
-            solved[z, degree] = equations.solve(ridge * self.surroundings.penalties(degree))
-        on_site = OnSite(self.surroundings, {key: regression for key, (regression, _) in solved.items()})
+            solved[z, degree] = equations.solve(ridge * self.descriptor.penalties(degree))
+        on_site = OnSite(self.descriptor, {key: regression for key, (regression, _) in solved.items()})
         return on_site, {key: leverage for key, (_, leverage) in solved.items()}
 
     def _columns(self, z: int, degree: int) -> np.ndarray | None:
-        irreps = independent_irreps(self.surroundings.table, z, degree)
-        return self.surroundings.table.columns(irreps) if len(irreps) else None
+        irreps = independent_irreps(self.descriptor.table, z, degree)
+        return self.descriptor.table.columns(irreps) if len(irreps) else None
 
 
 Features = tuple[np.ndarray, ...]
@@ -170,7 +170,7 @@ class LeaveOneOut:
 
 
 def fit_on_site(
-    surroundings: Surroundings, references: Sequence[Reference], features: Sequence[Features]
+    descriptor: EnvironmentDescriptor, references: Sequence[Reference], features: Sequence[Features]
 ) -> tuple[OnSite, list[dict[int, LeaveOneOut]]]:
     """The regressions, and for each structure Z → what they leave.
 
@@ -179,7 +179,7 @@ def fit_on_site(
         references: the blocks to be learnt.
         features: of all atoms of each structure.
     """
-    fit = OnSiteFit(surroundings)
+    fit = OnSiteFit(descriptor)
     for reference, known in zip(references, features):
         fit.add(reference, known)
     on_site, leverages = fit.solve()
@@ -191,7 +191,7 @@ def fit_on_site(
 def _leave_one_out(
     reference: Reference, features: Features, on_site: OnSite, leverages: dict[ElementDegree, Leverage]
 ) -> dict[int, LeaveOneOut]:
-    table, result = on_site.surroundings.table, {}
+    table, result = on_site.descriptor.table, {}
     for z in reference.structure.elements:
         atoms, blocks = reference.on_site(z)
         own = tuple(part[atoms] for part in features)
@@ -201,10 +201,10 @@ def _leave_one_out(
                 continue
             irreps = independent_irreps(table, z, degree)
             if leverage.offset == 1:  # without its only atom an element has no terms
-                left_out = blocks[:, table.columns(irreps)]
+                leave_one_out = blocks[:, table.columns(irreps)]
             else:
-                left_out = leverage.left_out(own[degree], residual[:, table.columns(irreps)])
+                leave_one_out = leverage.leave_one_out(own[degree], residual[:, table.columns(irreps)])
             for same in (irreps, table.exchanged[irreps]):
-                residual[:, table.columns(same)] = left_out
+                residual[:, table.columns(same)] = leave_one_out
         result[z] = LeaveOneOut(atoms, blocks, residual)
     return result

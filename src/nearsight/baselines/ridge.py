@@ -43,7 +43,7 @@ class Leverage:
     factor: tuple[np.ndarray, bool]
     offset: float
 
-    def left_out(self, features: np.ndarray, residual: np.ndarray) -> np.ndarray:
+    def leave_one_out(self, features: np.ndarray, residual: np.ndarray) -> np.ndarray:
         """Residuals (n, K, 2l+1) as they would be without each sample in turn: (1 − h)⁻¹ residual.
 
         Args:

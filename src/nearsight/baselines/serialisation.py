@@ -27,11 +27,11 @@ from typing import Any
 import numpy as np
 
 from nearsight.baselines.baseline import Baseline, pair_name
-from nearsight.baselines.h0.edge_terms import KINDS, DistanceFunctions, H0EdgeTerms
-from nearsight.baselines.h0.on_site import FirstRound, SecondRound
+from nearsight.baselines.h0.edge_terms import KINDS, H0EdgeTerms, PartitionOfUnitySplines
+from nearsight.baselines.h0.on_site import FirstRoundDescriptor, SecondRoundDescriptor
 from nearsight.baselines.irrep_table import IrrepTable
-from nearsight.baselines.long_range import ChargeModel, LongRangeSurroundings
-from nearsight.baselines.on_site import OnSite, Surroundings, independent_irreps
+from nearsight.baselines.long_range import ChargeModel, LongRangeDescriptor
+from nearsight.baselines.on_site import EnvironmentDescriptor, OnSite, independent_irreps
 from nearsight.baselines.radial_functions import RadialFunctions
 from nearsight.baselines.residual_scale import EdgeScale
 from nearsight.baselines.ridge import Regression
@@ -116,7 +116,7 @@ def _metadata(baseline: Baseline) -> dict[str, Any]:
         "basis": basis.name,
         "shells": {str(z): list(shells) for z, shells in basis.shells.items()},
         "valence": {str(z): electrons for z, electrons in basis.valence.items()},
-        "settings": asdict(baseline.on_site.surroundings.settings),
+        "settings": asdict(baseline.on_site.descriptor.settings),
         "irreps": list(table.names),
         "elements": [[z, symbol_of(z)] for z in baseline.elements],
         "element_pairs": [[*pair, pair_name(pair)] for pair in baseline.two_centre.coefficients],
@@ -148,27 +148,35 @@ def _assemble(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> 
     coefficients = {pair: _array(arrays, f"two_centre.{pair_name(pair)}", shape) for pair in pairs}
     scales = {pair: _array(arrays, f"edge_scale.{pair_name(pair)}", (len(centres), k)) for pair in pairs}
     elements = [int(z) for z, _ in metadata["elements"]]
-    surroundings = (
-        SecondRound if settings.h0 else LongRangeSurroundings if settings.long_range == "charges" else Surroundings
+    descriptor = (
+        SecondRoundDescriptor
+        if settings.h0
+        else LongRangeDescriptor
+        if settings.long_range == "charges"
+        else EnvironmentDescriptor
     )
     return Baseline(
         layout,
         cutoff,
         TwoCentre(table, RadialFunctions(cutoff, settings.pair_functions), coefficients),
-        _on_site(arrays, surroundings(table, cutoff, settings), elements),
+        _on_site(arrays, descriptor(table, cutoff, settings), elements),
         EdgeScale(table, centres, scales),
         {z: _array(arrays, f"node_scale.{symbol_of(z)}", (k,)) for z in elements},
-        _on_site(arrays, FirstRound(table, cutoff, settings), elements, "first_round") if settings.h0 else None,
+        _on_site(arrays, FirstRoundDescriptor(table, cutoff, settings), elements, "first_round")
+        if settings.h0
+        else None,
         _h0_terms(arrays, table, cutoff, settings, pairs) if settings.h0 else None,
-        _charges(arrays, Surroundings(table, cutoff, settings), elements) if settings.long_range == "charges" else None,
+        _charges(arrays, EnvironmentDescriptor(table, cutoff, settings), elements)
+        if settings.long_range == "charges"
+        else None,
     )
 
 
-def _charges(arrays: Mapping[str, np.ndarray], surroundings: Surroundings, elements: list[int]) -> ChargeModel:
+def _charges(arrays: Mapping[str, np.ndarray], descriptor: EnvironmentDescriptor, elements: list[int]) -> ChargeModel:
     regressions, means = {}, {}
     for z in elements:
         name = f"charge.{symbol_of(z)}"
-        weights = _array(arrays, f"{name}.weights", (surroundings.n_features(0),))
+        weights = _array(arrays, f"{name}.weights", (descriptor.n_features(0),))
         regressions[z] = Regression(weights[:, None], _array(arrays, f"{name}.constant", (1,)))
         means[z] = float(_array(arrays, f"{name}.mean", (1,))[0])
     return ChargeModel(regressions, means)
@@ -181,23 +189,23 @@ def _h0_terms(
     settings: BaselineSettings,
     pairs: Sequence[ElementPair],
 ) -> H0EdgeTerms:
-    radial = DistanceFunctions(cutoff, settings.h0_pieces)
+    radial = PartitionOfUnitySplines(cutoff, settings.h0_pieces)
     shape = (radial.count, len(KINDS), len(table.names))
     coefficients = {pair: _array(arrays, f"h0.{pair_name(pair)}", shape) for pair in pairs}
     return H0EdgeTerms(table, radial, coefficients, _array(arrays, "h0.energy_references", (None,)))
 
 
 def _on_site(
-    arrays: Mapping[str, np.ndarray], surroundings: Surroundings, elements: list[int], prefix: str = "on_site"
+    arrays: Mapping[str, np.ndarray], descriptor: EnvironmentDescriptor, elements: list[int], prefix: str = "on_site"
 ) -> OnSite:
-    table, regressions = surroundings.table, {}
+    table, regressions = descriptor.table, {}
     for z in elements:
         for degree in range(table.layout.l_max + 1):
             count, name = len(independent_irreps(table, z, degree)), _on_site_name(z, degree, prefix)
             if count:
-                weights = _array(arrays, f"{name}.weights", (surroundings.n_features(degree), count))
+                weights = _array(arrays, f"{name}.weights", (descriptor.n_features(degree), count))
                 regressions[z, degree] = Regression(weights, _array(arrays, f"{name}.constant", (count,)))
-    return OnSite(surroundings, regressions)
+    return OnSite(descriptor, regressions)
 
 
 def _array(arrays: Mapping[str, np.ndarray], name: str, shape: tuple[int | None, ...]) -> np.ndarray:

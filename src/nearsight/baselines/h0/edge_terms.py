@@ -34,7 +34,7 @@ ROUNDING = 1e-7
 
 
 @dataclass(frozen=True)
-class DistanceFunctions:
+class PartitionOfUnitySplines:
     """Cubic B-splines of distance that sum to 1 up to the cutoff and are not zero there, as H₀ and S are not.
 
     Attributes:
@@ -74,7 +74,7 @@ class H0EdgeTerms:
     """
 
     table: IrrepTable
-    radial: DistanceFunctions
+    radial: PartitionOfUnitySplines
     coefficients: Mapping[ElementPair, np.ndarray]
     energy_references: np.ndarray
 
@@ -142,9 +142,9 @@ class H0EdgeTermsFit:
     _sums: dict[ElementPair, _Sums] = field(default_factory=dict)
 
     @cached_property
-    def radial(self) -> DistanceFunctions:
+    def radial(self) -> PartitionOfUnitySplines:
         """Functions of distance."""
-        return DistanceFunctions(self.cutoff, self.settings.h0_pieces)
+        return PartitionOfUnitySplines(self.cutoff, self.settings.h0_pieces)
 
     def add(self, pair: ElementPair, vectors: np.ndarray, distance: np.ndarray, change: np.ndarray) -> None:
         """Count edges Z_i ≤ Z_j, both directions where these are equal.

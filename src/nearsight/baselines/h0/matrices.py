@@ -55,9 +55,9 @@ class H0Matrices:
                     f"{operator.basis.describe()}"
                 )
 
-    def check_resolved(self, graph: Graph, cutoff: float) -> None:
+    def check_single_images(self, graph: Graph, cutoff: float) -> None:
         """Raises InputError where a matrix at Γ holds sums over several images below the cutoff."""
-        lost = (graph.distance < cutoff) & ~self.resolved_edges(graph, cutoff)
+        lost = (graph.distance < cutoff) & ~self.single_image_edges(graph, cutoff)
         if lost.any():
             raise InputError(
                 f"expected H₀ and S that tell periodic images apart, got sums over images at Γ for "
@@ -65,20 +65,20 @@ class H0Matrices:
                 "or H₀ and S resolved in R"
             )
 
-    def resolved_edges(self, graph: Graph, cutoff: float) -> np.ndarray:
+    def single_image_edges(self, graph: Graph, cutoff: float) -> np.ndarray:
         """(E,) bool: edges below the cutoff of which both matrices know the block of this image alone."""
         if not self._folded:
             return np.asarray(graph.distance < cutoff)
-        return single_images(graph, cutoff) & self.resolved_atoms(graph, cutoff)[graph.source]
+        return single_images(graph, cutoff) & self.single_image_atoms(graph, cutoff)[graph.source]
 
-    def resolved_atoms(self, graph: Graph, cutoff: float) -> np.ndarray:
+    def single_image_atoms(self, graph: Graph, cutoff: float) -> np.ndarray:
         """(N,) bool: the on-site block holds no image of the atom below the cutoff."""
         return ~own_image_near(graph, cutoff) if self._folded else np.ones(graph.n_nodes, dtype=bool)
 
-    def resolved_surroundings(self, graph: Graph, cutoff: float) -> np.ndarray:
+    def single_image_environments(self, graph: Graph, cutoff: float) -> np.ndarray:
         """(N,) bool: atoms all of whose edges below the cutoff are resolved."""
         result = np.ones(graph.n_nodes, dtype=bool)
-        result[graph.source[(graph.distance < cutoff) & ~self.resolved_edges(graph, cutoff)]] = False
+        result[graph.source[(graph.distance < cutoff) & ~self.single_image_edges(graph, cutoff)]] = False
         return result
 
     def on_site(self, structure: Structure, layout: CoupledLayout) -> tuple[np.ndarray, np.ndarray]:

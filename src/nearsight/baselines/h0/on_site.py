@@ -26,7 +26,7 @@ import numpy as np
 from nearsight.baselines.h0.matrices import H0Matrices
 from nearsight.baselines.h0.reference import H0Reference
 from nearsight.baselines.irrep_table import IrrepTable
-from nearsight.baselines.on_site import Features, LeaveOneOut, OnSite, Surroundings, fit_on_site
+from nearsight.baselines.on_site import EnvironmentDescriptor, Features, LeaveOneOut, OnSite, fit_on_site
 from nearsight.baselines.settings import BaselineSettings
 from nearsight.operators.blocks import group_by_elements
 from nearsight.orbitals.coupled_layout import CoupledLayout
@@ -80,7 +80,7 @@ SCALE = 10.0
 
 
 @dataclass(frozen=True)
-class FirstRound(Surroundings):
+class FirstRoundDescriptor(EnvironmentDescriptor):
     """The densities of the neighbours, and the irreps of H₀'s own on-site block."""
 
     def penalties(self, degree: int) -> np.ndarray:
@@ -89,7 +89,7 @@ class FirstRound(Surroundings):
 
 
 @dataclass(frozen=True)
-class SecondRound(FirstRound):
+class SecondRoundDescriptor(FirstRoundDescriptor):
     """The same, and the overlap products."""
 
     def penalties(self, degree: int) -> np.ndarray:
@@ -124,7 +124,7 @@ def irreps_once(table: IrrepTable, degree: int) -> np.ndarray:
 
 
 @dataclass(frozen=True, eq=False)
-class Rounds:
+class TwoRoundFit:
     """Both rounds; the references with the change that unseen atoms would be given; what the second round leaves."""
 
     first: OnSite
@@ -135,37 +135,39 @@ class Rounds:
 
 def predicted_change(first: OnSite, second: OnSite, structure: Structure, graph: Graph, h0: H0Matrices) -> np.ndarray:
     """(N, size) coupled H − H₀ of the on-site blocks, E_h; H₀ and S must tell the images of every edge apart."""
-    features = first_features(first.surroundings, structure, graph, h0)
+    features = first_round_features(first.descriptor, structure, graph, h0)
     change = first.of_features(features, structure.numbers)
-    features = second_features(second.surroundings, features, structure, graph, h0, change)
+    features = second_round_features(second.descriptor, features, structure, graph, h0, change)
     return second.of_features(features, structure.numbers)
 
 
-def fit_rounds(
+def fit_two_rounds(
     references: Sequence[H0Reference], table: IrrepTable, cutoff: float, settings: BaselineSettings
-) -> Rounds:
+) -> TwoRoundFit:
     """Both rounds, fitted to one or more structures."""
-    surroundings = FirstRound(table, cutoff, settings)
-    features = [first_features(surroundings, r.structure, r.graph, r.h0) for r in references]
-    first, left = fit_on_site(surroundings, references, features)
+    descriptor = FirstRoundDescriptor(table, cutoff, settings)
+    features = [first_round_features(descriptor, r.structure, r.graph, r.h0) for r in references]
+    first, left = fit_on_site(descriptor, references, features)
     changed = [_with_change(*parts, first) for parts in zip(references, features, left)]
-    further = SecondRound(table, cutoff, settings)
+    further = SecondRoundDescriptor(table, cutoff, settings)
     features = [
-        second_features(further, known, r.structure, r.graph, r.h0, np.asarray(r.change))
+        second_round_features(further, known, r.structure, r.graph, r.h0, np.asarray(r.change))
         for known, r in zip(features, changed)
     ]
     second, left = fit_on_site(further, changed, features)
-    return Rounds(first, second, [_with_change(*parts, second) for parts in zip(changed, features, left)], left)
+    return TwoRoundFit(first, second, [_with_change(*parts, second) for parts in zip(changed, features, left)], left)
 
 
-def first_features(surroundings: Surroundings, structure: Structure, graph: Graph, h0: H0Matrices) -> Features:
+def first_round_features(
+    descriptor: EnvironmentDescriptor, structure: Structure, graph: Graph, h0: H0Matrices
+) -> Features:
     """Of every atom: densities and H₀'s own block."""
-    own = h0.on_site(structure, surroundings.table.layout)[0]
-    return with_blocks(surroundings.table, surroundings(structure, graph), own[:, None])
+    own = h0.on_site(structure, descriptor.table.layout)[0]
+    return with_blocks(descriptor.table, descriptor(structure, graph), own[:, None])
 
 
-def second_features(
-    surroundings: Surroundings,
+def second_round_features(
+    descriptor: EnvironmentDescriptor,
     features: Features,
     structure: Structure,
     graph: Graph,
@@ -173,8 +175,8 @@ def second_features(
     change: np.ndarray,
 ) -> Features:
     """The same and the overlap products, from the first round's change (N, size), E_h."""
-    products = overlap_products(structure, graph, surroundings.cutoff, surroundings.table.layout, h0, change)
-    return with_blocks(surroundings.table, features, products)
+    products = overlap_products(structure, graph, descriptor.cutoff, descriptor.table.layout, h0, change)
+    return with_blocks(descriptor.table, features, products)
 
 
 def _with_change(

@@ -57,7 +57,7 @@ class H0Reference(Reference):
         Once there is a change only those whose neighbours can be looked at one by one.
         """
         atoms, blocks = super().on_site(z)
-        see = self.h0.resolved_atoms if self.change is None else self.h0.resolved_surroundings
+        see = self.h0.single_image_atoms if self.change is None else self.h0.single_image_environments
         known = see(self.graph, self.graph.cutoff)[atoms]
         atoms, blocks = atoms[known], blocks[known]
         return atoms, blocks - self.own[0][atoms] - self.energy_reference * self.own[1][atoms]
@@ -74,7 +74,7 @@ class H0Reference(Reference):
         """(Z_i ≤ Z_j), usable edges, their (4, n, size) `edge_vectors`, and H − H₀ − μS (n, size) in E_h."""
         table, graph = IrrepTable(self.layout), self.graph
         change = np.zeros((len(self.structure), self.layout.size)) if self.change is None else self.change
-        usable = self.h0.resolved_edges(graph, graph.cutoff)
+        usable = self.h0.single_image_edges(graph, graph.cutoff)
         for pair, edges, blocks in super().edges():
             known = usable[edges]
             edges = edges[known]
@@ -100,7 +100,7 @@ def with_energy_references(references: Sequence[H0Reference]) -> list[H0Referenc
     return [replace(reference, energy_reference=float(mu)) for reference, mu in zip(references, found)]
 
 
-def with_terms(
+def fit_edge_terms(
     references: Sequence[H0Reference], table: IrrepTable, cutoff: float, settings: BaselineSettings
 ) -> tuple[H0EdgeTerms, list[H0Reference]]:
     """The terms of the edges, and the references without what these say. The references know their change on site."""
