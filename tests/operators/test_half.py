@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import given
 
-from nearsight.operators.symmetry import in_half, own_reverse, whole_of_half
+from nearsight.operators.blocks import is_on_site
+from nearsight.operators.symmetry import in_half, whole_of_half
 from tests.random_cases import operators
 
 
@@ -20,6 +21,6 @@ def test_half_gives_back_the_whole_to_the_last_bit(operator):
 @given(operators())
 def test_every_pair_or_its_reverse_is_in_the_half(operator):
     kept = in_half(operator.source, operator.target, operator.shift)
-    alone = own_reverse(operator.source, operator.target, operator.shift)
+    alone = is_on_site(operator.source, operator.target, operator.shift)
     np.testing.assert_array_equal(alone, operator.on_site)
     np.testing.assert_array_equal(kept[operator.reverse], ~kept | alone)

@@ -93,7 +93,7 @@ class BlockOperator:
     @property
     def on_site(self) -> np.ndarray:
         """(P,) bool: i = j and R = 0."""
-        return (self.source == self.target) & ~self.shift.any(axis=1)
+        return is_on_site(self.source, self.target, self.shift)
 
     def stack(self, pairs: np.ndarray) -> np.ndarray:
         """(len(pairs), n_i, n_j) blocks of pairs that share their elements (a copy)."""
@@ -234,6 +234,11 @@ def zeros(
         np.zeros(total, dtype=dtype),
         folded,
     )
+
+
+def is_on_site(source: np.ndarray, target: np.ndarray, shift: np.ndarray) -> np.ndarray:
+    """(P,) bool: the pairs of an atom with itself (i = j and R = 0), each its own reverse."""
+    return (source == target) & ~shift.any(axis=1)
 
 
 def group_by_elements(numbers: np.ndarray, source: np.ndarray, target: np.ndarray) -> dict[ElementPair, np.ndarray]:

@@ -27,7 +27,7 @@ import h5py
 import numpy as np
 
 from nearsight.errors import FormatError, InputError
-from nearsight.operators.blocks import BlockOperator
+from nearsight.operators.blocks import BlockOperator, is_on_site
 from nearsight.operators.calculation import Calculation
 from nearsight.operators.store_head import (
     ERROR_ESTIMATE,
@@ -36,14 +36,14 @@ from nearsight.operators.store_head import (
     SCALARS,
     UNIT_OF,
     VERSION,
-    Which,
+    OperatorName,
     read_basis,
     read_provenance,
     read_structure,
     stored_operator,
 )
 from nearsight.operators.store_writer import Compression, Precision, StoreWriter
-from nearsight.operators.symmetry import in_half, is_exactly_hermitian, own_reverse, with_transposes
+from nearsight.operators.symmetry import in_half, is_exactly_hermitian, with_transposes
 from nearsight.orbitals.basis import BasisSet
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -77,7 +77,7 @@ def read_calculation(
     """
     with _opened(path) as file:
         structure, basis = read_structure(file["structure"]), read_basis(file["basis"])
-        wanted: dict[Which, bool] = {"hamiltonian": hamiltonian, "overlap": overlap, "h0": h0}
+        wanted: dict[OperatorName, bool] = {"hamiltonian": hamiltonian, "overlap": overlap, "h0": h0}
         groups = {which: stored_operator(file, which) if asked else None for which, asked in wanted.items()}
         operators = {
             which: None if group is None else _read_operator(group, structure.numbers, basis)
@@ -105,7 +105,7 @@ def read_calculation(
     )
 
 
-def read_blocks(path: str | Path, which: Which, source_atoms: np.ndarray) -> BlockOperator:
+def read_blocks(path: str | Path, which: OperatorName, source_atoms: np.ndarray) -> BlockOperator:
     """The rows of some atoms: all pairs (i, j, R) with i in `source_atoms`. Only these blocks are loaded.
 
     Raises:
@@ -123,7 +123,7 @@ def read_blocks(path: str | Path, which: Which, source_atoms: np.ndarray) -> Blo
         return _read_operator(group, numbers, basis, wanted)
 
 
-def _required(path: str | Path, file: h5py.File, which: Which) -> h5py.Group:
+def _required(path: str | Path, file: h5py.File, which: OperatorName) -> h5py.Group:
     """The group of an operator that must be there."""
     group = stored_operator(file, which)
     if group is None:
@@ -131,7 +131,7 @@ def _required(path: str | Path, file: h5py.File, which: Which) -> h5py.Group:
     return group
 
 
-def operator_basis(path: str | Path, which: Which) -> BasisSet | None:
+def operator_basis(path: str | Path, which: OperatorName) -> BasisSet | None:
     """The basis of an operator's elements, without loading the operator; None where the file does not hold it.
 
     Raises:
@@ -142,7 +142,7 @@ def operator_basis(path: str | Path, which: Which) -> BasisSet | None:
         return None if group is None else _operator_basis(group, read_basis(file["basis"]))
 
 
-def copy_operator(path: str | Path, which: Which, writer: StoreWriter) -> None:
+def copy_operator(path: str | Path, which: OperatorName, writer: StoreWriter) -> None:
     """Put an operator of the store `path` into another one of the same atoms; memory does not hold it.
 
     Raises:
@@ -283,7 +283,7 @@ def _needed(
     direct = every if rows is None else rows[source]
     if not half:
         return np.flatnonzero(direct), np.zeros(0, dtype=np.int64)
-    mirrored = (every if rows is None else rows[target]) & ~own_reverse(source, target, shift)
+    mirrored = (every if rows is None else rows[target]) & ~is_on_site(source, target, shift)
     return np.flatnonzero(direct), np.flatnonzero(mirrored)
 
 

@@ -28,13 +28,13 @@ SCALARS = ("cutoff", "energy", "fermi")
 ERROR_ESTIMATE = "error_estimate"
 ESTIMATE_MEANING = "expected r.m.s. error of the elements of each stored block of the Hamiltonian, in its order"
 
-Which = Literal["hamiltonian", "overlap", "h0"]
-UNIT_OF: dict[Which, str] = {"hamiltonian": "eV", "overlap": "1", "h0": "eV"}
+OperatorName = Literal["hamiltonian", "overlap", "h0"]
+UNIT_OF: dict[OperatorName, str] = {"hamiltonian": "eV", "overlap": "1", "h0": "eV"}
 FORMER_NAME = {"h0": "initial_hamiltonian"}
 """Of groups in older files."""
 
 
-def stored_operator(file: h5py.File, which: Which) -> h5py.Group | None:
+def stored_operator(file: h5py.File, which: OperatorName) -> h5py.Group | None:
     """The group of an operator, also under the name that it had in older files; None where there is none."""
     for name in (which, FORMER_NAME.get(which)):
         if name is not None and name in file:

@@ -13,11 +13,11 @@ import numpy as np
 
 from nearsight.atomic_files import Replacement
 from nearsight.errors import InputError
-from nearsight.operators.blocks import BlockOperator
+from nearsight.operators.blocks import BlockOperator, is_on_site
 from nearsight.operators.calculation import Calculation
 from nearsight.operators.packing import PackedSink, PlainSink, Sink
-from nearsight.operators.store_head import UNIT_OF, Which, write_head
-from nearsight.operators.symmetry import in_half, is_exactly_hermitian, own_reverse
+from nearsight.operators.store_head import UNIT_OF, OperatorName, write_head
+from nearsight.operators.symmetry import in_half, is_exactly_hermitian
 from nearsight.orbitals.basis import BasisSet
 
 CHUNK = 1 << 15
@@ -93,7 +93,7 @@ class StoreWriter:
 
     def begin(
         self,
-        which: Which,
+        which: OperatorName,
         basis: BasisSet,
         source: np.ndarray,
         target: np.ndarray,
@@ -114,7 +114,7 @@ class StoreWriter:
         """
         sizes = basis.sizes(self._numbers)
         n_values = int(np.sum(sizes[source] * sizes[target]))
-        doubled = int(len(source) - own_reverse(source, target, shift).sum()) if half else 0
+        doubled = int(len(source) - is_on_site(source, target, shift).sum()) if half else 0
         with self.guarded():
             group = self._file.create_group(which)
             group.attrs.update(
@@ -134,7 +134,7 @@ class StoreWriter:
         self._streams.append(OperatorStream(self, which, n_values, sink))
         return self._streams[-1]
 
-    def write(self, which: Which, operator: BlockOperator) -> None:
+    def write(self, which: OperatorName, operator: BlockOperator) -> None:
         """A whole operator; as half where it is Hermitian to the last bit."""
         half = is_exactly_hermitian(operator)
         kept = np.arange(operator.n_pairs)
@@ -163,7 +163,7 @@ class StoreWriter:
             dataset = self._file.create_dataset(name, data=values)
             dataset.attrs.update({"unit": unit, "meaning": meaning})
 
-    def copy(self, which: Which, stored: h5py.Group) -> None:
+    def copy(self, which: OperatorName, stored: h5py.Group) -> None:
         """An operator of another store on the same atoms, as it is stored there.
 
         Raises:
@@ -202,7 +202,7 @@ class StoreWriter:
 class OperatorStream:
     """The blocks of one operator on their way to the file, in the order of its pairs."""
 
-    def __init__(self, writer: StoreWriter, which: Which, n_values: int, sink: Sink) -> None:
+    def __init__(self, writer: StoreWriter, which: OperatorName, n_values: int, sink: Sink) -> None:
         self._writer, self._which, self._n_values, self._sink, self._done = writer, which, n_values, sink, 0
 
     def append(self, values: np.ndarray) -> None:
@@ -233,7 +233,7 @@ class OperatorStream:
         return InputError(f"expected {self._n_values} numbers in the blocks of {self._which}, got {self._done}")
 
 
-def check_finite(which: Which, values: np.ndarray) -> None:
+def check_finite(which: OperatorName, values: np.ndarray) -> None:
     """Raises InputError for NaN or infinite numbers."""
     bad = len(values) - int(np.count_nonzero(np.isfinite(values)))
     if bad:

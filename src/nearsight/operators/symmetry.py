@@ -11,7 +11,7 @@ import numpy as np
 
 from nearsight.errors import InputError
 from nearsight.operators import runs
-from nearsight.operators.blocks import BlockOperator, group_by_elements, zeros
+from nearsight.operators.blocks import BlockOperator, group_by_elements, is_on_site, zeros
 from nearsight.orbitals.rotations import atom_rotation
 from nearsight.structures.graph import pair_order
 
@@ -106,14 +106,9 @@ def in_half(source: np.ndarray, target: np.ndarray, shift: np.ndarray) -> np.nda
     return (source < target) | ((source == target) & forward)
 
 
-def own_reverse(source: np.ndarray, target: np.ndarray, shift: np.ndarray) -> np.ndarray:
-    """(P,) bool: on-site pairs, whose transpose is the pair itself."""
-    return (source == target) & ~shift.any(axis=1)
-
-
 def whole_of_half(half: BlockOperator) -> BlockOperator:
     """The Hermitian operator of which `half` holds the pairs of `in_half`."""
-    mirrored = np.flatnonzero(~own_reverse(half.source, half.target, half.shift))
+    mirrored = np.flatnonzero(~is_on_site(half.source, half.target, half.shift))
     return with_transposes(half, np.arange(half.n_pairs), mirrored)
 
 
