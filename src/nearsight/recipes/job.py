@@ -11,7 +11,7 @@ from nearsight.checks.linter import check_calculation
 from nearsight.errors import RecipeError
 from nearsight.formats.structure_files import parse_cell, read_structure
 from nearsight.operators.calculation import Calculation
-from nearsight.operators.packing import reduced
+from nearsight.operators.reduction import reduced
 from nearsight.operators.store import write_calculation
 from nearsight.recipes.campaign import Campaign, Task
 from nearsight.recipes.cp2k_job import Cp2kJob

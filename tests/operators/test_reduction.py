@@ -8,7 +8,7 @@ import pytest
 from nearsight.errors import InputError
 from nearsight.operators.bloch import to_csr
 from nearsight.operators.blocks import BlockOperator
-from nearsight.operators.packing import pruned, rounded
+from nearsight.operators.reduction import pruned, rounded
 from nearsight.operators.symmetry import hermiticity_error
 
 
