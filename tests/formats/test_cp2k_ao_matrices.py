@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from nearsight.errors import FormatError
-from nearsight.formats.h0 import read_first_kohn_sham, recognises
+from nearsight.formats.cp2k_ao_matrices import read_first_kohn_sham, recognises
 
 N = 5
 

@@ -11,6 +11,7 @@ import pytest
 
 from nearsight.errors import FormatError
 from nearsight.formats.cp2k_csr import read_csr
+from nearsight.progress import Event
 from tests.formats.files import entries_of, symmetric, write_binary, write_text
 
 ENTRIES = entries_of(symmetric(5))
@@ -35,13 +36,14 @@ def test_chunks_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr("nearsight.formats.cp2k_csr._CHUNK", chunk)
     monkeypatch.setattr("nearsight.formats.cp2k_csr._RECORDS", chunk)
     expected = np.array(ENTRIES)
-    seen: list[tuple[str, int, int]] = []
+    seen: list[Event] = []
     for write in (write_text, write_binary):
         path = write(tmp_path / "m.csr", ENTRIES)
-        found, _ = read_csr(path, lambda name, done, total: seen.append((name, done, total)))
+        found, _ = read_csr(path, seen.append)
         np.testing.assert_array_equal(found.values, expected[:, 2])
         np.testing.assert_array_equal(found.rows + 1, expected[:, 0])
-        assert seen[-1] == ("m.csr", path.stat().st_size, path.stat().st_size)
+        assert seen[-1] == Event(done=path.stat().st_size, total=path.stat().st_size)
+    assert [event.message for event in seen if event.message] == ["reading m.csr"] * 2
 
 
 def test_more_columns_and_blank_lines_are_passed_over(tmp_path: Path) -> None:

@@ -18,13 +18,14 @@ from nearsight.cli.process import tune_process
 from nearsight.errors import InputError
 from nearsight.formats.h0 import read_h0
 from nearsight.formats.options import BasisChoice
-from nearsight.formats.options import Progress as Report
 from nearsight.formats.registry import read_any
 from nearsight.formats.structure_files import parse_cell
 from nearsight.operators.calculation import Calculation
-from nearsight.operators.packing import reduced
+from nearsight.operators.reduction import reduced
 from nearsight.operators.store import write_calculation
 from nearsight.operators.symmetry import hermiticity_error
+from nearsight.progress import Event
+from nearsight.progress import Progress as Report
 
 _LONG = 20_000_000
 """Bytes. Files above this show a progress bar."""
@@ -113,16 +114,15 @@ def _basis(text: str | None) -> BasisChoice | None:
 @contextmanager
 def _reporting() -> Iterator[Report]:
     """A callback that draws a bar for every long file."""
-    columns = (TextColumn("reading {task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-        tasks: dict[str, TaskID] = {}
+        tasks: list[TaskID] = []
 
-        def report(name: str, done: int, total: int) -> None:
-            if total < _LONG:
-                return
-            if name not in tasks:
-                tasks[name] = bars.add_task(name, total=total)
-            bars.update(tasks[name], completed=done)
+        def report(event: Event) -> None:
+            if event.message:
+                tasks.append(bars.add_task(event.message, total=event.total, visible=(event.total or 0) >= _LONG))
+            elif event.done is not None and tasks:
+                bars.update(tasks[-1], completed=event.done)
 
         yield report
 

@@ -19,11 +19,12 @@ import numpy as np
 
 from nearsight.errors import FormatError
 from nearsight.formats.basis_choice import choose_basis
-from nearsight.formats.options import Progress, ReadOptions
+from nearsight.formats.options import ReadOptions
 from nearsight.formats.sniffing import first_bytes
 from nearsight.formats.triplets import Triangle, Triplets, assemble, check_complete
 from nearsight.operators.blocks import BlockOperator
 from nearsight.orbitals.basis import BasisSet
+from nearsight.progress import Event, Progress, silent
 from nearsight.structures.structure import Structure
 from nearsight.units import HARTREE_IN_EV
 
@@ -41,13 +42,14 @@ _RECORDS = 1 << 16
 _LINE = re.compile(rb"\s*(\d+)\s+(\d+)\s+([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)(\s.*)?$", re.DOTALL)
 
 
-def read_csr(path: str | Path, progress: Progress | None = None) -> tuple[Triplets, Encoding]:
+def read_csr(path: str | Path, progress: Progress = silent) -> tuple[Triplets, Encoding]:
     """All entries of a matrix file, and how they were written.
 
     Raises:
         FormatError: not such a file, a truncated record or line, an index below 1, a number not finite.
     """
     check_is_matrix(path)
+    progress(Event(f"reading {Path(path).name}", 0, Path(path).stat().st_size))
     order = _byte_order(first_bytes(path, _EXPECTED))
     if order is not None:
         return _read_binary(Path(path), order, progress), "binary"
@@ -69,7 +71,7 @@ def _byte_order(head: bytes) -> str | None:
     return None
 
 
-def _read_binary(path: Path, order: str, progress: Progress | None) -> Triplets:
+def _read_binary(path: Path, order: str, progress: Progress) -> Triplets:
     size = path.stat().st_size
     record = _RECORD.newbyteorder(order)  # type: ignore[arg-type]
     count, rest = divmod(size, record.itemsize)
@@ -88,7 +90,7 @@ def _read_binary(path: Path, order: str, progress: Progress | None) -> Triplets:
             part = slice(start, start + len(records))
             rows[part], columns[part], values[part] = records["row"], records["column"], records["value"]
             _check_chunk(path, rows[part], columns[part], values[part], start, "record")
-            _tell(progress, path, (start + len(records)) * record.itemsize, size)
+            progress(Event(done=(start + len(records)) * record.itemsize, total=size))
     return _from_one(path, rows, columns, values)
 
 
@@ -103,7 +105,7 @@ def _check_markers(path: Path, records: np.ndarray, start: int) -> None:
         )
 
 
-def _read_text(path: Path, progress: Progress | None) -> Triplets:
+def _read_text(path: Path, progress: Progress) -> Triplets:
     _check_end(path)
     size, done = path.stat().st_size, 0
     pieces: list[list[np.ndarray]] = [[], [], []]
@@ -115,7 +117,7 @@ def _read_text(path: Path, progress: Progress | None) -> Triplets:
                 for piece, values in zip(pieces, columns, strict=True):
                     piece.append(values.copy())
                 done += len(frame)
-                _tell(progress, path, min(file.tell(), size), size)
+                progress(Event(done=min(file.tell(), size), total=size))
         except (ValueError, OverflowError) as error:  # pandas' ParserError is a ValueError
             if isinstance(error, FormatError):
                 raise
@@ -201,11 +203,6 @@ def _from_one(path: Path, rows: np.ndarray, columns: np.ndarray, values: np.ndar
     rows -= 1
     columns -= 1
     return Triplets(path, rows, columns, values)
-
-
-def _tell(progress: Progress | None, path: Path, done: int, size: int) -> None:
-    if progress is not None:
-        progress(path.name, done, size)
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,11 +17,11 @@ import numpy as np
 from nearsight.errors import FormatError
 from nearsight.formats.cp2k_csr import read_csr
 from nearsight.formats.cp2k_wrapping import check_nearest, placed, settled
-from nearsight.formats.options import Progress
 from nearsight.formats.triplets import ASYMMETRY, Triplets, check_complete
 from nearsight.operators.blocks import BlockOperator
 from nearsight.operators.symmetry import adjoint, hermitian_part, hermiticity_error, with_reverses
 from nearsight.orbitals.basis import BasisSet
+from nearsight.progress import Progress, silent
 from nearsight.structures.graph import pair_order
 from nearsight.structures.structure import Structure
 
@@ -57,7 +57,7 @@ def has_images(folder: Path) -> bool:
 
 
 def read_images(
-    folder: Path, output: Path | None, structure: Structure, basis: BasisSet, progress: Progress | None = None
+    folder: Path, output: Path | None, structure: Structure, basis: BasisSet, progress: Progress = silent
 ) -> ImageMatrices:
     """H and S of a run.
 
@@ -104,13 +104,7 @@ def read_tables(output: Path) -> dict[str, dict[int, Cell]]:
 
 
 def _operator(
-    folder: Path,
-    output: Path,
-    kind: str,
-    tables: Tables,
-    structure: Structure,
-    basis: BasisSet,
-    progress: Progress | None,
+    folder: Path, output: Path, kind: str, tables: Tables, structure: Structure, basis: BasisSet, progress: Progress
 ) -> tuple[BlockOperator, float, int]:
     """The matrix with CP2K's own R, its asymmetry in the files, and how many images it has."""
     files = _files(folder, output, kind, tables)

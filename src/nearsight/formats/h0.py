@@ -3,27 +3,24 @@
 A file with the matrix alone: CP2K's .csr or the text of its &AO_MATRICES (the first Kohn-Sham matrix in it), .npy
 with the whole matrix, or .npz with `H0_triu`, the upper triangle row by row (`np.triu_indices`); all in Hartree. Or any
 source that can be imported by itself: then its H is H₀.
-
-CP2K's `&AO_MATRICES` text: the first Kohn-Sham matrix in it, which is H₀ where the run began from atoms.
 """
 
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from nearsight.errors import FormatError
-from nearsight.formats import h0 as cp2k_ao_matrices
+from nearsight.formats import cp2k_ao_matrices
 from nearsight.formats.cp2k_csr import read_csr
-from nearsight.formats.options import Progress
 from nearsight.formats.registry import read_any
 from nearsight.formats.sniffing import first_bytes
 from nearsight.formats.triplets import Triplets, assemble, check_complete
 from nearsight.operators.blocks import BlockOperator
 from nearsight.operators.calculation import Calculation
+from nearsight.progress import Progress, silent
 from nearsight.structures.structure import Structure
 from nearsight.units import HARTREE_IN_EV
 
@@ -33,7 +30,7 @@ SAME_PLACE = 1e-3
 """Å; positions of one structure in files of two programs."""
 
 
-def read_h0(path: str | Path, calculation: Calculation, progress: Progress | None = None) -> BlockOperator:
+def read_h0(path: str | Path, calculation: Calculation, progress: Progress = silent) -> BlockOperator:
     """H₀ in eV on the atoms and in the basis of `calculation`.
 
     Args:
@@ -55,7 +52,7 @@ def read_h0(path: str | Path, calculation: Calculation, progress: Progress | Non
     return operator
 
 
-def _bare_matrix(path: Path, calculation: Calculation, progress: Progress | None) -> Triplets | None:
+def _bare_matrix(path: Path, calculation: Calculation, progress: Progress) -> Triplets | None:
     """The entries (Hartree) of a file that holds nothing but a matrix; None for any other."""
     if path.is_file() and path.suffix == ".csr":
         return read_csr(path, progress)[0]
@@ -137,62 +134,3 @@ def _size(calculation: Calculation) -> int:
 
 def _basis(calculation: Calculation) -> str:
     return calculation.basis.restricted(calculation.structure.numbers).describe()
-
-
-TITLE = "KOHN-SHAM MATRIX"
-
-
-def recognises(path: Path) -> bool:
-    """Whether a file begins like such a text."""
-    if not path.is_file():
-        return False
-    with path.open("rb") as raw:
-        return TITLE.encode() in raw.read(400)
-
-
-def read_first_kohn_sham(path: Path, n_orbitals: int) -> np.ndarray:
-    """(n, n) E_h, the first Kohn-Sham matrix of the file.
-
-    Raises:
-        FormatError: no such matrix, a size other than `n_orbitals`, a line that is none of it, or a truncated file.
-    """
-    matrix = np.full((n_orbitals, n_orbitals), np.nan)
-    columns: list[int] = []
-    for number, line in _first(path):
-        words = line.split()
-        if not words:
-            continue
-        try:
-            if all(word.isdigit() for word in words):
-                columns = [int(word) - 1 for word in words]
-            else:
-                matrix[int(words[0]) - 1, columns] = [float(word) for word in words[4:]]
-        except (ValueError, IndexError) as error:
-            raise FormatError(
-                path,
-                f"expected `row atom element orbital values` of {n_orbitals} orbitals in line "
-                f"{number}, got {line.strip()[:60]!r}",
-            ) from error
-    missing = int(np.isnan(matrix).any(axis=0).sum())
-    if missing:
-        raise FormatError(
-            path,
-            f"expected {n_orbitals} columns of the matrix, got {n_orbitals - missing}; is the "
-            "file complete, and of this structure and basis?",
-        )
-    return matrix
-
-
-def _first(path: Path) -> Iterator[tuple[int, str]]:
-    """Numbered lines between the first title and the next one."""
-    found = False
-    with path.open(encoding="utf-8", errors="replace") as file:
-        for number, line in enumerate(file, 1):
-            if line.strip().endswith("MATRIX"):
-                if found:
-                    return
-                found = TITLE in line
-            elif found:
-                yield number, line
-    if not found:
-        raise FormatError(path, f"expected a {TITLE} of &AO_MATRICES, got none")

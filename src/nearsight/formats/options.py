@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-Progress = Callable[[str, int, int], None]
-"""Called during long reads with (file name, bytes done, bytes in all)."""
+from nearsight.progress import Progress, silent
 
 BasisChoice = str | Mapping[str, str]
 """A basis' name, or element symbol → name."""
@@ -37,4 +36,4 @@ class ReadOptions:
     structure: Path | None = None
     output: Path | None = None
     row: int | None = None
-    progress: Progress | None = None
+    progress: Progress = silent

@@ -1,0 +1,68 @@
+"""CP2K's `&AO_MATRICES` text: the first Kohn-Sham matrix in it, which is H₀ where the run began from atoms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from nearsight.errors import FormatError
+
+TITLE = "KOHN-SHAM MATRIX"
+
+
+def recognises(path: Path) -> bool:
+    """Whether a file begins like such a text."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as raw:
+        return TITLE.encode() in raw.read(400)
+
+
+def read_first_kohn_sham(path: Path, n_orbitals: int) -> np.ndarray:
+    """(n, n) E_h, the first Kohn-Sham matrix of the file.
+
+    Raises:
+        FormatError: no such matrix, a size other than `n_orbitals`, a line that is none of it, or a truncated file.
+    """
+    matrix = np.full((n_orbitals, n_orbitals), np.nan)
+    columns: list[int] = []
+    for number, line in _first(path):
+        words = line.split()
+        if not words:
+            continue
+        try:
+            if all(word.isdigit() for word in words):
+                columns = [int(word) - 1 for word in words]
+            else:
+                matrix[int(words[0]) - 1, columns] = [float(word) for word in words[4:]]
+        except (ValueError, IndexError) as error:
+            raise FormatError(
+                path,
+                f"expected `row atom element orbital values` of {n_orbitals} orbitals in line "
+                f"{number}, got {line.strip()[:60]!r}",
+            ) from error
+    missing = int(np.isnan(matrix).any(axis=0).sum())
+    if missing:
+        raise FormatError(
+            path,
+            f"expected {n_orbitals} columns of the matrix, got {n_orbitals - missing}; is the "
+            "file complete, and of this structure and basis?",
+        )
+    return matrix
+
+
+def _first(path: Path) -> Iterator[tuple[int, str]]:
+    """Numbered lines between the first title and the next one."""
+    found = False
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for number, line in enumerate(file, 1):
+            if line.strip().endswith("MATRIX"):
+                if found:
+                    return
+                found = TITLE in line
+            elif found:
+                yield number, line
+    if not found:
+        raise FormatError(path, f"expected a {TITLE} of &AO_MATRICES, got none")
