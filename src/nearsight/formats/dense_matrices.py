@@ -45,7 +45,7 @@ def check_shells(overlap: BlockOperator) -> None:
     for pair in np.flatnonzero(overlap.on_site):
         number = int(overlap.numbers[overlap.source[pair]])
         l = np.concatenate([np.full(2 * l + 1, l) for l in overlap.basis.shells[number]])
-        wrong = np.abs(overlap.stack(np.array([pair]))[0])[l[:, None] != l].max(h0=0.0)
+        wrong = np.abs(overlap.stack(np.array([pair]))[0])[l[:, None] != l].max(initial=0.0)
         if wrong > FOREIGN_OVERLAP:
             raise InputError(
                 f"expected shells {' '.join('spdfghi'[k] for k in overlap.basis.shells[number])} of "

@@ -46,7 +46,7 @@ def test_many_pairs_have_several_images(case):
 
 def test_sum_over_images_is_the_gamma_matrix(case):
     _, _, resolved = case
-    assert np.abs((to_csr(resolved) - to_csr(fold(resolved))).data).max(h0=0.0) < 1e-12
+    assert np.abs((to_csr(resolved) - to_csr(fold(resolved))).data).max(initial=0.0) < 1e-12
     assert fold(resolved).n_pairs < resolved.n_pairs
 
 
