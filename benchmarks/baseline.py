@@ -9,7 +9,7 @@ Frozen protocol: fitted on whole structures, tested on others with the cutoff of
 on-site block of each element with two-centre terms; the same with the on-site regression. With several training
 structures the last stage is repeated with the first 1, 2, … of them. With long range one more: charges from H and S of
 the training structures (10 s for 372 atoms), and what predicted charges tell. With H₀ (not shipped: 14 MB a structure;
-any file that `nearsight import --initial` reads) two more: H₀ as it is, and the baseline that starts from it.
+any file that `nearsight import --h0` reads) two more: H₀ as it is, and the baseline that starts from it.
 """
 
 from __future__ import annotations

@@ -191,7 +191,7 @@ def test_a_baseline_that_does_not_start_from_it_does_not_look_at_it() -> None:
 
 def test_missing_matrices_are_refused() -> None:
     for call in (BASELINE.nodes, BASELINE.edges):
-        with pytest.raises(InputError, match=r"expected H₀ and S of Hf8O16.* got none; add .*--initial FILE"):
+        with pytest.raises(InputError, match=r"expected H₀ and S of Hf8O16.* got none; add .*--h0 FILE"):
             call(STRUCTURE, GRAPH)
     without = replace(CALCULATION, h0=None)
     with pytest.raises(InputError, match=r"superposed atomic densities \(H₀\), got a file without one"):

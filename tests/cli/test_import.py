@@ -101,7 +101,7 @@ def test_an_initial_hamiltonian_is_attached(tmp_path: Path) -> None:
 
 def test_an_initial_hamiltonian_of_another_size_writes_nothing(tmp_path: Path) -> None:
     np.save(tmp_path / "h0.npy", np.eye(71))
-    result = run(MHFO2 / "binary_upper", "-o", tmp_path / "a.h5", "--initial", tmp_path / "h0.npy")
+    result = run(MHFO2 / "binary_upper", "-o", tmp_path / "a.h5", "--h0", tmp_path / "h0.npy")
     assert "expected a matrix of 72 × 72" in message(result)
     assert not (tmp_path / "a.h5").exists()
 

@@ -181,7 +181,7 @@ class Baseline:
         if h0 is None:
             raise InputError(
                 f"expected H₀ and S of {structure.formula}, from which this baseline starts, got none; "
-                "add H₀ to the structure's file with `nearsight import SOURCE --initial FILE -o OUTPUT`"
+                "add H₀ to the structure's file with `nearsight import SOURCE --h0 FILE -o OUTPUT`"
             )
         h0.check(structure, self.layout)
         h0.check_single_images(graph, self.cutoff)

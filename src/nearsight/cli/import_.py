@@ -5,27 +5,23 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, DownloadColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
 from rich.table import Table
 
+from nearsight.api.files import import_calculation, write
 from nearsight.cli.process import tune_process
 from nearsight.errors import InputError
-from nearsight.formats.h0 import read_h0
 from nearsight.formats.options import BasisChoice
-from nearsight.formats.registry import read_any
-from nearsight.formats.structure_files import parse_cell
 from nearsight.operators.calculation import Calculation
-from nearsight.operators.reduction import reduced
-from nearsight.operators.store import write_calculation
+from nearsight.operators.store_writer import Precision
 from nearsight.operators.symmetry import hermiticity_error
-from nearsight.progress import Event
-from nearsight.progress import Progress as Report
+from nearsight.progress import Event, Progress
 
 _LONG = 20_000_000
 """Bytes. Files above this show a progress bar."""
@@ -59,6 +55,7 @@ def import_command(
             ".npz with H0_triu, or a run."
         ),
     ] = None,
+    initial: Annotated[Path | None, typer.Option("--initial", hidden=True)] = None,
     precision: Annotated[str, typer.Option(help="Of the stored matrices: float64 or float32.")] = "float64",
     drop_below: Annotated[
         float, typer.Option(help="Leave out elements smaller than this (E_h in H, 1 in S); smaller files.")
@@ -70,23 +67,20 @@ def import_command(
     """
     tune_process()
     _check_target(output, precision)
-    given_cell = parse_cell(cell) if cell else None
-    with _reporting() as report:
-        calculation = read_any(
+    with _reporting() as progress:
+        calculation = import_calculation(
             source,
+            h0=h0 or initial,
             basis=_basis(basis),
             basis_file=basis_file,
-            cell=given_cell,
-            isolated=bool(cell) and given_cell is None,
+            cell=cell or None,
             structure=structure,
-            output=output_file,
+            output_file=output_file,
             row=row,
-            progress=report,
+            drop_below=drop_below,
+            progress=progress,
         )
-        if h0 is not None:
-            calculation = _with_h0(calculation, h0, report)
-    calculation = reduced(calculation, drop_below)
-    write_calculation(output, calculation, precision=precision)  # type: ignore[arg-type]
+    write(output, calculation, precision=cast(Precision, precision))
     Console().print(_summary(calculation, output))
 
 
@@ -112,10 +106,10 @@ def _basis(text: str | None) -> BasisChoice | None:
 
 
 @contextmanager
-def _reporting() -> Iterator[Report]:
+def _reporting() -> Iterator[Progress]:
     """A callback that draws a bar for every long file."""
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
         tasks: list[TaskID] = []
 
         def report(event: Event) -> None:
@@ -125,14 +119,6 @@ def _reporting() -> Iterator[Report]:
                 bars.update(tasks[-1], completed=event.done)
 
         yield report
-
-
-def _with_h0(calculation: Calculation, path: Path, report: Report) -> Calculation:
-    return replace(
-        calculation,
-        h0=read_h0(path, calculation, report),
-        provenance={**calculation.provenance, "initial Hamiltonian": path.name},
-    )
 
 
 def _summary(calculation: Calculation, output: Path) -> Table:

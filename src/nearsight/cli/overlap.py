@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from nearsight.errors import InputError
-from nearsight.formats.basis_choice import named_basis
-from nearsight.formats.structure_files import parse_cell, read_structure
-from nearsight.operators.calculation import Calculation
-from nearsight.operators.store import is_store, read_calculation, write_calculation
-from nearsight.recipes.overlap import SMALLEST, overlap_of
+from nearsight.api.files import write
+from nearsight.api.structures import overlap as compute_overlap
+from nearsight.recipes.overlap import SMALLEST
 
-EXAMPLE = """The overlap matrix of a structure from PySCF's integrals, resolved in R; no DFT run is needed.
+EXAMPLE = """The overlap matrix of a structure from PySCF's integrals, in real space; no DFT run is needed.
 
 Example: nearsight overlap prediction.h5 -o with_s.h5
 
@@ -38,26 +34,12 @@ def overlap_command(
 ) -> None:
     """Compute S."""
     started = time.monotonic()
-    given = _read(structure, basis, cell)
-    s = overlap_of(given.structure, given.basis, ghost_element=ghost, smallest=smallest)
-    said = {**given.provenance, "overlap": "PySCF's integrals"}
-    write_calculation(output, replace(given, overlap=s, provenance=said), compression="none")
+    found = compute_overlap(structure, basis, cell=cell, ghost_element=ghost, smallest=smallest)
+    write(output, found, compression="none")
+    s = found.require_overlap()
     Console().print(
-        f"{output}: S of {given.structure.formula}, {s.n_orbitals} orbitals, {s.n_pairs} blocks, "
+        f"{output}: S of {found.structure.formula}, {s.n_orbitals} orbitals, {s.n_pairs} blocks, "
         f"{time.monotonic() - started:.1f} s",
         highlight=False,
         soft_wrap=True,
     )
-
-
-def _read(path: Path, basis: str | None, cell: str | None) -> Calculation:
-    """The structure with its basis, and what else its file holds."""
-    if is_store(path):
-        if basis is not None or cell is not None:
-            raise InputError(f"{path}: expected neither --basis nor --cell with an .h5 file, which holds both")
-        return read_calculation(path)
-    if basis is None:
-        raise InputError(f"{path}: expected --basis, such as SZV-MOLOPT-SR-GTH, with a file that does not say it")
-    given = None if cell is None else parse_cell(cell)
-    structure = read_structure(path, cell=given, isolated=cell is not None and given is None)
-    return Calculation(structure, named_basis(basis, None, structure.elements))

@@ -123,7 +123,7 @@ def read_initial(model: Model | BondModel, path: Path) -> H0Matrices | None:
         raise FormatError(
             path,
             "expected an .h5 file with H0 and S, from which this model starts; make one with "
-            "`nearsight import SOURCE --initial FILE -o OUTPUT`",
+            "`nearsight import SOURCE --h0 FILE -o OUTPUT`",
         )
     return model.baseline.h0_of(read_calculation(path, hamiltonian=False))
 

@@ -10,12 +10,12 @@ import numpy as np
 import typer
 from rich.console import Console
 
-from nearsight.cli.atom_colours import ALL_STATES, colourings
 from nearsight.electronic.evaluation import Evaluation, evaluate, spectrum_of
 from nearsight.electronic.spectrum import Spectrum
 from nearsight.errors import FormatError
 from nearsight.formats.registry import read_any
 from nearsight.operators.calculation import Calculation
+from nearsight.report.atom_colours import ALL_STATES, colourings
 from nearsight.report.page import Page, write_page
 from nearsight.report.structure_view import Colouring
 from nearsight.report.training_log import CONFIG_FILE, LOG_FILE, TrainingLog, read_training_log

@@ -9,12 +9,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from nearsight.atomic_files import write_text_atomically
-from nearsight.cli.atom_colours import ALL_STATES, colourings
+from nearsight.api.files import read
+from nearsight.api.view import computes_states
+from nearsight.api.view import view as write_view
 from nearsight.cli.energy_window import energy_window
-from nearsight.formats.registry import read_any
-from nearsight.report.page import document
-from nearsight.report.structure_view import structure_section
 
 EXAMPLE = """The structure in 3D in one HTML page that needs no network: turn it, and colour its atoms.
 
@@ -38,23 +36,16 @@ def view_command(
 ) -> None:
     """View."""
     limits = energy_window(energies) or (-4.0, 4.0)
-    calculation = read_any(file)
-    exact = None if reference is None else read_any(reference)
+    calculation = read(file)
     if overlap is not None:
-        calculation = replace(calculation, overlap=read_any(overlap).require_overlap())
-    elif calculation.overlap is None and exact is not None:
-        calculation = replace(calculation, overlap=exact.overlap)
-    h = calculation.hamiltonian
-    with_states = h is not None and (h.n_orbitals <= ALL_STATES if states is None else states)
-    console = Console()
-    if h is not None and not with_states and states is None:
+        calculation = replace(calculation, overlap=read(overlap).require_overlap())
+    console, h = Console(), calculation.hamiltonian
+    if h is not None and states is None and not computes_states(calculation):
         console.print(
             f"{h.n_orbitals:,} orbitals: no charges and local densities (--states computes them)", highlight=False
         )
     target = output or file.with_name(f"{file.stem}_view.html")
-    structure = calculation.structure
-    section = structure_section(structure, colourings(calculation, exact, limits, with_states))
-    write_text_atomically(
-        target, document(f"{structure.formula}", f"{len(structure):,} atoms of {file.name}.", [section])
-    )
+    exact = None if reference is None else read(reference)
+    title = f"{len(calculation.structure):,} atoms of {file.name}."
+    write_view(target, calculation, title=title, reference=exact, energies=limits, states=states)
     console.print(str(target), highlight=False, soft_wrap=True)

@@ -82,7 +82,7 @@ def _load(path: Path) -> Mapping[str, np.ndarray]:
             path,
             "expected structure, H and S, got only the matrix of superposed atomic densities (H0) "
             "without a structure; give the archive of the calculation, without `_H0atomic`, and this one with "
-            "--initial",
+            "--h0",
         )
     raise FormatError(
         path,

@@ -102,6 +102,6 @@ class Calculation:
         if self.h0 is None:
             raise InputError(
                 "expected the Kohn-Sham matrix of superposed atomic densities (H₀), got a file without "
-                "one; add it with `nearsight import SOURCE --initial FILE -o OUTPUT`"
+                "one; add it with `nearsight import SOURCE --h0 FILE -o OUTPUT`"
             )
         return self.h0

@@ -1,0 +1,171 @@
+"""Reading, importing and writing calculations."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from nearsight.formats.h0 import read_h0
+from nearsight.formats.options import BasisChoice
+from nearsight.formats.registry import read_any
+from nearsight.formats.structure_files import parse_cell
+from nearsight.operators.calculation import Calculation
+from nearsight.operators.reduction import reduced
+from nearsight.operators.store import write_calculation
+from nearsight.operators.store_writer import Compression, Precision
+from nearsight.progress import Progress, silent
+
+
+def read(path: str | Path) -> Calculation:
+    """Read a calculation from a file or folder that says everything itself.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        A store of nearsight (`.h5`), the folder of a CP2K run, an Amorphous-Hamiltonians folder, a NumPy archive or a
+        database with one molecule; docs/formats.md describes them. `import_calculation` reads those that need
+        additions, such as the name of the basis.
+
+    Returns
+    -------
+    Calculation
+        The structure (Å), its basis and what the source holds of H (eV), S, H₀ (eV), energies and provenance.
+
+    Raises
+    ------
+    FormatError
+        If there is nothing at `path`, its format is not known, or it is damaged or incomplete.
+
+    Examples
+    --------
+    >>> from nearsight.api.files import read
+    >>> calculation = read("data/silicon_2.h5")
+    >>> calculation.structure.formula, calculation.basis.describe(), calculation.n_electrons
+    ('Si2', 'Si 2s2p1d', 8)
+    >>> calculation.hamiltonian.block(0, 1, (0, 0, 0)).shape
+    (13, 13)
+    """
+    return read_any(path)
+
+
+def import_calculation(
+    source: str | Path,
+    *,
+    h0: str | Path | None = None,
+    basis: BasisChoice | None = None,
+    basis_file: str | Path | None = None,
+    cell: str | np.ndarray | None = None,
+    structure: str | Path | None = None,
+    output_file: str | Path | None = None,
+    row: int | None = None,
+    drop_below: float = 0.0,
+    progress: Progress = silent,
+) -> Calculation:
+    """Read a calculation of a DFT code, with additions where its files do not say everything.
+
+    Parameters
+    ----------
+    source : str or pathlib.Path
+        The folder of a CP2K run or one of its files, an Amorphous-Hamiltonians folder, a NumPy archive (`.npz`), a
+        database of molecules (`.db`), or a store (`.h5`).
+    h0 : str or pathlib.Path, optional
+        The Kohn-Sham matrix of superposed atomic densities (H₀) of the same structure: `.csr`, the text of CP2K's
+        `&AO_MATRICES`, `.npy`, `.npz` with `H0_triu` (all in Hartree), or a calculation whose H is H₀.
+    basis : str or mapping of str to str, optional
+        The basis, such as ``"SZV-MOLOPT-SR-GTH"``, or one for each element symbol. By default the source's own, or the
+        shipped one whose size is that of the matrix.
+    basis_file : str or pathlib.Path, optional
+        A CP2K basis file (BASIS_MOLOPT) that holds it, for a basis that is not shipped.
+    cell : str or array, optional
+        Å, instead of the file's: 1 number (cube), 3 (edges) or 9 (rows are the lattice vectors), as numbers or as text;
+        ``"none"`` for an isolated molecule.
+    structure : str or pathlib.Path, optional
+        The structure file, where the source has none or several.
+    output_file : str or pathlib.Path, optional
+        CP2K's output, where the source has several.
+    row : int, optional
+        Which calculation of a database with several, counted from 0.
+    drop_below : float, default 0.0
+        Elements smaller than this (E_h in H and H₀, 1 in S) become zero, and blocks of zeros are dropped; the
+        provenance says so.
+    progress : Progress, default silent
+        Told how many bytes of a file are read.
+
+    Returns
+    -------
+    Calculation
+        H and H₀ in eV, S dimensionless, lengths in Å, whatever the source's units are.
+
+    Raises
+    ------
+    FormatError
+        If a file is missing, damaged, of no known format, or does not fit the others.
+    InputError
+        If an addition cannot be used, such as a basis that is not known.
+
+    See Also
+    --------
+    read : Reads what needs no additions.
+    write : Writes the result to a store.
+
+    Examples
+    --------
+    >>> from nearsight.api.files import import_calculation
+    >>> calculation = import_calculation("tests/data/cp2k_mhfo2/binary_upper")
+    >>> calculation.structure.formula, calculation.basis.name, calculation.hamiltonian.n_orbitals
+    ('Hf4O8', 'SZV-MOLOPT-SR-GTH', 72)
+    >>> round(calculation.energy, 3)
+    -8863.62
+    """
+    isolated = isinstance(cell, str) and parse_cell(cell) is None
+    calculation = read_any(
+        source,
+        basis=basis,
+        basis_file=basis_file,
+        cell=parse_cell(cell) if isinstance(cell, str) else cell,
+        isolated=isolated,
+        structure=structure,
+        output=output_file,
+        row=row,
+        progress=progress,
+    )
+    if h0 is not None:
+        provenance = {**calculation.provenance, "initial Hamiltonian": Path(h0).name}
+        calculation = replace(calculation, h0=read_h0(h0, calculation, progress), provenance=provenance)
+    return reduced(calculation, drop_below)
+
+
+def write(
+    path: str | Path, calculation: Calculation, *, precision: Precision = "float64", compression: Compression = "gzip"
+) -> None:
+    """Write a calculation to a store, one self-describing HDF5 file.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        The file, by custom `NAME.h5`. An old one is replaced only by a complete new one.
+    calculation : Calculation
+        What to write: structure, basis, the matrices that it holds, energies and provenance.
+    precision : {"float64", "float32"}
+        Number type of the matrices; everything else is kept in float64.
+    compression : {"gzip", "none"}
+        Whether the matrices are packed. Those of a DFT code shrink to less than half, those of a network by a tenth.
+
+    Raises
+    ------
+    InputError
+        If the precision or compression is not known, or the file cannot be written (no such folder, a full disk).
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from nearsight.api.files import read, write
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write(Path(folder) / "copy.h5", read("data/silicon_2.h5"), precision="float32")
+    ...     read(Path(folder) / "copy.h5").structure.formula
+    'Si2'
+    """
+    write_calculation(path, calculation, precision=precision, compression=compression)

@@ -1,0 +1,66 @@
+"""Reading, importing and writing through the Python interface."""
+
+from __future__ import annotations
+
+import doctest
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nearsight.api import files
+from nearsight.api.files import import_calculation, read, write
+from nearsight.errors import FormatError, InputError
+from nearsight.operators.bloch import to_csr
+from nearsight.progress import Event
+from tests.formats.files import H_NAME, MHFO2
+
+
+def test_examples() -> None:
+    assert doctest.testmod(files).failed == 0
+
+
+def test_h0_is_attached_and_small_elements_are_dropped() -> None:
+    h0 = MHFO2 / "text_upper" / H_NAME
+    calculation = import_calculation(MHFO2 / "binary_upper", h0=h0, drop_below=1e-3)
+    plain = import_calculation(MHFO2 / "binary_upper")
+    assert plain.h0 is None
+    assert calculation.provenance["initial Hamiltonian"] == H_NAME
+    assert "below 0.001 E_h" in calculation.provenance["stored"]
+    h, before = (to_csr(c.require_hamiltonian()).toarray() for c in (calculation, plain))
+    np.testing.assert_array_equal(h, np.where(h == 0, 0, before))
+
+
+@pytest.mark.parametrize("cell", ["20 20 20", 20.0, [20.0, 20.0, 20.0], 20 * np.eye(3)])
+def test_a_cell_is_given_in_any_form(cell: object) -> None:
+    source = MHFO2 / "binary_upper"
+    calculation = import_calculation(source, structure=MHFO2 / "mhfo2.xyz", cell=cell)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(calculation.structure.cell, 20 * np.eye(3))
+
+
+def test_an_isolated_molecule() -> None:
+    calculation = import_calculation(MHFO2 / "binary_upper", structure=MHFO2 / "mhfo2.xyz", cell="none")
+    assert not calculation.structure.pbc.any()
+
+
+def test_progress_is_told() -> None:
+    events: list[Event] = []
+    import_calculation(MHFO2 / "binary_upper", progress=events.append)
+    assert events[0].message == f"reading {H_NAME}"
+    assert events[-1].done == events[-1].total
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    calculation = import_calculation(MHFO2 / "binary_upper")
+    write(tmp_path / "a.h5", calculation, compression="none")
+    again = read(tmp_path / "a.h5")
+    np.testing.assert_array_equal(again.require_hamiltonian().values, calculation.require_hamiltonian().values)
+
+
+def test_errors_say_the_way_out(tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match="nowhere"):
+        read(tmp_path / "nowhere.h5")
+    with pytest.raises(InputError, match="expected precision float32 or float64"):
+        write(tmp_path / "a.h5", read(MHFO2 / "binary_upper"), precision="half")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="expected a cell such as"):
+        import_calculation(MHFO2 / "binary_upper", cell="wide")
