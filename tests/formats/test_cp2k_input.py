@@ -1,5 +1,11 @@
 """CP2K inputs: includes, variables, cells and coordinates in all their forms."""
 
+# Why not cp2k-input-tools (0.9.3)? It was tried on every case below. It takes 0.4 s to import and 1.2 to 1.9 s to read
+# the shortest input, for it begins with the definition of all of CP2K's keywords; our reader needs 20 ms for 3,000
+# atoms. Its [pm] is not a picometre (`b [pm] 0 1000 0` fails with a DimensionalityError), and `[furlong]` is taken. It
+# returns &COORD as text, so that lines such as `O 0 0` and `O 0 0 zero` pass, and kinds, ghosts, cells and an xyz of
+# the topology have to be worked out all the same. It does read @IF, which ours refuses with a way out.
+
 from __future__ import annotations
 
 from pathlib import Path

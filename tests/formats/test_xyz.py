@@ -86,6 +86,17 @@ def test_extended_xyz_of_ase(tmp_path: Path) -> None:
     assert not read_structure(tmp_path / "m.xyz").pbc.any()
 
 
+def test_columns_in_another_order(tmp_path: Path) -> None:
+    comment = 'Lattice="9 0 0 1 9 0 0 2 9" Properties=forces:R:3:pos:R:3:species:S:1 pbc="T T F"'
+    atoms = "1 2 3 0 0 0 Hf\n1 2 3 2.0 0 0 X\n1 2 3 0 2.0 -1.5 V"
+    structure = read_xyz(write(tmp_path, comment, atoms))
+    assert structure.numbers.tolist() == [72, 0, 23]
+    assert structure.pbc.tolist() == [True, True, False]
+    np.testing.assert_array_equal(structure.positions, [[0, 0, 0], [2, 0, 0], [0, 2, -1.5]])
+    np.testing.assert_array_equal(structure.cell, [[9, 0, 0], [1, 9, 0], [0, 2, 9]])
+    assert read_xyz(write(tmp_path, comment, atoms), ghosts=GHOST_BY_V).numbers.tolist() == [72, 0, 0]
+
+
 def test_ghosts_and_vanadium(tmp_path: Path) -> None:
     path = write(tmp_path, "9 9 9", "V 0 0 0\nX 2 0 0\nVa 0 2 0\nHf1 2 2 0", 4)
     assert read_xyz(path, ghosts=GHOST_BY_V).numbers.tolist() == [0, 0, 23, 72]
@@ -117,7 +128,7 @@ def test_ghosts_and_vanadium(tmp_path: Path) -> None:
             'Lattice="9 0 0 0 9 0 0 0 9" Properties=pos:R:3:species:S:1',
             ATOMS,
             3,
-            "expected the columns species and pos first",
+            r"expected the columns that its comment says \(Properties=…\), got others",
         ),
     ],
 )

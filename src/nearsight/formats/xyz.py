@@ -59,7 +59,8 @@ def read_xyz_atoms(path: str | Path) -> tuple[list[str], np.ndarray, str]:
     if len(rows) != count:
         more = "; are there several structures in it?" if len(rows) > count else "; is it complete?"
         raise FormatError(path, f"expected {count} atoms as its first line says, got {len(rows)} lines{more}")
-    _check_columns(path, lines[1])
+    if _has_other_columns(lines[1]):
+        return *_atoms_of_columns(path), lines[1]
     labels, positions = [], np.empty((count, 3))
     for k, row in enumerate(rows):
         words = row.split()
@@ -71,10 +72,23 @@ def read_xyz_atoms(path: str | Path) -> tuple[list[str], np.ndarray, str]:
     return labels, positions, lines[1]
 
 
-def _check_columns(path: str | Path, comment: str) -> None:
+def _has_other_columns(comment: str) -> bool:
+    """Whether an extended xyz file says that symbol and position are not its first columns."""
     columns = _PROPERTIES.search(comment)
-    if columns and not columns[1].strip("\"'").lower().startswith("species:s:1:pos:r:3"):
-        raise FormatError(path, f"expected the columns species and pos first, got {columns[1]}; write it anew with ASE")
+    return columns is not None and not columns[1].strip("\"'").lower().startswith("species:s:1:pos:r:3")
+
+
+def _atoms_of_columns(path: str | Path) -> tuple[list[str], np.ndarray]:
+    """Symbols and positions from wherever the comment says they are, by ASE, which knows chemical symbols alone."""
+    try:
+        import ase.io  # half a second, and seldom needed
+
+        atoms = ase.io.read(path, format="extxyz", index=0)
+    except Exception as error:  # ASE's readers raise whatever comes up
+        raise FormatError(
+            path, f"expected the columns that its comment says (Properties=…), got others ({error})"
+        ) from error
+    return atoms.get_chemical_symbols(), atoms.positions  # type: ignore[union-attr]
 
 
 def _number(path: str | Path, atom: int, label: str, ghosts: Sequence[str]) -> int:
