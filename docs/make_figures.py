@@ -1,7 +1,7 @@
 """Make every figure of docs/ from shipped data.
 
-    ./dev docs            # those whose inputs are newer
-    ./dev docs --all
+    ./dev figures            # those whose inputs are newer
+    ./dev figures --all
 
 The figures of a prediction train a model first (the preset `nearsight` on aHfO2_372_C, about five minutes) and predict
 aHfO2_372_D with it; both are kept in runs/docs. Figures are written to docs/figures.
