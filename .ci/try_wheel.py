@@ -42,9 +42,7 @@ def declared(wheel: Path) -> dict[str, Distribution]:
         name = next(n for n in archive.namelist() if n.endswith(".dist-info/METADATA"))
         metadata = archive.read(name).decode()
     found: dict[str, Distribution] = {}
-    waiting = [
-        (Requirement(text), "") for text in re.findall(r"^Requires-Dist: (.*)$", metadata, flags=re.MULTILINE)
-    ]
+    waiting = [(Requirement(text), "") for text in re.findall(r"^Requires-Dist: (.*)$", metadata, flags=re.MULTILINE)]
     seen = set()
     while waiting:
         requirement, extra = waiting.pop()
@@ -73,9 +71,7 @@ def main() -> None:
     """Command line."""
     wheel = Path(sys.argv[1]).resolve()
     if missing := missing_files(wheel):
-        raise SystemExit(
-            f"expected all files of src/nearsight in {wheel.name}, got it without {', '.join(missing)}"
-        )
+        raise SystemExit(f"expected all files of src/nearsight in {wheel.name}, got it without {', '.join(missing)}")
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", place / "venv"], check=True)
@@ -100,22 +96,12 @@ def main() -> None:
                 raise SystemExit(f"expected success, got exit status {done.returncode}\n{done.stdout}")
             return done.stdout
 
-        where = run(
-            python, "-c", "import nearsight; print(nearsight.__file__, nearsight.__version__)"
-        ).split()
+        where = run(python, "-c", "import nearsight; print(nearsight.__file__, nearsight.__version__)").split()
         if not Path(where[0]).is_relative_to(site) or f"-{where[1]}-" not in wheel.name:
             raise SystemExit(f"expected {wheel.name} in the new environment, got {' '.join(where)}")
         nearsight = place / "venv" / "bin" / "nearsight"
         run(nearsight, "import", RUN, "-o", "small.h5")
-        run(
-            nearsight,
-            "train",
-            "nearsight",
-            f"data.train=[{TRAINED}]",
-            "max_epochs=1",
-            "threads=1",
-            "run_dir=run",
-        )
+        run(nearsight, "train", "nearsight", f"data.train=[{TRAINED}]", "max_epochs=1", "threads=1", "run_dir=run")
         run(nearsight, "predict", "run", "small.h5", "-o", "prediction.h5", "--threads", "1")
         run(nearsight, "report", "prediction.h5", "-o", "page.html")
         if not (work / "page.html").stat().st_size:
