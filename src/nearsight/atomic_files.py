@@ -74,13 +74,21 @@ def write_text_atomically(path: str | Path, text: str) -> None:
 
 
 class Replacement:
-    """A file beside `target`, under another name until `commit`: at no moment is there half a file under its name.
+    """A file object beside a target that takes its place at `commit`, for HDF5.
 
-    HDF5 cannot recover from a failed write, so a failure is kept here and what comes after it is dropped; `check`
-    raises it. The methods of a file are those that h5py asks of one.
+    At no moment is there half a file under the target's name. HDF5 cannot recover from a failed write, so a failure is
+    kept here and whatever is written after it is dropped; `check` raises it. The methods are those that h5py asks of a
+    file.
 
-    Raises:
-        InputError: no such folder, or nothing can be written there.
+    Parameters
+    ----------
+    target : pathlib.Path
+        The file whose place is to be taken. Its folder must exist.
+
+    Raises
+    ------
+    InputError
+        If there is no such folder, or nothing can be written there.
     """
 
     def __init__(self, target: Path) -> None:
@@ -93,23 +101,23 @@ class Replacement:
             raise self._explained(error) from error
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """As of any file."""
+        """Move to a place in the file, as `io.IOBase.seek` does, and return it."""
         start = {os.SEEK_SET: 0, os.SEEK_CUR: self.place, os.SEEK_END: self.length}[whence]
         self.place = start + offset
         return self.place
 
     def tell(self) -> int:
-        """As of any file."""
+        """Return the place in the file, as `io.IOBase.tell` does."""
         return self.place
 
     def read(self, size: int = -1) -> bytes:
-        """As of any file."""
+        """Read from the place in the file, as `io.RawIOBase.read` does."""
         data = os.pread(self.handle, self.length - self.place if size < 0 else size, self.place)
         self.place += len(data)
         return data
 
     def readinto(self, buffer: memoryview) -> int:
-        """Bytes that were never written, or dropped, are zero."""
+        """Fill a buffer from the place in the file; bytes that were never written, or were dropped, are zero."""
         view = memoryview(buffer).cast("B")
         data = os.pread(self.handle, len(view), self.place)
         view[: len(data)] = data
@@ -118,7 +126,7 @@ class Replacement:
         return len(view)
 
     def write(self, buffer: memoryview) -> int:
-        """All of it, or after a failure nothing."""
+        """Write all of a buffer, or nothing after an earlier failure, and return its length."""
         view = memoryview(buffer).cast("B")
         done = 0
         while done < len(view) and self.failure is None:
@@ -131,7 +139,7 @@ class Replacement:
         return len(view)
 
     def truncate(self, size: int | None = None) -> int:
-        """As of any file."""
+        """Set the length of the file, as `io.IOBase.truncate` does, and return it."""
         size = self.place if size is None else size
         if self.failure is None:
             try:
@@ -142,13 +150,15 @@ class Replacement:
         return size
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Do nothing, for nothing is held back."""
 
     def check(self) -> None:
-        """Raise what a write has met.
+        """Raise what an earlier write has met.
 
-        Raises:
-            InputError: the disk is full, or the file cannot be written for another reason of the system's.
+        Raises
+        ------
+        InputError
+            If the disk is full, or the system does not let the file be written for another reason.
         """
         if isinstance(self.failure, OSError):
             raise self._explained(self.failure) from self.failure
@@ -156,10 +166,12 @@ class Replacement:
             raise self.failure
 
     def commit(self) -> None:
-        """Take the target's place; after a failure raise it instead.
+        """Let the file take the target's place, or raise an earlier failure instead.
 
-        Raises:
-            InputError: as `check`.
+        Raises
+        ------
+        InputError
+            As in `check`.
         """
         self.check()
         try:
@@ -170,7 +182,7 @@ class Replacement:
         os.close(self.handle)
 
     def give_up(self) -> None:
-        """What is still written is dropped."""
+        """Drop whatever is still going to be written."""
         self.failure = self.failure or InputError(f"expected a file under construction, got {self.name}, given up")
 
     def discard(self) -> None:

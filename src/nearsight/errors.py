@@ -1,4 +1,4 @@
-"""The exceptions a user can meet. Each message says what was expected, what was got and the way out."""
+"""The exceptions that a user can meet. Each message says what was expected, what was got, and the way out."""
 
 from __future__ import annotations
 
@@ -8,11 +8,19 @@ class NearsightError(Exception):
 
 
 class InputError(NearsightError, ValueError):
-    """A value, array or structure that cannot be worked with."""
+    """Raised for a value, an array or a structure that cannot be worked with."""
 
 
 class FormatError(InputError):
-    """A file that is not what it should be. The message starts with the file's path."""
+    """Raised for a file that is not what it should be. The message starts with the file's path.
+
+    Parameters
+    ----------
+    path : object
+        The file, for the message.
+    message : str
+        What was expected, what was got, and the way out.
+    """
 
     def __init__(self, path: object, message: str) -> None:
         super().__init__(f"{path}: {message}")
@@ -20,12 +28,12 @@ class FormatError(InputError):
 
 
 class ConfigError(InputError):
-    """A configuration that cannot be run (unknown key, value out of range, missing file)."""
+    """Raised for a configuration that cannot be run (an unknown key, a value out of range, a missing file)."""
 
 
 class CheckpointError(InputError):
-    """A checkpoint that does not fit the data or the program."""
+    """Raised for a checkpoint that does not fit the data or the program."""
 
 
 class RecipeError(NearsightError):
-    """A recipe that could not be carried out: a program that is missing, failed or did not converge."""
+    """Raised where a recipe could not be carried out: a program is missing, failed or did not converge."""

@@ -1,4 +1,4 @@
-"""How much memory the machine has left for this process."""
+"""The memory that the machine has left for this process."""
 
 from __future__ import annotations
 
@@ -9,11 +9,17 @@ import psutil
 CGROUPS = Path("/sys/fs/cgroup")
 OWN_GROUPS = Path("/proc/self/cgroup")
 FILES = {"": ("memory.max", "memory.current"), "memory": ("memory.limit_in_bytes", "memory.usage_in_bytes")}
-"""Limit and use, of version 2 and of version 1."""
+"""Names of the files that hold a control group's limit and use, in version 2 and in version 1 of control groups."""
 
 
 def free_bytes() -> int:
-    """Bytes that are free on this machine, within the limits of batch systems and containers."""
+    """Return how much memory this process may still ask for.
+
+    Returns
+    -------
+    int
+        Bytes that are free on this machine, or fewer where a limit of a batch system or container is nearer.
+    """
     return max(0, min([psutil.virtual_memory().available, *_left_in_groups()]))
 
 

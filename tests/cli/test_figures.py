@@ -108,7 +108,7 @@ def test_responses_as_numbers():
         (("dos", SMALL, "-o", "x.gif"), "to end in .png, .svg, .pdf, got .gif"),
         (("dos", SMALL, "--mesh", "2,2", "--json"), "three counts"),
         (("dos", SMALL, "--window", "5", "--json"), "window of two energies"),
-        (("dos", DATA / "aHfO2_96_A.h5", "--mesh", "2,2,2", "--json"), "resolved in R"),
+        (("dos", DATA / "aHfO2_96_A.h5", "--mesh", "2,2,2", "--json"), "in real space"),
         (("bands", DATA / "aHfO2_96_A.h5", "--json"), "resolved in R for bands"),
         (("bands", DATA / "silicon_2.h5", "--path", "GQ", "--json"), "special points"),
         (("figure", "spectrum", SMALL, "--json"), "a prediction and its reference"),

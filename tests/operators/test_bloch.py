@@ -165,7 +165,7 @@ def test_bloch_at_gamma_is_the_matrix(operator):
 
 
 def test_a_folded_operator_has_no_other_k(rng, hamiltonian):
-    with pytest.raises(InputError, match=r"resolved in R for k = \[0.5, 0.0, 0.0\], got one folded to Γ"):
+    with pytest.raises(InputError, match=r"in real space for k = \[0.5, 0.0, 0.0\], got one folded to Γ"):
         bloch(fold(hamiltonian), np.array([0.5, 0, 0]))
 
 

@@ -35,7 +35,7 @@ def fit_baseline(
     """The baseline of one or more structures. Only sums and the features of atoms are kept, not the edges.
 
     Args:
-        calculations: with Hamiltonians, resolved in R or folded to Γ (see `Reference`); with `settings.h0` also
+        calculations: with Hamiltonians, in real space or folded to Γ (see `Reference`); with `settings.h0` also
             with H₀ and S.
         layout: coupled layout that has all their elements.
         cutoff: Å.
@@ -108,5 +108,5 @@ def _nothing_usable(cutoff: float, settings: BaselineSettings) -> InputError:
     atoms = "whose neighbours have one image" if settings.h0 else "without an image of their own"
     return InputError(
         f"expected atoms {atoms} within {cutoff} Å, got none: a matrix at Γ does not tell images apart; "
-        "use a larger cell or a matrix resolved in R"
+        "use a larger cell or a matrix in real space"
     )

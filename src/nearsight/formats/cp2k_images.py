@@ -37,7 +37,7 @@ Tables = Mapping[str, Mapping[int, Cell]]
 
 @dataclass(frozen=True, eq=False)
 class ImageMatrices:
-    """H (E_h) and S, resolved in R, exactly Hermitian.
+    """H (E_h) and S, in real space, exactly Hermitian.
 
     Attributes:
         hamiltonian, overlap: the overlap None where there are no files.

@@ -1,1 +1,1 @@
-"""H and S as block-sparse real-space operators, and the store that keeps them."""
+"""Operators in a localised basis as blocks of atom pairs, calculations, and the files that hold them."""

@@ -1,4 +1,4 @@
-"""Between blocks and matrices: SciPy CSR, the Γ sum, and H(k)."""
+"""From blocks to matrices: SciPy's CSR format, the sum over images at Γ, and H(k)."""
 
 from __future__ import annotations
 
@@ -12,15 +12,26 @@ from nearsight.orbitals.basis import BasisSet
 
 
 def from_csr(matrix: sparse.spmatrix, numbers: np.ndarray, basis: BasisSet) -> BlockOperator:
-    """A matrix at Γ as folded blocks: every pair of atoms with a stored element becomes a dense block.
+    """Turn a matrix at Γ into folded blocks: every pair of atoms with a stored element becomes a dense block.
 
-    Args:
-        matrix: (n, n) real, complete (both triangles); duplicates are summed.
-        numbers: (N,) atomic numbers; orbitals are contiguous per atom in this order.
-        basis: orbitals of each element.
+    Parameters
+    ----------
+    matrix : scipy sparse matrix
+        (n, n), real and complete (both triangles); duplicates are summed.
+    numbers : (N,) array of int
+        Atomic numbers; orbitals are contiguous for each atom in this order.
+    basis : BasisSet
+        Orbitals of each element.
 
-    Raises:
-        InputError: the size does not fit numbers and basis, or an element is complex or not finite.
+    Returns
+    -------
+    BlockOperator
+        Folded to Γ, in float32 or float64.
+
+    Raises
+    ------
+    InputError
+        If the size does not fit numbers and basis, or an element is complex or not finite.
     """
     offsets = basis.offsets(numbers)
     if matrix.shape != (offsets[-1], offsets[-1]):
@@ -66,25 +77,61 @@ def _check_elements(matrix: sparse.coo_matrix) -> None:
 
 
 def to_csr(operator: BlockOperator) -> sparse.csr_matrix:
-    """The matrix at Γ, (n, n): images summed. Every element of a stored block is stored, zeros too."""
+    """Return the matrix at Γ, in which images are summed.
+
+    Parameters
+    ----------
+    operator : BlockOperator
+        In real space or folded.
+
+    Returns
+    -------
+    scipy.sparse.csr_matrix
+        (n, n). Every element of a stored block is stored, zeros too.
+    """
     return _matrix(fold(operator))
 
 
 def bloch(operator: BlockOperator, k: np.ndarray) -> sparse.csr_matrix:
-    """H(k) = Σ_R exp(2πi k·R) H(R), (n, n) complex, k in units of the reciprocal lattice vectors.
+    """Compute H(k) = Σ_R exp(2πi k·R) H(R).
 
-    Raises:
-        InputError: an operator folded to Γ at another k.
+    Parameters
+    ----------
+    operator : BlockOperator
+        In real space, unless k = 0.
+    k : (3,) array of float
+        In units of the reciprocal lattice vectors.
+
+    Returns
+    -------
+    scipy.sparse.csr_matrix
+        (n, n) complex.
+
+    Raises
+    ------
+    InputError
+        If the operator is folded to Γ and k is not 0.
     """
     k = np.asarray(k, dtype=np.float64)
     if operator.folded and k.any():
-        raise InputError(f"expected an operator resolved in R for k = {k.tolist()}, got one folded to Γ")
+        raise InputError(f"expected an operator in real space for k = {k.tolist()}, got one folded to Γ")
     phase = np.exp(2j * np.pi * (operator.shift @ k))
     return _matrix(fold(operator.with_values(operator.values * np.repeat(phase, operator.lengths))))
 
 
 def fold(operator: BlockOperator) -> BlockOperator:
-    """The sum over images, one block per pair of atoms: H_ij(Γ) = Σ_R H_ij(R)."""
+    """Sum an operator over periodic images: H_ij(Γ) = Σ_R H_ij(R).
+
+    Parameters
+    ----------
+    operator : BlockOperator
+        In real space or folded; the latter comes back as it is.
+
+    Returns
+    -------
+    BlockOperator
+        One block for each pair of atoms.
+    """
     if operator.folded:
         return operator
     # The images of a pair follow each other.

@@ -1,4 +1,4 @@
-"""BlockOperator: a real operator in a localised basis, kept as dense blocks of atom pairs."""
+"""Real operators in a localised basis, kept as dense blocks of atom pairs."""
 
 from __future__ import annotations
 
@@ -20,16 +20,28 @@ ElementPair = tuple[int, int]
 class BlockOperator:
     """H, S or any other real operator as blocks O_ij(R) = ⟨i, 0|O|j, R⟩.
 
-    Pairs are sorted by (i, j, R) and unique. An operator folded to Γ has one block per (i, j), the sum over all
-    images, and all shifts zero; one that is not folded is resolved in R. A pair that is not listed is zero.
+    Pairs are unique and sorted by (i, j, R). An operator in real space has a block for each R. One folded to Γ has one
+    block for each (i, j), the sum over all images, and all its shifts are zero. A pair that is not listed is zero.
 
-    Attributes:
-        numbers: (N,) int64, atomic numbers.
-        basis: orbitals of each element; blocks are (n_i, n_j), orbitals in the basis' order.
-        source, target: (P,) int64, i and j.
-        shift: (P, 3) int64, R in units of the lattice vectors.
-        values: (M,) float, the blocks one after another, each row-major. eV for H, dimensionless for S.
-        folded: summed over images (Γ only).
+    Attributes
+    ----------
+    numbers : (N,) array of int64
+        Atomic numbers.
+    basis : BasisSet
+        Orbitals of each element; blocks are (n_i, n_j), orbitals in the basis' order.
+    source, target : (P,) array of int64
+        The atoms i and j of each pair.
+    shift : (P, 3) array of int64
+        R in units of the lattice vectors.
+    values : (M,) array of float
+        The blocks one after another, each row-major; eV for H, dimensionless for S.
+    folded : bool
+        Whether images are summed (Γ only).
+
+    Raises
+    ------
+    InputError
+        If the number of values is not that of the blocks.
     """
 
     numbers: np.ndarray
@@ -46,17 +58,17 @@ class BlockOperator:
 
     @property
     def n_atoms(self) -> int:
-        """Number of atoms."""
+        """Number N of atoms."""
         return len(self.numbers)
 
     @property
     def n_pairs(self) -> int:
-        """Number of blocks."""
+        """Number P of blocks."""
         return len(self.source)
 
     @property
     def n_values(self) -> int:
-        """Number of stored matrix elements."""
+        """Number M of stored matrix elements."""
         return int(self.offsets[-1])
 
     @property
@@ -66,37 +78,53 @@ class BlockOperator:
 
     @cached_property
     def orbital_offsets(self) -> np.ndarray:
-        """(N+1,) first orbital of each atom."""
+        """(N+1,) index of each atom's first orbital; the last entry is the size of the matrix."""
         return self.basis.offsets(self.numbers)
 
     @cached_property
     def offsets(self) -> np.ndarray:
-        """(P+1,) where each block starts in `values`."""
+        """(P+1,) positions in `values` where the blocks start."""
         sizes = self.basis.sizes(self.numbers)
         return np.concatenate([[0], np.cumsum(sizes[self.source] * sizes[self.target])])
 
     @property
     def lengths(self) -> np.ndarray:
-        """(P,) numbers in each block."""
+        """(P,) number of elements of each block."""
         return np.diff(self.offsets)
 
     @cached_property
     def element_pairs(self) -> dict[ElementPair, np.ndarray]:
-        """(Z_i, Z_j) → positions of its pairs."""
+        """(Z_i, Z_j) → positions of the pairs of these elements."""
         return group_by_elements(self.numbers, self.source, self.target)
 
     @cached_property
     def reverse(self) -> np.ndarray:
-        """(P,) position of the pair (j, i, −R)."""
+        """(P,) position of the pair (j, i, −R) of each pair."""
         return reverse_index(self.source, self.target, self.shift)
 
     @property
     def on_site(self) -> np.ndarray:
-        """(P,) bool: i = j and R = 0."""
+        """(P,) bool: pairs with i = j and R = 0."""
         return is_on_site(self.source, self.target, self.shift)
 
     def stack(self, pairs: np.ndarray) -> np.ndarray:
-        """(len(pairs), n_i, n_j) blocks of pairs that share their elements (a copy)."""
+        """Copy the blocks of stored pairs that share their elements.
+
+        Parameters
+        ----------
+        pairs : (p,) array of int
+            Positions of the pairs, at least one.
+
+        Returns
+        -------
+        (p, n_i, n_j) array
+            The blocks.
+
+        Raises
+        ------
+        InputError
+            If there are no pairs, whose elements are not known then; `blocks` is told the elements.
+        """
         if len(pairs) == 0:
             raise InputError("expected at least one pair to stack, got none")
         ni = self.basis.n_orbitals(int(self.numbers[self.source[pairs[0]]]))
@@ -104,11 +132,32 @@ class BlockOperator:
         return runs.gather(self.values, self.offsets[pairs], ni * nj).reshape(-1, ni, nj)
 
     def put(self, pairs: np.ndarray, blocks: np.ndarray) -> None:
-        """Overwrite the blocks of different pairs that share their elements by (len(pairs), n_i, n_j) others."""
+        """Overwrite the blocks of different stored pairs that share their elements.
+
+        Parameters
+        ----------
+        pairs : (p,) array of int
+            Positions of the pairs.
+        blocks : (p, n_i, n_j) array
+            The new blocks.
+        """
         runs.scatter(self.values, self.offsets[pairs], blocks.reshape(len(pairs), -1))
 
     def block(self, i: int, j: int, shift: tuple[int, int, int] = (0, 0, 0)) -> np.ndarray:
-        """(n_i, n_j) block; zeros where the pair is not stored."""
+        """Return one block, zero where the pair is not stored.
+
+        Parameters
+        ----------
+        i, j : int
+            The atoms.
+        shift : (int, int, int), default (0, 0, 0)
+            The cell R of atom j.
+
+        Returns
+        -------
+        (n_i, n_j) array
+            A copy of the block.
+        """
         elements = int(self.numbers[i]), int(self.numbers[j])
         return self.blocks(elements, np.array([i]), np.array([j]), np.array([shift]))[0]
 
@@ -142,7 +191,20 @@ class BlockOperator:
         return result
 
     def find(self, source: np.ndarray, target: np.ndarray, shift: np.ndarray) -> np.ndarray:
-        """Positions of the given pairs, −1 for those not stored."""
+        """Look up pairs.
+
+        Parameters
+        ----------
+        source, target : (p,) array of int
+            The atoms i and j of each pair.
+        shift : (p, 3) array of int
+            The cell R of atom j.
+
+        Returns
+        -------
+        (p,) array of int64
+            Positions of the pairs, −1 for those that are not stored.
+        """
         if self.n_pairs == 0:
             return np.full(len(source), -1)
         lower, width, own, order = self._search
@@ -165,11 +227,33 @@ class BlockOperator:
         return lower, width, keys[order], order
 
     def with_values(self, values: np.ndarray) -> BlockOperator:
-        """The same pairs with other numbers."""
+        """Return an operator on the same pairs.
+
+        Parameters
+        ----------
+        values : (M,) array
+            The new numbers; complex ones are possible too.
+
+        Returns
+        -------
+        BlockOperator
+            The operator with these numbers.
+        """
         return replace(self, values=values)
 
     def select(self, keep: np.ndarray) -> BlockOperator:
-        """Only the pairs of a mask or of ascending positions."""
+        """Return the operator on some of its pairs.
+
+        Parameters
+        ----------
+        keep : (P,) array of bool, or array of int
+            A mask, or ascending positions.
+
+        Returns
+        -------
+        BlockOperator
+            The pairs that are kept.
+        """
         positions = np.flatnonzero(keep) if keep.dtype == bool else np.asarray(keep)
         lengths = self.lengths[positions]
         values = np.empty(int(lengths.sum()), dtype=self.values.dtype)
@@ -183,14 +267,38 @@ class BlockOperator:
         )
 
     def flat_index(self, pairs: np.ndarray) -> np.ndarray:
-        """Positions in `values` of all elements of the given pairs, in order."""
+        """Return the positions in `values` of all elements of some pairs, in order.
+
+        Parameters
+        ----------
+        pairs : (p,) array of int
+            Positions of the pairs.
+
+        Returns
+        -------
+        array of int64
+            Positions of their elements.
+        """
         sizes = self.lengths[pairs]
         ends = np.cumsum(sizes)
         total = int(ends[-1]) if len(ends) else 0
         return np.repeat(self.offsets[pairs] - (ends - sizes), sizes) + np.arange(total)
 
     def on_pairs(self, source: np.ndarray, target: np.ndarray, shift: np.ndarray) -> BlockOperator:
-        """The operator on another list of pairs (sorted, unique): absent ones are zero, others are dropped."""
+        """Return the operator on another list of pairs.
+
+        Parameters
+        ----------
+        source, target : (p,) array of int
+            The atoms of each pair; sorted and unique as in every operator.
+        shift : (p, 3) array of int
+            The cell of the second atom.
+
+        Returns
+        -------
+        BlockOperator
+            Blocks of pairs that were not stored are zero; those of other pairs are dropped.
+        """
         result = empty_like_pairs(self, source, target, shift)
         found = self.find(source, target, shift)
         present = np.flatnonzero(found >= 0)
@@ -201,7 +309,22 @@ class BlockOperator:
 
 
 def empty_like_pairs(like: BlockOperator, source: np.ndarray, target: np.ndarray, shift: np.ndarray) -> BlockOperator:
-    """Zeros on a new list of sorted pairs, the rest as in `like`."""
+    """Return zeros on a new list of sorted pairs, everything else being as in another operator.
+
+    Parameters
+    ----------
+    like : BlockOperator
+        Gives atoms, basis, precision, and whether it is folded.
+    source, target : (P,) array of int
+        The atoms of each pair.
+    shift : (P, 3) array of int
+        The cell of the second atom.
+
+    Returns
+    -------
+    BlockOperator
+        The zero operator.
+    """
     return zeros(like.numbers, like.basis, source, target, shift, like.folded, like.values.dtype)
 
 
@@ -214,10 +337,32 @@ def zeros(
     folded: bool,
     dtype: np.typing.DTypeLike = np.float64,
 ) -> BlockOperator:
-    """A zero operator on sorted, unique pairs.
+    """Return a zero operator.
 
-    Raises:
-        InputError: pairs that are not sorted by (i, j, R) or occur twice.
+    Parameters
+    ----------
+    numbers : (N,) array of int
+        Atomic numbers.
+    basis : BasisSet
+        Orbitals of each element.
+    source, target : (P,) array of int
+        The atoms of each pair.
+    shift : (P, 3) array of int
+        The cell of the second atom.
+    folded : bool
+        Whether images are summed.
+    dtype : dtype, default float64
+        Number type.
+
+    Returns
+    -------
+    BlockOperator
+        Zeros on these pairs.
+
+    Raises
+    ------
+    InputError
+        If pairs are not sorted by (i, j, R), or one occurs twice.
     """
     if not is_ascending(source, target, shift):
         raise InputError("expected pairs sorted by (i, j, R), got another order")
@@ -237,12 +382,38 @@ def zeros(
 
 
 def is_on_site(source: np.ndarray, target: np.ndarray, shift: np.ndarray) -> np.ndarray:
-    """(P,) bool: the pairs of an atom with itself (i = j and R = 0), each its own reverse."""
+    """Tell which pairs are an atom with itself (i = j and R = 0), each its own reverse.
+
+    Parameters
+    ----------
+    source, target : (P,) array of int
+        The atoms of each pair.
+    shift : (P, 3) array of int
+        The cell of the second atom.
+
+    Returns
+    -------
+    (P,) array of bool
+        True for on-site pairs.
+    """
     return (source == target) & ~shift.any(axis=1)
 
 
 def group_by_elements(numbers: np.ndarray, source: np.ndarray, target: np.ndarray) -> dict[ElementPair, np.ndarray]:
-    """(Z_i, Z_j) → positions, in ascending order, of the pairs with these elements."""
+    """Group pairs by their elements.
+
+    Parameters
+    ----------
+    numbers : (N,) array of int
+        Atomic numbers.
+    source, target : (P,) array of int
+        The atoms of each pair.
+
+    Returns
+    -------
+    dict of (int, int) to array of int64
+        (Z_i, Z_j) → positions, in ascending order, of the pairs with these elements.
+    """
     zi, zj = numbers[source], numbers[target]
     key = zi * 1000 + zj
     return {(int(k) // 1000, int(k) % 1000): np.flatnonzero(key == k) for k in np.flatnonzero(np.bincount(key))}

@@ -1,4 +1,4 @@
-"""Calculation: a structure with its basis, its operators, and what a DFT code (or a network) said about it."""
+"""Calculations: a structure with its basis, its operators, and what a DFT code (or a network) said about it."""
 
 from __future__ import annotations
 
@@ -17,21 +17,41 @@ from nearsight.structures.structure import Structure
 class Calculation:
     """One structure and its matrices.
 
-    Attributes:
-        structure: atoms and cell, Å.
-        basis: orbitals of each element.
-        hamiltonian: eV, or None.
-        overlap: dimensionless, or None.
-        initial_hamiltonian: the Kohn-Sham matrix of superposed atomic densities (H₀), eV, or None.
-        cutoff: Å, beyond which blocks were not predicted or not kept; None where nothing was cut.
-        energy: total energy, eV, or None.
-        fermi: Fermi level, eV, or None.
-        eigenvalues: (n,) eV at Γ, as the code printed them, ascending, maybe only the lowest; or None.
-        provenance: where it comes from: plain text by key (`code`, `source`, `settings`, `model` …).
-        k_points: (k, 3) mesh of the calculation, in units of the reciprocal lattice vectors; None: Γ alone.
-        k_eigenvalues: (k, n) eV, as the code printed them at `k_points`; or None.
-        error_estimate: (P,) eV, expected r.m.s. error of the elements of each block of the Hamiltonian; None where
-            nobody said, as for DFT's own.
+    Attributes
+    ----------
+    structure : Structure
+        Atoms and cell, Å.
+    basis : BasisSet
+        Orbitals of each element.
+    hamiltonian : BlockOperator or None
+        H, eV.
+    overlap : BlockOperator or None
+        S, dimensionless.
+    cutoff : float or None
+        Å, beyond which blocks were not predicted or not kept; None where nothing was cut.
+    energy : float or None
+        Total energy, eV.
+    fermi : float or None
+        Fermi level, eV.
+    eigenvalues : (n,) array of float or None
+        eV at Γ, as the code printed them, ascending, possibly only the lowest.
+    provenance : mapping of str to str
+        Where it comes from: plain text by key (`code`, `source`, `settings`, `model` …).
+    h0 : BlockOperator or None
+        The Kohn-Sham matrix of superposed atomic densities (H₀), eV.
+    k_points : (k, 3) array of float or None
+        Mesh of the calculation, in units of the reciprocal lattice vectors; None means Γ alone.
+    k_eigenvalues : (k, n) array of float or None
+        eV, as the code printed them at `k_points`.
+    error_estimate : (P,) array of float or None
+        eV, expected r.m.s. error of the elements of each block of the Hamiltonian; None where nobody said, as for DFT's
+        own.
+
+    Raises
+    ------
+    InputError
+        If an operator is on other atoms, in another basis or not finite, or the error estimates do not fit the blocks
+        of H.
     """
 
     structure: Structure
@@ -83,13 +103,25 @@ class Calculation:
         return self.basis.n_electrons(self.structure.numbers)
 
     def require_hamiltonian(self) -> BlockOperator:
-        """H, or an InputError that says it is missing."""
+        """Return H.
+
+        Raises
+        ------
+        InputError
+            If it is missing.
+        """
         if self.hamiltonian is None:
             raise InputError("expected a Hamiltonian, got a file without one")
         return self.hamiltonian
 
     def require_overlap(self) -> BlockOperator:
-        """S, or an InputError that says it is missing."""
+        """Return S.
+
+        Raises
+        ------
+        InputError
+            If it is missing; the message says the way out.
+        """
         if self.overlap is None:
             raise InputError(
                 "expected an overlap matrix S, got a file without one; eigenvalues of a non-orthogonal "
@@ -98,7 +130,13 @@ class Calculation:
         return self.overlap
 
     def require_h0(self) -> BlockOperator:
-        """H₀, or an InputError that says it is missing."""
+        """Return H₀.
+
+        Raises
+        ------
+        InputError
+            If it is missing; the message says the way out.
+        """
         if self.h0 is None:
             raise InputError(
                 "expected the Kohn-Sham matrix of superposed atomic densities (H₀), got a file without "

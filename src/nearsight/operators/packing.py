@@ -2,7 +2,7 @@
 
 HDF5 packs one chunk after another on one core, and looks for repeated strings, which matrix elements do not have.
 zlib's strategy RLE sees only repeated bytes: those of exponents, signs and zeros, once `shuffle` has put like bytes of
-the numbers side by side. It is twice as fast, leaves less, and what it writes is read by any HDF5 library.
+the numbers side by side. It is twice as fast, its result is smaller, and any HDF5 library reads what it writes.
 """
 
 from __future__ import annotations
@@ -23,29 +23,41 @@ class Sink(Protocol):
     """Takes the numbers of a one-dimensional dataset one after another."""
 
     def append(self, numbers: np.ndarray) -> None:
-        """The next numbers."""
+        """Take the next numbers."""
 
     def finish(self) -> None:
-        """No more will come."""
+        """End the dataset; no more numbers will come."""
 
 
 class PlainSink:
-    """Numbers written as they come."""
+    """Writes numbers as they come.
+
+    Parameters
+    ----------
+    dataset : h5py.Dataset
+        One-dimensional.
+    """
 
     def __init__(self, dataset: h5py.Dataset) -> None:
         self.dataset, self.done = dataset, 0
 
     def append(self, numbers: np.ndarray) -> None:
-        """The next numbers."""
+        """Write the next numbers."""
         self.dataset[self.done : self.done + len(numbers)] = numbers
         self.done += len(numbers)
 
     def finish(self) -> None:
-        """Nothing is held back."""
+        """Do nothing, for nothing is held back."""
 
 
 class PackedSink:
-    """Whole chunks, packed in threads and written in order. The dataset's filters are shuffle and gzip."""
+    """Packs whole chunks in threads and writes them in order.
+
+    Parameters
+    ----------
+    dataset : h5py.Dataset
+        One-dimensional and chunked, with the filters shuffle and gzip.
+    """
 
     def __init__(self, dataset: h5py.Dataset) -> None:
         self.dataset, self.size = dataset, dataset.chunks[0]
@@ -55,7 +67,7 @@ class PackedSink:
         self.threads = ThreadPoolExecutor(THREADS)
 
     def append(self, numbers: np.ndarray) -> None:
-        """The next numbers."""
+        """Take the next numbers, and submit the chunks that they fill."""
         numbers = np.concatenate([self.rest, numbers.astype(self.dataset.dtype, copy=False)])
         whole = len(numbers) - len(numbers) % self.size
         for first in range(0, whole, self.size):
@@ -63,7 +75,7 @@ class PackedSink:
         self.rest = numbers[whole:].copy()
 
     def finish(self) -> None:
-        """Write what is left."""
+        """Write the chunks that are still being packed, and the last one, padded with zeros."""
         if len(self.rest):
             self._submit(np.pad(self.rest, (0, self.size - len(self.rest))))
         while self.waiting:
@@ -81,7 +93,18 @@ class PackedSink:
 
 
 def pack(chunk: np.ndarray) -> bytes:
-    """A chunk as HDF5's filters shuffle and gzip store it."""
+    """Pack a chunk as HDF5's filters shuffle and gzip store it.
+
+    Parameters
+    ----------
+    chunk : (c,) array
+        The numbers of a whole chunk.
+
+    Returns
+    -------
+    bytes
+        What `h5py.Dataset.id.write_direct_chunk` takes.
+    """
     shuffled = chunk.view(np.uint8).reshape(len(chunk), -1).T.tobytes()
     packer = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS, 9, zlib.Z_RLE)
     return packer.compress(shuffled) + packer.flush()

@@ -15,12 +15,24 @@ _UNITS = {"hamiltonian": HARTREE_IN_EV, "overlap": 1.0, "h0": HARTREE_IN_EV}
 
 
 def pruned(operator: BlockOperator, threshold: float) -> BlockOperator:
-    """Elements with |x| < threshold (the operator's unit) become zero; blocks of zeros are dropped.
+    """Set small elements to zero, and drop blocks of zeros. A Hermitian operator stays Hermitian.
 
-    A Hermitian operator stays Hermitian.
+    Parameters
+    ----------
+    operator : BlockOperator
+        Any operator.
+    threshold : float
+        In the operator's unit; elements with |x| < threshold become zero.
 
-    Raises:
-        InputError: a negative threshold.
+    Returns
+    -------
+    BlockOperator
+        On the pairs with a nonzero element.
+
+    Raises
+    ------
+    InputError
+        If the threshold is negative.
     """
     if not threshold >= 0:
         raise InputError(f"expected a threshold of at least 0, got {threshold}")
@@ -30,12 +42,25 @@ def pruned(operator: BlockOperator, threshold: float) -> BlockOperator:
 
 
 def rounded(operator: BlockOperator, step: float) -> BlockOperator:
-    """Elements as multiples of the largest power of two that is not above `step` (the operator's unit).
+    """Round the elements, which then compress to half the size. A Hermitian operator stays Hermitian.
 
-    They compress to half the size; each changes by half a step at most. A Hermitian operator stays Hermitian.
+    Parameters
+    ----------
+    operator : BlockOperator
+        Any operator.
+    step : float
+        In the operator's unit. Elements become multiples of the largest power of two that is not above it, so each
+        changes by half a step at most.
 
-    Raises:
-        InputError: a step that is not positive.
+    Returns
+    -------
+    BlockOperator
+        On the same pairs.
+
+    Raises
+    ------
+    InputError
+        If the step is not positive.
     """
     if not step > 0:
         raise InputError(f"expected a positive step, got {step}")
@@ -44,12 +69,26 @@ def rounded(operator: BlockOperator, step: float) -> BlockOperator:
 
 
 def reduced(calculation: Calculation, drop_below: float = 0.0, resolution: float | None = None) -> Calculation:
-    """A calculation whose files are smaller; the provenance (`stored`) says what was done.
+    """Make a calculation whose files are smaller; its provenance (`stored`) says what was done.
 
-    Args:
-        calculation: with any of H, S, H₀.
-        drop_below: elements smaller than this (E_h in H and H₀, 1 in S) are left out.
-        resolution: the others are rounded to this (same units); None: not.
+    Parameters
+    ----------
+    calculation : Calculation
+        With any of H, S and H₀.
+    drop_below : float, default 0.0
+        Elements smaller than this (E_h in H and H₀, 1 in S) become zero, and blocks of zeros are dropped.
+    resolution : float, optional
+        The other elements are rounded to this (in the same units); by default they are not.
+
+    Returns
+    -------
+    Calculation
+        With the reduced matrices.
+
+    Raises
+    ------
+    InputError
+        If a number is negative.
     """
     matrices: dict[str, BlockOperator | None] = {}
     said = []

@@ -10,14 +10,39 @@ AT_ONCE = 1 << 20
 
 
 def gather(values: np.ndarray, starts: np.ndarray, length: int) -> np.ndarray:
-    """(n, length) copies of the runs that begin at `starts`."""
+    """Copy runs of one length.
+
+    Parameters
+    ----------
+    values : (M,) array
+        Where they lie.
+    starts : (n,) array of int
+        Their first positions.
+    length : int
+        Their length.
+
+    Returns
+    -------
+    (n, length) array
+        The runs.
+    """
     if len(starts) == 0 or length == 0:
         return np.empty((len(starts), length), dtype=values.dtype)
     return _windows(values, starts, length)[starts]  # type: ignore[no-any-return]
 
 
 def scatter(values: np.ndarray, starts: np.ndarray, runs: np.ndarray) -> None:
-    """Write (n, length) runs to where `starts` say; they may not overlap."""
+    """Write runs of one length.
+
+    Parameters
+    ----------
+    values : (M,) array
+        Where they go.
+    starts : (n,) array of int
+        Their first positions; runs may not overlap.
+    runs : (n, length) array
+        The numbers.
+    """
     if runs.size:
         _windows(values, starts, runs.shape[1])[starts] = runs
 
@@ -25,7 +50,23 @@ def scatter(values: np.ndarray, starts: np.ndarray, runs: np.ndarray) -> None:
 def copy(
     values: np.ndarray, starts: np.ndarray, into: np.ndarray, places: np.ndarray, lengths: np.ndarray, add: bool = False
 ) -> None:
-    """Copy runs of `lengths` that begin at `starts` to `places` in another array, or add them to what is there."""
+    """Copy runs of different lengths from one array to another.
+
+    Parameters
+    ----------
+    values : (M,) array
+        Where they lie.
+    starts : (n,) array of int
+        Their first positions.
+    into : array
+        Where they go.
+    places : (n,) array of int
+        Their first positions there.
+    lengths : (n,) array of int
+        Their lengths.
+    add : bool, default False
+        Whether they are added to what is there.
+    """
     for length in np.flatnonzero(np.bincount(lengths)):
         rows, step = np.flatnonzero(lengths == length), max(1, AT_ONCE // max(int(length), 1))
         for first in range(0, len(rows), step):

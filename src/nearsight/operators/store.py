@@ -1,4 +1,4 @@
-"""The store: one HDF5 file for a calculation, self-describing, written all or nothing, read in part.
+"""The store: one self-describing HDF5 file for a calculation, written completely or not at all, and read in part.
 
 Layout (attributes of the root say the version, the units and the convention in words):
 
@@ -6,14 +6,15 @@ Layout (attributes of the root say the version, the units and the convention in 
     basis/          elements, shells (such as "0 0 1 2"), valence (−1 where unknown)
     hamiltonian/    source, target, shift, values (eV)
     overlap/        source, target, shift, values
-    h0/             the same as hamiltonian, of superposed atomic densities (eV)
+    h0/             as hamiltonian, of superposed atomic densities (eV); `initial_hamiltonian` in older files
     eigenvalues     eV, as the code printed them at Γ
     k_points        mesh of the calculation, in reciprocal lattice vectors
     k_eigenvalues   eV, as the code printed them at k_points
+    error_estimate  eV, expected r.m.s. error of each stored block of the hamiltonian
     provenance/     plain text by key, as attributes (long texts as datasets)
 
-An operator that is Hermitian to the last bit is stored as half (`storage` = "half": the pairs i < j, and
-i = j with R ≥ 0 in lexicographic order); any other is stored whole.
+An operator that is Hermitian to the last bit is stored as half (`storage` = "half": the pairs i < j, and i = j with R ≥
+0 in lexicographic order); any other is stored whole.
 """
 
 from __future__ import annotations
@@ -52,12 +53,23 @@ _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 def write_calculation(
     path: str | Path, calculation: Calculation, *, precision: Precision = "float64", compression: Compression = "gzip"
 ) -> None:
-    """Write everything in `calculation` to `path`.
+    """Write everything in a calculation to a store.
 
-    An old file is replaced only by a complete new one. Matrices are kept in `precision`, all else in float64.
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        The file. An old one is replaced only by a complete new one.
+    calculation : Calculation
+        What to write.
+    precision : {"float64", "float32"}
+        Number type of the matrices; all else is kept in float64.
+    compression : {"gzip", "none"}
+        Whether the matrices are packed.
 
-    Raises:
-        InputError: an unknown precision or compression, or the file cannot be written (no such folder, disk full).
+    Raises
+    ------
+    InputError
+        If precision or compression is not known, or the file cannot be written (no such folder, a full disk).
     """
     with StoreWriter(path, calculation, precision=precision, compression=compression) as writer:
         for name in UNIT_OF:
@@ -70,10 +82,24 @@ def write_calculation(
 def read_calculation(
     path: str | Path, *, hamiltonian: bool = True, overlap: bool = True, h0: bool = True
 ) -> Calculation:
-    """The calculation in `path`; a matrix that is not asked for is not loaded. Matrices come in float64.
+    """Read a calculation from a store. Matrices come in float64.
 
-    Raises:
-        FormatError: not a store, damaged, or of a newer version.
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        The file.
+    hamiltonian, overlap, h0 : bool, default True
+        Which matrices are loaded; the others are None in the result.
+
+    Returns
+    -------
+    Calculation
+        Everything in the file but the matrices that are not asked for.
+
+    Raises
+    ------
+    FormatError
+        If the file is not a store, damaged, or of a newer version.
     """
     with _opened(path) as file:
         structure, basis = read_structure(file["structure"]), read_basis(file["basis"])
@@ -106,11 +132,28 @@ def read_calculation(
 
 
 def read_blocks(path: str | Path, which: OperatorName, source_atoms: np.ndarray) -> BlockOperator:
-    """The rows of some atoms: all pairs (i, j, R) with i in `source_atoms`. Only these blocks are loaded.
+    """Read the rows of some atoms: all pairs (i, j, R) with i among them. Only these blocks are loaded.
 
-    Raises:
-        FormatError: not a store, or one without this operator.
-        InputError: an atom that the structure does not have.
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        The file.
+    which : {"hamiltonian", "overlap", "h0"}
+        The matrix.
+    source_atoms : (n,) array of int
+        The atoms.
+
+    Returns
+    -------
+    BlockOperator
+        Their rows, in float64.
+
+    Raises
+    ------
+    FormatError
+        If the file is not a store, or does not hold this matrix.
+    InputError
+        If the structure does not have one of the atoms.
     """
     with _opened(path) as file:
         numbers, basis = read_structure(file["structure"]).numbers, read_basis(file["basis"])
@@ -132,10 +175,24 @@ def _required(path: str | Path, file: h5py.File, which: OperatorName) -> h5py.Gr
 
 
 def operator_basis(path: str | Path, which: OperatorName) -> BasisSet | None:
-    """The basis of an operator's elements, without loading the operator; None where the file does not hold it.
+    """Return the basis of a matrix's elements without loading the matrix.
 
-    Raises:
-        FormatError: not a store, damaged, or of a newer version.
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        The file.
+    which : {"hamiltonian", "overlap", "h0"}
+        The matrix.
+
+    Returns
+    -------
+    BasisSet or None
+        None where the file does not hold it.
+
+    Raises
+    ------
+    FormatError
+        If the file is not a store, damaged, or of a newer version.
     """
     with _opened(path) as file:
         group = stored_operator(file, which)
@@ -143,18 +200,41 @@ def operator_basis(path: str | Path, which: OperatorName) -> BasisSet | None:
 
 
 def copy_operator(path: str | Path, which: OperatorName, writer: StoreWriter) -> None:
-    """Put an operator of the store `path` into another one of the same atoms; memory does not hold it.
+    """Copy a matrix of a store into another one of the same atoms, without holding it in memory.
 
-    Raises:
-        FormatError: not a store, damaged, or one without this operator.
-        InputError: numbers that are not finite, or the other file cannot be written.
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        The store that holds it.
+    which : {"hamiltonian", "overlap", "h0"}
+        The matrix.
+    writer : StoreWriter
+        The store under construction.
+
+    Raises
+    ------
+    FormatError
+        If the file is not a store, damaged, or does not hold this matrix.
+    InputError
+        If a number is not finite, or the other file cannot be written.
     """
     with _opened(path) as file:
         writer.copy(which, _required(path, file, which))
 
 
 def is_store(path: str | Path) -> bool:
-    """Whether `path` is one of our files. A damaged HDF5 file counts: reading it then says what is wrong."""
+    """Tell whether a file is a store of nearsight.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        Any path.
+
+    Returns
+    -------
+    bool
+        True also for a damaged HDF5 file: reading it then says what is wrong.
+    """
     try:
         with open(path, "rb") as raw:
             if raw.read(len(_SIGNATURE)) != _SIGNATURE:
@@ -169,11 +249,23 @@ def is_store(path: str | Path) -> bool:
 
 
 def describe(path: str | Path) -> dict[str, Any]:
-    """What the file says about itself, without its matrices.
+    """Return what a store says about itself, without its matrices.
 
-    Returns:
-        The root's attributes (format, version, units, convention, formula, cutoff …), `basis`, `provenance`,
-        and for each operator its unit, storage, pairs and number type.
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        The file.
+
+    Returns
+    -------
+    dict
+        The root's attributes (format, version, units, convention, formula, cutoff …), `basis`, `provenance`, and for
+        each matrix its unit, storage, pairs and number type.
+
+    Raises
+    ------
+    FormatError
+        If the file is not a store, damaged, or of a newer version.
     """
     with _opened(path) as file:
         basis = read_basis(file["basis"])

@@ -31,11 +31,24 @@ ESTIMATE_MEANING = "expected r.m.s. error of the elements of each stored block o
 OperatorName = Literal["hamiltonian", "overlap", "h0"]
 UNIT_OF: dict[OperatorName, str] = {"hamiltonian": "eV", "overlap": "1", "h0": "eV"}
 FORMER_NAME = {"h0": "initial_hamiltonian"}
-"""Of groups in older files."""
+"""Names that groups had in older files."""
 
 
 def stored_operator(file: h5py.File, which: OperatorName) -> h5py.Group | None:
-    """The group of an operator, also under the name that it had in older files; None where there is none."""
+    """Find the group of a matrix, also under the name that it had in older files.
+
+    Parameters
+    ----------
+    file : h5py.File
+        An open store.
+    which : {"hamiltonian", "overlap", "h0"}
+        The matrix.
+
+    Returns
+    -------
+    h5py.Group or None
+        None where the file does not hold it.
+    """
     for name in (which, FORMER_NAME.get(which)):
         if name is not None and name in file:
             return file[name]
@@ -43,7 +56,15 @@ def stored_operator(file: h5py.File, which: OperatorName) -> h5py.Group | None:
 
 
 def write_head(file: h5py.File, calculation: Calculation) -> None:
-    """Everything of a calculation but its matrices."""
+    """Write everything of a calculation but its matrices.
+
+    Parameters
+    ----------
+    file : h5py.File
+        An empty file.
+    calculation : Calculation
+        What to write.
+    """
     _write_attributes(file, calculation)
     _write_structure(file.create_group("structure"), calculation.structure)
     _write_basis(file.create_group("basis"), calculation.basis)
@@ -68,18 +89,51 @@ def _write_provenance(group: h5py.Group, provenance: Mapping[str, str]) -> None:
 
 
 def read_provenance(group: h5py.Group) -> dict[str, str]:
-    """What `_write_provenance` wrote."""
+    """Read the provenance from its group.
+
+    Parameters
+    ----------
+    group : h5py.Group
+        The group `provenance`.
+
+    Returns
+    -------
+    dict of str to str
+        Text by key.
+    """
     long = {key: item.asstr()[()] for key, item in group.items()}
     return {key: str(value) for key, value in group.attrs.items()} | long
 
 
 def read_structure(group: h5py.Group) -> Structure:
-    """From the group `structure`."""
+    """Read the structure from its group.
+
+    Parameters
+    ----------
+    group : h5py.Group
+        The group `structure`.
+
+    Returns
+    -------
+    Structure
+        Atoms and cell.
+    """
     return Structure(*(group[name][()] for name in ("numbers", "positions", "cell", "pbc")))
 
 
 def read_basis(group: h5py.Group) -> BasisSet:
-    """From the group `basis`."""
+    """Read the basis from its group.
+
+    Parameters
+    ----------
+    group : h5py.Group
+        The group `basis`.
+
+    Returns
+    -------
+    BasisSet
+        Shells and valences.
+    """
     elements = [int(z) for z in group["elements"]]
     shells = [tuple(int(word) for word in text.split()) for text in group["shells"].asstr()]
     valence = {z: int(v) for z, v in zip(elements, group["valence"], strict=True) if v >= 0}

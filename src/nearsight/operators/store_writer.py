@@ -36,17 +36,24 @@ _NUMBERS = 1 << 20
 
 
 class StoreWriter:
-    """A store under construction; used in a `with`, at whose end the file is complete, or nothing has changed.
+    """A store under construction, used in a `with` block, at whose end the file is complete, or nothing has changed.
 
-    Args:
-        path: the file. An old one is replaced only by a complete new one.
-        head: everything but the matrices; those in it are not written.
-        precision: of the matrices; all else is kept in float64.
-        compression: of the matrices.
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        The file. An old one is replaced only by a complete new one.
+    head : Calculation
+        Everything but the matrices; those in it are not written.
+    precision : {"float64", "float32"}
+        Number type of the matrices; all else is kept in float64.
+    compression : {"gzip", "none"}
+        Whether the matrices are packed.
 
-    Raises:
-        InputError: an unknown precision or compression; or, here and in every method, the file cannot be written
-            (no such folder, disk full).
+    Raises
+    ------
+    InputError
+        If precision or compression is not known; or, here and in every method, if the file cannot be written (no such
+        folder, a full disk).
     """
 
     def __init__(
@@ -102,15 +109,27 @@ class StoreWriter:
         half: bool,
         folded: bool = False,
     ) -> OperatorStream:
-        """Blocks to come.
+        """Begin a matrix whose blocks are still to come.
 
-        Args:
-            which: the matrix.
-            basis: of its elements.
-            source, target, shift: (P,), (P,), (P, 3), the pairs sorted by (i, j, R); with `half` only those of
-                `in_half`.
-            half: the operator is Hermitian to the last bit, and what is not given is the transpose of what is.
-            folded: summed over images.
+        Parameters
+        ----------
+        which : {"hamiltonian", "overlap", "h0"}
+            The matrix.
+        basis : BasisSet
+            Orbitals of its elements.
+        source, target : (P,) array of int
+            The atoms of each pair, sorted by (i, j, R); with `half` only the pairs of `in_half`.
+        shift : (P, 3) array of int
+            The cell of the second atom.
+        half : bool
+            Whether the operator is Hermitian to the last bit, and what is not given is the transpose of what is.
+        folded : bool, default False
+            Whether images are summed.
+
+        Returns
+        -------
+        OperatorStream
+            Takes the blocks.
         """
         sizes = basis.sizes(self._numbers)
         n_values = int(np.sum(sizes[source] * sizes[target]))
@@ -135,7 +154,15 @@ class StoreWriter:
         return self._streams[-1]
 
     def write(self, which: OperatorName, operator: BlockOperator) -> None:
-        """A whole operator; as half where it is Hermitian to the last bit."""
+        """Write a whole operator, as half where it is Hermitian to the last bit.
+
+        Parameters
+        ----------
+        which : {"hamiltonian", "overlap", "h0"}
+            The matrix.
+        operator : BlockOperator
+            Its blocks.
+        """
         half = is_exactly_hermitian(operator)
         kept = np.arange(operator.n_pairs)
         if half:
@@ -158,16 +185,35 @@ class StoreWriter:
             first = last
 
     def annotate(self, name: str, values: np.ndarray, unit: str, meaning: str) -> None:
-        """A dataset beside the matrices, with its unit and meaning in words."""
+        """Write a dataset beside the matrices, with its unit and meaning in words.
+
+        Parameters
+        ----------
+        name : str
+            Name of the dataset.
+        values : array
+            Its numbers.
+        unit, meaning : str
+            Its attributes.
+        """
         with self.guarded():
             dataset = self._file.create_dataset(name, data=values)
             dataset.attrs.update({"unit": unit, "meaning": meaning})
 
     def copy(self, which: OperatorName, stored: h5py.Group) -> None:
-        """An operator of another store on the same atoms, as it is stored there.
+        """Copy an operator of another store on the same atoms, as it is stored there.
 
-        Raises:
-            InputError: it holds numbers that are not finite.
+        Parameters
+        ----------
+        which : {"hamiltonian", "overlap", "h0"}
+            The matrix.
+        stored : h5py.Group
+            Its group in the other store.
+
+        Raises
+        ------
+        InputError
+            If it holds numbers that are not finite.
         """
         values = stored["values"]
         for start in range(0, len(values), _NUMBERS):
@@ -177,7 +223,7 @@ class StoreWriter:
 
     @contextlib.contextmanager
     def guarded(self) -> Iterator[None]:
-        """What HDF5 does inside; a write that failed is raised as an InputError."""
+        """Run what HDF5 does inside the `with` block, and raise a write that failed as an InputError."""
         try:
             yield
         except Exception:
@@ -200,16 +246,23 @@ class StoreWriter:
 
 
 class OperatorStream:
-    """The blocks of one operator on their way to the file, in the order of its pairs."""
+    """The blocks of one operator on their way to the file, in the order of its pairs; made by `StoreWriter.begin`."""
 
     def __init__(self, writer: StoreWriter, which: OperatorName, n_values: int, sink: Sink) -> None:
         self._writer, self._which, self._n_values, self._sink, self._done = writer, which, n_values, sink, 0
 
     def append(self, values: np.ndarray) -> None:
-        """The next blocks, (m,), each row-major.
+        """Write the next blocks.
 
-        Raises:
-            InputError: numbers that are not finite, or more than the pairs have; or the file cannot be written.
+        Parameters
+        ----------
+        values : (m,) array of float
+            One or more blocks, each row-major.
+
+        Raises
+        ------
+        InputError
+            If a number is not finite, there are more than the pairs have, or the file cannot be written.
         """
         check_finite(self._which, values)
         self._done += len(values)
@@ -219,10 +272,12 @@ class OperatorStream:
             self._sink.append(values)
 
     def finish(self) -> None:
-        """No more blocks will come.
+        """End the operator; no more blocks will come.
 
-        Raises:
-            InputError: blocks are missing, or the file cannot be written.
+        Raises
+        ------
+        InputError
+            If blocks are missing, or the file cannot be written.
         """
         if self._done != self._n_values:
             raise self._miscounted()
@@ -234,7 +289,20 @@ class OperatorStream:
 
 
 def check_finite(which: OperatorName, values: np.ndarray) -> None:
-    """Raises InputError for NaN or infinite numbers."""
+    """Check that all numbers are finite.
+
+    Parameters
+    ----------
+    which : {"hamiltonian", "overlap", "h0"}
+        The matrix, for the message.
+    values : (m,) array of float
+        Its numbers.
+
+    Raises
+    ------
+    InputError
+        If some are NaN or infinite.
+    """
     bad = len(values) - int(np.count_nonzero(np.isfinite(values)))
     if bad:
         raise InputError(f"expected finite numbers in {which}, got {bad} that are NaN or infinite")

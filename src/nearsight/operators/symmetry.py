@@ -1,6 +1,7 @@
 """Hermiticity, rotation and permutation of block operators.
 
-Half of a Hermitian operator: the pairs i < j, and i = j with R ≥ 0 (lexicographic). The rest are transposes.
+Half of a Hermitian operator are the pairs with i < j, and those with i = j and R ≥ 0 (lexicographically). The other
+blocks are their transposes.
 """
 
 from __future__ import annotations
@@ -20,7 +21,18 @@ _AT_ONCE = 1 << 13
 
 
 def with_reverses(operator: BlockOperator) -> BlockOperator:
-    """The same operator on a list of pairs that has (j, i, −R) with every (i, j, R); new blocks are zero."""
+    """Complete the list of pairs, so that it has (j, i, −R) with every (i, j, R).
+
+    Parameters
+    ----------
+    operator : BlockOperator
+        Any operator.
+
+    Returns
+    -------
+    BlockOperator
+        The same operator; new blocks are zero.
+    """
     absent = operator.find(operator.target, operator.source, -operator.shift) < 0
     if not absent.any():
         return operator
@@ -32,7 +44,23 @@ def with_reverses(operator: BlockOperator) -> BlockOperator:
 
 
 def adjoint(operator: BlockOperator) -> BlockOperator:
-    """O†: block (i, j, R) is the transpose of O's block (j, i, −R). Needs every pair's reverse."""
+    """Return O†: its block (i, j, R) is the transpose of O's block (j, i, −R).
+
+    Parameters
+    ----------
+    operator : BlockOperator
+        An operator with every pair's reverse.
+
+    Returns
+    -------
+    BlockOperator
+        On the same pairs.
+
+    Raises
+    ------
+    InputError
+        If the reverse of a pair is missing.
+    """
     result = operator.with_values(np.empty_like(operator.values))
     for pairs in operator.element_pairs.values():
         blocks = operator.stack(operator.reverse[pairs])
@@ -41,19 +69,54 @@ def adjoint(operator: BlockOperator) -> BlockOperator:
 
 
 def hermitian_part(operator: BlockOperator) -> BlockOperator:
-    """½(O + O†), exactly Hermitian."""
+    """Return ½(O + O†), which is exactly Hermitian.
+
+    Parameters
+    ----------
+    operator : BlockOperator
+        Any operator.
+
+    Returns
+    -------
+    BlockOperator
+        With every pair's reverse.
+    """
     complete = with_reverses(operator)
     return complete.with_values((complete.values + adjoint(complete).values) / 2)
 
 
 def hermiticity_error(operator: BlockOperator) -> float:
-    """max |O − O†| over all elements, in the operator's unit."""
+    """Return max |O − O†| over all elements.
+
+    Parameters
+    ----------
+    operator : BlockOperator
+        Any operator.
+
+    Returns
+    -------
+    float
+        In the operator's unit.
+    """
     complete = with_reverses(operator)
     return max((float(np.abs(block - transposed).max()) for block, transposed in _mirrored(complete)), default=0.0)
 
 
 def is_exactly_hermitian(operator: BlockOperator) -> bool:
-    """To the last bit (0 and −0 differ), so that half of the matrix gives back the same numbers."""
+    """Tell whether an operator is Hermitian to the last bit (0 and −0 differ).
+
+    Half of such a matrix gives back the same numbers.
+
+    Parameters
+    ----------
+    operator : BlockOperator
+        Any operator.
+
+    Returns
+    -------
+    bool
+        False also where the reverse of a pair is missing.
+    """
     bits = f"u{operator.values.dtype.itemsize}"
     try:
         return all(np.array_equal(block.view(bits), transposed.view(bits)) for block, transposed in _mirrored(operator))
@@ -71,7 +134,20 @@ def _mirrored(operator: BlockOperator) -> Iterator[tuple[np.ndarray, np.ndarray]
 
 
 def rotate(operator: BlockOperator, rotation: np.ndarray) -> BlockOperator:
-    """The operator of the rotated structure: O'_ij(R) = D_i O_ij(R) D_jᵀ (R counts lattice vectors, so it stays)."""
+    """Return the operator of the rotated structure: O'_ij(R) = D_i O_ij(R) D_jᵀ.
+
+    Parameters
+    ----------
+    operator : BlockOperator
+        Any operator.
+    rotation : (3, 3) array of float
+        An orthogonal matrix acting on (x, y, z).
+
+    Returns
+    -------
+    BlockOperator
+        On the same pairs, for R counts lattice vectors.
+    """
     result = operator.with_values(np.empty_like(operator.values))
     for (zi, zj), pairs in operator.element_pairs.items():
         di = atom_rotation(operator.basis, zi, rotation)
@@ -81,7 +157,20 @@ def rotate(operator: BlockOperator, rotation: np.ndarray) -> BlockOperator:
 
 
 def permute(operator: BlockOperator, order: np.ndarray) -> BlockOperator:
-    """The operator of the structure whose atom k is atom `order[k]` of the old one."""
+    """Return the operator of the structure with its atoms in another order.
+
+    Parameters
+    ----------
+    operator : BlockOperator
+        Any operator.
+    order : (N,) array of int
+        Atom k of the result is atom `order[k]`.
+
+    Returns
+    -------
+    BlockOperator
+        The same blocks under their new names.
+    """
     place = np.empty_like(order)
     place[order] = np.arange(len(order))
     source, target = place[operator.source], place[operator.target]
@@ -100,20 +189,59 @@ def permute(operator: BlockOperator, order: np.ndarray) -> BlockOperator:
 
 
 def in_half(source: np.ndarray, target: np.ndarray, shift: np.ndarray) -> np.ndarray:
-    """(P,) bool: which of the pairs belong to the half."""
+    """Tell which pairs belong to the half of a Hermitian operator that is stored.
+
+    Parameters
+    ----------
+    source, target : (P,) array of int
+        The atoms of each pair.
+    shift : (P, 3) array of int
+        The cell of the second atom.
+
+    Returns
+    -------
+    (P,) array of bool
+        True for i < j, and for i = j with R ≥ 0.
+    """
     x, y, z = shift.T
     forward = (x > 0) | ((x == 0) & ((y > 0) | ((y == 0) & (z >= 0))))
     return (source < target) | ((source == target) & forward)
 
 
 def whole_of_half(half: BlockOperator) -> BlockOperator:
-    """The Hermitian operator of which `half` holds the pairs of `in_half`."""
+    """Return the Hermitian operator of which the half is given.
+
+    Parameters
+    ----------
+    half : BlockOperator
+        The pairs of `in_half`.
+
+    Returns
+    -------
+    BlockOperator
+        All pairs.
+    """
     mirrored = np.flatnonzero(~is_on_site(half.source, half.target, half.shift))
     return with_transposes(half, np.arange(half.n_pairs), mirrored)
 
 
 def with_transposes(stored: BlockOperator, direct: np.ndarray, mirrored: np.ndarray) -> BlockOperator:
-    """The blocks of some pairs (positions `direct`) and the transposes of others (`mirrored`), sorted."""
+    """Assemble an operator of stored blocks and of transposes of stored blocks.
+
+    Parameters
+    ----------
+    stored : BlockOperator
+        The blocks.
+    direct : (d,) array of int
+        Positions of the pairs that are taken as they are.
+    mirrored : (m,) array of int
+        Positions of the pairs whose transposes are taken.
+
+    Returns
+    -------
+    BlockOperator
+        d + m pairs, sorted.
+    """
     source = np.concatenate([stored.source[direct], stored.target[mirrored]])
     target = np.concatenate([stored.target[direct], stored.source[mirrored]])
     shift = np.concatenate([stored.shift[direct], -stored.shift[mirrored]])
@@ -135,9 +263,19 @@ def with_transposes(stored: BlockOperator, direct: np.ndarray, mirrored: np.ndar
 
 
 def symmetric(blocks: np.ndarray) -> np.ndarray:
-    """On-site blocks (P, n, n) made equal to their transposes to the last bit: ½(B + Bᵀ).
+    """Make on-site blocks equal to their transposes to the last bit: ½(B + Bᵀ).
 
     A product of matrices need not give both halves of a symmetric result the same rounding: that depends on the
     processor for which BLAS chose its kernels. A sum of two numbers does not depend on their order.
+
+    Parameters
+    ----------
+    blocks : (P, n, n) array
+        Blocks that are symmetric up to rounding.
+
+    Returns
+    -------
+    (P, n, n) array
+        Symmetric blocks.
     """
     return np.asarray((blocks + blocks.transpose(0, 2, 1)) / 2)

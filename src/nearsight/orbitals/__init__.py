@@ -1,1 +1,1 @@
-"""Which functions sit on an atom: basis sets, coupling, rotations."""
+"""Atom-centred orbitals: basis sets, conventions of order and sign, angular momentum coupling and rotations."""

@@ -1,6 +1,7 @@
-"""BasisSet: which shells of atom-centred functions each element carries, and in which order.
+"""Basis sets: which shells of atom-centred functions each element carries, and in which order.
 
-def2-SVP, the all-electron basis of the databases of molecules, for H to Kr.
+Shipped are CP2K's MOLOPT basis sets of some elements, and def2-SVP, the all-electron basis of the databases of
+molecules, for H to Kr.
 """
 
 from __future__ import annotations
@@ -24,13 +25,24 @@ SHELL_LETTERS = "spdfghi"
 class BasisSet:
     """The shells of every element.
 
-    The orbitals of a matrix run over the atoms in the order of the structure, over an atom's shells in the order
-    given here, and over m = −l..l inside a shell (p = y, z, x), which is CP2K's order.
+    The orbitals of a matrix run over the atoms in the order of the structure, over an atom's shells in the order given
+    here, and over m = −l..l inside a shell (p = y, z, x), which is CP2K's order. Two basis sets with the same shells
+    are equal, whatever their names.
 
-    Attributes:
-        name: such as `SZV-MOLOPT-SR-GTH`.
-        shells: atomic number → angular momenta l of its shells, such as {8: (0, 1)}. 0 is the ghost.
-        valence: atomic number → electrons that the pseudopotential leaves; 0 for the ghost.
+    Attributes
+    ----------
+    name : str
+        Such as `SZV-MOLOPT-SR-GTH`.
+    shells : mapping of int to tuple of int
+        Atomic number → angular momenta l of its shells, such as {8: (0, 1)}. 0 is the ghost.
+    valence : mapping of int to int
+        Atomic number → number of electrons that the pseudopotential leaves; 0 for the ghost. Elements whose valence is
+        not known are absent.
+
+    Raises
+    ------
+    InputError
+        If an element has no shells, or an l that is not supported.
     """
 
     name: str
@@ -55,12 +67,44 @@ class BasisSet:
         return BasisSet, (self.name, dict(self.shells), dict(self.valence))
 
     def n_orbitals(self, number: int) -> int:
-        """Orbitals of one atom of this element."""
+        """Return the number of orbitals of one atom.
+
+        Parameters
+        ----------
+        number : int
+            Atomic number.
+
+        Returns
+        -------
+        int
+            Σ (2l + 1) over its shells.
+
+        Raises
+        ------
+        InputError
+            If the element has no basis.
+        """
         self.check((number,))
         return sum(2 * l + 1 for l in self.shells[number])
 
     def sizes(self, numbers: np.ndarray) -> np.ndarray:
-        """(N,) orbitals of each atom."""
+        """Return the number of orbitals of each atom.
+
+        Parameters
+        ----------
+        numbers : (N,) array of int
+            Atomic numbers.
+
+        Returns
+        -------
+        (N,) array of int64
+            Orbitals of each atom.
+
+        Raises
+        ------
+        InputError
+            If an element has no basis.
+        """
         self.check(numbers)
         table = np.zeros(int(np.max(numbers)) + 1, dtype=np.int64)
         for z in np.unique(numbers):
@@ -68,18 +112,57 @@ class BasisSet:
         return table[np.asarray(numbers)]
 
     def offsets(self, numbers: np.ndarray) -> np.ndarray:
-        """(N+1,) index of each atom's first orbital; the last entry is the size of the matrix."""
+        """Return where the orbitals of each atom begin in a matrix.
+
+        Parameters
+        ----------
+        numbers : (N,) array of int
+            Atomic numbers in the order of the structure.
+
+        Returns
+        -------
+        (N+1,) array of int64
+            Index of each atom's first orbital; the last entry is the size of the matrix.
+
+        Raises
+        ------
+        InputError
+            If an element has no basis.
+        """
         return np.concatenate([[0], np.cumsum(self.sizes(numbers))])
 
     def shell_offsets(self, number: int) -> tuple[int, ...]:
-        """Index of each shell's first orbital inside the atom."""
+        """Return where each shell of an element begins inside the atom.
+
+        Parameters
+        ----------
+        number : int
+            Atomic number.
+
+        Returns
+        -------
+        tuple of int
+            Index of each shell's first orbital.
+        """
         return tuple(int(o) for o in np.cumsum([0] + [2 * l + 1 for l in self.shells[number]])[:-1])
 
     def n_electrons(self, numbers: np.ndarray) -> int:
-        """Valence electrons of the neutral structure.
+        """Count the valence electrons of a neutral structure; a `Calculation` knows its own.
 
-        Raises:
-            InputError: an element whose valence is not known.
+        Parameters
+        ----------
+        numbers : (N,) array of int
+            Atomic numbers.
+
+        Returns
+        -------
+        int
+            Sum of the valences.
+
+        Raises
+        ------
+        InputError
+            If the valence of an element is not known.
         """
         for z in np.unique(numbers):
             if int(z) not in self.valence:
@@ -90,7 +173,18 @@ class BasisSet:
         return int(sum(self.valence[int(z)] for z in numbers))
 
     def check(self, numbers: Iterable[int]) -> None:
-        """Raises InputError for an element without basis."""
+        """Check that every element has a basis.
+
+        Parameters
+        ----------
+        numbers : iterable of int
+            Atomic numbers.
+
+        Raises
+        ------
+        InputError
+            If one has none; the message names it and what there is.
+        """
         missing = sorted({int(z) for z in numbers} - set(self.shells))
         if missing:
             names = ", ".join(symbol_of(z) for z in missing)
@@ -101,7 +195,23 @@ class BasisSet:
             )
 
     def restricted(self, numbers: Iterable[int]) -> BasisSet:
-        """The same basis with only the elements that occur in `numbers`."""
+        """Return the basis of some elements alone.
+
+        Parameters
+        ----------
+        numbers : iterable of int
+            Atomic numbers to keep; repetitions do not matter.
+
+        Returns
+        -------
+        BasisSet
+            The same shells and valences under the same name.
+
+        Raises
+        ------
+        InputError
+            If an element has no basis.
+        """
         keep = {int(z) for z in numbers}
         self.check(keep)
         return BasisSet(
@@ -109,7 +219,7 @@ class BasisSet:
         )
 
     def describe(self) -> str:
-        """Such as `Hf 2s1p1d, O 1s1p`."""
+        """Return the shells in words, such as `Hf 2s1p1d, O 1s1p`."""
         parts = []
         for z, ls in self.shells.items():
             counts = "".join(f"{ls.count(l)}{SHELL_LETTERS[l]}" for l in sorted(set(ls)))
@@ -133,15 +243,27 @@ def _table() -> dict[str, tuple[dict[int, tuple[int, ...]], dict[int, int]]]:
 
 
 def shipped_names() -> tuple[str, ...]:
-    """The names that `basis_named` knows."""
+    """Return the names of the shipped CP2K basis sets, which `basis_named` knows."""
     return tuple(_table())
 
 
 def basis_named(name: str) -> BasisSet:
-    """A shipped CP2K basis set by its name, such as `SZV-MOLOPT-SR-GTH`.
+    """Return a shipped CP2K basis set.
 
-    Raises:
-        InputError: a name that is not shipped.
+    Parameters
+    ----------
+    name : str
+        Such as `SZV-MOLOPT-SR-GTH`.
+
+    Returns
+    -------
+    BasisSet
+        The shells and valences of all elements that are shipped.
+
+    Raises
+    ------
+    InputError
+        If the name is not shipped.
     """
     if name not in _table():
         raise InputError(
@@ -156,7 +278,7 @@ DEF2_SVP = "def2-SVP"
 
 @cache
 def def2_svp() -> BasisSet:
-    """Shells and electrons of H to Kr."""
+    """Return the basis def2-SVP of H to Kr, whose valence is all electrons."""
     text = files("nearsight.orbitals").joinpath("def2_svp.csv").read_text()
     shells: dict[int, tuple[int, ...]] = {}
     for row in csv.DictReader(line for line in text.splitlines() if not line.startswith("#")):

@@ -1,11 +1,11 @@
-"""BondLayout: the block of a pair of atoms in the frame of its bond, sorted by what symmetry leaves independent.
+"""The bond layout: the block of a pair of atoms in the frame of its bond, sorted by what symmetry leaves independent.
 
 With the bond along +z, rotations about it mix only components of equal |m|: cos mφ and sin mφ. A reflection through a
 plane that holds the bond turns natural irreps (−1)^(l1+l2+L) = +1 into themselves with sin → −sin, and the others with
 cos → −cos; (−sin, cos) of the latter thus behaves like (cos, sin) of the former, and their m = 0, a pseudoscalar, is
-left out. Inversion about the middle of the bond exchanges the two atoms. For atoms of one element it takes irrep L of
-slot (a, b) to (−1)^L times that of slot (b, a): half the sums and differences of the two are even, the others odd, and
-H_ji = H_ijᵀ holds for whatever values they have.
+projected out. Inversion about the middle of the bond exchanges the two atoms. For atoms of one element it takes irrep L
+of slot (a, b) to (−1)^L times that of slot (b, a): half the sums and differences of the two are even, the others odd,
+and H_ji = H_ijᵀ holds for whatever values they have.
 """
 
 from __future__ import annotations
@@ -26,13 +26,18 @@ Label = tuple[ShellLabel, ShellLabel, int]
 
 @dataclass(frozen=True)
 class BondBlock:
-    """Channels of one exchange parity and order.
+    """The channels of one exchange parity and one order |m|.
 
-    Attributes:
-        parity: 0 even, 1 odd under exchange of the atoms; always 0 for two elements.
-        order: |m|.
-        channels: how many.
-        start: first column; those of cos mφ, then those of sin mφ (m > 0).
+    Attributes
+    ----------
+    parity : int
+        0 for even, 1 for odd under exchange of the atoms; always 0 for two elements.
+    order : int
+        |m|.
+    channels : int
+        Number of channels.
+    start : int
+        First column; those of cos mφ, then those of sin mφ (m > 0).
     """
 
     parity: int
@@ -42,22 +47,25 @@ class BondBlock:
 
     @property
     def columns(self) -> slice:
-        """All of its columns."""
+        """All columns of the block."""
         return slice(self.start, self.start + self.channels * self.components)
 
     @property
     def components(self) -> int:
-        """1 for m = 0, else 2."""
+        """Components of each channel: 1 for m = 0, else 2."""
         return 1 if self.order == 0 else 2
 
 
 @dataclass(frozen=True)
 class BondLayout:
-    """Channels of the blocks of one pair of elements.
+    """The channels of the blocks of one pair of elements.
 
-    Attributes:
-        layout: coupled layout that has both elements.
-        pair: (Z_i ≤ Z_j).
+    Attributes
+    ----------
+    layout : CoupledLayout
+        A coupled layout that has both elements.
+    pair : (int, int)
+        Atomic numbers Z_i ≤ Z_j.
     """
 
     layout: CoupledLayout
@@ -65,12 +73,12 @@ class BondLayout:
 
     @property
     def parities(self) -> int:
-        """2 where exchange of the atoms is a symmetry, else 1."""
+        """Number of parities: 2 where exchange of the atoms is a symmetry, else 1."""
         return 2 if self.pair[0] == self.pair[1] else 1
 
     @cached_property
     def blocks(self) -> tuple[BondBlock, ...]:
-        """Blocks with at least one channel, by parity, then order."""
+        """The blocks with at least one channel, by parity, then order."""
         found, start = [], 0
         for (parity, order), channels in sorted(self._channels.items()):
             found.append(BondBlock(parity, order, len(channels), start))
@@ -79,12 +87,12 @@ class BondLayout:
 
     @cached_property
     def width(self) -> int:
-        """Columns of all blocks."""
+        """Number of columns of all blocks."""
         return self.blocks[-1].columns.stop
 
     @property
     def n_channels(self) -> int:
-        """Of all blocks."""
+        """Number of channels of all blocks."""
         return sum(block.channels for block in self.blocks)
 
     @cached_property
@@ -98,14 +106,16 @@ class BondLayout:
 
     @cached_property
     def channel_labels(self) -> tuple[tuple[int, int, Label], ...]:
-        """(parity, |m|, (a, b, L)) of each channel. Layouts of more elements have the same labels for this pair, maybe
-        in another order within a block."""
+        """(parity, |m|, (a, b, L)) of each channel.
+
+        Layouts of more elements have the same labels for this pair, possibly in another order within a block.
+        """
         irrep = {middle: label for label, middle in self._place.items()}
         return tuple((*key, irrep[terms[0][0]]) for key, own in sorted(self._channels.items()) for terms, _ in own)
 
     @cached_property
     def matrix(self) -> np.ndarray:
-        """(width, n_i·n_j) with orthonormal rows: columns = matrix @ (block in the bond frame).reshape(-1)."""
+        """(width, n_i·n_j) with orthonormal rows: columns = matrix @ (block in the frame of the bond).reshape(-1)."""
         rows = np.zeros((self.width, self.layout.size))
         for block in self.blocks:
             for c, (terms, natural) in enumerate(self._channels[block.parity, block.order]):
@@ -114,17 +124,38 @@ class BondLayout:
         return rows @ self.layout.matrix(*self.pair)
 
     def columns_of(self, blocks: np.ndarray, frames: Sequence[np.ndarray]) -> np.ndarray:
-        """(e, width) columns of blocks (e, n_i, n_j) on the common axes, in any unit.
+        """Turn blocks on the common axes into columns of this layout.
 
-        Args:
-            blocks: of bonds from an atom of the first element to one of the second.
-            frames: D^0, D^1, …, each (e, 2l+1, 2l+1), of the rotations that take the bonds to +z.
+        Parameters
+        ----------
+        blocks : (e, n_i, n_j) array
+            Blocks of bonds from an atom of the first element to one of the second, in any unit.
+        frames : sequence of (e, 2l+1, 2l+1) array
+            D^0, D^1, … of the rotations that take the bonds to +z.
+
+        Returns
+        -------
+        (e, width) array
+            Columns in the same unit.
         """
         turned = self._left(frames) @ blocks @ self._right(frames).transpose(0, 2, 1)
         return np.asarray(turned.reshape(len(blocks), -1) @ self.matrix.T)
 
     def blocks_of(self, columns: np.ndarray, frames: Sequence[np.ndarray]) -> np.ndarray:
-        """(e, n_i, n_j) blocks on the common axes from columns (e, width); what the columns leave out is zero."""
+        """Turn columns of this layout into blocks on the common axes.
+
+        Parameters
+        ----------
+        columns : (e, width) array
+            Columns in any unit.
+        frames : sequence of (e, 2l+1, 2l+1) array
+            As in `columns_of`.
+
+        Returns
+        -------
+        (e, n_i, n_j) array
+            Blocks; what symmetry projects out is zero.
+        """
         sizes = [self.layout.basis.n_orbitals(z) for z in self.pair]
         turned = (columns @ self.matrix).reshape(len(columns), *sizes)
         return np.asarray(self._left(frames).transpose(0, 2, 1) @ turned @ self._right(frames))

@@ -1,8 +1,9 @@
-"""OrbitalConvention: in which order and with which signs other codes list the functions of a shell.
+"""Conventions of other codes: in which order and with which signs they list the functions of a shell.
 
-Every code has the same real functions up to the sign. Ours run over m = −l..l without Condon-Shortley phase, as CP2K's
-do. ORCA lists m = 0, +1, −1, +2, …, and its functions with |m| = 3 and 4 have the opposite sign (as IOData corrects
-them). PySCF's shells are ours, except that p is x, y, z. FHI-aims has the opposite sign for odd m > 0 (as in PhiSNet).
+Every code has the same real functions up to the sign. The internal order runs over m = −l..l without Condon-Shortley
+phase, as CP2K's does. ORCA lists m = 0, +1, −1, +2, …, and its functions with |m| = 3 and 4 have the opposite sign (as
+IOData corrects them). PySCF's shells are in the internal order, except that p is x, y, z. FHI-aims has the opposite
+sign for odd m > 0 (as in PhiSNet).
 """
 
 from __future__ import annotations
@@ -21,10 +22,19 @@ from nearsight.orbitals.basis import SHELL_LETTERS, BasisSet
 class OrbitalConvention:
     """Order and signs inside the shells of a code.
 
-    Attributes:
-        name: for messages.
-        order: l → m (our label, −l..l) of each of the code's functions, in its order.
-        signs: l → ±1 for each of the code's functions, in its order: theirs = sign · ours.
+    Attributes
+    ----------
+    name : str
+        The code, for messages.
+    order : mapping of int to tuple of int
+        l → m (internal label, −l..l) of each of the code's functions, in its order.
+    signs : mapping of int to tuple of int
+        l → ±1 for each of the code's functions, in its order: theirs = sign · internal.
+
+    Raises
+    ------
+    InputError
+        If an m is missing or occurs twice, or a sign is not ±1.
     """
 
     name: str
@@ -49,10 +59,24 @@ class OrbitalConvention:
         return OrbitalConvention, (self.name, dict(self.order), dict(self.signs))
 
     def shell(self, l: int) -> tuple[np.ndarray, np.ndarray]:
-        """Of our functions m = −l..l: where each is in the code's shell, and its sign.
+        """Return where the functions of a shell are in the code's order.
 
-        Raises:
-            InputError: an l that the convention does not say.
+        Parameters
+        ----------
+        l : int
+            Angular momentum of the shell.
+
+        Returns
+        -------
+        where : (2l+1,) array of int64
+            Position in the code's shell of each internal function m = −l..l.
+        sign : (2l+1,) array of int64
+            Its sign, ±1.
+
+        Raises
+        ------
+        InputError
+            If the convention does not know this l.
         """
         if l not in self.order:
             letter = SHELL_LETTERS[l] if l < len(SHELL_LETTERS) else f"l = {l}"
@@ -73,10 +97,10 @@ _DEGREES = range(len(SHELL_LETTERS))
 _POSITIVE = {l: (1,) * (2 * l + 1) for l in _DEGREES}
 
 CP2K = OrbitalConvention("CP2K", {l: tuple(range(-l, l + 1)) for l in _DEGREES}, _POSITIVE)
-"""Ours."""
+"""The internal order."""
 
 PYSCF = OrbitalConvention("PySCF", {**CP2K.order, 1: (1, -1, 0)}, _POSITIVE)
-"""p is x, y, z; all others m = −l..l."""
+"""p is x, y, z; all other shells run over m = −l..l."""
 
 ORCA = OrbitalConvention(
     "ORCA",
@@ -96,19 +120,28 @@ AIMS = OrbitalConvention(
 def to_internal_order(
     convention: OrbitalConvention, basis: BasisSet, numbers: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """How a matrix of a code becomes ours: `reordered(M, index, sign)`.
+    """Return how a matrix of a code becomes one in the internal order: `reordered(M, index, sign)`.
 
-    Args:
-        convention: the code's.
-        basis: shells of each element in the code's order, which ours follow.
-        numbers: (N,) atomic numbers in the order of the matrix.
+    Parameters
+    ----------
+    convention : OrbitalConvention
+        The code's.
+    basis : BasisSet
+        Shells of each element in the code's order, which the internal one follows.
+    numbers : (N,) array of int
+        Atomic numbers in the order of the matrix.
 
-    Returns:
-        index: (n,) where our orbital is in the code's order.
-        sign: (n,) ±1, float64, in our order.
+    Returns
+    -------
+    index : (n,) array of int64
+        Where each internal orbital is in the code's order.
+    sign : (n,) array of float64
+        ±1, in the internal order.
 
-    Raises:
-        InputError: an element without basis, or an l that the convention does not say.
+    Raises
+    ------
+    InputError
+        If an element has no basis, or the convention does not know an l.
     """
     numbers = np.asarray(numbers, dtype=np.int64)
     offsets = basis.offsets(numbers)
@@ -120,19 +153,41 @@ def to_internal_order(
 def from_internal_order(
     convention: OrbitalConvention, basis: BasisSet, numbers: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The inverse of `to_internal_order`: (index, sign) with which `reordered` makes a code's matrix of ours."""
+    """Return how a matrix in the internal order becomes a code's: `reordered(M, index, sign)`.
+
+    Parameters
+    ----------
+    convention, basis, numbers
+        As in `to_internal_order`.
+
+    Returns
+    -------
+    index : (n,) array of int64
+        Where each of the code's orbitals is in the internal order.
+    sign : (n,) array of float64
+        ±1, in the code's order.
+    """
     index, sign = to_internal_order(convention, basis, numbers)
     inverse = np.argsort(index)
     return inverse, sign[inverse]
 
 
 def reordered(matrix: np.ndarray, index: np.ndarray, sign: np.ndarray) -> np.ndarray:
-    """matrix[index][:, index] · sign · signᵀ: (n, n) of one convention in another.
+    """Bring a matrix from one convention into another: matrix[index][:, index] · sign · signᵀ.
 
-    Args:
-        matrix: (..., n, n).
-        index: (n,) from `to_internal_order` or `from_internal_order`.
-        sign: (n,), with it.
+    Parameters
+    ----------
+    matrix : (..., n, n) array
+        One or more matrices.
+    index : (n,) array of int
+        From `to_internal_order` or `from_internal_order`.
+    sign : (n,) array of float
+        Likewise.
+
+    Returns
+    -------
+    (..., n, n) array
+        The matrix in the other order.
     """
     signs = sign.astype(matrix.dtype, copy=False)
     return np.asarray(matrix[..., index[:, None], index] * (signs[:, None] * signs))

@@ -1,9 +1,9 @@
-"""CoupledLayout: one padded vector of irreps that holds the block of any pair of elements.
+"""The coupled layout: one padded vector of irreps that holds the block of any pair of elements.
 
-Shells of different elements are identified by (l, k), k counting the shells of equal l inside the element. A slot is
-a pair of such labels; the slots are the union over all ordered element pairs, in order of first appearance, elements
-ascending in Z. A slot holds the degrees |l1−l2| … l1+l2. An element pair fills the slots it has; the others are
-padding (zero). For HfO₂ in SZV: 16 slots, 100 numbers. This is the order of the authors' targets.
+Shells of different elements are identified by (l, k), k counting the shells of equal l inside the element. A slot is a
+pair of such labels; the slots are the union over all ordered element pairs, in order of first appearance, elements
+ascending in Z. A slot holds the degrees |l1−l2| … l1+l2. An element pair fills the slots it has; the others are padding
+(zero). For HfO₂ in SZV: 16 slots, 100 numbers. This is the order of the targets of Xia et al. (2025).
 """
 
 from __future__ import annotations
@@ -22,10 +22,12 @@ ShellLabel = tuple[int, int]
 
 @dataclass(frozen=True)
 class CoupledLayout:
-    """The padded coupled target of a basis.
+    """The padded vector of irreps of a basis.
 
-    Attributes:
-        basis: the basis; its elements are the ones that can be represented.
+    Attributes
+    ----------
+    basis : BasisSet
+        Its elements are the ones whose blocks can be represented.
     """
 
     basis: BasisSet
@@ -48,7 +50,7 @@ class CoupledLayout:
 
     @cached_property
     def degrees(self) -> tuple[int, ...]:
-        """L of every irrep of the vector, in order."""
+        """The degree L of every irrep of the vector, in order."""
         return tuple(l for (l1, _), (l2, _) in self.slots for l in irreps_of(l1, l2))
 
     @property
@@ -62,7 +64,18 @@ class CoupledLayout:
         return max(self.degrees)
 
     def matrix(self, zi: int, zj: int) -> np.ndarray:
-        """T (size, n_i·n_j) with coupled = T @ block.reshape(-1) and block = Tᵀ @ coupled; TᵀT = 1."""
+        """Return the matrix T with coupled = T @ block.reshape(-1) and block.reshape(-1) = Tᵀ @ coupled.
+
+        Parameters
+        ----------
+        zi, zj : int
+            Atomic numbers of the pair.
+
+        Returns
+        -------
+        (size, n_i·n_j) array of float64
+            TᵀT = 1.
+        """
         ni, nj = self.basis.n_orbitals(zi), self.basis.n_orbitals(zj)
         result = np.zeros((self.size, ni, nj))
         start = self._slot_starts
@@ -74,7 +87,18 @@ class CoupledLayout:
         return result.reshape(self.size, ni * nj)
 
     def mask(self, zi: int, zj: int) -> np.ndarray:
-        """(size,) bool: which numbers the block of this element pair fills."""
+        """Tell which numbers of the vector the block of a pair of elements fills.
+
+        Parameters
+        ----------
+        zi, zj : int
+            Atomic numbers of the pair.
+
+        Returns
+        -------
+        (size,) array of bool
+            False is padding.
+        """
         filled = np.zeros(self.size, dtype=bool)
         start = self._slot_starts
         for a, la, _ in self._shells(zi):
@@ -83,12 +107,38 @@ class CoupledLayout:
         return filled
 
     def couple(self, blocks: np.ndarray, zi: int, zj: int) -> np.ndarray:
-        """(B, n_i, n_j) blocks of one element pair → (B, size)."""
+        """Turn blocks of one pair of elements into coupled vectors.
+
+        Parameters
+        ----------
+        blocks : (B, n_i, n_j) array
+            Blocks in any unit.
+        zi, zj : int
+            Atomic numbers of the pair.
+
+        Returns
+        -------
+        (B, size) array
+            Coupled vectors in the precision of the blocks; padding is zero.
+        """
         matrix = self.matrix(zi, zj)
         return blocks.reshape(len(blocks), matrix.shape[1]) @ matrix.T.astype(blocks.dtype)
 
     def uncouple(self, coupled: np.ndarray, zi: int, zj: int) -> np.ndarray:
-        """(B, size) → (B, n_i, n_j); what lies in the padding is dropped."""
+        """Turn coupled vectors of one pair of elements into blocks.
+
+        Parameters
+        ----------
+        coupled : (B, size) array
+            Coupled vectors; what lies in the padding is dropped.
+        zi, zj : int
+            Atomic numbers of the pair.
+
+        Returns
+        -------
+        (B, n_i, n_j) array
+            Blocks in the precision of the vectors.
+        """
         blocks = coupled @ self.matrix(zi, zj).astype(coupled.dtype)
         return blocks.reshape(len(coupled), self.basis.n_orbitals(zi), self.basis.n_orbitals(zj))
 

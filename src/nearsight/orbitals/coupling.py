@@ -1,7 +1,7 @@
-"""Clebsch-Gordan coupling of real spherical harmonics: orbital block ↔ irreducible parts.
+"""Clebsch-Gordan coupling of real spherical harmonics: from orbital blocks to irreducible parts (irreps) and back.
 
-A block H[a, b] between shells l1 and l2 transforms as l1 ⊗ l2 = |l1−l2| ⊕ … ⊕ l1+l2 (paper, section 3.1). With the
-tables of this file the change of basis is orthonormal: the squared norm of a block is that of its irreps. (The
+A block H[a, b] between shells l1 and l2 transforms as l1 ⊗ l2 = |l1−l2| ⊕ … ⊕ l1+l2 (Xia et al. 2025, section 3.1).
+With the tables of this file the change of basis is orthonormal: the squared norm of a block is that of its irreps. (The
 authors' transform inflates degree L by √(2L+1).) Signs are those of e3nn's `wigner_3j`.
 """
 
@@ -57,9 +57,24 @@ def _real_to_complex(l: int) -> np.ndarray:
 
 @cache
 def coupling(l1: int, l2: int, l3: int) -> np.ndarray:
-    """C[a, b, M] with coupled[M] = Σ_ab C[a, b, M] block[a, b].
+    """Return the real coupling coefficients C, with which coupled[M] = Σ_ab C[a, b, M] block[a, b].
 
-    Shape (2·l1+1, 2·l2+1, 2·l3+1), real, orthonormal: Σ_ab C[a, b, M] C[a, b, M'] = δ_MM'.
+    Parameters
+    ----------
+    l1, l2 : int
+        Degrees of the two shells.
+    l3 : int
+        Degree of the irrep, |l1 − l2| ≤ l3 ≤ l1 + l2.
+
+    Returns
+    -------
+    (2·l1+1, 2·l2+1, 2·l3+1) array of float64
+        Real and orthonormal: Σ_ab C[a, b, M] C[a, b, M'] = δ_MM'. Read-only.
+
+    Raises
+    ------
+    ValueError
+        If the degrees do not couple.
     """
     if not abs(l1 - l2) <= l3 <= l1 + l2:
         raise ValueError(f"expected |l1-l2| <= l3 <= l1+l2, got {l1}, {l2}, {l3}")
@@ -77,13 +92,35 @@ def coupling(l1: int, l2: int, l3: int) -> np.ndarray:
 
 
 def irreps_of(l1: int, l2: int) -> range:
-    """Degrees L in the product of two shells, ascending."""
+    """Return the degrees L in the product of two shells, ascending.
+
+    Parameters
+    ----------
+    l1, l2 : int
+        Degrees of the two shells.
+
+    Returns
+    -------
+    range
+        |l1 − l2| … l1 + l2.
+    """
     return range(abs(l1 - l2), l1 + l2 + 1)
 
 
 @cache
 def shell_pair_matrix(l1: int, l2: int) -> np.ndarray:
-    """Orthogonal T with coupled = T @ block.reshape(-1); rows run over (L, M), L ascending."""
+    """Return the orthogonal matrix T of a pair of shells, with which coupled = T @ block.reshape(-1).
+
+    Parameters
+    ----------
+    l1, l2 : int
+        Degrees of the two shells.
+
+    Returns
+    -------
+    (n, n) array of float64
+        n = (2·l1+1)(2·l2+1); rows run over (L, M) with L ascending. Read-only.
+    """
     rows = [coupling(l1, l2, l3).reshape(-1, 2 * l3 + 1).T for l3 in irreps_of(l1, l2)]
     result = np.concatenate(rows)
     result.setflags(write=False)

@@ -1,7 +1,7 @@
-"""Rotations of real spherical harmonics (Wigner D) and of orbital blocks.
+"""Rotations of real spherical harmonics (Wigner D matrices) and of orbital blocks.
 
-Real harmonics run m = −l..l with the polar axis z and no Condon-Shortley phase, so l = 1 is (y, z, x). Every D^l is
-built from the rotation matrix itself by coupling D^1 ⊗ D^(l−1) → D^l: exact, without Euler angles or tables.
+Real harmonics run over m = −l..l with the polar axis z and no Condon-Shortley phase, so l = 1 is (y, z, x). Every D^l
+is built from the rotation matrix itself by coupling D^1 ⊗ D^(l−1) → D^l: exact, without Euler angles or tables.
 """
 
 from __future__ import annotations
@@ -15,19 +15,24 @@ from nearsight.orbitals.basis import BasisSet
 from nearsight.orbitals.coupling import coupling
 
 AXES = (1, 2, 0)
-"""(x, y, z) taken in this order is (y, z, x), the l = 1 harmonics."""
+"""(x, y, z) taken in this order is (y, z, x), the harmonics of l = 1."""
 
 
 def wigner_d(rotation: np.ndarray, l_max: int) -> list[np.ndarray]:
-    """D^0 … D^l_max of rotation matrices.
+    """Compute the Wigner matrices D^0 … D^l_max of rotations.
 
-    Args:
-        rotation: (..., 3, 3) orthogonal matrices acting on (x, y, z). An improper one (determinant −1) gives the
-            action on functions of parity (−1)^l.
-        l_max: highest degree.
+    Parameters
+    ----------
+    rotation : (..., 3, 3) array of float
+        Orthogonal matrices acting on (x, y, z). An improper one (determinant −1) gives the action on functions of
+        parity (−1)^l.
+    l_max : int
+        Highest degree.
 
-    Returns:
-        For each l an array (..., 2l+1, 2l+1) with Y_l(rotation @ r) = D^l Y_l(r).
+    Returns
+    -------
+    list of (..., 2l+1, 2l+1) array of float64
+        For each l, D^l with Y_l(rotation @ r) = D^l Y_l(r).
     """
     rotation = np.asarray(rotation, dtype=np.float64)
     first = rotation[..., AXES, :][..., :, AXES]
@@ -42,7 +47,20 @@ def wigner_d(rotation: np.ndarray, l_max: int) -> list[np.ndarray]:
 
 
 def spherical_harmonics(vectors: np.ndarray, l_max: int) -> list[np.ndarray]:
-    """Y_0 … Y_l_max of the directions of `vectors` (..., 3), each of unit norm: Σ_m Y_lm² = 1."""
+    """Evaluate real spherical harmonics, normalised so that Σ_m Y_lm² = 1.
+
+    Parameters
+    ----------
+    vectors : (..., 3) array of float
+        Vectors of any length but 0; only their directions count.
+    l_max : int
+        Highest degree.
+
+    Returns
+    -------
+    list of (..., 2l+1) array of float64
+        Y_0 … Y_l_max.
+    """
     unit = np.asarray(vectors, dtype=np.float64)
     unit = unit / np.linalg.norm(unit, axis=-1, keepdims=True)
     first = unit[..., AXES]
@@ -62,10 +80,20 @@ def _polar_norm(l: int) -> float:
 
 
 def bond_frames(vectors: np.ndarray) -> np.ndarray:
-    """(..., 3, 3) rotations that take the direction of each vector to +z.
+    """Return rotations that take the direction of each vector to +z.
 
-    The rotation about the bond is fixed by the Cartesian axis least parallel to it. A network of SO(2)
-    convolutions does not see that choice.
+    The rotation about the bond is fixed by the Cartesian axis least parallel to it. A network of SO(2) convolutions
+    does not see that choice.
+
+    Parameters
+    ----------
+    vectors : (..., 3) array of float
+        Vectors of any length but 0.
+
+    Returns
+    -------
+    (..., 3, 3) array of float64
+        Proper rotations.
     """
     vectors = np.asarray(vectors, dtype=np.float64)
     z = vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
@@ -76,12 +104,21 @@ def bond_frames(vectors: np.ndarray) -> np.ndarray:
 
 
 def orbital_frames(basis: BasisSet, number: int, frames: Sequence[np.ndarray]) -> np.ndarray:
-    """(e, n, n) block-diagonal rotations of all orbitals of atoms of an element.
+    """Assemble the rotations of all orbitals of an element's atoms, a matrix for each frame.
 
-    Args:
-        basis: the basis.
-        number: atomic number.
-        frames: D^0, D^1, …, each (e, 2l+1, 2l+1), up to the highest l of the element's shells.
+    Parameters
+    ----------
+    basis : BasisSet
+        Shells of the element.
+    number : int
+        Atomic number.
+    frames : sequence of (e, 2l+1, 2l+1) array
+        D^0, D^1, … up to the highest l of the element's shells.
+
+    Returns
+    -------
+    (e, n, n) array
+        Block-diagonal rotations.
     """
     size = basis.n_orbitals(number)
     result = np.zeros((len(frames[0]), size, size), dtype=frames[0].dtype)
@@ -91,7 +128,22 @@ def orbital_frames(basis: BasisSet, number: int, frames: Sequence[np.ndarray]) -
 
 
 def atom_rotation(basis: BasisSet, number: int, rotation: np.ndarray) -> np.ndarray:
-    """Block-diagonal rotation of all orbitals of one atom of an element: H'_ij = D_i H_ij D_jᵀ."""
+    """Return the rotation D_i of all orbitals of one atom, with which H'_ij = D_i H_ij D_jᵀ.
+
+    Parameters
+    ----------
+    basis : BasisSet
+        Shells of the element.
+    number : int
+        Atomic number.
+    rotation : (3, 3) array of float
+        An orthogonal matrix acting on (x, y, z).
+
+    Returns
+    -------
+    (n, n) array of float64
+        Block-diagonal in the shells.
+    """
     d = wigner_d(rotation, max(basis.shells[number]))
     size = basis.n_orbitals(number)
     result = np.zeros((size, size))

@@ -1,1 +1,1 @@
-"""Graphs cut into pieces: labelled atoms and virtual halo (no tensors, no physics)."""
+"""Partitions of neighbour graphs: labelled atoms and a virtual halo (no tensors, no physics)."""

@@ -1,17 +1,17 @@
-"""Partition: a part of a graph, with the halo that makes its messages complete.
+"""Partitions of a graph, with the halo that makes their messages complete.
 
-A network learns a large structure part by part. Cutting the graph naively would take away neighbours of the
-atoms near the cut, and the network would be fitted to sums over incomplete neighbourhoods. Algorithm 1 of the
-paper (Xia et al. 2025, appendix B) therefore *augments* a part. With V the labelled atoms of the part,
+A network learns a large structure partition by partition. Cutting the graph naively would take away neighbours of the
+atoms near the cut, and the network would be fitted to sums over incomplete neighbourhoods. Algorithm 1 of Xia et al.
+(2025, appendix B) therefore *augments* a partition. With V its labelled atoms,
 
 1. every edge v1 → v2 of the graph with both ends in V is a *labelled edge*: its target block, and those
    of the atoms in V, are trained;
 2. for every v1 in V and every edge v2 → v1 with v2 outside V, v2 becomes a *virtual node* and v2 → v1 a
    *virtual edge*: they take part in the messages, but their outputs are not used.
 
-After one message-passing layer every labelled node has received all its messages, so labelled outputs are
-those of the whole graph. An edge across a cut is labelled in no part, so it is never trained. With L layers a
-labelled node also depends on the neighbours of its neighbours; a halo with `hops=L` keeps it exact.
+After one message-passing layer every labelled node has received all its messages, so labelled outputs are those of the
+whole graph. An edge across a cut is labelled in no partition, so it is never trained. With L layers a labelled node
+also depends on the neighbours of its neighbours; a halo with `hops=L` keeps it exact.
 """
 
 from __future__ import annotations
@@ -26,17 +26,22 @@ from nearsight.structures.graph import Graph
 
 @dataclass(frozen=True, eq=False)
 class Partition:
-    """Labelled nodes and edges of a part, then its virtual ones, as positions in a graph.
+    """Labelled nodes and edges, then virtual ones, as positions in a graph.
 
     An edge (i, j, R) carries a message from its source i to its target j.
 
-    Attributes:
-        nodes: (n,) int64, atoms: the labelled ones ascending, then the virtual ones ascending.
-        n_labelled: how many of `nodes` are labelled.
-        edges: (e,) int64, positions in the graph's list of edges: labelled ascending, then virtual ascending.
-        n_labelled_edges: how many of `edges` are labelled, which means that both ends are.
-        source: (e,) int64, position in `nodes` of each edge's i.
-        target: (e,) int64, position in `nodes` of each edge's j.
+    Attributes
+    ----------
+    nodes : (n,) array of int64
+        Atoms: the labelled ones ascending, then the virtual ones ascending.
+    n_labelled : int
+        How many of `nodes` are labelled.
+    edges : (e,) array of int64
+        Positions in the graph's list of edges: the labelled ones ascending, then the virtual ones ascending.
+    n_labelled_edges : int
+        How many of `edges` are labelled, which means that both ends are.
+    source, target : (e,) array of int64
+        Positions in `nodes` of each edge's i and j.
     """
 
     nodes: np.ndarray
@@ -48,29 +53,42 @@ class Partition:
 
     @property
     def n_nodes(self) -> int:
-        """Labelled and virtual nodes."""
+        """Number of labelled and virtual nodes."""
         return len(self.nodes)
 
     @property
     def n_edges(self) -> int:
-        """Labelled and virtual edges."""
+        """Number of labelled and virtual edges."""
         return len(self.edges)
 
 
 def with_halo(graph: Graph, labelled: np.ndarray, hops: int = 1) -> Partition:
-    """The part of the labelled atoms with its halo.
+    """Make the partition of some labelled atoms with its halo.
 
-    Args:
-        graph: the whole structure.
-        labelled: (N,) bool, or the positions of atoms.
-        hops: number of message-passing layers that shall be exact on labelled nodes: nodes up to `hops` edges
-            away, and all edges into every node that is nearer than `hops`. 1 is the paper's Algorithm 1.
+    Parameters
+    ----------
+    graph : Graph
+        The whole structure.
+    labelled : (N,) array of bool, or array of int
+        A mask, or the positions of atoms.
+    hops : int, default 1
+        Number of message-passing layers that shall be exact on labelled nodes: the halo holds nodes up to `hops` edges
+        away, and all edges into every node that is nearer than `hops`. 1 is Algorithm 1 of Xia et al. (2025).
 
-    Raises:
-        InputError: `labelled` does not fit the graph, or hops < 1.
+    Returns
+    -------
+    Partition
+        Labelled and virtual nodes and edges.
+
+    Raises
+    ------
+    InputError
+        If `labelled` does not fit the graph, or hops < 1.
     """
     if hops < 1:
-        raise InputError(f"expected a halo of at least one hop, got hops={hops}; a part without halo is raw")
+        raise InputError(
+            f"expected a halo of at least one hop, got hops={hops}; partitions without a halo are made with halo=False"
+        )
     inside = _mask(graph, labelled)
     complete = inside
     for _ in range(hops - 1):
@@ -79,38 +97,68 @@ def with_halo(graph: Graph, labelled: np.ndarray, hops: int = 1) -> Partition:
 
 
 def without_halo(graph: Graph, labelled: np.ndarray) -> Partition:
-    """The labelled nodes and edges alone, without halo: the ablation of the paper's Table 2.
+    """Make the partition of some labelled atoms alone, the ablation of Table 2 of Xia et al. (2025).
 
-    Args:
-        graph: the whole structure.
-        labelled: (N,) bool, or the positions of atoms.
+    Parameters
+    ----------
+    graph : Graph
+        The whole structure.
+    labelled : (N,) array of bool, or array of int
+        A mask, or the positions of atoms.
 
-    Raises:
-        InputError: `labelled` does not fit the graph.
+    Returns
+    -------
+    Partition
+        Labelled nodes and the edges between them; nothing is virtual.
+
+    Raises
+    ------
+    InputError
+        If `labelled` does not fit the graph.
     """
     inside = _mask(graph, labelled)
     return _assemble(graph, inside, inside[graph.source] & inside[graph.target])
 
 
 def undivided(graph: Graph) -> Partition:
-    """The graph in one part: every node and every edge is labelled."""
+    """Make a partition of the whole graph.
+
+    Parameters
+    ----------
+    graph : Graph
+        The whole structure.
+
+    Returns
+    -------
+    Partition
+        Every node and every edge is labelled.
+    """
     return without_halo(graph, np.ones(graph.n_nodes, dtype=bool))
 
 
 def partition_graph(graph: Graph, parts: np.ndarray, halo: bool = True, hops: int = 1) -> list[Partition]:
-    """The graph cut into parts.
+    """Divide a graph into partitions.
 
-    Args:
-        graph: the whole structure.
-        parts: (N,) int, part of each atom.
-        halo: with virtual nodes and edges (`with_halo`), or without (`without_halo`).
-        hops: of the halo.
+    Parameters
+    ----------
+    graph : Graph
+        The whole structure.
+    parts : (N,) array of int
+        The number of each atom's partition.
+    halo : bool, default True
+        Whether partitions have virtual nodes and edges (`with_halo`) or not (`without_halo`).
+    hops : int, default 1
+        Hops of the halo.
 
-    Returns:
-        One partition for each part that has atoms, in ascending order of the part's number.
+    Returns
+    -------
+    list of Partition
+        One for each number that occurs, in ascending order.
 
-    Raises:
-        InputError: `parts` is not one integer per atom, or hops < 1.
+    Raises
+    ------
+    InputError
+        If `parts` is not one integer for each atom, or hops < 1.
     """
     parts = np.asarray(parts)
     if parts.shape != (graph.n_nodes,) or not np.issubdtype(parts.dtype, np.integer):

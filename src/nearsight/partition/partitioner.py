@@ -1,6 +1,6 @@
-"""What every way of cutting a structure has in common, and the list of those there are.
+"""The interface of all ways to divide a structure, and the list of those there are.
 
-A partitioner only says which part each atom belongs to; `partition_graph` makes the parts and their halos
+A partitioner only says which partition each atom belongs to; `partition_graph` makes the partitions and their halos
 from that. A new one is a class with `assign` in a file of its own, and a line here.
 """
 
@@ -16,12 +16,25 @@ from nearsight.structures.structure import Structure
 
 
 class Partitioner(Protocol):
-    """Assigns every atom to exactly one part."""
+    """Assigns every atom to exactly one partition."""
 
     def assign(self, structure: Structure, graph: Graph | None = None) -> np.ndarray:
-        """(N,) int64, part of every atom, from 0; the graph is for those who cut along few edges."""
+        """Number the partitions of all atoms.
+
+        Parameters
+        ----------
+        structure : Structure
+            Atoms and cell.
+        graph : Graph, optional
+            For partitioners that cut along few edges.
+
+        Returns
+        -------
+        (N,) array of int64
+            The partition of every atom, counted from 0.
+        """
         ...
 
 
 PARTITIONERS: dict[str, type[Partitioner]] = {"slabs": Slabs}
-"""Name → class; its fields are the options."""
+"""Name → class, whose fields are the options."""

@@ -1,8 +1,8 @@
 """Slabs: a structure cut into equal slices across one lattice direction.
 
-Slices across one direction keep every edge through the other two periodic boundaries (paper, section 3.3). A
-slab is a half-open interval of the fractional coordinate along the cut direction, so its faces are parallel
-to the other two lattice vectors, in a skewed cell too, and its thickness is measured perpendicular to them.
+Slices across one direction keep every edge through the other two periodic boundaries (Xia et al. 2025, section 3.3). A
+slab is a half-open interval of the fractional coordinate along the cut direction, so its faces are parallel to the
+other two lattice vectors, in a skewed cell too, and its thickness is measured perpendicular to them.
 """
 
 from __future__ import annotations
@@ -21,18 +21,25 @@ Axis = Literal[0, 1, 2, "longest"]
 
 @dataclass(frozen=True)
 class Slabs:
-    """Equal slabs across a lattice direction; give either their number or their thickness.
+    """Equal slabs across a lattice direction, given by either their number or their thickness.
 
-    Attributes:
-        axis: lattice direction that is cut, or `longest`: the one with the greatest perpendicular height (of
-            the cell where it is periodic, of the atoms where it is not; the first of equals).
-        count: number of slabs.
-        thickness: Å, perpendicular to the faces; the height is cut into the nearest whole number of slabs.
-        origin: fraction of the cell at which slab 0 begins, along a periodic direction. Along one that is not
-            periodic the slabs span the atoms.
+    Attributes
+    ----------
+    axis : {0, 1, 2, "longest"}
+        The lattice direction that is cut; `longest` is the one with the greatest perpendicular height (of the cell
+        where it is periodic, of the atoms where it is not; the first of equals).
+    count : int, optional
+        Number of slabs.
+    thickness : float, optional
+        Å, perpendicular to the faces; the height is cut into the nearest whole number of slabs.
+    origin : float, default 0.0
+        Fraction of the cell at which slab 0 begins, along a periodic direction. Along one that is not periodic the
+        slabs span the atoms.
 
-    Raises:
-        InputError: both or neither of count and thickness, or a value out of range.
+    Raises
+    ------
+    InputError
+        If both or neither of count and thickness are given, or a value is out of range.
     """
 
     axis: Axis = "longest"
@@ -56,7 +63,20 @@ class Slabs:
             raise InputError(f"expected a finite origin (fraction of the cell), got {self.origin}")
 
     def assign(self, structure: Structure, graph: Graph | None = None) -> np.ndarray:
-        """(N,) int64, slab 0 … count−1 of every atom; a slab may be empty. The graph is not needed."""
+        """Number the slabs of all atoms.
+
+        Parameters
+        ----------
+        structure : Structure
+            Atoms and cell.
+        graph : Graph, optional
+            Not needed.
+
+        Returns
+        -------
+        (N,) array of int64
+            Slab 0 … count − 1 of every atom; a slab may be empty.
+        """
         cell = _complete_cell(structure)
         fractional = structure.positions @ np.linalg.inv(cell)
         spans = np.where(structure.pbc, 1.0, np.ptp(fractional, axis=0))

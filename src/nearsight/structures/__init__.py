@@ -1,1 +1,1 @@
-"""Which atoms are where: structures, neighbours, graphs."""
+"""Structures, their neighbour graphs and their pair distributions."""

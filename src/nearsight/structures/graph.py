@@ -1,4 +1,4 @@
-"""Graph: the directed pairs of atoms, images included, that are nearer than a cutoff."""
+"""Neighbour graphs: the directed pairs of atoms, periodic images included, that are nearer than a cutoff."""
 
 from __future__ import annotations
 
@@ -15,19 +15,25 @@ from nearsight.structures.structure import MINIMUM_DISTANCE, Structure
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """Neighbours of every atom, one directed edge for each periodic image.
+    """The neighbours of every atom, with one directed edge for each periodic image.
 
-    Edge (i, j, R) has the vector r_j + R·cell − r_i. Edges are sorted by (i, j, R). An atom's own images
-    (i, i, R≠0) are edges, an atom itself is not.
+    Edge (i, j, R) has the vector r_j + R·cell − r_i. Edges are sorted by (i, j, R). The images (i, i, R ≠ 0) of an atom
+    are its neighbours too; the atom itself is not.
 
-    Attributes:
-        n_nodes: number of atoms.
-        cutoff: Å.
-        source: (E,) int64, i.
-        target: (E,) int64, j.
-        shift: (E, 3) int64, R in units of the lattice vectors.
-        vector: (E, 3) float64, Å.
-        reverse: (E,) int64, position of the edge (j, i, −R).
+    Attributes
+    ----------
+    n_nodes : int
+        Number N of atoms.
+    cutoff : float
+        Å; every pair nearer than this is an edge.
+    source, target : (E,) array of int64
+        The atoms i and j of each edge.
+    shift : (E, 3) array of int64
+        R in units of the lattice vectors.
+    vector : (E, 3) array of float64
+        From i to the image of j, Å.
+    reverse : (E,) array of int64
+        Position of the edge (j, i, −R).
     """
 
     n_nodes: int
@@ -40,17 +46,30 @@ class Graph:
 
     @property
     def n_edges(self) -> int:
-        """Number of directed edges."""
+        """Number E of directed edges."""
         return len(self.source)
 
     @property
     def distance(self) -> np.ndarray:
-        """(E,) Å."""
+        """(E,) lengths of the edges, Å."""
         return np.linalg.norm(self.vector, axis=1)
 
 
 def pair_order(source: np.ndarray, target: np.ndarray, shift: np.ndarray) -> np.ndarray:
-    """The permutation that sorts pairs by (source, target, shift)."""
+    """Return the permutation that sorts pairs by (source, target, shift).
+
+    Parameters
+    ----------
+    source, target : (P,) array of int
+        The atoms of each pair.
+    shift : (P, 3) array of int
+        The cell of the second atom.
+
+    Returns
+    -------
+    (P,) array of int64
+        Positions of the pairs in ascending order; equal ones keep their order.
+    """
     keys = _keys(source, target, shift)
     if keys is None:
         return np.lexsort((shift[:, 2], shift[:, 1], shift[:, 0], target, source))
@@ -75,7 +94,22 @@ def _keys(source: np.ndarray, target: np.ndarray, shift: np.ndarray) -> np.ndarr
 
 
 def is_ascending(source: np.ndarray, target: np.ndarray, shift: np.ndarray, strictly: bool = False) -> bool:
-    """Whether pairs are sorted by (source, target, shift); strictly: and none occurs twice."""
+    """Tell whether pairs are sorted by (source, target, shift).
+
+    Parameters
+    ----------
+    source, target : (P,) array of int
+        The atoms of each pair.
+    shift : (P, 3) array of int
+        The cell of the second atom.
+    strictly : bool, default False
+        Whether no pair may occur twice.
+
+    Returns
+    -------
+    bool
+        True for sorted pairs.
+    """
     keys = _keys(source, target, shift)
     if keys is not None:
         return bool((keys[1:] > keys[:-1] if strictly else keys[1:] >= keys[:-1]).all())
@@ -86,10 +120,24 @@ def is_ascending(source: np.ndarray, target: np.ndarray, shift: np.ndarray, stri
 
 
 def reverse_index(source: np.ndarray, target: np.ndarray, shift: np.ndarray) -> np.ndarray:
-    """Position of (j, i, −R) for every (i, j, R) of a list sorted by `pair_order`.
+    """Find the reverse (j, i, −R) of every pair (i, j, R).
 
-    Raises:
-        InputError: a pair whose reverse is not in the list.
+    Parameters
+    ----------
+    source, target : (P,) array of int
+        The atoms of each pair, in the order of `pair_order`.
+    shift : (P, 3) array of int
+        The cell of the second atom.
+
+    Returns
+    -------
+    (P,) array of int64
+        Position of the reverse of each pair.
+
+    Raises
+    ------
+    InputError
+        If the reverse of a pair is not in the list.
     """
     back = pair_order(target, source, -shift)
     reverse = np.empty(len(source), dtype=np.int64)
@@ -102,10 +150,24 @@ def reverse_index(source: np.ndarray, target: np.ndarray, shift: np.ndarray) -> 
 
 
 def build_graph(structure: Structure, cutoff: float) -> Graph:
-    """All pairs of `structure` within `cutoff` (Å); any cell, also one smaller than the cutoff.
+    """List all pairs of atoms within a cutoff, in any cell, also one smaller than the cutoff.
 
-    Raises:
-        InputError: a cutoff that is not positive, or atoms on top of each other.
+    Parameters
+    ----------
+    structure : Structure
+        Atoms and cell.
+    cutoff : float
+        Å.
+
+    Returns
+    -------
+    Graph
+        The directed edges, both directions of each pair.
+
+    Raises
+    ------
+    InputError
+        If the cutoff is not positive, or atoms lie on top of each other.
     """
     if not cutoff > 0:
         raise InputError(f"expected a positive cutoff in Å, got {cutoff}")

@@ -1,4 +1,4 @@
-"""Pair distribution and coordination: what makes an amorphous structure comparable with experiment."""
+"""Pair distribution functions and coordination numbers, which make amorphous structures comparable with experiment."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from nearsight.structures.structure import Structure
 
 @dataclass(frozen=True, eq=False)
 class PairDistribution:
-    """g(r) between two elements.
+    """The pair distribution function g(r) of two elements.
 
-    Attributes:
-        r: (n,) Å, middles of the bins.
-        g: (n,) 1 at large r in a homogeneous structure.
+    Attributes
+    ----------
+    r : (n,) array of float64
+        Centres of the bins, Å.
+    g : (n,) array of float64
+        Density of the second element at distance r from the first, relative to its mean; 1 at large r.
     """
 
     r: np.ndarray
@@ -25,7 +28,7 @@ class PairDistribution:
 
     @property
     def peak(self) -> float:
-        """Å, the first maximum: of the first bins above half of the highest value, the highest."""
+        """Distance of the first maximum, Å: the highest of the first bins above half of the highest value."""
         if not self.g.any():
             return float("nan")
         first = int(np.argmax(self.g >= 0.5 * self.g.max()))
@@ -36,17 +39,30 @@ class PairDistribution:
 def pair_distribution(
     structure: Structure, pair: tuple[int, int], reach: float = 6.0, width: float = 0.05, graph: Graph | None = None
 ) -> PairDistribution:
-    """g(r) of atoms `pair[1]` about atoms `pair[0]` (paper, Fig. 7).
+    """Compute g(r) of the atoms of one element about those of another (Xia et al. 2025, Fig. 7).
 
-    Args:
-        structure: periodic in three directions.
-        pair: two atomic numbers, maybe equal.
-        reach: Å, the largest r.
-        width: Å, of a bin.
-        graph: neighbours within at least `reach`, where they are at hand.
+    Parameters
+    ----------
+    structure : Structure
+        Periodic in three directions.
+    pair : (int, int)
+        Atomic numbers of the central and of the surrounding atoms; they may be equal.
+    reach : float, default 6.0
+        The largest r, Å.
+    width : float, default 0.05
+        Width of a bin, Å.
+    graph : Graph, optional
+        Neighbours within at least `reach`, where they are at hand.
 
-    Raises:
-        InputError: a structure that does not fill its space, or has no such atoms.
+    Returns
+    -------
+    PairDistribution
+        The function on the centres of the bins.
+
+    Raises
+    ------
+    InputError
+        If the structure is not periodic in three directions, or lacks one of the elements.
     """
     if not structure.pbc.all():
         raise InputError(f"expected three periodic directions for g(r), got pbc {structure.pbc.tolist()}")
@@ -64,7 +80,22 @@ def pair_distribution(
 
 
 def coordination(structure: Structure, pair: tuple[int, int], cutoff: float) -> np.ndarray:
-    """(n,) atoms `pair[1]` within `cutoff` (Å) of each atom `pair[0]`, images counted."""
+    """Count the neighbours of every atom of an element.
+
+    Parameters
+    ----------
+    structure : Structure
+        Atoms and cell.
+    pair : (int, int)
+        Atomic numbers of the central atoms and of the neighbours that count.
+    cutoff : float
+        Å, to the farthest neighbour.
+
+    Returns
+    -------
+    (n,) array of int
+        Neighbours of each central atom, periodic images counted one by one.
+    """
     graph = build_graph(structure, cutoff)
     centres = np.flatnonzero(structure.numbers == pair[0])
     chosen = structure.numbers[graph.target] == pair[1]
@@ -72,6 +103,19 @@ def coordination(structure: Structure, pair: tuple[int, int], cutoff: float) -> 
 
 
 def nearest_distance(structure: Structure, reach: float = 4.0) -> float:
-    """Å, between any two atoms, images included; infinite where all are farther than `reach`."""
+    """Find the shortest distance between any two atoms, images included.
+
+    Parameters
+    ----------
+    structure : Structure
+        Atoms and cell.
+    reach : float, default 4.0
+        Å, up to where it is looked for.
+
+    Returns
+    -------
+    float
+        Å; infinite where all atoms are farther apart than `reach`.
+    """
     distance = build_graph(structure, reach).distance
     return float(distance.min()) if len(distance) else float("inf")

@@ -1,4 +1,4 @@
-"""Structure: which atoms are where, in which cell."""
+"""Structures: atoms in a cell."""
 
 from __future__ import annotations
 
@@ -12,21 +12,28 @@ from nearsight.elements import HEAVIEST, symbol_of
 from nearsight.errors import InputError
 
 MINIMUM_DISTANCE = 0.3
-"""Å. Two atoms nearer than this are the same atom twice; no chemical bond is shorter than 0.7 Å."""
+"""Å. Two atoms nearer than this are the same atom twice, for no chemical bond is shorter than 0.7 Å."""
 
 
 @dataclass(frozen=True, eq=False)
 class Structure:
     """Atoms in a cell.
 
-    Attributes:
-        numbers: (N,) int64, atomic numbers; 0 is a ghost (basis functions without a nucleus).
-        positions: (N, 3) float64, Å, Cartesian; need not be wrapped into the cell.
-        cell: (3, 3) float64, Å, lattice vectors as rows. Rows of non-periodic directions may be zero.
-        pbc: (3,) bool, which lattice directions are periodic.
+    Attributes
+    ----------
+    numbers : (N,) array of int64
+        Atomic numbers; 0 is a ghost (basis functions without a nucleus).
+    positions : (N, 3) array of float64
+        Cartesian coordinates, Å. They need not be wrapped into the cell.
+    cell : (3, 3) array of float64
+        Lattice vectors as rows, Å. Rows of directions that are not periodic may be zero.
+    pbc : (3,) array of bool
+        Which lattice directions are periodic.
 
-    Raises:
-        InputError: shapes that do not match, non-finite numbers, no atoms, or a periodic cell without volume.
+    Raises
+    ------
+    InputError
+        If shapes do not match, a number is not finite, there are no atoms, or a periodic cell has no volume.
     """
 
     numbers: np.ndarray
@@ -74,39 +81,72 @@ class Structure:
 
     @property
     def volume(self) -> float:
-        """Å³; zero where the cell has no volume."""
+        """Volume of the cell, Å³; zero where the cell has none."""
         return float(abs(np.linalg.det(self.cell)))
 
     @property
     def elements(self) -> tuple[int, ...]:
-        """The distinct atomic numbers, ascending."""
+        """The distinct atomic numbers in ascending order."""
         return tuple(int(z) for z in np.unique(self.numbers))
 
     @property
     def formula(self) -> str:
-        """Such as `Hf124O248`; ghosts are written X."""
+        """Chemical formula such as `Hf124O248`; ghosts are written X."""
         counts = [(symbol_of(z), int(np.sum(self.numbers == z))) for z in self.elements]
         return "".join(f"{s}{c if c > 1 else ''}" for s, c in sorted(counts))
 
     @classmethod
     def from_ase(cls, atoms: Atoms) -> Structure:
-        """From an ASE `Atoms` (ghosts are X, number 0)."""
+        """Make a structure of an ASE `Atoms`, in which ghosts are X (number 0)."""
         return cls(atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc)
 
     def to_ase(self) -> Atoms:
-        """As an ASE `Atoms`."""
+        """Return the structure as an ASE `Atoms`."""
         return Atoms(numbers=self.numbers, positions=self.positions, cell=self.cell, pbc=self.pbc)
 
     def translated(self, shift: np.ndarray) -> Structure:
-        """All atoms moved by `shift` ((3,), Å), or each by its own row ((N, 3), Å)."""
+        """Move the atoms.
+
+        Parameters
+        ----------
+        shift : (3,) or (N, 3) array of float
+            Å, for all atoms or for each.
+
+        Returns
+        -------
+        Structure
+            The moved atoms in the same cell.
+        """
         return Structure(self.numbers, self.positions + np.asarray(shift), self.cell, self.pbc)
 
     def rotated(self, rotation: np.ndarray) -> Structure:
-        """Positions and cell rotated by the (3, 3) orthogonal matrix: r' = rotation @ r."""
+        """Rotate positions and cell.
+
+        Parameters
+        ----------
+        rotation : (3, 3) array of float
+            An orthogonal matrix; r' = rotation @ r.
+
+        Returns
+        -------
+        Structure
+            The rotated structure.
+        """
         return Structure(self.numbers, self.positions @ rotation.T, self.cell @ rotation.T, self.pbc)
 
     def permuted(self, order: np.ndarray) -> Structure:
-        """Atom k of the result is atom `order[k]` of this structure."""
+        """Bring the atoms into another order.
+
+        Parameters
+        ----------
+        order : (N,) array of int
+            Atom k of the result is atom `order[k]` of this structure.
+
+        Returns
+        -------
+        Structure
+            The same atoms in the new order.
+        """
         return Structure(self.numbers[order], self.positions[order], self.cell, self.pbc)
 
 

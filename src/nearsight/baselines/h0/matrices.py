@@ -62,7 +62,7 @@ class H0Matrices:
             raise InputError(
                 f"expected H₀ and S that tell periodic images apart, got sums over images at Γ for "
                 f"{int(lost.sum())} edges within {cutoff:g} Å; use a cell at least {2 * cutoff:g} Å wide, "
-                "or H₀ and S resolved in R"
+                "or H₀ and S in real space"
             )
 
     def single_image_edges(self, graph: Graph, cutoff: float) -> np.ndarray:
