@@ -45,8 +45,7 @@ from nearsight.recipes.cp2k_settings import Cp2kSettings
 from nearsight.recipes.cp2k_text import PROJECT, input_text
 from nearsight.recipes.molecules import MoleculeSet
 from nearsight.recipes.program import find_program, run_program
-from nearsight.recipes.pyscf_job import build_system, make_field
-from nearsight.recipes.pyscf_settings import PyscfSettings
+from nearsight.recipes.pyscf_system import PyscfSettings, build_system, make_field
 from nearsight.recipes.warm_start import cp2k_start, pyscf_start
 from nearsight.structures.structure import Structure
 from nearsight.units import HARTREE_IN_EV

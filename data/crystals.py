@@ -18,8 +18,8 @@ import pyscf
 from nearsight.electronic.k_points import special_path
 from nearsight.operators.packing import reduced
 from nearsight.operators.store import write_calculation
-from nearsight.recipes.pyscf_job import basis_of, build_system, calculation_of, converged_field
-from nearsight.recipes.pyscf_settings import PyscfSettings
+from nearsight.recipes.pyscf_job import calculation_of, converged_field
+from nearsight.recipes.pyscf_system import PyscfSettings, basis_of, build_system
 from nearsight.structures.structure import Structure
 from nearsight.units import HARTREE_IN_EV
 
@@ -42,7 +42,7 @@ def made(name: str) -> None:
     )
     system = build_system(structure, settings)
     basis = basis_of(system, structure.numbers, settings)
-    field, attempt = converged_field(system, structure, settings, print)
+    field, attempt = converged_field(system, structure, settings, lambda event: print(event.message))
     path = special_path(structure, PATH, POINTS)
     levels = np.array(field.get_bands(system.get_abs_kpts(path.points))[0]) * HARTREE_IN_EV
     table = pd.DataFrame(

@@ -8,7 +8,7 @@ types.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import Event as _Flag
 
 Value = float | int | str
@@ -61,3 +61,8 @@ class StopToken:
     def stopped(self) -> bool:
         """Whether a stop was asked for."""
         return self._flag.is_set()
+
+
+def labelled(progress: Progress, before: str = "", after: str = "") -> Progress:
+    """Return a progress that passes events on with texts around their messages; messages that are empty stay so."""
+    return lambda event: progress(replace(event, message=f"{before}{event.message}{after}") if event.message else event)

@@ -9,7 +9,7 @@ import pytest
 from nearsight.errors import ConfigError
 from nearsight.recipes.campaign import campaign_names, load_campaign, tasks
 from nearsight.recipes.cp2k_settings import Cp2kSettings
-from nearsight.recipes.job_folder import JobFolder
+from nearsight.recipes.job import JobFolder
 
 TEXT = """
 structures:

@@ -15,6 +15,7 @@ from nearsight.cli.main import app
 from nearsight.errors import ConfigError
 from nearsight.operators.bloch import fold
 from nearsight.operators.store import read_calculation
+from nearsight.progress import Event, StopToken
 from nearsight.recipes.campaign import load_campaign
 from nearsight.recipes.campaign_run import CampaignRun
 from nearsight.units import HARTREE_IN_EV
@@ -57,7 +58,7 @@ def run(path: Path, output: Path, **changes) -> CampaignRun:
 def test_killed_it_goes_on_to_the_same_files(tmp_path):
     """SIGKILL at random moments; real PySCF, two jobs at a time."""
     path = campaign(tmp_path, WATER)
-    assert run(path, tmp_path / "whole").run() == []
+    assert not run(path, tmp_path / "whole").run().failed
     assert killed_again_and_again(path, tmp_path / "cut", 3, 4.0, seed=1)
     assert differences(tmp_path / "whole", tmp_path / "cut") == []
     made = [read_calculation(tmp_path / "cut" / f"water-{k}.h5") for k in (1, 2, 3)]
@@ -84,11 +85,34 @@ def test_one_that_fails_does_not_stop_the_others(tmp_path):
         'structures: [{name: m, files: ["bad.xyz", "good.xyz"], cell: none}]\ndft: {code: pyscf, basis: sto-3g}\n',
     )
     campaign_run = run(path, tmp_path / "out")
-    assert campaign_run.run() == ["m-bad"]
+    assert list(campaign_run.run().failed) == ["m-bad"]
     assert campaign_run.folders["m-bad"].error
     assert "Traceback" not in campaign_run.folders["m-bad"].error
     assert (tmp_path / "out" / "m-good.h5").is_file()
     assert not (tmp_path / "out" / "m-bad.h5").exists()
+
+
+def test_a_stopped_campaign_says_what_it_did_not_finish_and_goes_on(tmp_path):
+    """The first job to end stops the run; events say which jobs began and ended, and how many."""
+    path, stop, events = campaign(tmp_path, WATER.replace("processes: 2", "processes: 1")), StopToken(), []
+
+    def watch(event: Event) -> None:
+        events.append(event)
+        if event.values.get("state") == "done":
+            stop.stop()
+
+    result = run(path, tmp_path / "out").run(watch, stop)
+    assert list(result.stores) == ["water-1"]
+    assert result.unfinished == ("water-2", "water-3")
+    assert not result.failed
+    assert result.summaries["water-1"][0] == "H2O, isolated"
+    ended = next(event for event in events if event.values.get("state") == "done")
+    assert (ended.message, ended.done, ended.total) == ("water-1: done", 1, 3)
+    assert ended.values["seconds_left"] > 0
+    assert "water-1: begins" in [event.message for event in events]
+    whole = run(path, tmp_path / "out").run()
+    assert list(whole.stores) == ["water-1", "water-2", "water-3"]
+    assert not whole.unfinished
 
 
 def test_a_folder_in_use_is_refused(tmp_path):
@@ -105,8 +129,8 @@ def test_inputs_for_another_machine(tmp_path):
     written = run(path, tmp_path / "out").write_inputs()
     assert [folder.name for folder in written] == ["external"]
     assert {p.name for p in written[0].iterdir()} == {"job.inp", "run.sh"}
-    read, left = run(path, tmp_path / "out").collect()
-    assert (read, left) == ([], ["oxide-cell"])  # it has not run yet
+    collected = run(path, tmp_path / "out").collect()
+    assert (list(collected.stores), list(collected.failed)) == ([], ["oxide-cell"])  # it has not run yet
     with pytest.raises(ConfigError, match=r"expected dft.code=cp2k"):
         run(campaign(tmp_path, WATER), tmp_path / "water").write_inputs()
 
@@ -117,10 +141,10 @@ class TestCp2k:
     pytestmark = needs_cp2k
 
     def test_images_and_their_sum(self, tmp_path):
-        """Two runs, resolved in R and at Γ: the sum of the first is the second."""
+        """Two runs, real-space and at Γ: the sum of the first is the second."""
         path = campaign(tmp_path, CRYSTAL)
-        assert run(path, tmp_path / "images").run() == []
-        assert run(path, tmp_path / "folded", **{"dft.images": False, "dft.h0": True}).run() == []
+        assert not run(path, tmp_path / "images").run().failed
+        assert not run(path, tmp_path / "folded", **{"dft.images": False, "dft.h0": True}).run().failed
         images, folded = (read_calculation(tmp_path / name / "oxide-cell.h5") for name in ("images", "folded"))
         summed = fold(images.require_hamiltonian())
         whole = folded.require_hamiltonian().on_pairs(summed.source, summed.target, summed.shift)
@@ -138,19 +162,20 @@ class TestCp2k:
             check=True,
             env={"PATH": "/usr/bin:/bin", "CP2K_DATA_DIR": "/usr/share/cp2k", "HOME": str(tmp_path)},
         )
-        assert run(path, tmp_path / "out").collect() == (["oxide-cell"], [])
+        collected = run(path, tmp_path / "out").collect()
+        assert (list(collected.stores), list(collected.failed)) == (["oxide-cell"], [])
         text = (folder / "job.inp").read_text()
         (tmp_path / "out" / "oxide-cell.h5").unlink()
         (folder / "job.inp").write_text(text.replace("O 1.34 1.22 1.38", "O 1.34 1.22 1.39"))
-        assert run(path, tmp_path / "out").collect()[1] == ["oxide-cell"]
+        assert list(run(path, tmp_path / "out").collect().failed) == ["oxide-cell"]
         assert "one of another structure" in run(path, tmp_path / "out").folders["oxide-cell"].error
 
     def test_a_fallback_converges_to_the_same_ground_state(self, tmp_path):
         """Twelve steps are too few; it goes on from there with less mixing, and the file says so."""
         path = campaign(tmp_path, CRYSTAL)
-        assert run(path, tmp_path / "once", **{"dft.images": False}).run() == []
+        assert not run(path, tmp_path / "once", **{"dft.images": False}).run().failed
         changes = {"dft.images": False, "dft.max_scf": 12}
-        assert run(path, tmp_path / "again", **changes).run() == []
+        assert not run(path, tmp_path / "again", **changes).run().failed
         once, again = (read_calculation(tmp_path / name / "oxide-cell.h5") for name in ("once", "again"))
         assert again.provenance["fallback"].startswith("on from there")
         assert "fallback" not in once.provenance
@@ -159,7 +184,7 @@ class TestCp2k:
     def test_no_convergence_is_a_failure_in_words(self, tmp_path):
         path = campaign(tmp_path, CRYSTAL)
         campaign_run = run(path, tmp_path / "out", **{"dft.max_scf": 2, "dft.eps_scf": 1e-12})
-        assert campaign_run.run() == ["oxide-cell"]
+        assert list(campaign_run.run().failed) == ["oxide-cell"]
         assert "expected a self-consistent field, got none with any of: as given; on from there" in (
             campaign_run.folders["oxide-cell"].error
         )

@@ -109,7 +109,7 @@ def test_lammps_keeps_a_skewed_cell_and_finds_the_crystal(tmp_path):
     crystal = Structure.from_ase(bulk("Ge", "diamond", a=5.654) * (3, 3, 3))
     moved = crystal.translated(np.random.default_rng(0).normal(0, 0.05, (len(crystal), 3)))
     back = make_engine("lammps:ge-stillinger-weber").minimise(
-        moved, Minimise(do="minimise", steps=200, force=1e-4), tmp_path, lambda what, done: None
+        moved, Minimise(do="minimise", steps=200, force=1e-4), tmp_path
     )
     shift = back.positions - crystal.positions
     assert np.abs(shift - shift.mean(axis=0)).max() < 2e-3
@@ -119,9 +119,9 @@ def test_lammps_keeps_a_skewed_cell_and_finds_the_crystal(tmp_path):
 def test_pressure_moves_the_volume(tmp_path):
     start = pack({"Hf": 1, "O": 2}, 24, 14.0, 1.8, seed=3)
     engine = make_engine("lammps:hfo2-rigid-ion")
-    relaxed = engine.minimise(start, Minimise(do="minimise", steps=100), tmp_path, lambda what, done: None)
+    relaxed = engine.minimise(start, Minimise(do="minimise", steps=100), tmp_path)
     low, high = (Dynamics(do="dynamics", start=300, end=300, ps=0.5, pressure=p) for p in (1.0, 5e5))
-    free, pressed = (engine.dynamics(relaxed, s, 1.0, 1, tmp_path, lambda what, done: None) for s in (low, high))
+    free, pressed = (engine.dynamics(relaxed, s, 1.0, 1, tmp_path) for s in (low, high))
     assert pressed.volume < 0.9 * free.volume
     assert pressed.cell[0, 1] == 0
     with pytest.raises(ConfigError, match="constant volume"):
@@ -135,7 +135,7 @@ def test_an_ase_calculator_as_engine(tmp_path):
     copper = Structure.from_ase(bulk("Cu", "fcc", a=3.6, cubic=True) * (2, 2, 2))
     engine = make_engine("ase:ase.calculators.emt.EMT")
     stage = Dynamics(do="dynamics", start=600, end=600, ps=0.4)
-    first, second = (engine.dynamics(copper, stage, 4.0, 7, tmp_path, lambda what, done: None) for _ in range(2))
+    first, second = (engine.dynamics(copper, stage, 4.0, 7, tmp_path) for _ in range(2))
     np.testing.assert_array_equal(first.positions, second.positions)
     spread = np.sqrt(((first.positions - copper.positions) ** 2).mean())
     # Debye model: ⟨u²⟩ = 3 ħ² T / (m k θ²) per Cartesian axis, θ = 315 K of copper: 0.11 Å at 600 K.
@@ -150,7 +150,7 @@ def test_chgnet_relaxes_a_structure_without_classical_potential(tmp_path):
     engine = make_engine("chgnet")
     said: list[float] = []
     stage = Minimise(do="minimise", steps=5, force=0.1)
-    relaxed = engine.minimise(packed, stage, tmp_path, lambda what, done: said.append(done))
+    relaxed = engine.minimise(packed, stage, tmp_path, lambda event: said.append(event.done / event.total))
     assert 0 < np.abs(relaxed.positions - packed.positions).max() < 1.5
     assert said == sorted(said)
     assert engine.describe().startswith("CHGNet 0.")

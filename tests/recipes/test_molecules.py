@@ -108,7 +108,7 @@ def test_unknown_molecules_are_refused():
 def test_small_displacements_cost_what_the_hessian_says(rng: np.random.Generator):
     pytest.importorskip("pyscf")
     from nearsight.recipes.pyscf_forces import PyscfForces
-    from nearsight.recipes.pyscf_settings import PyscfSettings
+    from nearsight.recipes.pyscf_system import PyscfSettings
 
     modes, forces = equilibrium("water"), PyscfForces(PyscfSettings())
 
@@ -124,7 +124,7 @@ def test_dynamics_repeat_and_conserve_the_molecule():
     pytest.importorskip("pyscf")
     short = water_set(method="langevin", steps=2, basis="sto-3g", temperature=300)
     said: list[str] = []
-    first, second = short.sample(0, report=said.append), short.sample(0)
+    first, second = short.sample(0, lambda event: said.append(event.message)), short.sample(0)
     np.testing.assert_array_equal(first.structure.positions, second.structure.positions)
     begun = water_set(temperature=300).sample(0).structure.positions
     assert 1e-3 < np.abs(first.structure.positions - begun).max() < 0.3  # Å, in 1 fs
@@ -138,7 +138,7 @@ def test_the_shipped_minimum_and_hessian_of_water_can_be_made_again():
     from ase.build import molecule
 
     from nearsight.recipes.pyscf_forces import hessian, relaxed
-    from nearsight.recipes.pyscf_settings import PyscfSettings
+    from nearsight.recipes.pyscf_system import PyscfSettings
 
     minimum = relaxed(Structure.from_ase(molecule("H2O")), PyscfSettings())
     made = NormalModes.of(minimum, hessian(minimum, PyscfSettings()))

@@ -16,8 +16,7 @@ from nearsight.orbitals.basis import BasisSet, basis_named
 from nearsight.orbitals.conventions import PYSCF, reordered, to_internal_order
 from nearsight.recipes.overlap import overlap_of, pyscf_name
 from nearsight.recipes.packing import pack
-from nearsight.recipes.pyscf_job import basis_of, build_system
-from nearsight.recipes.pyscf_settings import PyscfSettings
+from nearsight.recipes.pyscf_system import PyscfSettings, basis_of, build_system
 from nearsight.structures.structure import Structure
 from tests.formats.molecules import NUMBERS, POSITIONS
 

@@ -23,9 +23,9 @@ from nearsight.operators.store import read_calculation, write_calculation
 from nearsight.operators.symmetry import hermiticity_error, is_exactly_hermitian, rotate
 from nearsight.orbitals.basis import basis_named, def2_svp
 from nearsight.recipes import pyscf_job as module
-from nearsight.recipes.born_von_karman import mesh_points, resolved
-from nearsight.recipes.pyscf_job import KELVIN_IN_HARTREE, run_job, run_pyscf
-from nearsight.recipes.pyscf_settings import PyscfSettings
+from nearsight.recipes.born_von_karman import mesh_points, to_real_space
+from nearsight.recipes.pyscf_job import run_job, run_pyscf
+from nearsight.recipes.pyscf_system import KELVIN_IN_HARTREE, PyscfSettings
 from nearsight.structures.structure import Structure
 from nearsight.units import BOHR_IN_ANGSTROM, HARTREE_IN_EV
 from tests.random_cases import HFO2_SZV, random_hfo2
@@ -200,7 +200,7 @@ def test_any_hermitian_operator_comes_back_from_its_mesh(mesh: tuple[int, int, i
     blocks = {r: b + blocks[tuple(-x for x in r)].T for r, b in blocks.items()}
     points = mesh_points(mesh)
     matrices = np.stack([sum(np.exp(2j * np.pi * np.dot(k, r)) * b for r, b in blocks.items()) for k in points])
-    got = resolved(matrices, mesh, skewed, HFO2_SZV)
+    got = to_real_space(matrices, mesh, skewed, HFO2_SZV)
     assert hermiticity_error(got) == 0
     for k, matrix in zip(points, matrices):
         np.testing.assert_allclose(bloch(got, k).toarray(), matrix, atol=1e-12)
@@ -210,11 +210,11 @@ def test_blocks_go_to_the_nearest_image():
     # One atom and a mesh of 4: R = 2 and −2 are equally near and share the block.
     one = Structure(np.array([8]), np.full((1, 3), 0.3), np.eye(3) * 3, np.array([True]))
     size = HFO2_SZV.n_orbitals(8)
-    got = resolved(np.stack([np.eye(size)] * 4) + 0j, (4, 1, 1), one, HFO2_SZV.restricted((8,)))
+    got = to_real_space(np.stack([np.eye(size)] * 4) + 0j, (4, 1, 1), one, HFO2_SZV.restricted((8,)))
     assert sorted(got.shift[:, 0]) == [-2, -1, 0, 1, 2]
     # Two atoms in opposite corners: the neighbour across the boundary is the near one.
     two = Structure(np.array([8, 8]), np.array([[0.1, 0, 0], [2.9, 0, 0]]), np.eye(3) * 3, np.array([True]))
-    got = resolved(np.stack([np.eye(2 * size)] * 3) + 0j, (3, 1, 1), two, HFO2_SZV.restricted((8,)))
+    got = to_real_space(np.stack([np.eye(2 * size)] * 3) + 0j, (3, 1, 1), two, HFO2_SZV.restricted((8,)))
     assert sorted(got.shift[(got.source == 0) & (got.target == 1), 0]) == [-2, -1, 0]
 
 
@@ -222,7 +222,7 @@ def test_complex_blocks_are_refused(rng: np.random.Generator):
     one = Structure(np.array([8]), np.zeros((1, 3)), np.eye(3) * 3, np.array([True]))
     matrices = np.stack([k * np.eye(4) for k in (0.0, 1.0, 2.0)]) + 0j  # H(1/3) ≠ H(−1/3)*
     with pytest.raises(InputError, match="imaginary"):
-        resolved(matrices, (3, 1, 1), one, HFO2_SZV.restricted((8,)))
+        to_real_space(matrices, (3, 1, 1), one, HFO2_SZV.restricted((8,)))
 
 
 def test_smearing_fills_a_metal_up_to_its_fermi_level():
@@ -291,7 +291,7 @@ def test_a_job_leaves_nothing_behind_and_its_result_can_be_stored(tmp_path: Path
     said: list[str] = []
     (tmp_path / "job").mkdir()
     (tmp_path / "job" / "left-over").write_text("of a stopped run")
-    got = run_job(chain(), PyscfSettings(**GTH), tmp_path / "job", said.append)
+    got = run_job(chain(), PyscfSettings(**GTH), tmp_path / "job", lambda event: said.append(event.message))
     assert list(tmp_path.iterdir()) == []
     assert said[0].startswith("SCF step 1 of at most 60, energy -1.")
     assert capfd.readouterr() == ("", "")

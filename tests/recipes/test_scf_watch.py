@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from nearsight.recipes.program import ScfWatch
+from nearsight.recipes.cp2k_job import ScfWatch
 
 DATA = Path(__file__).parents[1] / "data" / "cp2k_images.zip"
 

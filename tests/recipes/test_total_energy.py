@@ -11,7 +11,7 @@ from nearsight.errors import InputError
 from nearsight.operators.calculation import Calculation
 from nearsight.operators.symmetry import hermitian_part
 from nearsight.recipes.pyscf_job import run_pyscf
-from nearsight.recipes.pyscf_settings import PyscfSettings
+from nearsight.recipes.pyscf_system import PyscfSettings
 from nearsight.recipes.warm_start import total_energy
 from nearsight.structures.structure import Structure
 from nearsight.units import HARTREE_IN_EV

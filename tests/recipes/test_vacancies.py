@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from nearsight.errors import InputError
 from nearsight.recipes.packing import pack
-from nearsight.recipes.vacancies import Vacancies, chosen, with_vacancies
+from nearsight.recipes.vacancies import Vacancies, vacancy_sites, with_vacancies
 
 OXIDE = pack({"Hf": 1, "O": 2}, 120, 12.17, 1.5, seed=1)
 
@@ -31,9 +31,9 @@ def test_without_ghosts_the_atoms_are_gone():
 
 
 def test_seeds():
-    first, second = (chosen(OXIDE, Vacancies(fraction=0.1, seed=seed)) for seed in (1, 2))
+    first, second = (vacancy_sites(OXIDE, Vacancies(fraction=0.1, seed=seed)) for seed in (1, 2))
     assert not np.array_equal(first, second)
-    np.testing.assert_array_equal(first, chosen(OXIDE, Vacancies(fraction=0.1, seed=1)))
+    np.testing.assert_array_equal(first, vacancy_sites(OXIDE, Vacancies(fraction=0.1, seed=1)))
 
 
 def _nearest(vectors: np.ndarray, edge: float) -> np.ndarray:
@@ -41,7 +41,7 @@ def _nearest(vectors: np.ndarray, edge: float) -> np.ndarray:
 
 
 def test_a_cluster_is_the_nearest_atoms_through_the_boundary():
-    gone = chosen(OXIDE, Vacancies(fraction=0.1, shape="cluster", centre=(0.0, 0.0, 0.0)))
+    gone = vacancy_sites(OXIDE, Vacancies(fraction=0.1, shape="cluster", centre=(0.0, 0.0, 0.0)))
     edge = OXIDE.cell[0, 0]
     oxygen = np.flatnonzero(OXIDE.numbers == 8)
     distance = np.linalg.norm(_nearest(OXIDE.positions, edge), axis=1)
@@ -49,7 +49,7 @@ def test_a_cluster_is_the_nearest_atoms_through_the_boundary():
 
 
 def test_a_filament_runs_through_the_whole_cell():
-    gone = chosen(OXIDE, Vacancies(fraction=0.2, shape="filament", axis=2))
+    gone = vacancy_sites(OXIDE, Vacancies(fraction=0.2, shape="filament", axis=2))
     edge = OXIDE.cell[0, 0]
     oxygen = np.flatnonzero(OXIDE.numbers == 8)
     away = np.linalg.norm(_nearest(OXIDE.positions - edge / 2, edge)[:, :2], axis=1)

@@ -24,9 +24,16 @@ from nearsight.recipes.cp2k_job import Cp2kJob, data_folder
 from nearsight.recipes.cp2k_settings import Cp2kSettings
 from nearsight.recipes.cp2k_text import input_text
 from nearsight.recipes.program import run_program
-from nearsight.recipes.pyscf_job import build_system, make_field, run_pyscf
-from nearsight.recipes.pyscf_settings import PyscfSettings
-from nearsight.recipes.warm_start import RESOLVED, cp2k_start, known_overlap, pyscf_density, pyscf_start, smallest_kept
+from nearsight.recipes.pyscf_job import run_pyscf
+from nearsight.recipes.pyscf_system import PyscfSettings, build_system, make_field
+from nearsight.recipes.warm_start import (
+    WELL_CONDITIONED,
+    cp2k_start,
+    known_overlap,
+    pyscf_density,
+    pyscf_start,
+    smallest_kept,
+)
 from nearsight.structures.structure import Structure
 from nearsight.units import HARTREE_IN_EV
 from tests.formats.files import MHFO2
@@ -173,7 +180,7 @@ def test_a_wrong_level_of_a_small_direction_is_left_out(water: Calculation) -> N
     exact = pyscf_density(water, smallest=1e-8)
     wrong, mended = (np.abs(pyscf_density(spoilt, smallest=x) - exact).max() for x in (1e-8, 1.01 * values[0]))
     assert mended < 0.1 * wrong
-    assert smallest_kept(water) < RESOLVED == smallest_kept(replace(water, provenance={"predicted": "yes"}))
+    assert smallest_kept(water) < WELL_CONDITIONED == smallest_kept(replace(water, provenance={"predicted": "yes"}))
 
 
 @pytest.mark.dft

@@ -13,7 +13,7 @@ from rich.table import Table
 from nearsight.cli.json_output import as_json
 from nearsight.errors import ConfigError
 from nearsight.formats.registry import read_any
-from nearsight.recipes.pyscf_settings import PyscfSettings
+from nearsight.recipes.pyscf_system import PyscfSettings
 from nearsight.recipes.warm_start import total_energy
 
 EXAMPLE = """The total energy of the density of H's occupied orbitals, by PySCF, without a self-consistent cycle.

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-import yaml
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
+from nearsight.api.data import collect, generate, write_inputs
 from nearsight.errors import ConfigError
-from nearsight.recipes.campaign import load_campaign
-from nearsight.recipes.campaign_run import CampaignRun, Progress
+from nearsight.progress import Event
+from nearsight.recipes.campaign_run import CampaignResult
 
 EXAMPLE = """Make structures and compute them: a campaign (a YAML file, or a shipped one) into a folder of stores (.h5).
 
@@ -42,85 +40,47 @@ def generate_command(
             "--write-only", help="Make structures and write CP2K's inputs to run elsewhere (jobs/*/external)."
         ),
     ] = False,
-    collect: Annotated[bool, typer.Option("--collect", help="Read what --write-only wrote and ran elsewhere.")] = False,
+    collect_only: Annotated[
+        bool, typer.Option("--collect", help="Read what --write-only wrote and ran elsewhere.")
+    ] = False,
 ) -> None:
     """Make structures and compute them."""
-    if write_only and collect:
+    if write_only and collect_only:
         raise ConfigError("expected one of --write-only and --collect, got both")
-    loaded = load_campaign(campaign, dict(_pair(text) for text in changes or []))
-    base = Path(campaign).resolve().parent if Path(campaign).is_file() else Path.cwd()
-    folder = output or Path("runs") / Path(campaign).stem
-    run = CampaignRun(loaded, folder, base)
-    console = Console()
-    if write_only:
-        _written(console, run)
-    elif collect:
-        _collected(console, run)
-    else:
-        _run(console, run)
-
-
-def _pair(text: str) -> tuple[str, Any]:
-    key, equals, value = text.partition("=")
-    if not equals or not key:
-        raise ConfigError(f"expected --set KEY=VALUE, such as dft.cutoff=500, got {text!r}")
-    try:
-        return key.strip(), yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"expected a value after {key}=, got {value!r}") from error
-
-
-def _run(console: Console, run: CampaignRun) -> None:
     started = time.monotonic()
-    display = _Bars() if sys.stderr.isatty() else _Lines()
-    with display:
-        failed = run.run(display)
-    for task in run.tasks:
-        folder = run.folders[task.name]
-        if task.name in failed:
-            console.print(f"[red]{escape(task.name)} failed[/]: {escape(folder.error)}")
-            continue
-        console.print(f"[bold]{escape(os.fspath(folder.result))}[/]")
-        for line in folder.summary:
-            console.print(f"  {escape(line)}", highlight=False, soft_wrap=True)
-    minutes = (time.monotonic() - started) / 60
-    done = len(run.tasks) - len(failed)
-    console.print(f"{done} of {len(run.tasks)} structures in {run.output}; {minutes:.1f} minutes.")
-    if failed:
-        console.print("Run the same command again to try what failed.")
+    with _Lines() if write_only or collect_only or not sys.stderr.isatty() else _Bars() as display:
+        if write_only:
+            _print_folders(write_inputs(campaign, output, overrides=changes or [], progress=display))
+            return
+        if collect_only:
+            result = collect(campaign, output, overrides=changes or [])
+        else:
+            result = generate(campaign, output, overrides=changes or [], progress=display)
+    _print_result(result, (time.monotonic() - started) / 60)
+    if result.failed:
+        print("Run the same command again to try what failed.")
         raise typer.Exit(1)
 
 
-def _written(console: Console, run: CampaignRun) -> None:
-    folders = run.write_inputs(_changes(console))
+def _print_result(result: CampaignResult, minutes: float) -> None:
+    console = Console()
+    for name, path in result.stores.items():
+        console.print(str(path), style="bold", markup=False, highlight=False, soft_wrap=True)
+        for line in result.summaries[name]:
+            console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
+    for name, why in result.failed.items():
+        console.print(f"[red]{escape(name)} failed[/]: {escape(why)}", highlight=False)
+    jobs = len(result.stores) + len(result.failed) + len(result.unfinished)
+    console.print(f"{len(result.stores)} of {jobs} structures in {result.folder}; {minutes:.1f} minutes.", markup=False)
+
+
+def _print_folders(folders: list[Path]) -> None:
     for folder in folders:
-        console.print(f"{escape(os.fspath(folder))}: run.sh")
-    console.print(
-        f"{len(folders)} inputs written. Run each run.sh where CP2K is, bring the folders back, then: the "
-        "same command with --collect."
+        print(f"{folder}: run.sh")
+    print(
+        f"{len(folders)} inputs written. Run each run.sh where CP2K is, bring the folders back, then: the same command "
+        "with --collect."
     )
-
-
-def _collected(console: Console, run: CampaignRun) -> None:
-    read, left = run.collect()
-    for name in left:
-        console.print(f"[yellow]{escape(name)}[/]: {escape(run.folders[name].error)}")
-    console.print(f"{len(read)} read, {len(left)} not finished or faulty, in {run.output}.")
-    if left:
-        raise typer.Exit(1)
-
-
-def _changes(console: Console) -> Callable[[str], None]:
-    """Prints a text when its first words change."""
-    last = [""]
-
-    def report(text: str) -> None:
-        head = text.split(",")[0]
-        if head != last[0]:
-            console.print(escape(head))
-            last[0] = head
-
-    return report
 
 
 class _Bars:
@@ -137,7 +97,7 @@ class _Bars:
             transient=True,
         )
         self.rows: dict[str, TaskID] = {}
-        self.all: TaskID | None = None
+        self.all = self.bars.add_task("structures", total=None, left="")
 
     def __enter__(self) -> _Bars:
         self.bars.start()
@@ -146,18 +106,16 @@ class _Bars:
     def __exit__(self, *problem: object) -> None:
         self.bars.stop()
 
-    def __call__(self, progress: Progress) -> None:
-        if self.all is None:
-            self.all = self.bars.add_task("structures", total=progress.total, left="")
-        left = "" if progress.left is None else f"left {_clock(progress.left)}"
-        self.bars.update(self.all, completed=len(progress.done) + len(progress.failed), left=left)
-        running = dict(progress.running)
-        for name in [name for name in self.rows if name not in running]:
-            self.bars.remove_task(self.rows.pop(name))
-        for name, status in running.items():
-            if name not in self.rows:
-                self.rows[name] = self.bars.add_task(name, total=None, left="")
-            self.bars.update(self.rows[name], description=escape(f"{name}: {status}"))
+    def __call__(self, event: Event) -> None:
+        job, seconds = str(event.values.get("job", "")), event.values.get("seconds_left")
+        left = "" if seconds is None else f"left {_clock(float(seconds))}"
+        self.bars.update(self.all, completed=event.done, total=event.total, left=left)
+        if event.values.get("state") == "running":
+            if job not in self.rows:
+                self.rows[job] = self.bars.add_task(job, total=None, left="")
+            self.bars.update(self.rows[job], description=escape(event.message))
+        elif job in self.rows:
+            self.bars.remove_task(self.rows.pop(job))
 
 
 class _Lines:
@@ -165,7 +123,6 @@ class _Lines:
 
     def __init__(self) -> None:
         self.last: dict[str, str] = {}
-        self.ended: set[str] | None = None
 
     def __enter__(self) -> _Lines:
         return self
@@ -173,21 +130,17 @@ class _Lines:
     def __exit__(self, *problem: object) -> None:
         return None
 
-    def __call__(self, progress: Progress) -> None:
-        ended = {*progress.done, *progress.failed}
-        for name in sorted(ended - (self.ended if self.ended is not None else ended)):
-            left = "" if progress.left is None else f"; left {_clock(progress.left)}"
-            print(
-                f"{name}: {'failed' if name in progress.failed else 'done'}, {len(ended)} of {progress.total}{left}",
-                file=sys.stderr,
-                flush=True,
-            )
-        self.ended = ended
-        for name, status in progress.running:
-            head = status.split(",")[0].split(" of at most")[0].split(" step ")[0]
-            if head and self.last.get(name) != head:
-                print(f"{name}: {head}", file=sys.stderr, flush=True)
-                self.last[name] = head
+    def __call__(self, event: Event) -> None:
+        job, message = str(event.values.get("job", "")), event.message
+        if event.values.get("state") in ("done", "failed"):
+            seconds = event.values.get("seconds_left")
+            left = "" if seconds is None else f"; left {_clock(float(seconds))}"
+            message = f"{message}, {event.done} of {event.total}{left}"
+        else:
+            message = message.split(",")[0].split(" of at most")[0].split(" step ")[0]
+        if message and self.last.get(job) != message:
+            print(message, file=sys.stderr, flush=True)
+            self.last[job] = message
 
 
 def _clock(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""From matrices on a mesh of k-points to blocks resolved in R."""
+"""From matrices on a mesh of k-points to a real-space operator: blocks of every pair of atoms and cell vector R."""
 
 from __future__ import annotations
 
@@ -19,26 +19,51 @@ IMAGINARY = 1e-6
 
 
 def mesh_points(mesh: tuple[int, int, int]) -> np.ndarray:
-    """(K, 3) the k-points of a mesh through Γ, in units of the reciprocal lattice vectors, in [0, 1)."""
+    """Return the k-points of a mesh through Γ.
+
+    Parameters
+    ----------
+    mesh : tuple of int
+        The numbers of points n₁, n₂, n₃ along the reciprocal lattice vectors.
+
+    Returns
+    -------
+    ndarray, shape (K, 3)
+        The points in units of the reciprocal lattice vectors, in [0, 1), the third coordinate changing fastest.
+    """
     return _cells(mesh) / np.asarray(mesh)
 
 
-def resolved(matrices: np.ndarray, mesh: tuple[int, int, int], structure: Structure, basis: BasisSet) -> BlockOperator:
-    """H(R) = 1/K Σ_k exp(−2πi k·R) H(k), each pair at the images that are nearest.
+def to_real_space(
+    matrices: np.ndarray, mesh: tuple[int, int, int], structure: Structure, basis: BasisSet
+) -> BlockOperator:
+    """Return H(R) = 1/K Σ_k exp(−2πi k·R) H(k), each pair at the images that are nearest.
 
     Matrices on K = n₁n₂n₃ k-points do not tell H(R) from H(R + T) with T a vector of the n₁ × n₂ × n₃ supercell (Born
     and von Kármán's cell). Of all R + T the block goes to the one with the shortest r_j + R·cell − r_i, so that the
     vectors of all pairs fill the supercell's Wigner-Seitz cell; images that are equally near share it equally. So H(k)
     is exact at every k of the mesh, an interpolation between them, and Hermitian everywhere.
 
-    Args:
-        matrices: (K, n, n) Hermitian, at `mesh_points(mesh)`, in our order of orbitals; H(−k) = H(k)*.
-        mesh: n₁, n₂, n₃.
-        structure: atoms, three periodic directions.
-        basis: orbitals of each element.
+    Parameters
+    ----------
+    matrices : ndarray, shape (K, n, n)
+        Hermitian matrices at `mesh_points(mesh)`, in the package's order of orbitals, with H(−k) = H(k)*.
+    mesh : tuple of int
+        The numbers of k-points n₁, n₂, n₃.
+    structure : Structure
+        The atoms, with three periodic directions.
+    basis : BasisSet
+        The orbitals of each element.
 
-    Raises:
-        InputError: matrices whose blocks are not real.
+    Returns
+    -------
+    BlockOperator
+        The real-space operator, in the unit of the matrices.
+
+    Raises
+    ------
+    InputError
+        Where blocks are not real, so that the matrices are not those of real orbitals.
     """
     points = mesh_points(mesh)
     phase = np.exp(-2j * np.pi * (_cells(mesh) @ points.T)) / len(points)
@@ -60,12 +85,12 @@ def resolved(matrices: np.ndarray, mesh: tuple[int, int, int], structure: Struct
 
 
 def _cells(mesh: tuple[int, int, int]) -> np.ndarray:
-    """(K, 3) 0 … n − 1 in each direction, the last fastest."""
+    """Return the (K, 3) cells of a supercell: 0 … n − 1 in each direction, the last fastest."""
     return np.indices(mesh).reshape(3, -1).T
 
 
 def _nearest_images(structure: Structure, mesh: tuple[int, int, int]) -> tuple[np.ndarray, ...]:
-    """i, j, cell of the mesh (its number), R and weight of every block, sorted by (i, j, R)."""
+    """Return i, j, cell of the mesh (its number), R and weight of every block, sorted by (i, j, R)."""
     n, cells = len(structure), _cells(mesh)
     i, j, m = (a.ravel() for a in np.meshgrid(np.arange(n), np.arange(n), np.arange(len(cells)), indexing="ij"))
     vector = structure.positions[j] - structure.positions[i] + cells[m] @ structure.cell

@@ -1,4 +1,4 @@
-"""Campaign: which structures are made and how they are computed, as a YAML file says it."""
+"""Campaign: which structures are made and how they are computed, as a YAML file has it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from nearsight.errors import ConfigError
 from nearsight.recipes.cp2k_settings import Cp2kSettings
 from nearsight.recipes.molecules import MoleculeSet
 from nearsight.recipes.protocol import Protocol, load_protocol
-from nearsight.recipes.pyscf_settings import PyscfSettings
+from nearsight.recipes.pyscf_system import PyscfSettings
 from nearsight.recipes.vacancies import Vacancies
 
 CAMPAIGNS = Shipped("nearsight.recipes", "campaigns", "campaigns")
@@ -24,7 +24,7 @@ RENAMED = {"dft.initial": "dft.h0"}
 
 
 class Source(Section):
-    """Where structures come from: one of melt_quench, files, molecules."""
+    """Where structures come from: one of the keys melt_quench, files and molecules."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="of the results: NAME-1.h5, …")
     melt_quench: str | dict[str, Any] | None = Field(None, description="a protocol: preset, YAML file, or its keys")
@@ -52,7 +52,7 @@ class Source(Section):
 
 
 class Campaign(Section):
-    """Structures and how they are computed."""
+    """Structures, and how they are computed and stored."""
 
     description: str = ""
     structures: tuple[Source, ...] = Field(min_length=1)
@@ -75,12 +75,18 @@ class Campaign(Section):
 class Task:
     """One structure of a campaign.
 
-    Attributes:
-        name: of its folder and its result.
-        source: where the structure comes from.
-        seed: of a melt-quench or a molecule (its number in the set).
-        file: of the structure, where it comes from a file.
-        protocol: of a melt-quench.
+    Attributes
+    ----------
+    name : str
+        The name of the job's folder and of its result.
+    source : Source
+        Where the structure comes from.
+    seed : int
+        The seed of a melt-quench, the number of a geometry in a set of molecules, or the number of a file.
+    file : Path or None
+        The file that the structure comes from, if it does.
+    protocol : Protocol or None
+        The protocol of a melt-quench.
     """
 
     name: str
@@ -90,7 +96,7 @@ class Task:
     protocol: Protocol | None
 
     def claim(self) -> dict[str, Any]:
-        """What must not change between a job's beginning and its end."""
+        """Return what must not change between a job's beginning and its end, as JSON can hold it."""
         said = self.source.model_dump(mode="json", exclude={"seeds", "files", "name", "melt_quench", "atoms"})
         if self.protocol is not None:
             said["protocol"] = self.protocol.model_dump(mode="json", exclude={"expected", "description"})
@@ -98,7 +104,7 @@ class Task:
 
 
 def campaign_names() -> tuple[str, ...]:
-    """The shipped campaigns."""
+    """Return the names of the shipped campaigns."""
     return CAMPAIGNS.names()
 
 
@@ -128,10 +134,19 @@ def load_campaign(source: str | Path, overrides: Iterable[str] | Mapping[str, An
 
 
 def tasks(campaign: Campaign, folder: Path) -> list[Task]:
-    """Every structure of a campaign whose relative files are looked for in `folder`.
+    """Return every structure of a campaign.
 
-    Raises:
-        ConfigError: no file fits a name, or two results would have the same name.
+    Parameters
+    ----------
+    campaign : Campaign
+        The campaign.
+    folder : Path
+        The folder in which its relative files are looked for.
+
+    Raises
+    ------
+    ConfigError
+        Where no file fits a name, or two results would have the same name.
     """
     found = [task for source in campaign.structures for task in _of_source(source, folder)]
     names = [task.name for task in found]

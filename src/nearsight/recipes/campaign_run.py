@@ -9,55 +9,64 @@ import os
 import signal
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from nearsight.errors import ConfigError, NearsightError
 from nearsight.operators.store import is_store
+from nearsight.progress import Event, Progress, StopToken, Value, labelled, silent
 from nearsight.recipes.campaign import Campaign, Task, tasks
 from nearsight.recipes.cp2k_job import Cp2kJob
 from nearsight.recipes.cp2k_settings import Cp2kSettings
-from nearsight.recipes.job import carry_out, finish, make_structure
-from nearsight.recipes.job_folder import JobFolder
+from nearsight.recipes.job import JobFolder, carry_out, finish, make_structure
 from nearsight.recipes.program import end_with_parent
 
 _POLL = 0.3
 
 
 @dataclass(frozen=True)
-class Progress:
-    """Where a campaign stands.
+class CampaignResult:
+    """What became of the jobs of a campaign.
 
-    Attributes:
-        running: name and status of each job under way.
-        done: names of finished jobs, in the order in which they ended; those of earlier runs first.
-        failed: names of jobs that failed.
-        total: number of jobs.
-        left: seconds that remain, estimated from the jobs that ended in this run; None before the first.
+    Attributes
+    ----------
+    folder : Path
+        The folder of the campaign.
+    stores : mapping of str to Path
+        The store of each job that is done, by the job's name.
+    summaries : mapping of str to list of str
+        What was found of each result, a line each.
+    failed : mapping of str to str
+        Why each job failed that did.
+    unfinished : tuple of str
+        The names of the jobs that were not begun or not finished, since a stop was asked for.
     """
 
-    running: tuple[tuple[str, str], ...]
-    done: tuple[str, ...]
-    failed: tuple[str, ...]
-    total: int
-    left: float | None
-
-
-Report = Callable[[Progress], None]
+    folder: Path
+    stores: Mapping[str, Path]
+    summaries: Mapping[str, list[str]]
+    failed: Mapping[str, str]
+    unfinished: tuple[str, ...] = ()
 
 
 class CampaignRun:
     """A campaign in its folder.
 
-    Args:
-        campaign: what to do.
-        output: folder of the results; made if it is not there.
-        base: where the campaign's relative files are looked for.
+    Parameters
+    ----------
+    campaign : Campaign
+        What is made, and how.
+    output : Path
+        The folder of the results; made if it is not there.
+    base : Path
+        The folder in which the campaign's relative files are looked for.
 
-    Raises:
-        ConfigError: no such files, or jobs that were begun with other settings.
+    Raises
+    ------
+    ConfigError
+        Where there are no such files, or two results would have the same name.
     """
 
     def __init__(self, campaign: Campaign, output: Path, base: Path) -> None:
@@ -66,7 +75,13 @@ class CampaignRun:
         self.folders = {task.name: JobFolder(output, task.name) for task in self.tasks}
 
     def claim(self) -> None:
-        """Mark every job's folder with its settings."""
+        """Mark every job's folder with its settings.
+
+        Raises
+        ------
+        ConfigError
+            Where a job was begun with other settings.
+        """
         dft = self.campaign.dft.model_dump(mode="json", exclude={"threads"})
         stored = {
             "precision": self.campaign.precision,
@@ -76,23 +91,52 @@ class CampaignRun:
         for task in self.tasks:
             self.folders[task.name].claim({**task.claim(), "dft": dft, **stored})
 
-    def run(self, report: Report = lambda progress: None) -> list[str]:
-        """Do what is left; returns the names of the jobs that failed.
+    def run(self, progress: Progress = silent, stop: StopToken | None = None) -> CampaignResult:
+        """Do every job that is not done yet.
 
-        Raises:
-            ConfigError: another process works in this folder.
+        Parameters
+        ----------
+        progress : callable, optional
+            Told when a job's status changes, when it ends, and a few times per second how many have ended. The values
+            of an event name the `job` and its `state` (running, done, failed); `seconds_left` is estimated from the
+            jobs that ended in this run.
+        stop : StopToken, optional
+            Ends the jobs that run; the next call goes on where they were.
+
+        Raises
+        ------
+        ConfigError
+            Where another process works in the folder, or jobs were begun with other settings.
         """
         with self._locked():
             self.claim()
-            left = [task for task in self.tasks if not is_store(self.folders[task.name].result)]
-            done = [task.name for task in self.tasks if task not in left]
-            return self._run(left, done, report)
+            _Jobs(self.campaign, self.tasks, self.folders).run(progress, stop or StopToken())
+        return self.result()
 
-    def write_inputs(self, report: Callable[[str], None] = lambda text: None) -> list[Path]:
+    def result(self) -> CampaignResult:
+        """Return what became of the jobs so far, as their folders have it."""
+        stores = {name: folder.result for name, folder in self.folders.items() if is_store(folder.result)}
+        failed = {name: folder.error for name, folder in self.folders.items() if name not in stores and folder.error}
+        return CampaignResult(
+            self.output,
+            stores,
+            {name: self.folders[name].summary for name in stores},
+            failed,
+            tuple(name for name in self.folders if name not in stores and name not in failed),
+        )
+
+    def write_inputs(self, progress: Progress = silent) -> list[Path]:
         """Make the structures and write inputs for another machine; returns the folders to run in.
 
-        Raises:
-            ConfigError: an engine that has no inputs.
+        Parameters
+        ----------
+        progress : callable, optional
+            Told the steps of making the structures.
+
+        Raises
+        ------
+        ConfigError
+            Where the campaign's code is not one that reads inputs.
         """
         settings, written = self._cp2k(), []
         with self._locked():
@@ -101,37 +145,42 @@ class CampaignRun:
                 folder = self.folders[task.name]
                 if is_store(folder.result) or (folder.path / "external").exists():
                     continue
-                sample = make_structure(task, folder, lambda text, n=task.name: report(f"{n}: {text}"))  # type: ignore[misc]
+                sample = make_structure(task, folder, labelled(progress, f"{task.name}: "))
                 Cp2kJob(sample.structure, settings).write(folder.path / "external")
                 written.append(folder.path / "external")
         return written
 
-    def collect(self, report: Callable[[str], None] = lambda text: None) -> tuple[list[str], list[str]]:
-        """Read what ran elsewhere; returns the jobs that were read, and those that are not finished or faulty.
+    def collect(self, progress: Progress = silent) -> CampaignResult:
+        """Read what ran elsewhere; jobs that are not finished or faulty are among those that failed.
 
-        Raises:
-            ConfigError: an engine that has no inputs.
+        Parameters
+        ----------
+        progress : callable, optional
+            Told the steps of reading.
+
+        Raises
+        ------
+        ConfigError
+            Where the campaign's code is not one that reads inputs.
         """
         settings = self._cp2k()
-        read: list[str] = []
-        left: list[str] = []
         with self._locked():
             self.claim()
             for task in self.tasks:
                 folder = self.folders[task.name]
                 if is_store(folder.result) or not (folder.path / "external").exists():
                     continue
+                folder.clear_error()
                 try:
-                    sample = make_structure(task, folder, report)
+                    sample = make_structure(task, folder, progress)
                     found = Cp2kJob(sample.structure, settings).collect(folder.path / "external")
-                    finish(found, sample, task, self.campaign, folder, report)
-                    read.append(task.name)
+                    finish(found, sample, task, self.campaign, folder, progress)
                 except NearsightError as error:
                     folder.write("error.txt", str(error))
-                    left.append(task.name)
-        return read, left
+        return self.result()
 
     def _cp2k(self) -> Cp2kSettings:
+        """Return the settings of CP2K, for which inputs can be written."""
         if not isinstance(self.campaign.dft, Cp2kSettings):
             raise ConfigError(
                 f"expected dft.code=cp2k for inputs of another machine, got {self.campaign.dft.code}, "
@@ -141,6 +190,7 @@ class CampaignRun:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
+        """Keep other processes out of the folder."""
         self.output.mkdir(parents=True, exist_ok=True)
         with (self.output / ".lock").open("w") as file:
             try:
@@ -152,36 +202,54 @@ class CampaignRun:
                 ) from error
             yield
 
-    def _run(self, waiting: list[Task], done: list[str], report: Report) -> list[str]:
-        running: dict[str, BaseProcess] = {}
-        begun: dict[str, float] = {}
-        took: list[float] = []
-        failed: list[str] = []
-        try:
-            while waiting or running:
-                while waiting and len(running) < self.campaign.processes:
-                    task = waiting.pop(0)
-                    running[task.name], begun[task.name] = self._begin(task), time.monotonic()
-                for name in [n for n, process in running.items() if not process.is_alive()]:
-                    code = running.pop(name).exitcode
-                    took.append(time.monotonic() - begun[name])
-                    (done if self._is_done(name, code) else failed).append(name)
-                left = self._left(took, begun, list(running), len(waiting))
-                report(self._progress(running, done, failed, left))
-                time.sleep(_POLL if running else 0)
-        finally:
-            _end(list(running.values()))
-        return failed
 
-    def _begin(self, task: Task) -> BaseProcess:
+@dataclass
+class _Jobs:
+    """The jobs of one run: which wait, run and have ended, and what has been told of them."""
+
+    campaign: Campaign
+    tasks: Sequence[Task]
+    folders: Mapping[str, JobFolder]
+    running: dict[str, BaseProcess] = field(default_factory=dict)
+    begun: dict[str, float] = field(default_factory=dict)
+    seconds: list[float] = field(default_factory=list)
+    told: dict[str, str] = field(default_factory=dict)
+    ended: int = 0
+
+    def run(self, progress: Progress, stop: StopToken) -> None:
+        """Do the jobs that are not done, several at a time."""
+        waiting = [task for task in self.tasks if not is_store(self.folders[task.name].result)]
+        self.ended = len(self.tasks) - len(waiting)
+        for task in waiting:
+            self.folders[task.name].clear_error()
+        try:
+            while (waiting or self.running) and not stop.stopped:
+                while waiting and len(self.running) < self.campaign.processes:
+                    self._begin(waiting.pop(0))
+                for name in [n for n, process in self.running.items() if not process.is_alive()]:
+                    self._end(name, len(waiting), progress)
+                self._tell(len(waiting), progress)
+                time.sleep(_POLL if self.running else 0)
+        finally:
+            _terminate(list(self.running.values()))
+
+    def _begin(self, task: Task) -> None:
         folder = self.folders[task.name]
-        folder.clear_error()
         folder.write("status.txt", "begins")
-        # A fresh interpreter: torch and BLAS threads do not survive a fork.
+        # A fresh interpreter: threads of BLAS do not survive a fork.
         process = multiprocessing.get_context("spawn").Process(target=_child, args=(task, self.campaign, folder))
         with _threads(getattr(self.campaign.dft, "threads", 1)):
             process.start()
-        return process
+        self.running[task.name], self.begun[task.name] = process, time.monotonic()
+
+    def _end(self, name: str, waiting: int, progress: Progress) -> None:
+        """Note that a job has ended, and say how."""
+        code = self.running.pop(name).exitcode
+        self.seconds.append(time.monotonic() - self.begun[name])
+        self.ended += 1
+        state = "done" if self._is_done(name, code) else "failed"
+        values = {"job": name, "state": state, **self._seconds_left(waiting)}
+        progress(Event(f"{name}: {state}", self.ended, len(self.tasks), values))
 
     def _is_done(self, name: str, code: int | None) -> bool:
         folder = self.folders[name]
@@ -195,23 +263,28 @@ class CampaignRun:
             )
         return False
 
-    def _left(self, took: Sequence[float], begun: dict[str, float], running: list[str], waiting: int) -> float | None:
-        if not took:
-            return None
-        typical = sorted(took)[len(took) // 2]
-        under_way = [max(0.0, typical - (time.monotonic() - begun[name])) for name in running]
-        return (sum(under_way) + typical * waiting) / self.campaign.processes
+    def _tell(self, waiting: int, progress: Progress) -> None:
+        """Say what is new in the status of the jobs that run, and how many have ended."""
+        for name in self.running:
+            status = self.folders[name].status
+            if status != self.told.get(name):
+                self.told[name] = status
+                values: dict[str, Value] = {"job": name, "state": "running", "status": status}
+                progress(Event(f"{name}: {status}", self.ended, len(self.tasks), values))
+        progress(Event("", self.ended, len(self.tasks), self._seconds_left(waiting)))
 
-    def _progress(
-        self, running: dict[str, BaseProcess], done: list[str], failed: list[str], left: float | None
-    ) -> Progress:
-        states = tuple((name, self.folders[name].status) for name in running)
-        return Progress(states, tuple(done), tuple(failed), len(self.tasks), left)
+    def _seconds_left(self, waiting: int) -> dict[str, Value]:
+        """Return the time that remains, from the median of the jobs that ended; nothing before the first."""
+        if not self.seconds:
+            return {}
+        typical = sorted(self.seconds)[len(self.seconds) // 2]
+        under_way = [max(0.0, typical - (time.monotonic() - self.begun[name])) for name in self.running]
+        return {"seconds_left": (sum(under_way) + typical * waiting) / self.campaign.processes}
 
 
 @contextlib.contextmanager
 def _threads(count: int) -> Iterator[None]:
-    """The environment of a process that is started now: libraries read it when they are loaded."""
+    """Set the environment of a process that is started now: libraries read it when they are loaded."""
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = str(count)
     try:
@@ -224,7 +297,7 @@ def _threads(count: int) -> Iterator[None]:
 
 
 def _child(task: Task, campaign: Campaign, folder: JobFolder) -> None:
-    """A job in its own process; it ends with its parent, and says why it failed."""
+    """Carry out a job in its own process; it ends with its parent, and says why it failed."""
     end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
@@ -237,7 +310,8 @@ def _child(task: Task, campaign: Campaign, folder: JobFolder) -> None:
         raise SystemExit(1) from None
 
 
-def _end(processes: Sequence[BaseProcess]) -> None:
+def _terminate(processes: Sequence[BaseProcess]) -> None:
+    """End processes, by force if they do not end within ten seconds."""
     for process in processes:
         process.terminate()
     for process in processes:

@@ -1,4 +1,4 @@
-"""Cp2kSettings: how CP2K computes H and S, as a campaign's YAML file says it."""
+"""How CP2K computes H and S, as a campaign has it under `dft`, and what is tried where it does not converge."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from nearsight.configuration import Section
 
 
 class Hubbard(Section):
-    """DFT+U on one shell of an element."""
+    """The correction DFT+U on one shell of an element."""
 
     l: int = Field(ge=0, le=3, description="angular momentum of the shell")
     u: float = Field(description="U − J, eV")
 
 
 class Cp2kSettings(Section):
-    """Defaults are right for an amorphous oxide; a metal needs `smearing` and `kpoints`."""
+    """How CP2K computes H and S; defaults are right for an amorphous oxide, a metal needs `smearing` and `kpoints`."""
 
     code: Literal["cp2k"] = "cp2k"
     basis: str | dict[str, str] = Field("SZV-MOLOPT-SR-GTH", description="one name, or one per element")
@@ -29,7 +29,7 @@ class Cp2kSettings(Section):
     cutoff: float = Field(300.0, gt=0, description="Ry, of the finest grid")
     rel_cutoff: float = Field(40.0, gt=0, description="Ry, that decides which grid a Gaussian goes to")
     eps_default: float = Field(1e-10, gt=0)
-    images: bool = Field(True, description="one matrix per cell vector (resolved in R); false: their sum at Γ")
+    images: bool = Field(True, description="one matrix per cell vector R (real-space); false: their sum at Γ")
     kpoints: tuple[int, int, int] = Field((1, 1, 1), description="Monkhorst-Pack mesh; more than Γ needs images")
     solver: Literal["diagonalisation", "ot"] = Field("diagonalisation", description="ot: only at Γ, with a gap")
     smearing: float | None = Field(None, gt=0, description="K, Fermi-Dirac; for metals")
@@ -67,13 +67,18 @@ class Cp2kSettings(Section):
 
 @dataclass(frozen=True)
 class Fallback:
-    """A way to a self-consistent field, the same one.
+    """Another way to the same self-consistent field.
 
-    Attributes:
-        text: for messages and the provenance.
-        changes: of the settings.
-        steps: times the settings' steps.
-        goes_on: from where the try before stopped, not from atoms.
+    Attributes
+    ----------
+    text : str
+        What is done, for messages and the provenance.
+    changes : mapping of str to number
+        The settings that change.
+    steps : int
+        By how much the largest number of steps is multiplied.
+    goes_on : bool
+        Whether it begins where the try before stopped, not from atoms.
     """
 
     text: str
@@ -91,6 +96,14 @@ FALLBACKS = (
 
 
 def fallback(settings: Cp2kSettings, number: int) -> Cp2kSettings:
-    """Settings of try `number` (from 0)."""
+    """Return the settings of a try.
+
+    Parameters
+    ----------
+    settings : Cp2kSettings
+        The settings as they were given.
+    number : int
+        The number of the try, from 0: an index of `FALLBACKS`.
+    """
     chosen = FALLBACKS[number]
     return settings.model_copy(update={**chosen.changes, "max_scf": settings.max_scf * chosen.steps})

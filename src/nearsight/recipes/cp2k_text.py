@@ -1,9 +1,11 @@
-"""CP2K's input, written for a structure and settings."""
+"""The text of CP2K's input for a structure and settings."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
 
 from nearsight.elements import GHOST, symbol_of
 from nearsight.errors import InputError
@@ -20,16 +22,23 @@ Node = Sequence[tuple[str, Any]]
 
 
 def input_text(structure: Structure, settings: Cp2kSettings, basis: BasisSet, restart: bool = False) -> str:
-    """The input of a single-point run that ends with H, S and eigenvalues in files.
+    """Return the input of a single-point run that ends with H, S and eigenvalues in files.
 
-    Args:
-        structure: atoms and cell.
-        settings: how.
-        basis: of the structure's elements.
-        restart: begin from the orbitals of an earlier run in the same folder, not from atoms.
+    Parameters
+    ----------
+    structure : Structure
+        The atoms and the cell.
+    settings : Cp2kSettings
+        How it is computed.
+    basis : BasisSet
+        The basis of the structure's elements.
+    restart : bool, optional
+        Whether it begins from the orbitals of an earlier run in the same folder, not from atoms.
 
-    Raises:
-        InputError: a structure that CP2K cannot take, or an element without a potential.
+    Raises
+    ------
+    InputError
+        Where CP2K cannot take the structure, or an element has no basis.
     """
     return render(
         [
@@ -57,7 +66,17 @@ def input_text(structure: Structure, settings: Cp2kSettings, basis: BasisSet, re
 
 
 def h0_text(structure: Structure, settings: Cp2kSettings, basis: BasisSet) -> str:
-    """The input of a run of one step that prints the first Kohn-Sham matrix, H₀, as text into `H0_FILE`."""
+    """Return the input of a run of one step that prints the first Kohn-Sham matrix, H₀, as text into `H0_FILE`.
+
+    Parameters
+    ----------
+    structure : Structure
+        The atoms and the cell.
+    settings : Cp2kSettings
+        How it is computed.
+    basis : BasisSet
+        The basis of the structure's elements.
+    """
     once = settings.model_copy(update={"max_scf": 1})
     return render(
         [
@@ -97,7 +116,15 @@ def h0_text(structure: Structure, settings: Cp2kSettings, basis: BasisSet) -> st
 
 
 def render(node: Node, depth: int = 0) -> str:
-    """Nested (name, value) as CP2K's text; a name that begins with & opens a section."""
+    """Return nested keywords and sections as CP2K's text.
+
+    Parameters
+    ----------
+    node : sequence of (str, object)
+        Names and values; a name that begins with & opens a section, whose value is again such a sequence.
+    depth : int, optional
+        How far the text is indented, in steps of two spaces.
+    """
     lines = []
     for name, value in node:
         pad = "  " * depth
@@ -167,7 +194,7 @@ def _scf(structure: Structure, settings: Cp2kSettings, basis: BasisSet, restart:
 
 
 def _empty(structure: Structure, settings: Cp2kSettings, basis: BasisSet) -> int:
-    """Empty bands that are computed too: never more than there are."""
+    """Return how many empty bands are computed too: never more than there are."""
     occupied = (basis.n_electrons(structure.numbers) - settings.charge + 1) // 2
     available = int(basis.offsets(structure.numbers)[-1]) - occupied
     share = 4 if settings.smearing else 10
@@ -214,9 +241,8 @@ def _atoms(structure: Structure) -> Node:
     return [("&CELL", [*vectors, *periodic]), ("&COORD", rows)]
 
 
-def _box(structure: Structure) -> Any:
-    """A cube around a molecule, twice its size and 6 Å on each side (Martyna-Tuckerman)."""
-    import numpy as np
+def _box(structure: Structure) -> np.ndarray:
+    """Return a cube around a molecule, twice its size and 6 Å on each side (Martyna-Tuckerman)."""
 
     extent = float(np.ptp(structure.positions, axis=0).max())
     return np.eye(3) * (2 * extent + 12.0)
@@ -239,12 +265,18 @@ def _kinds(structure: Structure, settings: Cp2kSettings, basis: BasisSet) -> Nod
 
 
 def label_of(number: int) -> str:
-    """The kind of an element or of a ghost."""
+    """Return the name of CP2K's kind for an element (atomic number) or a ghost (0)."""
     return GHOST_KIND if number == GHOST else symbol_of(number)
 
 
 def basis_name(settings: Cp2kSettings, symbol: str) -> str:
-    """The basis of an element; InputError where none is given."""
+    """Return the name of the basis of an element.
+
+    Raises
+    ------
+    InputError
+        Where the settings have none for it.
+    """
     if isinstance(settings.basis, str):
         return settings.basis
     if symbol not in settings.basis:

@@ -1,7 +1,4 @@
-"""LAMMPS as an engine: one run of the program per stage, atoms handed over in files.
-
-Classical potentials for LAMMPS, as the commands that set them.
-"""
+"""LAMMPS as an engine: its classical potentials, and one run of the program per stage with atoms in files."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ from ase.calculators.lammps import Prism
 
 from nearsight.elements import number_of, symbol_of
 from nearsight.errors import ConfigError, InputError, RecipeError
-from nearsight.recipes.engine import Report
+from nearsight.progress import Event, Progress, silent
 from nearsight.recipes.program import find_program, last_lines, run_program
 from nearsight.recipes.protocol import Dynamics, Minimise
 from nearsight.structures.structure import Structure
@@ -23,14 +20,20 @@ from nearsight.structures.structure import Structure
 
 @dataclass(frozen=True)
 class LammpsPotential:
-    """A potential in LAMMPS' units `metal`.
+    """A classical potential, in LAMMPS' units `metal`.
 
-    Attributes:
-        elements: type 1, 2, … in LAMMPS.
-        charges: e, of each element; none: neutral atoms.
-        commands: after the atoms are read.
-        files: name → text of files that the commands need.
-        source: what it is and where it is published.
+    Attributes
+    ----------
+    elements : tuple of str
+        The elements that are type 1, 2, … in LAMMPS.
+    charges : tuple of float
+        The charge of each element, e; empty for neutral atoms.
+    commands : tuple of str
+        The commands that set the potential, once the atoms are read.
+    source : str
+        What the potential is and where it is published.
+    files : mapping of str to str
+        Names and texts of the files that the commands need.
     """
 
     elements: tuple[str, ...]
@@ -70,7 +73,13 @@ POTENTIALS: dict[str, LammpsPotential] = {
 
 
 def potential_named(name: str) -> LammpsPotential:
-    """The potential; ConfigError for an unknown name."""
+    """Return the potential of a name.
+
+    Raises
+    ------
+    ConfigError
+        Where there is none of that name.
+    """
     if name not in POTENTIALS:
         raise ConfigError(
             f"expected a potential {' or '.join(POTENTIALS)} after lammps:, got {name!r}; for other "
@@ -89,10 +98,14 @@ _THERMO = 100
 class LammpsEngine:
     """LAMMPS with a classical potential.
 
-    Attributes:
-        name: of the potential.
-        potential: its commands.
-        program: path of the executable.
+    Attributes
+    ----------
+    name : str
+        The name of the potential.
+    potential : LammpsPotential
+        Its commands.
+    program : str
+        The path of the executable.
     """
 
     name: str
@@ -101,22 +114,36 @@ class LammpsEngine:
 
     @classmethod
     def with_potential(cls, name: str) -> LammpsEngine:
-        """The engine with a potential of `lammps_potentials`."""
+        """Return the engine with one of `POTENTIALS`.
+
+        Raises
+        ------
+        ConfigError
+            Where there is no such potential.
+        RecipeError
+            Where LAMMPS is not installed.
+        """
         return cls(name, potential_named(name), find_program(("lmp", "lmp_serial", "lmp_mpi"), "LAMMPS", INSTALL))
 
     def describe(self) -> str:
-        """Such as `LAMMPS, hfo2-rigid-ion: …`."""
+        """Return program and potential, such as `LAMMPS, hfo2-rigid-ion: …`."""
         return f"LAMMPS, {self.name}: {self.potential.source}"
 
-    def minimise(self, structure: Structure, stage: Minimise, folder: Path, report: Report) -> Structure:
-        """Conjugate gradients in a fixed cell."""
+    def minimise(self, structure: Structure, stage: Minimise, folder: Path, progress: Progress = silent) -> Structure:
+        """Relax the atoms by conjugate gradients in a fixed cell; see `Engine.minimise`."""
         lines = [f"minimize 0.0 {stage.force} {stage.steps} {10 * stage.steps}"]
-        return self._run(structure, lines, folder, lambda step: report("relaxing", min(1.0, step / stage.steps)), False)
+        return self._run(structure, lines, folder, _steps(progress, "relaxing", stage.steps), False)
 
     def dynamics(
-        self, structure: Structure, stage: Dynamics, timestep: float, seed: int, folder: Path, report: Report
+        self,
+        structure: Structure,
+        stage: Dynamics,
+        timestep: float,
+        seed: int,
+        folder: Path,
+        progress: Progress = silent,
     ) -> Structure:
-        """Nosé-Hoover dynamics at constant volume, or at constant pressure where the stage gives one."""
+        """Run Nosé-Hoover dynamics at constant volume, or at the stage's pressure; see `Engine.dynamics`."""
         steps = max(1, round(1000 * stage.ps / timestep))
         damping = 100 * timestep / 1000
         thermostat = f"temp {stage.start} {stage.end} {damping}"
@@ -132,7 +159,7 @@ class LammpsEngine:
         ]
         what = f"{stage.start:g} K → {stage.end:g} K"
         moves = stage.pressure is not None
-        return self._run(structure, lines, folder, lambda step: report(what, min(1.0, step / steps)), moves)
+        return self._run(structure, lines, folder, _steps(progress, what, steps), moves)
 
     def _run(
         self, structure: Structure, lines: Sequence[str], folder: Path, watch: Callable[[int], None], cell_moves: bool
@@ -209,6 +236,11 @@ class LammpsEngine:
         return "\n".join([*head, "", "Atoms", "", *rows]) + "\n"
 
 
+def _steps(progress: Progress, what: str, steps: int) -> Callable[[int], None]:
+    """Return what tells of a step, given its number."""
+    return lambda step: progress(Event(what, min(step, steps), steps))
+
+
 def _mass(symbol: str) -> float:
     from ase.data import atomic_masses, atomic_numbers
 
@@ -216,7 +248,7 @@ def _mass(symbol: str) -> float:
 
 
 def _read_dump(path: Path, structure: Structure, prism: Prism, cell_moves: bool) -> Structure:
-    """Atoms and, where the volume followed a pressure, the scaled cell."""
+    """Read the atoms and, where the volume followed a pressure, the scaled cell."""
     if not path.is_file():
         raise RecipeError(
             f"expected LAMMPS to write {path}, got none; its last words:\n{last_lines(path.parent / 'lammps.out')}"

@@ -12,15 +12,17 @@ import numpy as np
 from nearsight.atomic_files import write_text_atomically
 from nearsight.elements import number_of, symbol_of
 from nearsight.errors import ConfigError, InputError, RecipeError
-from nearsight.recipes.engine import Engine, Report, make_engine
+from nearsight.formats.xyz import read_xyz
+from nearsight.progress import Event, Progress, silent
+from nearsight.recipes.engine import Engine, make_engine
 from nearsight.recipes.packing import pack
 from nearsight.recipes.protocol import Dynamics, Expected, Minimise, Protocol, Scale, Stage, Substitute
-from nearsight.recipes.sample import Sample, read_extxyz, write_extxyz
+from nearsight.recipes.sample import Sample, write_extxyz
 from nearsight.structures.radial_distribution import coordination, nearest_distance, pair_distribution
 from nearsight.structures.structure import Structure
 
 LEAST = 0.7
-"""Two atoms nearer than this fraction of the sum of their covalent radii mean a run that went wrong."""
+"""Fraction of twice the smallest covalent radius; two atoms that are nearer mean a run that went wrong."""
 
 ORDERED = 0.95
 """Where a larger share of atoms has the same coordination, the structure is a crystal."""
@@ -29,27 +31,40 @@ ENOUGH = 16
 """Atoms of one element from which on this can be told."""
 
 
-def melt_quench(protocol: Protocol, seed: int, folder: Path, report: Report = lambda what, fraction: None) -> Sample:
-    """Run a protocol; stages that are already in `folder` are not run again.
+def melt_quench(protocol: Protocol, seed: int, folder: Path, progress: Progress = silent) -> Sample:
+    """Make an amorphous structure by a protocol; stages that are already in the folder are not run again.
 
     The same protocol, seed and programs give the same structure, stopped in between or not. Small cells sometimes
-    crystallise: then another seed, derived from this one, is tried.
+    crystallise: then another seed, derived from the given one, is tried.
 
-    Args:
-        protocol: what to do.
-        seed: of the packing, the velocities and the substitutions.
-        folder: kept between calls; one file per stage.
-        report: told what is under way.
+    Parameters
+    ----------
+    protocol : Protocol
+        The stages, the engine and what the result is compared with.
+    seed : int
+        The seed of the packing, the velocities and the substitutions.
+    folder : Path
+        The folder with a file for every stage; it is kept between calls.
+    progress : callable, optional
+        Told the stage and the steps that are done.
 
-    Raises:
-        RecipeError: a program that is missing or failed, or a result with overlapping atoms.
-        ConfigError: the folder holds the stages of another protocol or seed.
+    Returns
+    -------
+    Sample
+        The structure, with protocol, seed and engines in its provenance.
+
+    Raises
+    ------
+    RecipeError
+        Where a program is missing or failed, atoms of the result overlap, or every try crystallised.
+    ConfigError
+        Where the folder holds the stages of another protocol or seed.
     """
     folder.mkdir(parents=True, exist_ok=True)
     _claim(folder, protocol, seed)
     for attempt in range(protocol.attempts):
         own_seed = _seed(seed, attempt) if attempt else seed
-        structure, used = _attempt(protocol, own_seed, folder / f"try-{attempt + 1}", report)
+        structure, used = _attempt(protocol, own_seed, folder / f"try-{attempt + 1}", progress)
         _check(structure, folder)
         if not crystallised(structure, protocol.expected):
             said = {
@@ -59,15 +74,15 @@ def melt_quench(protocol: Protocol, seed: int, folder: Path, report: Report = la
                 "structure protocol": protocol.model_dump_json(exclude={"expected"}),
             }
             return Sample(structure, said | ({"structure try": str(attempt + 1)} if attempt else {}))
-        report("crystallised: another try", 0.0)
+        progress(Event("crystallised: another try"))
     raise RecipeError(
         f"expected an amorphous structure in {folder}, got one in which nearly all atoms have the same "
         f"number of neighbours, {protocol.attempts} times: quench faster, or make the cell larger"
     )
 
 
-def _attempt(protocol: Protocol, seed: int, folder: Path, report: Report) -> tuple[Structure, list[str]]:
-    """The structure after all stages, and the engines that made it."""
+def _attempt(protocol: Protocol, seed: int, folder: Path, progress: Progress) -> tuple[Structure, list[str]]:
+    """Return the structure after all stages, and the engines that made it."""
     folder.mkdir(exist_ok=True)
     structure = pack(protocol.formula, protocol.atoms, protocol.volume_per_atom, protocol.least_distance, seed)
     used: list[str] = []
@@ -79,19 +94,25 @@ def _attempt(protocol: Protocol, seed: int, folder: Path, report: Report) -> tup
         if not path.is_file():
             # Each stage is a function of its structure and this number: where a run was stopped leaves no trace.
             work = folder / f"stage-{number}"
-            write_extxyz(path, _stage(structure, stage, engine, protocol, _seed(seed, number), work, report))
-        structure = read_extxyz(path)
+            write_extxyz(path, _stage(structure, stage, engine, protocol, _seed(seed, number), work, progress))
+        structure = read_xyz(path)
     return structure, used
 
 
 def _seed(seed: int, number: int) -> int:
+    """Return another seed for every number, derived from the given one."""
     return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
 
 
 def crystallised(structure: Structure, expected: tuple[Expected, ...]) -> bool:
-    """Whether all but a few atoms have the same number of neighbours, judged by the first bond that is listed.
+    """Return whether all but a few atoms have the same number of neighbours.
 
-    Too few atoms to judge are never called a crystal.
+    Parameters
+    ----------
+    structure : Structure
+        The structure; fewer than `ENOUGH` atoms are never called a crystal.
+    expected : tuple of Expected
+        The bonds of the material; the first one is counted.
     """
     checks = check_bonds(structure, expected[:1])
     if not checks or len(checks[0].counts) < ENOUGH:
@@ -112,6 +133,7 @@ def _claim(folder: Path, protocol: Protocol, seed: int) -> None:
 
 
 def _engine(protocol: Protocol, stage: Stage) -> Engine | None:
+    """Return the engine of a stage, None for a stage that needs none."""
     if isinstance(stage, (Minimise, Dynamics)):
         return make_engine(stage.engine or protocol.engine)
     return None
@@ -124,7 +146,7 @@ def _stage(
     protocol: Protocol,
     seed: int,
     folder: Path,
-    report: Report,
+    progress: Progress,
 ) -> Structure:
     if isinstance(stage, Substitute):
         return substituted(structure, stage, seed)
@@ -132,15 +154,26 @@ def _stage(
         return scaled(structure, stage.volume_per_atom)
     assert engine is not None
     if isinstance(stage, Minimise):
-        return engine.minimise(structure, stage, folder, report)
-    return engine.dynamics(structure, stage, protocol.timestep, seed, folder, report)
+        return engine.minimise(structure, stage, folder, progress)
+    return engine.dynamics(structure, stage, protocol.timestep, seed, folder, progress)
 
 
 def substituted(structure: Structure, stage: Substitute, seed: int) -> Structure:
-    """Random atoms of one element replaced by another (paper, D.4).
+    """Return the structure with random atoms of one element replaced by another (paper, D.4).
 
-    Raises:
-        InputError: no such atoms, or an unknown element.
+    Parameters
+    ----------
+    structure : Structure
+        The structure before.
+    stage : Substitute
+        The elements, and the fraction of atoms that is replaced.
+    seed : int
+        The seed of the choice.
+
+    Raises
+    ------
+    InputError
+        Where there are no such atoms, or an element is unknown.
     """
     old, new = number_of(stage.element), number_of(stage.by)
     candidates = np.flatnonzero(structure.numbers == old)
@@ -156,12 +189,13 @@ def substituted(structure: Structure, stage: Substitute, seed: int) -> Structure
 
 
 def scaled(structure: Structure, volume_per_atom: float) -> Structure:
-    """Cell and positions stretched alike to a volume per atom (Å³)."""
+    """Return the structure with cell and positions stretched alike to a volume per atom, Å³."""
     factor = (volume_per_atom * len(structure) / structure.volume) ** (1 / 3)
     return Structure(structure.numbers, structure.positions * factor, structure.cell * factor, structure.pbc)
 
 
 def _check(structure: Structure, folder: Path) -> None:
+    """Raise RecipeError where two atoms overlap."""
     from ase.data import covalent_radii
 
     least = LEAST * 2 * min(float(covalent_radii[z]) for z in structure.elements if z)
@@ -175,12 +209,16 @@ def _check(structure: Structure, folder: Path) -> None:
 
 @dataclass(frozen=True, eq=False)
 class BondCheck:
-    """A bond of an amorphous structure beside what is published.
+    """A bond of an amorphous structure compared with what is published.
 
-    Attributes:
-        expected: what is known.
-        peak: Å, first maximum of g(r).
-        counts: (n,) neighbours within the cutoff of each atom of the first element.
+    Attributes
+    ----------
+    expected : Expected
+        What is published.
+    peak : float
+        The distance of the first maximum of g(r), Å.
+    counts : ndarray, shape (n,)
+        The number of neighbours within the cutoff of each atom of the first element.
     """
 
     expected: Expected
@@ -189,12 +227,12 @@ class BondCheck:
 
     @property
     def mean(self) -> float:
-        """Mean coordination."""
+        """The mean coordination."""
         return float(self.counts.mean())
 
     @property
     def histogram(self) -> Mapping[int, int]:
-        """Number of neighbours → atoms."""
+        """How many atoms have each number of neighbours."""
         values, counts = np.unique(self.counts, return_counts=True)
         return {int(v): int(c) for v, c in zip(values, counts)}
 
@@ -206,7 +244,7 @@ class BondCheck:
         return low <= self.peak <= high and (band is None or band[0] <= self.mean <= band[1])
 
     def text(self) -> str:
-        """In one line."""
+        """Return peak, coordination and what is published, in one line."""
         e = self.expected
         published = f"{e.peak[0]:g}–{e.peak[1]:g} Å" + (
             f", {e.coordination[0]:g}–{e.coordination[1]:g}" if e.coordination else ""
@@ -219,7 +257,15 @@ class BondCheck:
 
 
 def check_bonds(structure: Structure, expected: tuple[Expected, ...]) -> list[BondCheck]:
-    """Peaks and coordination of the bonds of a structure that are known."""
+    """Return peaks and coordination of the bonds of a structure.
+
+    Parameters
+    ----------
+    structure : Structure
+        The structure.
+    expected : tuple of Expected
+        What is published; bonds between elements that the structure lacks are not counted.
+    """
     result = []
     for bond in expected:
         first, second = (number_of(symbol) for symbol in bond.pair)
@@ -233,7 +279,15 @@ def check_bonds(structure: Structure, expected: tuple[Expected, ...]) -> list[Bo
 
 
 def describe(structure: Structure, expected: tuple[Expected, ...]) -> list[str]:
-    """Density, nearest distance and bonds, a line each."""
+    """Return density, nearest distance and bonds of a structure as text, a line each.
+
+    Parameters
+    ----------
+    structure : Structure
+        A structure with three periodic directions.
+    expected : tuple of Expected
+        What is published of its bonds.
+    """
     from ase.data import atomic_masses
 
     mass = float(sum(atomic_masses[z] for z in structure.numbers if z))

@@ -1,13 +1,9 @@
-"""MoleculeSet: geometries of small molecules at a temperature, as in MD17, by normal modes or molecular dynamics.
-
-NormalModes: the harmonic vibrations of a molecule about its minimum, and structures drawn from them.
-"""
+"""Geometries of small molecules at a temperature, as in MD17: drawn from normal modes, or by molecular dynamics."""
 
 from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -20,8 +16,9 @@ from pydantic import Field, model_validator
 
 from nearsight.configuration import Section
 from nearsight.errors import InputError
+from nearsight.progress import Event, Progress, silent
 from nearsight.recipes.pyscf_forces import PyscfForces
-from nearsight.recipes.pyscf_settings import PyscfSettings
+from nearsight.recipes.pyscf_system import PyscfSettings
 from nearsight.recipes.sample import Sample
 from nearsight.structures.structure import Structure
 from nearsight.units import BOHR_IN_ANGSTROM, HARTREE_IN_EV
@@ -35,13 +32,20 @@ _WAVENUMBER = units._hbar * 1e10 / np.sqrt(units._e * units._amu) / units.invcm
 
 @dataclass(frozen=True, eq=False)
 class NormalModes:
-    """Translations and rotations left out: 3N − 6 modes, 3N − 5 of a linear molecule.
+    """The harmonic vibrations of a molecule about its minimum, and structures drawn from them.
 
-    Attributes:
-        minimum: the molecule, all forces zero.
-        hessian: (3N, 3N) eV/Å².
-        stiffness: (M,) ω², eV/(Å² u), ascending.
-        vectors: (M, N, 3) displacement for a mass-weighted coordinate of 1: Å/(Å √u).
+    Translations and rotations are projected out: a molecule has M = 3N − 6 modes, a linear one 3N − 5.
+
+    Attributes
+    ----------
+    minimum : Structure
+        The molecule where all forces are zero.
+    hessian : ndarray, shape (3N, 3N)
+        The second derivatives of the energy, eV/Å².
+    stiffness : ndarray, shape (M,)
+        The squared frequencies ω², eV/(Å² u), ascending.
+    vectors : ndarray, shape (M, N, 3)
+        The displacements for a mass-weighted coordinate of 1, Å/(Å √u).
     """
 
     minimum: Structure
@@ -51,14 +55,19 @@ class NormalModes:
 
     @classmethod
     def of(cls, minimum: Structure, hessian: np.ndarray) -> NormalModes:
-        """From second derivatives of the energy.
+        """Return the modes that belong to second derivatives of the energy.
 
-        Args:
-            minimum: a molecule at its minimum.
-            hessian: (3N, 3N) eV/Å², its mean with its transpose is taken.
+        Parameters
+        ----------
+        minimum : Structure
+            A molecule at its minimum.
+        hessian : ndarray, shape (3N, 3N)
+            The second derivatives, eV/Å²; the mean with the transpose is taken.
 
-        Raises:
-            InputError: another shape, a crystal or ghosts, or not a minimum.
+        Raises
+        ------
+        InputError
+            Where the Hessian has another shape, the structure is periodic or has ghosts, or it is not at a minimum.
         """
         n = len(minimum)
         if np.shape(hessian) != (3 * n, 3 * n):
@@ -79,27 +88,41 @@ class NormalModes:
 
     @property
     def wavenumbers(self) -> np.ndarray:
-        """(M,) cm⁻¹; negative where ω is imaginary."""
+        """The (M,) wavenumbers of the modes, cm⁻¹; negative where ω is imaginary."""
         return np.sign(self.stiffness) * np.sqrt(np.abs(self.stiffness)) * _WAVENUMBER
 
     def sample(self, temperature: float, rng: np.random.Generator) -> Structure:
-        """A structure from the classical harmonic ensemble: each mode has kT/2 of potential energy on average.
+        """Draw a structure from the classical harmonic ensemble: each mode has kT/2 of potential energy on average.
 
-        Args:
-            temperature: K.
-            rng: where the random numbers come from.
+        Parameters
+        ----------
+        temperature : float
+            The temperature, K.
+        rng : numpy.random.Generator
+            Where the random numbers come from.
         """
         amplitude = rng.standard_normal(len(self.stiffness)) * np.sqrt(units.kB * temperature / self.stiffness)
         return self.minimum.translated(np.tensordot(amplitude, self.vectors, axes=1))
 
     def energy(self, structure: Structure) -> float:
-        """eV above the minimum, in the harmonic approximation; the structure must not be turned."""
+        """Return the energy above the minimum in the harmonic approximation.
+
+        Parameters
+        ----------
+        structure : Structure
+            The molecule with displaced atoms, not turned as a whole.
+
+        Returns
+        -------
+        float
+            The energy, eV.
+        """
         moved = (structure.positions - self.minimum.positions).ravel()
         return float(moved @ self.hessian @ moved) / 2
 
 
 def _vibrations(structure: Structure, root: np.ndarray) -> np.ndarray:
-    """(3N, M) orthonormal mass-weighted displacements that neither move nor turn the molecule as a whole."""
+    """Return (3N, M) orthonormal mass-weighted displacements that neither move nor turn the molecule as a whole."""
     mass = root[::3] ** 2
     place = structure.positions - mass @ structure.positions / mass.sum()
     axes = np.eye(3)
@@ -109,15 +132,15 @@ def _vibrations(structure: Structure, root: np.ndarray) -> np.ndarray:
     return np.asarray(left[:, int((size > 1e-6 * size[0]).sum()) :])
 
 
-Report = Callable[[str], None]
-"""Called with what is under way."""
-
 _FRICTION = 0.02
 """1/fs, of the Langevin thermostat."""
 
 
 class MoleculeSet(Section):
-    """Geometries of one molecule; each is drawn by itself, so that they are independent and any can be made alone."""
+    """Geometries of one molecule; each is drawn by itself, so that they are independent and any can be made alone.
+
+    The fields are the keys of `molecules` in a campaign.
+    """
 
     molecule: Literal["water", "malondialdehyde", "uracil", "ethanol"]
     count: int = Field(1, ge=1)
@@ -138,33 +161,39 @@ class MoleculeSet(Section):
             raise ValueError(f"expected {min(idle)} only with method=langevin")
         return self
 
-    def sample(self, number: int, report: Report = lambda text: None) -> Sample:
-        """Geometry `number` (from 0) of the set; the same whenever it is made.
+    def sample(self, number: int, progress: Progress = silent) -> Sample:
+        """Make one geometry of the set; it is the same whenever it is made.
 
-        Args:
-            number: which.
-            report: called with what is under way.
+        Parameters
+        ----------
+        number : int
+            Which geometry, from 0.
+        progress : callable, optional
+            Told the steps of the dynamics.
 
-        Raises:
-            RecipeError: a field that does not converge during dynamics.
-            InputError: PySCF is needed and not installed.
+        Raises
+        ------
+        RecipeError
+            Where the self-consistent field does not converge during dynamics.
+        InputError
+            Where PySCF is needed and not installed.
         """
         rng = np.random.default_rng((self.seed, number))
         structure = equilibrium(self.molecule).sample(self.temperature, rng)
         said = f"{self.molecule} at {self.temperature:g} K, classical normal modes of PBE/def2-SVP"
         if self.method == "langevin":
-            structure = self._dynamics(structure, rng, report)
+            structure = self._dynamics(structure, rng, progress)
             said += (
                 f", then {self.steps} steps of {self.timestep:g} fs of Langevin dynamics with "
                 f"{self.functional}/{self.basis}, friction {_FRICTION:g}/fs"
             )
         return Sample(structure, {"structure": said, "seed": f"{self.seed}, geometry {number}"})
 
-    def samples(self, report: Report = lambda text: None) -> list[Sample]:
-        """All geometries."""
-        return [self.sample(k, report=report) for k in range(self.count)]
+    def samples(self, progress: Progress = silent) -> list[Sample]:
+        """Make all geometries of the set; see `sample`."""
+        return [self.sample(k, progress) for k in range(self.count)]
 
-    def _dynamics(self, structure: Structure, rng: np.random.Generator, report: Report) -> Structure:
+    def _dynamics(self, structure: Structure, rng: np.random.Generator, progress: Progress) -> Structure:
         from ase.md.langevin import Langevin
         from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 
@@ -180,7 +209,7 @@ class MoleculeSet(Section):
             )
             for step in range(self.steps):
                 motion.run(1)
-                report(f"dynamics, step {step + 1} of {self.steps}")
+                progress(Event(f"dynamics, step {step + 1} of {self.steps}"))
             return Structure.from_ase(atoms)
 
 
@@ -191,13 +220,19 @@ def _table() -> dict[str, dict[str, Any]]:
 
 
 def molecule_names() -> tuple[str, ...]:
-    """The shipped molecules."""
+    """Return the names of the shipped molecules."""
     return tuple(name for name in _table() if not name.startswith("#"))
 
 
 @cache
 def equilibrium(name: str) -> NormalModes:
-    """A shipped molecule at its minimum in PBE/def2-SVP, with its vibrations."""
+    """Return a shipped molecule at its minimum in PBE/def2-SVP, with its vibrations.
+
+    Parameters
+    ----------
+    name : str
+        One of `molecule_names()`; `molecules.json` says how it was computed.
+    """
     entry = _table()[name]
     numbers, positions = np.array(entry["numbers"]), np.array(entry["positions"])
     half = np.zeros((3 * len(numbers),) * 2)

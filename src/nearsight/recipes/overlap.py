@@ -1,7 +1,7 @@
 """S of any structure from PySCF's integrals: no self-consistent field, no CP2K.
 
 With the bond along z, the overlap of two atoms depends on their distance alone. So the block of each pair of elements
-is tabulated on a fine grid of distances, interpolated by splines of fifth order, and turned into place.
+is tabulated on a fine grid of distances, interpolated by splines of fifth order, and rotated to the bond's direction.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from nearsight.operators.blocks import BlockOperator, zeros
 from nearsight.orbitals.basis import BasisSet
 from nearsight.orbitals.conventions import PYSCF, to_internal_order
 from nearsight.orbitals.rotations import bond_frames, orbital_frames, wigner_d
-from nearsight.recipes.pyscf_job import pyscf_module
+from nearsight.recipes.pyscf_system import pyscf_module
 from nearsight.structures.graph import Graph, build_graph, pair_order
 from nearsight.structures.structure import MINIMUM_DISTANCE, Structure
 from nearsight.units import BOHR_IN_ANGSTROM
@@ -30,23 +30,35 @@ STEP = 0.02
 FARTHEST = 30.0
 """Å, that tables reach at most."""
 _AT_ONCE = 20_000
-"""Pairs that are turned together."""
+"""Pairs that are rotated together."""
 
 
 def overlap_of(
     structure: Structure, basis: BasisSet, *, ghost_element: str = "O", smallest: float = SMALLEST
 ) -> BlockOperator:
-    """S, resolved in R, Hermitian to the last bit.
+    """Compute the overlap matrix S of a structure as a real-space operator, Hermitian to the last bit.
 
-    Args:
-        structure: atoms and ghosts.
-        basis: its name is looked up in PySCF: a MOLOPT basis of CP2K (SZV-MOLOPT-SR-GTH …), def2-SVP and so on; or, for
-            elements in different ones, `Hf:NAME, O:NAME`.
-        ghost_element: whose functions a ghost carries.
-        smallest: distances at which all elements of all blocks are smaller are left out.
+    Parameters
+    ----------
+    structure : Structure
+        The atoms and ghosts.
+    basis : BasisSet
+        The basis; its name is looked up in PySCF: a MOLOPT basis of CP2K (SZV-MOLOPT-SR-GTH …), def2-SVP and so on;
+        or, for elements in different ones, `Hf:NAME, O:NAME`.
+    ghost_element : str, optional
+        The element whose functions a ghost carries.
+    smallest : float, optional
+        Blocks at distances beyond which no element of any block is larger are not stored.
 
-    Raises:
-        InputError: a basis that PySCF does not have or has with other shells, or PySCF is not installed.
+    Returns
+    -------
+    BlockOperator
+        S, without unit, with a block for every pair of atoms and cell vector R.
+
+    Raises
+    ------
+    InputError
+        Where PySCF does not have the basis or has it with other shells, or is not installed.
     """
     basis = basis.restricted(structure.numbers)
     atoms = {z: _atom(z, basis, ghost_element) for z in structure.elements}
@@ -60,7 +72,7 @@ def overlap_of(
             result.put(pairs[own], np.broadcast_to(atoms[a].own, (int(own.sum()), *atoms[a].own.shape)))
         pairs = pairs[~own & (a < b if a != b else upper[pairs])]
         for some in (pairs[k : k + _AT_ONCE] for k in range(0, len(pairs), _AT_ONCE)):
-            blocks = _turned(tables[a, b], basis, (a, b), _vectors(structure, result, some))
+            blocks = _rotated(tables[a, b], basis, (a, b), _vectors(structure, result, some))
             result.put(some, blocks)
             result.put(result.reverse[some], blocks.transpose(0, 2, 1))
     return result
@@ -77,7 +89,7 @@ class _Atom:
     own: np.ndarray
 
     def at(self, heights: np.ndarray) -> Any:
-        """The system of atoms on the z axis (Å), without nuclei."""
+        """Return the system of atoms on the z axis (Å), without nuclei."""
         return _system(self.symbol, self.basis, heights)
 
 
@@ -90,13 +102,14 @@ class _Table:
     spline: Any
 
     def blocks(self, distance: np.ndarray) -> np.ndarray:
-        """(P, n_i, n_j) at distances in Å."""
+        """Return (P, n_i, n_j) blocks at distances in Å."""
         result = np.zeros((len(distance), *self.filled.shape))
         result[:, self.filled] = self.spline(distance)
         return result
 
 
 def _system(symbol: str, basis: str, heights: np.ndarray) -> Any:
+    """Return PySCF's system of ghosts of one element at heights on the z axis, Å."""
     pyscf = pyscf_module()
     label = f"ghost-{symbol}"
     places = [(label, (0.0, 0.0, float(z) / BOHR_IN_ANGSTROM)) for z in heights]
@@ -111,6 +124,7 @@ def _system(symbol: str, basis: str, heights: np.ndarray) -> Any:
 
 
 def _atom(number: int, basis: BasisSet, ghost_element: str) -> _Atom:
+    """Return an element's functions, checked against the shells of the basis."""
     symbol = ghost_element if number == GHOST else symbol_of(number)
     name = pyscf_name(basis, number)
     system = _system(symbol, name, np.zeros(1))
@@ -126,10 +140,19 @@ def _atom(number: int, basis: BasisSet, ghost_element: str) -> _Atom:
 
 
 def pyscf_name(basis: BasisSet, number: int) -> str:
-    """What PySCF calls an element's basis: gth-szv-molopt-sr for SZV-MOLOPT-SR-GTH, others as they are.
+    """Return what PySCF calls an element's basis: gth-szv-molopt-sr for SZV-MOLOPT-SR-GTH, others as they are.
 
-    Raises:
-        InputError: a basis of several names that lacks the element's.
+    Parameters
+    ----------
+    basis : BasisSet
+        The basis, with one name or with `Hf:NAME, O:NAME`.
+    number : int
+        The atomic number of the element.
+
+    Raises
+    ------
+    InputError
+        Where the basis has several names and lacks the element's.
     """
     parts = dict(part.split(":", 1) for part in basis.name.split(", ") if ":" in part)
     if parts and symbol_of(number) not in parts:
@@ -139,6 +162,7 @@ def pyscf_name(basis: BasisSet, number: int) -> str:
 
 
 def _tabulated(first: _Atom, second: _Atom, smallest: float) -> _Table:
+    """Tabulate the blocks of two elements up to the distance at which all elements are small."""
     from pyscf import gto
 
     distance = np.arange(0.5 * MINIMUM_DISTANCE, FARTHEST, STEP)
@@ -153,7 +177,7 @@ def _tabulated(first: _Atom, second: _Atom, smallest: float) -> _Table:
 
 
 def _empty(structure: Structure, basis: BasisSet, graph: Graph) -> BlockOperator:
-    """Zeros on site and on all edges."""
+    """Return an operator of zeros on site and on all edges."""
     atoms = np.arange(len(structure))
     source, target = np.concatenate([atoms, graph.source]), np.concatenate([atoms, graph.target])
     shift = np.concatenate([np.zeros((len(atoms), 3), dtype=np.int64), graph.shift])
@@ -162,14 +186,14 @@ def _empty(structure: Structure, basis: BasisSet, graph: Graph) -> BlockOperator
 
 
 def _vectors(structure: Structure, operator: BlockOperator, pairs: np.ndarray) -> np.ndarray:
-    """(P, 3) Å."""
+    """Return the (P, 3) vectors between the atoms of pairs, Å."""
     i, j = operator.source[pairs], operator.target[pairs]
     vectors: np.ndarray = structure.positions[j] + operator.shift[pairs] @ structure.cell - structure.positions[i]
     return vectors
 
 
-def _turned(table: _Table, basis: BasisSet, elements: tuple[int, int], vectors: np.ndarray) -> np.ndarray:
-    """(P, n_i, n_j) blocks along the given vectors; zero beyond the table's range."""
+def _rotated(table: _Table, basis: BasisSet, elements: tuple[int, int], vectors: np.ndarray) -> np.ndarray:
+    """Return (P, n_i, n_j) blocks along the given vectors; zero beyond the table's range."""
     distance = np.linalg.norm(vectors, axis=1)
     near = distance <= table.range
     a, b = elements

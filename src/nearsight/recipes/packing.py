@@ -15,18 +15,32 @@ _SHRINK = 0.97
 
 
 def pack(formula: Mapping[str, int], atoms: int, volume_per_atom: float, least: float, seed: int) -> Structure:
-    """A periodic cube with about `atoms` atoms, whole formula units, in random places.
+    """Put about `atoms` atoms, in whole formula units, at random places of a periodic cube.
 
-    Args:
-        formula: element symbol → number in a formula unit, such as {Hf: 1, O: 2}.
-        atoms: wanted; the nearest number of whole formula units (at least one) is made.
-        volume_per_atom: Å³.
-        least: Å; it shrinks by 3 % whenever no place is found.
-        seed: of the random places.
+    Parameters
+    ----------
+    formula : mapping of str to int
+        Element symbols and their numbers in a formula unit, such as {Hf: 1, O: 2}.
+    atoms : int
+        The number of atoms that is wanted; the nearest number of whole formula units (at least one) is made.
+    volume_per_atom : float
+        The volume per atom, Å³.
+    least : float
+        The distance that two atoms keep at least, Å; it shrinks by 3 % whenever no place is found.
+    seed : int
+        The seed of the random places.
 
-    Raises:
-        InputError: unknown elements, or numbers that are not positive.
-        RecipeError: no room even at 60 % of `least`.
+    Returns
+    -------
+    Structure
+        The atoms in a cube, ordered by elements as in `formula`.
+
+    Raises
+    ------
+    InputError
+        Where an element is unknown, or a number is not positive.
+    RecipeError
+        Where there is no room even at 60 % of `least`.
     """
     numbers = _numbers(formula, atoms)
     rng = np.random.default_rng(seed)
@@ -44,6 +58,7 @@ def pack(formula: Mapping[str, int], atoms: int, volume_per_atom: float, least: 
 
 
 def _numbers(formula: Mapping[str, int], atoms: int) -> np.ndarray:
+    """Return the atomic numbers of whole formula units."""
     per_unit: list[int] = []
     for symbol, count in formula.items():
         number = number_of(symbol)
@@ -55,6 +70,7 @@ def _numbers(formula: Mapping[str, int], atoms: int) -> np.ndarray:
 
 
 def _throw(n: int, edge: float, least: float, rng: np.random.Generator) -> np.ndarray | None:
+    """Place atoms one after another, each at a random free place; None where one has no room."""
     placed = np.empty((n, 3))
     for k in range(n):
         for _ in range(_TRIES):

@@ -1,14 +1,9 @@
-"""A foreign program run in a folder: found, watched, ended with us, its last words in the error.
-
-How far CP2K's self-consistent field is, from its output as it grows.
-"""
+"""A foreign program run in a folder: found, watched, ended with this process, its last words in the error."""
 
 from __future__ import annotations
 
 import ctypes
-import math
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -25,10 +20,21 @@ _PR_SET_PDEATHSIG = 1
 
 
 def find_program(names: Sequence[str], what: str, way_out: str) -> str:
-    """The first of `names` that is installed: beside this Python, then on the PATH.
+    """Return the path of the first program that is installed, beside this Python or on the PATH.
 
-    Raises:
-        RecipeError: none is; `what` and `way_out` go into the message.
+    Parameters
+    ----------
+    names : sequence of str
+        The names under which the program is installed.
+    what : str
+        What the program is called in a message.
+    way_out : str
+        What the message says of how to install it.
+
+    Raises
+    ------
+    RecipeError
+        Where none is installed.
     """
     scripts = sysconfig.get_path("scripts")
     for name in names:
@@ -48,24 +54,36 @@ def run_program(
     watch: Callable[[str], None] = lambda text: None,
     allowed: Sequence[int] = (0,),
 ) -> int:
-    """Run a program in `folder`; whatever it prints goes to the file `output` there.
+    """Run a program in a folder; whatever it prints goes to a file there.
 
-    It ends when we end, however that happens (Linux), and when we are interrupted.
+    The program ends when this process ends, however that happens (Linux), and when it is interrupted.
 
-    Args:
-        command: program and arguments.
-        folder: where it runs.
-        output: name of a file in `folder`.
-        what: its name in messages.
-        environment: variables besides those that are set.
-        watch: called with every new piece of the output.
-        allowed: exit codes that are not errors.
+    Parameters
+    ----------
+    command : sequence of str
+        The program and its arguments.
+    folder : Path
+        The folder in which it runs.
+    output : str
+        The name of the file in `folder` for what it prints.
+    what : str
+        What the program is called in messages.
+    environment : mapping of str to str, optional
+        Variables of the environment besides those that are set.
+    watch : callable, optional
+        Called with every new piece of the output.
+    allowed : sequence of int, optional
+        The exit codes that are not errors.
 
-    Returns:
+    Returns
+    -------
+    int
         The exit code.
 
-    Raises:
-        RecipeError: any other exit code; the message has the last lines of the output.
+    Raises
+    ------
+    RecipeError
+        Where the exit code is another one; the message has the last lines of the output.
     """
     path = folder / output
     with path.open("wb") as sink:
@@ -91,7 +109,7 @@ def run_program(
 
 
 def last_lines(path: Path, count: int = 12) -> str:
-    """The last lines of a text file that are not blank."""
+    """Return the last `count` lines of a text file that are not blank, or `(no output)`."""
     if not path.is_file():
         return "(no output)"
     with path.open("rb") as file:
@@ -101,6 +119,7 @@ def last_lines(path: Path, count: int = 12) -> str:
 
 
 def _follow(process: subprocess.Popen[bytes], path: Path, watch: Callable[[str], None]) -> None:
+    """Hand on what is written to a file until the process ends."""
     with path.open("rb") as file:
         while True:
             ended = process.poll() is not None
@@ -114,6 +133,7 @@ def _follow(process: subprocess.Popen[bytes], path: Path, watch: Callable[[str],
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
+    """End a process that still runs, by force if it does not end within ten seconds."""
     if process.poll() is None:
         process.terminate()
         try:
@@ -127,49 +147,3 @@ def end_with_parent() -> None:
     """Ask the kernel to kill this process once its parent is gone (Linux; elsewhere nothing is asked)."""
     if sys.platform.startswith("linux"):
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
-
-
-_STEP = re.compile(r"^ +(\d+) (?:\S+/\S+|OT \w+) +\S+ +\S+ +(\S+) +(-?\d+\.\d+)")
-_WINDOW = 8
-"""Steps from which the speed of convergence is taken."""
-
-
-class ScfWatch:
-    """Reads pieces of output and says where the field stands.
-
-    Args:
-        eps: convergence that is aimed at.
-        most: steps at most.
-        clock: seconds, as `time.monotonic`.
-    """
-
-    def __init__(self, eps: float, most: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self.eps, self.most, self.clock = eps, most, clock
-        self._rest = ""
-        self._steps: list[tuple[float, float]] = []
-
-    def read(self, text: str) -> str | None:
-        """The state after a further piece of output; None where it holds no new step."""
-        *lines, self._rest = (self._rest + text).split("\n")
-        said = None
-        for line in lines:
-            if found := _STEP.match(line):
-                change, energy = float(found[2]), float(found[3])
-                self._steps = [] if found[1] == "1" else self._steps
-                self._steps.append((self.clock(), change))
-                said = (
-                    f"SCF step {found[1]} of at most {self.most}: change {change:.0e}, energy {energy:.4f} E_h"
-                    f"{self._eta()}"
-                )
-        return said
-
-    def _eta(self) -> str:
-        """Steps fall about exponentially: the time to the aim at the speed of the last ones."""
-        recent = self._steps[-_WINDOW:]
-        if len(recent) < 4 or recent[-1][1] <= 0 or recent[0][1] <= recent[-1][1]:
-            return ""
-        (began, first), (now, last) = recent[0], recent[-1]
-        speed = math.log(first / last) / (len(recent) - 1)
-        steps = min(max(math.log(last / self.eps), 0.0) / speed, self.most - len(self._steps))
-        seconds = round(steps * (now - began) / (len(recent) - 1))
-        return f", about {seconds // 60}:{seconds % 60:02d} left"

@@ -1,4 +1,4 @@
-"""Protocol: the steps from a formula to an amorphous structure, as a YAML file or preset says them."""
+"""Protocol: the steps from a formula to an amorphous structure, as a YAML file or a preset has them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PRESETS = Shipped("nearsight.recipes", "presets", "melt-quench protocols")
 
 
 class Minimise(Section):
-    """Relax the atoms in a fixed cell."""
+    """A stage that relaxes the atoms in a fixed cell."""
 
     do: Literal["minimise"]
     steps: int = Field(200, ge=1)
@@ -23,7 +23,7 @@ class Minimise(Section):
 
 
 class Dynamics(Section):
-    """Molecular dynamics from one temperature to another; velocities are drawn anew at its beginning."""
+    """A stage of molecular dynamics from one temperature to another; it begins with random velocities."""
 
     do: Literal["dynamics"]
     start: float = Field(gt=0, description="K")
@@ -34,7 +34,7 @@ class Dynamics(Section):
 
 
 class Substitute(Section):
-    """Replace random atoms of one element by another."""
+    """A stage that replaces random atoms of one element by another."""
 
     do: Literal["substitute"]
     element: str
@@ -43,7 +43,7 @@ class Substitute(Section):
 
 
 class Scale(Section):
-    """Stretch the cell and the atoms in it to another density."""
+    """A stage that stretches the cell and the atoms in it to another density."""
 
     do: Literal["scale"]
     volume_per_atom: float = Field(gt=0, description="Å³")
@@ -53,7 +53,7 @@ Stage = Annotated[Minimise | Dynamics | Substitute | Scale, Field(discriminator=
 
 
 class Expected(Section):
-    """What is known of a bond in the amorphous material."""
+    """What is published of a bond in the amorphous material; the result is compared with it."""
 
     pair: tuple[str, str]
     cutoff: float = Field(gt=0, description="Å; neighbours within it are counted")
@@ -63,7 +63,7 @@ class Expected(Section):
 
 
 class Protocol(Section):
-    """From a formula to an amorphous structure."""
+    """The way from a formula to an amorphous structure: a random packing, then one stage after another."""
 
     description: str
     formula: dict[str, int] = Field(min_length=1, description="element → number in a formula unit")
@@ -78,19 +78,24 @@ class Protocol(Section):
 
 
 def preset_names() -> tuple[str, ...]:
-    """The shipped protocols."""
+    """Return the names of the shipped protocols."""
     return PRESETS.names()
 
 
 def load_protocol(source: str | Path | Mapping[str, Any], **changes: Any) -> Protocol:
-    """A preset by its name, a YAML file, or the keys themselves.
+    """Read a protocol.
 
-    Args:
-        source: which.
-        changes: keys that replace the source's, such as atoms=192; None changes nothing.
+    Parameters
+    ----------
+    source : str, Path or mapping
+        The name of a preset, a YAML file, or the keys themselves.
+    **changes : object
+        Keys that replace those of the source, such as atoms=192; None changes nothing.
 
-    Raises:
-        ConfigError: no such preset or file, unknown keys, values out of range.
+    Raises
+    ------
+    ConfigError
+        Where there is no such preset or file, a key is unknown, or a value is out of range.
     """
     name = source if isinstance(source, (str, Path)) else "protocol"
     tree = dict(source) if isinstance(source, Mapping) else read_tree(source, PRESETS)

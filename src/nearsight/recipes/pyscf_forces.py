@@ -10,17 +10,18 @@ from ase.calculators.calculator import Calculator, all_changes
 from ase.optimize import BFGS
 
 from nearsight.errors import RecipeError
-from nearsight.recipes.pyscf_job import build_system, make_field, pyscf_module, quiet
-from nearsight.recipes.pyscf_settings import PyscfSettings
+from nearsight.recipes.pyscf_system import PyscfSettings, build_system, make_field, pyscf_module, quiet
 from nearsight.structures.structure import Structure
 from nearsight.units import BOHR_IN_ANGSTROM, HARTREE_IN_EV
 
 
 class PyscfForces(Calculator):
-    """A calculator of ASE; each self-consistent field starts from the density of the last.
+    """A calculator of ASE for molecules; each self-consistent field starts from the density of the last.
 
-    Args:
-        settings: functional, basis, grids; molecules only.
+    Parameters
+    ----------
+    settings : PyscfSettings
+        The functional, basis and grids of the energy.
     """
 
     implemented_properties = ["energy", "forces"]  # noqa: RUF012
@@ -31,11 +32,14 @@ class PyscfForces(Calculator):
         self._density: Any = None
 
     def calculate(self, atoms: Atoms | None = None, properties: Any = None, system_changes: Any = all_changes) -> None:
-        """Energy (eV) and forces (eV/Å).
+        """Compute energy (eV) and forces (eV/Å) into `results`, as ASE asks for.
 
-        Raises:
-            InputError: what PySCF cannot compute.
-            RecipeError: the field does not converge.
+        Raises
+        ------
+        InputError
+            Where PySCF cannot compute the structure.
+        RecipeError
+            Where the field does not converge.
         """
         super().calculate(atoms, properties, system_changes)
         assert self.atoms is not None
@@ -49,11 +53,28 @@ class PyscfForces(Calculator):
 
 
 def fitted_field(structure: Structure, settings: PyscfSettings, density: Any = None) -> Any:
-    """A converged field of a molecule, Coulomb integrals by density fitting.
+    """Return a converged field of a molecule, with Coulomb integrals by density fitting.
 
-    Raises:
-        InputError: what PySCF cannot compute.
-        RecipeError: it does not converge.
+    Parameters
+    ----------
+    structure : Structure
+        The molecule.
+    settings : PyscfSettings
+        How it is computed.
+    density : ndarray, shape (n, n), optional
+        The density matrix to begin with; superposed atoms if there is none.
+
+    Returns
+    -------
+    pyscf.dft.rks.RKS
+        PySCF's Kohn-Sham object.
+
+    Raises
+    ------
+    InputError
+        Where PySCF cannot compute the structure.
+    RecipeError
+        Where the field does not converge.
     """
     field = make_field(build_system(structure, settings), structure, settings).density_fit()
     field.kernel(field.get_init_guess(key="atom") if density is None else density)
@@ -66,16 +87,23 @@ def fitted_field(structure: Structure, settings: PyscfSettings, density: Any = N
 
 
 def relaxed(structure: Structure, settings: PyscfSettings, force: float = 2e-3, steps: int = 200) -> Structure:
-    """The molecule at its minimum.
+    """Return the molecule at its minimum.
 
-    Args:
-        structure: a molecule.
-        settings: how its energy is computed.
-        force: eV/Å, largest that is left; PySCF's grids turn a molecule by about 1e-3 eV/Å.
-        steps: at most.
+    Parameters
+    ----------
+    structure : Structure
+        The molecule.
+    settings : PyscfSettings
+        How its energy is computed.
+    force : float, optional
+        The largest force that may remain, eV/Å; PySCF's grids turn a molecule by about 1e-3 eV/Å.
+    steps : int, optional
+        The largest number of steps.
 
-    Raises:
-        RecipeError: forces that are larger after all steps.
+    Raises
+    ------
+    RecipeError
+        Where forces are larger after all steps.
     """
     atoms = structure.to_ase()
     atoms.calc = PyscfForces(settings)
@@ -88,7 +116,20 @@ def relaxed(structure: Structure, settings: PyscfSettings, force: float = 2e-3, 
 
 
 def hessian(structure: Structure, settings: PyscfSettings) -> np.ndarray:
-    """(3N, 3N) second derivatives of a molecule's energy, analytic, eV/Å²; atoms first, then x, y, z."""
+    """Return the analytic second derivatives of a molecule's energy.
+
+    Parameters
+    ----------
+    structure : Structure
+        The molecule.
+    settings : PyscfSettings
+        How its energy is computed.
+
+    Returns
+    -------
+    ndarray, shape (3N, 3N)
+        The second derivatives, eV/Å²; the row of coordinate x of atom i is 3 i + x.
+    """
     with quiet(), pyscf_module().lib.with_omp_threads(settings.threads):
         second = fitted_field(structure, settings).Hessian().kernel()
     size = 3 * len(structure)

@@ -14,7 +14,7 @@ from nearsight.structures.structure import Structure
 
 
 class Vacancies(Section):
-    """Which atoms go, and what stays."""
+    """Which atoms are taken out of a structure, and whether their functions stay."""
 
     element: str = "O"
     fraction: float = Field(gt=0, lt=1, description="of the element's atoms; 0.1 of O makes HfO1.8 of HfO2")
@@ -36,14 +36,21 @@ class Vacancies(Section):
 
 
 def with_vacancies(structure: Structure, vacancies: Vacancies) -> Structure:
-    """The structure with vacancies; atoms keep their order.
+    """Return the structure with vacancies; the atoms keep their order.
 
-    A cluster or filament is made of the atoms nearest its centre or line, images counted; ties by the atoms' order.
+    Parameters
+    ----------
+    structure : Structure
+        The atoms without vacancies.
+    vacancies : Vacancies
+        Which atoms are taken out (see `vacancy_sites`), and whether ghosts (Z = 0) stay in their places.
 
-    Raises:
-        InputError: no such atoms, a fraction that takes none or all of them, or a structure that is not periodic.
+    Raises
+    ------
+    InputError
+        Where there are no such atoms, the fraction takes none or all of them, or the structure is not periodic.
     """
-    gone = chosen(structure, vacancies)
+    gone = vacancy_sites(structure, vacancies)
     if vacancies.ghosts:
         numbers = structure.numbers.copy()
         numbers[gone] = GHOST
@@ -51,8 +58,22 @@ def with_vacancies(structure: Structure, vacancies: Vacancies) -> Structure:
     return structure.permuted(np.setdiff1d(np.arange(len(structure)), gone))
 
 
-def chosen(structure: Structure, vacancies: Vacancies) -> np.ndarray:
-    """(n,) ascending, the atoms that go."""
+def vacancy_sites(structure: Structure, vacancies: Vacancies) -> np.ndarray:
+    """Return which atoms are taken out.
+
+    A cluster or filament is made of the atoms that are nearest to its centre or line, periodic images counted; of
+    atoms that are equally near the earlier ones are taken.
+
+    Returns
+    -------
+    ndarray, shape (n,)
+        The numbers of the atoms, ascending.
+
+    Raises
+    ------
+    InputError
+        As `with_vacancies`.
+    """
     candidates = np.flatnonzero(structure.numbers == (number_of(vacancies.element) or -1))
     count = round(vacancies.fraction * len(candidates))
     if not 0 < count < len(candidates):
@@ -67,7 +88,7 @@ def chosen(structure: Structure, vacancies: Vacancies) -> np.ndarray:
 
 
 def _distance(structure: Structure, atoms: np.ndarray, vacancies: Vacancies) -> np.ndarray:
-    """(n,) Å, of the nearest image of each atom to the point, or to the line along a lattice vector."""
+    """Return (n,) distances, Å, of each atom's nearest image to the point, or the line along a lattice vector."""
     if not structure.pbc.all():
         raise InputError(
             f"expected three periodic directions for a {vacancies.shape} of vacancies, got pbc {structure.pbc.tolist()}"

@@ -1,14 +1,15 @@
-"""Self-consistent runs that start from a Hamiltonian that is known, predicted above all, instead of from atoms.
+"""The density of a Hamiltonian's occupied orbitals: what codes start from, and its total energy.
 
 The orbitals of H at Γ, filled with the structure's electrons, are a density, and that is all a code needs to begin
 with. What it converges to is its own result; the start decides how many steps that takes.
 
-The total energy of the density that a Hamiltonian's orbitals have: PySCF supplies all terms but the density.
+The total energy of that density, without a self-consistent cycle, is the functional
 
     E[P] = Tr P T + Tr P V_ext + E_Hartree[P] + E_xc[P] + E_nuclei
 
-The functional is smallest at the self-consistent density, so E[P] lies above its energy and is off only by the square
-of the error of P: a small error of H costs very little energy, and what it costs measures the error.
+of which PySCF supplies all terms. It is smallest at the self-consistent density, so E[P] lies above its energy and is
+off only by the square of the error of P: a small error of H costs very little energy, and what it costs measures the
+error.
 """
 
 from __future__ import annotations
@@ -31,13 +32,13 @@ from nearsight.operators.blocks import BlockOperator
 from nearsight.operators.calculation import Calculation
 from nearsight.orbitals.conventions import PYSCF, from_internal_order, reordered
 from nearsight.recipes.overlap import overlap_of
-from nearsight.recipes.pyscf_job import build_system, make_field, quiet
-from nearsight.recipes.pyscf_settings import PyscfSettings
+from nearsight.recipes.pyscf_system import PyscfSettings, build_system, make_field, quiet
 from nearsight.units import HARTREE_IN_EV
 
-RESOLVED = 0.02
-"""Of a predicted H, directions in which S has smaller eigenvalues are left out: there a small error of H is a large one
-of a level, and a level that is wrongly filled costs hartrees. What is lost is a few mE_h in a molecule."""
+WELL_CONDITIONED = 0.02
+"""Smallest eigenvalue of S whose direction is kept with a predicted H; others are projected out: there a small error of
+H is a large one of a level, and a level that is wrongly filled costs hartrees. What is lost is a few mE_h in a
+molecule."""
 ADDED_MOS = 40
 """Empty levels that go into CP2K's file; CP2K fills with zeros what it wants beyond."""
 
@@ -51,18 +52,27 @@ def cp2k_start(
     smearing: float | None = None,
     smallest: float | None = None,
 ) -> None:
-    """Write a wavefunction file from which CP2K starts at Γ (SCF_GUESS RESTART), closed shells.
+    """Write a wavefunction file from which CP2K starts at Γ (SCF_GUESS RESTART), for closed shells.
 
-    Args:
-        calculation: H and, where it has one, S; else S is computed (`overlap.overlap_of`).
-        path: the file, such as `job-RESTART.wfn` for PROJECT job.
-        added_mos: empty levels in it (as many as there are, at most); those of ADDED_MOS in the input.
-        charge: of the structure, e.
-        smearing: K, as in the input; None: no smearing.
-        smallest: directions in which S has smaller eigenvalues are left out; None: as `smallest_kept`.
+    Parameters
+    ----------
+    calculation : Calculation
+        The Hamiltonian and, where it has one, S; else S is computed (`overlap.overlap_of`).
+    path : str or Path
+        The file, such as `job-RESTART.wfn` for PROJECT job.
+    added_mos : int, optional
+        The number of empty levels in the file (at most as many as there are): ADDED_MOS of the input.
+    charge : int, optional
+        The charge of the structure, e.
+    smearing : float, optional
+        The electronic temperature, K, as in the input; no smearing if there is none.
+    smallest : float, optional
+        Directions in which S has smaller eigenvalues are projected out; `smallest_kept` if it is not given.
 
-    Raises:
-        InputError: no H, an odd number of electrons, or S that cannot be computed.
+    Raises
+    ------
+    InputError
+        Where there is no H, the number of electrons is odd, or S cannot be computed.
     """
     states, filling = _filled(calculation, charge, smallest, smearing)
     kept = slice(0, states.spectrum.n_electrons // 2 + added_mos)
@@ -79,18 +89,26 @@ def cp2k_start(
 
 
 def pyscf_start(calculation: Calculation, mol: Any, *, smallest: float | None = None) -> np.ndarray:
-    """The density matrix with which PySCF starts: `dm0` of `mf.kernel(dm0)`, closed shells, at Γ.
+    """Return the density matrix with which PySCF starts: `dm0` of `mf.kernel(dm0)`, for closed shells, at Γ.
 
-    Args:
-        calculation: H and, where it has one, S; else S is computed.
-        mol: PySCF's Mole or Cell of the same atoms in the same order and basis.
-        smallest: directions in which S has smaller eigenvalues are left out; None: as `smallest_kept`.
+    Parameters
+    ----------
+    calculation : Calculation
+        The Hamiltonian and, where it has one, S; else S is computed.
+    mol : pyscf.gto.Mole or pyscf.pbc.gto.Cell
+        PySCF's system of the same atoms in the same order and basis.
+    smallest : float, optional
+        Directions in which S has smaller eigenvalues are projected out; `smallest_kept` if it is not given.
 
-    Returns:
-        (n, n), in PySCF's order of orbitals; its trace with PySCF's S is the number of electrons.
+    Returns
+    -------
+    ndarray, shape (n, n)
+        The density matrix in PySCF's order of orbitals; its trace with PySCF's S is the number of electrons.
 
-    Raises:
-        InputError: no H, another structure or basis, or an odd number of electrons.
+    Raises
+    ------
+    InputError
+        Where there is no H, the system has another structure or basis, or the number of electrons is odd.
     """
     _check_same(calculation, mol)
     electrons = calculation.n_electrons
@@ -98,21 +116,46 @@ def pyscf_start(calculation: Calculation, mol: Any, *, smallest: float | None = 
 
 
 def pyscf_density(calculation: Calculation, charge: int = 0, smallest: float | None = None) -> np.ndarray:
-    """As `pyscf_start`, of a structure with the given charge (e), where there is no system of PySCF's yet."""
+    """Return the density matrix of `pyscf_start` where there is no system of PySCF's yet.
+
+    Parameters
+    ----------
+    calculation : Calculation
+        The Hamiltonian and, where it has one, S; else S is computed.
+    charge : int, optional
+        The charge of the structure, e.
+    smallest : float, optional
+        As in `pyscf_start`.
+
+    Returns
+    -------
+    ndarray, shape (n, n)
+        The density matrix in PySCF's order of orbitals.
+    """
     numbers = calculation.structure.numbers
     density = density_matrix(*_filled(calculation, charge, smallest))
     return reordered(density, *from_internal_order(PYSCF, calculation.basis.restricted(numbers), numbers))
 
 
 def smallest_kept(calculation: Calculation) -> float:
-    """Of a predicted H `RESOLVED`, or more where its expected errors say so; of any other what S itself resolves."""
+    """Return the smallest eigenvalue of S whose direction is kept.
+
+    For a predicted H that is `WELL_CONDITIONED`, or more where its expected errors say so; for any other H it is what
+    the accuracy of S itself allows.
+    """
     known = overlap_threshold(calculation)
     uncertain = calculation.provenance.get("predicted") == "yes" or calculation.error_estimate is not None
-    return max(RESOLVED, known) if uncertain else known
+    return max(WELL_CONDITIONED, known) if uncertain else known
 
 
 def known_overlap(calculation: Calculation) -> BlockOperator:
-    """The calculation's S; computed where it has none."""
+    """Return the calculation's S; it is computed where the calculation has none.
+
+    Raises
+    ------
+    InputError
+        Where S cannot be computed.
+    """
     if calculation.overlap is not None:
         return calculation.overlap
     return overlap_of(calculation.structure, calculation.basis)
@@ -121,7 +164,7 @@ def known_overlap(calculation: Calculation) -> BlockOperator:
 def _filled(
     calculation: Calculation, charge: int, smallest: float | None, smearing: float | None = None
 ) -> tuple[States, Filling]:
-    """All states of H at Γ, and the electrons in them."""
+    """Return all states of H at Γ, and the electrons in them."""
     electrons = calculation.n_electrons - charge
     if electrons % 2:
         raise InputError(
@@ -137,7 +180,7 @@ def _filled(
 
 
 def _check_same(calculation: Calculation, mol: Any) -> None:
-    """Raises InputError where PySCF's system has other atoms or shells."""
+    """Raise InputError where PySCF's system has other atoms or shells."""
     numbers, basis = calculation.structure.numbers, calculation.basis
     if mol.natm != len(numbers):
         raise InputError(
@@ -160,12 +203,16 @@ def _check_same(calculation: Calculation, mol: Any) -> None:
 
 @dataclass(frozen=True)
 class TotalEnergy:
-    """Of one structure, eV.
+    """The energy of the density of one Hamiltonian, eV.
 
-    Attributes:
-        total: E[P].
-        band: Σ f ε of the Hamiltonian's own levels.
-        rest: what the bands do not have: double counting, exchange and correlation, nuclei.
+    Attributes
+    ----------
+    total : float
+        The total energy E[P].
+    band : float
+        The band energy Σ f ε of the Hamiltonian's own levels.
+    rest : float
+        What the band energy does not have: double counting, exchange and correlation, nuclei.
     """
 
     total: float
@@ -173,19 +220,24 @@ class TotalEnergy:
 
     @property
     def rest(self) -> float:
-        """`total` − `band`."""
+        """The difference `total` − `band`."""
         return self.total - self.band
 
 
 def total_energy(calculation: Calculation, settings: PyscfSettings) -> TotalEnergy:
-    """E[P] of the density of a Hamiltonian's occupied orbitals; no self-consistent cycle is run.
+    """Return E[P] of the density of a Hamiltonian's occupied orbitals; no self-consistent cycle is run.
 
-    Args:
-        calculation: H, and S where it has one, at Γ.
-        settings: functional, basis, pseudopotentials and grids of the energy; those that H was learned from.
+    Parameters
+    ----------
+    calculation : Calculation
+        The Hamiltonian and, where it has one, S, at Γ.
+    settings : PyscfSettings
+        The functional, basis, pseudopotentials and grids of the energy: those that H was learned from.
 
-    Raises:
-        InputError: another basis or structure, k-points, smearing, or an unknown functional.
+    Raises
+    ------
+    InputError
+        Where the basis is another one, the settings have k-points or smearing, or the functional is unknown.
     """
     if settings.mesh is not None or settings.smearing is not None:
         raise InputError("expected settings at Γ without smearing for a total energy, got kpoints or smearing")
