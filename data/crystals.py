@@ -16,7 +16,7 @@ import pandas as pd
 import pyscf
 
 from nearsight.electronic.k_points import special_path
-from nearsight.operators.packing import reduced
+from nearsight.operators.reduction import reduced
 from nearsight.operators.store import write_calculation
 from nearsight.recipes.pyscf_job import calculation_of, converged_field
 from nearsight.recipes.pyscf_system import PyscfSettings, basis_of, build_system

@@ -156,7 +156,7 @@ def test_commands(water: Calculation, tmp_path: Path) -> None:
     assert "expected one of --cp2k FILE and --pyscf FILE, got none" in run("start", bare)
     assert "expected no --smearing with --pyscf" in run("start", bare, "--pyscf", tmp_path / "b.npy", "--smearing", 100)
     assert not (tmp_path / "b.npy").exists()
-    assert "expected neither --basis nor --cell" in run("overlap", bare, "-o", whole, "--basis", "def2-SVP")
+    assert "expected neither a basis nor a cell" in run("overlap", bare, "-o", whole, "--basis", "def2-SVP")
 
 
 def test_overlap_of_a_structure_file(tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ def test_overlap_of_a_structure_file(tmp_path: Path) -> None:
     assert stored.basis == basis_named("SZV-MOLOPT-SR-GTH").restricted([8, 72])
     reference = read_any(MHFO2 / "binary_full").require_overlap()
     assert np.abs((to_csr(stored.require_overlap()) - to_csr(reference)).data).max() < 1e-6
-    assert "expected --basis, such as" in run("overlap", cell, "-o", tmp_path / "t.h5")
+    assert "expected a basis, such as" in run("overlap", cell, "-o", tmp_path / "t.h5")
 
 
 def test_a_wrong_level_of_a_small_direction_is_left_out(water: Calculation) -> None:
