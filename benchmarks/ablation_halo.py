@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from nearsight.electronic.compare import matrix_errors
+from nearsight.electronic.matrix_errors import matrix_errors
 from nearsight.inference.predict import predict_hamiltonian
 from nearsight.learning.config import load_config
 from nearsight.learning.training import train

@@ -95,9 +95,9 @@ def figures(found: Evaluation) -> dict[str, float]:
         raise SystemExit("expected an overlap matrix in the test file, got none: eigenvalues need one")
     matrix, spectrum = found.matrix, found.spectrum
     return {
-        "eps_n_mEh": 1e3 * matrix.nodes.error / HARTREE_IN_EV,
-        "eps_e_mEh": 1e3 * matrix.edges.error / HARTREE_IN_EV,
-        "eps_tot_meV": 1e3 * matrix.total.error,
+        "eps_n_mEh": 1e3 * matrix.nodes.mean_absolute / HARTREE_IN_EV,
+        "eps_e_mEh": 1e3 * matrix.edges.mean_absolute / HARTREE_IN_EV,
+        "eps_tot_meV": 1e3 * matrix.total.mean_absolute,
         "relative_l1_percent": 100 * spectrum.relative_l1,
         "relative_l1_occupied_percent": 100 * spectrum.relative_l1_occupied,
         "near_gap_meV": 1e3 * spectrum.mean_absolute_near_gap,

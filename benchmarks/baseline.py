@@ -28,7 +28,7 @@ from nearsight.baselines.baseline import Baseline
 from nearsight.baselines.fit import fit_baseline
 from nearsight.baselines.h0.matrices import H0Matrices
 from nearsight.baselines.settings import BaselineSettings
-from nearsight.electronic.compare import matrix_errors
+from nearsight.electronic.matrix_errors import matrix_errors
 from nearsight.electronic.populations import atomic_charges
 from nearsight.formats.h0 import read_h0
 from nearsight.formats.registry import read_any

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import nearsight.learning.training as training
-from nearsight.electronic.compare import matrix_errors
+from nearsight.electronic.matrix_errors import matrix_errors
 from nearsight.inference.predict import predict_hamiltonian
 from nearsight.learning.config import load_config
 from nearsight.nn.model import Model, load_model, new_model

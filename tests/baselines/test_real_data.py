@@ -12,7 +12,7 @@ from nearsight.baselines.h0.matrices import H0Matrices
 from nearsight.baselines.reference import Reference
 from nearsight.baselines.residual_scale import mean_squares
 from nearsight.baselines.settings import BaselineSettings
-from nearsight.electronic.compare import matrix_errors
+from nearsight.electronic.matrix_errors import matrix_errors
 from nearsight.formats.h0 import read_h0
 from nearsight.operators.bloch import fold
 from nearsight.operators.store import read_calculation

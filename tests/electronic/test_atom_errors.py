@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nearsight.electronic.compare import atom_errors, expected_errors, matrix_errors
+from nearsight.electronic.matrix_errors import atom_errors, expected_errors, matrix_errors
 from tests.learning.random_calculation import random_calculation
 
 

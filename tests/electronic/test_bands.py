@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from nearsight.electronic.bands import bands, hamiltonian_at
-from nearsight.electronic.density_of_states import densities
+from nearsight.electronic.density_of_states import density_of_states
 from nearsight.electronic.k_points import KPath, monkhorst_pack, path_through, special_path
 from nearsight.errors import InputError
 from nearsight.operators.bloch import fold
@@ -93,10 +93,10 @@ def test_a_mesh_makes_a_density_of_states():
     """Two electrons a level and cell, and a gap that no level of the mesh is in."""
     calculation = read_calculation(DATA / "silicon_2.h5")
     points, weights = monkhorst_pack((3, 3, 3))
-    found = densities(calculation, 0.1, "shell", points=points, weights=weights)
+    found = density_of_states(calculation, 0.1, "shell", points=points, weights=weights)
     step = found.energies[1] - found.energies[0]
     assert found.total.sum() * step == pytest.approx(2 * calculation.hamiltonian.n_orbitals, rel=1e-4)
-    np.testing.assert_allclose(sum(found.parts.values()), found.total, atol=1e-9)
+    np.testing.assert_allclose(sum(found.projections.values()), found.total, atol=1e-9)
     assert found.filling.gap > 0.4
     assert found.filling.homo < found.filling.fermi < found.filling.lumo
 

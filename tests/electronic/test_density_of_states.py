@@ -5,21 +5,22 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nearsight.electronic.spectrum import Spectrum, density_of_states, energy_grid
+from nearsight.electronic.broadening import energy_grid, level_density
+from nearsight.electronic.spectrum import Spectrum
 
 SPECTRUM = Spectrum(np.array([-7.0, -1.0, -1.0, 0.5, 30.0]), 2, 1.0, 0.0)
 
 
 def test_it_holds_two_electrons_a_level():
     energies = energy_grid(SPECTRUM, 0.2)
-    density = density_of_states(SPECTRUM, energies, 0.2)
+    density = level_density(SPECTRUM, energies, 0.2)
     assert density.sum() * 0.04 == pytest.approx(10.0, rel=1e-5)
     assert density[energies < -4].sum() * 0.04 == pytest.approx(2.0, rel=1e-5)
 
 
 def test_height_of_a_level_and_of_two_at_one_energy():
     height = 2 / (0.2 * np.sqrt(2 * np.pi))
-    density = density_of_states(SPECTRUM, np.array([-7.0, -1.0, -0.8, 10.0]), 0.2)
+    density = level_density(SPECTRUM, np.array([-7.0, -1.0, -0.8, 10.0]), 0.2)
     assert density == pytest.approx([height, 2 * height, 2 * height * np.exp(-0.5), 0.0])
 
 

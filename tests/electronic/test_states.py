@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from nearsight.electronic.conditioning import SMALLEST
+from nearsight.electronic.broadening import energy_grid, level_density
+from nearsight.electronic.conditioning import OVERLAP_THRESHOLD
 from nearsight.electronic.density_matrix import band_energy, contraction, density_matrix, density_operator, fill
 from nearsight.electronic.eigen import choose_method, solve, solve_states
 from nearsight.electronic.populations import (
@@ -20,7 +21,7 @@ from nearsight.electronic.populations import (
     orbital_populations,
     projected_densities,
 )
-from nearsight.electronic.spectrum import States, density_of_states, energy_grid
+from nearsight.electronic.spectrum import States
 from nearsight.errors import InputError
 from nearsight.operators.bloch import bloch, fold, to_csr
 from nearsight.operators.calculation import Calculation
@@ -121,7 +122,7 @@ def test_projected_densities_add_up(oxide, states, kind, by):
     groups = orbital_groups(oxide.structure.numbers, oxide.basis, by)
     assert sorted(np.concatenate(list(groups.values()))) == list(range(len(populations)))
     parts = projected_densities(states, populations, groups, energies, 0.3)
-    whole = density_of_states(states.spectrum, energies, 0.3)
+    whole = level_density(states.spectrum, energies, 0.3)
     np.testing.assert_allclose(sum(parts.values()), whole, atol=1e-8)
 
 
@@ -175,7 +176,7 @@ def test_directions_that_s_does_not_resolve_are_left_out(smallest):
     spectrum = solve(h, s, 4)
     rest = vectors[:, 1:]
     exact = solve(rest.T @ h @ rest, rest.T @ s @ rest, 4)
-    assert spectrum.left_out == 1
+    assert spectrum.projected_out == 1
     assert spectrum.n_levels == 5
     np.testing.assert_allclose(spectrum.eigenvalues, exact.eigenvalues, atol=1e-9)
     assert spectrum.overlap_condition == pytest.approx(exact.overlap_condition, rel=1e-6)
@@ -185,9 +186,9 @@ def test_directions_that_s_does_not_resolve_are_left_out(smallest):
 
 
 def test_a_small_but_sound_direction_is_kept():
-    h, s, _ = almost_dependent(10 * SMALLEST)
-    assert solve(h, s, 4).left_out == 0
-    assert solve(h, s, 4, smallest=1e-3).left_out == 1
+    h, s, _ = almost_dependent(10 * OVERLAP_THRESHOLD)
+    assert solve(h, s, 4).projected_out == 0
+    assert solve(h, s, 4, threshold=1e-3).projected_out == 1
 
 
 def test_a_negative_overlap_is_a_mistake():

@@ -7,8 +7,8 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from nearsight.electronic.compare import DistanceTally, Parity
 from nearsight.electronic.evaluation import Evaluation
+from nearsight.electronic.matrix_errors import DistanceErrors, Parity
 from nearsight.report.candidate import Candidate
 from nearsight.report.comparison_figures import COLORS, errors_figure, levels_figure, states_figure, trainings_figure
 from nearsight.report.figures import svg_bytes
@@ -17,12 +17,12 @@ from tests.report.test_figures import (
     ERROR,
     EXACT,
     NAN,
+    block_errors,
     drawn,
     labels,
     legend,
     matrix_errors,
     spectrum,
-    tally,
     training_log,
 )
 
@@ -32,7 +32,7 @@ REFERENCE = spectrum(EXACT)
 
 def candidate(name: str, scale: float, log: TrainingLog | None = None) -> Candidate:
     """Errors of this scale, in mE_h and in units of ERROR."""
-    errors = matrix_errors(tally(2 * scale, 90.0), (DistanceTally(1.5, 2.0, tally(scale, 40.0)),))
+    errors = matrix_errors(block_errors(2 * scale, 90.0), (DistanceErrors(1.5, 2.0, block_errors(scale, 40.0)),))
     parity = Parity(NOTHING, NOTHING, NOTHING, NOTHING, 0, 0)
     return Candidate(name, Evaluation(errors, parity, 0.0, None, spectrum(EXACT + scale * ERROR), REFERENCE), log)
 

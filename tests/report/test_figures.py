@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
-from nearsight.electronic.compare import DistanceTally, MatrixErrors, Parity, Tally
+from nearsight.electronic.matrix_errors import BlockErrors, DistanceErrors, MatrixErrors, Parity
 from nearsight.electronic.spectrum import Spectrum
 from nearsight.report.drawing import STYLE
 from nearsight.report.figures import (
@@ -31,7 +31,7 @@ from nearsight.units import HARTREE_IN_EV
 NAN = float("nan")
 EXACT = np.array([-9.0, -6.0, -5.0, 1.0, 2.0, 9.0])
 ERROR = np.array([0.01, -0.02, 0.03, 0.0, -0.05, 0.5])
-NOTHING = Tally(0, 0, NAN, NAN, NAN)
+NOTHING = BlockErrors(0, 0, NAN, NAN, NAN)
 MILLIHARTREE = HARTREE_IN_EV / 1e3
 
 
@@ -39,12 +39,12 @@ def spectrum(levels: np.ndarray, n_occupied: int = 3, singly: bool = False) -> S
     return Spectrum(levels, n_occupied, 1.0, 0.0, singly)
 
 
-def tally(error: float, magnitude: float) -> Tally:
+def block_errors(error: float, magnitude: float) -> BlockErrors:
     """Given in mE_h."""
-    return Tally(2, 8, error * MILLIHARTREE, 3 * error * MILLIHARTREE, magnitude * MILLIHARTREE)
+    return BlockErrors(2, 8, error * MILLIHARTREE, 3 * error * MILLIHARTREE, magnitude * MILLIHARTREE)
 
 
-def matrix_errors(nodes: Tally, distances: tuple[DistanceTally, ...]) -> MatrixErrors:
+def matrix_errors(nodes: BlockErrors, distances: tuple[DistanceErrors, ...]) -> MatrixErrors:
     return MatrixErrors(nodes, NOTHING, NOTHING, (), distances, NOTHING, True)
 
 
@@ -57,7 +57,7 @@ def training_log(**columns: list[float]) -> TrainingLog:
 def every_figure() -> dict[str, Figure]:
     """One of each kind, from fixed numbers."""
     parity = Parity(EXACT, EXACT + ERROR, EXACT / 2, EXACT / 2 - ERROR, 6, 6)
-    errors = matrix_errors(tally(2.0, 90.0), (DistanceTally(1.5, 2.0, tally(1.0, 40.0)),))
+    errors = matrix_errors(block_errors(2.0, 90.0), (DistanceErrors(1.5, 2.0, block_errors(1.0, 40.0)),))
     log = training_log(
         loss=[8, 4, 2, 1],
         validation_loss=[9, 5, 6, 7],
@@ -182,8 +182,8 @@ def test_parity_of_an_atom_alone():
 
 
 def test_distance():
-    rows = (DistanceTally(1.5, 2.0, tally(1.0, 40.0)), DistanceTally(7.5, 8.0, tally(0.01, 0.02)))
-    (ax,) = distance_figure(matrix_errors(tally(2.0, 90.0), rows)).axes
+    rows = (DistanceErrors(1.5, 2.0, block_errors(1.0, 40.0)), DistanceErrors(7.5, 8.0, block_errors(0.01, 0.02)))
+    (ax,) = distance_figure(matrix_errors(block_errors(2.0, 90.0), rows)).axes
     distance, error = drawn(ax, "mean absolute error")
     assert distance == [1.75, 7.75]
     assert error == pytest.approx([1.0, 0.01])
@@ -197,7 +197,7 @@ def test_distance():
 
 def test_distance_with_a_perfect_bin():
     """Zero has no logarithm."""
-    rows = (DistanceTally(1.5, 2.0, tally(0.0, 40.0)),)
+    rows = (DistanceErrors(1.5, 2.0, block_errors(0.0, 40.0)),)
     (ax,) = distance_figure(matrix_errors(NOTHING, rows)).axes
     assert ax.get_yscale() == "linear"
     assert drawn(ax, "mean absolute error") == ([1.75], [0.0])
@@ -205,7 +205,7 @@ def test_distance_with_a_perfect_bin():
 
 
 def test_distance_without_edges():
-    figure = distance_figure(matrix_errors(tally(2.0, 90.0), ()))
+    figure = distance_figure(matrix_errors(block_errors(2.0, 90.0), ()))
     assert drawn(figure.axes[0], "mean absolute error") == ([], [])
     assert svg_bytes(figure).endswith(b"</svg>\n")
 

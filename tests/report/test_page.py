@@ -73,11 +73,14 @@ def test_errors_of_the_matrix(text, evaluation):
     assert f"<b>{ev_to_millihartree(m.eps_tot):.4f} mE<sub>h</sub></b><span>{1e3 * m.eps_tot:.2f} meV</span>" in text
     assert f"{m.outside.n_blocks:,} more blocks" in text
     for row in m.element_pairs:
-        assert f"<td>{ev_to_millihartree(row.tally.error):.4f}</td><td>{1e3 * row.tally.error:.2f}</td>" in text
+        assert (
+            f"<td>{ev_to_millihartree(row.errors.mean_absolute):.4f}</td><td>{1e3 * row.errors.mean_absolute:.2f}</td>"
+            in text
+        )
     for name in ("Hf, on site", "O, on site", "Hf → O", "O → Hf", "Hf → Hf", "O → O"):
         assert f"<td>{name}</td>" in text
     for row in m.distances:
-        assert f"<td>{row.lower:.1f} – {row.upper:.1f}</td><td>{row.tally.n_blocks:,}</td>" in text
+        assert f"<td>{row.lower:.1f} – {row.upper:.1f}</td><td>{row.errors.n_blocks:,}</td>" in text
 
 
 def test_errors_of_the_spectrum(text, evaluation):

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from nearsight.checks.subject import Finding, Subject, levels_of
-from nearsight.electronic.compare import GAP_WINDOW, pair_distances
+from nearsight.electronic.matrix_errors import pair_distances
+from nearsight.electronic.spectrum_errors import GAP_WINDOW
 from nearsight.operators.bloch import to_csr
 from nearsight.operators.blocks import BlockOperator
 

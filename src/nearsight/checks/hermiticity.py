@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nearsight.checks.subject import Finding, Subject
-from nearsight.electronic.compare import pair_distances
+from nearsight.electronic.matrix_errors import pair_distances
 from nearsight.elements import symbol_of
 from nearsight.operators.blocks import BlockOperator, ElementPair
 from nearsight.operators.symmetry import adjoint, with_reverses

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from scipy import linalg
 
-from nearsight.electronic.compare import pair_distances
+from nearsight.electronic.matrix_errors import pair_distances
 from nearsight.errors import InputError
 from nearsight.operators.bloch import to_csr
 from nearsight.operators.blocks import BlockOperator

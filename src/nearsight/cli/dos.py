@@ -15,7 +15,7 @@ from rich.progress import Progress
 from nearsight.cli.energy_window import energy_window
 from nearsight.cli.json_output import as_json
 from nearsight.cli.output_files import output_written, table_written
-from nearsight.electronic.density_of_states import GAMMA, Densities, densities
+from nearsight.electronic.density_of_states import GAMMA, DensityOfStates, density_of_states
 from nearsight.electronic.k_points import monkhorst_pack
 from nearsight.errors import InputError
 from nearsight.formats.registry import read_any
@@ -61,7 +61,7 @@ def dos_command(
     points, weights = _points(mesh)
     with Progress(console=Console(stderr=True), transient=True) as bars:
         bar = bars.add_task("diagonalising", total=len(points))
-        found = densities(
+        found = density_of_states(
             calculation,
             width,
             None if by is None else by.value,
@@ -74,7 +74,7 @@ def dos_command(
         typer.echo(as_json(as_dict(found)))
     if csv is not None:
         columns = {"energy_eV": found.energies, "total_per_eV": found.total}
-        table_written(csv, columns | {f"{label}_per_eV": values for label, values in found.parts.items()})
+        table_written(csv, columns | {f"{label}_per_eV": values for label, values in found.projections.items()})
     if output is not None:
         from nearsight.report.drawing import density_figure  # matplotlib only where it draws
 
@@ -89,12 +89,12 @@ def dos_command(
         )
 
 
-def as_dict(found: Densities) -> dict[str, Any]:
+def as_dict(found: DensityOfStates) -> dict[str, Any]:
     """Plain numbers by key."""
     return {
         "energies_eV": found.energies.tolist(),
         "total_per_eV": found.total.tolist(),
-        "parts_per_eV": {label: values.tolist() for label, values in found.parts.items()},
+        "parts_per_eV": {label: values.tolist() for label, values in found.projections.items()},
         "fermi_eV": found.filling.fermi,
         "homo_eV": found.filling.homo,
         "lumo_eV": found.filling.lumo,

@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from nearsight.cli.json_output import as_json
-from nearsight.electronic.compare import MatrixErrors, Tally
 from nearsight.electronic.evaluation import Evaluation, evaluate
-from nearsight.electronic.physical_errors import LevelErrors, StateErrors
+from nearsight.electronic.matrix_errors import BlockErrors, MatrixErrors
+from nearsight.electronic.spectrum_errors import LevelErrors, StateErrors
 from nearsight.elements import symbol_of
 from nearsight.formats.registry import read_any
 from nearsight.units import ev_to_millihartree
@@ -68,8 +68,8 @@ def as_dict(result: Evaluation) -> dict[str, Any]:
             {
                 "pair": [symbol_of(z) for z in p.elements],
                 "on_site": p.on_site,
-                "mae_mEh": ev_to_millihartree(p.tally.error),
-                "mean_abs_H_mEh": ev_to_millihartree(p.tally.magnitude),
+                "mae_mEh": ev_to_millihartree(p.errors.mean_absolute),
+                "mean_abs_H_mEh": ev_to_millihartree(p.errors.magnitude),
             }
             for p in m.element_pairs
         ],
@@ -77,8 +77,8 @@ def as_dict(result: Evaluation) -> dict[str, Any]:
             {
                 "from_A": d.lower,
                 "to_A": d.upper,
-                "mae_mEh": ev_to_millihartree(d.tally.error),
-                "mean_abs_H_mEh": ev_to_millihartree(d.tally.magnitude),
+                "mae_mEh": ev_to_millihartree(d.errors.mean_absolute),
+                "mean_abs_H_mEh": ev_to_millihartree(d.errors.magnitude),
             }
             for d in m.distances
         ],
@@ -161,10 +161,10 @@ def print_evaluation(result: Evaluation, console: Console) -> None:
     )
     if result.levels is not None:
         console.print(_physical_table(result.levels, result.states))
-    left_out = result.prediction.left_out if result.prediction is not None else 0
-    if left_out:
+    projected_out = result.prediction.projected_out if result.prediction is not None else 0
+    if projected_out:
         console.print(
-            f"{left_out} directions of the basis that the prediction does not resolve are left out of its spectrum.",
+            f"{projected_out} ill-conditioned directions of the basis are projected out of the prediction's spectrum.",
             highlight=False,
             soft_wrap=True,
         )
@@ -208,14 +208,14 @@ def _matrix_table(m: MatrixErrors) -> Table:
     table.add_row("all (ε_tot)", *_cells(m.total), end_section=True)
     for pair in m.element_pairs:
         a, b = (symbol_of(z) for z in pair.elements)
-        table.add_row(f"{a} on site" if pair.on_site else f"{a}-{b}", *_cells(pair.tally))
+        table.add_row(f"{a} on site" if pair.on_site else f"{a}-{b}", *_cells(pair.errors))
     return table
 
 
-def _cells(tally: Tally) -> tuple[str, ...]:
+def _cells(errors: BlockErrors) -> tuple[str, ...]:
     return (
-        str(tally.n_blocks),
-        f"{ev_to_millihartree(tally.error):.4f}",
-        f"{1e3 * tally.error:.2f}",
-        f"{ev_to_millihartree(tally.magnitude):.3f}",
+        str(errors.n_blocks),
+        f"{ev_to_millihartree(errors.mean_absolute):.4f}",
+        f"{1e3 * errors.mean_absolute:.2f}",
+        f"{ev_to_millihartree(errors.magnitude):.3f}",
     )

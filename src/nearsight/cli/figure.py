@@ -12,9 +12,9 @@ import typer
 
 from nearsight.cli.json_output import as_json
 from nearsight.cli.output_files import output_written
-from nearsight.electronic.compare import spectrum_errors
 from nearsight.electronic.evaluation import evaluate
 from nearsight.electronic.locality import decay, response, spectra_by_cutoff
+from nearsight.electronic.spectrum_errors import spectrum_errors
 from nearsight.elements import number_of, symbol_of
 from nearsight.errors import InputError
 from nearsight.formats.registry import read_any

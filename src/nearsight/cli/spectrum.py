@@ -15,7 +15,7 @@ from rich.table import Table
 
 from nearsight.cli.json_output import as_json
 from nearsight.cli.logged import logged
-from nearsight.electronic.conditioning import SMALLEST, overlap_threshold
+from nearsight.electronic.conditioning import OVERLAP_THRESHOLD, overlap_threshold
 from nearsight.electronic.density_matrix import band_energy, fill
 from nearsight.electronic.eigen import known_method, solve, solve_states
 from nearsight.electronic.filling import Filling
@@ -72,7 +72,7 @@ def spectrum_command(
         typer.Option(
             "--project",
             min=0,
-            help="leave out directions in which S is smaller; by default those that H does not resolve",
+            help="project out directions in which S is smaller; by default as the expected errors of H ask for",
         ),
     ] = None,
     resolution: Annotated[float, typer.Option("--resolution", min=1e-3, help="eV, of kpm")] = 0.2,
@@ -103,12 +103,12 @@ def _levels(
     json: bool,
 ) -> None:
     h, s = calculation.require_hamiltonian(), calculation.require_overlap()
-    smallest = overlap_threshold(calculation) if project is None else max(project, SMALLEST)
+    smallest = overlap_threshold(calculation) if project is None else max(project, OVERLAP_THRESHOLD)
     places = None
     if number is None:
-        spectrum = solve(h, s, electrons, method=known_method(way.value), smallest=smallest)
+        spectrum = solve(h, s, electrons, method=known_method(way.value), threshold=smallest)
     else:
-        found = solve_states(h, s, electrons, method=known_method(way.value), number=number, smallest=smallest)
+        found = solve_states(h, s, electrons, method=known_method(way.value), number=number, threshold=smallest)
         spectrum = found.spectrum
         places = localisation(found, s, calculation.structure.numbers, calculation.basis)
     filling = fill(spectrum, temperature)
@@ -146,7 +146,7 @@ def as_dict(spectrum: Spectrum, filling: Filling | None = None, places: Localisa
         "singly_occupied": spectrum.singly_occupied,
         "first": spectrum.first,
         "n_levels": spectrum.n_levels,
-        "left_out": spectrum.left_out,
+        "projected_out": spectrum.projected_out,
         "overlap_condition": spectrum.overlap_condition,
         "residual_eV": spectrum.residual,
         "hermiticity_error_eV": spectrum.hermiticity_error,
@@ -179,7 +179,7 @@ def _print(
     table = Table(show_header=False)
     rows = [
         ("structure", calculation.structure.formula),
-        ("orbitals", str(spectrum.n_levels + spectrum.left_out)),
+        ("orbitals", str(spectrum.n_levels + spectrum.projected_out)),
         ("electrons", str(spectrum.n_electrons)),
         ("HOMO", f"{spectrum.homo:.4f} eV"),
         ("LUMO", f"{spectrum.lumo:.4f} eV"),
@@ -232,10 +232,10 @@ def _states(places: Localisation, filling: Filling, calculation: Calculation) ->
 
 def _notes(spectrum: Spectrum) -> list[str]:
     notes = []
-    if spectrum.left_out:
+    if spectrum.projected_out:
         notes.append(
-            f"{spectrum.left_out} directions of the basis are left out, which S or the expected errors of H "
-            "do not resolve (--project 0 keeps what S resolves)."
+            f"{spectrum.projected_out} directions of the basis are projected out: S is too small there for the "
+            "precision of the file or the expected errors of H (--project 0 keeps all that S allows)."
         )
     if spectrum.singly_occupied:
         notes.append(

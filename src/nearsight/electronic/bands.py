@@ -77,11 +77,11 @@ def bands(calculation: Calculation, path: KPath, report: Callable[[int, int], No
         InputError: an operator folded to Γ, no S, or matrices that `eigen.solve` refuses.
     """
     h, s = calculation.require_hamiltonian(), calculation.require_overlap()
-    electrons, smallest = calculation.n_electrons, overlap_threshold(calculation)
+    electrons, threshold = calculation.n_electrons, overlap_threshold(calculation)
     levels: list[np.ndarray] = []
     residual = 0.0
     for done, k in enumerate(path.points):
-        spectrum = solve(hamiltonian_at(h, k), hamiltonian_at(s, k), electrons, smallest=smallest)
+        spectrum = solve(hamiltonian_at(h, k), hamiltonian_at(s, k), electrons, threshold=threshold)
         if levels and len(levels[0]) != spectrum.n_levels:
             raise InputError(
                 f"expected as many levels at every k-point, got {len(levels[0])} and {spectrum.n_levels}: "

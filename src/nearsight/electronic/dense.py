@@ -12,7 +12,7 @@ import numpy as np
 from scipy import linalg
 from scipy.sparse.linalg import LinearOperator, eigsh
 
-from nearsight.electronic.conditioning import SMALLEST, independent_directions
+from nearsight.electronic.conditioning import OVERLAP_THRESHOLD, independent_directions
 from nearsight.electronic.matrices import Matrix, check_same_size, hermitian_dense, hermitian_part_dense
 from nearsight.electronic.spectrum import Spectrum, States
 from nearsight.errors import InputError
@@ -25,18 +25,20 @@ SMALL = 64
 """Up to this size the condition number comes from all eigenvalues; Lanczos needs more room than this."""
 
 
-def dense_spectrum(hamiltonian: Matrix, overlap: Matrix, n_electrons: int, smallest: float = SMALLEST) -> Spectrum:
+def dense_spectrum(
+    hamiltonian: Matrix, overlap: Matrix, n_electrons: int, threshold: float = OVERLAP_THRESHOLD
+) -> Spectrum:
     """All levels. HOMO and LUMO are checked by inverse iteration, one vector each.
 
     Args:
         hamiltonian, overlap: (n, n), eV and dimensionless.
         n_electrons: in the levels.
-        smallest: directions with smaller eigenvalues of S are projected out.
+        threshold: directions with smaller eigenvalues of S are projected out.
 
     Raises:
         InputError: as `electronic.eigen.solve`.
     """
-    reduced = _Reduced(hamiltonian, overlap, smallest)
+    reduced = _Reduced(hamiltonian, overlap, threshold)
     eigenvalues = linalg.eigh(
         reduced.take(), lower=True, eigvals_only=True, driver="ev", check_finite=False, overwrite_a=True
     )
@@ -50,7 +52,11 @@ def dense_spectrum(hamiltonian: Matrix, overlap: Matrix, n_electrons: int, small
 
 
 def dense_states(
-    hamiltonian: Matrix, overlap: Matrix, n_electrons: int, number: int | None = None, smallest: float = SMALLEST
+    hamiltonian: Matrix,
+    overlap: Matrix,
+    n_electrons: int,
+    number: int | None = None,
+    threshold: float = OVERLAP_THRESHOLD,
 ) -> States:
     """All states, or `number` around the gap; the residual of each is measured.
 
@@ -58,12 +64,12 @@ def dense_states(
         hamiltonian, overlap: (n, n), eV and dimensionless.
         n_electrons: in the levels.
         number: how many, half of them below the gap as far as there are so many; None: all.
-        smallest: directions with smaller eigenvalues of S are projected out.
+        threshold: directions with smaller eigenvalues of S are projected out.
 
     Raises:
         InputError: as `electronic.eigen.solve`.
     """
-    reduced = _Reduced(hamiltonian, overlap, smallest)
+    reduced = _Reduced(hamiltonian, overlap, threshold)
     first, last = around_gap(reduced.size, n_electrons, number)
     chosen: dict[str, Any] = {"driver": "evd"}
     if last - first < reduced.size:
@@ -112,14 +118,14 @@ class _Reduced:
         factor: lower L with S = L L†; None where directions were projected out.
     """
 
-    def __init__(self, hamiltonian: Matrix, overlap: Matrix, smallest: float) -> None:
+    def __init__(self, hamiltonian: Matrix, overlap: Matrix, threshold: float) -> None:
         s = hermitian_dense(overlap, "S")
         self._n = len(s)
         self.factor, self._directions = _cholesky(s), None
         self._condition, lowest = _condition(self.factor) if self.factor is not None else (np.inf, 0.0)
-        if self.factor is None or lowest < smallest:
+        if self.factor is None or lowest < threshold:
             s = hermitian_dense(overlap, "S")
-            self.factor, self._directions = None, independent_directions(s, smallest)
+            self.factor, self._directions = None, independent_directions(s, threshold)
             lowest = float(linalg.norm(self._directions, axis=0).max()) ** -2
             self._condition = float(linalg.norm(self._directions, axis=0).min()) ** -2 / lowest
         h, self._deviation = hermitian_part_dense(hamiltonian, "H")

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nearsight.electronic.broadening import broadened, energy_grid
 from nearsight.electronic.conditioning import overlap_threshold
 from nearsight.electronic.eigen import solve, solve_states
 from nearsight.electronic.filling import Filling, occupations
 from nearsight.electronic.matrices import Matrix
 from nearsight.electronic.populations import Grouping, Kind, orbital_groups, orbital_populations
-from nearsight.electronic.spectrum import broadened, energy_grid
 from nearsight.errors import InputError
 from nearsight.operators.bloch import bloch
 from nearsight.operators.calculation import Calculation
@@ -21,25 +21,25 @@ GAMMA = np.zeros((1, 3))
 
 
 @dataclass(frozen=True, eq=False)
-class Densities:
+class DensityOfStates:
     """Densities of states of one cell.
 
     Attributes:
         energies: (e,) eV, ascending.
         total: (e,) electrons per eV.
-        parts: label → (e,) electrons per eV; they add up to the total. Empty where none were asked for.
+        projections: label → (e,) electrons per eV; they add up to the total. Empty where none were asked for.
         filling: of the levels.
         width: eV, standard deviation of the Gaussians.
     """
 
     energies: np.ndarray
     total: np.ndarray
-    parts: Mapping[str, np.ndarray]
+    projections: Mapping[str, np.ndarray]
     filling: Filling
     width: float
 
 
-def densities(
+def density_of_states(
     calculation: Calculation,
     width: float = 0.1,
     by: Grouping | None = None,
@@ -48,7 +48,7 @@ def densities(
     weights: np.ndarray | None = None,
     temperature: float | None = None,
     report: Callable[[int, int], None] = lambda done, of: None,
-) -> Densities:
+) -> DensityOfStates:
     """Diagonalise at every k-point and broaden the levels.
 
     Args:
@@ -67,16 +67,16 @@ def densities(
     """
     h, s = calculation.require_hamiltonian(), calculation.require_overlap()
     numbers, basis = calculation.structure.numbers, calculation.basis
-    electrons, smallest = calculation.n_electrons, overlap_threshold(calculation)
+    electrons, threshold = calculation.n_electrons, overlap_threshold(calculation)
     groups = orbital_groups(numbers, basis, by) if by is not None else {}
     levels, shares = [], []
     for done, k in enumerate(points):
         hk: Matrix = bloch(h, k) if np.any(k) else h
         sk: Matrix = bloch(s, k) if np.any(k) else s
         if by is None:
-            levels.append(solve(hk, sk, electrons, smallest=smallest).eigenvalues)
+            levels.append(solve(hk, sk, electrons, threshold=threshold).eigenvalues)
         else:
-            states = solve_states(hk, sk, electrons, smallest=smallest)
+            states = solve_states(hk, sk, electrons, threshold=threshold)
             populations = orbital_populations(states, sk, kind)
             levels.append(states.levels)
             shares.append(np.stack([populations[orbitals].sum(axis=0) for orbitals in groups.values()]))
@@ -92,7 +92,7 @@ def _broadened(
     width: float,
     weights: np.ndarray | None,
     temperature: float | None,
-) -> Densities:
+) -> DensityOfStates:
     if len({len(row) for row in levels}) > 1:
         raise InputError(
             "expected as many levels at every k-point, got another number of directions that S does not "
@@ -108,4 +108,4 @@ def _broadened(
     if shares:
         densities = broadened(rows.ravel(), np.concatenate(shares, axis=1) * each, energies, width)
         parts = dict(zip(labels, densities))
-    return Densities(energies, total, parts, filling, width)
+    return DensityOfStates(energies, total, parts, filling, width)

@@ -4,10 +4,6 @@
     window    some levels around the gap: shift-invert Lanczos with a sparse factorisation, counted by inertia
 
 For what is larger still, `electronic.kernel_polynomial` gives the density of states.
-
-The directions that a sparse overlap does not resolve: its eigenvectors with small eigenvalues, none missed.
-
-The same policy as `electronic.independent`, for matrices too large to be diagonalised.
 """
 
 from __future__ import annotations
@@ -16,53 +12,15 @@ import logging
 from typing import Literal
 
 import numpy as np
-from scipy import sparse
 
-from nearsight.electronic.conditioning import SMALLEST
+from nearsight.electronic.conditioning import OVERLAP_THRESHOLD, ill_conditioned_directions
 from nearsight.electronic.dense import check_electrons, check_residual, dense_spectrum, dense_states
 from nearsight.electronic.matrices import Matrix, check_same_size, sparse_hermitian, sparse_hermitian_part
 from nearsight.electronic.spectrum import Spectrum, States
-from nearsight.electronic.window import SHARE, SMALL, Report, lowest_of_overlap, not_positive, solve_window
+from nearsight.electronic.window import solve_window
 from nearsight.errors import InputError
 from nearsight.memory import free_bytes
 from nearsight.operators.blocks import BlockOperator
-
-FAR = 30.0
-"""Times the limit: where Lanczos finds nothing below, nothing is counted. Its lowest value is above that of S, by less
-than a factor of two in a hundred products."""
-
-
-def ill_conditioned_directions(
-    s: sparse.csr_matrix, smallest: float = SMALLEST, report: Report = lambda line: None
-) -> np.ndarray:
-    """(n, m) orthonormal eigenvectors of S with eigenvalues below `smallest`.
-
-    Args:
-        s: (n, n) Hermitian.
-        smallest: eigenvalues of directions that are kept.
-        report: told what is done.
-
-    Raises:
-        InputError: an eigenvalue below −`SMALLEST`, or too many of these directions for a sparse solution.
-    """
-    n = s.shape[0]
-    lowest = lowest_of_overlap(s) if n > SMALL else None
-    if lowest is not None and lowest < -SMALLEST:
-        raise not_positive()
-    if lowest is not None and lowest >= FAR * smallest:
-        return np.zeros((n, 0), s.dtype)
-    report(f"eigenvectors of S with eigenvalues below {smallest:.2g}")
-    scaled = sparse.csr_matrix(s / smallest)  # a window resolves 1e-6
-    found = solve_window(scaled, sparse.identity(n, format="csr"), range=(-SMALLEST / smallest, 1), report=report)
-    if found.first:
-        raise not_positive()
-    if n > SMALL and len(found.eigenvalues) >= SHARE * n:
-        raise InputError(
-            f"expected an overlap S that resolves most directions, got {len(found.eigenvalues)} of {n} "
-            f"with eigenvalues below {smallest:.2g}; use --method dense, or a smaller --project"
-        )
-    return np.asarray(found.coefficients)
-
 
 Method = Literal["auto", "dense", "window"]
 METHODS: tuple[Method, ...] = ("auto", "dense", "window")
@@ -82,7 +40,7 @@ def solve(
     *,
     method: Method = "auto",
     number: int | None = None,
-    smallest: float = SMALLEST,
+    threshold: float = OVERLAP_THRESHOLD,
 ) -> Spectrum:
     """Eigenvalues of H ψ = ε S ψ, filled with `n_electrons`.
 
@@ -95,7 +53,7 @@ def solve(
         n_electrons: 0 to 2n; two to a level.
         method: see above; `auto` logs what it takes.
         number: how many levels around the gap; None: all.
-        smallest: directions with smaller eigenvalues of S are projected out, see `electronic.independent`.
+        threshold: directions with smaller eigenvalues of S are projected out, see `electronic.conditioning`.
 
     Raises:
         InputError: sizes that differ, numbers that are not finite, a matrix that is not Hermitian, an overlap
@@ -104,10 +62,10 @@ def solve(
     """
     chosen = choose_method(hamiltonian, method, number)
     if chosen == "window":
-        return _window(hamiltonian, overlap, n_electrons, number, smallest).spectrum
+        return _window(hamiltonian, overlap, n_electrons, number, threshold).spectrum
     if number is None:
-        return dense_spectrum(hamiltonian, overlap, n_electrons, smallest)
-    return dense_states(hamiltonian, overlap, n_electrons, number, smallest).spectrum
+        return dense_spectrum(hamiltonian, overlap, n_electrons, threshold)
+    return dense_states(hamiltonian, overlap, n_electrons, number, threshold).spectrum
 
 
 def solve_states(
@@ -117,12 +75,12 @@ def solve_states(
     *,
     method: Method = "auto",
     number: int | None = None,
-    smallest: float = SMALLEST,
+    threshold: float = OVERLAP_THRESHOLD,
 ) -> States:
     """Levels and wavefunctions; arguments and errors as in `solve`. All states take several times as long as levels."""
     if choose_method(hamiltonian, method, number) == "window":
-        return _window(hamiltonian, overlap, n_electrons, number, smallest)
-    return dense_states(hamiltonian, overlap, n_electrons, number, smallest)
+        return _window(hamiltonian, overlap, n_electrons, number, threshold)
+    return dense_states(hamiltonian, overlap, n_electrons, number, threshold)
 
 
 def choose_method(
@@ -166,18 +124,18 @@ def known_method(name: str) -> Method:
     raise InputError(f"expected the method {', '.join(METHODS)}, got {name!r}")
 
 
-def _window(hamiltonian: Matrix, overlap: Matrix, n_electrons: int, number: int | None, smallest: float) -> States:
+def _window(hamiltonian: Matrix, overlap: Matrix, n_electrons: int, number: int | None, threshold: float) -> States:
     assert number is not None
     h, deviation = sparse_hermitian_part(hamiltonian, "H")
     s = sparse_hermitian(overlap, "S")
     check_same_size(h, s)
-    left_out = ill_conditioned_directions(s, smallest, _log.info)
-    n = h.shape[0] - left_out.shape[1]
+    projected_out = ill_conditioned_directions(s, threshold, _log.info)
+    n = h.shape[0] - projected_out.shape[1]
     check_electrons(n_electrons, n)
     levels, coefficients, first, residual = solve_window(
-        h, s, filled=(n_electrons + 1) // 2, number=number, without=left_out, report=_log.info
+        h, s, filled=(n_electrons + 1) // 2, number=number, without=projected_out, report=_log.info
     )
     filled, odd = divmod(n_electrons, 2)
-    spectrum = Spectrum(levels, filled, float("nan"), residual, bool(odd), deviation, first, n, left_out.shape[1])
+    spectrum = Spectrum(levels, filled, float("nan"), residual, bool(odd), deviation, first, n, projected_out.shape[1])
     check_residual(residual, spectrum)
     return States(spectrum, coefficients)

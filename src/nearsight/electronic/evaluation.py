@@ -6,11 +6,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nearsight.electronic.compare import MatrixErrors, Parity, SpectrumErrors, matrix_errors, parity, spectrum_errors
 from nearsight.electronic.conditioning import overlap_threshold
 from nearsight.electronic.eigen import solve, solve_states
-from nearsight.electronic.physical_errors import LevelErrors, StateErrors, level_errors, state_errors
+from nearsight.electronic.matrix_errors import MatrixErrors, Parity, matrix_errors, parity
 from nearsight.electronic.spectrum import Spectrum
+from nearsight.electronic.spectrum_errors import (
+    LevelErrors,
+    SpectrumErrors,
+    StateErrors,
+    level_errors,
+    spectrum_errors,
+    state_errors,
+)
 from nearsight.errors import InputError
 from nearsight.operators.blocks import BlockOperator
 from nearsight.operators.calculation import Calculation
@@ -53,7 +60,7 @@ def evaluate(
     """Errors of a predicted Hamiltonian, of its spectrum and of its states.
 
     Both spectra use the reference's overlap, or the prediction's where the reference has none. Directions in which the
-    prediction says nothing (`electronic.resolved`) are left out of its spectrum, not of the reference's.
+    prediction says nothing (`electronic.conditioning`) are left out of its spectrum, not of the reference's.
 
     Args:
         prediction, reference: of one structure.
@@ -72,12 +79,12 @@ def evaluate(
     if not eigenvalues or overlap is None:
         return Evaluation(errors, sample, deviation, missing_overlap=eigenvalues)
     electrons = _electrons(prediction, reference)
-    predicted, smallest = hermitian_part(predicted), overlap_threshold(prediction)
+    predicted, threshold = hermitian_part(predicted), overlap_threshold(prediction)
     if not states:
-        ours, theirs = solve(predicted, overlap, electrons, smallest=smallest), solve(exact, overlap, electrons)
+        ours, theirs = solve(predicted, overlap, electrons, threshold=threshold), solve(exact, overlap, electrons)
         found = None
     else:
-        first = solve_states(predicted, overlap, electrons, method="dense", smallest=smallest)
+        first = solve_states(predicted, overlap, electrons, method="dense", threshold=threshold)
         second = solve_states(exact, overlap, electrons, method="dense")
         ours, theirs = first.spectrum, second.spectrum
         known = reference if _knows_valence(reference) else prediction
@@ -111,7 +118,7 @@ def spectrum_of(
     s = overlap if overlap is not None else calculation.require_overlap()
     if n_electrons is None:
         n_electrons = calculation.n_electrons
-    return solve(hamiltonian, s, n_electrons, smallest=overlap_threshold(calculation))
+    return solve(hamiltonian, s, n_electrons, threshold=overlap_threshold(calculation))
 
 
 def check_same_structure(prediction: Calculation, reference: Calculation) -> None:

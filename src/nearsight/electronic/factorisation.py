@@ -3,6 +3,10 @@
 By Sylvester's law H − σS has as many negative eigenvalues as H ψ = ε S ψ has levels below σ; in L D L† these are
 the negative eigenvalues of D. Three makers: our own block L D L† (sparse), SciPy's SuperLU (sparse, pivots on the
 diagonal) and LAPACK's ?sytrf (dense). A count is given only where it can be relied upon.
+
+`constrained` solves and counts on a subspace, without some directions U, from the factors of the whole matrix A. There
+x = A⁻¹ (b − U y) with U† x = 0 solves the equation on the complement of U, where y = G⁻¹ U† A⁻¹ b, G = U† A⁻¹ U. By the
+inertia of [[A, U], [U†, 0]] there are as many negative eigenvalues as A has, less those of G.
 """
 
 from __future__ import annotations
@@ -12,7 +16,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy import sparse
+from scipy import linalg, sparse
 from scipy.linalg import lapack
 from scipy.sparse.linalg import norm, splu
 
@@ -160,3 +164,41 @@ def _dense(matrix: sparse.csr_matrix) -> Factorisation:
         return np.asarray(trs(factor, pivots, b, lower=1)[0]).reshape(b.shape)
 
     return Factorisation("dense", solve, below)
+
+
+AT_ONCE = 64
+"""Directions solved for at a time."""
+
+
+def constrained(matrix: sparse.csr_matrix, factors: Factorisation, directions: np.ndarray) -> Factorisation:
+    """Factors of a matrix A for the complement of some directions.
+
+    Args:
+        matrix: A, (n, n) Hermitian.
+        factors: of A.
+        directions: (n, m), orthonormal.
+
+    Raises:
+        SingularMatrixError: A has no inverse on the complement.
+    """
+
+    def project(x: np.ndarray) -> np.ndarray:
+        return np.asarray(x - directions @ (directions.conj().T @ x))
+
+    parts = range(0, directions.shape[1], AT_ONCE)
+    image = np.concatenate([factors.solve(directions[:, k : k + AT_ONCE]) for k in parts], axis=1)
+    inner = directions.conj().T @ image
+    values, turn = linalg.eigh((inner + inner.conj().T) / 2, check_finite=False)
+    if not np.abs(values).min() > 0:
+        raise SingularMatrixError(
+            "expected H − σS with an inverse where S is well-conditioned, got one without; is σ a level?"
+        )
+    turned = image @ (turn / values)
+
+    def solve(b: np.ndarray) -> np.ndarray:
+        x = factors.iteration(b)
+        return project(x - turned @ (turn.conj().T @ (directions.conj().T @ x)))
+
+    below = None if factors.below is None else factors.below - int(np.count_nonzero(values < 0))
+    name = f"{factors.name}, {directions.shape[1]} directions projected out"
+    return checked(matrix, Factorisation(name, solve, below), project)

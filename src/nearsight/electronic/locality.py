@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from ase.geometry import find_mic
 
-from nearsight.electronic.compare import pair_distances
 from nearsight.electronic.eigen import solve
+from nearsight.electronic.matrix_errors import pair_distances
 from nearsight.electronic.spectrum import Spectrum
 from nearsight.errors import InputError
 from nearsight.operators.bloch import fold

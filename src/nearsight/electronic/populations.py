@@ -8,7 +8,7 @@ Atomic charges from H and S at Γ: valence electrons minus the populations of an
 
     Mulliken: N_μ = (P S)_μμ,    Löwdin: N_μ = (S^½ P S^½)_μμ,    P = Σ_n f_n c_n c_nᵀ
 
-with levels filled from below, two electrons to each. Levels that are the same within `occupation.DEGENERATE` share
+with levels filled from below, two electrons to each. Levels that are the same within `filling.DEGENERATE` share
 their electrons, so that charges have the symmetry of the structure.
 
 How many atoms a state is on: the inverse participation ratio.
@@ -28,11 +28,12 @@ from typing import Literal
 import numpy as np
 from scipy import linalg, sparse
 
+from nearsight.electronic.broadening import broadened
 from nearsight.electronic.density_matrix import fill
 from nearsight.electronic.eigen import solve_states
 from nearsight.electronic.filling import Filling
 from nearsight.electronic.matrices import Matrix, hermitian_dense, sparse_hermitian
-from nearsight.electronic.spectrum import Spectrum, States, broadened
+from nearsight.electronic.spectrum import Spectrum, States
 from nearsight.elements import symbol_of
 from nearsight.errors import InputError
 from nearsight.operators.calculation import Calculation
@@ -179,7 +180,7 @@ def _lowest(spectrum: Spectrum, number: int) -> Spectrum:
         spectrum.hermiticity_error,
         0,
         spectrum.n_levels,
-        spectrum.left_out,
+        spectrum.projected_out,
     )
 
 

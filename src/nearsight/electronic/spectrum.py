@@ -1,8 +1,6 @@
 """Spectrum: the energy levels of a structure and how electrons fill them.
 
 States: levels with their wavefunctions.
-
-The density of states, whole or shared among parts: a Gaussian for every level.
 """
 
 from __future__ import annotations
@@ -30,7 +28,7 @@ class Spectrum:
         hermiticity_error: eV, max |H − H†| of what was given; ½(H + H†) was solved.
         first: levels below `eigenvalues[0]`.
         total: levels in all; None: those of `eigenvalues`.
-        left_out: directions that S does not resolve and that were projected out (`electronic.independent`).
+        projected_out: directions that S does not resolve and that were projected out (`electronic.conditioning`).
 
     Raises:
         InputError: eigenvalues that are not ascending, or more electrons than the levels can hold.
@@ -44,7 +42,7 @@ class Spectrum:
     hermiticity_error: float = 0.0
     first: int = 0
     total: int | None = None
-    left_out: int = 0
+    projected_out: int = 0
 
     def __post_init__(self) -> None:
         if self.eigenvalues.ndim != 1 or len(self.eigenvalues) == 0 or np.any(np.diff(self.eigenvalues) < 0):
@@ -135,70 +133,3 @@ class States:
     def levels(self) -> np.ndarray:
         """(m,) eV, ascending."""
         return self.spectrum.eigenvalues
-
-
-REACH = 5.0
-"""Widths from a level beyond which its Gaussian is taken as zero."""
-
-
-def energy_grid(levels: Spectrum | np.ndarray, width: float) -> np.ndarray:
-    """(m,) energies, eV, in steps of width / 5 over all levels and the reach of their Gaussians."""
-    values = _levels(levels)
-    lower, upper = values.min() - REACH * width, values.max() + REACH * width
-    step = width / 5
-    return np.asarray(lower + step * np.arange(int(np.ceil((upper - lower) / step)) + 2))
-
-
-def density_of_states(
-    levels: Spectrum | np.ndarray, energies: np.ndarray, width: float, weights: np.ndarray | None = None
-) -> np.ndarray:
-    """Electrons per eV that levels at these energies can hold: a Gaussian of integral two for every level.
-
-    Args:
-        levels: a spectrum; or (n,) or (K, n) levels of k-points, eV.
-        energies: (m,) eV.
-        width: standard deviation of the Gaussians, eV.
-        weights: (K,) of the k-points; they are normalised. None: equal.
-
-    Returns:
-        (m,) 1/eV, of one cell.
-
-    Raises:
-        InputError: a width that is not positive, or weights of another number.
-    """
-    values = np.atleast_2d(_levels(levels))
-    shares = np.full(len(values), 1.0) if weights is None else np.asarray(weights, dtype=np.float64)
-    if shares.shape != (len(values),):
-        raise InputError(f"expected {len(values)} weights, one for each k-point, got {shares.size}")
-    each = np.repeat(shares / shares.sum(), values.shape[1])
-    return broadened(values.ravel(), 2 * each[None], energies, width)[0]
-
-
-def broadened(levels: np.ndarray, weights: np.ndarray, energies: np.ndarray, width: float) -> np.ndarray:
-    """Σ_n w_gn δ(E − ε_n), with Gaussians for δ.
-
-    Args:
-        levels: (n,) eV.
-        weights: (g, n).
-        energies: (m,) eV, ascending.
-        width: standard deviation of the Gaussians, eV.
-
-    Returns:
-        (g, m) 1/eV.
-
-    Raises:
-        InputError: a width that is not positive.
-    """
-    if not width > 0:
-        raise InputError(f"expected a width above 0 eV, got {width:g}")
-    density = np.zeros((len(weights), len(energies)))
-    first = np.searchsorted(energies, levels - REACH * width)
-    last = np.searchsorted(energies, levels + REACH * width, side="right")
-    for n, level in enumerate(levels):
-        near = slice(first[n], last[n])
-        density[:, near] += weights[:, n, None] * np.exp(-0.5 * ((energies[near] - level) / width) ** 2)
-    return density / (width * np.sqrt(2 * np.pi))
-
-
-def _levels(levels: Spectrum | np.ndarray) -> np.ndarray:
-    return levels.eigenvalues if isinstance(levels, Spectrum) else np.asarray(levels, dtype=np.float64)

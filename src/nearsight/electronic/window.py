@@ -17,9 +17,15 @@ import numpy as np
 from scipy import linalg, sparse
 from scipy.sparse.linalg import ArpackNoConvergence, eigsh
 
-from nearsight.electronic.conditioning import constrained
 from nearsight.electronic.elimination import Elimination, elimination
-from nearsight.electronic.factorisation import Factorisation, Method, SingularMatrixError, factorise, is_full
+from nearsight.electronic.factorisation import (
+    Factorisation,
+    Method,
+    SingularMatrixError,
+    constrained,
+    factorise,
+    is_full,
+)
 from nearsight.electronic.krylov import Krylov
 from nearsight.errors import InputError
 

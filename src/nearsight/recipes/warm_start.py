@@ -174,7 +174,7 @@ def _filled(
     if smallest is None:
         smallest = smallest_kept(calculation)
     states = solve_states(
-        calculation.require_hamiltonian(), known_overlap(calculation), electrons, method="dense", smallest=smallest
+        calculation.require_hamiltonian(), known_overlap(calculation), electrons, method="dense", threshold=smallest
     )
     return states, fill(states.spectrum, smearing)
 

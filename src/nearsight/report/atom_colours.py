@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from nearsight.electronic.compare import atom_errors, expected_errors
+from nearsight.electronic.broadening import broadened
 from nearsight.electronic.conditioning import overlap_threshold
 from nearsight.electronic.density_matrix import fill
 from nearsight.electronic.eigen import solve_states
+from nearsight.electronic.matrix_errors import atom_errors, expected_errors
 from nearsight.electronic.populations import atom_populations, charges_of, orbital_populations
-from nearsight.electronic.spectrum import broadened
 from nearsight.operators.calculation import Calculation
 from nearsight.report.structure_view import Colouring
 from nearsight.units import ev_to_millihartree
@@ -70,7 +70,7 @@ def _of_states(calculation: Calculation, energies: tuple[float, float]) -> list[
         s,
         calculation.n_electrons,
         method="dense",
-        smallest=overlap_threshold(calculation),
+        threshold=overlap_threshold(calculation),
     )
     filling = fill(states.spectrum)
     atoms = atom_populations(orbital_populations(states, s), numbers, basis)

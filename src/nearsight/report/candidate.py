@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from nearsight.electronic.compare import GAP_WINDOW, SpectrumErrors
 from nearsight.electronic.evaluation import Evaluation
+from nearsight.electronic.spectrum_errors import GAP_WINDOW, SpectrumErrors
 from nearsight.report.html import number
 from nearsight.report.training_log import TrainingLog
 from nearsight.units import ev_to_millihartree

@@ -9,8 +9,10 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from nearsight.atomic_files import write_text_atomically
-from nearsight.electronic.compare import GAP_WINDOW, PairTally
-from nearsight.electronic.spectrum import Spectrum, density_of_states, energy_grid
+from nearsight.electronic.broadening import energy_grid, level_density
+from nearsight.electronic.matrix_errors import ElementPairErrors
+from nearsight.electronic.spectrum import Spectrum
+from nearsight.electronic.spectrum_errors import GAP_WINDOW
 from nearsight.elements import symbol_of
 from nearsight.report.candidate import Candidate, key_rows
 from nearsight.report.comparison_figures import errors_figure, levels_figure, states_figure, trainings_figure
@@ -107,8 +109,8 @@ def _levels(candidates: Sequence[Candidate]) -> list[str]:
 
 def _states(solved: Sequence[tuple[str, Spectrum]], reference: Spectrum) -> Figure:
     energies = energy_grid(reference, WIDTH)
-    densities = [(name, density_of_states(s, energies, WIDTH)) for name, s in solved]
-    return states_figure(energies, density_of_states(reference, energies, WIDTH), densities, reference)
+    densities = [(name, level_density(s, energies, WIDTH)) for name, s in solved]
+    return states_figure(energies, level_density(reference, energies, WIDTH), densities, reference)
 
 
 def _level_table(solved: Sequence[tuple[Candidate, Spectrum]], reference: Spectrum) -> str:
@@ -150,15 +152,15 @@ def _pair_table(candidates: Sequence[Candidate]) -> str:
     rows = [
         (
             _pair_name(pairs[0]),
-            *(number(ev_to_millihartree(p.tally.error), ".4f") for p in pairs),
-            number(ev_to_millihartree(pairs[0].tally.magnitude), ".3f"),
+            *(number(ev_to_millihartree(p.errors.mean_absolute), ".4f") for p in pairs),
+            number(ev_to_millihartree(pairs[0].errors.magnitude), ".3f"),
         )
         for pairs in zip(*(c.evaluation.matrix.element_pairs for c in candidates))
     ]
     return table(("mean errors, mE_h", *(c.name for c in candidates), "mean |H|"), rows)
 
 
-def _pair_name(pair: PairTally) -> str:
+def _pair_name(pair: ElementPairErrors) -> str:
     a, b = (symbol_of(z) for z in pair.elements)
     return f"{a}, on site" if pair.on_site else f"{a} → {b}"
 

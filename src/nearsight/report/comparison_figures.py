@@ -12,8 +12,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from nearsight.electronic.compare import GAP_WINDOW
 from nearsight.electronic.spectrum import Spectrum
+from nearsight.electronic.spectrum_errors import GAP_WINDOW
 from nearsight.report.candidate import Candidate
 from nearsight.report.drawing import EDGES, HALO, NODES, PREDICTION, REFERENCE, enlarge_gap, log_if_positive, styled
 from nearsight.report.training_log import TrainingLog
@@ -82,11 +82,11 @@ def errors_figure(candidates: Sequence[Candidate]) -> Figure:
         ax = figure.subplots()
         matrix = candidates[0].evaluation.matrix
         lines = [("mean |H| of the reference", REFERENCE, matrix, "magnitude")]
-        lines += [(c.name, color, c.evaluation.matrix, "error") for c, color in zip(candidates, cycle(COLORS))]
+        lines += [(c.name, color, c.evaluation.matrix, "mean_absolute") for c, color in zip(candidates, cycle(COLORS))]
         drawn = []
         for name, color, errors, what in lines:
             middle = [(row.lower + row.upper) / 2 for row in errors.distances]
-            height = [ev_to_millihartree(getattr(row.tally, what)) for row in errors.distances]
+            height = [ev_to_millihartree(getattr(row.errors, what)) for row in errors.distances]
             ax.plot(middle, height, "o-", color=color, ms=4, lw=1.3, label=name)
             if errors.nodes.n_elements:
                 ax.plot([0], [ev_to_millihartree(getattr(errors.nodes, what))], "s", color=color, ms=6)

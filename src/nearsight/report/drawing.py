@@ -21,9 +21,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from nearsight.electronic.bands import Bands
-from nearsight.electronic.compare import GAP_WINDOW
-from nearsight.electronic.density_of_states import Densities
+from nearsight.electronic.density_of_states import DensityOfStates
 from nearsight.electronic.spectrum import Spectrum
+from nearsight.electronic.spectrum_errors import GAP_WINDOW
 from nearsight.structures.radial_distribution import PairDistribution
 
 REFERENCE = "#333f50"
@@ -92,7 +92,7 @@ MOST = 8
 """Parts that are drawn; the smaller ones are left out."""
 
 
-def density_figure(density: Densities, window: tuple[float, float] | None = None, title: str = "") -> Figure:
+def density_figure(density: DensityOfStates, window: tuple[float, float] | None = None, title: str = "") -> Figure:
     """The density of states and its parts against E − E_F; occupied states are shaded.
 
     Args:
@@ -108,7 +108,7 @@ def density_figure(density: Densities, window: tuple[float, float] | None = None
         occupied = energies <= 0
         ax.fill_between(energies[occupied], density.total[occupied], color="#dfe5ec", lw=0, label="occupied")
         ax.plot(energies, density.total, color=REFERENCE, lw=1.3, label="all")
-        for colour, (label, values) in zip(COLOURS, _largest(density.parts)):
+        for colour, (label, values) in zip(COLOURS, _largest(density.projections)):
             ax.plot(energies, values, color=colour, lw=1.1, label=label)
         ax.axvline(0, color="black", lw=0.9, ls=":")
         ax.set(xlabel="E − E_F (eV)", ylabel="electrons per eV", title=title)
@@ -119,7 +119,9 @@ def density_figure(density: Densities, window: tuple[float, float] | None = None
     return figure
 
 
-def densities_figure(prediction: Densities, reference: Densities, window: tuple[float, float] | None = None) -> Figure:
+def densities_figure(
+    prediction: DensityOfStates, reference: DensityOfStates, window: tuple[float, float] | None = None
+) -> Figure:
     """Predicted and reference densities of states on the reference's Fermi level, with their difference below."""
     fermi = _zero(reference)
     with styled():
@@ -144,7 +146,7 @@ def _largest(parts: Mapping[str, np.ndarray]) -> Sequence[tuple[str, np.ndarray]
     return [(label, parts[label]) for label in parts if label in ranked]
 
 
-def _zero(density: Densities) -> float:
+def _zero(density: DensityOfStates) -> float:
     return density.filling.fermi if np.isfinite(density.filling.fermi) else 0.0
 
 

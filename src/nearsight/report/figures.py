@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from nearsight.electronic.compare import MatrixErrors, Parity
+from nearsight.electronic.matrix_errors import MatrixErrors, Parity
 from nearsight.electronic.spectrum import Spectrum
 from nearsight.report.drawing import EDGES, HALO, NODES, PREDICTION, REFERENCE, enlarge_gap, log_if_positive, styled
 from nearsight.report.training_log import TrainingLog
@@ -63,8 +63,8 @@ def distance_figure(errors: MatrixErrors) -> Figure:
     """Mean absolute error and mean |H| of the edges against distance, mE_h, with the on-site values at zero."""
     rows = errors.distances
     middle = np.array([(row.lower + row.upper) / 2 for row in rows])
-    error = np.array([ev_to_millihartree(row.tally.error) for row in rows])
-    magnitude = np.array([ev_to_millihartree(row.tally.magnitude) for row in rows])
+    error = np.array([ev_to_millihartree(row.errors.mean_absolute) for row in rows])
+    magnitude = np.array([ev_to_millihartree(row.errors.magnitude) for row in rows])
     with styled():
         figure = Figure(figsize=(7.2, 3.8), layout="constrained")
         ax = figure.subplots()
@@ -72,7 +72,7 @@ def distance_figure(errors: MatrixErrors) -> Figure:
         ax.plot(middle, error, "o-", color=PREDICTION, ms=4, lw=1.3, label="mean absolute error")
         if errors.nodes.n_elements:
             ax.plot([0], [ev_to_millihartree(errors.nodes.magnitude)], "s", color=REFERENCE, ms=6)
-            ax.plot([0], [ev_to_millihartree(errors.nodes.error)], "s", color=PREDICTION, ms=6)
+            ax.plot([0], [ev_to_millihartree(errors.nodes.mean_absolute)], "s", color=PREDICTION, ms=6)
         log_if_positive(ax, np.concatenate([error, magnitude]))
         ax.set_xlim(-0.4, (rows[-1].upper if rows else 1.0) + 0.2)
         ax.set_xlabel("distance between the atoms / Å  (squares: on site)")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from nearsight.electronic.compare import GAP_WINDOW, MatrixErrors, SpectrumErrors, Tally
 from nearsight.electronic.evaluation import Evaluation
+from nearsight.electronic.matrix_errors import BlockErrors, MatrixErrors
 from nearsight.electronic.spectrum import Spectrum
+from nearsight.electronic.spectrum_errors import GAP_WINDOW, SpectrumErrors
 from nearsight.elements import symbol_of
 from nearsight.report.figures import distance_figure, parity_figure, spectrum_figure, training_figure
 from nearsight.report.html import cards, details, figure, number, paragraph, prose, section, table
@@ -126,9 +127,9 @@ def matrix_section(evaluation: Evaluation) -> list[str]:
             table(
                 ("", *TALLY_HEAD),
                 [
-                    ("on site (ε_n)", *_tally(matrix.nodes)),
-                    ("between atoms (ε_e)", *_tally(matrix.edges)),
-                    ("all (ε_tot)", *_tally(matrix.total)),
+                    ("on site (ε_n)", *_block_cells(matrix.nodes)),
+                    ("between atoms (ε_e)", *_block_cells(matrix.edges)),
+                    ("all (ε_tot)", *_block_cells(matrix.total)),
                 ],
             ),
             paragraph(_scope(matrix), "note"),
@@ -253,25 +254,25 @@ def _pair_table(matrix: MatrixErrors) -> str:
     rows = []
     for pair in matrix.element_pairs:
         a, b = (symbol_of(z) for z in pair.elements)
-        rows.append((f"{a}, on site" if pair.on_site else f"{a} → {b}", *_tally(pair.tally)))
+        rows.append((f"{a}, on site" if pair.on_site else f"{a} → {b}", *_block_cells(pair.errors)))
     return table(("", *TALLY_HEAD), rows)
 
 
 def _distance_table(matrix: MatrixErrors) -> str:
     return table(
         ("distance, Å", *TALLY_HEAD),
-        [(f"{row.lower:.1f} – {row.upper:.1f}", *_tally(row.tally)) for row in matrix.distances],
+        [(f"{row.lower:.1f} – {row.upper:.1f}", *_block_cells(row.errors)) for row in matrix.distances],
     )
 
 
-def _tally(tally: Tally) -> tuple[str, ...]:
+def _block_cells(errors: BlockErrors) -> tuple[str, ...]:
     return (
-        f"{tally.n_blocks:,}",
-        f"{tally.n_elements:,}",
-        number(ev_to_millihartree(tally.error), ".4f"),
-        number(1e3 * tally.error, ".2f"),
-        number(1e3 * tally.largest, ".0f"),
-        number(ev_to_millihartree(tally.magnitude), ".3f"),
+        f"{errors.n_blocks:,}",
+        f"{errors.n_elements:,}",
+        number(ev_to_millihartree(errors.mean_absolute), ".4f"),
+        number(1e3 * errors.mean_absolute, ".2f"),
+        number(1e3 * errors.largest, ".0f"),
+        number(ev_to_millihartree(errors.magnitude), ".3f"),
     )
 
 

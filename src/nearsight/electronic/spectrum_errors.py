@@ -10,13 +10,94 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nearsight.electronic.compare import common_levels
+from nearsight.electronic.broadening import REACH, broadened
 from nearsight.electronic.density_matrix import band_energy, fill
 from nearsight.electronic.matrices import Matrix, sparse_hermitian
 from nearsight.electronic.populations import charges_of
-from nearsight.electronic.spectrum import REACH, Spectrum, States, broadened
+from nearsight.electronic.spectrum import Spectrum, States
 from nearsight.errors import InputError
 from nearsight.operators.calculation import Calculation
+
+GAP_WINDOW = 3.0
+"""eV below the HOMO and above the LUMO that count as near the gap."""
+
+
+@dataclass(frozen=True)
+class SpectrumErrors:
+    """Errors of the eigenvalues, level by level (the k-th with the k-th).
+
+    Attributes:
+        relative_l1, relative_l2: ‖E_pred − E_ref‖_p / ‖E_ref‖_p over all levels (paper, Fig. 5; not squared).
+            They depend on the zero of energy.
+        relative_l1_occupied, relative_l2_occupied: the same over the occupied levels.
+        mean_absolute, mean_absolute_occupied, mean_absolute_near_gap: mean |E_pred − E_ref|, eV; the last
+            over levels at most `GAP_WINDOW` below the reference's HOMO or above its LUMO.
+        mean_occupied: mean of E_pred − E_ref over the occupied levels, eV: their common shift.
+        largest: max |E_pred − E_ref|, eV.
+        gap_prediction, gap_reference: eV.
+    """
+
+    relative_l1: float
+    relative_l2: float
+    relative_l1_occupied: float
+    relative_l2_occupied: float
+    mean_absolute: float
+    mean_absolute_occupied: float
+    mean_absolute_near_gap: float
+    mean_occupied: float
+    largest: float
+    gap_prediction: float
+    gap_reference: float
+
+
+def spectrum_errors(prediction: Spectrum, reference: Spectrum) -> SpectrumErrors:
+    """Errors of predicted eigenvalues.
+
+    Raises:
+        InputError: another number of levels or electrons.
+    """
+    ours, exact = common_levels(prediction, reference)
+    filled = reference.n_filled
+    error = ours - exact
+    absolute = np.abs(error)
+    near = (exact >= reference.homo - GAP_WINDOW) & (exact <= reference.lumo + GAP_WINDOW)
+    return SpectrumErrors(
+        _relative(error, exact, 1),
+        _relative(error, exact, 2),
+        _relative(error[:filled], exact[:filled], 1),
+        _relative(error[:filled], exact[:filled], 2),
+        float(absolute.mean()),
+        _mean(absolute[:filled]),
+        _mean(absolute[near]),
+        _mean(error[:filled]),
+        float(absolute.max()),
+        prediction.gap,
+        reference.gap,
+    )
+
+
+def common_levels(prediction: Spectrum, reference: Spectrum) -> tuple[np.ndarray, np.ndarray]:
+    """Levels to be compared, the k-th with the k-th, eV; the highest have no partner where directions were left out.
+
+    Raises:
+        InputError: another number of orbitals or electrons, or a window of levels.
+    """
+    sizes = [s.n_levels + s.projected_out for s in (prediction, reference)]
+    if sizes[0] != sizes[1] or prediction.n_electrons != reference.n_electrons:
+        raise InputError(
+            f"expected two spectra of {sizes[1]} levels and {reference.n_electrons} electrons, got a "
+            f"prediction of {sizes[0]} levels and {prediction.n_electrons} electrons"
+        )
+    if not prediction.complete or not reference.complete:
+        raise InputError("expected all levels of both, got a window of them")
+    number = min(prediction.n_levels, reference.n_levels)
+    return prediction.eigenvalues[:number], reference.eigenvalues[:number]
+
+
+def _relative(error: np.ndarray, exact: np.ndarray, order: int) -> float:
+    scale = float(np.linalg.norm(exact, order)) if len(exact) else 0.0
+    return float(np.linalg.norm(error, order)) / scale if scale > 0 else float("nan")
+
 
 DOS_WIDTH = 0.1
 """eV, of the Gaussians of densities that are compared."""
@@ -158,3 +239,7 @@ def _share(theirs: np.ndarray, ours: np.ndarray, among: np.ndarray, state: int) 
     if not 0 <= state < ours.shape[1] or len(among) == 0:
         return float("nan")
     return float((np.abs(theirs[:, among].conj().T @ ours[:, state]) ** 2).sum())
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean()) if len(values) else float("nan")

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 from scipy import linalg, sparse
 
-from nearsight.electronic import eigen
-from nearsight.electronic.conditioning import constrained
-from nearsight.electronic.eigen import ill_conditioned_directions as ill_conditioned_directions
-from nearsight.electronic.factorisation import SingularMatrixError, factorise
+from nearsight.electronic import conditioning, eigen
+from nearsight.electronic.conditioning import ill_conditioned_directions
+from nearsight.electronic.factorisation import SingularMatrixError, constrained, factorise
 from nearsight.electronic.window import solve_window
 from nearsight.errors import InputError
 from nearsight.operators.bloch import to_csr
@@ -84,9 +83,9 @@ def test_the_one_door_projects() -> None:
     calculation = read_calculation(GST)
     h, s = to_csr(calculation.require_hamiltonian()), to_csr(calculation.require_overlap())
     electrons = calculation.n_electrons
-    dense = eigen.solve(h, s, electrons, method="dense", smallest=0.02)
-    window = eigen.solve(h, s, electrons, method="window", number=20, smallest=0.02)
-    assert window.left_out == dense.left_out > 20
+    dense = eigen.solve(h, s, electrons, method="dense", threshold=0.02)
+    window = eigen.solve(h, s, electrons, method="window", number=20, threshold=0.02)
+    assert window.projected_out == dense.projected_out > 20
     assert window.n_levels == dense.n_levels
     np.testing.assert_allclose(window.eigenvalues, dense.eigenvalues[window.first : window.first + 20], atol=1e-7)
     assert window.gap == pytest.approx(dense.gap, abs=1e-7)
@@ -103,7 +102,7 @@ def test_rounding_below_zero_is_left_out_and_more_is_refused() -> None:
 
     noisy = with_lowest(-4e-6)
     dense, window = (eigen.solve(h, noisy, 500, method=method, number=20) for method in ("dense", "window"))
-    assert dense.left_out == window.left_out == 1
+    assert dense.projected_out == window.projected_out == 1
     np.testing.assert_allclose(window.eigenvalues, dense.eigenvalues, atol=1e-7)
     for method in ("dense", "window"):
         with pytest.raises(InputError, match="positive definite"):
@@ -113,7 +112,7 @@ def test_rounding_below_zero_is_left_out_and_more_is_refused() -> None:
 def test_clear_overlaps_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     _, s = problem("real", weak=2)
     sound = sparse.csr_matrix(s + sparse.identity(600))
-    monkeypatch.setattr(eigen, "solve_window", lambda *a, **b: pytest.fail("not needed"))
+    monkeypatch.setattr(conditioning, "solve_window", lambda *a, **b: pytest.fail("not needed"))
     assert ill_conditioned_directions(sound, 1e-3).shape == (600, 0)
 
 

@@ -11,8 +11,8 @@ from scipy.special import erf
 
 from nearsight.electronic.eigen import solve, solve_states
 from nearsight.electronic.evaluation import evaluate
-from nearsight.electronic.physical_errors import dos_distance, level_errors, state_errors
 from nearsight.electronic.spectrum import States
+from nearsight.electronic.spectrum_errors import dos_distance, level_errors, state_errors
 from nearsight.errors import InputError
 from nearsight.operators.bloch import fold
 from nearsight.operators.calculation import Calculation
@@ -96,12 +96,12 @@ def test_distance_of_densities():
 def test_directions_left_out_have_no_partner():
     """A prediction with fewer levels is compared from below."""
     reference = solve(np.diag([-2.0, -1.0, 1.0]), np.eye(3), 2)
-    fewer = replace(solve(np.diag([-2.0, -1.5]), np.eye(2), 2), left_out=1)
+    fewer = replace(solve(np.diag([-2.0, -1.5]), np.eye(2), 2), projected_out=1)
     found = level_errors(fewer, reference, 1)
     assert found.homo == 0
     assert found.lumo == pytest.approx(-0.5)
     with pytest.raises(InputError, match="two spectra of 3 levels and 2 electrons"):
-        level_errors(replace(fewer, left_out=0), reference, 1)
+        level_errors(replace(fewer, projected_out=0), reference, 1)
 
 
 def test_windows_are_refused(oxide):

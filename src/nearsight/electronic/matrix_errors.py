@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 from ase.geometry import find_mic
 
-from nearsight.electronic.spectrum import Spectrum
 from nearsight.errors import InputError
 from nearsight.operators.bloch import fold
 from nearsight.operators.blocks import BlockOperator, ElementPair
@@ -18,44 +17,42 @@ from nearsight.structures.structure import Structure
 
 DISTANCE_BIN = 0.5
 """Å."""
-GAP_WINDOW = 3.0
-"""eV below the HOMO and above the LUMO that count as near the gap."""
 
 
 @dataclass(frozen=True)
-class Tally:
+class BlockErrors:
     """Errors over some blocks.
 
     Attributes:
         n_blocks, n_elements: blocks, and matrix elements in them.
-        error: mean |H_pred − H_ref| over the elements, eV; NaN over nothing.
+        mean_absolute: mean |H_pred − H_ref| over the elements, eV; NaN over nothing.
         largest: max |H_pred − H_ref|, eV; NaN over nothing.
         magnitude: mean |H_ref| over the elements, eV; NaN over nothing.
     """
 
     n_blocks: int
     n_elements: int
-    error: float
+    mean_absolute: float
     largest: float
     magnitude: float
 
 
 @dataclass(frozen=True)
-class PairTally:
+class ElementPairErrors:
     """Errors of one kind of block: an element's on-site blocks, or the directed edges from Z_i to Z_j."""
 
     elements: ElementPair
     on_site: bool
-    tally: Tally
+    errors: BlockErrors
 
 
 @dataclass(frozen=True)
-class DistanceTally:
+class DistanceErrors:
     """Errors of the edges with lower ≤ r < upper, Å (folded blocks: r to the nearest image)."""
 
     lower: float
     upper: float
-    tally: Tally
+    errors: BlockErrors
 
 
 @dataclass(frozen=True)
@@ -72,56 +69,28 @@ class MatrixErrors:
         folded: both were summed over images first, because one of them was.
     """
 
-    nodes: Tally
-    edges: Tally
-    total: Tally
-    element_pairs: tuple[PairTally, ...]
-    distances: tuple[DistanceTally, ...]
-    outside: Tally
+    nodes: BlockErrors
+    edges: BlockErrors
+    total: BlockErrors
+    element_pairs: tuple[ElementPairErrors, ...]
+    distances: tuple[DistanceErrors, ...]
+    outside: BlockErrors
     folded: bool
 
     @property
     def eps_n(self) -> float:
         """ε_n, eV."""
-        return self.nodes.error
+        return self.nodes.mean_absolute
 
     @property
     def eps_e(self) -> float:
         """ε_e, eV."""
-        return self.edges.error
+        return self.edges.mean_absolute
 
     @property
     def eps_tot(self) -> float:
         """ε_tot, eV."""
-        return self.total.error
-
-
-@dataclass(frozen=True)
-class SpectrumErrors:
-    """Errors of the eigenvalues, level by level (the k-th with the k-th).
-
-    Attributes:
-        relative_l1, relative_l2: ‖E_pred − E_ref‖_p / ‖E_ref‖_p over all levels (paper, Fig. 5; not squared).
-            They depend on the zero of energy.
-        relative_l1_occupied, relative_l2_occupied: the same over the occupied levels.
-        mean_absolute, mean_absolute_occupied, mean_absolute_near_gap: mean |E_pred − E_ref|, eV; the last
-            over levels at most `GAP_WINDOW` below the reference's HOMO or above its LUMO.
-        mean_occupied: mean of E_pred − E_ref over the occupied levels, eV: their common shift.
-        largest: max |E_pred − E_ref|, eV.
-        gap_prediction, gap_reference: eV.
-    """
-
-    relative_l1: float
-    relative_l2: float
-    relative_l1_occupied: float
-    relative_l2_occupied: float
-    mean_absolute: float
-    mean_absolute_occupied: float
-    mean_absolute_near_gap: float
-    mean_occupied: float
-    largest: float
-    gap_prediction: float
-    gap_reference: float
+        return self.total.mean_absolute
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,11 +120,11 @@ class _Blocks:
     magnitude: np.ndarray
     size: np.ndarray
 
-    def tally(self, chosen: np.ndarray) -> Tally:
+    def summary(self, chosen: np.ndarray) -> BlockErrors:
         size = int(self.size[chosen].sum())
         if size == 0:
-            return Tally(0, 0, float("nan"), float("nan"), float("nan"))
-        return Tally(
+            return BlockErrors(0, 0, float("nan"), float("nan"), float("nan"))
+        return BlockErrors(
             int(np.count_nonzero(chosen)),
             size,
             float(self.error[chosen].sum() / size),
@@ -183,58 +152,14 @@ def matrix_errors(prediction: BlockOperator, reference: BlockOperator, structure
     nodes = prediction.on_site
     distance = pair_distances(prediction, structure)
     return MatrixErrors(
-        blocks.tally(nodes),
-        blocks.tally(~nodes),
-        blocks.tally(np.ones(len(nodes), dtype=bool)),
+        blocks.summary(nodes),
+        blocks.summary(~nodes),
+        blocks.summary(np.ones(len(nodes), dtype=bool)),
         _by_elements(blocks, prediction),
         _by_distance(blocks, distance, nodes),
         _outside(prediction, reference),
         prediction.folded,
     )
-
-
-def spectrum_errors(prediction: Spectrum, reference: Spectrum) -> SpectrumErrors:
-    """Errors of predicted eigenvalues.
-
-    Raises:
-        InputError: another number of levels or electrons.
-    """
-    ours, exact = common_levels(prediction, reference)
-    filled = reference.n_filled
-    error = ours - exact
-    absolute = np.abs(error)
-    near = (exact >= reference.homo - GAP_WINDOW) & (exact <= reference.lumo + GAP_WINDOW)
-    return SpectrumErrors(
-        _relative(error, exact, 1),
-        _relative(error, exact, 2),
-        _relative(error[:filled], exact[:filled], 1),
-        _relative(error[:filled], exact[:filled], 2),
-        float(absolute.mean()),
-        _mean(absolute[:filled]),
-        _mean(absolute[near]),
-        _mean(error[:filled]),
-        float(absolute.max()),
-        prediction.gap,
-        reference.gap,
-    )
-
-
-def common_levels(prediction: Spectrum, reference: Spectrum) -> tuple[np.ndarray, np.ndarray]:
-    """Levels to be compared, the k-th with the k-th, eV; the highest have no partner where directions were left out.
-
-    Raises:
-        InputError: another number of orbitals or electrons, or a window of levels.
-    """
-    sizes = [s.n_levels + s.left_out for s in (prediction, reference)]
-    if sizes[0] != sizes[1] or prediction.n_electrons != reference.n_electrons:
-        raise InputError(
-            f"expected two spectra of {sizes[1]} levels and {reference.n_electrons} electrons, got a "
-            f"prediction of {sizes[0]} levels and {prediction.n_electrons} electrons"
-        )
-    if not prediction.complete or not reference.complete:
-        raise InputError("expected all levels of both, got a window of them")
-    number = min(prediction.n_levels, reference.n_levels)
-    return prediction.eigenvalues[:number], reference.eigenvalues[:number]
 
 
 def parity(prediction: BlockOperator, reference: BlockOperator, limit: int = 50_000) -> Parity:
@@ -300,39 +225,30 @@ def _block_sums(prediction: BlockOperator, reference: np.ndarray) -> _Blocks:
     )
 
 
-def _by_elements(blocks: _Blocks, operator: BlockOperator) -> tuple[PairTally, ...]:
+def _by_elements(blocks: _Blocks, operator: BlockOperator) -> tuple[ElementPairErrors, ...]:
     rows = []
     for on_site in (True, False):
         for elements, pairs in operator.element_pairs.items():
             chosen = np.zeros(operator.n_pairs, dtype=bool)
             chosen[pairs] = operator.on_site[pairs] == on_site
             if chosen.any():
-                rows.append(PairTally(elements, on_site, blocks.tally(chosen)))
+                rows.append(ElementPairErrors(elements, on_site, blocks.summary(chosen)))
     return tuple(rows)
 
 
-def _by_distance(blocks: _Blocks, distance: np.ndarray, nodes: np.ndarray) -> tuple[DistanceTally, ...]:
+def _by_distance(blocks: _Blocks, distance: np.ndarray, nodes: np.ndarray) -> tuple[DistanceErrors, ...]:
     which = np.where(nodes, -1, np.floor(distance / DISTANCE_BIN).astype(np.int64))
     return tuple(
-        DistanceTally(float(k * DISTANCE_BIN), float((k + 1) * DISTANCE_BIN), blocks.tally(which == k))
+        DistanceErrors(float(k * DISTANCE_BIN), float((k + 1) * DISTANCE_BIN), blocks.summary(which == k))
         for k in np.unique(which)
         if k >= 0
     )
 
 
-def _outside(prediction: BlockOperator, reference: BlockOperator) -> Tally:
+def _outside(prediction: BlockOperator, reference: BlockOperator) -> BlockErrors:
     rest = reference.select(prediction.find(reference.source, reference.target, reference.shift) < 0)
     blocks = _block_sums(rest.with_values(np.zeros_like(rest.values)), rest.values)
-    return blocks.tally(np.ones(rest.n_pairs, dtype=bool))
-
-
-def _relative(error: np.ndarray, exact: np.ndarray, order: int) -> float:
-    scale = float(np.linalg.norm(exact, order)) if len(exact) else 0.0
-    return float(np.linalg.norm(error, order)) / scale if scale > 0 else float("nan")
-
-
-def _mean(values: np.ndarray) -> float:
-    return float(values.mean()) if len(values) else float("nan")
+    return blocks.summary(np.ones(rest.n_pairs, dtype=bool))
 
 
 def atom_errors(prediction: BlockOperator, reference: BlockOperator) -> tuple[np.ndarray, np.ndarray]:

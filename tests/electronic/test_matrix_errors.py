@@ -7,8 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from nearsight.electronic.compare import matrix_errors, pair_distances, parity, spectrum_errors
+from nearsight.electronic.matrix_errors import matrix_errors, pair_distances, parity
 from nearsight.electronic.spectrum import Spectrum
+from nearsight.electronic.spectrum_errors import spectrum_errors
 from nearsight.errors import InputError
 from nearsight.operators.bloch import fold
 from nearsight.structures.structure import Structure
@@ -57,14 +58,14 @@ def test_what_is_not_predicted():
     """The reference's block of H with its image is the only one outside the prediction's pairs."""
     outside = matrix_errors(operator(NUMBERS, PREDICTION), operator(NUMBERS, REFERENCE), ALONG_X).outside
     assert (outside.n_blocks, outside.n_elements) == (1, 1)
-    assert (outside.error, outside.largest, outside.magnitude) == (0.5, 0.5, 0.5)
+    assert (outside.mean_absolute, outside.largest, outside.magnitude) == (0.5, 0.5, 0.5)
 
 
 def test_nothing_outside():
     reference = operator(NUMBERS, REFERENCE)
     errors = matrix_errors(reference, reference, ALONG_X)
     assert (errors.outside.n_blocks, errors.outside.n_elements) == (0, 0)
-    assert math.isnan(errors.outside.error)
+    assert math.isnan(errors.outside.mean_absolute)
     assert (errors.eps_n, errors.eps_e, errors.eps_tot) == (0, 0, 0)
     assert errors.total.magnitude == pytest.approx((5 + 0.5 + 1 + 4 + 27) / 17)
 
@@ -93,7 +94,7 @@ def test_images_of_opposite_error_cancel_when_folded():
 
 def test_table_of_element_pairs():
     rows = matrix_errors(operator(NUMBERS, PREDICTION), operator(NUMBERS, REFERENCE), ALONG_X).element_pairs
-    found = {(row.elements, row.on_site): (row.tally.n_blocks, row.tally.error) for row in rows}
+    found = {(row.elements, row.on_site): (row.errors.n_blocks, row.errors.mean_absolute) for row in rows}
     assert found == {
         ((H, H), True): (1, pytest.approx(0.4)),
         ((O, O), True): (1, pytest.approx(0.2)),
@@ -107,14 +108,14 @@ def test_an_atom_and_its_image_are_an_edge():
     """It has a row of its own beside the same element's on-site blocks."""
     reference = operator(NUMBERS, REFERENCE)
     rows = matrix_errors(reference.with_values(reference.values + 1), reference, ALONG_X).element_pairs
-    blocks = {(row.elements, row.on_site): row.tally.n_blocks for row in rows}
+    blocks = {(row.elements, row.on_site): row.errors.n_blocks for row in rows}
     assert blocks == {((H, H), True): 1, ((O, O), True): 1, ((H, H), False): 1, ((H, O), False): 2}
 
 
 def test_table_of_distances():
     """1.2 Å: (0, 1) and its reverse; 2.8 Å: the image at −1."""
     rows = matrix_errors(operator(NUMBERS, PREDICTION), operator(NUMBERS, REFERENCE), ALONG_X).distances
-    found = [(row.lower, row.upper, row.tally.n_blocks, row.tally.error) for row in rows]
+    found = [(row.lower, row.upper, row.errors.n_blocks, row.errors.mean_absolute) for row in rows]
     assert found == [(1.0, 1.5, 2, pytest.approx(4.2 / 6)), (2.5, 3.0, 1, pytest.approx(0.1))]
 
 
@@ -124,7 +125,7 @@ def test_distances_of_a_folded_operator():
     both = operator(NUMBERS, {(0, 0, 0): 1.0, (0, 1, 0): 1.0}, folded=True)
     assert pair_distances(both, far) == pytest.approx([0, 0.5])
     rows = matrix_errors(both, both, far).distances
-    assert [(row.lower, row.tally.n_blocks) for row in rows] == [(0.5, 1)]
+    assert [(row.lower, row.errors.n_blocks) for row in rows] == [(0.5, 1)]
 
 
 def test_distances_without_a_cell():
@@ -150,12 +151,14 @@ def test_tables_add_up(hfo2, hfo2_graph, basis, rng, hamiltonian):
     assert errors.eps_tot == pytest.approx(direct.mean())
     assert errors.total.largest == direct.max()
     for tallies, total in (
-        ([row.tally for row in errors.element_pairs], errors.total),
-        ([row.tally for row in errors.distances], errors.edges),
+        ([row.errors for row in errors.element_pairs], errors.total),
+        ([row.errors for row in errors.distances], errors.edges),
     ):
         assert sum(t.n_elements for t in tallies) == total.n_elements
         assert sum(t.n_blocks for t in tallies) == total.n_blocks
-        assert sum(t.error * t.n_elements for t in tallies) == pytest.approx(total.error * total.n_elements)
+        assert sum(t.mean_absolute * t.n_elements for t in tallies) == pytest.approx(
+            total.mean_absolute * total.n_elements
+        )
     assert max(row.upper for row in errors.distances) <= 4.0
 
 
