@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from nearsight.baselines.h0.edge_terms import TURNED, H0EdgeTermsFit, PartitionOfUnitySplines, edge_vectors
+from nearsight.baselines.h0.edge_terms import TRANSPOSED_KINDS, H0EdgeTermsFit, PartitionOfUnitySplines, edge_vectors
 from nearsight.baselines.irrep_table import IrrepTable
 from tests.baselines.random_baseline import CUTOFF, LAYOUT
 from tests.baselines.random_h0 import WITH_INITIAL, random_h0_baseline
@@ -36,7 +36,7 @@ def test_vectors_of_the_reverse_edge_are_the_transposes(pair: tuple[int, int], r
     couple = lambda block: LAYOUT.couple(block, z, z)  # noqa: E731
     there = edge_vectors(TABLE, pair, couple(h), couple(s), couple(a), couple(b))
     back = edge_vectors(TABLE, pair, couple(h.transpose(0, 2, 1)), couple(s.transpose(0, 2, 1)), couple(b), couple(a))
-    for kind, turned in enumerate(TURNED):
+    for kind, turned in enumerate(TRANSPOSED_KINDS):
         np.testing.assert_allclose(TABLE.transposed(there[kind]), back[turned], atol=1e-12)
 
 
@@ -58,7 +58,7 @@ def test_terms_that_made_the_data_are_recovered(rng: np.random.Generator) -> Non
         coefficients = rng.standard_normal((fit.radial.count, 4, len(TABLE.degree)))
         coefficients *= LAYOUT.mask(*pair)[TABLE.start]
         if pair[0] == pair[1]:
-            coefficients = (coefficients + coefficients[:, TURNED][:, :, TABLE.exchanged]) / 2
+            coefficients = (coefficients + coefficients[:, TRANSPOSED_KINDS][:, :, TABLE.exchanged]) / 2
         made[pair] = coefficients
     teacher = replace(fit.solve(np.zeros(1)), coefficients=made)
     for pair in PAIRS:
@@ -76,7 +76,7 @@ def test_what_is_made_of_the_transposes_is_the_transpose(rng: np.random.Generato
     assert terms is not None
     for pair in ((8, 8), (72, 72)):
         vectors, distance = random_vectors(pair, 9, rng), rng.uniform(1.0, CUTOFF, 9)
-        back = np.stack([TABLE.transposed(vectors[kind]) for kind in TURNED])
+        back = np.stack([TABLE.transposed(vectors[kind]) for kind in TRANSPOSED_KINDS])
         expected = TABLE.transposed(terms(pair, vectors, distance))
         np.testing.assert_allclose(terms(pair, back, distance), expected, atol=1e-12)
 

@@ -1,1 +1,1 @@
-"""Linear, equivariant baselines of the Hamiltonian: what is left for a network is small and of known size."""
+"""Linear, equivariant baselines of the Hamiltonian: the residual left to a network is small and of known size."""

@@ -1,7 +1,7 @@
-"""Baseline: a linear, equivariant model of the Hamiltonian, to which a network's output is added.
+"""The baseline: a linear, equivariant model of the Hamiltonian, to which a network's output is added.
 
-Edges get two-centre terms, on-site blocks a regression on the surroundings of the atom. Both are linear least
-squares with a unique answer, so a fit takes seconds and needs no choice of a start.
+Edges get two-centre terms, on-site blocks a regression on the environment of the atom. Both are linear least squares
+with a unique solution, so a fit takes seconds and needs no initial guess.
 """
 
 from __future__ import annotations
@@ -29,26 +29,36 @@ from nearsight.structures.graph import Graph
 from nearsight.structures.structure import Structure
 
 CHUNK = 8192
-"""Edges computed at once."""
+"""Edges that are computed at once."""
 
 EdgeSelection = slice | Sequence[int] | np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
 class Baseline:
-    """Terms for edges and atoms with the scales of what they leave, per irrep.
+    """Two-centre and on-site terms, with the scales of their residuals for each irrep.
 
-    Attributes:
-        layout: coupled layout of the outputs, `size` numbers in K irreps.
-        cutoff: Å, of the graph.
-        two_centre: the edges.
-        on_site: the atoms.
-        edge_scales: r.m.s. of the residual of edges.
-        node_scales: Z → (K,) E_h, r.m.s. of the residual of on-site blocks of atoms that were not fitted.
-        first_round: of the on-site regression in a baseline that starts from H₀, else None. `on_site` is then the
-            second round; both give the change H − H₀.
-        initial_terms: of edges, likewise. `two_centre` is then what they leave.
-        charges: of the atoms in a baseline with long range, else None.
+    Attributes
+    ----------
+    layout : CoupledLayout
+        Coupled layout of the outputs, `size` numbers in K irreps.
+    cutoff : float
+        Å, of the graph.
+    two_centre : TwoCentre
+        Terms of the edges.
+    on_site : OnSite
+        Terms of the atoms.
+    edge_scales : EdgeScale
+        R.m.s. of the residuals of edges.
+    node_scales : dict of int to (K,) array of float64
+        Z → r.m.s. of the leave-one-out residuals of on-site blocks, E_h.
+    first_round : OnSite or None
+        First round of the on-site regression in a baseline that starts from H₀. `on_site` is then the second round;
+        both give the change H − H₀.
+    h0_terms : H0EdgeTerms or None
+        Terms of the edges in a baseline that starts from H₀. `two_centre` then describes their residual.
+    charges : ChargeModel or None
+        Charges of the atoms in a baseline with long range.
     """
 
     layout: CoupledLayout
@@ -68,33 +78,56 @@ class Baseline:
 
     @property
     def needs_h0(self) -> bool:
-        """Whether it starts from H₀ and S."""
+        """Whether the baseline starts from H₀ and S."""
         return self.h0_terms is not None
 
     def h0_of(self, calculation: Calculation) -> H0Matrices | None:
-        """H₀ and S of a calculation, where they are needed.
+        """Take H₀ and S from a calculation, if the baseline needs them.
 
-        Raises:
-            InputError: they are needed, and one is missing.
+        Parameters
+        ----------
+        calculation : Calculation
+            The calculation that holds them.
+
+        Returns
+        -------
+        H0Matrices or None
+            None for a baseline that does not start from H₀.
+
+        Raises
+        ------
+        InputError
+            If they are needed, and one is missing.
         """
         return H0Matrices.of(calculation) if self.needs_h0 else None
 
     @property
     def elements(self) -> tuple[int, ...]:
-        """Atomic numbers that were fitted, ascending."""
+        """Atomic numbers of the elements that were fitted, ascending."""
         return tuple(sorted(self.node_scales))
 
     def nodes(self, structure: Structure, graph: Graph, h0: H0Matrices | None = None) -> np.ndarray:
-        """(N, size) coupled on-site blocks, E_h.
+        """Predict the on-site blocks of a structure.
 
-        Args:
-            structure: atoms and cell.
-            graph: pairs within the baseline's cutoff, or more.
-            initial: H₀ and S of the structure; not looked at by a baseline that does not start from H₀.
+        Parameters
+        ----------
+        structure : Structure
+            Atoms and cell.
+        graph : Graph
+            Pairs within the baseline's cutoff, or more.
+        h0 : H0Matrices, optional
+            H₀ and S of the structure; not looked at by a baseline that does not start from H₀.
 
-        Raises:
-            InputError: an element that was not fitted, a graph of another structure or of a shorter cutoff, or no H₀
-                and S where they are needed, or such as hold sums over periodic images.
+        Returns
+        -------
+        (N, size) array of float64
+            Coupled on-site blocks, E_h.
+
+        Raises
+        ------
+        InputError
+            If an element was not fitted, the graph is of another structure or of a shorter cutoff, or H₀ and S are
+            needed and are missing or sum over periodic images.
         """
         self.check(structure, graph)
         known = self._h0(structure, graph, h0)
@@ -115,19 +148,29 @@ class Baseline:
         h0: H0Matrices | None = None,
         nodes: np.ndarray | None = None,
     ) -> np.ndarray:
-        """(e, size) coupled blocks of the chosen edges, E_h.
+        """Predict the blocks of edges.
 
         An edge and its reverse are transposes of each other, to the last bit where one call computes both.
 
-        Args:
-            structure, graph, initial: as of `nodes`.
-            chosen: which edges.
-            nodes: what `nodes` returned for this structure, for a caller that takes the edges in pieces; only a
-                baseline that starts from H₀ needs it, and computes it where it is None.
+        Parameters
+        ----------
+        structure, graph, h0
+            As in `nodes`.
+        chosen : slice or array of int
+            Which edges of the graph.
+        nodes : (N, size) array of float64, optional
+            What `nodes` returned for this structure, for a caller that takes the edges in batches. Only a baseline that
+            starts from H₀ needs it, and computes it where it is not given.
 
-        Raises:
-            InputError: an element or pair of elements that was not fitted, a graph that does not fit, or H₀ and S as
-                of `nodes`.
+        Returns
+        -------
+        (e, size) array of float64
+            Coupled blocks, E_h.
+
+        Raises
+        ------
+        InputError
+            As in `nodes`, and if a pair of elements was not fitted.
         """
         self.check(structure, graph)
         known, terms = self._h0(structure, graph, h0), self.h0_terms
@@ -152,10 +195,22 @@ class Baseline:
         return result
 
     def node_scale(self, structure: Structure) -> np.ndarray:
-        """(N, K) E_h, positive: r.m.s. of what the baseline leaves of unseen on-site blocks.
+        """Return the r.m.s. residual that is expected of the on-site blocks of unseen atoms.
 
-        Raises:
-            InputError: an element that was not fitted.
+        Parameters
+        ----------
+        structure : Structure
+            Atoms and cell.
+
+        Returns
+        -------
+        (N, K) array of float64
+            E_h, positive.
+
+        Raises
+        ------
+        InputError
+            If an element was not fitted.
         """
         self._check_elements(structure)
         result = np.empty((len(structure), len(self.table.degree)))
@@ -164,7 +219,27 @@ class Baseline:
         return result
 
     def edge_scale(self, structure: Structure, graph: Graph, chosen: EdgeSelection = slice(None)) -> np.ndarray:
-        """(e, K) E_h, positive: r.m.s. of what the baseline leaves of the chosen edges; errors as of `edges`."""
+        """Return the r.m.s. residual that is expected of the blocks of edges.
+
+        Parameters
+        ----------
+        structure : Structure
+            Atoms and cell.
+        graph : Graph
+            Pairs within the baseline's cutoff, or more.
+        chosen : slice or array of int
+            Which edges of the graph.
+
+        Returns
+        -------
+        (e, K) array of float64
+            E_h, positive.
+
+        Raises
+        ------
+        InputError
+            As in `edges`.
+        """
         self.check(structure, graph)
         edges = np.arange(graph.n_edges)[chosen]
         result = np.empty((len(edges), len(self.table.degree)))
@@ -192,7 +267,20 @@ class Baseline:
         return predicted_change(self.first_round, self.on_site, structure, graph, known)
 
     def check(self, structure: Structure, graph: Graph) -> None:
-        """Raises InputError for a graph of another structure or a shorter cutoff, or an element not fitted."""
+        """Check that a structure and its graph can be predicted.
+
+        Parameters
+        ----------
+        structure : Structure
+            Atoms and cell.
+        graph : Graph
+            Its neighbour graph.
+
+        Raises
+        ------
+        InputError
+            If the graph is of another structure or of a shorter cutoff, or an element was not fitted.
+        """
         if graph.n_nodes != len(structure):
             raise InputError(f"expected a graph of the structure's {len(structure)} atoms, got {graph.n_nodes}")
         if graph.cutoff < self.cutoff - 1e-9:
@@ -242,5 +330,16 @@ class Baseline:
 
 
 def pair_name(pair: ElementPair) -> str:
-    """Such as `O-Hf`."""
+    """Return the name of a pair of elements, such as `O-Hf`.
+
+    Parameters
+    ----------
+    pair : (int, int)
+        Atomic numbers.
+
+    Returns
+    -------
+    str
+        Both symbols.
+    """
     return f"{symbol_of(pair[0])}-{symbol_of(pair[1])}"

@@ -1,7 +1,7 @@
-"""How large what a baseline leaves of a bond is: r.m.s. per channel of the bond's frame, a smooth function of length.
+"""The size of a baseline's residual on a bond: r.m.s. per channel of the bond's frame, a smooth function of length.
 
-Finer than `EdgeScale`: components |m| of one irrep differ, σ from π. Outputs of the network `nearsight` are in these
-units.
+This is finer than `EdgeScale`: components |m| of one irrep differ, σ from π. Outputs of the network `nearsight` are in
+these units.
 """
 
 from __future__ import annotations
@@ -24,10 +24,14 @@ from nearsight.orbitals.rotations import bond_frames, wigner_d
 class BondScale:
     """Scales of the bonds of the known pairs of elements.
 
-    Attributes:
-        layouts: (Z_i ≤ Z_j) → columns and channels.
-        centres: (G,) Å, ascending.
-        values: (Z_i ≤ Z_j) → (G, channels) E_h, positive.
+    Attributes
+    ----------
+    layouts : mapping of (int, int) to BondLayout
+        (Z_i ≤ Z_j) → columns and channels.
+    centres : (G,) array of float64
+        Distances, Å, ascending.
+    values : mapping of (int, int) to (G, channels) array of float64
+        (Z_i ≤ Z_j) → scales, E_h, positive.
     """
 
     layouts: Mapping[ElementPair, BondLayout]
@@ -35,12 +39,25 @@ class BondScale:
     values: Mapping[ElementPair, np.ndarray]
 
     def __call__(self, pair: ElementPair, distance: np.ndarray) -> np.ndarray:
-        """(n, width) E_h at distances (n,) in Å, for the columns of the pair's layout."""
+        """Return scales for the columns of the pair's layout, (n, width) in E_h, at distances (n,) in Å."""
         return scale_at(self.centres, self.values[pair], distance)[:, self.layouts[pair].channel_of_column]
 
 
 def fit_bond_scale(calculations: Sequence[Calculation], baseline: Baseline) -> BondScale:
-    """The scales of what a baseline leaves of the calculations it was fitted to."""
+    """Measure the residuals of a baseline on the calculations it was fitted to.
+
+    Parameters
+    ----------
+    calculations : sequence of Calculation
+        With Hamiltonians, and with H₀ and S where the baseline starts from them.
+    baseline : Baseline
+        The fitted baseline.
+
+    Returns
+    -------
+    BondScale
+        Scales of all pairs of elements that occur.
+    """
     centres, sums = bin_centres(baseline.cutoff), dict[ElementPair, np.ndarray]()
     layouts = dict[ElementPair, BondLayout]()
     for calculation in calculations:
@@ -50,8 +67,8 @@ def fit_bond_scale(calculations: Sequence[Calculation], baseline: Baseline) -> B
         for pair, edges, coupled in reference.edges():
             layout = layouts.setdefault(pair, BondLayout(baseline.layout, pair))
             vectors = reference.graph.vector[edges]
-            left = coupled - baseline.edges(reference.structure, reference.graph, edges, h0, nodes)
-            blocks = baseline.layout.uncouple(left, *pair)
+            residual = coupled - baseline.edges(reference.structure, reference.graph, edges, h0, nodes)
+            blocks = baseline.layout.uncouple(residual, *pair)
             columns = layout.columns_of(blocks, wigner_d(bond_frames(vectors), max_shell(layout)))
             rows = np.column_stack([np.ones(len(edges)), channel_squares(layout, columns)])
             own = sums.setdefault(pair, np.zeros((len(centres), rows.shape[1])))
@@ -60,11 +77,24 @@ def fit_bond_scale(calculations: Sequence[Calculation], baseline: Baseline) -> B
 
 
 def channel_squares(layout: BondLayout, columns: np.ndarray) -> np.ndarray:
-    """(n, channels) mean of the squares of cos and sin of each channel, from (n, width)."""
+    """Return the mean of the squares of cos and sin of each channel.
+
+    Parameters
+    ----------
+    layout : BondLayout
+        Columns and channels.
+    columns : (n, width) array of float
+        Blocks in the frames of their bonds.
+
+    Returns
+    -------
+    (n, channels) array of float
+        In the squared unit of the columns.
+    """
     parts = [columns[:, b.columns].reshape(len(columns), b.components, b.channels) for b in layout.blocks]
     return np.concatenate([(part**2).mean(axis=1) for part in parts], axis=1)
 
 
 def max_shell(layout: BondLayout) -> int:
-    """Highest l of the shells of both elements."""
+    """Return the highest l of the shells of both elements of a layout."""
     return max(l for z in layout.pair for l in layout.layout.basis.shells[z])

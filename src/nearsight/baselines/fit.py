@@ -1,4 +1,4 @@
-"""Fit a baseline to calculations: once through the data for the terms, once more for what they leave."""
+"""Fitting a baseline: one pass over the data for the terms, and one more for their residuals."""
 
 from __future__ import annotations
 
@@ -32,19 +32,32 @@ def fit_baseline(
     settings: BaselineSettings = DEFAULTS,
     charges: Sequence[np.ndarray] | None = None,
 ) -> Baseline:
-    """The baseline of one or more structures. Only sums and the features of atoms are kept, not the edges.
+    """Fit a baseline to one or more structures. Only sums and the features of atoms are kept in memory, not the edges.
 
-    Args:
-        calculations: with Hamiltonians, in real space or folded to Γ (see `Reference`); with `settings.h0` also
-            with H₀ and S.
-        layout: coupled layout that has all their elements.
-        cutoff: Å.
-        settings: sizes and penalties.
-        charges: (N,) e for each calculation, such as `electronic.charges.atomic_charges`; for `settings.long_range`.
+    Parameters
+    ----------
+    calculations : sequence of Calculation
+        With Hamiltonians, in real space or folded to Γ (see `Reference`); with `settings.h0` also with H₀ and S.
+    layout : CoupledLayout
+        A coupled layout that has all their elements.
+    cutoff : float
+        Å.
+    settings : BaselineSettings
+        Sizes and penalties.
+    charges : sequence of (N,) array of float, optional
+        Charges (e) of the atoms of each calculation, such as `electronic.populations.atomic_charges` gives; needed for
+        `settings.long_range`.
 
-    Raises:
-        InputError: no calculation, one without Hamiltonian or in another basis, none with a usable block, or charges
-            that are missing or do not fit.
+    Returns
+    -------
+    Baseline
+        The fitted baseline with its residual scales.
+
+    Raises
+    ------
+    InputError
+        If there is no calculation, one has no Hamiltonian or is in another basis, none has a usable block, or charges
+        are missing or do not fit.
     """
     if not calculations:
         raise InputError("expected at least one calculation to fit a baseline, got none")
@@ -56,7 +69,7 @@ def fit_baseline(
     if settings.h0:
         started = with_energy_references([H0Reference.of(calculation, layout, cutoff) for calculation in calculations])
         rounds = fit_two_rounds(started, table, cutoff, settings)
-        first_round, on_site, left = rounds.first, rounds.second, rounds.left
+        first_round, on_site, residuals = rounds.first, rounds.second, rounds.residuals
         h0_terms, references = fit_edge_terms(rounds.references, table, cutoff, settings)
     else:
         references = [Reference.of(calculation, layout, cutoff) for calculation in calculations]
@@ -70,12 +83,12 @@ def fit_baseline(
                 further.extended(part, reference.structure, reference.graph, charge_model, q)
                 for part, reference, q in zip(features, references, known)
             ]
-        on_site, left = fit_on_site(descriptor, references, features)
+        on_site, residuals = fit_on_site(descriptor, references, features)
     edges = TwoCentreFit(table, RadialFunctions(cutoff, settings.pair_functions), settings)
     for reference in references:
         edges.add(reference)
     two_centre, node_scales = edges.solve(), NodeScaleFit(table)
-    for parts in left:
+    for parts in residuals:
         for z, part in parts.items():
             node_scales.add(z, part.residual)
     found = node_scales.solve()

@@ -1,9 +1,9 @@
-"""Long range: charges of the atoms from their surroundings, and what their potential and field tell of every atom.
+"""Long range: charges of the atoms from their environments, and what their potential and field tell about every atom.
 
-A charge is a linear function of the scalars of an atom's surroundings, fitted to charges of the training structures.
-The cell is neutral: what the predicted charges add up to is taken off all of them alike. Their potential, a sum over
-all atoms and images, is one more scalar for the on-site regression, their field one more vector. A hop carries what
-distinguishes the charges of the neighbours from the mean of their element.
+A charge is a linear function of the scalar features of an atom's environment, fitted to charges of the training
+structures. The cell is neutral: the sum of the predicted charges is taken off all of them alike. Their potential, a sum
+over all atoms and images, is one more scalar for the on-site regression, their field one more vector. A second hop
+carries what distinguishes the charges of the neighbours from the mean of their element.
 """
 
 from __future__ import annotations
@@ -32,18 +32,21 @@ CHARGE_SCALE = 10.0
 
 @dataclass(frozen=True, eq=False)
 class ChargeModel:
-    """Charges of the known elements.
+    """Linear models of the charges of the known elements.
 
-    Attributes:
-        regressions: Z → charge in e from scalar features.
-        means: Z → e, of the charges that were fitted.
+    Attributes
+    ----------
+    regressions : mapping of int to Regression
+        Z → charge in e from scalar features.
+    means : mapping of int to float
+        Z → mean of the charges that were fitted, e.
     """
 
     regressions: Mapping[int, Regression]
     means: Mapping[int, float]
 
     def __call__(self, scalars: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-        """(N,) e, neutral, from features (N, F, 1)."""
+        """Predict the charges of all atoms, (N,) e, neutral in sum, from scalar features (N, F, 1)."""
         result = np.zeros(len(numbers))
         for z, regression in self.regressions.items():
             atoms = np.flatnonzero(numbers == z)
@@ -51,16 +54,31 @@ class ChargeModel:
         return neutral(result)
 
     def unlike_mean(self, charges: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-        """Charges (N,) minus the mean of their element, e."""
+        """Subtract the mean charge of each atom's element.
+
+        Parameters
+        ----------
+        charges : (N,) array of float
+            e.
+        numbers : (N,) array of int
+            Atomic numbers.
+
+        Returns
+        -------
+        (N,) array of float64
+            Differences, e.
+        """
         return np.asarray(charges - np.array([self.means[int(z)] for z in numbers]))
 
 
 @dataclass(frozen=True)
 class LongRangeDescriptor(EnvironmentDescriptor):
-    """The surroundings, a hop of charges, and their potential and field."""
+    """The descriptor of an environment with a hop of charges, and with their potential and field."""
 
     def penalties(self, degree: int) -> np.ndarray:
-        """(F_l,), those of charges, potential and field included."""
+        """Return the relative penalties (F_l,) of all features of a degree, those of charges, potential and field
+        included.
+        """
         near = np.exp(self._hop.centres() / self.settings.reach)
         far = np.concatenate([np.tile(near, len(self.table.layout.elements)), np.ones(1 if degree < 2 else 0)])
         return np.append(super().penalties(degree), self.settings.long_range_penalty * far)
@@ -73,7 +91,26 @@ class LongRangeDescriptor(EnvironmentDescriptor):
         model: ChargeModel,
         charges: np.ndarray | None = None,
     ) -> Features:
-        """Features of the environment, and what the charges (N,) in e tell; the predicted ones where they are None."""
+        """Add to the features of `EnvironmentDescriptor` what charges tell.
+
+        Parameters
+        ----------
+        features : tuple of (N, F_l, 2l+1) array
+            Features of the environments for each degree l.
+        structure : Structure
+            Atoms and cell.
+        graph : Graph
+            Pairs within the cutoff.
+        model : ChargeModel
+            Predicts the charges.
+        charges : (N,) array of float, optional
+            e; those of the model where they are not given.
+
+        Returns
+        -------
+        tuple of (N, F_l, 2l+1) array
+            All features.
+        """
         charges = model(features[0], structure.numbers) if charges is None else charges
         layout, found = self.table.layout, electrostatics(structure, charges)
         unlike = CHARGE_SCALE * model.unlike_mean(charges, structure.numbers)[:, None]
@@ -92,18 +129,33 @@ def fit_charges(
     structures: Sequence[Structure],
     charges: Sequence[np.ndarray],
 ) -> tuple[ChargeModel, list[np.ndarray]]:
-    """The model, and the charges of the structures, each as if its own atom had not been fitted.
+    """Fit the model of charges, and predict the charges of its own structures by leave-one-out.
 
-    The on-site regression sees the latter, so that it learns how far predicted charges can be trusted.
+    The on-site regression sees the leave-one-out predictions, so that it learns how far predicted charges can be
+    trusted.
 
-    Args:
-        surroundings: what the features are, without potential and field.
-        features: of all atoms of each structure.
-        structures: the atoms.
-        charges: (N,) e for each structure.
+    Parameters
+    ----------
+    descriptor : EnvironmentDescriptor
+        What the features are, without potential and field.
+    features : sequence of tuple of array
+        Features of all atoms of each structure.
+    structures : sequence of Structure
+        The atoms.
+    charges : sequence of (N,) array of float
+        e, for each structure.
 
-    Raises:
-        InputError: not one row of finite charges for each structure.
+    Returns
+    -------
+    model : ChargeModel
+        The fitted model.
+    predicted : list of (N,) array of float64
+        Charges of each structure, e, each as if its own atom had not been fitted.
+
+    Raises
+    ------
+    InputError
+        If there is not one row of finite charges for each structure.
     """
     _check(structures, charges)
     known = [neutral(np.asarray(q, dtype=np.float64)) for q in charges]
@@ -122,7 +174,18 @@ def fit_charges(
 
 
 def neutral(charges: np.ndarray) -> np.ndarray:
-    """Charges minus their mean."""
+    """Subtract the mean from charges.
+
+    Parameters
+    ----------
+    charges : (N,) array of float
+        e.
+
+    Returns
+    -------
+    (N,) array of float64
+        Charges that add up to zero.
+    """
     return np.asarray(charges - charges.mean())
 
 

@@ -4,11 +4,12 @@
 
 A second hop carries the scalars of the neighbours on: A²_i[z, b, f, lm] = Σ_j δ(Z_j = z) R_b(r_ij) Y_lm(r̂_ij) A_j[f].
 
-Products of two densities of an atom: what its neighbours are like in pairs, angles between bonds included.
+Products of two densities of an atom describe its neighbours in pairs, the angles between bonds included.
 
     P_i[a b l₁ l₂, LM] = Σ_m₁m₂ C^LM_l₁m₁,l₂m₂ A_i[a, l₁m₁] A_i[b, l₂m₂]
 
-for 1 ≤ l₁ ≤ l₂ with l₁ + l₂ + L even, the parity that an on-site block has. Each pair of densities counts once.
+for 1 ≤ l₁ ≤ l₂ with l₁ + l₂ + L even, the parity that an on-site block has. Each pair of densities counts once. These
+are the one- and two-body functions of the atomic cluster expansion (Drautz, Phys. Rev. B 99, 014104, 2019).
 """
 
 from __future__ import annotations
@@ -34,7 +35,26 @@ ATOMS = 1024
 def neighbour_densities(
     structure: Structure, graph: Graph, radial: RadialFunctions, elements: Sequence[int], l_max: int
 ) -> tuple[np.ndarray, ...]:
-    """A of every atom: for each l ≤ l_max an array (N, len(elements) · radial.count, 2l+1), dimensionless."""
+    """Compute the neighbour densities A of every atom.
+
+    Parameters
+    ----------
+    structure : Structure
+        Atoms and cell.
+    graph : Graph
+        Pairs within the radial functions' cutoff, or more.
+    radial : RadialFunctions
+        R_b.
+    elements : sequence of int
+        Atomic numbers of the neighbours, ascending.
+    l_max : int
+        Highest degree.
+
+    Returns
+    -------
+    tuple of (N, len(elements) · radial.count, 2l+1) array of float64
+        One array for each degree l, dimensionless.
+    """
     width = radial.count * (l_max + 1) ** 2
     total = np.zeros((len(structure) * len(elements), width))
     distance = graph.distance
@@ -59,7 +79,22 @@ def second_hop(
     scalars: np.ndarray,
     l_max: int = 0,
 ) -> tuple[np.ndarray, ...]:
-    """A² of every atom: for each l ≤ l_max sums (N, len(elements) · radial.count · F, 2l+1) over scalars (N, F)."""
+    """Compute the sums A² of the neighbours' scalars for every atom.
+
+    Parameters
+    ----------
+    structure, graph, radial, elements
+        As in `neighbour_densities`.
+    scalars : (N, F) array of float
+        Scalars of every atom.
+    l_max : int, default 0
+        Highest degree.
+
+    Returns
+    -------
+    tuple of (N, len(elements) · radial.count · F, 2l+1) array of float64
+        One array for each degree l.
+    """
     n, values = len(structure), radial(graph.distance)
     shape = (n, len(elements), radial.count, scalars.shape[1])
     result = [np.empty((*shape, 2 * l + 1)) for l in range(l_max + 1)]
@@ -82,7 +117,20 @@ SCALE = 10.0
 
 
 def degree_pairs(degree: int, l_max: int) -> list[tuple[int, int]]:
-    """(l₁, l₂) of the products of one degree."""
+    """List the degrees (l₁, l₂) whose products have a given degree.
+
+    Parameters
+    ----------
+    degree : int
+        L.
+    l_max : int
+        Highest degree of the densities.
+
+    Returns
+    -------
+    list of (int, int)
+        Pairs with 1 ≤ l₁ ≤ l₂ and l₁ + l₂ + L even.
+    """
     return [
         (a, b)
         for a in range(1, l_max + 1)
@@ -92,14 +140,42 @@ def degree_pairs(degree: int, l_max: int) -> list[tuple[int, int]]:
 
 
 def count_products(n_densities: int, degree: int, l_max: int) -> int:
-    """Products of one degree for each atom."""
+    """Count the products of one degree for each atom.
+
+    Parameters
+    ----------
+    n_densities : int
+        Densities of each degree.
+    degree : int
+        L.
+    l_max : int
+        Highest degree of the densities.
+
+    Returns
+    -------
+    int
+        Number of products.
+    """
     return sum(
         n_densities * (n_densities + 1) // 2 if a == b else n_densities**2 for a, b in degree_pairs(degree, l_max)
     )
 
 
 def density_products(densities: Sequence[np.ndarray], degree: int) -> np.ndarray:
-    """(N, count_products, 2·degree+1) from densities (N, n, 2l+1) for each l = 0 … l_max."""
+    """Compute the products of two densities of every atom.
+
+    Parameters
+    ----------
+    densities : sequence of (N, n, 2l+1) array
+        One array for each l = 0 … l_max.
+    degree : int
+        L.
+
+    Returns
+    -------
+    (N, count_products, 2L+1) array of float64
+        Products times `SCALE`.
+    """
     n_atoms, n = densities[0].shape[:2]
     parts = [np.zeros((n_atoms, 0, 2 * degree + 1))]
     for a, b in degree_pairs(degree, len(densities) - 1):

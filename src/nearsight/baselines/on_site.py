@@ -1,9 +1,8 @@
-"""OnSite: the irreps of the on-site blocks as linear functions of an atom's surroundings, of the same degree.
+"""On-site terms: the irreps of on-site blocks as linear functions of an atom's environment, of the same degree.
 
 A block is symmetric: the irreps of slots (a, b) and (b, a) are the same numbers. Only irreps of natural parity are
-fitted; the others, which neither densities nor second hops have, are zero.
-
-On-site fits with the residual of each atom as if that atom had not been fitted.
+fitted; the others, which neither densities nor second hops have, are zero. Residuals are leave-one-out: each is that of
+a fit without its own atom.
 """
 
 from __future__ import annotations
@@ -27,12 +26,16 @@ ElementDegree = tuple[int, int]
 
 @dataclass(frozen=True)
 class EnvironmentDescriptor:
-    """What the on-site regression knows about an atom.
+    """The features of an atom's environment on which the on-site regression is built.
 
-    Attributes:
-        table: the irreps, hence the elements and the degrees.
-        cutoff: Å.
-        settings: numbers of functions; whether there is a second hop.
+    Attributes
+    ----------
+    table : IrrepTable
+        The irreps, hence the elements and the degrees.
+    cutoff : float
+        Å.
+    settings : BaselineSettings
+        Numbers of functions; whether there is a second hop.
     """
 
     table: IrrepTable
@@ -40,7 +43,20 @@ class EnvironmentDescriptor:
     settings: BaselineSettings
 
     def __call__(self, structure: Structure, graph: Graph) -> tuple[np.ndarray, ...]:
-        """For each degree l features (N, F_l, 2l+1): densities, second hop, products of densities."""
+        """Compute the features of all atoms: densities, second hop and products of densities.
+
+        Parameters
+        ----------
+        structure : Structure
+            Atoms and cell.
+        graph : Graph
+            Pairs within the cutoff, or more.
+
+        Returns
+        -------
+        tuple of (N, F_l, 2l+1) array of float64
+            One array for each degree l.
+        """
         settings, elements, l_max = self.settings, self.table.layout.elements, self.table.layout.l_max
         parts = [self._densities(structure, graph, settings.density_functions, l_max)]
         if not settings.strictly_local:
@@ -54,7 +70,18 @@ class EnvironmentDescriptor:
         return tuple(np.concatenate([part[l] for part in parts if l < len(part)], axis=1) for l in range(l_max + 1))
 
     def penalties(self, degree: int) -> np.ndarray:
-        """(F_l,) of the features' coefficients, relative to each other."""
+        """Return the penalties of the features' coefficients, relative to each other.
+
+        Parameters
+        ----------
+        degree : int
+            l.
+
+        Returns
+        -------
+        (F_l,) array of float64
+            Larger for what lies farther away.
+        """
         settings, kinds = self.settings, len(self.table.layout.elements)
         far = [np.tile(RadialFunctions(self.cutoff, settings.density_functions).centres(), kinds)]
         if not settings.strictly_local and (settings.tensor_hops or degree == 0):
@@ -69,7 +96,7 @@ class EnvironmentDescriptor:
         )
 
     def n_features(self, degree: int) -> int:
-        """F_l."""
+        """Return the number F_l of features of a degree."""
         return len(self.penalties(degree))
 
     def _densities(self, structure: Structure, graph: Graph, count: int, l_max: int) -> tuple[np.ndarray, ...]:
@@ -79,23 +106,39 @@ class EnvironmentDescriptor:
 
 @dataclass(frozen=True, eq=False)
 class OnSite:
-    """The regressions of the known elements.
+    """The on-site regressions of the known elements.
 
-    Attributes:
-        surroundings: the features.
-        regressions: (Z, l) → the regression of the irreps `independent_irreps(table, Z, l)`, E_h.
+    Attributes
+    ----------
+    descriptor : EnvironmentDescriptor
+        The features.
+    regressions : mapping of (int, int) to Regression
+        (Z, l) → the regression of the irreps `independent_irreps(table, Z, l)`, E_h.
     """
 
     descriptor: EnvironmentDescriptor
     regressions: Mapping[ElementDegree, Regression]
 
     def __call__(self, structure: Structure, graph: Graph) -> np.ndarray:
-        """(N, size) coupled on-site blocks in E_h, zero for an element without regression."""
+        """Predict the coupled on-site blocks, (N, size) in E_h, zero for an element without regression."""
         features = self.descriptor(structure, graph)
         return self.of_features(features, structure.numbers)
 
     def of_features(self, features: tuple[np.ndarray, ...], numbers: np.ndarray) -> np.ndarray:
-        """The same from features that are at hand."""
+        """Predict the on-site blocks from features that are at hand.
+
+        Parameters
+        ----------
+        features : tuple of (N, F_l, 2l+1) array
+            One array for each degree l.
+        numbers : (N,) array of int
+            Atomic numbers.
+
+        Returns
+        -------
+        (N, size) array of float64
+            Coupled on-site blocks, E_h; zero for an element without regression.
+        """
         table = self.descriptor.table
         result = np.zeros((len(numbers), table.layout.size))
         for (z, degree), regression in self.regressions.items():
@@ -108,7 +151,22 @@ class OnSite:
 
 
 def independent_irreps(table: IrrepTable, z: int, degree: int) -> np.ndarray:
-    """Natural irreps of one degree of an element's block, one for each two that a symmetric block has twice."""
+    """List the natural irreps of one degree of an element's block, once for each two that a symmetric block has twice.
+
+    Parameters
+    ----------
+    table : IrrepTable
+        The irreps.
+    z : int
+        Atomic number.
+    degree : int
+        L.
+
+    Returns
+    -------
+    array of int64
+        Positions of the irreps.
+    """
     once = np.arange(len(table.degree)) <= table.exchanged
     return np.flatnonzero(table.filled(z, z) & (table.degree == degree) & once)
 
@@ -117,15 +175,25 @@ def independent_irreps(table: IrrepTable, z: int, degree: int) -> np.ndarray:
 class OnSiteFit:
     """Ridge regressions over the atoms of any number of structures.
 
-    Attributes:
-        surroundings: the features.
+    Attributes
+    ----------
+    descriptor : EnvironmentDescriptor
+        The features.
     """
 
     descriptor: EnvironmentDescriptor
     _equations: dict[ElementDegree, NormalEquations] = field(default_factory=dict)
 
     def add(self, reference: Reference, features: tuple[np.ndarray, ...]) -> None:
-        """Count the atoms of a structure."""
+        """Count the atoms of a structure.
+
+        Parameters
+        ----------
+        reference : Reference
+            Its blocks.
+        features : tuple of (N, F_l, 2l+1) array
+            Features of all of its atoms.
+        """
         for z in reference.structure.elements:
             atoms, blocks = reference.on_site(z)
             for degree in range(len(features)):
@@ -137,7 +205,15 @@ class OnSiteFit:
                 equations.add(features[degree][atoms], blocks[:, columns])
 
     def solve(self) -> tuple[OnSite, dict[ElementDegree, Leverage]]:
-        """The regressions of all elements that were met, and how strongly each atom pulled them."""
+        """Solve the regressions.
+
+        Returns
+        -------
+        on_site : OnSite
+            The terms of all elements that were met.
+        leverages : dict of (int, int) to Leverage
+            (Z, l) → how strongly each atom pulled its own prediction.
+        """
         settings = self.descriptor.settings
         solved = {}
         for (z, degree), equations in sorted(self._equations.items()):
@@ -156,12 +232,16 @@ Features = tuple[np.ndarray, ...]
 
 @dataclass(frozen=True, eq=False)
 class LeaveOneOut:
-    """The usable atoms of one element.
+    """Leave-one-out residuals of the usable atoms of one element.
 
-    Attributes:
-        atoms: (n,).
-        blocks: (n, size) coupled on-site blocks, E_h.
-        residual: (n, size) what the regression leaves of them, each without its own atom, E_h.
+    Attributes
+    ----------
+    atoms : (n,) array of int64
+        The atoms.
+    blocks : (n, size) array of float64
+        Coupled on-site blocks, E_h.
+    residual : (n, size) array of float64
+        Blocks minus the predictions of regressions without their own atom, E_h.
     """
 
     atoms: np.ndarray
@@ -172,12 +252,23 @@ class LeaveOneOut:
 def fit_on_site(
     descriptor: EnvironmentDescriptor, references: Sequence[Reference], features: Sequence[Features]
 ) -> tuple[OnSite, list[dict[int, LeaveOneOut]]]:
-    """The regressions, and for each structure Z → what they leave.
+    """Fit the on-site terms, and compute their leave-one-out residuals.
 
-    Args:
-        surroundings: what the features are.
-        references: the blocks to be learnt.
-        features: of all atoms of each structure.
+    Parameters
+    ----------
+    descriptor : EnvironmentDescriptor
+        What the features are.
+    references : sequence of Reference
+        The blocks to be learnt.
+    features : sequence of tuple of array
+        Features of all atoms of each structure.
+
+    Returns
+    -------
+    on_site : OnSite
+        The fitted terms.
+    residuals : list of dict of int to LeaveOneOut
+        For each structure, Z → residuals.
     """
     fit = OnSiteFit(descriptor)
     for reference, known in zip(references, features):

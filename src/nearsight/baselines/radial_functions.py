@@ -1,4 +1,4 @@
-"""RadialFunctions: smooth functions of distance that vanish at the cutoff."""
+"""Radial functions: smooth functions of distance that vanish at the cutoff."""
 
 from __future__ import annotations
 
@@ -14,15 +14,20 @@ from nearsight.errors import InputError
 class RadialFunctions:
     """Cubic B-splines on (0, cutoff), uniform in s = count · r / cutoff.
 
-    Function k lives on k − 3 < s < k + 1. Everywhere, the cutoff included, value, first and second derivative are
+    Function k is nonzero on k − 3 < s < k + 1. Everywhere, the cutoff included, value, first and second derivative are
     continuous, since the last function ends at the cutoff; beyond it all are zero.
 
-    Attributes:
-        cutoff: Å.
-        count: number of functions.
+    Attributes
+    ----------
+    cutoff : float
+        Å.
+    count : int
+        Number of functions.
 
-    Raises:
-        InputError: a cutoff or a count that is not positive.
+    Raises
+    ------
+    InputError
+        If the cutoff or the count is not positive.
     """
 
     cutoff: float
@@ -35,7 +40,18 @@ class RadialFunctions:
             )
 
     def __call__(self, distance: np.ndarray) -> np.ndarray:
-        """(n, count) values at distances (n,) in Å."""
+        """Evaluate all functions.
+
+        Parameters
+        ----------
+        distance : (n,) array of float
+            Å.
+
+        Returns
+        -------
+        (n, count) array of float64
+            Values, zero from the cutoff on.
+        """
         distance = np.asarray(distance, dtype=np.float64)
         s = self.count * distance / self.cutoff
         inside = distance < self.cutoff
@@ -48,11 +64,14 @@ class RadialFunctions:
         return values[:, : self.count]
 
     def centres(self) -> np.ndarray:
-        """(count,) Å, where the functions are largest; 0 for the first two."""
+        """Return where the functions are largest, (count,) in Å; 0 for the first two."""
         return np.maximum(np.arange(self.count) - 1, 0) * self.cutoff / self.count
 
     def bending(self) -> np.ndarray:
-        """(count, count) P with cᵀPc = Σ (c_k − 2c_{k+1} + c_{k+2})², the functions cut off counting as zeros."""
+        """Return the (count, count) matrix P with cᵀPc = Σ (c_k − 2c_{k+1} + c_{k+2})².
+
+        Coefficients of the functions beyond the cutoff, which do not exist, count as zeros.
+        """
         differences = np.diff(np.eye(self.count + 3), n=2, axis=0)[:, : self.count]
         return differences.T @ differences
 

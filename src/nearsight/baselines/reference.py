@@ -1,14 +1,13 @@
-"""Reference: the coupled blocks of a calculation from which a baseline can be learnt.
+"""References: the coupled blocks of a calculation that a baseline is fitted to.
 
-A reference folded to Γ holds sums over periodic images. Of it only pairs with a single image within the cutoff are
-used, and the on-site blocks of atoms that see no image of their own.
+A reference folded to Γ holds sums over periodic images. Only pairs with a single image within the cutoff are used of
+it, and the on-site blocks of atoms that have no image of their own within the cutoff.
 
-Gauges: H − μS describes the same states as H, with all energies lower by μ.
+Energy references: H − μS describes the same states as H, with all energies lower by μ. H and H₀ of a structure may
+differ in the zero of energy, and so may structures. What does not follow from the elements of the atoms is taken as the
+structure's own μ before anything is fitted:
 
-H and H₀ of a structure may differ in the zero of energy, and so may structures. What does not follow from the kinds of
-atoms is taken as the structure's own μ before anything is fitted:
-
-    v_i = v̄(Z_i) + μ_s + rest,    Σ_s N_s μ_s = 0,
+    v_i = v̄(Z_i) + μ_s + residual,    Σ_s N_s μ_s = 0,
 
 with v_i the mean diagonal element of H_ii − H₀_ii. The μ of a structure to be predicted is not known: it gets the
 mean, 0.
@@ -38,11 +37,16 @@ CHUNK = 8192
 class Reference:
     """A structure, its graph and its Hamiltonian, seen through a coupled layout.
 
-    Attributes:
-        structure: atoms and cell.
-        graph: pairs within the baseline's cutoff.
-        hamiltonian: eV.
-        layout: of all elements that occur.
+    Attributes
+    ----------
+    structure : Structure
+        Atoms and cell.
+    graph : Graph
+        Pairs within the baseline's cutoff.
+    hamiltonian : BlockOperator
+        eV.
+    layout : CoupledLayout
+        A layout of all elements that occur.
     """
 
     structure: Structure
@@ -52,10 +56,26 @@ class Reference:
 
     @classmethod
     def of(cls, calculation: Calculation, layout: CoupledLayout, cutoff: float) -> Reference:
-        """Of a calculation with a Hamiltonian.
+        """Make the reference of a calculation with a Hamiltonian.
 
-        Raises:
-            InputError: no Hamiltonian, or elements or shells that the layout does not have.
+        Parameters
+        ----------
+        calculation : Calculation
+            The calculation.
+        layout : CoupledLayout
+            Layout of the coupled blocks.
+        cutoff : float
+            Å, of the graph.
+
+        Returns
+        -------
+        Reference
+            Its blocks.
+
+        Raises
+        ------
+        InputError
+            If there is no Hamiltonian, or the layout does not have its elements or shells.
         """
         basis = calculation.basis.restricted(calculation.structure.numbers)
         layout.basis.check(basis.shells)
@@ -68,7 +88,20 @@ class Reference:
         return cls(structure, build_graph(structure, cutoff), calculation.require_hamiltonian(), layout)
 
     def on_site(self, z: int) -> tuple[np.ndarray, np.ndarray]:
-        """Usable atoms of an element, (n,), and their coupled blocks (n, size) in E_h."""
+        """Return the usable on-site blocks of an element.
+
+        Parameters
+        ----------
+        z : int
+            Atomic number.
+
+        Returns
+        -------
+        atoms : (n,) array of int64
+            The usable atoms.
+        blocks : (n, size) array of float64
+            Their coupled blocks, E_h.
+        """
         usable = self.structure.numbers == z
         if self.hamiltonian.folded:
             usable &= ~own_image_near(self.graph)
@@ -76,7 +109,17 @@ class Reference:
         return atoms, self._coupled(atoms, atoms, None, (z, z))
 
     def edges(self) -> Iterator[tuple[ElementPair, np.ndarray, np.ndarray]]:
-        """(Z_i ≤ Z_j), usable edges (n,) and their coupled blocks (n, size) in E_h, a chunk at a time."""
+        """Yield the usable blocks of edges, a batch at a time.
+
+        Yields
+        ------
+        pair : (int, int)
+            Z_i ≤ Z_j.
+        edges : (n,) array of int64
+            Usable edges of this pair of elements.
+        blocks : (n, size) array of float64
+            Their coupled blocks, E_h.
+        """
         graph, folded = self.graph, self.hamiltonian.folded
         for pair, edges in group_by_elements(self.structure.numbers, graph.source, graph.target).items():
             edges = edges[self._single[edges]] if pair[0] <= pair[1] else edges[:0]
@@ -98,7 +141,20 @@ class Reference:
 
 
 def single_images(graph: Graph, cutoff: float = np.inf) -> np.ndarray:
-    """(E,) bool: edges below the cutoff (Å), between different atoms, of which no other periodic image is such one."""
+    """Tell which edges are the only image of their pair.
+
+    Parameters
+    ----------
+    graph : Graph
+        Pairs within a cutoff.
+    cutoff : float, optional
+        Å, below which images count; by default the graph's.
+
+    Returns
+    -------
+    (E,) array of bool
+        Edges below the cutoff, between different atoms, of which no other periodic image is such an edge.
+    """
     near = np.flatnonzero(graph.distance < cutoff)
     pair = graph.source[near] * graph.n_nodes + graph.target[near]
     _, which, count = np.unique(pair, return_inverse=True, return_counts=True)
@@ -108,7 +164,20 @@ def single_images(graph: Graph, cutoff: float = np.inf) -> np.ndarray:
 
 
 def own_image_near(graph: Graph, cutoff: float = np.inf) -> np.ndarray:
-    """(N,) bool: atoms with an edge below the cutoff (Å) to an image of their own."""
+    """Tell which atoms have a periodic image of their own nearby.
+
+    Parameters
+    ----------
+    graph : Graph
+        Pairs within a cutoff.
+    cutoff : float, optional
+        Å, below which images count; by default the graph's.
+
+    Returns
+    -------
+    (N,) array of bool
+        Atoms with an edge below the cutoff to an image of their own.
+    """
     result = np.zeros(graph.n_nodes, dtype=bool)
     result[graph.source[(graph.source == graph.target) & (graph.distance < cutoff)]] = True
     return result
@@ -122,18 +191,45 @@ def coupled_blocks(
     shift: np.ndarray | None,
     pair: ElementPair,
 ) -> np.ndarray:
-    """(n, size) coupled blocks of pairs of the same elements in the operator's unit; zero where one is not stored."""
+    """Return the coupled blocks of pairs of the same elements.
+
+    Parameters
+    ----------
+    operator : BlockOperator
+        Any operator.
+    layout : CoupledLayout
+        Layout of the coupled blocks.
+    source, target : (n,) array of int
+        The atoms of each pair.
+    shift : (n, 3) array of int, optional
+        The cell of the second atom; by default 0.
+    pair : (int, int)
+        Their elements.
+
+    Returns
+    -------
+    (n, size) array of float64
+        In the operator's unit; zero where a pair is not stored.
+    """
     if len(source) == 0:  # the operator's basis may lack the elements, then
         return np.zeros((0, layout.size))
     return layout.couple(operator.blocks(pair, source, target, shift), *pair).astype(np.float64)
 
 
 def energy_references(shifts: Sequence[np.ndarray], numbers: Sequence[np.ndarray]) -> np.ndarray:
-    """(structures,) μ in the unit of the shifts, their mean over all atoms zero.
+    """Estimate the energy reference μ of each structure.
 
-    Args:
-        shifts: v of the usable atoms of each structure.
-        numbers: their atomic numbers.
+    Parameters
+    ----------
+    shifts : sequence of (n,) array of float
+        v_i of the usable atoms of each structure.
+    numbers : sequence of (n,) array of int
+        Their atomic numbers.
+
+    Returns
+    -------
+    (structures,) array of float64
+        μ in the unit of the shifts; their mean over all atoms is zero.
     """
     structure = np.repeat(np.arange(len(shifts)), [len(part) for part in shifts])
     elements, element = np.unique(np.concatenate(list(numbers)), return_inverse=True)

@@ -1,4 +1,4 @@
-"""How large what a baseline leaves is: r.m.s. of the residual per irrep, for edges a smooth function of distance.
+"""The size of a baseline's residual: r.m.s. per irrep, for edges a smooth function of distance.
 
 An irrep's r.m.s. is over its 2L+1 numbers. Irreps that a block does not have get the smallest scale, so that dividing
 by any scale is safe.
@@ -16,23 +16,27 @@ from nearsight.baselines.irrep_table import IrrepTable
 from nearsight.operators.blocks import ElementPair
 
 SMALLEST = 1e-7
-"""E_h; entries below are lost in the files of DFT codes."""
+"""E_h; smaller entries are lost in the files of DFT codes."""
 
 BIN = 0.25
-"""Å, of the histograms of squares; they are smoothed by a Gaussian of one bin."""
+"""Å, width of the bins of the histograms of squares, which are smoothed by a Gaussian of one bin."""
 
 FEWEST = 0.5
-"""Bonds in a smoothed bin below which the nearest better bin stands in for it."""
+"""Bonds in a smoothed bin below which the nearest bin with more of them is used instead."""
 
 
 @dataclass(frozen=True, eq=False)
 class EdgeScale:
     """Scales of the edges of the known pairs of elements.
 
-    Attributes:
-        table: the K irreps.
-        centres: (G,) Å, ascending distances.
-        values: (Z_i ≤ Z_j) → (G, K) E_h, positive.
+    Attributes
+    ----------
+    table : IrrepTable
+        The K irreps.
+    centres : (G,) array of float64
+        Distances, Å, ascending.
+    values : mapping of (int, int) to (G, K) array of float64
+        (Z_i ≤ Z_j) → scales, E_h, positive.
     """
 
     table: IrrepTable
@@ -40,7 +44,10 @@ class EdgeScale:
     values: Mapping[ElementPair, np.ndarray]
 
     def __call__(self, pair: ElementPair, distance: np.ndarray) -> np.ndarray:
-        """(n, K) E_h at distances (n,) in Å, for Z_i ≤ Z_j: log r.m.s. in monotone cubic pieces, level at the ends."""
+        """Return the scales of edges Z_i ≤ Z_j, (n, K) in E_h, at distances (n,) in Å.
+
+        The logarithm of the r.m.s. is interpolated by monotone cubic polynomials, and constant at both ends.
+        """
         return scale_at(self.centres, self.values[pair], distance)
 
 
@@ -48,9 +55,12 @@ class EdgeScale:
 class EdgeScaleFit:
     """Histograms of squared residuals over any number of structures.
 
-    Attributes:
-        table: the K irreps.
-        cutoff: Å.
+    Attributes
+    ----------
+    table : IrrepTable
+        The K irreps.
+    cutoff : float
+        Å.
     """
 
     table: IrrepTable
@@ -58,7 +68,17 @@ class EdgeScaleFit:
     _sums: dict[ElementPair, np.ndarray] = field(default_factory=dict)
 
     def add(self, pair: ElementPair, distance: np.ndarray, residual: np.ndarray) -> None:
-        """Count bonds of Z_i ≤ Z_j: distances (n,) in Å and residuals (n, size) in E_h."""
+        """Count bonds.
+
+        Parameters
+        ----------
+        pair : (int, int)
+            Z_i ≤ Z_j.
+        distance : (n,) array of float
+            Å.
+        residual : (n, size) array of float
+            E_h.
+        """
         squares = mean_squares(self.table, residual)
         if pair[0] == pair[1]:
             squares = (squares + squares[:, self.table.exchanged]) / 2
@@ -67,7 +87,7 @@ class EdgeScaleFit:
         add_to_bins(sums, distance, rows)
 
     def solve(self) -> EdgeScale:
-        """The scales of all pairs of elements that were met."""
+        """Return the scales of all pairs of elements that were met."""
         return EdgeScale(self.table, self._centres, {pair: smoothed(sums) for pair, sums in self._sums.items()})
 
     @property
@@ -79,8 +99,10 @@ class EdgeScaleFit:
 class NodeScaleFit:
     """Sums of squared residuals of the on-site blocks of every element.
 
-    Attributes:
-        table: the K irreps.
+    Attributes
+    ----------
+    table : IrrepTable
+        The K irreps.
     """
 
     table: IrrepTable
@@ -88,28 +110,57 @@ class NodeScaleFit:
     _counts: dict[int, int] = field(default_factory=dict)
 
     def add(self, z: int, residual: np.ndarray) -> None:
-        """Count atoms of an element: residuals (n, size) in E_h."""
+        """Count atoms of an element.
+
+        Parameters
+        ----------
+        z : int
+            Atomic number.
+        residual : (n, size) array of float
+            E_h.
+        """
         squares = mean_squares(self.table, residual).sum(axis=0)
         self._sums[z] = self._sums.get(z, 0.0) + (squares + squares[self.table.exchanged]) / 2
         self._counts[z] = self._counts.get(z, 0) + len(residual)
 
     def solve(self) -> dict[int, np.ndarray]:
-        """Z → (K,) E_h, positive."""
+        """Return Z → (K,) scales in E_h, positive."""
         return {z: np.sqrt(total / self._counts[z]) + SMALLEST for z, total in self._sums.items() if self._counts[z]}
 
 
 def bin_centres(cutoff: float) -> np.ndarray:
-    """(G,) Å, of the histograms."""
+    """Return the centres of the histograms' bins up to a cutoff, (G,) in Å."""
     return BIN * (np.arange(max(2, int(np.ceil(cutoff / BIN - 1e-9)))) + 0.5)
 
 
 def add_to_bins(sums: np.ndarray, distance: np.ndarray, rows: np.ndarray) -> None:
-    """Add rows (n, 1 + K), ones and squares, to the histograms (G, 1 + K)."""
+    """Add bonds to a histogram.
+
+    Parameters
+    ----------
+    sums : (G, 1 + K) array of float64
+        The histogram, changed in place.
+    distance : (n,) array of float
+        Å.
+    rows : (n, 1 + K) array of float
+        Ones, and squares.
+    """
     np.add.at(sums, np.clip((distance / BIN).astype(np.int64), 0, len(sums) - 1), rows)
 
 
 def smoothed(sums: np.ndarray) -> np.ndarray:
-    """(G, K) r.m.s. from histograms (G, 1 + K) of counts and squares."""
+    """Turn a histogram into r.m.s. values.
+
+    Parameters
+    ----------
+    sums : (G, 1 + K) array of float64
+        Counts, and sums of squares.
+
+    Returns
+    -------
+    (G, K) array of float64
+        R.m.s. of the squares after smoothing by a Gaussian of one bin, at least `SMALLEST`.
+    """
     bins = np.arange(len(sums))
     total = np.exp(-0.5 * (bins[:, None] - bins) ** 2) @ sums
     good = np.flatnonzero(total[:, 0] >= min(FEWEST, total[:, 0].max()))
@@ -118,12 +169,40 @@ def smoothed(sums: np.ndarray) -> np.ndarray:
 
 
 def scale_at(centres: np.ndarray, values: np.ndarray, distance: np.ndarray) -> np.ndarray:
-    """(n, K) at distances (n,) in Å: log r.m.s. (G, K) in monotone cubic pieces, level at the ends."""
+    """Interpolate scales.
+
+    Parameters
+    ----------
+    centres : (G,) array of float64
+        Å, ascending.
+    values : (G, K) array of float64
+        Scales, positive.
+    distance : (n,) array of float
+        Å.
+
+    Returns
+    -------
+    (n, K) array of float64
+        Scales; their logarithm is interpolated by monotone cubic polynomials, and constant at both ends.
+    """
     places = np.concatenate([[centres[0] - BIN], centres, [centres[-1] + BIN]])
     curve = PchipInterpolator(places, np.log(np.pad(values, ((1, 1), (0, 0)), mode="edge")))
     return np.asarray(np.exp(curve(np.clip(distance, places[0], places[-1]))))
 
 
 def mean_squares(table: IrrepTable, residual: np.ndarray) -> np.ndarray:
-    """(n, K) mean over the 2L+1 numbers of each irrep of (n, size) squares."""
+    """Return the mean square of each irrep over its 2L+1 numbers.
+
+    Parameters
+    ----------
+    table : IrrepTable
+        The K irreps.
+    residual : (n, size) array of float
+        Coupled vectors.
+
+    Returns
+    -------
+    (n, K) array of float64
+        In the squared unit of the residuals.
+    """
     return np.asarray(np.add.reduceat(residual**2, table.start, axis=1)) / (2 * table.degree + 1)

@@ -1,4 +1,4 @@
-"""NormalEquations: ridge regression of irreps on features of the same degree, over data that come in pieces."""
+"""Ridge regression of irreps on features of the same degree, by normal equations summed over batches of data."""
 
 from __future__ import annotations
 
@@ -15,16 +15,19 @@ SMALLEST_SPREAD = 0.02
 class Regression:
     """y = constant + Xᵀ weights, the same for every component m of an irrep.
 
-    Attributes:
-        weights: (F, K).
-        constant: (K,), zero but for scalars.
+    Attributes
+    ----------
+    weights : (F, K) array of float64
+        Coefficients.
+    constant : (K,) array of float64
+        Zero but for scalars.
     """
 
     weights: np.ndarray
     constant: np.ndarray
 
     def __call__(self, features: np.ndarray) -> np.ndarray:
-        """(n, K, 2l+1) from features (n, F, 2l+1)."""
+        """Predict the targets (n, K, 2l+1) from features (n, F, 2l+1)."""
         return np.asarray(self.weights.T @ features) + self.constant[:, None]
 
 
@@ -32,10 +35,14 @@ class Regression:
 class Leverage:
     """How strongly a sample pulled its own prediction.
 
-    Attributes:
-        centre, spread: (F,) of the features, for standardising.
-        factor: Cholesky factor of the normal equations.
-        offset: what the constant adds: 1 where there is but one sample.
+    Attributes
+    ----------
+    centre, spread : (F,) array of float64
+        Mean and spread of the features, for standardising.
+    factor : (array, bool)
+        Cholesky factor of the normal equations.
+    offset : float
+        Contribution of the constant: 1 where there is but one sample.
     """
 
     centre: np.ndarray
@@ -44,11 +51,19 @@ class Leverage:
     offset: float
 
     def leave_one_out(self, features: np.ndarray, residual: np.ndarray) -> np.ndarray:
-        """Residuals (n, K, 2l+1) as they would be without each sample in turn: (1 − h)⁻¹ residual.
+        """Return the residuals as they would be without each sample in turn: (1 − h)⁻¹ residual.
 
-        Args:
-            features: (n, F, 2l+1) of the samples that were fitted.
-            residual: (n, K, 2l+1) of the fit.
+        Parameters
+        ----------
+        features : (n, F, 2l+1) array of float
+            Features of the samples that were fitted.
+        residual : (n, K, 2l+1) array of float
+            Residuals of the fit.
+
+        Returns
+        -------
+        (n, K, 2l+1) array of float64
+            Leave-one-out residuals.
         """
         standard = (features - self.centre[:, None]) / self.spread[:, None]
         n, f, m = standard.shape
@@ -58,12 +73,16 @@ class Leverage:
 
 
 class NormalEquations:
-    """Sums over samples of F features and K targets of one degree l; a constant only for scalars (l = 0).
+    """Sums over samples of F features and K targets of one degree l, with a constant only for scalars (l = 0).
 
-    Args:
-        n_features: F.
-        n_targets: K.
-        degree: l.
+    Parameters
+    ----------
+    n_features : int
+        F.
+    n_targets : int
+        K.
+    degree : int
+        l.
     """
 
     def __init__(self, n_features: int, n_targets: int, degree: int) -> None:
@@ -73,7 +92,15 @@ class NormalEquations:
         self.feature_sum, self.target_sum = np.zeros(n_features), np.zeros(n_targets)
 
     def add(self, features: np.ndarray, targets: np.ndarray) -> None:
-        """Count samples: features (n, F, 2l+1) and targets (n, K, 2l+1)."""
+        """Count samples.
+
+        Parameters
+        ----------
+        features : (n, F, 2l+1) array of float
+            Features.
+        targets : (n, K, 2l+1) array of float
+            Targets.
+        """
         x, y = (part.transpose(1, 0, 2).reshape(part.shape[1], -1) for part in (features, targets))
         self.count += x.shape[1]
         self.gram += x @ x.T
@@ -83,11 +110,19 @@ class NormalEquations:
             self.target_sum += y.sum(axis=1)
 
     def solve(self, ridge: float | np.ndarray) -> tuple[Regression, Leverage]:
-        """The regression with a penalty on each coefficient, relative to its feature's variance.
+        """Solve for the coefficients, with a penalty on each relative to its feature's variance.
 
-        Args:
-            ridge: one number or (F,). A coefficient of a feature with variance 1 adds ridge · coefficient² to the sum
-                of squares over samples.
+        Parameters
+        ----------
+        ridge : float or (F,) array of float
+            A coefficient of a feature with variance 1 adds ridge · coefficient² to the sum of squares over samples.
+
+        Returns
+        -------
+        regression : Regression
+            The coefficients.
+        leverage : Leverage
+            For leave-one-out residuals.
         """
         centre, mean = self.feature_sum / self.count, self.target_sum / self.count
         covariance = self.gram / self.count - np.outer(centre, centre)

@@ -48,13 +48,26 @@ VERSION = 3
 BEFORE_2 = {"tensor_hops": False, "product_functions": 0}
 """Settings that version 1 did not have."""
 BEFORE_3 = {"initial": "h0", "initial_pieces": "h0_pieces", "initial_slope": "h0_slope", "initial_ridge": "h0_ridge"}
-"""Settings that had other names before version 3; so had the arrays `initial.gauges` and `initial.*`."""
+"""Names that settings had before version 3; arrays were called `initial.gauges` and `initial.*`."""
 
 Arrays = dict[str, np.ndarray]
 
 
 def to_arrays(baseline: Baseline) -> tuple[Arrays, dict[str, Any]]:
-    """Float64 arrays, and metadata that JSON can hold."""
+    """Take a baseline apart.
+
+    Parameters
+    ----------
+    baseline : Baseline
+        The fitted baseline.
+
+    Returns
+    -------
+    arrays : dict of str to array of float64
+        The table above.
+    metadata : dict
+        What JSON can hold.
+    """
     arrays = {"edge_scale.distances": baseline.edge_scales.centres}
     for pair, coefficients in baseline.two_centre.coefficients.items():
         arrays[f"two_centre.{pair_name(pair)}"] = coefficients
@@ -78,10 +91,24 @@ def to_arrays(baseline: Baseline) -> tuple[Arrays, dict[str, Any]]:
 
 
 def from_arrays(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> Baseline:
-    """The baseline that `to_arrays` took apart.
+    """Assemble the baseline that `to_arrays` took apart; files of older versions are read too.
 
-    Raises:
-        InputError: arrays or metadata that are missing or do not fit together.
+    Parameters
+    ----------
+    arrays : mapping of str to array
+        The table above.
+    metadata : mapping
+        As `to_arrays` made it.
+
+    Returns
+    -------
+    Baseline
+        The baseline.
+
+    Raises
+    ------
+    InputError
+        If arrays or metadata are missing, do not fit together, or are of a newer version.
     """
     try:
         if int(metadata["version"]) > VERSION:

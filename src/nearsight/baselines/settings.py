@@ -1,4 +1,4 @@
-"""BaselineSettings: how many functions a baseline has, and how strongly they are held back."""
+"""The settings of a baseline: how many functions it has, and how strongly their coefficients are penalised."""
 
 from __future__ import annotations
 
@@ -10,34 +10,52 @@ from nearsight.errors import InputError
 
 @dataclass(frozen=True)
 class BaselineSettings:
-    """Sizes and penalties.
+    """Sizes and penalties of a baseline.
 
-    The defaults were chosen on amorphous HfO₂ by leaving structures out.
+    The defaults were chosen on amorphous HfO₂ by leave-one-structure-out validation.
 
-    Attributes:
-        pair_functions: radial functions of each two-centre term.
-        pair_bending, pair_ridge: penalties on the bending of the coefficients and on themselves, relative to the mean
-            diagonal of the normal equations. Bending carries a term on to distances that no pair had.
-        density_functions: radial functions of the neighbour densities.
-        product_functions: radial functions of the densities that are multiplied with each other; 0 for no products.
-        product_cutoff: Å, of these (the cutoff, if that is shorter).
-        strictly_local: no second hop, so that an atom sees nothing beyond the cutoff.
-        carried_functions, hop_functions: radial functions of the scalars that a second hop carries, and of the hop.
-        tensor_hops: a second hop for all degrees, not for scalars alone.
-        long_range: "charges" adds the electrostatic potential and field of predicted charges of all atoms, which need
-            charges to be fitted to; "none" does not.
-        scalar_ridge, tensor_ridge: penalties of the on-site terms of degree 0 and above, relative to the variance of
-            each feature in the mean over samples times their number. They do not grow with the data.
-        reach: Å; penalties grow by a factor of e for every `reach` on the way to what a feature sees.
-        product_penalty, long_range_penalty: of products and of what charges tell, relative to that of features at hand.
-            Without the latter long range is worse than none after some single structures.
-        h0: start from H₀, the Kohn-Sham matrix of superposed atomic densities, which every structure must have.
-        h0_pieces: intervals of the functions of distance in the terms of H₀ and S.
-        h0_slope, h0_ridge: penalties on the change of these coefficients with distance and on themselves,
-            relative to the size of what they multiply.
+    Attributes
+    ----------
+    pair_functions : int
+        Radial functions of each two-centre term.
+    pair_bending, pair_ridge : float
+        Penalties on the bending of the coefficients and on themselves, relative to the mean diagonal of the normal
+        equations. Bending carries a term on to distances that no pair had.
+    density_functions : int
+        Radial functions of the neighbour densities.
+    product_functions : int
+        Radial functions of the densities that are multiplied with each other; 0 for no products.
+    product_cutoff : float
+        Å, of these (the cutoff, if that is shorter).
+    strictly_local : bool
+        Whether there is no second hop, so that an atom sees nothing beyond the cutoff.
+    carried_functions, hop_functions : int
+        Radial functions of the scalars that a second hop carries, and of the hop.
+    tensor_hops : bool
+        Whether there is a second hop for all degrees, not for scalars alone.
+    long_range : {"none", "charges"}
+        "charges" adds the electrostatic potential and field of predicted charges of all atoms, which need charges to be
+        fitted to.
+    scalar_ridge, tensor_ridge : float
+        Penalties of the on-site terms of degree 0 and above, relative to the variance of each feature in the mean over
+        samples times their number. They do not grow with the data.
+    reach : float
+        Å; penalties grow by a factor of e for every `reach` on the way to what a feature sees.
+    product_penalty, long_range_penalty : float
+        Penalties of products and of what charges tell, relative to those of densities nearby. Without the latter, long
+        range is worse than none after some single structures.
+    h0 : bool
+        Whether to start from H₀, the Kohn-Sham matrix of superposed atomic densities, which every structure must have.
+    h0_pieces : int
+        Intervals of the functions of distance in the terms of H₀ and S.
+    h0_slope, h0_ridge : float
+        Penalties on the change of these coefficients with distance and on themselves, relative to the size of what they
+        multiply.
 
-    Raises:
-        InputError: a number or penalty that cannot be.
+    Raises
+    ------
+    InputError
+        If a number or penalty is out of range.
     """
 
     pair_functions: int = 40

@@ -1,11 +1,12 @@
-"""TwoCentre: Slater-Koster terms in the coupled basis.
+"""Two-centre terms: Slater-Koster terms in the coupled basis.
 
-What a bond alone says about H_ij are its irreps of natural parity, each a function of distance times Y_L:
+The irreps of natural parity are what a bond alone determines of H_ij, each a function of distance times Y_L:
 
     H_ij[k, LM] = f_k^{Z_i Z_j}(r_ij) Y_LM(r̂_ij),   f_k(r) = Σ_b R_b(r) c_bk.
 
 Transposing a block turns irrep k of slot (a, b) into that of (b, a), and r̂ → −r̂ gives (−1)^L. So only pairs of
-elements Z_i ≤ Z_j have coefficients, tied to each other where Z_i = Z_j: c_k' = (−1)^L c_k.
+elements Z_i ≤ Z_j have coefficients, tied to each other where Z_i = Z_j: c_k' = (−1)^L c_k. See Slater and Koster,
+Phys. Rev. 94, 1498 (1954).
 """
 
 from __future__ import annotations
@@ -28,10 +29,14 @@ from nearsight.orbitals.rotations import spherical_harmonics
 class TwoCentre:
     """Two-centre terms of the known pairs of elements.
 
-    Attributes:
-        table: the K irreps.
-        radial: R_b.
-        coefficients: (Z_i ≤ Z_j) → (radial.count, K) E_h, zero where a pair has no such irrep.
+    Attributes
+    ----------
+    table : IrrepTable
+        The K irreps.
+    radial : RadialFunctions
+        R_b.
+    coefficients : mapping of (int, int) to (radial.count, K) array of float64
+        (Z_i ≤ Z_j) → c, E_h; zero where a pair has no such irrep.
     """
 
     table: IrrepTable
@@ -39,7 +44,20 @@ class TwoCentre:
     coefficients: Mapping[ElementPair, np.ndarray]
 
     def __call__(self, pair: ElementPair, vectors: np.ndarray) -> np.ndarray:
-        """(n, size) coupled blocks in E_h of bonds (n, 3) in Å from an atom Z_i to an atom Z_j, Z_i ≤ Z_j."""
+        """Predict the blocks of bonds.
+
+        Parameters
+        ----------
+        pair : (int, int)
+            Z_i ≤ Z_j.
+        vectors : (n, 3) array of float
+            From an atom Z_i to an atom Z_j, Å.
+
+        Returns
+        -------
+        (n, size) array of float64
+            Coupled blocks, E_h.
+        """
         functions = self.radial(np.linalg.norm(vectors, axis=1)) @ self.coefficients[pair]
         harmonics = np.concatenate(spherical_harmonics(vectors, self.table.layout.l_max), axis=1)
         return functions[:, self.table.irrep_of_column] * harmonics[:, self.table.harmonic_of_column]
@@ -58,10 +76,14 @@ class _Sums:
 class TwoCentreFit:
     """Least squares over the bonds of any number of structures.
 
-    Attributes:
-        table: the K irreps.
-        radial: R_b.
-        settings: penalties.
+    Attributes
+    ----------
+    table : IrrepTable
+        The K irreps.
+    radial : RadialFunctions
+        R_b.
+    settings : BaselineSettings
+        Penalties.
     """
 
     table: IrrepTable
@@ -70,7 +92,13 @@ class TwoCentreFit:
     _sums: dict[ElementPair, _Sums] = field(default_factory=dict)
 
     def add(self, reference: Reference) -> None:
-        """Count the bonds of a structure."""
+        """Count the bonds of a structure.
+
+        Parameters
+        ----------
+        reference : Reference
+            Its blocks.
+        """
         table, count = self.table, self.radial.count
         for pair, edges, blocks in reference.edges():
             vectors = reference.graph.vector[edges]
@@ -83,7 +111,7 @@ class TwoCentreFit:
             sums.count += len(edges)
 
     def solve(self) -> TwoCentre:
-        """The terms of all pairs of elements that were met."""
+        """Return the terms of all pairs of elements that were met."""
         return TwoCentre(self.table, self.radial, {pair: self._solve(pair) for pair in sorted(self._sums)})
 
     def _solve(self, pair: ElementPair) -> np.ndarray:

@@ -1,1 +1,1 @@
-"""Foreign files to structures, basis sets and operators."""
+"""Readers of foreign files: structures, basis sets and matrices."""

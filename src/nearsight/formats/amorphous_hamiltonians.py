@@ -1,7 +1,7 @@
-"""The public Amorphous-Hamiltonians: a folder with `structure.xyz`, `H.csr`, maybe `S.csr` (CP2K, Γ only).
+"""The public data set Amorphous-Hamiltonians: folders with `structure.xyz`, `H.csr`, maybe `S.csr` (CP2K, Γ only).
 
-`V` is a vacancy there (a ghost with oxygen's functions), vanadium is `Va`. The basis is not written down;
-where it is not given, it is the shipped one whose size is the matrix's.
+`V` is a vacancy there (a ghost with oxygen's functions), vanadium is `Va`. The basis is not written down; where it is
+not given, it is the shipped one whose size is the matrix's.
 """
 
 from __future__ import annotations
@@ -18,15 +18,29 @@ from nearsight.operators.calculation import Calculation
 
 
 def recognises(path: Path) -> bool:
-    """Whether this is such a folder, or its H.csr."""
+    """Tell whether a path is such a folder, or its H.csr."""
     return _folder(path) is not None
 
 
 def read(path: Path, options: ReadOptions) -> Calculation:
-    """One folder.
+    """Read one folder.
 
-    Raises:
-        FormatError: a file is missing, a git-lfs pointer, damaged, or does not fit the others.
+    Parameters
+    ----------
+    path : pathlib.Path
+        The folder, or its H.csr.
+    options : ReadOptions
+        Additions of the user.
+
+    Returns
+    -------
+    Calculation
+        H, and S where there is one.
+
+    Raises
+    ------
+    FormatError
+        If a file is missing, a git-lfs pointer, damaged, or does not fit the others.
     """
     folder = _folder(path)
     if folder is None:

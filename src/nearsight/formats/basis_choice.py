@@ -1,4 +1,4 @@
-"""Which basis a source is in: the one the user or the source names, or the shipped one that fits its size."""
+"""The choice of a source's basis: the one that the user or the source names, or the shipped one that fits its size."""
 
 from __future__ import annotations
 
@@ -23,18 +23,32 @@ def choose_basis(
     sizes: np.ndarray | None = None,
     n_orbitals: int | None = None,
 ) -> BasisSet:
-    """The basis of the structure's elements.
+    """Choose the basis of a structure's elements.
 
-    Args:
-        path: the source, for messages.
-        structure: its elements are what the basis must hold.
-        options: `basis` and `basis_file` decide where they are given.
-        sizes: (N,) orbitals of each atom, where the source says so.
-        n_orbitals: size of the matrix.
+    Parameters
+    ----------
+    path : pathlib.Path
+        The source, for messages.
+    structure : Structure
+        Its elements are what the basis must hold.
+    options : ReadOptions
+        `basis` and `basis_file` decide where they are given.
+    sizes : (N,) array of int, optional
+        Orbitals of each atom, where the source says so.
+    n_orbitals : int, optional
+        Size of the matrix.
 
-    Raises:
-        InputError: an unknown basis, or an element without one.
-        FormatError: no basis is given and none or several of the shipped ones fit; or the given one does not.
+    Returns
+    -------
+    BasisSet
+        The basis.
+
+    Raises
+    ------
+    InputError
+        If the basis is not known, or an element has none.
+    FormatError
+        If no basis is given and none or several of the shipped ones fit, or the given one does not fit.
     """
     if options.basis is not None:
         basis = named_basis(options.basis, options.basis_file, structure.elements)
@@ -54,10 +68,26 @@ def choose_basis(
 
 
 def named_basis(choice: BasisChoice, basis_file: Path | None, elements: tuple[int, ...]) -> BasisSet:
-    """The basis of `elements` by name (one name, or one per element symbol; `X` is the ghost, with oxygen's).
+    """Return the basis of some elements by name.
 
-    Raises:
-        InputError: a name or an element that is neither shipped nor in the file.
+    Parameters
+    ----------
+    choice : str or mapping of str to str
+        One name, or one for each element symbol; `X` is the ghost, which has oxygen's functions.
+    basis_file : pathlib.Path or None
+        A CP2K basis file; None for the shipped basis sets.
+    elements : tuple of int
+        Atomic numbers.
+
+    Returns
+    -------
+    BasisSet
+        The basis of these elements alone.
+
+    Raises
+    ------
+    InputError
+        If a name or an element is neither shipped nor in the file.
     """
     if isinstance(choice, str):
         source = read_basis_file(basis_file, choice) if basis_file else basis_named(choice)
@@ -71,7 +101,18 @@ def named_basis(choice: BasisChoice, basis_file: Path | None, elements: tuple[in
 
 
 def joined(parts: Mapping[int, tuple[str, tuple[int, ...], int | None]]) -> BasisSet:
-    """One basis out of (name, shells, valence) of each element."""
+    """Join the basis sets of single elements into one.
+
+    Parameters
+    ----------
+    parts : mapping of int to (str, tuple of int, int or None)
+        Z → name, shells and valence (None where it is not known).
+
+    Returns
+    -------
+    BasisSet
+        Its name is the common one, or such as `Hf:NAME, O:NAME`.
+    """
     names = {name for name, _, _ in parts.values()}
     title = names.pop() if len(names) == 1 else ", ".join(f"{symbol_of(z)}:{p[0]}" for z, p in sorted(parts.items()))
     return BasisSet(title, {z: p[1] for z, p in parts.items()}, {z: p[2] for z, p in parts.items() if p[2] is not None})

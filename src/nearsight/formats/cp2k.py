@@ -1,4 +1,4 @@
-"""A CP2K run: its matrices, the input or an xyz, and the output.
+"""CP2K runs: their matrices, the input or an xyz, and the output.
 
 At Γ the matrices are `*-KS_SPIN_1-1_0.csr` and `*-S_SPIN_1-1_0.csr`, and the output may be missing; with KPOINTS and
 REAL_SPACE there is one of each per cell vector, `*_R_<n>-1_0.csr`, and the output says which is which.
@@ -31,7 +31,7 @@ _CHARGE = re.compile(r"-q(\d+)$")
 
 @dataclass(frozen=True)
 class Cp2kFiles:
-    """The files of one run; None where there is none. Without `hamiltonian` the matrices are per cell vector."""
+    """The files of one run; None where there is none. Without `hamiltonian` there is a matrix for each cell vector."""
 
     hamiltonian: Path | None
     overlap: Path | None
@@ -41,17 +41,31 @@ class Cp2kFiles:
 
 
 def recognises(path: Path) -> bool:
-    """Whether this is the folder of a run, or one of its files."""
+    """Tell whether a path is the folder of a run, or one of its files."""
     if path.is_dir():
         return any(path.glob("*-KS_SPIN_1*.csr"))
     return path.is_file() and (path.suffix == ".csr" or (path.suffix in (".inp", ".out") and recognises(path.parent)))
 
 
 def read(path: Path, options: ReadOptions) -> Calculation:
-    """One run.
+    """Read one run.
 
-    Raises:
-        FormatError: files are missing, there are several, they are damaged, or do not fit each other.
+    Parameters
+    ----------
+    path : pathlib.Path
+        The folder of the run, or one of its files.
+    options : ReadOptions
+        Additions of the user.
+
+    Returns
+    -------
+    Calculation
+        H, S, energies and eigenvalues, as far as the files hold them.
+
+    Raises
+    ------
+    FormatError
+        If files are missing, there are several, they are damaged, or do not fit each other.
     """
     files = find_files(path, options)
     given = read_input(files.input) if files.input else None
@@ -113,7 +127,25 @@ def _resolved(
 
 
 def find_files(path: Path, options: ReadOptions) -> Cp2kFiles:
-    """The files of the run that `path` (its folder, or one of its files) belongs to."""
+    """Find the files of a run.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Its folder, or one of its files.
+    options : ReadOptions
+        `structure` and `output` decide where they are given.
+
+    Returns
+    -------
+    Cp2kFiles
+        The files.
+
+    Raises
+    ------
+    FormatError
+        If a file that is needed is missing, or there are several.
+    """
     folder = path if path.is_dir() else path.parent
     hamiltonian = path if path.suffix == ".csr" else _single(folder, "*-KS_SPIN_1-1_0.csr", "a Kohn-Sham matrix")
     if hamiltonian is not None and "_R_" in hamiltonian.name:

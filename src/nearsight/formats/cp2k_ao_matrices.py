@@ -13,7 +13,7 @@ TITLE = "KOHN-SHAM MATRIX"
 
 
 def recognises(path: Path) -> bool:
-    """Whether a file begins like such a text."""
+    """Tell whether a file begins like such a text."""
     if not path.is_file():
         return False
     with path.open("rb") as raw:
@@ -21,10 +21,24 @@ def recognises(path: Path) -> bool:
 
 
 def read_first_kohn_sham(path: Path, n_orbitals: int) -> np.ndarray:
-    """(n, n) E_h, the first Kohn-Sham matrix of the file.
+    """Read the first Kohn-Sham matrix of a file.
 
-    Raises:
-        FormatError: no such matrix, a size other than `n_orbitals`, a line that is none of it, or a truncated file.
+    Parameters
+    ----------
+    path : pathlib.Path
+        The text.
+    n_orbitals : int
+        Size of the matrix.
+
+    Returns
+    -------
+    (n, n) array of float64
+        E_h.
+
+    Raises
+    ------
+    FormatError
+        If there is no such matrix, it has another size, a line does not belong to it, or the file is truncated.
     """
     matrix = np.full((n_orbitals, n_orbitals), np.nan)
     columns: list[int] = []

@@ -23,13 +23,27 @@ _CHARGE = re.compile(r"-q(\d+)$")
 
 
 def read_basis_file(path: str | Path, name: str) -> BasisSet:
-    """The basis `name` of every element that the file holds it for; the ghost gets oxygen's shells.
+    """Read a basis of every element that the file holds it for; the ghost gets oxygen's shells.
 
-    The name may end in the charge, such as `-q12`; without it, the entry must be the only one of that name.
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        The basis file.
+    name : str
+        Name of the basis. It may end in the charge, such as `-q12`; without it, the entry must be the only one of that
+        name.
 
-    Raises:
-        InputError: the file does not hold this name.
-        FormatError: the file is missing, or not a CP2K basis file.
+    Returns
+    -------
+    BasisSet
+        Shells, and valences where a name says them.
+
+    Raises
+    ------
+    InputError
+        If the file does not hold this name.
+    FormatError
+        If the file is missing, or not a CP2K basis file.
     """
     shells: dict[int, tuple[int, ...]] = {}
     valence: dict[int, int] = {}

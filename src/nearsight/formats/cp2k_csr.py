@@ -1,9 +1,7 @@
-"""CP2K's matrices (KS_CSR_WRITE, S_CSR_WRITE), text or binary; both have the extension .csr.
+"""CP2K's matrices (KS_CSR_WRITE, S_CSR_WRITE), text or binary, and H and S at Γ made of two of them.
 
-Text: one `row column value` a line, from 1, in Fortran's (2(I8),E23.14E3).
-Binary: Fortran records of 24 bytes: length 16, row, column (int32), value (float64), length 16.
-
-H and S at Γ from two .csr files, for a known structure.
+Both kinds have the extension .csr. Text has one `row column value` a line, from 1, in Fortran's (2(I8),E23.14E3).
+Binary has Fortran records of 24 bytes: length 16, row, column (int32), value (float64), length 16.
 """
 
 from __future__ import annotations
@@ -43,10 +41,26 @@ _LINE = re.compile(rb"\s*(\d+)\s+(\d+)\s+([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d
 
 
 def read_csr(path: str | Path, progress: Progress = silent) -> tuple[Triplets, Encoding]:
-    """All entries of a matrix file, and how they were written.
+    """Read all entries of a matrix file.
 
-    Raises:
-        FormatError: not such a file, a truncated record or line, an index below 1, a number not finite.
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        The file.
+    progress : Progress, default silent
+        Told the bytes that are read.
+
+    Returns
+    -------
+    entries : Triplets
+        In the file's unit.
+    encoding : {"binary", "text"}
+        How the file is written.
+
+    Raises
+    ------
+    FormatError
+        If it is not such a file, a record or line is truncated, an index is below 1, or a number is not finite.
     """
     check_is_matrix(path)
     progress(Event(f"reading {Path(path).name}", 0, Path(path).stat().st_size))
@@ -57,7 +71,13 @@ def read_csr(path: str | Path, progress: Progress = silent) -> tuple[Triplets, E
 
 
 def check_is_matrix(path: str | Path) -> None:
-    """Raises FormatError where the first bytes are not those of a matrix file."""
+    """Check that the first bytes of a file are those of a matrix file.
+
+    Raises
+    ------
+    FormatError
+        If they are not.
+    """
     head = first_bytes(path, _EXPECTED)
     if _byte_order(head) is None and not re.match(rb"\s*\d+\s", head):
         raise FormatError(path, f"expected {_EXPECTED}, got a file that begins with {head[:40]!r}")
@@ -207,13 +227,20 @@ def _from_one(path: Path, rows: np.ndarray, columns: np.ndarray, values: np.ndar
 
 @dataclass(frozen=True, eq=False)
 class GammaMatrices:
-    """H (eV) and S with their basis, and what the files were.
+    """H (eV) and S at Γ with their basis, and what the files were.
 
-    Attributes:
-        basis: given, or recognised by the size of H.
-        hamiltonian, overlap: folded; the overlap None where there is no file.
-        encodings, triangles: of H, then of S.
-        n_entries: lines or records of H.
+    Attributes
+    ----------
+    basis : BasisSet
+        Given, or recognised by the size of H.
+    hamiltonian : BlockOperator
+        H, folded.
+    overlap : BlockOperator or None
+        S, folded; None where there is no file.
+    encodings, triangles : tuple of str
+        Of H, then of S.
+    n_entries : int
+        Lines or records of H.
     """
 
     basis: BasisSet
@@ -233,16 +260,28 @@ class GammaMatrices:
 def read_gamma_matrices(
     h_path: Path, s_path: Path | None, structure: Structure, options: ReadOptions, basis: BasisSet | None = None
 ) -> GammaMatrices:
-    """Both matrices.
+    """Read both matrices of a run at Γ.
 
-    Args:
-        h_path, s_path: the files (Hartree).
-        structure: in the order of the matrix.
-        options: the user's choice of basis.
-        basis: the source's own choice, where it says so.
+    Parameters
+    ----------
+    h_path, s_path : pathlib.Path
+        The files (Hartree); no overlap where `s_path` is None.
+    structure : Structure
+        In the order of the matrix.
+    options : ReadOptions
+        The user's choice of basis.
+    basis : BasisSet, optional
+        The source's own basis, where it says so.
 
-    Raises:
-        FormatError: a file is damaged, or does not fit the structure, the basis or the other one.
+    Returns
+    -------
+    GammaMatrices
+        H and S.
+
+    Raises
+    ------
+    FormatError
+        If a file is damaged, or does not fit the structure, the basis or the other file.
     """
     entries, encoding = read_csr(h_path, options.progress)
     size, n_entries = entries.size, len(entries)

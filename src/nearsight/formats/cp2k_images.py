@@ -1,8 +1,8 @@
-"""H and S per cell vector, as CP2K writes them with KPOINTS and REAL_SPACE: one .csr file for each R.
+"""H and S for each cell vector, as CP2K writes them with KPOINTS and REAL_SPACE: one .csr file for each R.
 
 `PROJECT-FILE-KS_SPIN_1_R_<n>-1_0.csr` has the blocks of image n; the output's table after `KS CSR write|` says which
-cell vector that is. Cell vectors refer to atoms wrapped by CP2K, r_i − n_i·cell. Ours refer to the positions as given:
-R = R_CP2K + n_i − n_j.
+cell vector that is. Cell vectors refer to atoms wrapped by CP2K, r_i − n_i·cell. A `BlockOperator` refers to the
+positions as given: R = R_CP2K + n_i − n_j.
 """
 
 from __future__ import annotations
@@ -39,10 +39,16 @@ Tables = Mapping[str, Mapping[int, Cell]]
 class ImageMatrices:
     """H (E_h) and S, in real space, exactly Hermitian.
 
-    Attributes:
-        hamiltonian, overlap: the overlap None where there are no files.
-        asymmetry: largest |H_ij(R) − H_ji(−R)ᵀ| in the files, E_h; of an upper triangle, on its diagonal.
-        n_images: cell vectors of H.
+    Attributes
+    ----------
+    hamiltonian : BlockOperator
+        H, E_h.
+    overlap : BlockOperator or None
+        S; None where there are no files.
+    asymmetry : float
+        Largest |H_ij(R) − H_ji(−R)ᵀ| in the files, E_h; of an upper triangle, on its diagonal.
+    n_images : int
+        Number of cell vectors of H.
     """
 
     hamiltonian: BlockOperator
@@ -52,18 +58,38 @@ class ImageMatrices:
 
 
 def has_images(folder: Path) -> bool:
-    """Whether a folder holds matrices per cell vector."""
+    """Tell whether a folder holds a matrix for each cell vector."""
     return any(folder.glob(NAMES["KS"]))
 
 
 def read_images(
     folder: Path, output: Path | None, structure: Structure, basis: BasisSet, progress: Progress = silent
 ) -> ImageMatrices:
-    """H and S of a run.
+    """Read H and S of a run.
 
-    Raises:
-        FormatError: no output, images that are missing, left over or damaged, a matrix that is not Hermitian, or
-            overlaps at distances that cannot be (another structure).
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The folder of the run.
+    output : pathlib.Path or None
+        CP2K's output, which is needed.
+    structure : Structure
+        Positions as given.
+    basis : BasisSet
+        Orbitals of each element.
+    progress : Progress, default silent
+        Told the bytes that are read of each file.
+
+    Returns
+    -------
+    ImageMatrices
+        H and S.
+
+    Raises
+    ------
+    FormatError
+        If there is no output, images are missing, left over or damaged, a matrix is not Hermitian, or overlaps are at
+        distances that cannot be (another structure).
     """
     if output is None:
         raise FormatError(
@@ -84,7 +110,23 @@ def read_images(
 
 
 def read_tables(output: Path) -> dict[str, dict[int, Cell]]:
-    """For KS and S: image number → cell vector, from the last such tables of the output."""
+    """Read the tables of periodic images from CP2K's output.
+
+    Parameters
+    ----------
+    output : pathlib.Path
+        The output.
+
+    Returns
+    -------
+    dict of str to dict of int to (int, int, int)
+        For KS and S: image number → cell vector, from the last such tables.
+
+    Raises
+    ------
+    FormatError
+        If a table is not complete.
+    """
     tables: dict[str, dict[int, Cell]] = {}
     current: dict[int, Cell] | None = None
     left = 0

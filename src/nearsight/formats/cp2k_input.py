@@ -32,14 +32,14 @@ class Section:
     sections: list[Section] = field(default_factory=list)
 
     def all(self, *names: str) -> list[Section]:
-        """Every subsection at the path of `names`."""
+        """Return every subsection at the path of `names`."""
         found = [self]
         for name in names:
             found = [inner for outer in found for inner in outer.sections if inner.name == name]
         return found
 
     def get(self, keyword: str) -> str | None:
-        """The last value of a keyword, None where it is absent."""
+        """Return the last value of a keyword, None where it is absent."""
         values = [rest for word, rest in self.keywords if word.upper() == keyword]
         return values[-1] if values else None
 
@@ -55,14 +55,20 @@ class Kind:
 
 @dataclass(frozen=True, eq=False)
 class Cp2kInput:
-    """What was read.
+    """The content of an input that matters here.
 
-    Attributes:
-        structure: atoms and cell, Å.
-        labels: the kind of each atom.
-        kinds: label → kind, for the labels that occur.
-        basis_files: as named in the input.
-        settings: some of the settings, plain text, for the provenance.
+    Attributes
+    ----------
+    structure : Structure
+        Atoms and cell, Å.
+    labels : tuple of str
+        The kind of each atom.
+    kinds : dict of str to Kind
+        Label → kind, for the labels that occur.
+    basis_files : tuple of str
+        As named in the input.
+    settings : dict of str to str
+        Some of the settings, plain text, for the provenance.
     """
 
     structure: Structure
@@ -73,10 +79,22 @@ class Cp2kInput:
 
 
 def read_input(path: str | Path) -> Cp2kInput:
-    """A CP2K input with its includes.
+    """Read a CP2K input with its includes.
 
-    Raises:
-        FormatError: a missing include, sections that do not close, no atoms, no cell, an unknown element.
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        The input.
+
+    Returns
+    -------
+    Cp2kInput
+        Structure, kinds and settings.
+
+    Raises
+    ------
+    FormatError
+        If an include is missing, sections do not close, there are no atoms or no cell, or an element is not known.
     """
     path = Path(path)
     first_bytes(path, "a CP2K input")
@@ -95,7 +113,23 @@ def read_input(path: str | Path) -> Cp2kInput:
 
 
 def parse_sections(path: Path) -> Section:
-    """The tree of sections; `@INCLUDE` and `@SET` done."""
+    """Parse an input into the tree of its sections, with `@INCLUDE` and `@SET` carried out.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The input.
+
+    Returns
+    -------
+    Section
+        The root, whose subsections are the top level of the input.
+
+    Raises
+    ------
+    FormatError
+        If sections do not close, or a directive cannot be carried out.
+    """
     root = Section("")
     open_sections = [root]
     for where, text in _lines(path, path.parent, {}):

@@ -1,4 +1,4 @@
-"""What CP2K's output (.out) says: version, convergence, total energy, Fermi level, printed eigenvalues."""
+"""CP2K's output (.out): version, convergence, total energy, Fermi level, printed eigenvalues."""
 
 from __future__ import annotations
 
@@ -33,19 +33,28 @@ _COUNTS = {
 
 @dataclass(frozen=True, eq=False)
 class Cp2kOutput:
-    """What was found; None where the output does not say. Of several steps, the last.
+    """The content of an output; None where it does not say. Of several steps, the last.
 
-    Attributes:
-        version: such as `2023.1`.
-        energy, fermi: eV.
-        eigenvalues: (n,) eV at Γ, ascending, as printed (occupied and maybe some empty); None where Γ is not among the
-            k-points.
-        k_points: (k, 3), in units of the reciprocal lattice vectors; None without &KPOINTS.
-        k_scheme: such as `MONKHORST-PACK 2 2 2`, `GAMMA`; None without &KPOINTS.
-        k_eigenvalues: (k, n) eV at each of them, as printed; None where they are not printed.
-        converged: whether the last SCF run converged; None where there was none.
-        n_atoms, n_orbitals, n_electrons: sizes, to compare with the matrices.
-        n_spins: 2 for an open shell.
+    Attributes
+    ----------
+    version : str or None
+        Such as `2023.1`.
+    energy, fermi : float or None
+        eV.
+    eigenvalues : (n,) array of float or None
+        eV at Γ, ascending, as printed (occupied and maybe some empty); None where Γ is not among the k-points.
+    converged : bool or None
+        Whether the last SCF run converged; None where there was none.
+    n_atoms, n_orbitals, n_electrons : int or None
+        Sizes, to compare with the matrices.
+    n_spins : int or None
+        2 for an open shell.
+    k_points : (k, 3) array of float or None
+        In units of the reciprocal lattice vectors; None without &KPOINTS.
+    k_eigenvalues : (k, n) array of float or None
+        eV at each of them, as printed; None where they are not printed.
+    k_scheme : str or None
+        Such as `MONKHORST-PACK 2 2 2`, `GAMMA`; None without &KPOINTS.
     """
 
     version: str | None
@@ -63,7 +72,7 @@ class Cp2kOutput:
 
 
 def is_output(path: str | Path) -> bool:
-    """Whether a text file was printed by CP2K (and not, say, by the queue)."""
+    """Tell whether a text file was printed by CP2K (and not, say, by the queue)."""
     try:
         with open(path, "rb") as raw:
             head = raw.read(20_000)
@@ -73,10 +82,22 @@ def is_output(path: str | Path) -> bool:
 
 
 def read_output(path: str | Path) -> Cp2kOutput:
-    """Everything above from one output.
+    """Read an output.
 
-    Raises:
-        FormatError: not an output of CP2K, or a table of eigenvalues that breaks off.
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        The output.
+
+    Returns
+    -------
+    Cp2kOutput
+        What it says.
+
+    Raises
+    ------
+    FormatError
+        If it is not an output of CP2K, or a table of eigenvalues breaks off.
     """
     first_bytes(path, "an output of CP2K")
     if not is_output(path):

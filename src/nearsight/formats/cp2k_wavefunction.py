@@ -12,7 +12,7 @@ Fortran records (length, data, length; 4-byte lengths, little-endian), integers 
         one record of coefficients a level
 
 Coefficients run over the atoms in the input's order, over sets and shells as in the basis file, and m = −l … l in a
-shell, which is our order.
+shell, which is the internal order.
 """
 
 from __future__ import annotations
@@ -28,25 +28,32 @@ from nearsight.errors import FormatError, InputError
 from nearsight.orbitals.basis import BasisSet
 
 Sets = tuple[tuple[int, ...], ...]
-"""Of one atom: the functions of each shell of each set, such as ((1, 1, 3, 5),)."""
+"""Functions of each shell of each set of one atom, such as ((1, 1, 3, 5),)."""
 
 _MARK = np.dtype("<i4")
 _FULL = 2.0
 FERMI_DIRAC = 1e-5
-"""Occupations nearer to empty or full are taken for it, as by CP2K (EPS_FERMI_DIRAC)."""
+"""Occupations nearer than this to empty or full are taken for it, as by CP2K (EPS_FERMI_DIRAC)."""
 
 
 @dataclass(frozen=True, eq=False)
 class SpinOrbitals:
     """The orbitals of one spin, or of both in a closed shell.
 
-    Attributes:
-        energies: (m,) E_h, ascending.
-        occupations: (m,) electrons, 0 … 2 in a closed shell.
-        coefficients: (n, m), one column a level.
-        homo: the last level that is not empty, from 1.
-        lfomo: the first that is not full, from 1.
-        electrons: their number.
+    Attributes
+    ----------
+    energies : (m,) array of float64
+        E_h, ascending.
+    occupations : (m,) array of float64
+        Electrons, 0 … 2 in a closed shell.
+    coefficients : (n, m) array of float64
+        One column for each level.
+    homo : int
+        The last level that is not empty, from 1.
+    lfomo : int
+        The first level that is not full, from 1.
+    electrons : int
+        Their number.
     """
 
     energies: np.ndarray
@@ -59,11 +66,14 @@ class SpinOrbitals:
 
 @dataclass(frozen=True, eq=False)
 class Cp2kWavefunction:
-    """What a file holds.
+    """The content of a file.
 
-    Attributes:
-        sets: of each atom.
-        spins: one or two.
+    Attributes
+    ----------
+    sets : tuple of Sets
+        Of each atom.
+    spins : tuple of SpinOrbitals
+        One or two.
     """
 
     sets: tuple[Sets, ...]
@@ -78,17 +88,30 @@ class Cp2kWavefunction:
 def closed_shell(
     basis: BasisSet, numbers: np.ndarray, energies: np.ndarray, occupations: np.ndarray, coefficients: np.ndarray
 ) -> Cp2kWavefunction:
-    """Orbitals of a closed shell, in a basis of one set of exponents an element (all MOLOPT).
+    """Make the orbitals of a closed shell, in a basis of one set of exponents for each element (all MOLOPT).
 
-    Args:
-        basis: of the elements, ghosts among them.
-        numbers: (N,) atomic numbers.
-        energies: (m,) E_h, ascending.
-        occupations: (m,) electrons, 0 … 2, that add up to a whole number.
-        coefficients: (n, m) with C†SC = 1.
+    Parameters
+    ----------
+    basis : BasisSet
+        Shells of the elements, ghosts among them.
+    numbers : (N,) array of int
+        Atomic numbers.
+    energies : (m,) array of float
+        E_h, ascending.
+    occupations : (m,) array of float
+        Electrons, 0 … 2, that add up to a whole number.
+    coefficients : (n, m) array of float
+        C with C†SC = 1.
 
-    Raises:
-        InputError: shapes that do not fit.
+    Returns
+    -------
+    Cp2kWavefunction
+        What `write_wavefunction` writes.
+
+    Raises
+    ------
+    InputError
+        If the shapes or the number of electrons do not fit.
     """
     n = int(basis.offsets(numbers)[-1])
     m = len(energies)
@@ -113,10 +136,22 @@ def closed_shell(
 
 
 def read_wavefunction(path: str | Path) -> Cp2kWavefunction:
-    """All of a file.
+    """Read a file.
 
-    Raises:
-        FormatError: not such a file, or a truncated one.
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        The file.
+
+    Returns
+    -------
+    Cp2kWavefunction
+        All of it.
+
+    Raises
+    ------
+    FormatError
+        If it is not such a file, or truncated.
     """
     records = _Records(Path(path))
     head = records.integers(5, "atoms, spins, orbitals, sets, shells")
@@ -142,10 +177,19 @@ def read_wavefunction(path: str | Path) -> Cp2kWavefunction:
 
 
 def write_wavefunction(path: str | Path, wavefunction: Cp2kWavefunction) -> None:
-    """Write a file; CP2K's own comes out as it was, byte by byte.
+    """Write a file; one that CP2K wrote comes out as it was, byte by byte.
 
-    Raises:
-        InputError: shapes that do not fit, or the file cannot be written.
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        The file.
+    wavefunction : Cp2kWavefunction
+        Its content.
+
+    Raises
+    ------
+    InputError
+        If shapes do not fit, or the file cannot be written.
     """
     with written_atomically(path) as temporary, temporary.open("wb") as file:
         for record in _records(wavefunction):

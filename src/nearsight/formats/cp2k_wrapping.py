@@ -1,4 +1,4 @@
-"""Where CP2K put the atoms when it counted cell vectors: wrapped to fractional coordinates from −½ to ½.
+"""The cells into which CP2K put the atoms when it counted cell vectors: fractional coordinates from −½ to ½.
 
 CP2K moves atom i by −n_i·cell, n_i the fractional coordinates rounded, and its R refer to that. A coordinate that is a
 half but for the last bits goes either way, and does so in ordinary crystals. There S decides: the norm of a block
@@ -24,7 +24,18 @@ _OVERLAPS = 1e-3
 
 
 def wrapping(structure: Structure) -> np.ndarray:
-    """(N, 3) int64, the cell vectors that CP2K takes off each atom, where its rounding is exact."""
+    """Return the cell vectors that CP2K takes off each atom, where its rounding is exact.
+
+    Parameters
+    ----------
+    structure : Structure
+        Positions as given.
+
+    Returns
+    -------
+    (N, 3) array of int64
+        n_i.
+    """
     away = np.abs(_fractional(structure))
     rounded = np.where(np.abs(away % 1 - 0.5) < _ROUNDING, np.floor(away + 0.5 + _ROUNDING), np.floor(away + 0.5))
     wraps = (np.sign(_fractional(structure)) * rounded).astype(np.int64)
@@ -33,15 +44,26 @@ def wrapping(structure: Structure) -> np.ndarray:
 
 
 def settled(folder: Path, operator: BlockOperator, structure: Structure) -> np.ndarray:
-    """(N, 3) int64, the cell vectors that CP2K took off each atom.
+    """Return the cell vectors that CP2K took off each atom, by its overlaps where rounding may go either way.
 
-    Args:
-        folder: for messages.
-        operator: S, or H where there is no S, with CP2K's own R.
-        structure: positions as given.
+    Parameters
+    ----------
+    folder : pathlib.Path
+        For messages.
+    operator : BlockOperator
+        S, or H where there is no S, with CP2K's own R.
+    structure : Structure
+        Positions as given.
 
-    Raises:
-        FormatError: an atom far from a half belongs to another cell than CP2K's rule says: another structure.
+    Returns
+    -------
+    (N, 3) array of int64
+        n_i.
+
+    Raises
+    ------
+    FormatError
+        If an atom far from a half belongs to another cell than CP2K's rule says, as for another structure.
     """
     rule, halves = wrapping(structure), _halves(structure)
     found, fragment = _from_decay(operator, structure, rule, halves)
@@ -58,7 +80,20 @@ def settled(folder: Path, operator: BlockOperator, structure: Structure) -> np.n
 
 
 def placed(operator: BlockOperator, wraps: np.ndarray) -> BlockOperator:
-    """The operator with R that refer to the positions as given. Pairs stay sorted: those of (i, j) move together."""
+    """Return the operator with R that refer to the positions as given.
+
+    Parameters
+    ----------
+    operator : BlockOperator
+        With CP2K's own R.
+    wraps : (N, 3) array of int
+        The cell vectors that CP2K took off each atom.
+
+    Returns
+    -------
+    BlockOperator
+        Its pairs stay sorted, for those of (i, j) move together.
+    """
     shift = operator.shift + wraps[operator.source] - wraps[operator.target]
     return BlockOperator(
         operator.numbers, operator.basis, operator.source, operator.target, shift, operator.values, operator.folded
@@ -66,7 +101,22 @@ def placed(operator: BlockOperator, wraps: np.ndarray) -> BlockOperator:
 
 
 def check_nearest(folder: Path, overlap: BlockOperator, structure: Structure) -> None:
-    """Raises FormatError where the overlaps, with R as given, are those of other positions."""
+    """Check that overlaps, with R as given, are those of the structure's positions.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        For messages.
+    overlap : BlockOperator
+        S.
+    structure : Structure
+        Positions as given.
+
+    Raises
+    ------
+    FormatError
+        If the largest overlaps of an atom are not those with the nearest images.
+    """
     atom = _misplaced(overlap, structure)
     if atom is not None:
         raise FormatError(folder, _other_structure(atom))

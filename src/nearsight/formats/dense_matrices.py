@@ -20,19 +20,28 @@ FOREIGN_OVERLAP = 1e-3
 def from_dense(
     matrix: np.ndarray, numbers: np.ndarray, basis: BasisSet, convention: OrbitalConvention
 ) -> BlockOperator:
-    """A symmetric matrix of an isolated molecule as blocks of all pairs of atoms, exactly symmetric, in float64.
+    """Turn a symmetric matrix of an isolated molecule into blocks of all pairs of atoms.
 
-    Args:
-        matrix: (n, n), any unit, atoms in the order of `numbers`.
-        numbers: (N,) atomic numbers.
-        basis: shells of each element in the matrix's order.
-        convention: order and signs inside the shells.
+    Parameters
+    ----------
+    matrix : (n, n) array
+        In any unit, atoms in the order of `numbers`.
+    numbers : (N,) array of int
+        Atomic numbers.
+    basis : BasisSet
+        Shells of each element in the matrix's order.
+    convention : OrbitalConvention
+        Order and signs inside the shells.
 
-    Returns:
-        In our order and signs, every pair with R = 0, not folded.
+    Returns
+    -------
+    BlockOperator
+        In the internal order and signs, exactly symmetric, in float64, every pair with R = 0, not folded.
 
-    Raises:
-        InputError: another shape, not finite, not symmetric, or shells that the convention does not say.
+    Raises
+    ------
+    InputError
+        If the matrix has another shape, is not finite or not symmetric, or the convention does not know a shell.
     """
     numbers = np.asarray(numbers, dtype=np.int64)
     index, sign = to_internal_order(convention, basis, numbers)
@@ -41,7 +50,18 @@ def from_dense(
 
 
 def check_shells(overlap: BlockOperator) -> None:
-    """Raises InputError where functions of different l overlap on one atom: then the shells are in another order."""
+    """Check that functions of different l on one atom do not overlap; else the shells are in another order.
+
+    Parameters
+    ----------
+    overlap : BlockOperator
+        S.
+
+    Raises
+    ------
+    InputError
+        If they overlap.
+    """
     for pair in np.flatnonzero(overlap.on_site):
         number = int(overlap.numbers[overlap.source[pair]])
         l = np.concatenate([np.full(2 * l + 1, l) for l in overlap.basis.shells[number]])

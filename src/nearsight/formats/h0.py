@@ -1,8 +1,8 @@
 """H₀, the Kohn-Sham matrix of superposed atomic densities at Γ, for a calculation that is at hand.
 
-A file with the matrix alone: CP2K's .csr or the text of its &AO_MATRICES (the first Kohn-Sham matrix in it), .npy
-with the whole matrix, or .npz with `H0_triu`, the upper triangle row by row (`np.triu_indices`); all in Hartree. Or any
-source that can be imported by itself: then its H is H₀.
+It comes from a file with the matrix alone: CP2K's .csr or the text of its &AO_MATRICES (the first Kohn-Sham matrix in
+it), .npy with the whole matrix, or .npz with `H0_triu`, the upper triangle row by row (`np.triu_indices`); all in
+Hartree. Or from any source that can be imported by itself: then its H is H₀.
 """
 
 from __future__ import annotations
@@ -27,19 +27,30 @@ from nearsight.units import HARTREE_IN_EV
 TRIANGLE = "H0_triu"
 
 SAME_PLACE = 1e-3
-"""Å; positions of one structure in files of two programs."""
+"""Å; positions of one structure in files of two programs may differ by this."""
 
 
 def read_h0(path: str | Path, calculation: Calculation, progress: Progress = silent) -> BlockOperator:
-    """H₀ in eV on the atoms and in the basis of `calculation`.
+    """Read H₀ on the atoms and in the basis of a calculation.
 
-    Args:
-        path: see above.
-        calculation: it says which orbitals the rows are.
-        progress: told how far the reading is.
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        A file with the matrix alone, or a calculation; see above.
+    calculation : Calculation
+        Says which orbitals the rows are.
+    progress : Progress, default silent
+        Told the bytes that are read.
 
-    Raises:
-        FormatError: no such file, of no known format, damaged, of another size, or of another structure or basis.
+    Returns
+    -------
+    BlockOperator
+        H₀, eV.
+
+    Raises
+    ------
+    FormatError
+        If there is no such file, its format is not known, it is damaged, or it is of another size, structure or basis.
     """
     path = Path(path)
     bare = _bare_matrix(path, calculation, progress)

@@ -27,15 +27,29 @@ _NEEDED = ("numbers", "positions_ang", "cell_ang", "H_row", "H_col", "H_val")
 
 
 def recognises(path: Path) -> bool:
-    """Whether this is a NumPy archive or array."""
+    """Tell whether a file is a NumPy archive or array."""
     return path.is_file() and path.suffix in (".npz", ".npy")
 
 
 def read(path: Path, options: ReadOptions) -> Calculation:
-    """One archive.
+    """Read one archive.
 
-    Raises:
-        FormatError: not such an archive, or one with other keys.
+    Parameters
+    ----------
+    path : pathlib.Path
+        The archive.
+    options : ReadOptions
+        Additions of the user.
+
+    Returns
+    -------
+    Calculation
+        Structure, H and S.
+
+    Raises
+    ------
+    FormatError
+        If keys are missing, or arrays are damaged or do not fit each other.
     """
     data = _load(path)
     structure = _structure(path, data, options)

@@ -1,4 +1,4 @@
-"""ReadOptions: what the user adds to a foreign file that does not say everything itself."""
+"""What the user adds to a foreign file that does not say everything itself."""
 
 from __future__ import annotations
 
@@ -11,22 +11,31 @@ import numpy as np
 from nearsight.progress import Progress, silent
 
 BasisChoice = str | Mapping[str, str]
-"""A basis' name, or element symbol → name."""
+"""The name of a basis, or element symbol → name."""
 
 
 @dataclass(frozen=True)
 class ReadOptions:
     """Additions to a source.
 
-    Attributes:
-        basis: name of the basis, or one name per element; None: what the source says.
-        basis_file: CP2K basis file that holds it, for elements or names that are not shipped.
-        cell: Å; (3,) edges, (9,) or (3, 3) rows = vectors; overrides the structure file's.
-        isolated: not periodic; overrides `cell`.
-        structure: structure file, where the source has none or several.
-        output: CP2K's output, where the source has several.
-        row: position from 0 in a database of several calculations.
-        progress: told how far the reading is.
+    Attributes
+    ----------
+    basis : str or mapping of str to str, optional
+        Name of the basis, or one name per element; by default what the source says.
+    basis_file : pathlib.Path, optional
+        CP2K basis file that holds it, for elements or names that are not shipped.
+    cell : array of float, optional
+        Å; (3,) edges, (9,) or (3, 3) rows = vectors; overrides the structure file's.
+    isolated : bool, default False
+        Whether the structure is not periodic; overrides `cell`.
+    structure : pathlib.Path, optional
+        Structure file, where the source has none or several.
+    output : pathlib.Path, optional
+        CP2K's output, where the source has several.
+    row : int, optional
+        Position from 0 in a database of several calculations.
+    progress : Progress, default silent
+        Told the bytes that are read.
     """
 
     basis: BasisChoice | None = None

@@ -35,41 +35,83 @@ Row = Mapping[str, Any]
 
 
 def recognises(path: Path) -> bool:
-    """Whether this is such a database, or the LMDB that is made of one."""
+    """Tell whether a path is such a database, or the LMDB that is made of one."""
     return _is_lmdb(path) or set(_NEEDED) <= set(sqlite_file.columns(path, "data"))
 
 
 def read(path: Path, options: ReadOptions) -> Calculation:
-    """The calculation in row `options.row`, which need not be given where there is only one.
+    """Read one calculation of a database.
 
-    Raises:
-        FormatError: no such row, several and none chosen, or a damaged one.
+    Parameters
+    ----------
+    path : pathlib.Path
+        The database.
+    options : ReadOptions
+        `row` chooses the calculation; it need not be given where there is only one.
+
+    Returns
+    -------
+    Calculation
+        The molecule and its H.
+
+    Raises
+    ------
+    FormatError
+        If there is no such row, there are several and none is chosen, or it is damaged.
     """
     (calculation,) = calculations(path, only_row(path, options.row, count_rows(path)))
     return calculation
 
 
 def read_database(path: str | Path, rows: Rows = slice(None)) -> list[Calculation]:
-    """Some rows of a database, all of them if not said: one by its position from 0, or a slice.
+    """Read some calculations of a database.
 
-    Raises:
-        FormatError: not such a database, no such row, or a damaged one.
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        The database.
+    rows : int or slice
+        One row by its position from 0, or several; by default all.
+
+    Returns
+    -------
+    list of Calculation
+        One for each row.
+
+    Raises
+    ------
+    FormatError
+        If it is not such a database, there is no such row, or one is damaged.
     """
     return list(calculations(Path(path), rows))
 
 
 def count_rows(path: Path) -> int:
-    """How many calculations there are."""
+    """Return the number of calculations in a database."""
     _refuse_lmdb(path)
     with sqlite_file.opened(path) as connection:
         return len(sqlite_file.row_ids(connection, "data"))
 
 
 def calculations(path: Path, rows: Rows = slice(None)) -> Iterator[Calculation]:
-    """One calculation after another, each read when it is asked for.
+    """Yield one calculation after another, each read when it is asked for.
 
-    Raises:
-        FormatError: not such a database, no such row, or a damaged one.
+    Parameters
+    ----------
+    path : pathlib.Path
+        The database.
+    rows : int or slice
+        As in `read_database`.
+
+    Yields
+    ------
+    Calculation
+        The molecule and its H.
+
+    Raises
+    ------
+    FormatError
+        As in `read_database`.
     """
     _refuse_lmdb(path)
     names = [name for name in _WANTED if name in sqlite_file.columns(path, "data")]

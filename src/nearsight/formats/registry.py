@@ -1,4 +1,4 @@
-"""The formats that can be imported. A new one is one file with `recognises` and `read`, and one line here."""
+"""The formats that can be read. A new one is one file with `recognises` and `read`, and one line here."""
 
 from __future__ import annotations
 
@@ -20,10 +20,14 @@ from nearsight.operators.store import is_store, read_calculation
 class Format:
     """One kind of source.
 
-    Attributes:
-        name: for messages.
-        recognises: whether a path looks like it; by names and first bytes only.
-        read: the calculation.
+    Attributes
+    ----------
+    name : str
+        For messages.
+    recognises : callable
+        Tells whether a path looks like it, by names and first bytes only.
+    read : callable
+        Reads the calculation.
     """
 
     name: str
@@ -46,15 +50,26 @@ FORMATS: tuple[Format, ...] = (
 
 
 def read_any(source: str | Path, **options: Any) -> Calculation:
-    """The calculation in `source`, a file or a folder of any known format.
+    """Read the calculation in a file or a folder of any known format.
 
-    Args:
-        source: what to read.
-        options: fields of `ReadOptions`: basis, basis_file, cell, isolated, structure, output, row, progress.
+    Parameters
+    ----------
+    source : str or pathlib.Path
+        What to read.
+    **options
+        Fields of `ReadOptions`: basis, basis_file, cell, isolated, structure, output, row, progress.
 
-    Raises:
-        FormatError: nothing there, or of no known format, or damaged.
-        InputError: options that cannot be.
+    Returns
+    -------
+    Calculation
+        In internal units (Å, eV).
+
+    Raises
+    ------
+    FormatError
+        If there is nothing, its format is not known, or it is damaged.
+    InputError
+        If an option is not valid.
     """
     path = Path(source)
     if options.get("cell") is not None:
@@ -67,10 +82,22 @@ def read_any(source: str | Path, **options: Any) -> Calculation:
 
 
 def find_format(path: Path) -> Format:
-    """The first format that recognises `path`.
+    """Find the first format that recognises a path.
 
-    Raises:
-        FormatError: none does; the message says what the file is, where that can be told.
+    Parameters
+    ----------
+    path : pathlib.Path
+        A file or folder.
+
+    Returns
+    -------
+    Format
+        Its format.
+
+    Raises
+    ------
+    FormatError
+        If none does; the message says what the file is, where that can be told.
     """
     for known in FORMATS:
         if known.recognises(path):

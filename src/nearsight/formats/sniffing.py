@@ -1,4 +1,4 @@
-"""What a file really is, by its first bytes; names and extensions lie."""
+"""What a file really is, by its first bytes; names and extensions may be wrong."""
 
 from __future__ import annotations
 
@@ -18,10 +18,26 @@ _SIGNATURES = (
 
 
 def first_bytes(path: str | Path, expected: str, count: int = 512) -> bytes:
-    """The first bytes of a file that should be `expected`.
+    """Return the first bytes of a file that should be of some kind.
 
-    Raises:
-        FormatError: no such file, a folder, an empty file, or a kind of file that it certainly is not.
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        The file.
+    expected : str
+        The kind of file in words, for messages.
+    count : int, default 512
+        Bytes to read.
+
+    Returns
+    -------
+    bytes
+        At most `count` bytes, not empty.
+
+    Raises
+    ------
+    FormatError
+        If there is no such file, it is a folder, empty, or certainly of another kind.
     """
     if Path(path).is_dir():
         raise FormatError(path, f"expected {expected}, got a folder")

@@ -1,6 +1,6 @@
 """SQLite files: their tables, opened for reading only.
 
-Which rows of a database of many calculations are read, and what is said where one of them is damaged.
+Also which rows of a database of many calculations are read, and what is said where one of them is damaged.
 """
 
 from __future__ import annotations
@@ -16,10 +16,24 @@ _MAGIC = b"SQLite format 3\0"
 
 
 def columns(path: Path, table: str) -> tuple[str, ...]:
-    """Names of a table's columns; none where the file is not SQLite or has no such table.
+    """Return the names of a table's columns.
 
-    Raises:
-        FormatError: an SQLite database that cannot be read.
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file.
+    table : str
+        Name of the table.
+
+    Returns
+    -------
+    tuple of str
+        Empty where the file is not SQLite or has no such table.
+
+    Raises
+    ------
+    FormatError
+        If SQLite cannot read the database.
     """
     if not path.is_file():
         return ()
@@ -33,10 +47,12 @@ def columns(path: Path, table: str) -> tuple[str, ...]:
 
 @contextmanager
 def opened(path: Path) -> Iterator[sqlite3.Connection]:
-    """The database for reading.
+    """Open a database for reading, within a `with` block.
 
-    Raises:
-        FormatError: SQLite cannot read it.
+    Raises
+    ------
+    FormatError
+        If SQLite cannot read it.
     """
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
@@ -48,7 +64,7 @@ def opened(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 def row_ids(connection: sqlite3.Connection, table: str) -> list[int]:
-    """SQLite's numbers of all rows, ascending."""
+    """Return SQLite's numbers of all rows of a table, ascending."""
     return [row for (row,) in connection.execute(f'SELECT rowid FROM "{table}" ORDER BY rowid')]
 
 
@@ -57,10 +73,26 @@ Rows = int | slice
 
 
 def chosen(path: Path, rows: Rows, count: int) -> range:
-    """Positions of the rows to read.
+    """Return the positions of the rows to read.
 
-    Raises:
-        FormatError: no such row.
+    Parameters
+    ----------
+    path : pathlib.Path
+        The database, for messages.
+    rows : int or slice
+        One row or several.
+    count : int
+        Number of rows.
+
+    Returns
+    -------
+    range
+        Positions from 0.
+
+    Raises
+    ------
+    FormatError
+        If there is no such row.
     """
     if isinstance(rows, slice):
         return range(count)[rows]
@@ -71,10 +103,26 @@ def chosen(path: Path, rows: Rows, count: int) -> range:
 
 
 def only_row(path: Path, row: int | None, count: int) -> int:
-    """The one row that is asked for; it need not be said where there is only one.
+    """Return the one row that is asked for; it need not be said where there is only one.
 
-    Raises:
-        FormatError: not said though there are several, or no such row.
+    Parameters
+    ----------
+    path : pathlib.Path
+        The database, for messages.
+    row : int or None
+        The row by position from 0.
+    count : int
+        Number of rows.
+
+    Returns
+    -------
+    int
+        Position from 0.
+
+    Raises
+    ------
+    FormatError
+        If it is not said though there are several, or there is no such row.
     """
     if count == 0:
         raise FormatError(path, "expected at least one row, got an empty database")
@@ -90,7 +138,13 @@ def only_row(path: Path, row: int | None, count: int) -> int:
 
 @contextmanager
 def reading_row(path: Path, row: int) -> Iterator[None]:
-    """Errors of what is read name the file and the row."""
+    """Name the file and the row in errors of what is read within the `with` block.
+
+    Raises
+    ------
+    FormatError
+        For every InputError of the block.
+    """
     try:
         yield
     except FormatError:

@@ -1,4 +1,4 @@
-"""Structures from files: xyz, extended xyz, CP2K inputs, our own stores, and whatever ASE reads."""
+"""Structures from files: xyz, extended xyz, CP2K inputs, stores, and whatever ASE reads."""
 
 from __future__ import annotations
 
@@ -22,17 +22,29 @@ from nearsight.structures.structure import MINIMUM_DISTANCE, Structure
 def read_structure(
     path: str | Path, cell: np.ndarray | None = None, *, isolated: bool = False, ghosts: Sequence[str] = ("X",)
 ) -> Structure:
-    """The structure in a file.
+    """Read the structure in a file.
 
-    Args:
-        path: xyz, extxyz, CP2K input (.inp), store (.h5), .npz with `numbers`, or anything that ASE reads.
-        cell: Å, instead of the file's: (3,) edges, (9,) or (3, 3) rows = vectors.
-        isolated: not periodic, no cell.
-        ghosts: symbols of ghosts in xyz files; with `V` among them, vanadium is written `Va`.
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        xyz, extended xyz, CP2K input (.inp), store (.h5), .npz with `numbers`, or anything that ASE reads.
+    cell : array of float, optional
+        Å, instead of the file's: (3,) edges, (9,) or (3, 3) rows = vectors.
+    isolated : bool, default False
+        Whether the structure is not periodic and needs no cell.
+    ghosts : sequence of str
+        Symbols of ghosts in xyz files; with `V` among them, vanadium is written `Va`.
 
-    Raises:
-        FormatError: the file is not what it should be, or holds a structure that cannot be (no cell, a cell
-            without volume, atoms on top of each other).
+    Returns
+    -------
+    Structure
+        Atoms and cell.
+
+    Raises
+    ------
+    FormatError
+        If the file is not what it should be, or holds a structure that cannot be (no cell, a cell without volume, atoms
+        on top of each other).
     """
     path = Path(path)
     given = None if cell is None else as_cell(cell)
@@ -56,15 +68,38 @@ def read_structure(
 
 
 def check_distances(structure: Structure) -> None:
-    """Raises InputError where two atoms (or an atom and an image) are on top of each other."""
+    """Check that no two atoms (or an atom and an image) are on top of each other.
+
+    Parameters
+    ----------
+    structure : Structure
+        Atoms and cell.
+
+    Raises
+    ------
+    InputError
+        If two are nearer than `MINIMUM_DISTANCE`.
+    """
     build_graph(structure, MINIMUM_DISTANCE)
 
 
 def as_cell(cell: np.ndarray | Sequence[float]) -> np.ndarray:
-    """(3, 3) cell of 1 (cube), 3 (edges) or 9 numbers, Å.
+    """Make a cell of 1 (cube), 3 (edges) or 9 numbers.
 
-    Raises:
-        InputError: another number of numbers, or no volume.
+    Parameters
+    ----------
+    cell : array or sequence of float
+        Å.
+
+    Returns
+    -------
+    (3, 3) array of float64
+        Lattice vectors as rows, Å.
+
+    Raises
+    ------
+    InputError
+        If there are other numbers of numbers, or the cell has no volume.
     """
     numbers = np.asarray(cell, dtype=np.float64).reshape(-1)
     if numbers.size not in (1, 3, 9):
@@ -76,10 +111,22 @@ def as_cell(cell: np.ndarray | Sequence[float]) -> np.ndarray:
 
 
 def parse_cell(text: str) -> np.ndarray | None:
-    """A cell as written on a command line: numbers with spaces or commas; None for `none` (isolated).
+    """Parse a cell as it is written on a command line.
 
-    Raises:
-        InputError: anything else.
+    Parameters
+    ----------
+    text : str
+        1, 3 or 9 numbers (Å) with spaces or commas, or `none`.
+
+    Returns
+    -------
+    (3, 3) array of float64 or None
+        Lattice vectors as rows, Å; None for `none`, an isolated structure.
+
+    Raises
+    ------
+    InputError
+        If it is anything else.
     """
     if text.strip().lower() == "none":
         return None

@@ -1,4 +1,4 @@
-"""Triplets: a matrix as (row, column, value) lines, and the blocks made of it."""
+"""Matrices as (row, column, value) triplets, and the blocks made of them."""
 
 from __future__ import annotations
 
@@ -30,10 +30,14 @@ _BLOCKS = 1 << 14
 class Triplets:
     """The entries of a square matrix, in the order of the file.
 
-    Attributes:
-        path: the file they come from, for messages.
-        rows, columns: (n,) int32, from 0.
-        values: (n,) float64, in the file's unit.
+    Attributes
+    ----------
+    path : object
+        The file they come from, for messages.
+    rows, columns : (n,) array of int32
+        Indices, from 0.
+    values : (n,) array of float64
+        In the file's unit.
     """
 
     path: object
@@ -46,17 +50,29 @@ class Triplets:
 
     @property
     def size(self) -> int:
-        """The smallest matrix that holds all entries: highest index + 1."""
+        """Size of the smallest matrix that holds all entries: highest index + 1."""
         return int(max(self.rows.max(), self.columns.max())) + 1 if len(self) else 0
 
     def chunks(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Rows, columns and values, as many at a time as stay in the cache."""
+        """Yield rows, columns and values, as many at a time as stay in the cache.
+
+        Yields
+        ------
+        rows, columns, values : (m,) arrays
+            The entries one after another.
+        """
         for start in range(0, len(self), _CHUNK):
             part = slice(start, start + _CHUNK)
             yield self.rows[part], self.columns[part], self.values[part]
 
     def triangle(self) -> Triangle:
-        """Which part of the matrix the entries fill."""
+        """Tell which part of the matrix the entries fill.
+
+        Returns
+        -------
+        {"upper", "lower", "full", "diagonal"}
+            The part.
+        """
         above = any(bool((r < c).any()) for r, c, _ in self.chunks())
         below = any(bool((r > c).any()) for r, c, _ in self.chunks())
         if above and below:
@@ -65,13 +81,31 @@ class Triplets:
 
 
 def assemble(triplets: Triplets, numbers: np.ndarray, basis: BasisSet) -> tuple[BlockOperator, Triangle]:
-    """A symmetric matrix at Γ as folded blocks, exactly Hermitian, in the file's unit; what the file held.
+    """Turn a symmetric matrix at Γ into folded blocks.
 
-    One triangle is completed; a full matrix is taken as it is (never doubled), its upper triangle where the
-    two differ by rounding.
+    One triangle is completed; a full matrix is taken as it is (never doubled), its upper triangle where the two differ
+    by rounding.
 
-    Raises:
-        FormatError: an index beyond the basis, an entry that occurs twice, a full matrix not symmetric.
+    Parameters
+    ----------
+    triplets : Triplets
+        The entries.
+    numbers : (N,) array of int
+        Atomic numbers.
+    basis : BasisSet
+        Orbitals of each element.
+
+    Returns
+    -------
+    operator : BlockOperator
+        Exactly Hermitian, in the file's unit.
+    triangle : {"upper", "lower", "full", "diagonal"}
+        What the file held.
+
+    Raises
+    ------
+    FormatError
+        If an index is beyond the basis, an entry occurs twice, or a full matrix is not symmetric.
     """
     offsets = basis.offsets(numbers)
     _check_indices(triplets, numbers, basis, int(offsets[-1]))
@@ -175,7 +209,22 @@ def _worst(operator: BlockOperator, pair: int, error: float) -> str:
 
 
 def check_complete(triplets: Triplets, size: int, missing_allowed: int) -> None:
-    """Raises FormatError where the diagonal has gaps: then the end or a part of the file is missing."""
+    """Check that the diagonal has no gaps; else the end or a part of the file is missing.
+
+    Parameters
+    ----------
+    triplets : Triplets
+        The entries.
+    size : int
+        Number of orbitals.
+    missing_allowed : int
+        Diagonal elements that may be missing.
+
+    Raises
+    ------
+    FormatError
+        If more are missing.
+    """
     present = np.zeros(size, dtype=bool)
     for rows, columns, _ in triplets.chunks():
         present[rows[rows == columns]] = True

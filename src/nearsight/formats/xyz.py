@@ -1,4 +1,9 @@
-"""xyz and extended xyz: count, comment, then `symbol x y z` (Å); the comment holds the cell somehow."""
+"""xyz and extended xyz files: count, comment, then `symbol x y z` (Å); the comment holds the cell somehow.
+
+ASE reads extended xyz alone. Comments such as `Cell: 10 10 20`, labels such as `Hf1` or `Gh`, atomic numbers as symbols
+and vacancies written `V` are read here, and the numbers of extended xyz are ASE's; files whose columns are in another
+order go to ASE.
+"""
 
 from __future__ import annotations
 
@@ -25,16 +30,29 @@ GHOST_BY_V = ("X", "V")
 def read_xyz(
     path: str | Path, cell: np.ndarray | None = None, isolated: bool = False, ghosts: Sequence[str] = ("X",)
 ) -> Structure:
-    """One structure.
+    """Read one structure.
 
-    Args:
-        path: the file.
-        cell: (3, 3) Å, instead of the comment's.
-        isolated: not periodic; no cell is needed.
-        ghosts: symbols of ghosts. With `V` among them, vanadium is written `Va`.
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        The file.
+    cell : (3, 3) array of float, optional
+        Å, instead of the comment's.
+    isolated : bool, default False
+        Whether the structure is not periodic and needs no cell.
+    ghosts : sequence of str
+        Symbols of ghosts. With `V` among them, vanadium is written `Va`.
 
-    Raises:
-        FormatError: not an xyz file, another number of atoms than it says, an unknown element, or no cell.
+    Returns
+    -------
+    Structure
+        Atoms and cell.
+
+    Raises
+    ------
+    FormatError
+        If it is not an xyz file, has another number of atoms than it says, an element is not known, or there is no
+        cell.
     """
     labels, positions, comment = read_xyz_atoms(path)
     numbers = [_number(path, k, label, ghosts) for k, label in enumerate(labels)]
@@ -48,7 +66,27 @@ def read_xyz(
 
 
 def read_xyz_atoms(path: str | Path) -> tuple[list[str], np.ndarray, str]:
-    """Labels, (N, 3) positions (Å), and the comment line."""
+    """Read labels, positions and comment of an xyz file.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        The file.
+
+    Returns
+    -------
+    labels : list of str
+        The first word of each line.
+    positions : (N, 3) array of float64
+        Å.
+    comment : str
+        The second line.
+
+    Raises
+    ------
+    FormatError
+        If it is not an xyz file, or has another number of atoms than it says.
+    """
     first_bytes(path, "an xyz file")
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()

@@ -1,4 +1,4 @@
-"""InitialTerms: what self-consistency changes in the blocks of edges, linear in H₀, S and the change on site.
+"""Edge terms: what self-consistency changes in the blocks of edges, linear in H₀, S and the on-site change.
 
 With D_i = H_ii − H₀_ii, known from the on-site regression, for every irrep k of the block
 
@@ -26,51 +26,62 @@ from nearsight.operators.blocks import ElementPair
 KINDS = ("H0", "S", "D S", "S D")
 """The four vectors of an edge, in the order of `edge_vectors`."""
 
-TURNED = np.array([0, 1, 3, 2])
+TRANSPOSED_KINDS = np.array([0, 1, 3, 2])
 """Which of them each becomes in the transposed block."""
 
 ROUNDING = 1e-7
-"""Of the size in the largest irrep; below it a kind is what rounding left, as S is in irreps of unnatural parity."""
+"""Relative to the size in the largest irrep; a kind below it is rounding, as S is in irreps of unnatural parity."""
 
 
 @dataclass(frozen=True)
 class PartitionOfUnitySplines:
     """Cubic B-splines of distance that sum to 1 up to the cutoff and are not zero there, as H₀ and S are not.
 
-    Attributes:
-        cutoff: Å; nothing beyond.
-        pieces: how many intervals there are; 3 more functions.
+    Attributes
+    ----------
+    cutoff : float
+        Å; all functions are zero beyond.
+    intervals : int
+        Number of intervals; there are 3 more functions.
     """
 
     cutoff: float
-    pieces: int
+    intervals: int
 
     def __call__(self, distance: np.ndarray) -> np.ndarray:
-        """(n, count) values at distances (n,) in Å; zero from the cutoff on."""
-        longer = RadialFunctions(self.cutoff * self.count / self.pieces, self.count)
+        """Evaluate all functions, (n, count), at distances (n,) in Å; they are zero from the cutoff on."""
+        longer = RadialFunctions(self.cutoff * self.count / self.intervals, self.count)
         return longer(distance) * (np.asarray(distance) < self.cutoff)[:, None]
 
     @property
     def count(self) -> int:
         """Number of functions."""
-        return self.pieces + 3
+        return self.intervals + 3
 
     def slopes(self) -> np.ndarray:
-        """(count, count) P with cᵀPc = Σ (c_k − c_{k+1})²: zero for coefficients that do not depend on distance."""
+        """Return the (count, count) matrix P with cᵀPc = Σ (c_k − c_{k+1})².
+
+        It is zero for coefficients that do not depend on distance.
+        """
         differences = np.diff(np.eye(self.count), axis=0)
         return differences.T @ differences
 
 
 @dataclass(frozen=True, eq=False)
 class H0EdgeTerms:
-    """Coefficients of the known pairs of elements.
+    """Edge terms of the known pairs of elements.
 
-    Attributes:
-        table: the K irreps.
-        radial: functions of distance, B of them.
-        coefficients: (Z_i ≤ Z_j) → (B, 4, K), for the four kinds of vectors; zero where a pair has no such irrep.
-        gauges: E_h, one per structure that was fitted: μ of H − μS, see `nearsight.baselines.reference`. A prediction
-            has their mean, 0.
+    Attributes
+    ----------
+    table : IrrepTable
+        The K irreps.
+    radial : PartitionOfUnitySplines
+        B functions of distance.
+    coefficients : mapping of (int, int) to (B, 4, K) array of float64
+        (Z_i ≤ Z_j) → coefficients of the four kinds of vectors; zero where a pair has no such irrep.
+    energy_references : (structures,) array of float64
+        E_h, μ of H − μS of each structure that was fitted, see `nearsight.baselines.reference`. A prediction has their
+        mean, 0.
     """
 
     table: IrrepTable
@@ -79,12 +90,21 @@ class H0EdgeTerms:
     energy_references: np.ndarray
 
     def __call__(self, pair: ElementPair, vectors: np.ndarray, distance: np.ndarray) -> np.ndarray:
-        """(n, size) coupled blocks in E_h of edges Z_i ≤ Z_j.
+        """Predict the blocks of edges.
 
-        Args:
-            pair: Z_i, Z_j.
-            vectors: (4, n, size) of `edge_vectors`, E_h.
-            distance: (n,) Å.
+        Parameters
+        ----------
+        pair : (int, int)
+            Z_i ≤ Z_j.
+        vectors : (4, n, size) array of float
+            The `edge_vectors`, E_h.
+        distance : (n,) array of float
+            Å.
+
+        Returns
+        -------
+        (n, size) array of float64
+            Coupled blocks, E_h.
         """
         near = (np.asarray(distance) < self.radial.cutoff)[:, None]
         radial = self.radial(distance)
@@ -103,13 +123,23 @@ def edge_vectors(
     at_source: np.ndarray,
     at_target: np.ndarray,
 ) -> np.ndarray:
-    """(4, n, size): H₀_ij, S_ij, D_i S_ij and S_ij D_j of edges between the elements of `pair`.
+    """Return the four vectors of edges, of which edge terms are linear combinations.
 
-    Args:
-        table: the irreps.
-        pair: Z_i, Z_j.
-        initial, overlap: (n, size) coupled blocks of H₀ (E_h) and S.
-        at_source, at_target: (n, size) coupled D_i and D_j, E_h.
+    Parameters
+    ----------
+    table : IrrepTable
+        The irreps.
+    pair : (int, int)
+        Z_i, Z_j.
+    h0, overlap : (n, size) array of float
+        Coupled blocks of H₀ (E_h) and S.
+    at_source, at_target : (n, size) array of float
+        Coupled D_i and D_j, E_h.
+
+    Returns
+    -------
+    (4, n, size) array of float64
+        Coupled H₀_ij, S_ij, D_i S_ij and S_ij D_j.
     """
     layout = table.layout
     s = layout.uncouple(overlap, *pair)
@@ -130,10 +160,14 @@ class _Sums:
 class H0EdgeTermsFit:
     """Least squares over the edges of any number of structures.
 
-    Attributes:
-        table: the K irreps.
-        cutoff: Å.
-        settings: number of functions and penalties.
+    Attributes
+    ----------
+    table : IrrepTable
+        The K irreps.
+    cutoff : float
+        Å.
+    settings : BaselineSettings
+        Number of functions and penalties.
     """
 
     table: IrrepTable
@@ -143,17 +177,22 @@ class H0EdgeTermsFit:
 
     @cached_property
     def radial(self) -> PartitionOfUnitySplines:
-        """Functions of distance."""
+        """The functions of distance."""
         return PartitionOfUnitySplines(self.cutoff, self.settings.h0_pieces)
 
     def add(self, pair: ElementPair, vectors: np.ndarray, distance: np.ndarray, change: np.ndarray) -> None:
-        """Count edges Z_i ≤ Z_j, both directions where these are equal.
+        """Count edges, both directions where the elements are equal.
 
-        Args:
-            pair: Z_i, Z_j.
-            vectors: (4, n, size) of `edge_vectors`, E_h.
-            distance: (n,) Å.
-            change: (n, size) H_ij − H₀_ij, E_h.
+        Parameters
+        ----------
+        pair : (int, int)
+            Z_i ≤ Z_j.
+        vectors : (4, n, size) array of float
+            The `edge_vectors`, E_h.
+        distance : (n,) array of float
+            Å.
+        change : (n, size) array of float
+            H_ij − H₀_ij, E_h.
         """
         radial, n_irreps = self.radial(distance).T, len(self.table.degree)
         width = len(radial) * len(KINDS)
@@ -166,7 +205,18 @@ class H0EdgeTermsFit:
             sums.moment[k] += flat @ change[:, columns].reshape(-1)
 
     def solve(self, energy_references: np.ndarray) -> H0EdgeTerms:
-        """The terms of all pairs of elements that were met."""
+        """Solve for the coefficients.
+
+        Parameters
+        ----------
+        energy_references : (structures,) array of float
+            μ of the structures, E_h, to be kept with the terms.
+
+        Returns
+        -------
+        H0EdgeTerms
+            The terms of all pairs of elements that were met.
+        """
         return H0EdgeTerms(
             self.table, self.radial, {pair: self._solve(pair) for pair in sorted(self._sums)}, energy_references
         )
@@ -179,7 +229,7 @@ class H0EdgeTermsFit:
             known = sizes[k] > ROUNDING**2 * sizes.max(axis=0)
             result[:, :, k] = self._irrep(sums.gram[k], sums.moment[k], known) * known
         if pair[0] == pair[1]:
-            result = (result + result[:, TURNED][:, :, self.table.exchanged]) / 2
+            result = (result + result[:, TRANSPOSED_KINDS][:, :, self.table.exchanged]) / 2
         return result
 
     def _irrep(self, gram: np.ndarray, moment: np.ndarray, known: np.ndarray) -> np.ndarray:

@@ -1,7 +1,7 @@
-"""InitialMatrices: H₀ and S of a structure, from which a baseline starts.
+"""H₀ and S of a structure, from which a baseline starts.
 
 H₀ is the Kohn-Sham matrix of superposed atomic densities, the first one of a self-consistent run. A matrix folded to Γ
-tells what belongs to one bond only where one periodic image of the pair is near.
+tells the block of one bond only where a single periodic image of the pair is near.
 """
 
 from __future__ import annotations
@@ -22,11 +22,14 @@ from nearsight.units import HARTREE_IN_EV
 
 @dataclass(frozen=True, eq=False)
 class H0Matrices:
-    """What is known of a structure before its own self-consistent run.
+    """The matrices of a structure that are known before its own self-consistent run.
 
-    Attributes:
-        hamiltonian: H₀, eV.
-        overlap: S.
+    Attributes
+    ----------
+    hamiltonian : BlockOperator
+        H₀, eV.
+    overlap : BlockOperator
+        S.
     """
 
     hamiltonian: BlockOperator
@@ -34,15 +37,40 @@ class H0Matrices:
 
     @classmethod
     def of(cls, calculation: Calculation) -> H0Matrices:
-        """Of a calculation that holds both.
+        """Take both from a calculation.
 
-        Raises:
-            InputError: H₀ or S is missing.
+        Parameters
+        ----------
+        calculation : Calculation
+            The calculation that holds them.
+
+        Returns
+        -------
+        H0Matrices
+            H₀ and S.
+
+        Raises
+        ------
+        InputError
+            If one is missing.
         """
         return cls(calculation.require_h0(), calculation.require_overlap())
 
     def check(self, structure: Structure, layout: CoupledLayout) -> None:
-        """Raises InputError for matrices of other atoms or in another basis."""
+        """Check that the matrices belong to a structure and a layout.
+
+        Parameters
+        ----------
+        structure : Structure
+            Atoms and cell.
+        layout : CoupledLayout
+            The baseline's layout.
+
+        Raises
+        ------
+        InputError
+            If they are of other atoms or in another basis.
+        """
         for name, operator in (("H₀", self.hamiltonian), ("S", self.overlap)):
             if not np.array_equal(operator.numbers, structure.numbers):
                 raise InputError(
@@ -56,7 +84,20 @@ class H0Matrices:
                 )
 
     def check_single_images(self, graph: Graph, cutoff: float) -> None:
-        """Raises InputError where a matrix at Γ holds sums over several images below the cutoff."""
+        """Check that the matrices tell all periodic images apart.
+
+        Parameters
+        ----------
+        graph : Graph
+            Pairs within at least the cutoff.
+        cutoff : float
+            Å.
+
+        Raises
+        ------
+        InputError
+            If a matrix at Γ holds sums over several images below the cutoff.
+        """
         lost = (graph.distance < cutoff) & ~self.single_image_edges(graph, cutoff)
         if lost.any():
             raise InputError(
@@ -66,23 +107,75 @@ class H0Matrices:
             )
 
     def single_image_edges(self, graph: Graph, cutoff: float) -> np.ndarray:
-        """(E,) bool: edges below the cutoff of which both matrices know the block of this image alone."""
+        """Tell for which edges both matrices know the block of this image alone.
+
+        Parameters
+        ----------
+        graph : Graph
+            Pairs within at least the cutoff.
+        cutoff : float
+            Å; edges beyond are False.
+
+        Returns
+        -------
+        (E,) array of bool
+            All edges below the cutoff for matrices in real space.
+        """
         if not self._folded:
             return np.asarray(graph.distance < cutoff)
         return single_images(graph, cutoff) & self.single_image_atoms(graph, cutoff)[graph.source]
 
     def single_image_atoms(self, graph: Graph, cutoff: float) -> np.ndarray:
-        """(N,) bool: the on-site block holds no image of the atom below the cutoff."""
+        """Tell which on-site blocks hold no image of the atom below the cutoff.
+
+        Parameters
+        ----------
+        graph : Graph
+            Pairs within at least the cutoff.
+        cutoff : float
+            Å.
+
+        Returns
+        -------
+        (N,) array of bool
+            All atoms for matrices in real space.
+        """
         return ~own_image_near(graph, cutoff) if self._folded else np.ones(graph.n_nodes, dtype=bool)
 
     def single_image_environments(self, graph: Graph, cutoff: float) -> np.ndarray:
-        """(N,) bool: atoms all of whose edges below the cutoff are resolved."""
+        """Tell which atoms have only edges of single images below the cutoff.
+
+        Parameters
+        ----------
+        graph : Graph
+            Pairs within at least the cutoff.
+        cutoff : float
+            Å.
+
+        Returns
+        -------
+        (N,) array of bool
+            All atoms for matrices in real space.
+        """
         result = np.ones(graph.n_nodes, dtype=bool)
         result[graph.source[(graph.distance < cutoff) & ~self.single_image_edges(graph, cutoff)]] = False
         return result
 
     def on_site(self, structure: Structure, layout: CoupledLayout) -> tuple[np.ndarray, np.ndarray]:
-        """Coupled on-site blocks of all atoms: H₀ in E_h and S, (N, size) each."""
+        """Return the coupled on-site blocks of all atoms.
+
+        Parameters
+        ----------
+        structure : Structure
+            Atoms and cell.
+        layout : CoupledLayout
+            Layout of the coupled blocks.
+
+        Returns
+        -------
+        h0, overlap : (N, size) array of float64
+            H₀ in E_h, and S.
+        """
         result = np.zeros((2, len(structure), layout.size))
         for z in structure.elements:
             atoms = np.flatnonzero(structure.numbers == z)
@@ -92,7 +185,24 @@ class H0Matrices:
     def edges(
         self, graph: Graph, layout: CoupledLayout, pair: ElementPair, edges: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Coupled blocks of edges of one pair of elements: H₀ in E_h and S, (e, size) each."""
+        """Return the coupled blocks of edges of one pair of elements.
+
+        Parameters
+        ----------
+        graph : Graph
+            Pairs of atoms.
+        layout : CoupledLayout
+            Layout of the coupled blocks.
+        pair : (int, int)
+            Z_i, Z_j.
+        edges : (e,) array of int
+            Positions of the edges.
+
+        Returns
+        -------
+        h0, overlap : (e, size) array of float64
+            H₀ in E_h, and S.
+        """
         return self._blocks(layout, graph.source[edges], graph.target[edges], graph.shift[edges], pair)
 
     @property
@@ -110,7 +220,22 @@ class H0Matrices:
 
 
 def scalar_shift(layout: CoupledLayout, structure: Structure, coupled: np.ndarray) -> np.ndarray:
-    """(N,) mean diagonal element of coupled on-site blocks (N, size): by how much they shift an atom's levels."""
+    """Return by how much on-site blocks shift an atom's levels: their mean diagonal element.
+
+    Parameters
+    ----------
+    layout : CoupledLayout
+        Layout of the coupled blocks.
+    structure : Structure
+        Atoms and cell.
+    coupled : (N, size) array of float
+        Coupled on-site blocks.
+
+    Returns
+    -------
+    (N,) array of float64
+        In the unit of the blocks.
+    """
     result = np.zeros(len(structure))
     for z, atoms in group_of_elements(structure).items():
         blocks = layout.uncouple(coupled[atoms], z, z)
@@ -119,6 +244,17 @@ def scalar_shift(layout: CoupledLayout, structure: Structure, coupled: np.ndarra
 
 
 def group_of_elements(structure: Structure) -> dict[int, np.ndarray]:
-    """Z → its atoms."""
+    """Return Z → its atoms.
+
+    Parameters
+    ----------
+    structure : Structure
+        Atoms and cell.
+
+    Returns
+    -------
+    dict of int to array of int64
+        The atoms of each element, ascending.
+    """
     atoms = np.arange(len(structure))
     return {z: found for (z, _), found in group_by_elements(structure.numbers, atoms, atoms).items()}

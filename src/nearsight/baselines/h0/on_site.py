@@ -1,19 +1,15 @@
 """The change H − H₀ of the on-site blocks, in two rounds of the on-site regression.
 
-The second round knows what the first one says of the neighbours, through the overlap products.
+The first round knows the densities of the neighbours and the irreps of H₀'s own on-site block. The second one also
+knows the overlap products, which carry the first round's answer from the neighbours to the atom.
 
-What the on-site regression knows about an atom where H₀ and S are known too.
-
-In a first round the irreps of H₀'s own on-site block, besides the densities of the neighbours; in a second one also the
-overlap products, which carry the first round's answer from the neighbours to the atom.
-
-Overlap products: what the neighbours' matrices look like from an atom, as blocks of its own orbitals.
+Overlap products describe what the neighbours' matrices look like from an atom, as blocks of its own orbitals,
 
     Σ_k S_ik D_k S_ki    the neighbours' change of the potential, where the atom's orbitals overlap theirs
     Σ_k ½ (H₀_ik S_ki + S_ik H₀_ki)    how strongly the atom's orbitals are bound to them
     Σ_k S_ik S_ki    by how much the first two change with the zero of energy
 
-over the neighbours k (and images) of one element each. All turn with the structure as on-site blocks do.
+over the neighbours k (and images) of one element each. All rotate with the structure as on-site blocks do.
 """
 
 from __future__ import annotations
@@ -43,15 +39,27 @@ PER_ELEMENT = 3
 def overlap_products(
     structure: Structure, graph: Graph, cutoff: float, layout: CoupledLayout, h0: H0Matrices, change: np.ndarray
 ) -> np.ndarray:
-    """(N, 3 · elements, size) coupled products, E_h (the third 1).
+    """Compute the overlap products of all atoms.
 
-    Args:
-        structure: atoms and cell.
-        graph: pairs within the cutoff, or more.
-        cutoff: Å; neighbours are nearer.
-        layout: its elements are those of the neighbours.
-        initial: H₀ and S, which know every edge of the atoms whose products are looked at.
-        change: (N, size) coupled D, E_h.
+    Parameters
+    ----------
+    structure : Structure
+        Atoms and cell.
+    graph : Graph
+        Pairs within the cutoff, or more.
+    cutoff : float
+        Å; neighbours are nearer.
+    layout : CoupledLayout
+        Its elements are those of the neighbours.
+    h0 : H0Matrices
+        H₀ and S, which know every edge of the atoms whose products are looked at.
+    change : (N, size) array of float
+        Coupled D, E_h.
+
+    Returns
+    -------
+    (N, 3 · elements, size) array of float64
+        Coupled products, E_h (the third kind: 1).
     """
     result = np.zeros((len(structure), PER_ELEMENT * len(layout.elements), layout.size))
     near = np.flatnonzero(graph.distance < cutoff)
@@ -76,35 +84,44 @@ def overlap_products(
 
 
 SCALE = 10.0
-"""What comes from H₀ varies by a tenth of what densities do, and the regression takes features to be alike."""
+"""Features from H₀ vary by a tenth of what densities do, and the regression takes features to be alike."""
 
 
 @dataclass(frozen=True)
 class FirstRoundDescriptor(EnvironmentDescriptor):
-    """The densities of the neighbours, and the irreps of H₀'s own on-site block."""
+    """The descriptor of the first round: densities of the neighbours, and the irreps of H₀'s own on-site block."""
 
     def penalties(self, degree: int) -> np.ndarray:
-        """(F_l,), those of H₀ included."""
+        """Return the relative penalties (F_l,) of all features of a degree, those of H₀ included."""
         return np.append(super().penalties(degree), np.ones(len(irreps_once(self.table, degree))))
 
 
 @dataclass(frozen=True)
 class SecondRoundDescriptor(FirstRoundDescriptor):
-    """The same, and the overlap products."""
+    """The descriptor of the second round: that of the first one, and the overlap products."""
 
     def penalties(self, degree: int) -> np.ndarray:
-        """(F_l,), those of the products included."""
+        """Return the relative penalties (F_l,) of all features of a degree, those of the products included."""
         n_products = PER_ELEMENT * len(self.table.layout.elements)
         return np.append(super().penalties(degree), np.ones(n_products * len(irreps_once(self.table, degree))))
 
 
 def with_blocks(table: IrrepTable, features: Features, blocks: np.ndarray) -> Features:
-    """Features (N, F_l, 2l+1) of all degrees, the irreps of further blocks added to those at hand.
+    """Add the irreps of further blocks to features.
 
-    Args:
-        table: the irreps.
-        features: for each degree.
-        blocks: (N, B, size) coupled symmetric on-site blocks.
+    Parameters
+    ----------
+    table : IrrepTable
+        The irreps.
+    features : tuple of (N, F_l, 2l+1) array
+        One array for each degree l.
+    blocks : (N, B, size) array of float
+        Coupled symmetric on-site blocks.
+
+    Returns
+    -------
+    tuple of (N, F_l, 2l+1) array
+        All features.
     """
     result = []
     for degree, part in enumerate(features):
@@ -117,7 +134,22 @@ def with_blocks(table: IrrepTable, features: Features, blocks: np.ndarray) -> Fe
 
 
 def irreps_once(table: IrrepTable, degree: int) -> np.ndarray:
-    """Natural irreps of any element's on-site block, each once; elements without one have zeros there."""
+    """List the natural irreps of one degree of any element's on-site block, each once.
+
+    Elements without an irrep have zeros there.
+
+    Parameters
+    ----------
+    table : IrrepTable
+        The irreps.
+    degree : int
+        L.
+
+    Returns
+    -------
+    array of int64
+        Positions of the irreps.
+    """
     filled = np.any([table.filled(z, z) for z in table.layout.elements], axis=0)
     once = np.arange(len(table.degree)) <= table.exchanged
     return np.flatnonzero(filled & once & (table.degree == degree))
@@ -125,16 +157,43 @@ def irreps_once(table: IrrepTable, degree: int) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class TwoRoundFit:
-    """Both rounds; the references with the change that unseen atoms would be given; what the second round leaves."""
+    """The result of both rounds.
+
+    Attributes
+    ----------
+    first, second : OnSite
+        The regressions.
+    references : list of H0Reference
+        The references with the change that unseen atoms would be given.
+    residuals : list of dict of int to LeaveOneOut
+        For each structure, Z → leave-one-out residuals of the second round.
+    """
 
     first: OnSite
     second: OnSite
     references: list[H0Reference]
-    left: list[dict[int, LeaveOneOut]]
+    residuals: list[dict[int, LeaveOneOut]]
 
 
 def predicted_change(first: OnSite, second: OnSite, structure: Structure, graph: Graph, h0: H0Matrices) -> np.ndarray:
-    """(N, size) coupled H − H₀ of the on-site blocks, E_h; H₀ and S must tell the images of every edge apart."""
+    """Predict the change H − H₀ of the on-site blocks.
+
+    Parameters
+    ----------
+    first, second : OnSite
+        Both rounds.
+    structure : Structure
+        Atoms and cell.
+    graph : Graph
+        Pairs within the cutoff, or more.
+    h0 : H0Matrices
+        H₀ and S, which must tell the images of every edge apart.
+
+    Returns
+    -------
+    (N, size) array of float64
+        Coupled blocks, E_h.
+    """
     features = first_round_features(first.descriptor, structure, graph, h0)
     change = first.of_features(features, structure.numbers)
     features = second_round_features(second.descriptor, features, structure, graph, h0, change)
@@ -144,24 +203,60 @@ def predicted_change(first: OnSite, second: OnSite, structure: Structure, graph:
 def fit_two_rounds(
     references: Sequence[H0Reference], table: IrrepTable, cutoff: float, settings: BaselineSettings
 ) -> TwoRoundFit:
-    """Both rounds, fitted to one or more structures."""
+    """Fit both rounds to one or more structures.
+
+    Parameters
+    ----------
+    references : sequence of H0Reference
+        The blocks to be learnt.
+    table : IrrepTable
+        The irreps.
+    cutoff : float
+        Å.
+    settings : BaselineSettings
+        Numbers of functions and penalties.
+
+    Returns
+    -------
+    TwoRoundFit
+        Regressions, references and residuals.
+    """
     descriptor = FirstRoundDescriptor(table, cutoff, settings)
     features = [first_round_features(descriptor, r.structure, r.graph, r.h0) for r in references]
-    first, left = fit_on_site(descriptor, references, features)
-    changed = [_with_change(*parts, first) for parts in zip(references, features, left)]
+    first, residuals = fit_on_site(descriptor, references, features)
+    changed = [_with_change(*parts, first) for parts in zip(references, features, residuals)]
     further = SecondRoundDescriptor(table, cutoff, settings)
     features = [
         second_round_features(further, known, r.structure, r.graph, r.h0, np.asarray(r.change))
         for known, r in zip(features, changed)
     ]
-    second, left = fit_on_site(further, changed, features)
-    return TwoRoundFit(first, second, [_with_change(*parts, second) for parts in zip(changed, features, left)], left)
+    second, residuals = fit_on_site(further, changed, features)
+    return TwoRoundFit(
+        first, second, [_with_change(*parts, second) for parts in zip(changed, features, residuals)], residuals
+    )
 
 
 def first_round_features(
     descriptor: EnvironmentDescriptor, structure: Structure, graph: Graph, h0: H0Matrices
 ) -> Features:
-    """Of every atom: densities and H₀'s own block."""
+    """Compute the features of the first round: densities and H₀'s own block.
+
+    Parameters
+    ----------
+    descriptor : EnvironmentDescriptor
+        A `FirstRoundDescriptor`.
+    structure : Structure
+        Atoms and cell.
+    graph : Graph
+        Pairs within the cutoff, or more.
+    h0 : H0Matrices
+        H₀ and S.
+
+    Returns
+    -------
+    tuple of (N, F_l, 2l+1) array of float64
+        One array for each degree l.
+    """
     own = h0.on_site(structure, descriptor.table.layout)[0]
     return with_blocks(descriptor.table, descriptor(structure, graph), own[:, None])
 
@@ -174,16 +269,37 @@ def second_round_features(
     h0: H0Matrices,
     change: np.ndarray,
 ) -> Features:
-    """The same and the overlap products, from the first round's change (N, size), E_h."""
+    """Compute the features of the second round: those of the first one and the overlap products.
+
+    Parameters
+    ----------
+    descriptor : EnvironmentDescriptor
+        A `SecondRoundDescriptor`.
+    features : tuple of (N, F_l, 2l+1) array
+        Features of the first round.
+    structure : Structure
+        Atoms and cell.
+    graph : Graph
+        Pairs within the cutoff, or more.
+    h0 : H0Matrices
+        H₀ and S.
+    change : (N, size) array of float
+        The first round's prediction, E_h.
+
+    Returns
+    -------
+    tuple of (N, F_l, 2l+1) array of float64
+        One array for each degree l.
+    """
     products = overlap_products(structure, graph, descriptor.cutoff, descriptor.table.layout, h0, change)
     return with_blocks(descriptor.table, features, products)
 
 
 def _with_change(
-    reference: H0Reference, features: Features, left: dict[int, LeaveOneOut], on_site: OnSite
+    reference: H0Reference, features: Features, residuals: dict[int, LeaveOneOut], on_site: OnSite
 ) -> H0Reference:
     """The reference with the change as predicted for unseen atoms: nothing shall be learnt from anything better."""
     change = on_site.of_features(features, reference.structure.numbers)
-    for part in left.values():
+    for part in residuals.values():
         change[part.atoms] = part.blocks - part.residual
     return replace(reference, change=change)

@@ -1,4 +1,4 @@
-"""InitialReference: what self-consistency changes in the blocks of a calculation, from which terms can be learnt."""
+"""References of baselines that start from H₀: what self-consistency changes in the blocks of a calculation."""
 
 from __future__ import annotations
 
@@ -20,13 +20,18 @@ from nearsight.orbitals.coupled_layout import CoupledLayout
 
 @dataclass(frozen=True, eq=False)
 class H0Reference(Reference):
-    """A reference whose blocks are H − H₀ − μS, for edges minus what the terms say of it.
+    """A reference whose blocks are H − H₀ − μS, for edges minus the prediction of the edge terms.
 
-    Attributes:
-        initial: H₀ and S.
-        gauge: μ, E_h.
-        change: (N, size) coupled H_ii − H₀_ii as a prediction would have it, E_h; None before the on-site fit.
-        terms: of the edges; None before they are fitted.
+    Attributes
+    ----------
+    h0 : H0Matrices
+        H₀ and S.
+    energy_reference : float
+        μ, E_h.
+    change : (N, size) array of float or None
+        Coupled H_ii − H₀_ii as a prediction would have it, E_h; None before the on-site fit.
+    terms : H0EdgeTerms or None
+        The edge terms; None before they are fitted.
     """
 
     h0: H0Matrices
@@ -36,10 +41,26 @@ class H0Reference(Reference):
 
     @classmethod
     def of(cls, calculation: Calculation, layout: CoupledLayout, cutoff: float) -> H0Reference:
-        """Of a calculation with H, H₀ and S.
+        """Make the reference of a calculation with H, H₀ and S.
 
-        Raises:
-            InputError: one is missing, or elements or shells that the layout does not have.
+        Parameters
+        ----------
+        calculation : Calculation
+            The calculation.
+        layout : CoupledLayout
+            Layout of the coupled blocks.
+        cutoff : float
+            Å, of the graph.
+
+        Returns
+        -------
+        H0Reference
+            Its blocks, with μ = 0.
+
+        Raises
+        ------
+        InputError
+            If a matrix is missing, or the layout does not have its elements or shells.
         """
         plain = Reference.of(calculation, layout, cutoff)
         h0 = H0Matrices.of(calculation)
@@ -48,13 +69,25 @@ class H0Reference(Reference):
 
     @cached_property
     def own(self) -> tuple[np.ndarray, np.ndarray]:
-        """(N, size) coupled on-site blocks of H₀ in E_h and S."""
+        """Coupled on-site blocks of H₀ in E_h and of S, (N, size) each."""
         return self.h0.on_site(self.structure, self.layout)
 
     def on_site(self, z: int) -> tuple[np.ndarray, np.ndarray]:
-        """Usable atoms of an element, (n,), and their coupled blocks H − H₀ − μS (n, size) in E_h.
+        """Return the usable on-site blocks of an element.
 
-        Once there is a change only those whose neighbours can be looked at one by one.
+        Once there is a change, only atoms whose environment consists of single images are usable.
+
+        Parameters
+        ----------
+        z : int
+            Atomic number.
+
+        Returns
+        -------
+        atoms : (n,) array of int64
+            The usable atoms.
+        blocks : (n, size) array of float64
+            Coupled H − H₀ − μS, E_h.
         """
         atoms, blocks = super().on_site(z)
         see = self.h0.single_image_atoms if self.change is None else self.h0.single_image_environments
@@ -63,7 +96,17 @@ class H0Reference(Reference):
         return atoms, blocks - self.own[0][atoms] - self.energy_reference * self.own[1][atoms]
 
     def edges(self) -> Iterator[tuple[ElementPair, np.ndarray, np.ndarray]]:
-        """(Z_i ≤ Z_j), usable edges (n,) and what the terms leave of their coupled blocks (n, size) in E_h."""
+        """Yield the residuals of the edge terms, a batch at a time.
+
+        Yields
+        ------
+        pair : (int, int)
+            Z_i ≤ Z_j.
+        edges : (n,) array of int64
+            Usable edges of this pair of elements.
+        blocks : (n, size) array of float64
+            Coupled blocks minus the prediction of the edge terms, E_h.
+        """
         for pair, edges, vectors, change in self.vectors():
             if self.terms is not None:
                 distance = self.graph.distance[edges]
@@ -71,7 +114,19 @@ class H0Reference(Reference):
             yield pair, edges, change
 
     def vectors(self) -> Iterator[tuple[ElementPair, np.ndarray, np.ndarray, np.ndarray]]:
-        """(Z_i ≤ Z_j), usable edges, their (4, n, size) `edge_vectors`, and H − H₀ − μS (n, size) in E_h."""
+        """Yield what the edge terms are fitted to, a batch at a time.
+
+        Yields
+        ------
+        pair : (int, int)
+            Z_i ≤ Z_j.
+        edges : (n,) array of int64
+            Usable edges of this pair of elements.
+        vectors : (4, n, size) array of float64
+            Their `edge_vectors`, E_h.
+        change : (n, size) array of float64
+            Coupled H − H₀ − μS, E_h.
+        """
         table, graph = IrrepTable(self.layout), self.graph
         change = np.zeros((len(self.structure), self.layout.size)) if self.change is None else self.change
         usable = self.h0.single_image_edges(graph, graph.cutoff)
@@ -84,7 +139,18 @@ class H0Reference(Reference):
 
 
 def with_energy_references(references: Sequence[H0Reference]) -> list[H0Reference]:
-    """The references with the gauge of each."""
+    """Estimate the energy reference of each structure.
+
+    Parameters
+    ----------
+    references : sequence of H0Reference
+        The structures that are fitted together.
+
+    Returns
+    -------
+    list of H0Reference
+        The references with their μ.
+    """
     shifts, numbers = [], []
     for reference in references:
         blocks = np.zeros((len(reference.structure), reference.layout.size))
@@ -103,7 +169,26 @@ def with_energy_references(references: Sequence[H0Reference]) -> list[H0Referenc
 def fit_edge_terms(
     references: Sequence[H0Reference], table: IrrepTable, cutoff: float, settings: BaselineSettings
 ) -> tuple[H0EdgeTerms, list[H0Reference]]:
-    """The terms of the edges, and the references without what these say. The references know their change on site."""
+    """Fit the edge terms to references that know the change of their on-site blocks.
+
+    Parameters
+    ----------
+    references : sequence of H0Reference
+        The blocks to be learnt.
+    table : IrrepTable
+        The irreps.
+    cutoff : float
+        Å.
+    settings : BaselineSettings
+        Number of functions and penalties.
+
+    Returns
+    -------
+    terms : H0EdgeTerms
+        The fitted terms.
+    references : list of H0Reference
+        The references whose edges are the residuals of the terms.
+    """
     fit = H0EdgeTermsFit(table, cutoff, settings)
     for reference in references:
         for pair, edges, vectors, change in reference.vectors():
