@@ -15,6 +15,7 @@ from nearsight.operators.bloch import fold
 from nearsight.operators.calculation import Calculation
 from nearsight.orbitals.basis import BasisSet
 from nearsight.orbitals.coupled_layout import CoupledLayout
+from nearsight.progress import Event
 from nearsight.structures.graph import build_graph
 from nearsight.structures.structure import Structure
 from tests.baselines.random_baseline import CUTOFF, LAYOUT, SMALL, operator_of, random_baseline, random_calculation
@@ -28,6 +29,13 @@ def test_the_order_of_the_structures_does_not_matter() -> None:
     graph = build_graph(structure, CUTOFF)
     np.testing.assert_allclose(one.nodes(structure, graph), other.nodes(structure, graph), atol=1e-8)
     np.testing.assert_allclose(one.edges(structure, graph), other.edges(structure, graph), atol=1e-10)
+
+
+def test_progress_is_told() -> None:
+    events: list[Event] = []
+    fit_baseline([random_calculation(1)], LAYOUT, CUTOFF, SMALL, progress=events.append)
+    assert [event.done for event in events] == [0, 1, 2, 3]
+    assert all(event.message.startswith("baseline: ") for event in events[:3])
 
 
 def test_only_pairs_with_one_image_are_used_of_a_folded_reference() -> None:

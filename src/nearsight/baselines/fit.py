@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from nearsight.baselines.h0.on_site import fit_two_rounds
 from nearsight.baselines.h0.reference import H0Reference, fit_edge_terms, with_energy_references
 from nearsight.baselines.irrep_table import IrrepTable
 from nearsight.baselines.long_range import ChargeModel, LongRangeDescriptor, fit_charges
-from nearsight.baselines.on_site import EnvironmentDescriptor, OnSite, fit_on_site
+from nearsight.baselines.on_site import EnvironmentDescriptor, LeaveOneOut, OnSite, fit_on_site
 from nearsight.baselines.radial_functions import RadialFunctions
 from nearsight.baselines.reference import Reference
 from nearsight.baselines.residual_scale import EdgeScale, EdgeScaleFit, NodeScaleFit
@@ -21,6 +22,7 @@ from nearsight.baselines.two_centre import TwoCentre, TwoCentreFit
 from nearsight.errors import InputError
 from nearsight.operators.calculation import Calculation
 from nearsight.orbitals.coupled_layout import CoupledLayout
+from nearsight.progress import Event, Progress, silent
 
 DEFAULTS = BaselineSettings()
 
@@ -31,6 +33,7 @@ def fit_baseline(
     cutoff: float,
     settings: BaselineSettings = DEFAULTS,
     charges: Sequence[np.ndarray] | None = None,
+    progress: Progress = silent,
 ) -> Baseline:
     """Fit a baseline to one or more structures. Only sums and the features of atoms are kept in memory, not the edges.
 
@@ -47,6 +50,8 @@ def fit_baseline(
     charges : sequence of (N,) array of float, optional
         Charges (e) of the atoms of each calculation, such as `electronic.populations.atomic_charges` gives; needed for
         `settings.long_range`.
+    progress : Progress, default silent
+        Told of each of the three steps.
 
     Returns
     -------
@@ -61,41 +66,94 @@ def fit_baseline(
     """
     if not calculations:
         raise InputError("expected at least one calculation to fit a baseline, got none")
+    fit_atoms = _fit_with_h0 if settings.h0 else _fit_without_h0
     table = IrrepTable(layout)
+    progress(Event("baseline: fitting the on-site terms", 0, 3))
+    atoms = fit_atoms(calculations, table, cutoff, settings, charges)
+    progress(Event("baseline: fitting the two-centre terms", 1, 3))
+    two_centre = _fit_edges(atoms.references, table, cutoff, settings)
+    node_scales = _node_scales(table, atoms.residuals)
+    if not node_scales:
+        raise _nothing_usable(cutoff, settings)
+    progress(Event("baseline: measuring its residuals", 2, 3))
+    edge_scales = _edge_scales(atoms.references, two_centre, cutoff)
+    progress(Event(done=3, total=3))
+    return Baseline(
+        layout,
+        cutoff,
+        two_centre,
+        atoms.on_site,
+        edge_scales,
+        node_scales,
+        atoms.first_round,
+        atoms.h0_terms,
+        atoms.charges,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _AtomFit:
+    """On-site terms with their leave-one-out residuals, what was fitted before them, and the edges to be fitted."""
+
+    on_site: OnSite
+    residuals: list[dict[int, LeaveOneOut]]
     references: Sequence[Reference]
     first_round: OnSite | None = None
     h0_terms: H0EdgeTerms | None = None
-    charge_model: ChargeModel | None = None
-    if settings.h0:
-        started = with_energy_references([H0Reference.of(calculation, layout, cutoff) for calculation in calculations])
-        rounds = fit_two_rounds(started, table, cutoff, settings)
-        first_round, on_site, residuals = rounds.first, rounds.second, rounds.residuals
-        h0_terms, references = fit_edge_terms(rounds.references, table, cutoff, settings)
-    else:
-        references = [Reference.of(calculation, layout, cutoff) for calculation in calculations]
-        descriptor = EnvironmentDescriptor(table, cutoff, settings)
-        features = [descriptor(reference.structure, reference.graph) for reference in references]
-        if settings.long_range == "charges":
-            structures = [reference.structure for reference in references]
-            charge_model, known = fit_charges(descriptor, features, structures, _required(charges))
-            descriptor = further = LongRangeDescriptor(table, cutoff, settings)
-            features = [
-                further.extended(part, reference.structure, reference.graph, charge_model, q)
-                for part, reference, q in zip(features, references, known)
-            ]
-        on_site, residuals = fit_on_site(descriptor, references, features)
+    charges: ChargeModel | None = None
+
+
+def _fit_with_h0(
+    calculations: Sequence[Calculation],
+    table: IrrepTable,
+    cutoff: float,
+    settings: BaselineSettings,
+    charges: Sequence[np.ndarray] | None,
+) -> _AtomFit:
+    started = with_energy_references([H0Reference.of(c, table.layout, cutoff) for c in calculations])
+    rounds = fit_two_rounds(started, table, cutoff, settings)
+    h0_terms, references = fit_edge_terms(rounds.references, table, cutoff, settings)
+    return _AtomFit(rounds.second, rounds.residuals, references, rounds.first, h0_terms)
+
+
+def _fit_without_h0(
+    calculations: Sequence[Calculation],
+    table: IrrepTable,
+    cutoff: float,
+    settings: BaselineSettings,
+    charges: Sequence[np.ndarray] | None,
+) -> _AtomFit:
+    references = [Reference.of(calculation, table.layout, cutoff) for calculation in calculations]
+    descriptor = EnvironmentDescriptor(table, cutoff, settings)
+    features = [descriptor(reference.structure, reference.graph) for reference in references]
+    model: ChargeModel | None = None
+    if settings.long_range == "charges":
+        structures = [reference.structure for reference in references]
+        model, known = fit_charges(descriptor, features, structures, _required(charges))
+        descriptor = further = LongRangeDescriptor(table, cutoff, settings)
+        features = [
+            further.extended(part, reference.structure, reference.graph, model, q)
+            for part, reference, q in zip(features, references, known)
+        ]
+    on_site, residuals = fit_on_site(descriptor, references, features)
+    return _AtomFit(on_site, residuals, references, charges=model)
+
+
+def _fit_edges(
+    references: Sequence[Reference], table: IrrepTable, cutoff: float, settings: BaselineSettings
+) -> TwoCentre:
     edges = TwoCentreFit(table, RadialFunctions(cutoff, settings.pair_functions), settings)
     for reference in references:
         edges.add(reference)
-    two_centre, node_scales = edges.solve(), NodeScaleFit(table)
-    for parts in residuals:
-        for z, part in parts.items():
-            node_scales.add(z, part.residual)
-    found = node_scales.solve()
-    if not found:
-        raise _nothing_usable(cutoff, settings)
-    edge_scales = _edge_scales(references, two_centre, cutoff)
-    return Baseline(layout, cutoff, two_centre, on_site, edge_scales, found, first_round, h0_terms, charge_model)
+    return edges.solve()
+
+
+def _node_scales(table: IrrepTable, residuals: Sequence[dict[int, LeaveOneOut]]) -> dict[int, np.ndarray]:
+    scales = NodeScaleFit(table)
+    for structure in residuals:
+        for z, part in structure.items():
+            scales.add(z, part.residual)
+    return scales.solve()
 
 
 def _required(charges: Sequence[np.ndarray] | None) -> Sequence[np.ndarray]:
