@@ -73,7 +73,7 @@ def read(path: Path, options: ReadOptions) -> Calculation:
     basis = _basis(files, given, structure, options)
     output = read_output(files.output) if files.output else None
     if files.hamiltonian is None:
-        return _resolved(path if path.is_dir() else path.parent, files, given, structure, basis, output, options)
+        return _in_real_space(path if path.is_dir() else path.parent, files, given, structure, basis, output, options)
     matrices = read_gamma_matrices(files.hamiltonian, files.overlap, structure, options, basis)
     if output is not None:
         _check_output(files, output, structure, matrices.hamiltonian)
@@ -89,7 +89,7 @@ def read(path: Path, options: ReadOptions) -> Calculation:
     )
 
 
-def _resolved(
+def _in_real_space(
     folder: Path,
     files: Cp2kFiles,
     given: Cp2kInput | None,
@@ -217,8 +217,8 @@ def _overlap(folder: Path, hamiltonian: Path) -> Path | None:
     found = sorted(folder.glob("*-S_SPIN_1-1_0.csr"))
     if len(found) <= 1:
         return found[0] if found else None
-    twin = folder / hamiltonian.name.replace("-KS_SPIN", "-S_SPIN")
-    return twin if twin in found else _single(folder, "*-S_SPIN_1-1_0.csr", "an overlap matrix")
+    same_run = folder / hamiltonian.name.replace("-KS_SPIN", "-S_SPIN")
+    return same_run if same_run in found else _single(folder, "*-S_SPIN_1-1_0.csr", "an overlap matrix")
 
 
 def _basis(files: Cp2kFiles, given: Cp2kInput | None, structure: Structure, options: ReadOptions) -> BasisSet | None:

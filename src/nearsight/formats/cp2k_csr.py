@@ -128,14 +128,14 @@ def _check_markers(path: Path, records: np.ndarray, start: int) -> None:
 def _read_text(path: Path, progress: Progress) -> Triplets:
     _check_end(path)
     size, done = path.stat().st_size, 0
-    pieces: list[list[np.ndarray]] = [[], [], []]
+    columns_read: list[list[np.ndarray]] = [[], [], []]
     with open(path, "rb") as file:
         try:
             for frame in _frames(file):
                 columns = [frame["row"].to_numpy(), frame["column"].to_numpy(), frame["value"].to_numpy()]
                 _check_chunk(path, columns[0], columns[1], columns[2], done, "line")
-                for piece, values in zip(pieces, columns, strict=True):
-                    piece.append(values.copy())
+                for column, values in zip(columns_read, columns, strict=True):
+                    column.append(values.copy())
                 done += len(frame)
                 progress(Event(done=min(file.tell(), size), total=size))
         except (ValueError, OverflowError) as error:  # pandas' ParserError is a ValueError
@@ -143,9 +143,9 @@ def _read_text(path: Path, progress: Progress) -> Triplets:
                 raise
             raise _bad_line(path, done, error) from error
     joined = []
-    for piece in pieces:
-        joined.append(np.concatenate(piece))
-        piece.clear()
+    for column in columns_read:
+        joined.append(np.concatenate(column))
+        column.clear()
     return _from_one(path, *joined)
 
 

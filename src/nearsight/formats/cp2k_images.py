@@ -154,16 +154,16 @@ def _operator(
     filled = [(path, cell) for path, cell in files if path.stat().st_size]
     if not filled:
         raise FormatError(folder, f"expected a matrix in {NAMES[kind]}, got empty files")
-    pieces, upper = [], True
+    images, upper = [], True
     for path, cell in filled:
         entries, _ = read_csr(path, progress)
-        pieces.append(_blocks(entries, cell, structure, basis))
+        images.append(_blocks(entries, cell, structure, basis))
         upper = upper and entries.triangle() in ("upper", "diagonal")
         if not any(cell):
             # A diagonal element of H may by chance be below CP2K's threshold; one of S cannot.
             size = int(basis.offsets(structure.numbers)[-1])
             check_complete(entries, size, size // 1000 + 1 if kind == "KS" else 0)
-    whole = _sorted(pieces, structure, basis)
+    whole = _sorted(images, structure, basis)
     hermitian, asymmetry = _completed(whole) if upper else (hermitian_part(whole), hermiticity_error(whole))
     if asymmetry > ASYMMETRY * float(np.abs(whole.values).max()):
         raise FormatError(
@@ -175,10 +175,10 @@ def _operator(
 
 
 def _sorted(
-    pieces: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]], structure: Structure, basis: BasisSet
+    images: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]], structure: Structure, basis: BasisSet
 ) -> BlockOperator:
     """One operator of the blocks of all images."""
-    source, target, shift, values = (np.concatenate([piece[k] for piece in pieces]) for k in range(4))
+    source, target, shift, values = (np.concatenate([image[k] for image in images]) for k in range(4))
     mixed = BlockOperator(structure.numbers, basis, source, target, shift, values, False)
     order = pair_order(source, target, shift)
     return BlockOperator(

@@ -172,7 +172,7 @@ def _symmetric(triplets: Triplets, operator: BlockOperator) -> BlockOperator:
     """A full matrix made exactly symmetric, in place; its upper triangle counts."""
     largest = max(float(operator.values.max()), -float(operator.values.min()))
     errors = [(0.0, 0)]
-    for some in _pieces(operator):
+    for some in _batches(operator):
         above, mirror = operator.stack(some), operator.reverse[some]
         error = np.abs(above - operator.stack(mirror).transpose(0, 2, 1)).max(axis=(1, 2))
         worst = int(np.argmax(error))
@@ -194,7 +194,7 @@ def _symmetric(triplets: Triplets, operator: BlockOperator) -> BlockOperator:
     return operator
 
 
-def _pieces(operator: BlockOperator) -> Iterator[np.ndarray]:
+def _batches(operator: BlockOperator) -> Iterator[np.ndarray]:
     """Pairs i ≤ j of one pair of elements at a time, not too many at once."""
     for pairs in operator.element_pairs.values():
         once = pairs[operator.source[pairs] <= operator.target[pairs]]

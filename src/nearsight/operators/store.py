@@ -390,8 +390,8 @@ def _read_ranges(dataset: h5py.Dataset, offsets: np.ndarray, pairs: np.ndarray |
     touched = np.unique(wanted // chunk)
     buffer = np.empty(len(touched) * chunk, dtype=np.float64)
     for place, number in enumerate(touched):
-        piece = dataset[number * chunk : (number + 1) * chunk]
-        buffer[place * chunk : place * chunk + len(piece)] = piece
+        chunk_values = dataset[number * chunk : (number + 1) * chunk]
+        buffer[place * chunk : place * chunk + len(chunk_values)] = chunk_values
     return buffer[np.searchsorted(touched, wanted // chunk) * chunk + wanted % chunk]
 
 
