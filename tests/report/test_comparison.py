@@ -13,7 +13,7 @@ from nearsight.electronic.evaluation import evaluate
 from nearsight.operators.calculation import Calculation
 from nearsight.operators.store import read_calculation
 from nearsight.operators.symmetry import hermitian_part
-from nearsight.report.candidate import Candidate, key_rows
+from nearsight.report.compared_prediction import ComparedPrediction, key_rows
 from nearsight.report.comparison import Comparison, render_comparison, write_comparison
 from nearsight.report.html import prose
 from nearsight.report.training_log import TrainingLog
@@ -31,7 +31,7 @@ def reference() -> Calculation:
 
 
 @pytest.fixture(scope="module")
-def candidates(reference) -> list[Candidate]:
+def candidates(reference) -> list[ComparedPrediction]:
     """Noise of two sizes on a real calculation; the second run held nothing out."""
     h = reference.require_hamiltonian()
     noise = np.random.default_rng(0).normal(size=h.n_values)
@@ -40,8 +40,8 @@ def candidates(reference) -> list[Candidate]:
         for size in (0.001, 0.02)
     ]
     return [
-        Candidate("good", found[0], LOG, [("model", "net & co")], "seed: 1 # <\n"),
-        Candidate("b<d", found[1], BARE),
+        ComparedPrediction("good", found[0], LOG, [("model", "net & co")], "seed: 1 # <\n"),
+        ComparedPrediction("b<d", found[1], BARE),
     ]
 
 

@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 
 from nearsight.electronic.evaluation import Evaluation
 from nearsight.electronic.matrix_errors import DistanceErrors, Parity
-from nearsight.report.candidate import Candidate
+from nearsight.report.compared_prediction import ComparedPrediction
 from nearsight.report.comparison_figures import COLORS, errors_figure, levels_figure, states_figure, trainings_figure
-from nearsight.report.figures import svg_bytes
+from nearsight.report.style import svg_bytes
 from nearsight.report.training_log import TrainingLog
 from tests.report.test_figures import (
     ERROR,
@@ -30,11 +30,13 @@ NOTHING = np.array([])
 REFERENCE = spectrum(EXACT)
 
 
-def candidate(name: str, scale: float, log: TrainingLog | None = None) -> Candidate:
+def candidate(name: str, scale: float, log: TrainingLog | None = None) -> ComparedPrediction:
     """Errors of this scale, in mE_h and in units of ERROR."""
     errors = matrix_errors(block_errors(2 * scale, 90.0), (DistanceErrors(1.5, 2.0, block_errors(scale, 40.0)),))
     parity = Parity(NOTHING, NOTHING, NOTHING, NOTHING, 0, 0)
-    return Candidate(name, Evaluation(errors, parity, 0.0, None, spectrum(EXACT + scale * ERROR), REFERENCE), log)
+    return ComparedPrediction(
+        name, Evaluation(errors, parity, 0.0, None, spectrum(EXACT + scale * ERROR), REFERENCE), log
+    )
 
 
 def colors(ax: Axes, *names: str) -> list[str]:

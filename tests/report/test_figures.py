@@ -16,15 +16,8 @@ from matplotlib.patches import Rectangle
 
 from nearsight.electronic.matrix_errors import BlockErrors, DistanceErrors, MatrixErrors, Parity
 from nearsight.electronic.spectrum import Spectrum
-from nearsight.report.drawing import STYLE
-from nearsight.report.figures import (
-    data_uri,
-    distance_figure,
-    parity_figure,
-    spectrum_figure,
-    svg_bytes,
-    training_figure,
-)
+from nearsight.report.figures import distance_figure, parity_figure, spectrum_figure, training_figure
+from nearsight.report.style import STYLE, data_uri, svg_bytes
 from nearsight.report.training_log import TrainingLog
 from nearsight.units import HARTREE_IN_EV
 

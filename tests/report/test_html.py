@@ -6,7 +6,20 @@ import math
 
 import pytest
 
-from nearsight.report.html import cards, details, number, prose, section, table
+from nearsight.report.html import (
+    Cards,
+    Details,
+    Heading,
+    Paragraph,
+    Preformatted,
+    Section,
+    Table,
+    Terms,
+    block_html,
+    document,
+    number,
+    prose,
+)
 
 
 @pytest.mark.parametrize(
@@ -39,8 +52,33 @@ def test_number(value, form, unit, shown):
 
 
 def test_text_is_escaped_everywhere():
-    pieces = [table(("<",), [("<", "<")]), cards([("<", "<", "<")]), details("<", ""), section("<")]
-    for piece in pieces:
-        assert "<<" not in piece
-        assert "&lt;" in piece
-    assert "thead" not in table((), [("a", "b")])
+    blocks = [
+        Table(("<",), [("<", "<")]),
+        Cards([("<", "<", "<")]),
+        Details("<", (Preformatted("<"),)),
+        Section("<", (Heading("<"), Paragraph("<", "note"))),
+        Terms([("<", "<")]),
+    ]
+    for block in blocks:
+        text = block_html(block)
+        assert "<<" not in text
+        assert "><" in text
+        assert text.count("&lt;") == {Table: 3, Cards: 3, Details: 2, Section: 3, Terms: 2}[type(block)]
+    page = document("<b>", "<i>", blocks)
+    assert "<title>&lt;b&gt;</title>" in page
+    assert '<p class="lead">&lt;i&gt;</p>' in page
+
+
+def test_a_table_without_titles_has_no_head():
+    assert "thead" not in block_html(Table((), [("a", "b")]))
+    assert block_html(Table((), [("a", "b")])).count("<td>") == 2
+
+
+def test_blocks_are_nested_in_their_order():
+    section = Section("Outer", (Paragraph("first"), Details("second", (Paragraph("third"), Heading("fourth")))))
+    text = block_html(section)
+    assert [text.index(word) for word in ("Outer", "first", "second", "third", "fourth")] == sorted(
+        text.index(word) for word in ("Outer", "first", "second", "third", "fourth")
+    )
+    assert text.startswith("<section><h2>Outer</h2>")
+    assert text.endswith("<h3>fourth</h3></details></section>")

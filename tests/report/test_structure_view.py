@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from nearsight.cli.main import app
-from nearsight.report.page import document
+from nearsight.report.html import document
 from nearsight.report.structure_view import Colouring, structure_section
 from nearsight.structures.structure import Structure
 

@@ -56,7 +56,7 @@ def bands_command(
     if csv is not None:
         table_written(csv, _columns(found))
     if output is not None:
-        from nearsight.report.drawing import band_figure  # matplotlib only where it draws
+        from nearsight.report.material_figures import band_figure  # matplotlib only where it draws
 
         names = (file.stem, reference.stem if reference else "")
         output_written(output, band_figure(found, other, limits, calculation.structure.formula, names))

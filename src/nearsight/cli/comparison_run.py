@@ -13,7 +13,7 @@ from nearsight.cli.report import prediction_facts, reference_facts, run_record
 from nearsight.electronic.evaluation import evaluate
 from nearsight.formats.registry import read_any
 from nearsight.operators.calculation import Calculation
-from nearsight.report.candidate import Candidate, key_rows
+from nearsight.report.compared_prediction import ComparedPrediction, key_rows
 from nearsight.report.comparison import Comparison, write_comparison
 
 
@@ -26,7 +26,9 @@ class Contestant:
     prediction: Path
 
 
-def compare(contestants: Sequence[Contestant], reference: Path, page: Path, console: Console) -> list[Candidate]:
+def compare(
+    contestants: Sequence[Contestant], reference: Path, page: Path, console: Console
+) -> list[ComparedPrediction]:
     """Evaluate, print a table, and write the page."""
     exact = read_any(reference)
     candidates = [judge(contestant, exact) for contestant in contestants]
@@ -45,14 +47,14 @@ def compare(contestants: Sequence[Contestant], reference: Path, page: Path, cons
     return candidates
 
 
-def judge(contestant: Contestant, exact: Calculation) -> Candidate:
+def judge(contestant: Contestant, exact: Calculation) -> ComparedPrediction:
     """What is known of one prediction."""
     prediction = read_any(contestant.prediction)
     log, config = run_record(contestant.run, required=False)
-    return Candidate(contestant.name, evaluate(prediction, exact), log, prediction_facts(prediction), config)
+    return ComparedPrediction(contestant.name, evaluate(prediction, exact), log, prediction_facts(prediction), config)
 
 
-def comparison_table(candidates: Sequence[Candidate]) -> Table:
+def comparison_table(candidates: Sequence[ComparedPrediction]) -> Table:
     """The numbers that matter most, a column for each."""
     table = Table(title="Errors on the unseen structure", title_justify="left")
     table.add_column("")

@@ -76,7 +76,7 @@ def dos_command(
         columns = {"energy_eV": found.energies, "total_per_eV": found.total}
         table_written(csv, columns | {f"{label}_per_eV": values for label, values in found.projections.items()})
     if output is not None:
-        from nearsight.report.drawing import density_figure  # matplotlib only where it draws
+        from nearsight.report.material_figures import density_figure  # matplotlib only where it draws
 
         output_written(output, density_figure(found, limits, f"{calculation.structure.formula}"))
     if not json:

@@ -109,7 +109,7 @@ def _spectrum(files: list[Path]) -> Drawn:
 
 
 def _structures(files: list[Path], pair: str, bond: float) -> Drawn:
-    from nearsight.report.drawing import StructureSummary, structure_figure
+    from nearsight.report.material_figures import StructureSummary, structure_figure
 
     symbols = pair.split("-")
     numbers = [number_of(symbol) for symbol in symbols]
@@ -155,7 +155,7 @@ def _decay(files: list[Path]) -> Drawn:
         }
 
     def draw() -> Figure:
-        from nearsight.report.locality_figures import decay_figure
+        from nearsight.report.material_figures import decay_figure
 
         return decay_figure(decays)
 
@@ -184,7 +184,7 @@ def _cutoffs(files: list[Path], text: str) -> Drawn:
     }
 
     def draw() -> Figure:
-        from nearsight.report.locality_figures import cutoff_figure
+        from nearsight.report.material_figures import cutoff_figure
 
         return cutoff_figure(spectra)
 
@@ -210,7 +210,7 @@ def _response(files: list[Path]) -> Drawn:
     numbers = unperturbed.structure.numbers
 
     def draw() -> Figure:
-        from nearsight.report.locality_figures import response_figure
+        from nearsight.report.material_figures import response_figure
 
         labels = {int(z): symbol_of(int(z)) for z in np.unique(numbers)}
         return response_figure(responses, numbers, labels)

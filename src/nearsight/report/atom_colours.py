@@ -25,7 +25,19 @@ STEP = 0.1
 def colourings(
     calculation: Calculation, reference: Calculation | None, energies: tuple[float, float], states: bool = True
 ) -> list[Colouring]:
-    """Charges and local densities of states where there is S, errors where there is a reference, expected errors."""
+    """Return what the atoms of a calculation can be coloured by.
+
+    Parameters
+    ----------
+    calculation : Calculation
+        The structure with H: charges and local densities of states need S, expected errors a prediction that has them.
+    reference : Calculation or None
+        A calculation of the same structure with the exact H, for errors.
+    energies : (float, float)
+        The window of the local density of states, eV from the Fermi level.
+    states : bool, optional
+        Whether all states are computed, which charges and local densities need.
+    """
     found = []
     if states and calculation.overlap is not None:
         found += _of_states(calculation, energies)

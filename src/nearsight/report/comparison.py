@@ -1,4 +1,4 @@
-"""One HTML page of several predictions of the same structure, side by side."""
+"""The page of several predictions of the same structure, side by side."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from nearsight.electronic.matrix_errors import ElementPairErrors
 from nearsight.electronic.spectrum import Spectrum
 from nearsight.electronic.spectrum_errors import GAP_WINDOW
 from nearsight.elements import symbol_of
-from nearsight.report.candidate import Candidate, key_rows
+from nearsight.report.compared_prediction import ComparedPrediction, key_rows
 from nearsight.report.comparison_figures import errors_figure, levels_figure, states_figure, trainings_figure
 from nearsight.report.figures import parity_figure
-from nearsight.report.html import details, figure, number, paragraph, prose, section, table
-from nearsight.report.page import document, settings
+from nearsight.report.html import Block, Details, Drawing, Heading, Paragraph, Section, Table, document, number
+from nearsight.report.page import settings
 from nearsight.report.sections import glossary, training_rows
 from nearsight.units import ev_to_millihartree
 
@@ -28,81 +28,101 @@ WIDTH = 0.15
 
 @dataclass(frozen=True)
 class Comparison:
-    """What the page shows.
+    """What the page of several predictions shows.
 
-    Attributes:
-        title, subtitle: at the top.
-        candidates: at least one, all compared with one reference.
-        facts: name and text: the structure.
-        reference_facts: name and text: where the reference comes from.
+    Attributes
+    ----------
+    title, subtitle : str
+        The lines at the top.
+    predictions : sequence of ComparedPrediction
+        At least one prediction; all are compared with one reference.
+    facts : sequence of (str, str)
+        Names and texts: the structure.
+    reference_facts : sequence of (str, str)
+        Names and texts: where the reference comes from.
     """
 
     title: str
     subtitle: str
-    candidates: Sequence[Candidate]
+    predictions: Sequence[ComparedPrediction]
     facts: Sequence[tuple[str, str]] = field(default_factory=tuple)
     reference_facts: Sequence[tuple[str, str]] = field(default_factory=tuple)
 
 
 def write_comparison(path: Path, comparison: Comparison) -> None:
-    """Write the page under a temporary name, then rename it.
+    """Write the page as one HTML file.
 
-    Raises:
-        FormatError: it cannot be written; an older page of the name is left as it was.
+    Parameters
+    ----------
+    path : Path
+        The file; it is replaced whole or stays as it was.
+    comparison : Comparison
+        What it shows.
+
+    Raises
+    ------
+    InputError
+        Where the file cannot be written.
     """
     write_text_atomically(path, render_comparison(comparison))
 
 
 def render_comparison(comparison: Comparison) -> str:
-    """The HTML text."""
-    candidates = comparison.candidates
-    parts = [_numbers(candidates), *_levels(candidates), _matrix(candidates), *_trainings(candidates)]
+    """Return the page as HTML text."""
+    predictions = comparison.predictions
+    parts: list[Block] = [_numbers(predictions), *_levels(predictions), _matrix(predictions), *_trainings(predictions)]
     for title, facts in (("Structure", comparison.facts), ("Reference", comparison.reference_facts)):
         if facts:
-            parts.append(section(title, table((), facts, "facts")))
+            parts.append(Section(title, (Table((), facts, "facts"),)))
     parts += [
-        section(
+        Section(
             f"Prediction: {c.name}",
-            table((), c.facts, "facts"),
-            settings(c.config, "Show all settings of the training") if c.config else "",
+            (
+                Table((), c.facts, "facts"),
+                *([settings(c.config, "Show all settings of the training")] if c.config else []),
+            ),
         )
-        for c in candidates
+        for c in predictions
         if c.facts or c.config
     ]
     return document(comparison.title, comparison.subtitle, [*parts, glossary()])
 
 
-def _numbers(candidates: Sequence[Candidate]) -> str:
-    return section(
+def _numbers(predictions: Sequence[ComparedPrediction]) -> Section:
+    return Section(
         "In numbers",
-        table(("", *(c.name for c in candidates), "reference"), key_rows(candidates)),
-        paragraph("Every number is an error, except the gap: smaller is better.", "note"),
+        (
+            Table(("", *(c.name for c in predictions), "reference"), key_rows(predictions)),
+            Paragraph("Every number is an error, except the gap: smaller is better.", "note"),
+        ),
     )
 
 
-def _levels(candidates: Sequence[Candidate]) -> list[str]:
-    reference = next((c.evaluation.reference for c in candidates if c.evaluation.reference is not None), None)
-    solved = [(c, c.evaluation.prediction) for c in candidates if c.evaluation.prediction is not None]
-    if reference is None or len(solved) < len(candidates):
+def _levels(predictions: Sequence[ComparedPrediction]) -> list[Section]:
+    reference = next((c.evaluation.reference for c in predictions if c.evaluation.reference is not None), None)
+    solved = [(c, c.evaluation.prediction) for c in predictions if c.evaluation.prediction is not None]
+    if reference is None or len(solved) < len(predictions):
         return []
     return [
-        section(
+        Section(
             "Eigenvalues",
-            figure(
-                levels_figure(candidates, reference),
-                "Eigenvalues of the predictions and of the reference",
-                f"Left: the levels up to {GAP_WINDOW:g} eV from the gap (shaded), the reference in pale blue beneath. "
-                "Right: prediction minus reference of every level; points off the zero line together are a common "
-                "shift, their spread is the scatter.",
+            (
+                Drawing(
+                    levels_figure(predictions, reference),
+                    "Eigenvalues of the predictions and of the reference",
+                    f"Left: the levels up to {GAP_WINDOW:g} eV from the gap (shaded), the reference in pale blue "
+                    "beneath. Right: prediction minus reference of every level; points off the zero line together are "
+                    "a common shift, their spread is the scatter.",
+                ),
+                Drawing(
+                    _states([(c.name, s) for c, s in solved], reference),
+                    "Densities of states",
+                    f"Every level counts as a Gaussian of {WIDTH:g} eV that holds two electrons. Left: all "
+                    "energies of the reference. Right: around its gap (shaded); a peak in there is a state that the "
+                    "reference does not have.",
+                ),
+                _level_table(solved, reference),
             ),
-            figure(
-                _states([(c.name, s) for c, s in solved], reference),
-                "Densities of states",
-                f"Every level counts as a Gaussian of {WIDTH:g} eV that holds two electrons. Left: all "
-                "energies of the reference. Right: around its gap (shaded); a peak in there is a state that the "
-                "reference does not have.",
-            ),
-            _level_table(solved, reference),
         )
     ]
 
@@ -113,51 +133,54 @@ def _states(solved: Sequence[tuple[str, Spectrum]], reference: Spectrum) -> Figu
     return states_figure(energies, level_density(reference, energies, WIDTH), densities, reference)
 
 
-def _level_table(solved: Sequence[tuple[Candidate, Spectrum]], reference: Spectrum) -> str:
+def _level_table(solved: Sequence[tuple[ComparedPrediction, Spectrum]], reference: Spectrum) -> Table:
     spectra = [*(s for _, s in solved), reference]
     rows = [
         (name, *(number(getattr(s, key), ".4f", "eV") for s in spectra))
         for name, key in (("gap", "gap"), ("HOMO", "homo"), ("LUMO", "lumo"), ("Fermi level (mid-gap)", "fermi"))
     ]
-    return table(("", *(c.name for c, _ in solved), "reference"), rows)
+    return Table(("", *(c.name for c, _ in solved), "reference"), rows)
 
 
-def _matrix(candidates: Sequence[Candidate]) -> str:
-    drawings = [
-        f"<h3>{prose(c.name)}</h3>"
-        + figure(
-            parity_figure(c.evaluation.parity),
-            f"Predicted against reference matrix elements of {c.name}",
-            "Every point is one matrix element: the reference's value to the right, the predicted one upwards. A "
-            "perfect prediction lies on the dashed line; the distance from it is the error.",
-        )
-        for c in candidates
-    ]
-    return section(
+def _matrix(predictions: Sequence[ComparedPrediction]) -> Section:
+    drawings: list[Block] = []
+    for c in predictions:
+        drawings += [
+            Heading(c.name),
+            Drawing(
+                parity_figure(c.evaluation.parity),
+                f"Predicted against reference matrix elements of {c.name}",
+                "Every point is one matrix element: the reference's value to the right, the predicted one upwards. A "
+                "perfect prediction lies on the dashed line; the distance from it is the error.",
+            ),
+        ]
+    return Section(
         "Matrix elements",
-        figure(
-            errors_figure(candidates),
-            "Errors against distance",
-            "Mean absolute errors of the blocks between two atoms against their distance, beside the mean size of "
-            "the reference's elements (dark), in bins of 0.5 Å; squares at zero are the on-site blocks. Where a "
-            "line reaches the dark one, the prediction is no better than zero.",
+        (
+            Drawing(
+                errors_figure(predictions),
+                "Errors against distance",
+                "Mean absolute errors of the blocks between two atoms against their distance, beside the mean size of "
+                "the reference's elements (dark), in bins of 0.5 Å; squares at zero are the on-site blocks. Where a "
+                "line reaches the dark one, the prediction is no better than zero.",
+            ),
+            _pair_table(predictions),
+            Details("Show every matrix element", drawings),
         ),
-        _pair_table(candidates),
-        details("Show every matrix element", "".join(drawings)),
     )
 
 
-def _pair_table(candidates: Sequence[Candidate]) -> str:
-    """Mean errors by elements; all candidates have the blocks of one structure."""
+def _pair_table(predictions: Sequence[ComparedPrediction]) -> Table:
+    """Mean errors by elements; all predictions have the blocks of one structure."""
     rows = [
         (
             _pair_name(pairs[0]),
             *(number(ev_to_millihartree(p.errors.mean_absolute), ".4f") for p in pairs),
             number(ev_to_millihartree(pairs[0].errors.magnitude), ".3f"),
         )
-        for pairs in zip(*(c.evaluation.matrix.element_pairs for c in candidates))
+        for pairs in zip(*(c.evaluation.matrix.element_pairs for c in predictions))
     ]
-    return table(("mean errors, mE_h", *(c.name for c in candidates), "mean |H|"), rows)
+    return Table(("mean errors, mE_h", *(c.name for c in predictions), "mean |H|"), rows)
 
 
 def _pair_name(pair: ElementPairErrors) -> str:
@@ -165,8 +188,8 @@ def _pair_name(pair: ElementPairErrors) -> str:
     return f"{a}, on site" if pair.on_site else f"{a} → {b}"
 
 
-def _trainings(candidates: Sequence[Candidate]) -> list[str]:
-    trained = [(c, c.log) for c in candidates if c.log is not None]
+def _trainings(predictions: Sequence[ComparedPrediction]) -> list[Section]:
+    trained = [(c, c.log) for c in predictions if c.log is not None]
     if not trained:
         return []
     caption = (
@@ -180,9 +203,11 @@ def _trainings(candidates: Sequence[Candidate]) -> list[str]:
     texts = [dict(training_rows(log)) for _, log in trained]
     rows = [(name, *(text.get(name, "–") for text in texts)) for name in names]
     return [
-        section(
+        Section(
             "Training",
-            figure(trainings_figure(candidates), "Training curves", caption),
-            table(("", *(c.name for c, _ in trained)), rows),
+            (
+                Drawing(trainings_figure(predictions), "Training curves", caption),
+                Table(("", *(c.name for c, _ in trained)), rows),
+            ),
         )
     ]

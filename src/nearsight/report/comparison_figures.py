@@ -1,6 +1,6 @@
 """Figures of several predictions of one structure beside each other; like `figures`, they compute nothing.
 
-A candidate has the same colour in all of them.
+A prediction has the same colour in all of them.
 """
 
 from __future__ import annotations
@@ -14,23 +14,31 @@ from matplotlib.figure import Figure
 
 from nearsight.electronic.spectrum import Spectrum
 from nearsight.electronic.spectrum_errors import GAP_WINDOW
-from nearsight.report.candidate import Candidate
-from nearsight.report.drawing import EDGES, HALO, NODES, PREDICTION, REFERENCE, enlarge_gap, log_if_positive, styled
+from nearsight.report.compared_prediction import ComparedPrediction
+from nearsight.report.style import EDGES, HALO, NODES, PREDICTION, REFERENCE, enlarge_gap, log_if_positive, styled
 from nearsight.report.training_log import TrainingLog
 from nearsight.units import ev_to_millihartree
 
 COLORS = (PREDICTION, EDGES, NODES, "#4c956c", "#7b5ea7")
 
 
-def levels_figure(candidates: Sequence[Candidate], reference: Spectrum) -> Figure:
-    """Levels around the gap over those of the reference, and E_pred − E_ref of every level, meV."""
+def levels_figure(predictions: Sequence[ComparedPrediction], reference: Spectrum) -> Figure:
+    """Draw levels around the gap over those of the reference, and E_pred − E_ref of every level in meV.
+
+    Parameters
+    ----------
+    predictions : sequence of ComparedPrediction
+        The predictions; those without levels are not drawn.
+    reference : Spectrum
+        The levels of the reference.
+    """
     with styled():
         figure = Figure(figsize=(10.5, 4.2), layout="constrained")
         near, errors = figure.subplots(1, 2)
         index = np.arange(1, reference.n_levels + 1)
         near.plot(index, reference.eigenvalues, ".", color=HALO, ms=9, mew=0, label="reference", rasterized=True)
         errors.axhline(0, color=REFERENCE, lw=0.9)
-        for name, color, spectrum in _spectra(candidates):
+        for name, color, spectrum in _spectra(predictions):
             style = {"color": color, "ms": 3.2, "mew": 0, "alpha": 0.7, "label": name, "rasterized": True}
             near.plot(index, spectrum.eigenvalues, ".", **style)
             errors.plot(reference.eigenvalues, 1e3 * (spectrum.eigenvalues - reference.eigenvalues), ".", **style)
@@ -46,13 +54,18 @@ def levels_figure(candidates: Sequence[Candidate], reference: Spectrum) -> Figur
 def states_figure(
     energies: np.ndarray, reference: np.ndarray, densities: Sequence[tuple[str, np.ndarray]], spectrum: Spectrum
 ) -> Figure:
-    """Densities of states: over all energies, and around the gap.
+    """Draw densities of states over all energies, and around the gap.
 
-    Args:
-        energies: (m,) eV.
-        reference: (m,) 1/eV.
-        densities: name and (m,) 1/eV of every candidate, in the candidates' order.
-        spectrum: the reference's, for its gap.
+    Parameters
+    ----------
+    energies : ndarray, shape (m,)
+        The energies, eV.
+    reference : ndarray, shape (m,)
+        The density of the reference, 1/eV.
+    densities : sequence of (str, ndarray of shape (m,))
+        The name and the density, 1/eV, of every prediction, in the predictions' order.
+    spectrum : Spectrum
+        The levels of the reference, for its gap.
     """
     with styled():
         figure = Figure(figsize=(10.5, 3.4), layout="constrained")
@@ -75,14 +88,14 @@ def states_figure(
     return figure
 
 
-def errors_figure(candidates: Sequence[Candidate]) -> Figure:
-    """Mean absolute errors against distance and mean |H| of the reference, mE_h; squares at zero: on site."""
+def errors_figure(predictions: Sequence[ComparedPrediction]) -> Figure:
+    """Draw mean absolute errors and mean |H| of the reference against distance, mE_h; squares at zero are on site."""
     with styled():
         figure = Figure(figsize=(7.6, 4.0), layout="constrained")
         ax = figure.subplots()
-        matrix = candidates[0].evaluation.matrix
+        matrix = predictions[0].evaluation.matrix
         lines = [("mean |H| of the reference", REFERENCE, matrix, "magnitude")]
-        lines += [(c.name, color, c.evaluation.matrix, "mean_absolute") for c, color in zip(candidates, cycle(COLORS))]
+        lines += [(c.name, color, c.evaluation.matrix, "mean_absolute") for c, color in zip(predictions, cycle(COLORS))]
         drawn = []
         for name, color, errors, what in lines:
             middle = [(row.lower + row.upper) / 2 for row in errors.distances]
@@ -98,12 +111,12 @@ def errors_figure(candidates: Sequence[Candidate]) -> Figure:
     return figure
 
 
-def trainings_figure(candidates: Sequence[Candidate]) -> Figure:
-    """Against minutes: the loss as a multiple of the first epoch's, and ε_e of the validation parts where measured.
+def trainings_figure(predictions: Sequence[ComparedPrediction]) -> Figure:
+    """Draw the loss as a multiple of the first epoch's, and ε_e of the validation where measured, against minutes.
 
     Losses of different networks have different units, so only their course can be compared.
     """
-    logs = [(c.name, color, c.log) for c, color in zip(candidates, cycle(COLORS)) if c.log is not None]
+    logs = [(c.name, color, c.log) for c, color in zip(predictions, cycle(COLORS)) if c.log is not None]
     measured = any(np.isfinite(log.eps_e).any() for _, _, log in logs)
     with styled():
         figure = Figure(figsize=(9.6 if measured else 6.0, 3.6), layout="constrained")
@@ -133,10 +146,10 @@ def _draw_course(ax: Axes, name: str, color: str, log: TrainingLog) -> None:
                 ax.set_yscale("log")
 
 
-def _spectra(candidates: Sequence[Candidate]) -> Iterator[tuple[str, str, Spectrum]]:
-    for candidate, color in zip(candidates, cycle(COLORS)):
-        if candidate.evaluation.prediction is not None:
-            yield candidate.name, color, candidate.evaluation.prediction
+def _spectra(predictions: Sequence[ComparedPrediction]) -> Iterator[tuple[str, str, Spectrum]]:
+    for compared, color in zip(predictions, cycle(COLORS)):
+        if compared.evaluation.prediction is not None:
+            yield compared.name, color, compared.evaluation.prediction
 
 
 def _shade_gap(ax: Axes, spectrum: Spectrum) -> None:

@@ -5,9 +5,6 @@ Every function returns a matplotlib `Figure` of its own; pyplot and its global s
 
 from __future__ import annotations
 
-import base64
-import io
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -16,18 +13,27 @@ from matplotlib.ticker import MaxNLocator
 
 from nearsight.electronic.matrix_errors import MatrixErrors, Parity
 from nearsight.electronic.spectrum import Spectrum
-from nearsight.report.drawing import EDGES, HALO, NODES, PREDICTION, REFERENCE, enlarge_gap, log_if_positive, styled
+from nearsight.report.style import EDGES, HALO, NODES, PREDICTION, REFERENCE, enlarge_gap, log_if_positive, styled
 from nearsight.report.training_log import TrainingLog
 from nearsight.units import ev_to_millihartree
 
 
 def spectrum_figure(prediction: Spectrum | None = None, reference: Spectrum | None = None) -> Figure:
-    """Sorted eigenvalues with the gap window (paper, Fig. 5), those around the gap, and their errors.
+    """Draw sorted eigenvalues with the gap window (paper, Fig. 5), those around the gap, and their errors.
 
-    Panels: all levels; those near the gap; E_pred − E_ref in meV where both are given.
+    The panels show all levels, those near the gap, and E_pred − E_ref in meV where both are given.
 
-    Raises:
-        ValueError: neither is given.
+    Parameters
+    ----------
+    prediction : Spectrum, optional
+        The predicted levels.
+    reference : Spectrum, optional
+        The levels of the reference.
+
+    Raises
+    ------
+    ValueError
+        Where neither is given.
     """
     main = reference or prediction
     if main is None:
@@ -48,7 +54,7 @@ def spectrum_figure(prediction: Spectrum | None = None, reference: Spectrum | No
 
 
 def parity_figure(parity: Parity) -> Figure:
-    """Predicted against reference matrix elements: on site, and between atoms."""
+    """Draw predicted against reference matrix elements, on site and between atoms."""
     with styled():
         figure = Figure(figsize=(10.5, 4.9), layout="constrained")
         axes = figure.subplots(1, 2)
@@ -60,7 +66,7 @@ def parity_figure(parity: Parity) -> Figure:
 
 
 def distance_figure(errors: MatrixErrors) -> Figure:
-    """Mean absolute error and mean |H| of the edges against distance, mE_h, with the on-site values at zero."""
+    """Draw mean absolute error and mean |H| of the edges against distance, mE_h, with on-site values at zero."""
     rows = errors.distances
     middle = np.array([(row.lower + row.upper) / 2 for row in rows])
     error = np.array([ev_to_millihartree(row.errors.mean_absolute) for row in rows])
@@ -82,7 +88,7 @@ def distance_figure(errors: MatrixErrors) -> Figure:
 
 
 def training_figure(log: TrainingLog) -> Figure:
-    """Loss of training and validation, and ε_n, ε_e, ε_tot of the validation parts, against the epoch."""
+    """Draw the loss of training and validation, and ε_n, ε_e, ε_tot of the validation, against the epoch."""
     with styled():
         figure = Figure(figsize=(9.6 if log.measured else 6.0, 3.6), layout="constrained")
         axes = figure.subplots(1, 2 if log.measured else 1, squeeze=False)[0]
@@ -103,19 +109,6 @@ def training_figure(log: TrainingLog) -> Figure:
         for ax in axes:
             ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     return figure
-
-
-def svg_bytes(figure: Figure) -> bytes:
-    """The figure as an SVG file: text as outlines, no date, the same bytes for the same data."""
-    buffer = io.BytesIO()
-    with styled():
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    return buffer.getvalue()
-
-
-def data_uri(figure: Figure) -> str:
-    """The figure as a `data:` address, for an `img` that loads nothing."""
-    return "data:image/svg+xml;base64," + base64.b64encode(svg_bytes(figure)).decode("ascii")
 
 
 def _draw_levels(ax: Axes, prediction: Spectrum | None, reference: Spectrum | None) -> None:
@@ -140,7 +133,7 @@ def _draw_levels(ax: Axes, prediction: Spectrum | None, reference: Spectrum | No
 
 
 def _draw_gap_window(ax: Axes, spectrum: Spectrum) -> None:
-    """Dashed box between HOMO and LUMO."""
+    """Draw a dashed box between HOMO and LUMO."""
     if not spectrum.gap > 0:
         return
     n = spectrum.n_levels
@@ -198,7 +191,7 @@ def _draw_losses(ax: Axes, log: TrainingLog) -> None:
 
 
 def _steps_down(log: TrainingLog) -> np.ndarray:
-    """Epochs from which a lower rate held; none of a rate that falls all the time, which has no steps."""
+    """Return the epochs from which a lower rate held; none of a rate that falls all the time, which has no steps."""
     lowered = np.diff(log.learning_rate) < 0
     return log.epoch[1:][lowered] if 2 * lowered.sum() <= len(lowered) else log.epoch[:0]
 

@@ -1,4 +1,4 @@
-"""The parts of the report: each turns results into figures with captions and tables."""
+"""The sections of the pages: each turns results into figures with captions and tables."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from nearsight.electronic.spectrum import Spectrum
 from nearsight.electronic.spectrum_errors import GAP_WINDOW, SpectrumErrors
 from nearsight.elements import symbol_of
 from nearsight.report.figures import distance_figure, parity_figure, spectrum_figure, training_figure
-from nearsight.report.html import cards, details, figure, number, paragraph, prose, section, table
+from nearsight.report.html import Block, Cards, Details, Drawing, Heading, Paragraph, Section, Table, Terms, number
 from nearsight.report.training_log import TrainingLog
 from nearsight.units import ev_to_millihartree
 
@@ -39,8 +39,8 @@ TERMS = (
 )
 
 
-def key_numbers(evaluation: Evaluation) -> str:
-    """The numbers of the top line."""
+def key_numbers(evaluation: Evaluation) -> Cards:
+    """Return the numbers that matter most, for the top of the page."""
     matrix, spectrum = evaluation.matrix, evaluation.spectrum
     entries = [
         ("ε_n, on site", _millihartree(matrix.eps_n, ".3f"), number(1e3 * matrix.eps_n, ".2f", "meV")),
@@ -60,11 +60,11 @@ def key_numbers(evaluation: Evaluation) -> str:
                 f"reference {number(spectrum.gap_reference, '.3f', 'eV')}",
             ),
         ]
-    return cards(entries)
+    return Cards(entries)
 
 
-def spectrum_section(evaluation: Evaluation) -> str:
-    """Eigenvalues of prediction and reference."""
+def spectrum_section(evaluation: Evaluation) -> Section:
+    """Return the section of the eigenvalues of prediction and reference."""
     errors, ours, theirs = evaluation.spectrum, evaluation.prediction, evaluation.reference
     if errors is None or ours is None or theirs is None:
         why = (
@@ -72,30 +72,32 @@ def spectrum_section(evaluation: Evaluation) -> str:
             if evaluation.missing_overlap
             else "Eigenvalues were not asked for."
         )
-        return section("Eigenvalue spectrum", paragraph(why))
-    return section(
+        return Section("Eigenvalue spectrum", (Paragraph(why),))
+    return Section(
         "Eigenvalue spectrum",
-        figure(
-            spectrum_figure(ours, theirs),
-            "Eigenvalues of prediction and reference",
-            "Energy levels in ascending order, the reference in pale blue beneath the prediction in red; where "
-            "they agree, red lies inside blue. Left: all levels, with the reference's gap as a dashed box. "
-            f"Middle: the levels up to {GAP_WINDOW:g} eV from the gap (shaded). Right: prediction minus reference "
-            "of every level; points off the zero line together are a common shift, their spread is the scatter.",
-        ),
-        _spectrum_table(errors, ours, theirs),
-        paragraph(
-            f"Both spectra use the same overlap S (condition number {theirs.overlap_condition:.3g}) and "
-            f"{theirs.n_electrons:,} electrons in {theirs.n_levels:,} levels. Relative errors are "
-            "‖E_pred − E_ref‖ / ‖E_ref‖ with the L1 or L2 norm; they depend on the zero of energy, the errors "
-            f"in meV do not.{_odd(theirs)}",
-            "note",
+        (
+            Drawing(
+                spectrum_figure(ours, theirs),
+                "Eigenvalues of prediction and reference",
+                "Energy levels in ascending order, the reference in pale blue beneath the prediction in red; where "
+                "they agree, red lies inside blue. Left: all levels, with the reference's gap as a dashed box. "
+                f"Middle: the levels up to {GAP_WINDOW:g} eV from the gap (shaded). Right: prediction minus reference "
+                "of every level; points off the zero line together are a common shift, their spread is the scatter.",
+            ),
+            *_spectrum_tables(errors, ours, theirs),
+            Paragraph(
+                f"Both spectra use the same overlap S (condition number {theirs.overlap_condition:.3g}) and "
+                f"{theirs.n_electrons:,} electrons in {theirs.n_levels:,} levels. Relative errors are "
+                "‖E_pred − E_ref‖ / ‖E_ref‖ with the L1 or L2 norm; they depend on the zero of energy, the errors "
+                f"in meV do not.{_odd(theirs)}",
+                "note",
+            ),
         ),
     )
 
 
-def single_spectrum_section(spectrum: Spectrum) -> str:
-    """Eigenvalues of a prediction alone."""
+def single_spectrum_section(spectrum: Spectrum) -> Section:
+    """Return the section of the eigenvalues of a prediction without reference."""
     rows = [
         ("levels", f"{spectrum.n_levels:,}"),
         ("electrons", f"{spectrum.n_electrons:,}"),
@@ -106,57 +108,63 @@ def single_spectrum_section(spectrum: Spectrum) -> str:
         ("condition number of S", f"{spectrum.overlap_condition:.3g}"),
         ("residual at HOMO and LUMO", f"{spectrum.residual:.1e} eV"),
     ]
-    return section(
+    return Section(
         "Eigenvalue spectrum",
-        figure(
-            spectrum_figure(spectrum),
-            "Eigenvalues of the prediction",
-            "Energy levels in ascending order. Left: all levels, with the gap as a dashed box. Right: the levels up "
-            f"to {GAP_WINDOW:g} eV from the gap (shaded).{_odd(spectrum)}",
+        (
+            Drawing(
+                spectrum_figure(spectrum),
+                "Eigenvalues of the prediction",
+                "Energy levels in ascending order. Left: all levels, with the gap as a dashed box. Right: the levels "
+                f"up to {GAP_WINDOW:g} eV from the gap (shaded).{_odd(spectrum)}",
+            ),
+            Table((), rows),
         ),
-        table((), rows),
     )
 
 
-def matrix_section(evaluation: Evaluation) -> list[str]:
-    """Errors of the matrix elements: all, by element pair, by distance."""
+def matrix_sections(evaluation: Evaluation) -> list[Section]:
+    """Return the sections of the errors of the matrix elements: all, and by elements and distance."""
     matrix = evaluation.matrix
     return [
-        section(
+        Section(
             "Matrix elements",
-            table(
-                ("", *TALLY_HEAD),
-                [
-                    ("on site (ε_n)", *_block_cells(matrix.nodes)),
-                    ("between atoms (ε_e)", *_block_cells(matrix.edges)),
-                    ("all (ε_tot)", *_block_cells(matrix.total)),
-                ],
-            ),
-            paragraph(_scope(matrix), "note"),
-            figure(
-                parity_figure(evaluation.parity),
-                "Predicted against reference matrix elements",
-                "Every point is one matrix element: the reference's value to the right, the predicted one upwards. "
-                "A perfect prediction lies on the dashed line; the distance from it is the error.",
+            (
+                Table(
+                    ("", *TALLY_HEAD),
+                    [
+                        ("on site (ε_n)", *_block_cells(matrix.nodes)),
+                        ("between atoms (ε_e)", *_block_cells(matrix.edges)),
+                        ("all (ε_tot)", *_block_cells(matrix.total)),
+                    ],
+                ),
+                Paragraph(_scope(matrix), "note"),
+                Drawing(
+                    parity_figure(evaluation.parity),
+                    "Predicted against reference matrix elements",
+                    "Every point is one matrix element: the reference's value to the right, the predicted one upwards. "
+                    "A perfect prediction lies on the dashed line; the distance from it is the error.",
+                ),
             ),
         ),
-        section(
+        Section(
             "By elements and distance",
-            _pair_table(matrix),
-            figure(
-                distance_figure(matrix),
-                "Error against distance",
-                "Mean absolute error of the blocks between two atoms against their distance (red), beside "
-                "the mean size of the reference's elements (dark), in bins of 0.5 Å; squares at zero are the "
-                "on-site blocks. Where red reaches dark, the prediction is no better than zero.",
+            (
+                _pair_table(matrix),
+                Drawing(
+                    distance_figure(matrix),
+                    "Error against distance",
+                    "Mean absolute error of the blocks between two atoms against their distance (red), beside "
+                    "the mean size of the reference's elements (dark), in bins of 0.5 Å; squares at zero are the "
+                    "on-site blocks. Where red reaches dark, the prediction is no better than zero.",
+                ),
+                Details("Show these numbers", (_distance_table(matrix),)),
             ),
-            details("Show these numbers", _distance_table(matrix)),
         ),
     ]
 
 
-def training_section(log: TrainingLog) -> str:
-    """Loss and validation errors of a run; what it did not measure is left out."""
+def training_section(log: TrainingLog) -> Section:
+    """Return the section of loss and validation errors of a run; what it did not measure is not shown."""
     caption = "Left: the loss" if log.measured else "The loss"
     caption += " (what training minimises) of the parts that were trained on"
     if log.validated:
@@ -170,11 +178,13 @@ def training_section(log: TrainingLog) -> str:
             " Right: mean absolute errors of the validation parts' matrix elements, on site, between atoms, "
             "and of all, as far as they were held out."
         )
-    return section("Training", figure(training_figure(log), "Training curve", caption), table((), training_rows(log)))
+    return Section(
+        "Training", (Drawing(training_figure(log), "Training curve", caption), Table((), training_rows(log)))
+    )
 
 
 def training_rows(log: TrainingLog) -> list[tuple[str, str]]:
-    """Name and text of the numbers of a run."""
+    """Return names and texts of the numbers of a run."""
     rows = [
         ("epochs", f"{int(log.epoch[-1]):,}"),
         ("time", number(log.seconds[-1] / 60, ".1f", "minutes")),
@@ -198,14 +208,13 @@ def training_rows(log: TrainingLog) -> list[tuple[str, str]]:
     return [*rows, ("learning rate, first and last", ", ".join(rates))]
 
 
-def glossary() -> str:
-    """Terms of the page."""
-    entries = "".join(f"<dt>{prose(term)}</dt><dd>{prose(text)}</dd>" for term, text in TERMS)
-    return section("Terms", f"<dl>{entries}</dl>")
+def glossary() -> Section:
+    """Return the section that explains the terms of the page."""
+    return Section("Terms", (Terms(TERMS),))
 
 
-def _spectrum_table(errors: SpectrumErrors, ours: Spectrum, theirs: Spectrum) -> str:
-    levels = table(
+def _spectrum_tables(errors: SpectrumErrors, ours: Spectrum, theirs: Spectrum) -> tuple[Block, ...]:
+    levels = Table(
         ("", "prediction", "reference", "difference"),
         [
             (name, number(a, ".4f", "eV"), number(b, ".4f", "eV"), number(1e3 * (a - b), "+.1f", "meV"))
@@ -218,7 +227,7 @@ def _spectrum_table(errors: SpectrumErrors, ours: Spectrum, theirs: Spectrum) ->
         ],
     )
     near = number(1e3 * errors.mean_absolute_near_gap, ".1f", "meV")
-    deviations = table(
+    deviations = Table(
         ("error of the levels", "all", "occupied", f"within {GAP_WINDOW:g} eV of the gap"),
         [
             ("relative L1", _percent(errors.relative_l1), _percent(errors.relative_l1_occupied), ""),
@@ -233,7 +242,7 @@ def _spectrum_table(errors: SpectrumErrors, ours: Spectrum, theirs: Spectrum) ->
             ("largest", number(1e3 * errors.largest, ".0f", "meV"), "", ""),
         ],
     )
-    return levels + "<h3>Errors of the eigenvalues</h3>" + deviations
+    return levels, Heading("Errors of the eigenvalues"), deviations
 
 
 def _scope(matrix: MatrixErrors) -> str:
@@ -250,16 +259,16 @@ def _scope(matrix: MatrixErrors) -> str:
     return text
 
 
-def _pair_table(matrix: MatrixErrors) -> str:
+def _pair_table(matrix: MatrixErrors) -> Table:
     rows = []
     for pair in matrix.element_pairs:
         a, b = (symbol_of(z) for z in pair.elements)
         rows.append((f"{a}, on site" if pair.on_site else f"{a} → {b}", *_block_cells(pair.errors)))
-    return table(("", *TALLY_HEAD), rows)
+    return Table(("", *TALLY_HEAD), rows)
 
 
-def _distance_table(matrix: MatrixErrors) -> str:
-    return table(
+def _distance_table(matrix: MatrixErrors) -> Table:
+    return Table(
         ("distance, Å", *TALLY_HEAD),
         [(f"{row.lower:.1f} – {row.upper:.1f}", *_block_cells(row.errors)) for row in matrix.distances],
     )

@@ -1,4 +1,4 @@
-"""The structure in 3D inside a page: atoms to turn around, coloured by what is known of them.
+"""The structure in 3D inside a page, its atoms coloured by what is known of them.
 
 The viewer is 3Dmol.js (Rego and Koes, Bioinformatics 31, 1322, 2015; BSD licence, `assets/3Dmol.LICENSE`), which is
 copied into the page, so that nothing is loaded when the page is looked at.
@@ -6,12 +6,8 @@ copied into the page, so that nothing is loaded when the page is looked at.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from html import escape
-from importlib.resources import files
 from typing import Any, Literal
 
 import numpy as np
@@ -19,27 +15,34 @@ from ase.data import covalent_radii
 from ase.data.colors import jmol_colors
 
 from nearsight.elements import GHOST, symbol_of
-from nearsight.report.html import section
+from nearsight.report.html import Section, StructureBlock
 from nearsight.structures.structure import Structure
 
 SHRINK = 0.62
-"""Of covalent radii, so that atoms do not hide each other."""
+"""Factor of covalent radii, so that atoms do not hide each other."""
 DIGITS = 4
-"""Of the values that are kept in a page."""
+"""Digits of the values that are kept in a page."""
 GHOST_RADIUS, GHOST_COLOUR = 0.35, "#9fb0c6"
 
 
 @dataclass(frozen=True, eq=False)
 class Colouring:
-    """Something known of every atom.
+    """Values of every atom that its colour can show.
 
-    Attributes:
-        name: as it is chosen, such as `charge`.
-        values: (N,), or (E, N) with `energies`.
-        unit: of the values.
-        kind: sequential: from the smallest to the largest; diverging: zero is white.
-        caption: what is seen.
-        energies: (E,) eV from the Fermi level, of the rows of the values; None without.
+    Attributes
+    ----------
+    name : str
+        The name by which it is chosen, such as `charge`.
+    values : ndarray, shape (N,) or (E, N)
+        The values of the atoms, for every one of `energies` where there are such.
+    unit : str
+        The unit of the values.
+    kind : 'sequential' or 'diverging'
+        The scale of colours: from the smallest to the largest value, or with zero white.
+    caption : str
+        What is seen.
+    energies : ndarray or None, shape (E,)
+        The energies of the rows of the values, eV from the Fermi level.
     """
 
     name: str
@@ -50,24 +53,21 @@ class Colouring:
     energies: np.ndarray | None = None
 
 
-def structure_section(structure: Structure, colourings: Sequence[Colouring] = ()) -> str:
-    """A section of a page with the structure in it; a page may have one."""
-    data = json.dumps(_data(structure, colourings), separators=(",", ":")).replace("</", "<\\/")
-    return section(
-        "Structure",
-        f"""<div class="view-controls">
-<label>coloured by <select id="structure-colour"></select></label> <label>energy <input id="structure-energy"
-type="range" min="0" max="1" value="0" step="1"> <output id="structure-energy-text"
-for="structure-energy"></output></label> <div id="structure-legend" class="view-legend"></div></div> <div
-id="structure-view" class="view" role="img" aria-label="{escape(structure.formula)}, three-dimensional"></div> <p
-id="structure-info" class="note">Turn with the mouse, zoom with the wheel; atoms under the pointer are described
-here.</p> <p id="structure-caption"></p> <script type="application/json" id="structure-data">{data}</script>
-<script>{_asset("3Dmol-min.js")}</script>
-<script>{_asset("structure_view.js")}</script>""",
-    )
+def structure_section(structure: Structure, colourings: Sequence[Colouring] = ()) -> Section:
+    """Return a section of a page with the structure in it; a page may have one.
+
+    Parameters
+    ----------
+    structure : Structure
+        The atoms and the cell.
+    colourings : sequence of Colouring, optional
+        What the atoms can be coloured by besides their element.
+    """
+    return Section("Structure", (StructureBlock(structure.formula, _data(structure, colourings)),))
 
 
 def _data(structure: Structure, colourings: Sequence[Colouring]) -> dict[str, Any]:
+    """Return what `assets/structure_view.js` draws."""
     symbols = [symbol_of(int(z)) for z in structure.numbers]
     kinds = {symbol_of(int(z)): int(z) for z in np.unique(structure.numbers)}
     return {
@@ -95,14 +95,14 @@ def _coloured(colouring: Colouring) -> dict[str, Any]:
 
 
 def _short(values: np.ndarray) -> Any:
-    """Nested lists of numbers with `DIGITS` digits."""
+    """Return nested lists of numbers with `DIGITS` digits."""
     if values.ndim == 2:
         return [_short(row) for row in values]
     return [float(f"{value:.{DIGITS}g}") for value in values]
 
 
 def _inside(structure: Structure) -> np.ndarray:
-    """(N, 3) Å, wrapped into the cell along periodic directions."""
+    """Return (N, 3) positions, Å, wrapped into the cell along periodic directions."""
     if not structure.pbc.any():
         return structure.positions
     fractional = structure.positions @ np.linalg.pinv(structure.cell)
@@ -117,9 +117,3 @@ def _colour(number: int) -> str:
     if number == GHOST:
         return GHOST_COLOUR
     return "#" + "".join(f"{round(255 * x):02x}" for x in jmol_colors[number])
-
-
-@cache
-def _asset(name: str) -> str:
-    text = files("nearsight.report").joinpath("assets", name).read_text(encoding="utf-8")
-    return text.replace("</script", "<\\/script")

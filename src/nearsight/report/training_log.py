@@ -16,14 +16,20 @@ CONFIG_FILE = "config.yaml"
 
 @dataclass(frozen=True, eq=False)
 class TrainingLog:
-    """One entry per epoch, ascending; NaN where a number was not measured.
+    """The record of a training run: one entry per epoch, ascending, NaN where a number was not measured.
 
-    Attributes:
-        epoch: (n,) int64.
-        seconds: (n,) training time so far.
-        loss, validation_loss: (n,).
-        learning_rate: (n,).
-        eps_n, eps_e, eps_tot: (n,) errors of the validation parts, mE_h.
+    Attributes
+    ----------
+    epoch : ndarray, shape (n,)
+        The numbers of the epochs, int64.
+    seconds : ndarray, shape (n,)
+        The training time so far.
+    loss, validation_loss : ndarray, shape (n,)
+        The losses of training and validation.
+    learning_rate : ndarray, shape (n,)
+        The learning rates.
+    eps_n, eps_e, eps_tot : ndarray, shape (n,)
+        The errors of the validation, mE_h: on site, between atoms, of all elements.
     """
 
     epoch: np.ndarray
@@ -36,7 +42,7 @@ class TrainingLog:
     eps_tot: np.ndarray
 
     def last_errors(self) -> tuple[float, float, float]:
-        """The last measured ε_n, ε_e, ε_tot, mE_h; NaN where none was measured."""
+        """Return the last measured ε_n, ε_e, ε_tot, mE_h; NaN where none was measured."""
         return _last(self.eps_n), _last(self.eps_e), _last(self.eps_tot)
 
     @property
@@ -51,16 +57,23 @@ class TrainingLog:
 
     @property
     def best(self) -> int:
-        """Position of the lowest validation loss, or of the lowest loss where none was measured."""
+        """The position of the lowest validation loss, or of the lowest loss where none was measured."""
         judged = self.validation_loss if self.validated else self.loss
         return int(np.nanargmin(judged)) if np.isfinite(judged).any() else len(judged) - 1
 
 
 def read_training_log(path: Path) -> TrainingLog:
-    """A run's `log.jsonl`. A last line that was cut off (the run is still writing) is left out.
+    """Read the `log.jsonl` of a run; a last line that was cut off (the run is still writing) is ignored.
 
-    Raises:
-        FormatError: no such file, a line that is not JSON or has no epoch, or no line at all.
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Raises
+    ------
+    FormatError
+        Where there is no such file, a line is not JSON or has no epoch, or there is no line at all.
     """
     try:
         lines = path.read_text(errors="replace").splitlines()

@@ -1,4 +1,4 @@
-"""Candidate: one of several predictions of the same structure, and the numbers they are compared by."""
+"""One of several predictions of the same structure, and the numbers that they are compared by."""
 
 from __future__ import annotations
 
@@ -15,15 +15,21 @@ from nearsight.units import ev_to_millihartree
 
 
 @dataclass(frozen=True, eq=False)
-class Candidate:
+class ComparedPrediction:
     """One of several predictions of the same structure.
 
-    Attributes:
-        name: of the network, unique among the candidates.
-        evaluation: against the reference.
-        log: its training, or None.
-        facts: name and text: where the prediction comes from.
-        config: the configuration of its run, YAML, or None.
+    Attributes
+    ----------
+    name : str
+        The name of the network, unique among the predictions.
+    evaluation : Evaluation
+        The prediction compared with the reference.
+    log : TrainingLog or None
+        The record of its training.
+    facts : sequence of (str, str)
+        Names and texts: where the prediction comes from.
+    config : str or None
+        The configuration of its run, YAML.
     """
 
     name: str
@@ -33,15 +39,21 @@ class Candidate:
     config: str | None = None
 
 
-def key_rows(candidates: Sequence[Candidate]) -> list[tuple[str, ...]]:
-    """What matters most: name, one text per candidate, and the reference's own value where it has one."""
-    rows = [("training", *(_training(c.log) for c in candidates), "")]
-    rows += [(name, *(text(c.evaluation) for c in candidates), "") for name, text in _MATRIX]
-    if all(c.evaluation.spectrum is None for c in candidates):
+def key_rows(predictions: Sequence[ComparedPrediction]) -> list[tuple[str, ...]]:
+    """Return the numbers that matter most.
+
+    Returns
+    -------
+    list of tuple of str
+        Rows with the name of a number, its text for every prediction, and the reference's own value where it has one.
+    """
+    rows = [("training", *(_training(c.log) for c in predictions), "")]
+    rows += [(name, *(text(c.evaluation) for c in predictions), "") for name, text in _MATRIX]
+    if all(c.evaluation.spectrum is None for c in predictions):
         return rows
-    rows += [(name, *(_of_levels(c, text) for c in candidates), "") for name, text in _LEVELS]
-    gaps = (s.gap_reference for c in candidates if (s := c.evaluation.spectrum) is not None)
-    return [*rows, ("gap", *(_of_levels(c, _gap) for c in candidates), number(next(gaps), ".3f", "eV"))]
+    rows += [(name, *(_of_levels(c, text) for c in predictions), "") for name, text in _LEVELS]
+    gaps = (s.gap_reference for c in predictions if (s := c.evaluation.spectrum) is not None)
+    return [*rows, ("gap", *(_of_levels(c, _gap) for c in predictions), number(next(gaps), ".3f", "eV"))]
 
 
 _MATRIX: tuple[tuple[str, Callable[[Evaluation], str]], ...] = (
@@ -62,8 +74,8 @@ def _gap(errors: SpectrumErrors) -> str:
     return number(errors.gap_prediction, ".3f", "eV")
 
 
-def _of_levels(candidate: Candidate, text: Callable[[SpectrumErrors], str]) -> str:
-    errors = candidate.evaluation.spectrum
+def _of_levels(prediction: ComparedPrediction, text: Callable[[SpectrumErrors], str]) -> str:
+    errors = prediction.evaluation.spectrum
     return number(np.nan, "") if errors is None else text(errors)
 
 
