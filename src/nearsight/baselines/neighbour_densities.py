@@ -9,7 +9,7 @@ Products of two densities of an atom describe its neighbours in pairs, the angle
     P_i[a b l₁ l₂, LM] = Σ_m₁m₂ C^LM_l₁m₁,l₂m₂ A_i[a, l₁m₁] A_i[b, l₂m₂]
 
 for 1 ≤ l₁ ≤ l₂ with l₁ + l₂ + L even, the parity that an on-site block has. Each pair of densities counts once. These
-are the one- and two-body functions of the atomic cluster expansion (Drautz, Phys. Rev. B 99, 014104, 2019).
+are the functions of order ν = 1 and 2 of the atomic cluster expansion (Drautz, Phys. Rev. B 99, 014104, 2019).
 """
 
 from __future__ import annotations

@@ -111,7 +111,7 @@ def closed_shell(
     Raises
     ------
     InputError
-        If the shapes or the number of electrons do not fit.
+        If the shapes do not fit.
     """
     n = int(basis.offsets(numbers)[-1])
     m = len(energies)

@@ -99,7 +99,7 @@ def as_cell(cell: np.ndarray | Sequence[float]) -> np.ndarray:
     Raises
     ------
     InputError
-        If there are other numbers of numbers, or the cell has no volume.
+        If there are not 1, 3 or 9 numbers, or the cell has no volume.
     """
     numbers = np.asarray(cell, dtype=np.float64).reshape(-1)
     if numbers.size not in (1, 3, 9):

@@ -97,11 +97,28 @@ class Structure:
 
     @classmethod
     def from_ase(cls, atoms: Atoms) -> Structure:
-        """Make a structure of an ASE `Atoms`, in which ghosts are X (number 0)."""
+        """Make a structure of ASE's atoms.
+
+        Parameters
+        ----------
+        atoms : ase.Atoms
+            Atoms, cell and pbc; ghosts are X (number 0).
+
+        Returns
+        -------
+        Structure
+            Copies of its arrays.
+        """
         return cls(atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc)
 
     def to_ase(self) -> Atoms:
-        """Return the structure as an ASE `Atoms`."""
+        """Return the structure as ASE's atoms.
+
+        Returns
+        -------
+        ase.Atoms
+            Atoms, cell and pbc; ghosts are X (number 0).
+        """
         return Atoms(numbers=self.numbers, positions=self.positions, cell=self.cell, pbc=self.pbc)
 
     def translated(self, shift: np.ndarray) -> Structure:
