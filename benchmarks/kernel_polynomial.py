@@ -26,6 +26,7 @@ from nearsight.electronic.chebyshev import Interval
 from nearsight.electronic.kernel_polynomial import StochasticDensity, kernel_polynomial
 from nearsight.operators.bloch import bloch, to_csr
 from nearsight.operators.blocks import BlockOperator
+from nearsight.progress import Event
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 from benchmarks.window import matrices
@@ -54,10 +55,10 @@ def one(tiles: tuple[int, int, int]) -> dict[str, float]:
     h, s = (tiled(operator, tiles) for operator in matrices())
     start, before = time.perf_counter(), peak_mb()
 
-    def report(line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
+    def tell(event: Event) -> None:
+        print(event.message, file=sys.stderr, flush=True)
 
-    density = kernel_polynomial(h, s, resolution=RESOLUTION, report=report)
+    density = kernel_polynomial(h, s, resolution=RESOLUTION, progress=tell)
     seconds = time.perf_counter() - start
     energies = np.linspace(*density.bounds, 2000)[1:-1]
     return {

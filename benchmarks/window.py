@@ -31,6 +31,7 @@ from nearsight.electronic.window import solve_window
 from nearsight.operators.bloch import bloch, fold, to_csr
 from nearsight.operators.blocks import BlockOperator, zeros
 from nearsight.operators.store import read_calculation
+from nearsight.progress import Event
 from nearsight.structures.graph import Graph, build_graph, pair_order
 
 DATA = Path(__file__).parents[1] / "data" / "aHfO2_372_C.h5"
@@ -104,12 +105,12 @@ def window(tiles: tuple[int, int, int], method: str, exact: bool) -> dict[str, o
     h, s = (tiled(operator, tiles) for operator in blocks)
     lines: list[str] = []
 
-    def report(line: str) -> None:
-        lines.append(line)
-        print(line, file=sys.stderr, flush=True)
+    def tell(event: Event) -> None:
+        lines.append(event.message)
+        print(event.message, file=sys.stderr, flush=True)
 
     start, cpu = time.perf_counter(), time.process_time()
-    result = solve_window(h, s, filled=FILLED * int(np.prod(tiles)), number=NUMBER, method=method, report=report)
+    result = solve_window(h, s, filled=FILLED * int(np.prod(tiles)), number=NUMBER, method=method, progress=tell)
     wall, cpu, peak = time.perf_counter() - start, time.process_time() - cpu, peak_mb()
     levels, middle = result.eigenvalues, FILLED * int(np.prod(tiles)) - result.first
     row: dict[str, object] = {

@@ -48,14 +48,14 @@ def projected(h: sparse.csr_matrix, s: sparse.csr_matrix, smallest: float) -> np
 def test_window_is_the_projected_dense_solution(kind: str) -> None:
     h, s = problem(kind)
     limit, said = 1e-3, []
-    directions = ill_conditioned_directions(s, limit, said.append)
+    directions = ill_conditioned_directions(s, limit, lambda event: said.append(event.message))
     values, vectors = linalg.eigh(s.toarray())
     assert directions.shape[1] == np.count_nonzero(values < limit) == 12
     assert "eigenvectors of S" in said[0]
     np.testing.assert_allclose(linalg.svdvals(directions.conj().T @ vectors[:, :12]), 1, atol=1e-10)
     exact = projected(h, s, limit)
     for filled in (5, 300, 585):
-        found = solve_window(h, s, filled=filled, number=30, without=directions)
+        found = solve_window(h, s, filled=filled, number=30, projected_out=directions)
         np.testing.assert_allclose(
             found.eigenvalues, exact[found.first : found.first + len(found.eigenvalues)], atol=1e-9
         )

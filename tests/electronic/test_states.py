@@ -11,7 +11,7 @@ from scipy import sparse
 
 from nearsight.electronic.broadening import energy_grid, level_density
 from nearsight.electronic.conditioning import OVERLAP_THRESHOLD
-from nearsight.electronic.density_matrix import band_energy, contraction, density_matrix, density_operator, fill
+from nearsight.electronic.density_matrix import band_energy, contraction, density_matrix, density_operator
 from nearsight.electronic.eigen import choose_method, solve, solve_states
 from nearsight.electronic.populations import (
     atomic_charges,
@@ -77,7 +77,7 @@ def test_states_at_a_k_point(oxide):
 
 def test_density_and_energies(oxide, states):
     """Tr P S = electrons, Tr P H = Σ f ε, P S P = 2 P, and the blocks at H's pairs are enough for both traces."""
-    filling = fill(states.spectrum)
+    filling = states.spectrum.filling()
     h, s = fold(oxide.hamiltonian), fold(oxide.overlap)
     p = density_matrix(states, filling)
     np.testing.assert_allclose(p @ to_csr(s) @ p, 2 * p, atol=1e-9)
@@ -94,14 +94,14 @@ def test_density_and_energies(oxide, states):
 def test_a_window_has_the_density_of_its_own_states(oxide, states):
     number = 20
     some = solve_states(oxide.hamiltonian, oxide.overlap, electrons(oxide), number=number, method="dense")
-    filling, whole = fill(some.spectrum), fill(states.spectrum)
+    filling, whole = some.spectrum.filling(), states.spectrum.filling()
     first = some.spectrum.first
     np.testing.assert_allclose(filling.occupations, whole.occupations[first : first + number])
     assert filling.fermi == pytest.approx(whole.fermi)
 
 
 def test_electrons_of_a_warm_metal(oxide, states):
-    warm = fill(states.spectrum, 5000.0)
+    warm = states.spectrum.filling(5000.0)
     assert warm.occupations.sum() == pytest.approx(electrons(oxide))
     charges = charges_of(states, warm, oxide.overlap, oxide, "mulliken")
     assert charges.sum() == pytest.approx(0, abs=1e-8)
@@ -110,7 +110,7 @@ def test_electrons_of_a_warm_metal(oxide, states):
 def test_charges_need_all_that_is_occupied(oxide):
     some = solve_states(oxide.hamiltonian, oxide.overlap, electrons(oxide), number=20)
     with pytest.raises(InputError, match="all occupied states"):
-        charges_of(some, fill(some.spectrum), oxide.overlap, oxide)
+        charges_of(some, some.spectrum.filling(), oxide.overlap, oxide)
 
 
 @pytest.mark.parametrize("kind", ["mulliken", "loewdin"])
@@ -139,7 +139,7 @@ def test_valence_band_is_oxygen_and_conduction_band_hafnium(oxide, states):
 def test_charges_are_those_of_the_whole_spectrum(oxide, states):
     for kind in ("mulliken", "loewdin"):
         np.testing.assert_allclose(
-            charges_of(states, fill(states.spectrum), oxide.overlap, oxide, kind),
+            charges_of(states, states.spectrum.filling(), oxide.overlap, oxide, kind),
             atomic_charges(oxide, kind),
             atol=1e-9,
         )

@@ -68,7 +68,7 @@ def assert_is_part(problem: Problem, result: window.Window, first: int, last: in
 
 def test_window_around_the_gap_of_372_atoms(hafnia: Problem) -> None:
     said: list[str] = []
-    result = solve_window(*hafnia[:2], filled=1488, number=30, report=said.append)
+    result = solve_window(*hafnia[:2], filled=1488, number=30, progress=lambda event: said.append(event.message))
     assert_is_part(hafnia, result, 1473, 1503)
     assert sum(line.startswith("factorised") for line in said) == 3
 
@@ -211,7 +211,7 @@ def test_missed_levels_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
         real(self, block, scale)
 
     monkeypatch.setattr(window.Krylov, "_append", blind)
-    result = solve_window(*problem[:2], filled=300, number=20, report=said.append)
+    result = solve_window(*problem[:2], filled=300, number=20, progress=lambda event: said.append(event.message))
     assert_is_part(problem, result, 290, 310)
     assert any("missing" in line for line in said)
 

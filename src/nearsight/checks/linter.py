@@ -18,6 +18,7 @@ from nearsight.checks.subject import Finding, Subject, sorted_by_level
 from nearsight.errors import NearsightError
 from nearsight.formats.registry import read_any
 from nearsight.operators.calculation import Calculation
+from nearsight.progress import Event, Progress, silent
 
 CHECKS: tuple[Callable[[Subject], Iterator[Finding]], ...] = (
     check_geometry,
@@ -81,40 +82,42 @@ def check_entries(entries: Sequence[Entry]) -> list[Finding]:
 
 
 def check_files(
-    paths: Iterable[Path],
-    tests: Iterable[Path] = (),
+    files: Iterable[Path | Named],
+    tests: Iterable[Path | Named] = (),
     *,
     cutoff: float = 8.0,
     quick: bool = False,
-    report: Callable[[str], None] = lambda name: None,
+    progress: Progress = silent,
 ) -> list[Finding]:
     """Read, check and forget one file after the other, then compare them. A file that cannot be read is a finding.
 
     Args:
-        paths, tests: anything `nearsight import` reads.
+        files, tests: anything `nearsight import` reads, or (name, calculation) of what was read already.
         cutoff, quick: see `check_calculation`.
-        report: told the name of each file before it is read.
+        progress: told the name of each file before it is read.
     """
     findings: list[Finding] = []
     entries: list[Entry] = []
-    for path, test in [(path, False) for path in paths] + [(path, True) for path in tests]:
-        report(str(path))
+    items = [(item, False) for item in files] + [(item, True) for item in tests]
+    for done, (item, test) in enumerate(items):
+        name = str(item) if isinstance(item, Path) else item[0]
+        progress(Event(f"checking {name}", done, len(items)))
         try:
-            calculation = read_any(path)
-            findings += check_calculation(calculation, str(path), cutoff=cutoff, quick=quick)
+            calculation = read_any(item) if isinstance(item, Path) else item[1]
+            findings += check_calculation(calculation, name, cutoff=cutoff, quick=quick)
         except (NearsightError, OSError) as error:
-            findings.append(_unreadable(path, error))
+            findings.append(_unreadable(name, error))
             continue
-        entries.append(Entry.of(str(path), calculation, test))
+        entries.append(Entry.of(name, calculation, test))
     return sorted_by_level(findings + check_entries(entries))
 
 
-def _unreadable(path: Path, error: NearsightError | OSError) -> Finding:
-    text = str(error).removeprefix(f"{path}: ")
+def _unreadable(name: str, error: NearsightError | OSError) -> Finding:
+    text = str(error).removeprefix(f"{name}: ")
     return Finding(
         "error",
         "file",
-        str(path),
+        name,
         text,
         "The file is damaged, incomplete or not what it seems.",
         "Copy or compute it again; the message says what is missing.",

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-import pandas as pd
 import typer
 from rich.console import Console
-from rich.progress import Progress
 
-from nearsight.cli.energy_window import energy_window
-from nearsight.cli.json_output import as_json
-from nearsight.cli.output_files import output_written, table_written
-from nearsight.electronic.bands import Bands, bands
-from nearsight.electronic.k_points import KPath, path_through, special_path
-from nearsight.errors import FormatError, InputError
-from nearsight.formats.registry import read_any
-from nearsight.operators.calculation import Calculation
+from nearsight.api.sources import calculation_of
+from nearsight.api.spectra import band_path, bands, read_band_table
+from nearsight.cli.arguments import energy_window
+from nearsight.cli.output import print_json, write_figure, write_table
+from nearsight.cli.running import shown
+from nearsight.electronic.bands import Bands, band_errors
 
-EXAMPLE = """The band structure of an H that is resolved in R, along special points of its lattice.
+EXAMPLE = """The band structure of a real-space H, along special points of its lattice.
 
 Example: nearsight bands data/silicon_2.h5 --path GXWLGK -o bands.png
 
@@ -45,24 +40,24 @@ def bands_command(
 ) -> None:
     """Bands."""
     limits = energy_window(window)
-    calculation = _read(file, overlap)
-    table = None if reference is None or reference.suffix.lower() != ".csv" else _table(reference)
-    line = special_path(calculation.structure, path, points) if table is None else _given(calculation, table[0], path)
-    found = _bands(calculation, line)
-    other = None if table is None else table[1]
-    if reference is not None and table is None:
-        theirs = _read(reference, None)
-        other = _bands(theirs, line).levels
+    calculation = calculation_of(file, overlap)
+    table = None if reference is None or reference.suffix.lower() != ".csv" else read_band_table(reference)
+    line = band_path(calculation.structure, path, points, None if table is None else table[0])
+    with shown(Console(stderr=True), "diagonalising") as progress:
+        found = bands(calculation, path=line, progress=progress)
+        other = None if table is None else table[1]
+        if reference is not None and table is None:
+            other = bands(reference, path=line, progress=progress).levels
     if csv is not None:
-        table_written(csv, _columns(found))
+        write_table(csv, _columns(found))
     if output is not None:
         from nearsight.report.material_figures import band_figure  # matplotlib only where it draws
 
         names = (file.stem, reference.stem if reference else "")
-        output_written(output, band_figure(found, other, limits, calculation.structure.formula, names))
+        write_figure(output, band_figure(found, other, limits, calculation.structure.formula, names))
     keys = as_dict(found, other)
     if json:
-        typer.echo(as_json(keys | {"k_points": line.points.tolist(), "levels_eV": found.levels.tolist()}))
+        print_json(keys | {"k_points": line.points.tolist(), "levels_eV": found.levels.tolist()})
     else:
         _print(found, keys)
 
@@ -78,54 +73,13 @@ def as_dict(found: Bands, reference: np.ndarray | None = None) -> dict[str, Any]
         "residual_eV": found.residual,
     }
     if reference is not None:
-        common = min(found.levels.shape[1], reference.shape[1])
-        difference = np.abs(found.levels[:, :common] - reference[:, :common])
-        filled = difference[:, : found.n_occupied]
+        errors = band_errors(found, reference)
         keys |= {
-            "largest_difference_meV": 1e3 * float(difference.max()),
-            "mean_difference_meV": 1e3 * float(difference.mean()),
-            "largest_difference_occupied_meV": 1e3 * float(filled.max(initial=0)),
+            "largest_difference_meV": 1e3 * errors.largest,
+            "mean_difference_meV": 1e3 * errors.mean,
+            "largest_difference_occupied_meV": 1e3 * errors.largest_occupied,
         }
     return keys
-
-
-def _read(file: Path, overlap: Path | None) -> Calculation:
-    calculation = read_any(file)
-    if overlap is not None:
-        calculation = replace(calculation, overlap=read_any(overlap).require_overlap())
-    return calculation
-
-
-def _bands(calculation: Calculation, line: KPath) -> Bands:
-    with Progress(console=Console(stderr=True), transient=True) as bars:
-        bar = bars.add_task("diagonalising", total=len(line.points))
-        return bands(calculation, line, lambda done, of: bars.update(bar, completed=done))
-
-
-def _table(file: Path) -> tuple[np.ndarray, np.ndarray]:
-    """k-points and levels of a table."""
-    try:
-        rows = pd.read_csv(file, comment="#")
-        numbers = rows.to_numpy(dtype=np.float64)
-    except (OSError, ValueError) as error:
-        raise FormatError(file, f"expected a table with columns kx, ky, kz and levels, got: {error}") from None
-    if list(rows.columns[:3]) != ["kx", "ky", "kz"] or numbers.shape[1] < 4 or not np.isfinite(numbers).all():
-        raise FormatError(
-            file,
-            "expected finite numbers in columns kx, ky, kz and levels (eV), got "
-            f"{', '.join(map(str, rows.columns[:4]))}",
-        )
-    return numbers[:, :3], numbers[:, 3:]
-
-
-def _given(calculation: Calculation, points: np.ndarray, path: str | None) -> KPath:
-    """The points of a table as a path."""
-    if not calculation.structure.pbc.any():
-        raise InputError("expected a periodic structure for bands, got a molecule")
-    named = special_path(calculation.structure, path, len(points)) if path is not None else None
-    if named is not None and named.points.shape == points.shape and np.allclose(named.points, points, atol=1e-6):
-        return named
-    return path_through(calculation.structure, points)
 
 
 def _columns(found: Bands) -> dict[str, np.ndarray]:

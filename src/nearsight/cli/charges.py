@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,11 +11,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from nearsight.cli.json_output import as_json
-from nearsight.cli.output_files import table_written
-from nearsight.electronic.populations import atomic_charges
+from nearsight.api.sources import calculation_of
+from nearsight.api.spectra import charges
+from nearsight.cli.output import print_json, write_table
 from nearsight.elements import symbol_of
-from nearsight.formats.registry import read_any
 from nearsight.operators.calculation import Calculation
 
 EXAMPLE = """Charges of the atoms, by Mulliken or Löwdin, from H and S at Gamma.
@@ -42,17 +40,15 @@ def charges_command(
     json: Annotated[bool, typer.Option("--json", help="print JSON only")] = False,
 ) -> None:
     """Charges."""
-    calculation = read_any(file)
-    if overlap is not None:
-        calculation = replace(calculation, overlap=read_any(overlap).require_overlap())
-    charges = atomic_charges(calculation, kind.value, charge, temperature)
+    calculation = calculation_of(file, overlap)
+    found = charges(calculation, kind=kind.value, charge=charge, temperature=temperature)
     symbols = np.array([symbol_of(int(z)) for z in calculation.structure.numbers])
     if csv is not None:
-        table_written(csv, {"atom": np.arange(len(charges)), "element": symbols, "charge_e": charges})
+        write_table(csv, {"atom": np.arange(len(found)), "element": symbols, "charge_e": found})
     if json:
-        typer.echo(as_json(_as_dict(charges, symbols, kind)))
+        print_json(_as_dict(found, symbols, kind))
     else:
-        Console().print(_table(charges, calculation, kind))
+        Console().print(_table(found, calculation, kind))
 
 
 def _as_dict(charges: np.ndarray, symbols: np.ndarray, kind: Populations) -> dict[str, Any]:

@@ -13,12 +13,11 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
+from nearsight.api.checking import check
 from nearsight.atomic_files import write_text_atomically
-from nearsight.checks.linter import check_files
 from nearsight.checks.subject import LEVELS, Finding
-from nearsight.cli.json_output import as_json
+from nearsight.cli.output import json_text
 from nearsight.cli.process import tune_process
-from nearsight.errors import InputError
 
 EXAMPLE = """Look for wrong units, orders, signs, damaged or unconverged matrices, leaks between training and test.
 
@@ -41,14 +40,11 @@ def check_command(
 ) -> None:
     """Check data."""
     tune_process()
-    if not cutoff > 0:
-        raise InputError(f"expected a positive --cutoff in Å, got {cutoff}")
-    files = [*paths, *(test or [])]
     with Console(stderr=True).status("") as status:
-        findings = check_files(
-            paths, test or [], cutoff=cutoff, quick=quick, report=lambda name: status.update(f"checking {name}")
+        findings = check(
+            paths, tests=test or [], cutoff=cutoff, quick=quick, progress=lambda event: status.update(event.message)
         )
-    text = as_json(as_dict(findings, files))
+    text = json_text(as_dict(findings, [*paths, *(test or [])]))
     if json == Path("-"):
         typer.echo(text)
     else:

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 from rich.console import Console
-from rich.progress import Progress
 
-from nearsight.cli.energy_window import energy_window
-from nearsight.cli.json_output import as_json
-from nearsight.cli.output_files import output_written, table_written
-from nearsight.electronic.density_of_states import GAMMA, DensityOfStates, density_of_states
-from nearsight.electronic.k_points import monkhorst_pack
+from nearsight.api.sources import calculation_of
+from nearsight.api.spectra import density_of_states
+from nearsight.cli.arguments import energy_window, mesh_counts
+from nearsight.cli.output import print_json, write_figure, write_table
+from nearsight.cli.running import shown
+from nearsight.electronic.density_of_states import DensityOfStates
 from nearsight.errors import InputError
-from nearsight.formats.registry import read_any
 
 EXAMPLE = """The density of states: a figure, a table, or JSON; whole or by element, shell or atom.
 
@@ -46,7 +43,7 @@ def dos_command(
     overlap: Annotated[Path | None, typer.Option("--overlap", help="file to take S from")] = None,
     by: Annotated[By | None, typer.Option("--by", help="element, shell or atom")] = None,
     width: Annotated[float, typer.Option("--width", min=1e-4, help="eV, standard deviation of the Gaussians")] = 0.1,
-    mesh: Annotated[str, typer.Option("--mesh", help="k-points, such as 2,2,2, with H resolved in R")] = "",
+    mesh: Annotated[str, typer.Option("--mesh", help="k-points, such as 2,2,2, with a real-space H")] = "",
     temperature: Annotated[float | None, typer.Option("--temperature", help="K, of the electrons")] = None,
     window: Annotated[str, typer.Option("--window", help="eV from the Fermi level that are drawn, such as -8:8")] = "",
     json: Annotated[bool, typer.Option("--json", help="print JSON only")] = False,
@@ -54,31 +51,26 @@ def dos_command(
     """Density of states."""
     if output is None and csv is None and not json:
         raise InputError("expected a figure (-o dos.png), a table (--csv dos.csv) or --json, got none")
-    limits = energy_window(window)
-    calculation = read_any(file)
-    if overlap is not None:
-        calculation = replace(calculation, overlap=read_any(overlap).require_overlap())
-    points, weights = _points(mesh)
-    with Progress(console=Console(stderr=True), transient=True) as bars:
-        bar = bars.add_task("diagonalising", total=len(points))
+    limits, counts = energy_window(window), mesh_counts(mesh)
+    calculation = calculation_of(file, overlap)
+    with shown(Console(stderr=True), "diagonalising") as progress:
         found = density_of_states(
             calculation,
-            width,
-            None if by is None else by.value,
-            points=points,
-            weights=weights,
+            width=width,
+            by=None if by is None else by.value,
+            mesh=counts,
             temperature=temperature,
-            report=lambda done, of: bars.update(bar, completed=done),
+            progress=progress,
         )
     if json:
-        typer.echo(as_json(as_dict(found)))
+        print_json(as_dict(found))
     if csv is not None:
         columns = {"energy_eV": found.energies, "total_per_eV": found.total}
-        table_written(csv, columns | {f"{label}_per_eV": values for label, values in found.projections.items()})
+        write_table(csv, columns | {f"{label}_per_eV": values for label, values in found.projections.items()})
     if output is not None:
         from nearsight.report.material_figures import density_figure  # matplotlib only where it draws
 
-        output_written(output, density_figure(found, limits, f"{calculation.structure.formula}"))
+        write_figure(output, density_figure(found, limits, calculation.structure.formula))
     if not json:
         filling = found.filling
         Console().print(
@@ -101,15 +93,3 @@ def as_dict(found: DensityOfStates) -> dict[str, Any]:
         "gap_eV": found.filling.gap,
         "width_eV": found.width,
     }
-
-
-def _points(mesh: str) -> tuple[np.ndarray, np.ndarray | None]:
-    if not mesh:
-        return GAMMA, None
-    try:
-        counts = tuple(int(text) for text in mesh.split(","))
-    except ValueError:
-        counts = ()
-    if len(counts) != 3 or min(counts) < 1:
-        raise InputError(f"expected a mesh of three counts, such as 2,2,2, got {mesh!r}")
-    return monkhorst_pack(counts)

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from nearsight.cli.json_output import as_json
+from nearsight.cli.output import print_json
 from nearsight.errors import ConfigError
 from nearsight.formats.registry import read_any
 from nearsight.recipes.pyscf_system import PyscfSettings
@@ -44,7 +44,7 @@ def energy_command(
     if calculation.energy is not None:
         keys["above_self_consistent_eV"] = energy.total - calculation.energy
     if json:
-        typer.echo(as_json(keys))
+        print_json(keys)
         return
     table = Table(show_header=False)
     names = ("total energy", "band energy", "rest (double counting, xc, nuclei)", "above the file's energy")

@@ -9,12 +9,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from nearsight.cli.json_output import as_json
-from nearsight.electronic.evaluation import Evaluation, evaluate
+from nearsight.api.spectra import evaluate
+from nearsight.cli.output import print_json
+from nearsight.electronic.evaluation import Evaluation
 from nearsight.electronic.matrix_errors import BlockErrors, MatrixErrors
 from nearsight.electronic.spectrum_errors import LevelErrors, StateErrors
 from nearsight.elements import symbol_of
-from nearsight.formats.registry import read_any
 from nearsight.units import ev_to_millihartree
 
 EXAMPLE = """Compare a predicted Hamiltonian with a reference: matrix elements and eigenvalues.
@@ -39,9 +39,9 @@ def evaluate_command(
     ] = False,
 ) -> None:
     """Compare H."""
-    result = evaluate(read_any(prediction), read_any(reference), eigenvalues, states)
+    result = evaluate(prediction, reference, eigenvalues=eigenvalues, states=states)
     if json:
-        typer.echo(as_json(as_dict(result)))
+        print_json(as_dict(result))
     else:
         print_evaluation(result, Console())
 

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
-from nearsight.cli.json_output import as_json
-from nearsight.cli.output_files import output_written
-from nearsight.electronic.evaluation import evaluate
+from nearsight.api.files import read
+from nearsight.api.spectra import evaluate
+from nearsight.cli.arguments import cutoff_list
+from nearsight.cli.output import print_json, write_figure
 from nearsight.electronic.locality import decay, response, spectra_by_cutoff
 from nearsight.electronic.spectrum_errors import spectrum_errors
 from nearsight.elements import number_of, symbol_of
 from nearsight.errors import InputError
-from nearsight.formats.registry import read_any
 from nearsight.structures.radial_distribution import coordination, pair_distribution
 from nearsight.structures.structure import Structure
 
@@ -72,9 +72,9 @@ def figure_command(
     else:
         numbers, draw = {Kind.SPECTRUM: _spectrum, Kind.DECAY: _decay, Kind.RESPONSE: _response}[kind](files)
     if json:
-        typer.echo(as_json(numbers))
+        print_json(numbers)
     if output is not None:
-        output_written(output, draw())
+        write_figure(output, draw())
 
 
 Drawn = tuple[dict[str, Any], Callable[[], "Figure"]]
@@ -84,7 +84,7 @@ Drawn = tuple[dict[str, Any], Callable[[], "Figure"]]
 def _spectrum(files: list[Path]) -> Drawn:
     if len(files) != 2:
         raise InputError(f"expected a prediction and its reference, got {len(files)} files")
-    result = evaluate(read_any(files[0]), read_any(files[1]))
+    result = evaluate(files[0], files[1])
     ours, theirs = result.prediction, result.reference
     if ours is None or theirs is None:
         raise InputError("expected an overlap in one of the files, got none: levels need it")
@@ -118,7 +118,7 @@ def _structures(files: list[Path], pair: str, bond: float) -> Drawn:
     centre, neighbour = (int(z or 0) for z in numbers)
     summaries = {}
     for file in files:
-        structure = read_any(file).structure
+        structure = read(file).structure
         distributions = {
             f"{symbol_of(a)}–{symbol_of(b)}": pair_distribution(structure, (a, b), 8.0, 0.1)
             for a, b in ((centre, neighbour), (centre, centre), (neighbour, neighbour))
@@ -142,7 +142,7 @@ def _structures(files: list[Path], pair: str, bond: float) -> Drawn:
 def _decay(files: list[Path]) -> Drawn:
     decays = {}
     for file in files:
-        calculation = read_any(file)
+        calculation = read(file)
         decays[_name(file)] = decay(calculation.require_hamiltonian(), calculation.structure)
     keys = {}
     for name, found in decays.items():
@@ -163,12 +163,8 @@ def _decay(files: list[Path]) -> Drawn:
 
 
 def _cutoffs(files: list[Path], text: str) -> Drawn:
-    try:
-        chosen = sorted({float(part) for part in text.split(",")})
-    except ValueError:
-        raise InputError(f"expected cutoffs in Å, such as 4,6,8, got {text!r}") from None
-    every = [*chosen, float("inf")]
-    spectra = {_name(file): dict(zip(every, spectra_by_cutoff(read_any(file), every))) for file in files}
+    every = [*cutoff_list(text), float("inf")]
+    spectra = {_name(file): dict(zip(every, spectra_by_cutoff(read(file), every))) for file in files}
     keys = {
         name: [
             {
@@ -194,8 +190,8 @@ def _cutoffs(files: list[Path], text: str) -> Drawn:
 def _response(files: list[Path]) -> Drawn:
     if len(files) < 2:
         raise InputError("expected the unchanged structure and one changed or more, got one file")
-    unperturbed = read_any(files[0])
-    responses = {_name(file): response(unperturbed, read_any(file)) for file in files[1:]}
+    unperturbed = read(files[0])
+    responses = {_name(file): response(unperturbed, read(file)) for file in files[1:]}
     keys = {
         name: {
             "site": r.site,

@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from nearsight.cli.json_output import as_json
-from nearsight.cli.logged import logged
-from nearsight.electronic.conditioning import OVERLAP_THRESHOLD, overlap_threshold
-from nearsight.electronic.density_matrix import band_energy, fill
-from nearsight.electronic.eigen import known_method, solve, solve_states
+from nearsight.api.sources import calculation_of
+from nearsight.api.spectra import recommended_method, stochastic_density
+from nearsight.api.spectra import spectrum as compute_spectrum
+from nearsight.api.spectra import states as compute_states
+from nearsight.cli.output import print_json
+from nearsight.cli.running import shown
+from nearsight.electronic.density_matrix import band_energy
 from nearsight.electronic.filling import Filling
 from nearsight.electronic.populations import Localisation, localisation
 from nearsight.electronic.spectrum import Spectrum
 from nearsight.elements import symbol_of
-from nearsight.errors import InputError
-from nearsight.formats.registry import read_any
-from nearsight.memory import free_bytes
-from nearsight.operators.bloch import to_csr
 from nearsight.operators.calculation import Calculation
+
+if TYPE_CHECKING:
+    from nearsight.electronic.kernel_polynomial import StochasticDensity
 
 EXAMPLE = """Eigenvalues of H psi = e S psi at Gamma, with gap and Fermi level.
 
@@ -39,14 +38,9 @@ counted), kpm (the density of states alone, for 100,000 orbitals and more). auto
 window of 50 states above that, and kpm where neither fits into memory. For densities of states: nearsight dos.
 """
 
-ALL_UP_TO = 10_000
-"""Orbitals up to which all levels are computed unasked."""
-STATES = 50
-"""Of a window that nobody asked for."""
-
 
 class Way(str, Enum):
-    """How."""
+    """How levels or their density are computed."""
 
     AUTO = "auto"
     DENSE = "dense"
@@ -79,58 +73,29 @@ def spectrum_command(
     json: Annotated[bool, typer.Option("--json", help="print JSON only")] = False,
 ) -> None:
     """Diagonalise."""
-    calculation = read_any(file)
-    if overlap is not None:
-        calculation = replace(calculation, overlap=read_any(overlap).require_overlap())
+    calculation = calculation_of(file, overlap)
     if electrons is None:
         electrons = calculation.n_electrons
-    console = Console(stderr=True)
-    with logged(console):
-        way, number = _way(calculation, method, states)
-        if way == Way.KPM:
-            _density(calculation, electrons, resolution, console, json)
-            return
-        _levels(calculation, electrons, way, number, temperature, project, json)
-
-
-def _levels(
-    calculation: Calculation,
-    electrons: int,
-    way: Way,
-    number: int | None,
-    temperature: float | None,
-    project: float | None,
-    json: bool,
-) -> None:
-    h, s = calculation.require_hamiltonian(), calculation.require_overlap()
-    smallest = overlap_threshold(calculation) if project is None else max(project, OVERLAP_THRESHOLD)
+    way, number = recommended_method(calculation.require_hamiltonian().n_orbitals, method.value, states)
+    if way == "kpm":
+        with shown(Console(stderr=True), "kernel polynomials") as progress:
+            density = stochastic_density(calculation, resolution=resolution, progress=progress)
+        _give_density(density_dict(density, electrons), density, electrons, calculation, json)
+        return
+    options: dict[str, Any] = {"n_electrons": electrons, "method": way, "number": number, "threshold": project}
     places = None
-    if number is None:
-        spectrum = solve(h, s, electrons, method=known_method(way.value), threshold=smallest)
-    else:
-        found = solve_states(h, s, electrons, method=known_method(way.value), number=number, threshold=smallest)
-        spectrum = found.spectrum
-        places = localisation(found, s, calculation.structure.numbers, calculation.basis)
-    filling = fill(spectrum, temperature)
+    with shown(Console(stderr=True), "diagonalising") as progress:
+        if number is None:
+            found = compute_spectrum(calculation, progress=progress, **options)
+        else:
+            solved = compute_states(calculation, progress=progress, **options)
+            numbers, s = calculation.structure.numbers, calculation.require_overlap()
+            found, places = solved.spectrum, localisation(solved, s, numbers, calculation.basis)
+    filling = found.filling(temperature)
     if json:
-        typer.echo(as_json(as_dict(spectrum, filling, places)))
+        print_json(as_dict(found, filling, places))
     else:
-        _print(spectrum, filling, places, temperature, calculation, Console())
-
-
-def _way(calculation: Calculation, method: Way, states: int | None) -> tuple[Way, int | None]:
-    """The method, and how many levels."""
-    n = calculation.require_hamiltonian().n_orbitals
-    if method == Way.KPM and states is not None:
-        raise InputError("expected no --states with --method kpm, which gives the density of states alone")
-    if method == Way.WINDOW:
-        return method, states or STATES
-    if method != Way.AUTO or states is not None or n <= ALL_UP_TO:
-        return method, states
-    # Two factors at a time, of one energy to solve with and of one to count at; n² numbers each at worst.
-    if 16 * n**2 < free_bytes():
-        return Way.WINDOW, STATES
-    return Way.KPM, None
+        _print(found, filling, places, temperature, calculation, Console())
 
 
 def as_dict(spectrum: Spectrum, filling: Filling | None = None, places: Localisation | None = None) -> dict[str, Any]:
@@ -240,22 +205,18 @@ def _notes(spectrum: Spectrum) -> list[str]:
     if spectrum.singly_occupied:
         notes.append(
             "The number of electrons is odd: the highest level holds one electron and is both HOMO and LUMO, "
-            "so the gap is zero and the Fermi level is this level (spin is not resolved)."
+            "so the gap is zero and the Fermi level is this level (electrons of both spins share levels)."
         )
     return notes
 
 
-def _density(calculation: Calculation, electrons: int, resolution: float, console: Console, json: bool) -> None:
-    from nearsight.electronic.kernel_polynomial import kernel_polynomial  # compiles; only where it is needed
-
-    h, s = (to_csr(x) for x in (calculation.require_hamiltonian(), calculation.require_overlap()))
-    report: Callable[[str], None] = lambda text: console.print(text, highlight=False)  # noqa: E731
-    density = kernel_polynomial(h, s, resolution=resolution, report=report)
+def _give_density(
+    keys: dict[str, Any], density: StochasticDensity, electrons: int, calculation: Calculation, json: bool
+) -> None:
     if json:
-        typer.echo(as_json(density_dict(density, electrons)))
+        print_json(keys)
         return
     table = Table(show_header=False)
-    keys = density_dict(density, electrons)
     for name, text in (
         ("structure", calculation.structure.formula),
         ("orbitals", f"{density.n_levels:,}"),
@@ -268,7 +229,7 @@ def _density(calculation: Calculation, electrons: int, resolution: float, consol
     Console().print(table)
 
 
-def density_dict(density: Any, electrons: int) -> dict[str, Any]:
+def density_dict(density: StochasticDensity, electrons: int) -> dict[str, Any]:
     """Plain numbers by key; energies in eV."""
     fermi = density.fermi(electrons)
     low, high = density.bounds

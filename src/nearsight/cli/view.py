@@ -12,7 +12,7 @@ from rich.console import Console
 from nearsight.api.files import read
 from nearsight.api.view import computes_states
 from nearsight.api.view import view as write_view
-from nearsight.cli.energy_window import energy_window
+from nearsight.cli.arguments import energy_window
 
 EXAMPLE = """The structure in 3D in one HTML page that needs no network: turn it, and colour its atoms.
 

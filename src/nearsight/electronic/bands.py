@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +15,7 @@ from nearsight.errors import InputError
 from nearsight.operators.bloch import bloch
 from nearsight.operators.blocks import BlockOperator
 from nearsight.operators.calculation import Calculation
+from nearsight.progress import Event, Progress, silent
 
 CLOSED_SHELL = 2
 
@@ -65,13 +65,58 @@ class Bands:
         return float((self.levels[:, self.n_occupied] - self.levels[:, self.n_occupied - 1]).min())
 
 
-def bands(calculation: Calculation, path: KPath, report: Callable[[int, int], None] = lambda done, of: None) -> Bands:
+@dataclass(frozen=True)
+class BandErrors:
+    """Differences of levels along one path, in eV.
+
+    Attributes
+    ----------
+    largest, mean : float
+        Largest and mean absolute difference of all levels that both hold.
+    largest_occupied : float
+        Largest absolute difference of the filled bands.
+    """
+
+    largest: float
+    mean: float
+    largest_occupied: float
+
+
+def band_errors(bands: Bands, reference: np.ndarray) -> BandErrors:
+    """Compare bands with other levels at the same k-points, the lowest with the lowest.
+
+    Parameters
+    ----------
+    bands : Bands
+        K points, n levels.
+    reference : ndarray of shape (K, m)
+        Levels in eV, ascending at every k.
+
+    Returns
+    -------
+    BandErrors
+        Of the lowest min(n, m) levels.
+
+    Raises
+    ------
+    InputError
+        If there are other numbers of k-points.
+    """
+    if len(reference) != len(bands.levels):
+        raise InputError(f"expected reference levels at {len(bands.levels)} k-points, got {len(reference)}")
+    common = min(bands.levels.shape[1], reference.shape[1])
+    difference = np.abs(bands.levels[:, :common] - reference[:, :common])
+    filled = difference[:, : bands.n_occupied]
+    return BandErrors(float(difference.max()), float(difference.mean()), float(filled.max(initial=0)))
+
+
+def bands(calculation: Calculation, path: KPath, progress: Progress = silent) -> Bands:
     """Diagonalise H(k) c = ε S(k) c at every point of a path.
 
     Args:
         calculation: H and S resolved in R, and the valence of every element.
         path: its points.
-        report: called with the number of points done, and of all.
+        progress: told the number of points done.
 
     Raises:
         InputError: an operator folded to Γ, no S, or matrices that `eigen.solve` refuses.
@@ -89,7 +134,7 @@ def bands(calculation: Calculation, path: KPath, report: Callable[[int, int], No
             )
         levels.append(spectrum.eigenvalues)
         residual = max(residual, spectrum.residual)
-        report(done + 1, len(path.points))
+        progress(Event(done=done + 1, total=len(path.points)))
     return Bands(path, np.stack(levels), -(-electrons // CLOSED_SHELL), residual)
 
 

@@ -19,9 +19,10 @@ from __future__ import annotations
 import numpy as np
 from scipy import linalg, sparse
 
-from nearsight.electronic.window import SHARE, SMALL, Report, lowest_of_overlap, not_positive, solve_window
+from nearsight.electronic.window import SHARE, SMALL, lowest_of_overlap, not_positive, solve_window
 from nearsight.errors import InputError
 from nearsight.operators.calculation import Calculation
+from nearsight.progress import Event, Progress, silent
 
 OVERLAP_THRESHOLD = 1e-5
 """Eigenvalue of S. CP2K's EPS_EIGVAL is the same."""
@@ -78,14 +79,14 @@ than a factor of two in a hundred products."""
 
 
 def ill_conditioned_directions(
-    s: sparse.csr_matrix, threshold: float = OVERLAP_THRESHOLD, report: Report = lambda line: None
+    s: sparse.csr_matrix, threshold: float = OVERLAP_THRESHOLD, progress: Progress = silent
 ) -> np.ndarray:
     """(n, m) orthonormal eigenvectors of S with eigenvalues below `threshold`.
 
     Args:
         s: (n, n) Hermitian.
         threshold: eigenvalues of directions that are kept.
-        report: told what is done.
+        progress: told what is done.
 
     Raises:
         InputError: an eigenvalue below −`OVERLAP_THRESHOLD`, or too many of these directions for a sparse solution.
@@ -96,10 +97,10 @@ def ill_conditioned_directions(
         raise not_positive()
     if lowest is not None and lowest >= FAR * threshold:
         return np.zeros((n, 0), s.dtype)
-    report(f"eigenvectors of S with eigenvalues below {threshold:.2g}")
+    progress(Event(f"eigenvectors of S with eigenvalues below {threshold:.2g}"))
     scaled = sparse.csr_matrix(s / threshold)  # a window resolves 1e-6
     found = solve_window(
-        scaled, sparse.identity(n, format="csr"), range=(-OVERLAP_THRESHOLD / threshold, 1), report=report
+        scaled, sparse.identity(n, format="csr"), range=(-OVERLAP_THRESHOLD / threshold, 1), progress=progress
     )
     if found.first:
         raise not_positive()

@@ -9,31 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from nearsight.electronic.filling import Filling, occupations
+from nearsight.electronic.filling import Filling
 from nearsight.electronic.spectrum import Spectrum, States
 from nearsight.errors import InputError
 from nearsight.operators.blocks import BlockOperator
-
-
-def fill(spectrum: Spectrum, temperature: float | None = None) -> Filling:
-    """The electrons of a spectrum in its levels, (m,).
-
-    In a window the levels below count as full and those above as empty: right at temperatures far below its width.
-
-    Args:
-        spectrum: all levels or a window.
-        temperature: K; None: filled from below.
-
-    Raises:
-        InputError: a window that holds neither the highest filled nor the lowest empty level.
-    """
-    inside = spectrum.n_electrons - 2 * spectrum.first
-    if not 0 <= inside <= 2 * len(spectrum.eigenvalues):
-        raise InputError(
-            f"expected a window around the Fermi level, got levels {spectrum.first} to "
-            f"{spectrum.first + len(spectrum.eigenvalues) - 1} with {spectrum.n_filled} filled ones"
-        )
-    return occupations(spectrum.eigenvalues, inside, temperature=temperature)
 
 
 def density_matrix(states: States, filling: Filling) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ from nearsight.electronic.populations import Grouping, Kind, orbital_groups, orb
 from nearsight.errors import InputError
 from nearsight.operators.bloch import bloch
 from nearsight.operators.calculation import Calculation
+from nearsight.progress import Event, Progress, silent
 
 GAMMA = np.zeros((1, 3))
 
@@ -47,7 +48,7 @@ def density_of_states(
     points: np.ndarray = GAMMA,
     weights: np.ndarray | None = None,
     temperature: float | None = None,
-    report: Callable[[int, int], None] = lambda done, of: None,
+    progress: Progress = silent,
 ) -> DensityOfStates:
     """Diagonalise at every k-point and broaden the levels.
 
@@ -59,7 +60,7 @@ def density_of_states(
         points: (K, 3) k-points in units of the reciprocal lattice vectors.
         weights: (K,) of the k-points, positive; None: equal.
         temperature: K, of the electrons; None: levels filled from below.
-        report: called with the number of k-points done, and of all.
+        progress: told the number of k-points done.
 
     Raises:
         InputError: H, S or a valence is missing, matrices that `eigen.solve` refuses, or an operator folded to Γ at
@@ -80,7 +81,7 @@ def density_of_states(
             populations = orbital_populations(states, sk, kind)
             levels.append(states.levels)
             shares.append(np.stack([populations[orbitals].sum(axis=0) for orbitals in groups.values()]))
-        report(done + 1, len(points))
+        progress(Event(done=done + 1, total=len(points)))
     return _broadened(levels, shares, list(groups), electrons, width, weights, temperature)
 
 

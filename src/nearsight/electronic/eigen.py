@@ -8,7 +8,6 @@ For what is larger still, `electronic.kernel_polynomial` gives the density of st
 
 from __future__ import annotations
 
-import logging
 from typing import Literal
 
 import numpy as np
@@ -21,6 +20,7 @@ from nearsight.electronic.window import solve_window
 from nearsight.errors import InputError
 from nearsight.memory import free_bytes
 from nearsight.operators.blocks import BlockOperator
+from nearsight.progress import Event, Progress, silent
 
 Method = Literal["auto", "dense", "window"]
 METHODS: tuple[Method, ...] = ("auto", "dense", "window")
@@ -29,8 +29,6 @@ WINDOW_FROM = 4000
 """Orbitals from which `auto` prefers a window where one is asked for; below, LAPACK takes seconds."""
 MATRICES = 3
 """Dense matrices in memory at the worst moment."""
-
-_log = logging.getLogger(__name__)
 
 
 def solve(
@@ -41,6 +39,7 @@ def solve(
     method: Method = "auto",
     number: int | None = None,
     threshold: float = OVERLAP_THRESHOLD,
+    progress: Progress = silent,
 ) -> Spectrum:
     """Eigenvalues of H ψ = ε S ψ, filled with `n_electrons`.
 
@@ -51,7 +50,7 @@ def solve(
         hamiltonian: (n, n) Hermitian, eV; or blocks, whose images are summed (Γ).
         overlap: (n, n) Hermitian and positive definite; or blocks.
         n_electrons: 0 to 2n; two to a level.
-        method: see above; `auto` logs what it takes.
+        method: see above; `auto` says what it takes (`progress`).
         number: how many levels around the gap; None: all.
         threshold: directions with smaller eigenvalues of S are projected out, see `electronic.conditioning`.
 
@@ -60,9 +59,9 @@ def solve(
             that is not positive definite, more electrons than 2n, a solution that fails the equation, another method,
             or a problem too large for the method.
     """
-    chosen = choose_method(hamiltonian, method, number)
+    chosen = choose_method(hamiltonian, method, number, progress)
     if chosen == "window":
-        return _window(hamiltonian, overlap, n_electrons, number, threshold).spectrum
+        return _window(hamiltonian, overlap, n_electrons, number, threshold, progress).spectrum
     if number is None:
         return dense_spectrum(hamiltonian, overlap, n_electrons, threshold)
     return dense_states(hamiltonian, overlap, n_electrons, number, threshold).spectrum
@@ -76,17 +75,18 @@ def solve_states(
     method: Method = "auto",
     number: int | None = None,
     threshold: float = OVERLAP_THRESHOLD,
+    progress: Progress = silent,
 ) -> States:
     """Levels and wavefunctions; arguments and errors as in `solve`. All states take several times as long as levels."""
-    if choose_method(hamiltonian, method, number) == "window":
-        return _window(hamiltonian, overlap, n_electrons, number, threshold)
+    if choose_method(hamiltonian, method, number, progress) == "window":
+        return _window(hamiltonian, overlap, n_electrons, number, threshold, progress)
     return dense_states(hamiltonian, overlap, n_electrons, number, threshold)
 
 
 def choose_method(
-    hamiltonian: Matrix, method: Method = "auto", number: int | None = None
+    hamiltonian: Matrix, method: Method = "auto", number: int | None = None, progress: Progress = silent
 ) -> Literal["dense", "window"]:
-    """The method that is taken; logged.
+    """The method that is taken, which `progress` is told.
 
     Raises:
         InputError: another method, a window without a number of levels, or no room for dense matrices.
@@ -98,7 +98,7 @@ def choose_method(
         raise InputError("expected a number of levels around the gap with method=window, got none (all levels: dense)")
     n = hamiltonian.n_orbitals if isinstance(hamiltonian, BlockOperator) else np.shape(hamiltonian)[0]
     if method == "window" or (method == "auto" and number is not None and n > WINDOW_FROM and number < n // 4):
-        _log.info("%d of %d levels: window (sparse factorisation, inertia counts)", number, n)
+        progress(Event(f"{number} of {n} levels: window (sparse factorisation, inertia counts)"))
         return "window"
     width = 8 if isinstance(hamiltonian, BlockOperator) or not np.iscomplexobj(hamiltonian) else 16
     needed, there = MATRICES * width * n**2, free_bytes()
@@ -108,7 +108,7 @@ def choose_method(
             "for some around the gap (number=50, --states 50) or for the density of states alone "
             "(--method kpm)"
         )
-    _log.info("%s of %d levels: dense (LAPACK)", "all" if number is None else number, n)
+    progress(Event(f"{'all' if number is None else number} of {n} levels: dense (LAPACK)"))
     return "dense"
 
 
@@ -124,16 +124,18 @@ def known_method(name: str) -> Method:
     raise InputError(f"expected the method {', '.join(METHODS)}, got {name!r}")
 
 
-def _window(hamiltonian: Matrix, overlap: Matrix, n_electrons: int, number: int | None, threshold: float) -> States:
+def _window(
+    hamiltonian: Matrix, overlap: Matrix, n_electrons: int, number: int | None, threshold: float, progress: Progress
+) -> States:
     assert number is not None
     h, deviation = sparse_hermitian_part(hamiltonian, "H")
     s = sparse_hermitian(overlap, "S")
     check_same_size(h, s)
-    projected_out = ill_conditioned_directions(s, threshold, _log.info)
+    projected_out = ill_conditioned_directions(s, threshold, progress)
     n = h.shape[0] - projected_out.shape[1]
     check_electrons(n_electrons, n)
     levels, coefficients, first, residual = solve_window(
-        h, s, filled=(n_electrons + 1) // 2, number=number, without=projected_out, report=_log.info
+        h, s, filled=(n_electrons + 1) // 2, number=number, projected_out=projected_out, progress=progress
     )
     filled, odd = divmod(n_electrons, 2)
     spectrum = Spectrum(levels, filled, float("nan"), residual, bool(odd), deviation, first, n, projected_out.shape[1])

@@ -22,6 +22,7 @@ from nearsight.errors import InputError
 from nearsight.operators.blocks import BlockOperator
 from nearsight.operators.calculation import Calculation
 from nearsight.operators.symmetry import hermitian_part, hermiticity_error
+from nearsight.progress import Event, Progress, silent
 from nearsight.structures.structure import Structure
 
 SAME_PLACE = 1e-3
@@ -55,7 +56,11 @@ class Evaluation:
 
 
 def evaluate(
-    prediction: Calculation, reference: Calculation, eigenvalues: bool = True, states: bool = False
+    prediction: Calculation,
+    reference: Calculation,
+    eigenvalues: bool = True,
+    states: bool = False,
+    progress: Progress = silent,
 ) -> Evaluation:
     """Errors of a predicted Hamiltonian, of its spectrum and of its states.
 
@@ -66,11 +71,13 @@ def evaluate(
         prediction, reference: of one structure.
         eigenvalues: compare the spectra.
         states: and the wavefunctions and charges, which takes several times as long.
+        progress: told what is under way.
 
     Raises:
         InputError: not the same structure, a missing Hamiltonian, or matrices that `solve` refuses.
     """
     check_same_structure(prediction, reference)
+    progress(Event("matrix elements"))
     predicted, exact = prediction.require_hamiltonian(), reference.require_hamiltonian()
     errors = matrix_errors(predicted, exact, prediction.structure)
     sample = parity(predicted, exact)
@@ -79,6 +86,7 @@ def evaluate(
     if not eigenvalues or overlap is None:
         return Evaluation(errors, sample, deviation, missing_overlap=eigenvalues)
     electrons = _electrons(prediction, reference)
+    progress(Event("states of both" if states else "eigenvalues of both"))
     predicted, threshold = hermitian_part(predicted), overlap_threshold(prediction)
     if not states:
         ours, theirs = solve(predicted, overlap, electrons, threshold=threshold), solve(exact, overlap, electrons)

@@ -81,7 +81,13 @@ def special_path(structure: Structure, path: str | None = None, number: int = 10
 
 
 def path_through(structure: Structure, points: np.ndarray) -> KPath:
-    """Given points (K, 3) one after another, as a path whose first and last point are named by a number."""
+    """Given points (K, 3) one after another, as a path whose first and last point are named by a number.
+
+    Raises:
+        InputError: a molecule.
+    """
+    if not structure.pbc.any():
+        raise InputError("expected a periodic structure for bands, got a molecule")
     reciprocal = 2 * np.pi * np.linalg.pinv(structure.cell).T
     steps = np.linalg.norm(np.diff(points, axis=0) @ reciprocal, axis=1)
     distances = np.concatenate([[0.0], np.cumsum(steps)])

@@ -13,7 +13,6 @@ Time and memory are linear in the number of atoms.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +23,7 @@ from nearsight.electronic.approximate_inverse import approximate_inverse_factor
 from nearsight.electronic.chebyshev import Interval, apply_series, extremes, series
 from nearsight.electronic.matrices import AT_ONCE, Matrix, SparseProduct, check_same_size, sparse_hermitian
 from nearsight.errors import InputError
+from nearsight.progress import Event, Progress, silent
 
 RESOLUTION = 0.2
 """eV."""
@@ -38,8 +38,6 @@ MARGIN = 0.02
 """Of the spectrum's width, on either side."""
 STEPS = 40
 """Of Lanczos, for the bounds of the spectra of H and S."""
-
-Report = Callable[[str], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,7 +137,7 @@ def kernel_polynomial(
     resolution: float = RESOLUTION,
     vectors: int = AT_ONCE,
     seed: int = 0,
-    report: Report = lambda text: None,
+    progress: Progress = silent,
 ) -> StochasticDensity:
     """The density of states of H ψ = ε S ψ at Γ.
 
@@ -149,7 +147,7 @@ def kernel_polynomial(
         resolution: eV, standard deviation of what a level becomes.
         vectors: random vectors; rounded up to a multiple of four. The error falls as 1/√(n · vectors).
         seed: of the random vectors.
-        report: called with what is under way and the time that is left.
+        progress: told what is under way and the time that is left.
 
     Raises:
         InputError: complex matrices, other sizes, S not positive definite, or a resolution that is not positive.
@@ -160,11 +158,11 @@ def kernel_polynomial(
     check_same_size(h, s)
     if np.iscomplexobj(h.data) or np.iscomplexobj(s.data):
         raise InputError("expected real matrices (at Γ), got complex ones; H(k) can be diagonalised")
-    report("preparing S")
+    progress(Event("preparing S"))
     pencil = Pencil.of(h, s, resolution)
     width = AT_ONCE * -(-vectors // AT_ONCE)
     random = np.random.default_rng(seed).integers(0, 2, (h.shape[0], width)) * 2.0 - 1.0
-    return density_from(pencil, random, resolution, report)
+    return density_from(pencil, random, resolution, progress)
 
 
 @dataclass(frozen=True, eq=False)
@@ -233,11 +231,11 @@ class Pencil:
         return Interval(found.lower - margin, found.upper + margin)
 
 
-def density_from(pencil: Pencil, random: np.ndarray, resolution: float, report: Report) -> StochasticDensity:
+def density_from(pencil: Pencil, random: np.ndarray, resolution: float, progress: Progress) -> StochasticDensity:
     """The density from random vectors z, (n, r), r a multiple of `AT_ONCE`, each with E z zᵀ = 1."""
-    report(
-        f"bounds of the spectrum ({pencil.h.n_elements + pencil.s.n_elements:,} elements, "
-        f"{len(pencil.inverse)} products with S for each with H)"
+    elements = pencil.h.n_elements + pencil.s.n_elements
+    progress(
+        Event(f"bounds of the spectrum ({elements:,} elements, {len(pencil.inverse)} products with S for each with H)")
     )
     interval = pencil.bounds()
     number = max(8, int(np.ceil(np.pi * interval.half_width / resolution)))
@@ -252,7 +250,7 @@ def density_from(pencil: Pencil, random: np.ndarray, resolution: float, report: 
         if n + 1 < number:
             moments[:, n + 1] = _dots(y, following)
         before, u = u, following
-        _tell(report, begun, n + 2, number)
+        _tell(progress, begun, n + 2, number)
     moments[:, 2::2] = 2 * moments[:, 2::2] - moments[:, :1]
     moments[:, 3::2] = 2 * moments[:, 3::2] - moments[:, 1:2]
     return StochasticDensity(moments, interval, pencil.size)
@@ -273,8 +271,9 @@ def _dots(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.asarray(np.einsum("nr,nr->r", x, y, dtype=np.float64))
 
 
-def _tell(report: Report, begun: float, done: int, number: int) -> None:
+def _tell(progress: Progress, begun: float, done: int, number: int) -> None:
     spent = time.monotonic() - begun
     if done % 50 == 0 and spent > 1:
         left = spent / done * (number - done)
-        report(f"moment {min(done, number)} of {number}, {left / 60:.1f} minutes left")
+        message = f"moment {min(done, number)} of {number}, {left / 60:.1f} minutes left"
+        progress(Event(message, min(done, number), number))

@@ -29,7 +29,6 @@ import numpy as np
 from scipy import linalg, sparse
 
 from nearsight.electronic.broadening import broadened
-from nearsight.electronic.density_matrix import fill
 from nearsight.electronic.eigen import solve_states
 from nearsight.electronic.filling import Filling
 from nearsight.electronic.matrices import Matrix, hermitian_dense, sparse_hermitian
@@ -140,7 +139,7 @@ def atomic_charges(
     h, s = calculation.require_hamiltonian(), calculation.require_overlap()
     electrons = calculation.n_electrons - charge
     states = solve_states(h, s, electrons, method="dense")
-    return charges_of(states, fill(states.spectrum, temperature), s, calculation, kind)
+    return charges_of(states, states.spectrum.filling(temperature), s, calculation, kind)
 
 
 def charges_of(

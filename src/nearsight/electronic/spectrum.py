@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nearsight.electronic.filling import Filling, occupations
 from nearsight.errors import InputError
 
 
@@ -101,6 +102,43 @@ class Spectrum:
     def occupied(self) -> np.ndarray:
         """(m,) computed levels with at least one electron, eV."""
         return self.eigenvalues[: max(0, self.n_filled - self.first)]
+
+    def filling(self, temperature: float | None = None) -> Filling:
+        """Fill the levels with the electrons.
+
+        In a window the levels below count as full and those above as empty, which is right at temperatures far below
+        the width of the window.
+
+        Parameters
+        ----------
+        temperature : float, optional
+            In K, of the Fermi–Dirac distribution. By default levels are filled from below.
+
+        Returns
+        -------
+        Filling
+            Occupations of the m computed levels, Fermi level, HOMO and LUMO (eV).
+
+        Raises
+        ------
+        InputError
+            For a window that holds neither the highest filled nor the lowest empty level.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from nearsight.electronic.spectrum import Spectrum
+        >>> levels = Spectrum(np.array([-3.0, -1.0, 1.0]), n_occupied=2, overlap_condition=1.0, residual=0.0)
+        >>> levels.filling().occupations
+        array([2., 2., 0.])
+        """
+        inside = self.n_electrons - 2 * self.first
+        if not 0 <= inside <= 2 * len(self.eigenvalues):
+            raise InputError(
+                f"expected a window around the Fermi level, got levels {self.first} to "
+                f"{self.first + len(self.eigenvalues) - 1} with {self.n_filled} filled ones"
+            )
+        return occupations(self.eigenvalues, inside, temperature=temperature)
 
     def level(self, number: int) -> float:
         """Level `number` (from 0, of all), eV; NaN outside the window."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nearsight.electronic.broadening import REACH, broadened
-from nearsight.electronic.density_matrix import band_energy, fill
+from nearsight.electronic.density_matrix import band_energy
 from nearsight.electronic.matrices import Matrix, sparse_hermitian
 from nearsight.electronic.populations import charges_of
 from nearsight.electronic.spectrum import Spectrum, States
@@ -166,7 +166,7 @@ def level_errors(prediction: Spectrum, reference: Spectrum, n_atoms: int) -> Lev
     filled = reference.n_filled
     error = ours[:filled] - theirs[:filled]
     shift = float(error.mean()) if filled else float("nan")
-    energies = (band_energy(s, fill(s)) for s in (prediction, reference))
+    energies = (band_energy(s, s.filling()) for s in (prediction, reference))
     return LevelErrors(
         prediction.homo - reference.homo,
         prediction.lumo - reference.lumo,
@@ -217,7 +217,7 @@ def state_errors(prediction: States, reference: States, overlap: Matrix, calcula
     ours, theirs = prediction.coefficients, s @ reference.coefficients
     shares = np.abs(theirs[:, :filled].conj().T @ ours[:, :filled]) ** 2
     charges = [
-        charges_of(states, fill(states.spectrum), overlap, calculation, "mulliken")
+        charges_of(states, states.spectrum.filling(), overlap, calculation, "mulliken")
         for states in (prediction, reference)
     ]
     difference = np.abs(charges[0] - charges[1])

@@ -8,7 +8,6 @@ holds as many levels as lie between its ends. That takes three factorisations wh
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
@@ -28,8 +27,7 @@ from nearsight.electronic.factorisation import (
 )
 from nearsight.electronic.krylov import Krylov
 from nearsight.errors import InputError
-
-Report = Callable[[str], None]
+from nearsight.progress import Event, Progress, silent
 
 TOLERANCE = 1e-8
 """eV; bound on the error of a level at which Lanczos stops. Levels made from H and S with its states are far better."""
@@ -84,8 +82,8 @@ def solve_window(
     centre: float | None = None,
     range: tuple[float, float] | None = None,
     method: Method = "auto",
-    without: np.ndarray | None = None,
-    report: Report | None = None,
+    projected_out: np.ndarray | None = None,
+    progress: Progress = silent,
 ) -> Window:
     """Levels around a gap or an energy, half of them on each side, or all in a range of energies.
 
@@ -97,9 +95,9 @@ def solve_window(
         centre: eV. The energy they are around; with `filled`, a guess of an energy in the gap.
         range: eV, from and to; a level within 1e-5 eV of an end may be in or out.
         method: of `factorise`.
-        without: (n, m) orthonormal eigenvectors of S, directions projected out (`ill_conditioned_directions`);
+        projected_out: (n, m) orthonormal eigenvectors of S, directions projected out (`ill_conditioned_directions`);
             n − m levels are left.
-        report: told in a line each what is done and how long it takes.
+        progress: told in a line each what is done and how long it takes.
 
     Raises:
         InputError: arguments that do not fit, an S that is not positive definite, or levels whose number cannot be
@@ -110,14 +108,14 @@ def solve_window(
         sparse.csr_matrix(h, dtype=kind),
         sparse.csr_matrix(s, dtype=kind),
         method,
-        np.zeros((h.shape[0], 0), kind) if without is None else without,
-        report or (lambda line: None),
+        np.zeros((h.shape[0], 0), kind) if projected_out is None else projected_out,
+        progress,
     )
     _check(problem, filled, number, centre, range)
     n = problem.n
     if n <= SMALL or (number or 0) >= SHARE * n:
         return _dense(problem, filled, number or 0, centre, range)
-    if not problem.without.shape[1]:
+    if not problem.projected_out.shape[1]:
         lowest = lowest_of_overlap(problem.s)
         if lowest is not None and lowest <= 0:
             raise not_positive()
@@ -152,14 +150,14 @@ class _Problem:
     h: sparse.csr_matrix
     s: sparse.csr_matrix
     method: Method
-    without: np.ndarray
-    report: Report
+    projected_out: np.ndarray
+    progress: Progress
     counts: dict[float, int] = field(default_factory=dict)
 
     @property
     def n(self) -> int:
         """Levels."""
-        return int(self.h.shape[0]) - self.without.shape[1]
+        return int(self.h.shape[0]) - self.projected_out.shape[1]
 
     @cached_property
     def plan(self) -> Elimination | None:
@@ -170,9 +168,13 @@ class _Problem:
         both.sort_indices()
         return None if self.method == "auto" and is_full(both) else elimination(both)
 
-    def resolved(self, x: np.ndarray) -> np.ndarray:
-        """Vectors without their part in the directions left out."""
-        return np.asarray(x - self.without @ (self.without.conj().T @ x))
+    def say(self, message: str) -> None:
+        """Tell what was done."""
+        self.progress(Event(message))
+
+    def project(self, x: np.ndarray) -> np.ndarray:
+        """Take the directions that are projected out from vectors."""
+        return np.asarray(x - self.projected_out @ (self.projected_out.conj().T @ x))
 
     def try_at(self, energy: float) -> _Shift | None:
         """Factors at an energy; None where they do not tell for certain how many levels are below it."""
@@ -180,12 +182,12 @@ class _Problem:
         try:
             matrix = sparse.csr_matrix(self.h - energy * self.s)
             factors = factorise(matrix, self.method, self.plan)
-            if self.without.shape[1]:
-                factors = constrained(matrix, factors, self.without)
+            if self.projected_out.shape[1]:
+                factors = constrained(matrix, factors, self.projected_out)
         except SingularMatrixError:
             return None
         known = "no count" if factors.below is None else f"{factors.below} levels below"
-        self.report(f"factorised at {energy:.6f} eV: {known} ({factors.name}, {time.perf_counter() - start:.1f} s)")
+        self.say(f"factorised at {energy:.6f} eV: {known} ({factors.name}, {time.perf_counter() - start:.1f} s)")
         if factors.below is None or factors.nearest < max(APART / 2, SAFE * factors.error):
             return None
         self.counts[energy] = factors.below
@@ -246,14 +248,14 @@ def _dense(
 ) -> Window:
     """The same from all levels."""
     start, h, s, kept = time.perf_counter(), problem.h.toarray(), problem.s.toarray(), None
-    if problem.without.shape[1]:
-        kept = linalg.null_space(problem.without.conj().T)
+    if problem.projected_out.shape[1]:
+        kept = linalg.null_space(problem.projected_out.conj().T)
         h, s = kept.conj().T @ h @ kept, kept.conj().T @ s @ kept
     try:
         levels, states = linalg.eigh(h, s, driver="gvd", check_finite=False)
     except linalg.LinAlgError:
         raise not_positive() from None
-    problem.report(f"all {problem.n} levels by LAPACK in {time.perf_counter() - start:.1f} s")
+    problem.say(f"all {problem.n} levels by LAPACK in {time.perf_counter() - start:.1f} s")
     if limits is not None:
         first, last = int(np.searchsorted(levels, limits[0])), int(np.searchsorted(levels, limits[1], side="right"))
     else:
@@ -283,7 +285,7 @@ def _in_range(problem: _Problem, lower: float, upper: float) -> Window:
 
 
 def _empty(problem: _Problem, first: int) -> Window:
-    return Window(np.zeros(0), np.zeros((len(problem.without), 0), problem.s.dtype), first, 0.0)
+    return Window(np.zeros(0), np.zeros((len(problem.projected_out), 0), problem.s.dtype), first, 0.0)
 
 
 def _shift_near(problem: _Problem, filled: int, first: int, last: int, guess: float | None) -> _Shift:
@@ -324,7 +326,7 @@ def _sample(problem: _Problem) -> np.ndarray:
         )
         near = np.sort(np.argsort(-weight, kind="stable")[: min(CLUSTER, np.count_nonzero(weight))])
         s = problem.s[near][:, near].toarray()
-        if problem.without.shape[1]:
+        if problem.projected_out.shape[1]:
             s += BLUR * np.eye(len(s))  # what is left out may have a norm below zero, by rounding
         try:
             levels.append(linalg.eigh(problem.h[near][:, near].toarray(), s, eigvals_only=True, check_finite=False))
@@ -346,20 +348,20 @@ def _search(problem: _Problem, shift: _Shift, first: int, last: int) -> Window:
     for _ in range(ATTEMPTS):
         lanczos = time.perf_counter()
         found = _Found.by(krylov, shift, max(0, first - beyond), min(problem.n, last + beyond), first, last)
-        problem.report(
+        problem.say(
             f"levels {found.first} to {found.last - 1} by {krylov.applied} Lanczos vectors "
             f"({time.perf_counter() - lanczos:.1f} s)"
         )
         verdicts = [_confirmed(problem, shift, found, first, last, upper) for upper in (False, True)]
         if all(v is True for v in verdicts):
             window = _finished(problem, shift, krylov, found, first, last)
-            problem.report(
+            problem.say(
                 f"{last - first} levels confirmed, within {window.residual:.1e} eV "
                 f"({time.perf_counter() - start:.1f} s)"
             )
             return window
         if any(v is False for v in verdicts):
-            problem.report("levels are missing; Lanczos goes on with new vectors")
+            problem.say("levels are missing; Lanczos goes on with new vectors")
             krylov.refresh()
             krylov.grow(1 + krylov.applied // 2 // krylov.block)
         if any(v is None for v in verdicts):
@@ -456,7 +458,7 @@ def _finished(problem: _Problem, shift: _Shift, krylov: Krylov, found: _Found, f
 
     With y = (H − σS)⁻¹ (H − εS) c an exact level is within |ε − σ| ‖y‖ / (1 − ‖y‖) of ε, in the norm of S.
     """
-    states = problem.resolved(krylov.states(found.ritz[first - found.first : last - found.first]))
+    states = problem.project(krylov.states(found.ritz[first - found.first : last - found.first]))
     hx, sx = problem.h @ states, problem.s @ states
     levels, turn = linalg.eigh(states.conj().T @ hx, states.conj().T @ sx, check_finite=False)
     states, hx, sx = states @ turn, hx @ turn, sx @ turn

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from nearsight.electronic.conditioning import overlap_threshold
-from nearsight.electronic.density_matrix import band_energy, density_matrix, fill
+from nearsight.electronic.density_matrix import band_energy, density_matrix
 from nearsight.electronic.eigen import solve, solve_states
 from nearsight.electronic.filling import Filling
 from nearsight.electronic.spectrum import States
@@ -176,7 +176,7 @@ def _filled(
     states = solve_states(
         calculation.require_hamiltonian(), known_overlap(calculation), electrons, method="dense", threshold=smallest
     )
-    return states, fill(states.spectrum, smearing)
+    return states, states.spectrum.filling(smearing)
 
 
 def _check_same(calculation: Calculation, mol: Any) -> None:
@@ -247,4 +247,4 @@ def total_energy(calculation: Calculation, settings: PyscfSettings) -> TotalEner
     with quiet():
         total = float(np.real(make_field(system, structure, settings).energy_tot(density))) * HARTREE_IN_EV
     spectrum = solve(calculation.require_hamiltonian(), known_overlap(calculation), int(system.nelectron))
-    return TotalEnergy(total, band_energy(spectrum, fill(spectrum)))
+    return TotalEnergy(total, band_energy(spectrum, spectrum.filling()))

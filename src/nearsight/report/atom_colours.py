@@ -6,7 +6,6 @@ import numpy as np
 
 from nearsight.electronic.broadening import broadened
 from nearsight.electronic.conditioning import overlap_threshold
-from nearsight.electronic.density_matrix import fill
 from nearsight.electronic.eigen import solve_states
 from nearsight.electronic.matrix_errors import atom_errors, expected_errors
 from nearsight.electronic.populations import atom_populations, charges_of, orbital_populations
@@ -84,7 +83,7 @@ def _of_states(calculation: Calculation, energies: tuple[float, float]) -> list[
         method="dense",
         threshold=overlap_threshold(calculation),
     )
-    filling = fill(states.spectrum)
+    filling = states.spectrum.filling()
     atoms = atom_populations(orbital_populations(states, s), numbers, basis)
     grid = np.arange(energies[0], energies[1] + STEP / 2, STEP)
     zero = filling.fermi if np.isfinite(filling.fermi) else 0.0

@@ -5,19 +5,19 @@ from __future__ import annotations
 import json
 import math
 
-from nearsight.cli.json_output import as_json
+from nearsight.cli.output import json_text
 from nearsight.cli.spectrum import as_dict
 from nearsight.electronic.eigen import solve
 
 
 def test_numbers_that_do_not_exist_are_null():
     tree = {"a": math.nan, "b": [1.5, math.inf, {"c": -math.inf}], "d": "text", "e": None, "f": True}
-    assert json.loads(as_json(tree)) == {"a": None, "b": [1.5, None, {"c": None}], "d": "text", "e": None, "f": True}
+    assert json.loads(json_text(tree)) == {"a": None, "b": [1.5, None, {"c": None}], "d": "text", "e": None, "f": True}
 
 
 def test_full_levels_have_no_gap():
     """One level, two electrons."""
-    numbers = json.loads(as_json(as_dict(solve([[2.0]], [[1.0]], 2))))
+    numbers = json.loads(json_text(as_dict(solve([[2.0]], [[1.0]], 2))))
     assert numbers["homo_eV"] == 2.0
     assert numbers["lumo_eV"] is None
     assert numbers["gap_eV"] is None
