@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from nearsight.cli.report import write_report
+from nearsight.api.reports import write_report
 from nearsight.cli.training_run import run_training
 from nearsight.errors import InputError
 from nearsight.learning.config import load_config

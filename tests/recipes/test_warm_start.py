@@ -32,7 +32,7 @@ from nearsight.recipes.warm_start import (
     known_overlap,
     pyscf_density,
     pyscf_start,
-    smallest_kept,
+    start_threshold,
 )
 from nearsight.structures.structure import Structure
 from nearsight.units import HARTREE_IN_EV
@@ -177,10 +177,10 @@ def test_a_wrong_level_of_a_small_direction_is_left_out(water: Calculation) -> N
     shift = -60.0 * values[0] * np.outer(direction, direction)
     h = water.require_hamiltonian()
     spoilt = replace(water, hamiltonian=from_csr(csr_matrix(to_csr(h).toarray() + shift), h.numbers, h.basis))
-    exact = pyscf_density(water, smallest=1e-8)
-    wrong, mended = (np.abs(pyscf_density(spoilt, smallest=x) - exact).max() for x in (1e-8, 1.01 * values[0]))
+    exact = pyscf_density(water, threshold=1e-8)
+    wrong, mended = (np.abs(pyscf_density(spoilt, threshold=x) - exact).max() for x in (1e-8, 1.01 * values[0]))
     assert mended < 0.1 * wrong
-    assert smallest_kept(water) < WELL_CONDITIONED == smallest_kept(replace(water, provenance={"predicted": "yes"}))
+    assert start_threshold(water) < WELL_CONDITIONED == start_threshold(replace(water, provenance={"predicted": "yes"}))
 
 
 @pytest.mark.dft

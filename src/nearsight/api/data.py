@@ -57,14 +57,13 @@ def generate(
 
     Examples
     --------
-    A campaign of two water molecules with a small basis:
+    Two water molecules with a small basis, from a shipped campaign:
 
-    >>> import nearsight.api.data, tempfile
-    >>> small = {"structures": [{"name": "water", "molecules": {"molecule": "water", "count": 2}}],
-    ...          "dft.basis": "sto-3g"}
-    >>> with tempfile.TemporaryDirectory() as folder:  # doctest: +SKIP
-    ...     result = nearsight.api.data.generate("molecules", folder, overrides=small)
-    >>> list(result.stores)  # doctest: +SKIP
+    >>> from nearsight.api.data import generate
+    >>> water = {"name": "water", "molecules": {"molecule": "water", "count": 2}}
+    >>> changes = {"structures": [water], "dft.basis": "sto-3g"}
+    >>> result = generate("molecules", "runs/water", overrides=changes)  # doctest: +SKIP
+    >>> sorted(result.stores)  # doctest: +SKIP
     ['water-1', 'water-2']
     """
     return campaign_run(campaign, folder, overrides, processes).run(progress, stop)

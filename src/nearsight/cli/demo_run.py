@@ -8,10 +8,10 @@ from pathlib import Path
 from rich.console import Console
 
 import nearsight
-from nearsight.cli.comparison_run import Contestant, compare
+from nearsight.api.reports import compare_predictions, write_report
+from nearsight.cli.comparison_run import comparison_table
 from nearsight.cli.evaluate import print_evaluation
 from nearsight.cli.prediction_run import run_prediction
-from nearsight.cli.report import write_report
 from nearsight.cli.training_run import run_training
 from nearsight.electronic.evaluation import evaluate
 from nearsight.errors import InputError
@@ -34,29 +34,30 @@ def run_demo(
     started = time.monotonic()
     data = data_folder()
     names = list(PRESETS) if only is None else [only]
-    contestants = [Contestant(name, folder / f"{name}_{minutes:g}_minutes", folder / f"{name}.h5") for name in names]
-    for step, c in enumerate(contestants, 1):
-        console.rule(f"{step}. Train {c.name} on one structure")
-        if run_training(demo_config(c.name, data / TRAIN, minutes, c.run, seed, threads), console).interrupted:
+    runs = {name: folder / f"{name}_{minutes:g}_minutes" for name in names}
+    predictions = {name: folder / f"{name}.h5" for name in names}
+    for step, name in enumerate(names, 1):
+        console.rule(f"{step}. Train {name} on one structure")
+        if run_training(demo_config(name, data / TRAIN, minutes, runs[name], seed, threads), console).interrupted:
             raise KeyboardInterrupt
     console.rule(f"{len(names) + 1}. Predict the unseen structure")
-    for c in contestants:
-        run_prediction(c.run, data / TEST, c.prediction, parts=1, cell=None, threads=threads, console=console)
+    for name in names:
+        run_prediction(runs[name], data / TEST, predictions[name], parts=1, cell=None, threads=threads, console=console)
     console.rule(f"{len(names) + 2}. Compare with CP2K")
     page = folder / "report.html"
     if len(names) > 1:
-        compare(contestants, data / TEST, page, console)
+        console.print(comparison_table(compare_predictions(predictions, data / TEST, page, runs=runs)))
     else:
-        show_one(contestants[0], data / TEST, page, console)
+        show_one(predictions[names[0]], runs[names[0]], data / TEST, page, console)
     console.print(f"Figures and numbers: {page.resolve()}", highlight=False, soft_wrap=True)
     console.print(f"{(time.monotonic() - started) / 60:.1f} minutes in all.", highlight=False)
 
 
-def show_one(contestant: Contestant, reference: Path, page: Path, console: Console) -> None:
+def show_one(prediction: Path, run: Path, reference: Path, page: Path, console: Console) -> None:
     """Tables and page of a network alone."""
-    evaluation = evaluate(read_any(contestant.prediction), read_any(reference))
+    evaluation = evaluate(read_any(prediction), read_any(reference))
     print_evaluation(evaluation, console)
-    write_report(contestant.prediction, reference, contestant.run, page, evaluation)
+    write_report(prediction, reference, run, page, evaluation=evaluation)
 
 
 def demo_config(

@@ -6,15 +6,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
+from nearsight.api.files import read
+from nearsight.api.starts import total_energy
 from nearsight.cli.output import print_json
-from nearsight.errors import ConfigError
-from nearsight.formats.registry import read_any
-from nearsight.recipes.pyscf_system import PyscfSettings
-from nearsight.recipes.warm_start import total_energy
 
 EXAMPLE = """The total energy of the density of H's occupied orbitals, by PySCF, without a self-consistent cycle.
 
@@ -34,12 +31,8 @@ def energy_command(
     json: Annotated[bool, typer.Option("--json", help="print JSON only")] = False,
 ) -> None:
     """Energy."""
-    calculation = read_any(file)
-    try:
-        settings = PyscfSettings(functional=functional, basis=basis, pseudo=pseudo, charge=charge)
-    except ValidationError as error:
-        raise ConfigError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
-    energy = total_energy(calculation, settings)
+    calculation = read(file)
+    energy = total_energy(calculation, functional=functional, basis=basis, pseudo=pseudo, charge=charge)
     keys = {"total_eV": energy.total, "band_eV": energy.band, "rest_eV": energy.rest}
     if calculation.energy is not None:
         keys["above_self_consistent_eV"] = energy.total - calculation.energy

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as Bars
 
 from nearsight.api.data import collect, generate, write_inputs
+from nearsight.cli.running import say
 from nearsight.errors import ConfigError
 from nearsight.progress import Event
 from nearsight.recipes.campaign_run import CampaignResult
@@ -67,11 +68,12 @@ def _print_result(result: CampaignResult, minutes: float) -> None:
     for name, path in result.stores.items():
         console.print(str(path), style="bold", markup=False, highlight=False, soft_wrap=True)
         for line in result.summaries[name]:
-            console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
+            say(console, f"  {line}")
     for name, why in result.failed.items():
-        console.print(f"[red]{escape(name)} failed[/]: {escape(why)}", highlight=False)
+        console.print(f"{name} failed:", style="red", markup=False, highlight=False, end=" ")
+        say(console, why)
     jobs = len(result.stores) + len(result.failed) + len(result.unfinished)
-    console.print(f"{len(result.stores)} of {jobs} structures in {result.folder}; {minutes:.1f} minutes.", markup=False)
+    say(console, f"{len(result.stores)} of {jobs} structures in {result.folder}; {minutes:.1f} minutes.")
 
 
 def _print_folders(folders: list[Path]) -> None:

@@ -17,9 +17,6 @@ from typing import Annotated, Any
 import typer
 import typer.core
 import typer.main
-from rich.console import Console
-from rich.markup import escape
-from rich.text import Text
 
 from nearsight import __version__
 from nearsight.errors import NearsightError
@@ -50,7 +47,15 @@ EXIT_INTERRUPTED = 130
 
 
 def load_command(name: str) -> typer.core.TyperCommand:
-    """The command itself; imports its module. Help is the module's EXAMPLE or else the function's docstring."""
+    """Import the module of a command and return the command.
+
+    Its help is the module's EXAMPLE, or else the function's docstring.
+
+    Parameters
+    ----------
+    name : str
+        One of `COMMANDS`.
+    """
     module_name, function_name = COMMANDS[name][0].split(":")
     module = import_module(f"nearsight.cli.{module_name}")
     function = getattr(module, function_name)
@@ -63,12 +68,14 @@ def load_command(name: str) -> typer.core.TyperCommand:
 
 
 def _help_text(text: str) -> str:
-    """As written: brackets, as in `data.train=[file.h5]`, are no markup."""
+    """Return a help text in which brackets, as in `data.train=[file.h5]`, are no markup."""
+    from rich.markup import escape
+
     return escape(inspect.cleandoc(text))
 
 
 class LazyCommands(typer.core.TyperGroup):
-    """Lists all commands, and imports the one that runs."""
+    """A group of commands that lists all of them, and imports the one that runs."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
@@ -76,11 +83,11 @@ class LazyCommands(typer.core.TyperGroup):
             self.commands[name] = typer.core.TyperCommand(name, help=line)
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """In the order of use."""
+        """Return the names of the commands in the order of use."""
         return list(COMMANDS)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
-        """The command that `args` begin with, loaded."""
+        """Return the command that `args` begin with, loaded, and the arguments for it."""
         with reported_errors(bool(ctx.params.get("verbose"))):
             name, command, rest = super().resolve_command(ctx, args)
             return name, load_command(name) if name in COMMANDS else command, rest
@@ -93,7 +100,13 @@ class LazyCommands(typer.core.TyperGroup):
 
 @contextlib.contextmanager
 def reported_errors(verbose: bool) -> Iterator[None]:
-    """Errors of the user's input: one red line on stderr and exit code 2; Ctrl-C: 130. `verbose` lets all through."""
+    """Turn errors of the user's input into one red line on stderr and exit code 2, and Ctrl-C into 130.
+
+    Parameters
+    ----------
+    verbose : bool
+        Whether errors pass through with their traceback.
+    """
     try:
         yield
     except KeyboardInterrupt:
@@ -114,6 +127,10 @@ def reported_errors(verbose: bool) -> Iterator[None]:
 
 
 def _say(text: str, style: str) -> None:
+    """Print a line to stderr as it is: brackets in foreign text are no markup."""
+    from rich.console import Console  # a quarter of the time that --version takes
+    from rich.text import Text
+
     Console(stderr=True).print(Text(text, style=style), soft_wrap=True)
 
 
@@ -154,7 +171,7 @@ def main() -> None:
 
 
 def _flush() -> None:
-    """Write out what is left; where the reader of a pipe is gone, silently nowhere."""
+    """Write out what is buffered; where the reader of a pipe is gone, silently nowhere."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
-from rich.console import Console
 
-from nearsight.atomic_files import written_atomically
+from nearsight.api.starts import start_files
 from nearsight.errors import InputError
-from nearsight.formats.registry import read_any
-from nearsight.operators.calculation import Calculation
 from nearsight.operators.store import read_calculation
-from nearsight.recipes.warm_start import ADDED_MOS, cp2k_start, known_overlap, pyscf_density
+from nearsight.recipes.warm_start import ADDED_MOS
 
 EXAMPLE = """Start a self-consistent run from a predicted Hamiltonian instead of from atoms.
 
@@ -37,51 +32,24 @@ def start_command(
     smearing: Annotated[float | None, typer.Option("--smearing", help="K, Fermi-Dirac (CP2K)")] = None,
     smallest: Annotated[
         float | None,
-        typer.Option("--smallest", min=0.0, help="leave out directions in which eigenvalues of S are smaller"),
+        typer.Option("--smallest", min=0.0, help="project out directions in which eigenvalues of S are smaller"),
     ] = None,
 ) -> None:
     """Write what a code starts from."""
     if (cp2k is None) == (pyscf is None):
         raise InputError("expected one of --cp2k FILE and --pyscf FILE, got " + ("none" if cp2k is None else "both"))
-    started, console = time.monotonic(), Console()
-    calculation = _with_overlap(read_calculation(prediction, h0=False), overlap)
-    if cp2k is not None:
-        cp2k_start(calculation, cp2k, added_mos=empty, charge=charge, smearing=smearing, smallest=smallest)
-    elif pyscf is not None:
-        if smearing is not None:
-            raise InputError("expected no --smearing with --pyscf, whose density is that of full levels")
-        with written_atomically(pyscf) as temporary, temporary.open("wb") as file:
-            np.save(file, pyscf_density(calculation, charge, smallest))
-    console.print(
-        f"{cp2k or pyscf}: start of {calculation.structure.formula}, {time.monotonic() - started:.1f} s",
-        highlight=False,
-        soft_wrap=True,
+    if pyscf is not None and smearing is not None:
+        raise InputError("expected no --smearing with --pyscf, whose density is that of full levels")
+    started, calculation = time.monotonic(), read_calculation(prediction, h0=False)
+    said = start_files(
+        calculation,
+        cp2k=cp2k,
+        pyscf=pyscf,
+        overlap=overlap,
+        added_mos=empty,
+        charge=charge,
+        smearing=smearing,
+        threshold=smallest,
     )
-    console.print(
-        cp2k_lines(cp2k, empty) if cp2k else pyscf_lines(pyscf), highlight=False, soft_wrap=True, markup=False
-    )
-
-
-def cp2k_lines(path: Path, added_mos: int) -> str:
-    """What belongs into CP2K's input."""
-    return f"""In CP2K's input, same atoms in the same order, same basis, without &KPOINTS:
-  &DFT
-    WFN_RESTART_FILE_NAME {path}
-    &SCF
-      SCF_GUESS RESTART
-      ADDED_MOS {added_mos}
-    &END SCF
-  &END DFT"""
-
-
-def pyscf_lines(path: Path | None) -> str:
-    """What belongs into a script for PySCF."""
-    return f"""In PySCF, same atoms in the same order, same basis:
-  mf.kernel(dm0=numpy.load("{path}"))"""
-
-
-def _with_overlap(calculation: Calculation, path: Path | None) -> Calculation:
-    """The calculation with its S, another file's, or the computed one."""
-    if path is None:
-        return replace(calculation, overlap=known_overlap(calculation))
-    return replace(calculation, overlap=read_any(path).require_overlap())
+    typer.echo(f"{cp2k or pyscf}: start of {calculation.structure.formula}, {time.monotonic() - started:.1f} s")
+    typer.echo(said)

@@ -50,7 +50,7 @@ def cp2k_start(
     added_mos: int = ADDED_MOS,
     charge: int = 0,
     smearing: float | None = None,
-    smallest: float | None = None,
+    threshold: float | None = None,
 ) -> None:
     """Write a wavefunction file from which CP2K starts at Γ (SCF_GUESS RESTART), for closed shells.
 
@@ -66,15 +66,15 @@ def cp2k_start(
         The charge of the structure, e.
     smearing : float, optional
         The electronic temperature, K, as in the input; no smearing if there is none.
-    smallest : float, optional
-        Directions in which S has smaller eigenvalues are projected out; `smallest_kept` if it is not given.
+    threshold : float, optional
+        Directions in which S has smaller eigenvalues are projected out; `start_threshold` if it is not given.
 
     Raises
     ------
     InputError
         Where there is no H, the number of electrons is odd, or S cannot be computed.
     """
-    states, filling = _filled(calculation, charge, smallest, smearing)
+    states, filling = _filled(calculation, charge, threshold, smearing)
     kept = slice(0, states.spectrum.n_electrons // 2 + added_mos)
     write_wavefunction(
         path,
@@ -88,7 +88,7 @@ def cp2k_start(
     )
 
 
-def pyscf_start(calculation: Calculation, mol: Any, *, smallest: float | None = None) -> np.ndarray:
+def pyscf_start(calculation: Calculation, mol: Any, *, threshold: float | None = None) -> np.ndarray:
     """Return the density matrix with which PySCF starts: `dm0` of `mf.kernel(dm0)`, for closed shells, at Γ.
 
     Parameters
@@ -97,8 +97,8 @@ def pyscf_start(calculation: Calculation, mol: Any, *, smallest: float | None = 
         The Hamiltonian and, where it has one, S; else S is computed.
     mol : pyscf.gto.Mole or pyscf.pbc.gto.Cell
         PySCF's system of the same atoms in the same order and basis.
-    smallest : float, optional
-        Directions in which S has smaller eigenvalues are projected out; `smallest_kept` if it is not given.
+    threshold : float, optional
+        Directions in which S has smaller eigenvalues are projected out; `start_threshold` if it is not given.
 
     Returns
     -------
@@ -112,10 +112,10 @@ def pyscf_start(calculation: Calculation, mol: Any, *, smallest: float | None = 
     """
     _check_same(calculation, mol)
     electrons = calculation.n_electrons
-    return pyscf_density(calculation, electrons - int(mol.nelectron), smallest)
+    return pyscf_density(calculation, electrons - int(mol.nelectron), threshold)
 
 
-def pyscf_density(calculation: Calculation, charge: int = 0, smallest: float | None = None) -> np.ndarray:
+def pyscf_density(calculation: Calculation, charge: int = 0, threshold: float | None = None) -> np.ndarray:
     """Return the density matrix of `pyscf_start` where there is no system of PySCF's yet.
 
     Parameters
@@ -124,7 +124,7 @@ def pyscf_density(calculation: Calculation, charge: int = 0, smallest: float | N
         The Hamiltonian and, where it has one, S; else S is computed.
     charge : int, optional
         The charge of the structure, e.
-    smallest : float, optional
+    threshold : float, optional
         As in `pyscf_start`.
 
     Returns
@@ -133,11 +133,11 @@ def pyscf_density(calculation: Calculation, charge: int = 0, smallest: float | N
         The density matrix in PySCF's order of orbitals.
     """
     numbers = calculation.structure.numbers
-    density = density_matrix(*_filled(calculation, charge, smallest))
+    density = density_matrix(*_filled(calculation, charge, threshold))
     return reordered(density, *from_internal_order(PYSCF, calculation.basis.restricted(numbers), numbers))
 
 
-def smallest_kept(calculation: Calculation) -> float:
+def start_threshold(calculation: Calculation) -> float:
     """Return the smallest eigenvalue of S whose direction is kept.
 
     For a predicted H that is `WELL_CONDITIONED`, or more where its expected errors say so; for any other H it is what
@@ -162,7 +162,7 @@ def known_overlap(calculation: Calculation) -> BlockOperator:
 
 
 def _filled(
-    calculation: Calculation, charge: int, smallest: float | None, smearing: float | None = None
+    calculation: Calculation, charge: int, threshold: float | None, smearing: float | None = None
 ) -> tuple[States, Filling]:
     """Return all states of H at Γ, and the electrons in them."""
     electrons = calculation.n_electrons - charge
@@ -171,10 +171,10 @@ def _filled(
             f"expected an even number of electrons (closed shells), got {electrons} in "
             f"{calculation.structure.formula} with charge {charge}; give another charge"
         )
-    if smallest is None:
-        smallest = smallest_kept(calculation)
+    if threshold is None:
+        threshold = start_threshold(calculation)
     states = solve_states(
-        calculation.require_hamiltonian(), known_overlap(calculation), electrons, method="dense", threshold=smallest
+        calculation.require_hamiltonian(), known_overlap(calculation), electrons, method="dense", threshold=threshold
     )
     return states, states.spectrum.filling(smearing)
 

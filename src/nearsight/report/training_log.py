@@ -109,6 +109,35 @@ def read_training_log(path: Path) -> TrainingLog:
     )
 
 
+def read_run(folder: Path, log_required: bool = True) -> tuple[TrainingLog | None, str | None]:
+    """Read what a page shows of a run: its log and its configuration.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder of the run.
+    log_required : bool, optional
+        Whether a missing log is an error; a run that was stopped in its first epoch has none.
+
+    Returns
+    -------
+    log : TrainingLog or None
+        The record of the training.
+    config : str or None
+        The configuration, YAML.
+
+    Raises
+    ------
+    FormatError
+        Where the log is required and missing, or damaged.
+    """
+    log, config = folder / LOG_FILE, folder / CONFIG_FILE
+    return (
+        read_training_log(log) if log_required or log.exists() else None,
+        config.read_text(errors="replace") if config.exists() else None,
+    )
+
+
 def _number(value: object) -> float:
     return float(value) if isinstance(value, (int, float)) else float("nan")
 

@@ -1,15 +1,19 @@
-"""`nearsight report` for every kind of source; predictions are made by hand here."""
+"""Pages of every kind of source; predictions are made by hand here."""
 
 from __future__ import annotations
 
+import doctest
 import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
-from nearsight.cli.report import write_report
-from nearsight.errors import FormatError
+from nearsight.api import reports as module
+from nearsight.api.reports import compare_predictions, write_report
+from nearsight.cli.main import app
+from nearsight.errors import FormatError, InputError
 from nearsight.operators.store import read_calculation, write_calculation
 
 DATA = Path(__file__).parents[2] / "data" / "aHfO2_96_A.h5"
@@ -99,3 +103,36 @@ def test_nothing_there(folder):
 def test_reference_for_a_folder(folder):
     with pytest.raises(FormatError, match="expected a file with a predicted H to compare with the reference"):
         page(folder, "run", DATA)
+
+
+def test_a_calculation_has_no_default_place(folder):
+    calculation = read_calculation(folder / "bare.h5")
+    with pytest.raises(InputError, match="expected the name of the page as output"):
+        write_report(calculation)
+    written = write_report(calculation, output=folder / "given.html")
+    assert titles(written.read_text()) == ["Structure", "Structure and prediction"]
+
+
+def test_nothing_to_compare(folder):
+    with pytest.raises(InputError, match="expected at least one prediction"):
+        compare_predictions({}, DATA, folder / "comparison.html")
+
+
+def test_comparison_of_files_with_their_runs(folder):
+    predictions = {"one": folder / "prediction.h5", "two": folder / "bare.h5"}
+    compared = compare_predictions(predictions, DATA, folder / "comparison.html", runs={"one": folder / "run"})
+    assert [c.name for c in compared] == ["one", "two"]
+    assert (compared[0].log is None, compared[1].log is None) == (False, True)
+    text = (folder / "comparison.html").read_text()
+    assert "one and two, trained on the same structure" in text
+    assert {"Prediction: one", "Prediction: two", "Reference", "Structure"} <= set(titles(text))
+
+
+def test_command(folder):
+    result = CliRunner().invoke(app, ["report", str(folder / "run"), "-o", str(folder / "command.html")])
+    assert (result.exit_code, result.stdout) == (0, f"{folder / 'command.html'}\n")
+    assert "Training" in titles((folder / "command.html").read_text())
+
+
+def test_examples():
+    assert doctest.testmod(module).failed == 0

@@ -1,0 +1,168 @@
+"""What a Hamiltonian's occupied orbitals give without a self-consistent cycle: starts for DFT codes, total energies."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from nearsight.api.sources import CalculationLike, OverlapLike, calculation_of, overlap_of
+from nearsight.atomic_files import written_atomically
+from nearsight.configuration import validated
+from nearsight.errors import InputError
+from nearsight.recipes import warm_start
+from nearsight.recipes.pyscf_system import PyscfSettings
+from nearsight.recipes.warm_start import ADDED_MOS, TotalEnergy, cp2k_start, known_overlap, pyscf_density
+
+
+def start_files(
+    prediction: CalculationLike,
+    *,
+    cp2k: str | Path | None = None,
+    pyscf: str | Path | None = None,
+    overlap: OverlapLike | None = None,
+    added_mos: int = ADDED_MOS,
+    charge: int = 0,
+    smearing: float | None = None,
+    threshold: float | None = None,
+) -> str:
+    """Write files from which a self-consistent run of CP2K or PySCF starts at a predicted Hamiltonian.
+
+    The orbitals of H at Γ are filled with the structure's electrons, two in each. What the code converges to is its own
+    result; the start decides how many steps that takes.
+
+    Parameters
+    ----------
+    prediction : str, pathlib.Path, Calculation or object with an attribute `calculation`
+        The calculation with H, or its file.
+    cp2k : str or pathlib.Path, optional
+        The wavefunction file to write for CP2K, such as `job-RESTART.wfn`.
+    pyscf : str or pathlib.Path, optional
+        The file to write for PySCF, a density matrix (`.npy`).
+    overlap : as `prediction`, or BlockOperator, optional
+        Where S is taken from; the prediction's own if it is not given, which is computed where it has none.
+    added_mos : int, optional
+        The number of empty levels in CP2K's file: ADDED_MOS of the input.
+    charge : int, optional
+        The charge of the structure, e.
+    smearing : float, optional
+        The electronic temperature, K, as in CP2K's input.
+    threshold : float, optional
+        Directions in which S has smaller eigenvalues are projected out; chosen by the accuracy of H if it is not given.
+
+    Returns
+    -------
+    str
+        What belongs into the input of CP2K or the script for PySCF.
+
+    Raises
+    ------
+    FormatError
+        If a file cannot be read.
+    InputError
+        If no file to write is given, there is no H, the number of electrons is odd, S cannot be computed, or a density
+        for PySCF shall have smeared levels.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from nearsight.api.starts import start_files
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     said = start_files("data/silicon_2.h5", pyscf=Path(folder) / "density.npy")
+    >>> print(said.splitlines()[0])
+    In PySCF, same atoms in the same order, same basis:
+    """
+    if cp2k is None and pyscf is None:
+        raise InputError("expected a file to write for CP2K or PySCF, got none")
+    if pyscf is not None and smearing is not None:
+        raise InputError("expected no smearing with a density for PySCF, which is that of full levels")
+    calculation = calculation_of(prediction)
+    s = known_overlap(calculation) if overlap is None else overlap_of(overlap)
+    calculation = replace(calculation, overlap=s)
+    said = []
+    if cp2k is not None:
+        cp2k_start(calculation, cp2k, added_mos=added_mos, charge=charge, smearing=smearing, threshold=threshold)
+        said.append(_cp2k_lines(cp2k, added_mos))
+    if pyscf is not None:
+        with written_atomically(Path(pyscf)) as temporary, temporary.open("wb") as file:
+            np.save(file, pyscf_density(calculation, charge, threshold))
+        said.append(_pyscf_lines(pyscf))
+    return "\n".join(said)
+
+
+def total_energy(
+    calculation: CalculationLike,
+    *,
+    functional: str = "pbe",
+    basis: str | dict[str, str] = "def2-svp",
+    pseudo: str | None = None,
+    charge: int = 0,
+) -> TotalEnergy:
+    """Return the total energy of the density of H's occupied orbitals, by PySCF, without a self-consistent cycle.
+
+    It lies above the self-consistent energy by the square of the error of H. Functional and basis must be those that H
+    was computed with or learned from.
+
+    Parameters
+    ----------
+    calculation : str, pathlib.Path, Calculation or object with an attribute `calculation`
+        The calculation with H of a molecule, or of a crystal at Γ, or its file; S is computed where it has none.
+    functional : str, optional
+        Any functional that PySCF knows.
+    basis : str or dict, optional
+        PySCF's name of the basis, or one for each element.
+    pseudo : str, optional
+        The pseudopotential, such as `gth-pbe`, or an effective core potential.
+    charge : int, optional
+        The charge of the structure, e.
+
+    Returns
+    -------
+    TotalEnergy
+        The total and the band energy, eV.
+
+    Raises
+    ------
+    ConfigError
+        If basis and pseudopotential do not fit together.
+    FormatError
+        If the file cannot be read.
+    InputError
+        If the basis is another one than that of H, the functional is unknown, or PySCF is not installed.
+
+    Examples
+    --------
+    The energy of a molecule's own Hamiltonian is that of the DFT run:
+
+    >>> from ase.build import molecule
+    >>> from nearsight.api.starts import total_energy
+    >>> from nearsight.recipes.pyscf_job import run_pyscf
+    >>> from nearsight.recipes.pyscf_system import PyscfSettings
+    >>> from nearsight.structures.structure import Structure
+    >>> exact = run_pyscf(Structure.from_ase(molecule("H2")), PyscfSettings(basis="sto-3g"))
+    >>> energy = total_energy(exact, basis="sto-3g")
+    >>> abs(energy.total - exact.energy) < 1e-6
+    True
+    """
+    keys = {"functional": functional, "basis": basis, "pseudo": pseudo, "charge": charge}
+    return warm_start.total_energy(calculation_of(calculation), validated(PyscfSettings, keys, "total energy"))
+
+
+def _cp2k_lines(path: str | Path, added_mos: int) -> str:
+    """Return what belongs into CP2K's input."""
+    return f"""In CP2K's input, same atoms in the same order, same basis, without &KPOINTS:
+  &DFT
+    WFN_RESTART_FILE_NAME {path}
+    &SCF
+      SCF_GUESS RESTART
+      ADDED_MOS {added_mos}
+    &END SCF
+  &END DFT"""
+
+
+def _pyscf_lines(path: str | Path) -> str:
+    """Return what belongs into a script for PySCF."""
+    return f"""In PySCF, same atoms in the same order, same basis:
+  mf.kernel(dm0=numpy.load("{path}"))"""
