@@ -21,7 +21,7 @@ from nearsight.electronic.matrix_errors import matrix_errors
 from nearsight.inference.predict import predict_hamiltonian
 from nearsight.learning.config import load_config
 from nearsight.learning.training import train
-from nearsight.nn.model import load_model
+from nearsight.nn.loading import load_model
 from nearsight.operators.store import read_calculation
 from nearsight.units import ev_to_millihartree
 
@@ -50,8 +50,8 @@ def run(halo: bool, epochs: int, seed: int, threads: int, folder: Path) -> dict[
     errors = matrix_errors(prediction, reference.require_hamiltonian(), reference.structure)
     return {
         "halo": halo,
-        "epochs": result.progress.epoch,
-        "steps": result.progress.step,
+        "epochs": result.state.epoch,
+        "steps": result.state.step,
         "minutes": (time.monotonic() - started) / 60,
         "eps_n_mEh": ev_to_millihartree(errors.eps_n),
         "eps_e_mEh": ev_to_millihartree(errors.eps_e),

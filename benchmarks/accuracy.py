@@ -33,8 +33,8 @@ from nearsight.formats.registry import read_any
 from nearsight.inference.predict import predict_hamiltonian
 from nearsight.learning.config import load_config
 from nearsight.learning.training import train
-from nearsight.nn.architectures.nearsight.model import BondModel
-from nearsight.nn.model import load_model
+from nearsight.nn.architectures.nearsight.model import NearsightModel
+from nearsight.nn.loading import load_model
 from nearsight.operators.calculation import Calculation
 from nearsight.units import HARTREE_IN_EV
 
@@ -75,16 +75,16 @@ def run(
         result = train(load_config(preset, given + overrides), training, [])
         seconds = time.monotonic() - started
         model = load_model(folder)
-        h0 = model.baseline.h0_of(test) if isinstance(model, BondModel) else None
+        h0 = model.baseline.h0_of(test) if isinstance(model, NearsightModel) else None
         predicted = predict_hamiltonian(model, test.structure, h0=h0)
     found = evaluate(Calculation(test.structure, predicted.basis, predicted, test.overlap), test)
     return {
         "preset": preset,
         "seed": seed,
         "minutes": minutes,
-        "epochs": result.progress.epoch,
-        "trained_seconds": round(result.progress.seconds, 1),
-        "other_seconds": round(seconds - result.progress.seconds, 1),
+        "epochs": result.state.epoch,
+        "trained_seconds": round(result.state.seconds, 1),
+        "other_seconds": round(seconds - result.state.seconds, 1),
         **figures(found),
     }
 

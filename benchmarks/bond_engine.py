@@ -21,7 +21,7 @@ import torch
 from engine import CUTOFF, LAYOUT, gemm_gflops, make_case, one_pass, random_structure
 
 from nearsight.learning.config import load_config
-from nearsight.nn.architectures.nearsight.config import BondConfig
+from nearsight.nn.architectures.nearsight.config import NearsightConfig
 from nearsight.nn.architectures.nearsight.graph import (
     BondGraph,
     BondTargets,
@@ -30,22 +30,22 @@ from nearsight.nn.architectures.nearsight.graph import (
     make_bonds,
     scalar_columns,
 )
-from nearsight.nn.architectures.nearsight.network import BondNetwork
+from nearsight.nn.architectures.nearsight.network import NearsightNetwork
 from nearsight.structures.graph import build_graph
 
-Case = tuple[BondNetwork, BondGraph, dict[tuple[int, int], BondTargets], int]
+Case = tuple[NearsightNetwork, BondGraph, dict[tuple[int, int], BondTargets], int]
 
 
-def bond_case(atoms: int, plain: bool) -> Case:
+def bond_case(atoms: int, reference: bool) -> Case:
     """Network, graph, targets, and the number of directed edges."""
     config = load_config("nearsight").model
-    if not isinstance(config, BondConfig):
+    if not isinstance(config, NearsightConfig):
         raise SystemExit("expected the preset nearsight to hold the network nearsight")
     structure = random_structure(atoms)
     graph = build_graph(structure, CUTOFF)
     edges = canonical_edges(structure, graph)
     torch.manual_seed(0)
-    network = BondNetwork(config, LAYOUT, list(edges), len(scalar_columns(LAYOUT)), plain)
+    network = NearsightNetwork(config, LAYOUT, list(edges), len(scalar_columns(LAYOUT)), reference)
     bonds = {pair: make_bonds(graph, own, config.l_max, torch.float32) for pair, own in edges.items()}
     on_site = np.random.default_rng(0).standard_normal((atoms, LAYOUT.size))
     tensors = atom_inputs(config, LAYOUT, structure, graph, [on_site]).graph(bonds, torch.float32)
@@ -78,7 +78,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     a = parser.parse_args()
     torch.set_num_threads(a.threads)
-    case = bond_case(a.atoms, a.plain)
+    case = bond_case(a.atoms, a.reference)
     network, tensors, _ = make_case(a.atoms, False)
     bond_pass(case, True), one_pass(network, tensors, True)
     times: dict[str, list[float]] = {"nearsight": [], "xia2025": [], "nearsight_forward": []}

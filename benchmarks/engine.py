@@ -62,10 +62,10 @@ def random_structure(atoms: int, seed: int = 0) -> Structure:
     return Structure(rng.permutation(numbers), positions, np.eye(3) * length, True)
 
 
-def make_case(atoms: int, plain: bool, cutoff: float = CUTOFF) -> tuple[Xia2025, GraphTensors, Graph]:
+def make_case(atoms: int, reference: bool, cutoff: float = CUTOFF) -> tuple[Xia2025, GraphTensors, Graph]:
     """Network and tensors of one structure."""
     torch.manual_seed(0)
-    network = Xia2025(Widths(), 1, LAYOUT.degrees, plain=plain)
+    network = Xia2025(Widths(), 1, LAYOUT.degrees, reference=reference)
     structure = random_structure(atoms)
     graph = build_graph(structure, cutoff)
     return network, graph_tensors(structure.numbers, graph.source, graph.target, graph.vector, 4), graph
@@ -101,10 +101,10 @@ def one_pass(network: Xia2025, tensors: GraphTensors, backward: bool) -> float:
     return time.perf_counter() - started
 
 
-def measure(atoms: int, threads: int, plain: bool, repeats: int, cutoff: float) -> dict[str, float]:
+def measure(atoms: int, threads: int, reference: bool, repeats: int, cutoff: float) -> dict[str, float]:
     """Times and memory of one network in this process."""
     torch.set_num_threads(threads)
-    network, tensors, graph = make_case(atoms, plain, cutoff)
+    network, tensors, graph = make_case(atoms, reference, cutoff)
     with _Peak() as peak:
         one_pass(network, tensors, True)
     network.zero_grad(set_to_none=True)
@@ -141,7 +141,7 @@ class _Peak:
         self.megabytes = (self.highest - self.start) / 2**20
 
 
-def in_new_process(atoms: int, threads: int, plain: bool, repeats: int, cutoff: float) -> dict[str, float]:
+def in_new_process(atoms: int, threads: int, reference: bool, repeats: int, cutoff: float) -> dict[str, float]:
     """`measure` in a process of its own, so that memory is that of one network."""
     command = [
         sys.executable,
@@ -155,7 +155,7 @@ def in_new_process(atoms: int, threads: int, plain: bool, repeats: int, cutoff: 
         "--cutoff",
         str(cutoff),
         "--one",
-        "plain" if plain else "fast",
+        "plain" if reference else "fast",
     ]
     result = subprocess.run(command, capture_output=True, text=True)
     if result.returncode:
@@ -180,8 +180,8 @@ def gemm_gflops(threads: int) -> float:
 def difference(dtype: torch.dtype, atoms: int = 96) -> float:
     """Largest difference of outputs and gradients between both networks, relative to the largest of each tensor."""
     results = []
-    for plain in (True, False):
-        network, tensors, graph = make_case(atoms, plain)
+    for reference in (True, False):
+        network, tensors, graph = make_case(atoms, reference)
         structure = random_structure(atoms)
         network = network.to(dtype)
         few = slice(0, 4000)
@@ -196,7 +196,7 @@ def difference(dtype: torch.dtype, atoms: int = 96) -> float:
 def compare(atoms: int, threads: int, repeats: int, skip_plain: bool, cutoff: float) -> dict[str, object]:
     """Everything for one size."""
     fast = in_new_process(atoms, threads, False, repeats, cutoff)
-    plain = None if skip_plain else in_new_process(atoms, threads, True, repeats, cutoff)
+    reference = None if skip_plain else in_new_process(atoms, threads, True, repeats, cutoff)
     peak = gemm_gflops(threads)
     reached = 3 * 2 * macs_per_edge(Widths()) / (fast["us_per_edge_fwd_bwd"] * 1e3)
     return {
@@ -204,7 +204,7 @@ def compare(atoms: int, threads: int, repeats: int, skip_plain: bool, cutoff: fl
         "threads": threads,
         "cutoff": cutoff,
         "fast": fast,
-        "plain": plain,
+        "plain": reference,
         "gemm_gflops": peak,
         "gemm_fraction": reached / peak,
         "max_abs_diff": difference(torch.float64),
@@ -220,7 +220,7 @@ def slabs(atoms: int, threads: int, repeats: int) -> list[dict[str, float]]:
     rows = []
     for count in (1, 2, 4, 8):
         parts = partition_graph(graph, Slabs(count=count, thickness=None).assign(structure))
-        pieces = [
+        batches = [
             graph_tensors(
                 structure.numbers[p.nodes],
                 p.source,
@@ -233,13 +233,13 @@ def slabs(atoms: int, threads: int, repeats: int) -> list[dict[str, float]]:
             )
             for p in parts
         ]
-        one_pass(network, pieces[0], True)
-        seconds = median(sum(one_pass(network, piece, True) for piece in pieces) for _ in range(repeats))
+        one_pass(network, batches[0], True)
+        seconds = median(sum(one_pass(network, batch, True) for batch in batches) for _ in range(repeats))
         rows.append(
             {
                 "slabs": count,
                 "labelled_edges": graph.n_edges,
-                "edges": sum(p.n_edges for p in pieces),
+                "edges": sum(p.n_edges for p in batches),
                 "seconds_fwd_bwd": seconds,
                 "us_per_labelled_edge": 1e6 * seconds / graph.n_edges,
             }

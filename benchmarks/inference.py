@@ -37,7 +37,7 @@ from safetensors.torch import save_file
 from nearsight.cli.prediction_run import run_prediction
 from nearsight.learning.config import load_config
 from nearsight.nn.architectures.xia2025.network import parameter_dtype
-from nearsight.nn.model import new_model
+from nearsight.nn.model import new_xia2025_model
 from nearsight.operators.calculation import Calculation
 from nearsight.operators.store import read_calculation, write_calculation
 from nearsight.structures.graph import build_graph
@@ -71,7 +71,7 @@ def write_inputs(folder: Path, atoms: int) -> int:
     """Model and structure files; how many directed edges the structure has."""
     import torch
 
-    model = new_model(load_config("xia2025").model, LAYOUT.basis, torch.float32, 0)
+    model = Xia2025Model.new(load_config("xia2025").model, LAYOUT.basis, torch.float32, 0)
     assert model.config.cutoff == CUTOFF
     assert parameter_dtype(model.network) == torch.float32
     save_file(model.tensors(), folder / "model.safetensors", metadata=model.metadata())

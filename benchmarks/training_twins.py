@@ -20,21 +20,22 @@ import nearsight.learning.training as training
 from nearsight.electronic.matrix_errors import matrix_errors
 from nearsight.inference.predict import predict_hamiltonian
 from nearsight.learning.config import load_config
-from nearsight.nn.model import Model, load_model, new_model
+from nearsight.nn.architectures.xia2025.model import Xia2025Model
+from nearsight.nn.loading import load_model
 from nearsight.operators.store import read_calculation
 from nearsight.units import ev_to_millihartree
 
 DATA = Path(__file__).parents[1] / "data"
 
 
-def plain_model(*arguments: Any) -> Model:
-    """`new_model` whose network computes everything as written in the paper."""
-    model = new_model(*arguments)
-    model.network.plain = True
+def plain_model(*arguments: Any) -> Xia2025Model:
+    """`new_xia2025_model` whose network computes everything as written in the paper."""
+    model = Xia2025Model.new(*arguments)
+    model.network.reference = True
     return model
 
 
-def run(plain: bool, epochs: int, seed: int, threads: int, folder: Path) -> dict[str, float | bool]:
+def run(reference: bool, epochs: int, seed: int, threads: int, folder: Path) -> dict[str, float | bool]:
     """One training and its errors on the unseen structure."""
     config = load_config(
         "demo",
@@ -47,7 +48,7 @@ def run(plain: bool, epochs: int, seed: int, threads: int, folder: Path) -> dict
             "budget_minutes=null",
         ],
     )
-    training.new_model = plain_model if plain else new_model
+    training.new_xia2025_model = plain_model if reference else new_xia2025_model
     started = time.monotonic()
     result = training.train(config, [read_calculation(DATA / "aHfO2_372_C.h5")], [])
     seconds = time.monotonic() - started
@@ -56,9 +57,9 @@ def run(plain: bool, epochs: int, seed: int, threads: int, folder: Path) -> dict
     errors = matrix_errors(prediction, reference.require_hamiltonian(), reference.structure)
     loss = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()][-1]
     return {
-        "plain": plain,
-        "epochs": result.progress.epoch,
-        "seconds_per_epoch": seconds / result.progress.epoch,
+        "plain": reference,
+        "epochs": result.state.epoch,
+        "seconds_per_epoch": seconds / result.state.epoch,
         "eps_n_mEh": ev_to_millihartree(errors.eps_n),
         "eps_e_mEh": ev_to_millihartree(errors.eps_e),
         "eps_tot_mEh": ev_to_millihartree(errors.eps_tot),
@@ -74,9 +75,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        for plain in (False, True):
+        for reference in (False, True):
             print(f"training the {'plain network' if plain else 'engine'} …", file=sys.stderr)
-            row = run(plain, arguments.epochs, arguments.seed, arguments.threads, Path(folder) / str(plain))
+            row = run(reference, arguments.epochs, arguments.seed, arguments.threads, Path(folder) / str(reference))
             print(json.dumps(row))
 
 

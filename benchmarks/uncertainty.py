@@ -23,31 +23,31 @@ import numpy as np
 
 from nearsight.formats.registry import read_any
 from nearsight.inference.predict import predict
-from nearsight.nn.architectures.nearsight.model import BondModel
-from nearsight.nn.model import load_model
+from nearsight.nn.architectures.nearsight.model import NearsightModel
+from nearsight.nn.loading import load_model
 from nearsight.units import HARTREE_IN_EV
 
 GROUPS = 10
 PER_MEH = 1e3 / HARTREE_IN_EV
 
 
-def blocks_of(model: BondModel, path: str) -> dict[str, np.ndarray]:
+def blocks_of(model: NearsightModel, path: str) -> dict[str, np.ndarray]:
     """Of every pair of different atoms: r.m.s. error expected and found (mE_h), and whether an atom is strange."""
     calculation = read_any(path)
     reference = calculation.require_hamiltonian()
     prediction = predict(model, calculation.structure, h0=model.baseline.h0_of(calculation))
     pairs, bonds = prediction.pairs, prediction.bonds
     if bonds is None or bonds.out_of_distribution is None:
-        raise SystemExit("expected a model with uncertainty (data.holdout_parts=1), got one without")
+        raise SystemExit("expected a model with uncertainty (data.validation_slabs=1), got one without")
     sizes = model.basis.sizes(calculation.structure.numbers)
     found = np.empty(len(pairs))
-    for piece, values in prediction.groups:
-        source, target = pairs.source[piece], pairs.target[piece]
-        shift = pairs.shift[piece] * (not reference.folded)
+    for batch, values in prediction.groups:
+        source, target = pairs.source[batch], pairs.target[batch]
+        shift = pairs.shift[batch] * (not reference.folded)
         where, ends = reference.find(source, target, shift), np.cumsum(sizes[source] * sizes[target])
         for k, block in enumerate(np.split(values, ends[:-1])):
             truth = reference.stack(where[k : k + 1])[0].ravel() if where[k] >= 0 else 0.0
-            found[piece.start + k] = np.sqrt(np.mean((block - truth) ** 2))
+            found[batch.start + k] = np.sqrt(np.mean((block - truth) ** 2))
     off = pairs.edge >= 0
     return {
         "expected": PER_MEH * bonds.estimates[off],
@@ -110,7 +110,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     a = parser.parse_args()
     model = load_model(a.model)
-    if not isinstance(model, BondModel):
+    if not isinstance(model, NearsightModel):
         raise SystemExit(f"expected a model of the network nearsight, got {model.config.network}")
     blocks = {path: blocks_of(model, path) for path in a.files}
     first = blocks[a.files[0]]

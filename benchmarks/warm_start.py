@@ -36,7 +36,7 @@ from nearsight.cli.prediction_run import run_prediction
 from nearsight.formats.cp2k_output import read_output
 from nearsight.formats.registry import read_any
 from nearsight.formats.structure_files import read_structure
-from nearsight.nn.model import load_model
+from nearsight.nn.loading import load_model
 from nearsight.operators.calculation import Calculation
 from nearsight.operators.store import is_store, read_calculation, write_calculation
 from nearsight.orbitals.basis import BasisSet, basis_named

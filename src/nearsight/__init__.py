@@ -1,3 +1,106 @@
-"""nearsight: learn the Kohn-Sham Hamiltonian of large disordered structures, and use it."""
+"""nearsight learns the Kohn-Sham Hamiltonian of large disordered structures, and makes it useful.
 
-__version__ = "0.1.0"
+The names below are the public interface; everything else may move. They are imported when they are first used, so that
+`import nearsight` is fast.
+
+>>> import nearsight as ns
+>>> ns.read("data/silicon_2.h5").structure.formula
+'Si2'
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from nearsight.version import __version__
+
+_HOMES = {
+    "Calculation": "nearsight.operators.calculation",
+    "Event": "nearsight.progress",
+    "Hamiltonian": "nearsight.api.matrices",
+    "Model": "nearsight.api.models",
+    "NearsightError": "nearsight.errors",
+    "StopToken": "nearsight.progress",
+    "Structure": "nearsight.structures.structure",
+    "as_structure": "nearsight.api.structures",
+    "bands": "nearsight.api.spectra",
+    "charges": "nearsight.api.spectra",
+    "check": "nearsight.api.checking",
+    "compare_predictions": "nearsight.api.reports",
+    "density_of_states": "nearsight.api.spectra",
+    "evaluate": "nearsight.api.spectra",
+    "generate": "nearsight.api.data",
+    "import_calculation": "nearsight.api.files",
+    "load_model": "nearsight.api.models",
+    "overlap": "nearsight.api.structures",
+    "read": "nearsight.api.files",
+    "spectrum": "nearsight.api.spectra",
+    "start_files": "nearsight.api.starts",
+    "states": "nearsight.api.spectra",
+    "total_energy": "nearsight.api.starts",
+    "train": "nearsight.api.models",
+    "view": "nearsight.api.view",
+    "write": "nearsight.api.files",
+    "write_report": "nearsight.api.reports",
+}
+"""Public name → module that it comes from."""
+
+if TYPE_CHECKING:
+    from nearsight.api.checking import check
+    from nearsight.api.data import generate
+    from nearsight.api.files import import_calculation, read, write
+    from nearsight.api.matrices import Hamiltonian
+    from nearsight.api.models import Model, load_model, train
+    from nearsight.api.reports import compare_predictions, write_report
+    from nearsight.api.spectra import bands, charges, density_of_states, evaluate, spectrum, states
+    from nearsight.api.starts import start_files, total_energy
+    from nearsight.api.structures import as_structure, overlap
+    from nearsight.api.view import view
+    from nearsight.errors import NearsightError
+    from nearsight.operators.calculation import Calculation
+    from nearsight.progress import Event, StopToken
+    from nearsight.structures.structure import Structure
+
+__all__ = [
+    "Calculation",
+    "Event",
+    "Hamiltonian",
+    "Model",
+    "NearsightError",
+    "StopToken",
+    "Structure",
+    "__version__",
+    "as_structure",
+    "bands",
+    "charges",
+    "check",
+    "compare_predictions",
+    "density_of_states",
+    "evaluate",
+    "generate",
+    "import_calculation",
+    "load_model",
+    "overlap",
+    "read",
+    "spectrum",
+    "start_files",
+    "states",
+    "total_energy",
+    "train",
+    "view",
+    "write",
+    "write_report",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'nearsight' has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -81,12 +81,11 @@ def test_edges_and_atoms_change_continuously(rng: np.random.Generator) -> None:
 
 
 def test_edges_chosen_in_any_way_are_the_same(rng: np.random.Generator) -> None:
-    whole, scale = BASELINE.edges(STRUCTURE, GRAPH), BASELINE.edge_scale(STRUCTURE, GRAPH)
+    whole = BASELINE.edges(STRUCTURE, GRAPH)
     order = rng.permutation(GRAPH.n_edges)
     choices = [slice(10, 50), slice(None, None, 3), order, order[:7], np.repeat(order[:5], 3), order < 20, [4, 1]]
     for chosen in choices:
         np.testing.assert_allclose(BASELINE.edges(STRUCTURE, GRAPH, chosen), whole[chosen], atol=1e-14)
-        np.testing.assert_allclose(BASELINE.edge_scale(STRUCTURE, GRAPH, chosen), scale[chosen], rtol=1e-13)
     parts = np.array_split(order, 5)
     together = np.zeros_like(whole)
     for part in parts:
@@ -103,10 +102,7 @@ def test_a_larger_graph_changes_nothing() -> None:
     assert not BASELINE.edges(STRUCTURE, larger, beyond).any()
 
 
-def test_scales_of_an_edge_and_its_reverse() -> None:
-    scale = BASELINE.edge_scale(STRUCTURE, GRAPH)
-    assert scale.min() > 0
-    np.testing.assert_allclose(scale[GRAPH.reverse], scale[:, BASELINE.table.exchanged], rtol=1e-12)
+def test_scales_of_atoms_are_those_of_their_elements() -> None:
     nodes = BASELINE.node_scale(STRUCTURE)
     for z in (8, 72):
         assert (nodes[STRUCTURE.numbers == z] == BASELINE.node_scales[z]).all()
@@ -123,7 +119,7 @@ def test_padding_stays_zero() -> None:
 def test_an_unknown_element_is_refused() -> None:
     other = Structure([8, 14], [[0.0, 0, 0], [1.6, 0, 0]], np.zeros((3, 3)), False)
     graph = build_graph(other, CUTOFF)
-    for call in (BASELINE.nodes, BASELINE.edges, BASELINE.edge_scale, lambda s, g: BASELINE.node_scale(s)):
+    for call in (BASELINE.nodes, BASELINE.edges, lambda s, g: BASELINE.node_scale(s)):
         with pytest.raises(InputError, match=r"expected elements .*\(O, Hf\), got Si"):
             call(other, graph)
 

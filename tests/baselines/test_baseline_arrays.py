@@ -32,7 +32,6 @@ def test_a_file_gives_back_the_same_baseline(tmp_path: Path) -> None:
     assert np.array_equal(read.nodes(structure, graph), baseline.nodes(structure, graph))
     assert np.array_equal(read.edges(structure, graph), baseline.edges(structure, graph))
     assert np.array_equal(read.node_scale(structure), baseline.node_scale(structure))
-    assert np.array_equal(read.edge_scale(structure, graph), baseline.edge_scale(structure, graph))
     assert read.layout == baseline.layout
     assert read.cutoff == baseline.cutoff
 

@@ -89,9 +89,8 @@ def test_a_pair_of_elements_that_was_not_fitted_is_refused() -> None:
     baseline = fit_baseline([Calculation(apart, HFO2_SZV, operator)], LAYOUT, CUTOFF, SMALL)
     near = Structure([8, 8], [[0.0, 0, 0], [2.5, 0, 0]], np.zeros((3, 3)), False)
     graph = build_graph(near, CUTOFF)
-    for call in (baseline.edges, baseline.edge_scale):
-        with pytest.raises(InputError, match=r"expected pairs of elements .*\(O-Hf\), got O-O; .* within 4\.0 Å"):
-            call(near, graph)
+    with pytest.raises(InputError, match=r"expected pairs of elements .*\(O-Hf\), got O-O; .* within 4\.0 Å"):
+        baseline.edges(near, graph)
     assert baseline.nodes(near, graph).shape == (2, LAYOUT.size)
 
 

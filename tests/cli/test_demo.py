@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from nearsight.cli import demo_run
-from nearsight.cli.demo_run import data_folder, demo_config, run_demo
+from nearsight.cli import demo as demo_module
+from nearsight.cli import train as train_module
+from nearsight.cli.demo import data_folder, demo_config, run_demo
 from nearsight.learning.training import TrainingResult
-from nearsight.nn.architectures.nearsight.config import BondConfig
+from nearsight.nn.architectures.nearsight.config import NearsightConfig
 
 MINUTES = 0.05
 SMALL = "aHfO2_96_A.h5"
@@ -22,9 +23,9 @@ def demo(folder: Path, minutes: float = MINUTES, only: str | None = None) -> str
     """What the demo prints, with 96 atoms to train and to test on."""
     printed = io.StringIO()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(demo_run, "TRAIN", SMALL)
-        patch.setattr(demo_run, "TEST", SMALL)
-        run_demo(minutes, folder, 42, 1, Console(file=printed, width=100), only)
+        patch.setattr(demo_module, "TRAIN", SMALL)
+        patch.setattr(demo_module, "TEST", SMALL)
+        run_demo(minutes, folder, 42, Console(file=printed, width=100), only)
     return printed.getvalue()
 
 
@@ -77,16 +78,16 @@ def test_one_page_of_both_networks(both):
 def test_a_demo_that_is_there_is_continued(both):
     """Both runs are over: nothing is trained again, and the same numbers come out."""
     folder, before = both
-    logs = [(folder / f"{name}_0.05_minutes" / "log.jsonl").read_text() for name in demo_run.PRESETS]
+    logs = [(folder / f"{name}_0.05_minutes" / "log.jsonl").read_text() for name in demo_module.PRESETS]
     after = demo(folder)
     assert after.count("continuing at epoch") == 2
-    assert [(folder / f"{name}_0.05_minutes" / "log.jsonl").read_text() for name in demo_run.PRESETS] == logs
+    assert [(folder / f"{name}_0.05_minutes" / "log.jsonl").read_text() for name in demo_module.PRESETS] == logs
     assert row(after, "ε_tot, in meV") == row(before, "ε_tot, in meV")
 
 
 def test_one_network_alone(tmp_path):
     text = demo(tmp_path, only="nearsight")
-    assert "on site (ε_n)" in text
+    assert len(row(text, "ε_n, on site")) == 2
     assert "relative L1" in text
     assert "Hf32O64" in (tmp_path / "report.html").read_text()
     assert {p.name for p in tmp_path.iterdir()} == {"nearsight_0.05_minutes", "nearsight.h5", "report.html"}
@@ -97,10 +98,10 @@ def test_a_training_that_was_stopped_stops_the_demo(tmp_path, monkeypatch):
     trained = []
 
     def stopped(config, console):
-        trained.append(config.model.network)
-        return TrainingResult(None, None, "stopped by SIGINT; run the same command to continue", tmp_path)
+        trained.append(config.model.architecture)
+        return TrainingResult(None, None, "stopped by SIGINT; run the same command to continue", tmp_path, True)
 
-    monkeypatch.setattr(demo_run, "run_training", stopped)
+    monkeypatch.setattr(train_module, "train_shown", stopped)
     with pytest.raises(KeyboardInterrupt):
         demo(tmp_path)
     assert trained == ["nearsight"]
@@ -108,14 +109,14 @@ def test_a_training_that_was_stopped_stops_the_demo(tmp_path, monkeypatch):
 
 
 def test_time_alone_ends_both_runs(tmp_path):
-    ours, theirs = (demo_config(name, tmp_path / "C.h5", 10, tmp_path, 7, None) for name in demo_run.PRESETS)
-    assert isinstance(ours.model, BondConfig)
-    assert theirs.model.network == "xia2025"
+    ours, theirs = (demo_config(name, tmp_path / "C.h5", 10, tmp_path, 7) for name in demo_module.PRESETS)
+    assert isinstance(ours.model, NearsightConfig)
+    assert theirs.model.architecture == "xia2025"
     assert theirs.optimizer.decay_patience == 7
     for config in (ours, theirs):
-        assert (config.budget_minutes, config.max_epochs, config.seed, config.threads) == (10, 20000, 7, None)
+        assert (config.budget_minutes, config.max_epochs, config.seed) == (10, 20000, 7)
 
 
 def test_structures_are_shipped():
-    assert (data_folder() / demo_run.TRAIN).exists()
-    assert (data_folder() / demo_run.TEST).exists()
+    assert (data_folder() / demo_module.TRAIN).exists()
+    assert (data_folder() / demo_module.TEST).exists()

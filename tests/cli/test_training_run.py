@@ -10,21 +10,14 @@ import pytest
 from rich.console import Console
 
 from nearsight.api.reports import write_report
-from nearsight.cli.training_run import run_training
+from nearsight.cli.train import train_shown
 from nearsight.errors import InputError
 from nearsight.learning.config import load_config
 from nearsight.operators.store import read_calculation, write_calculation
 from nearsight.report.training_log import read_training_log
 
 DATA = Path(__file__).parents[2] / "data" / "aHfO2_96_A.h5"
-SMALL = [
-    "model.cutoff=4",
-    "model.channels=4",
-    "model.hidden=[4,2]",
-    "max_epochs=2",
-    "threads=1",
-    "data.holdout_parts=0",
-]
+SMALL = ["model.cutoff=4", "model.channels=4", "model.hidden=[4,2]", "max_epochs=2", "data.validation_slabs=0"]
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +25,7 @@ def run(tmp_path_factory) -> tuple[Path, str]:
     """Folder and output."""
     folder = tmp_path_factory.mktemp("training") / "run"
     printed = io.StringIO()
-    run_training(
+    train_shown(
         load_config("nearsight", [f"data.train=['{DATA}']", f"run_dir='{folder}'", *SMALL]),
         Console(file=printed, width=100),
     )
@@ -65,8 +58,8 @@ def test_faulty_data_is_refused_before_training(tmp_path):
     arguments = [f"data.train=['{tmp_path / 'hartree.h5'}']", f"run_dir='{tmp_path / 'run'}'", *SMALL]
     printed = io.StringIO()
     with pytest.raises(InputError, match=r"expected sound training data, got .*hartree.h5.*data.check=false"):
-        run_training(load_config("nearsight", arguments), Console(file=printed, width=100))
+        train_shown(load_config("nearsight", arguments), Console(file=printed, width=100))
     assert "error" in printed.getvalue()
     assert not (tmp_path / "run").exists()
-    run_training(load_config("nearsight", [*arguments, "data.check=false"]), Console(file=printed, width=100))
+    train_shown(load_config("nearsight", [*arguments, "data.check=false"]), Console(file=printed, width=100))
     assert (tmp_path / "run" / "best.safetensors").is_file()

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from pydantic import ValidationError
 
 from nearsight.errors import ConfigError
 from nearsight.inference import level_check
 from nearsight.inference.level_check import LevelCheck
 from nearsight.learning.loop import Trainer
 from nearsight.learning.training import train
-from nearsight.nn.model import load_model
+from nearsight.nn.loading import load_model
 from nearsight.operators.calculation import Calculation
 from tests.nn.architectures.nearsight.test_training import CALCULATIONS, config
 
@@ -41,16 +39,16 @@ def log_of(folder: Path) -> list[dict[str, Any]]:
 
 
 def run(folder: Path, **changes: Any) -> None:
-    settings = {"data": DATA, "levels_every": 2, "judge": "levels", **changes}
+    settings = {"data": DATA, "levels_every": 2, "monitor": "levels", **changes}
     train(config(folder, **settings), CALCULATIONS[:1], [HELD], levels=LevelCheck([HELD], 10))
 
 
 def test_a_perfect_model_has_no_errors_and_a_shift_is_one(monkeypatch):
     h, s = HELD.require_hamiltonian(), HELD.require_overlap()
-    monkeypatch.setattr(level_check, "predict_hamiltonian", lambda model, structure, h0: h)
+    monkeypatch.setattr(level_check, "predict_hamiltonian", lambda model, structure, known: h)
     assert LevelCheck([HELD])(None) == {"validation_levels_meV": 0.0, "validation_gap_meV": 0.0}
     monkeypatch.setattr(
-        level_check, "predict_hamiltonian", lambda model, structure, h0: h.with_values(h.values + 0.1 * s.values)
+        level_check, "predict_hamiltonian", lambda model, structure, known: h.with_values(h.values + 0.1 * s.values)
     )
     found = LevelCheck([HELD], 6)(None)
     assert found["validation_levels_meV"] == pytest.approx(100)
@@ -72,13 +70,13 @@ def test_patience_ends_a_run_without_better_levels(tmp_path, monkeypatch):
     monkeypatch.setattr(
         LevelCheck, "__call__", lambda self, model: {"validation_levels_meV": next(errors), "validation_gap_meV": 0.0}
     )
-    run(tmp_path / "run", max_epochs=12, patience=4)
+    run(tmp_path / "run", max_epochs=12, early_stopping=4)
     assert log_of(tmp_path / "run")[-1]["epoch"] == 8
 
 
 def test_patience_needs_a_validation(tmp_path):
-    with pytest.raises(ValidationError, match="patience needs something to validate on"):
-        config(tmp_path, patience=3, **{"data": {**DATA, "validation": [], "holdout_parts": 0}})
+    with pytest.raises(ConfigError, match="early_stopping needs something to validate on"):
+        config(tmp_path, early_stopping=3, **{"data": {**DATA, "validation": [], "validation_slabs": 0}})
 
 
 def test_a_run_that_continues_logs_the_same(tmp_path, monkeypatch):
@@ -87,7 +85,7 @@ def test_a_run_that_continues_logs_the_same(tmp_path, monkeypatch):
 
     def interrupted(self: Trainer, chosen: Any) -> Any:
         if next(steps) == 7:
-            signal.raise_signal(signal.SIGTERM)
+            self.stop.stop("stopped")
         return step(self, chosen)
 
     monkeypatch.setattr(Trainer, "_step", interrupted)
@@ -103,9 +101,9 @@ def test_a_run_that_continues_logs_the_same(tmp_path, monkeypatch):
 def test_what_is_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"expected H, S and valence in every file of data\.validation"):
         LevelCheck([CALCULATIONS[1]])
-    with pytest.raises(ValidationError, match=r"give data\.validation"):
+    with pytest.raises(ConfigError, match=r"give data\.validation"):
         config(tmp_path, levels_every=1)
-    with pytest.raises(ValidationError, match="judge=levels needs levels_every"):
-        config(tmp_path, data=DATA, judge="levels")
+    with pytest.raises(ConfigError, match="monitor=levels needs levels_every"):
+        config(tmp_path, data=DATA, monitor="levels")
     with pytest.raises(ConfigError, match="something that computes levels"):
         train(config(tmp_path, data=DATA, levels_every=1), CALCULATIONS[:1], [HELD])

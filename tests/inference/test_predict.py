@@ -10,20 +10,20 @@ from scipy.spatial.transform import Rotation
 
 from nearsight.errors import CheckpointError, InputError
 from nearsight.inference.predict import predict_hamiltonian
-from nearsight.learning.config import PartitionConfig
-from nearsight.nn.architectures.xia2025.batches import make_pieces
-from nearsight.nn.architectures.xia2025.config import ModelConfig
-from nearsight.nn.model import Model, load_model, new_model
+from nearsight.nn.architectures.xia2025.config import Xia2025Config, Xia2025Partition
+from nearsight.nn.architectures.xia2025.model import Xia2025Model
+from nearsight.nn.loading import load_model
 from nearsight.operators.bloch import fold, to_csr
 from nearsight.operators.symmetry import hermiticity_error, rotate
 from nearsight.partition.slabs import Slabs
 from nearsight.structures.structure import Structure
 from nearsight.units import HARTREE_IN_EV
 from tests.learning.random_calculation import BASIS, CUTOFF, random_calculation, random_structure
+from tests.nn.architectures.xia2025.batches_of import make_batches
 
 
-def make_model(layers: int = 1, dtype: torch.dtype = torch.float64) -> Model:
-    return new_model(ModelConfig(cutoff=CUTOFF, layers=layers), BASIS, dtype, 0)
+def make_model(layers: int = 1, dtype: torch.dtype = torch.float64) -> Xia2025Model:
+    return Xia2025Model.new(Xia2025Config(cutoff=CUTOFF, layers=layers), BASIS, dtype, 0)
 
 
 @pytest.mark.parametrize("layers", [1, 2])
@@ -41,21 +41,21 @@ def test_parts_give_the_whole(layers, dtype, tolerance):
 def test_prediction_is_the_networks_output_uncoupled(layers):
     """The same numbers as the training path sees, on an operator made of the prediction itself."""
     model, calculation = make_model(layers), random_calculation(folded=False)
-    raw = predict_hamiltonian(model, calculation.structure, symmetrise=False)
+    raw = predict_hamiltonian(model, calculation.structure, hermitian=False)
     from dataclasses import replace
 
-    [piece] = make_pieces(replace(calculation, hamiltonian=raw), model, PartitionConfig(kind="whole"))
+    [batch] = make_batches(replace(calculation, hamiltonian=raw), model, Xia2025Partition(kind="whole"))
     with torch.no_grad():
-        output = piece.targets.gather(*model.network(piece.graph))
-    error = (output - piece.targets.values) * piece.targets.mask
+        output = batch.targets.gather(*model.network(batch.graph))
+    error = (output - batch.targets.values) * batch.targets.mask
     assert float(error.abs().max()) < 1e-12
-    assert float(piece.targets.values.abs().max()) > 1e-2
+    assert float(batch.targets.values.abs().max()) > 1e-2
 
 
 def test_prediction_is_hermitian():
     model, structure = make_model(), random_structure()
     assert hermiticity_error(predict_hamiltonian(model, structure)) == 0.0
-    assert hermiticity_error(predict_hamiltonian(model, structure, symmetrise=False)) > 1e-3
+    assert hermiticity_error(predict_hamiltonian(model, structure, hermitian=False)) > 1e-3
 
 
 def test_blocks_rotate_with_the_structure_and_the_spectrum_stays():

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from nearsight.errors import InputError
-from nearsight.inference.predict import predict, predict_hamiltonian
+from nearsight.inference.predict import predict_hamiltonian
 from nearsight.inference.to_store import write_prediction
-from nearsight.nn.architectures.xia2025.config import ModelConfig
-from nearsight.nn.model import Model, new_model
+from nearsight.nn.architectures.xia2025.config import Xia2025Config
+from nearsight.nn.architectures.xia2025.model import Xia2025Model
 from nearsight.operators.calculation import Calculation
 from nearsight.operators.store import describe, read_blocks, read_calculation, write_calculation
 from nearsight.operators.symmetry import is_exactly_hermitian
@@ -29,8 +29,8 @@ def threads():
     torch.set_num_threads(before)
 
 
-def make_model(layers: int = 1) -> Model:
-    return new_model(ModelConfig(cutoff=CUTOFF, layers=layers), BASIS, torch.float64, 0)
+def make_model(layers: int = 1) -> Xia2025Model:
+    return Xia2025Model.new(Xia2025Config(cutoff=CUTOFF, layers=layers), BASIS, torch.float64, 0)
 
 
 def head_of(structure: Structure) -> Calculation:
@@ -49,12 +49,12 @@ def contents(path: Path) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize(("chunk", "n_threads"), [(10**6, 1), (101, 2)])
 def test_the_streamed_file_is_that_of_the_operator_in_memory(tmp_path, threads, layers, symmetrise, chunk, n_threads):
     model, structure = make_model(layers), random_structure()
-    held = predict_hamiltonian(model, structure, symmetrise=symmetrise)
+    held = predict_hamiltonian(model, structure, hermitian=symmetrise)
     head = head_of(structure)
     at_once = Calculation(structure, head.basis, held, cutoff=CUTOFF, provenance=head.provenance)
     write_calculation(tmp_path / "held.h5", at_once)
     threads(n_threads)
-    streamed = predict(model, structure, symmetrise=symmetrise, chunk=chunk)
+    streamed = model.predict(structure, hermitian=symmetrise, chunk=chunk)
     written = write_prediction(tmp_path / "streamed.h5", head, streamed)
 
     assert describe(tmp_path / "streamed.h5") == describe(tmp_path / "held.h5")
@@ -73,7 +73,7 @@ def test_the_streamed_file_is_that_of_the_operator_in_memory(tmp_path, threads, 
 
 def test_the_file_is_exactly_hermitian_and_read_in_part(tmp_path):
     model, structure = make_model(), random_structure()
-    write_prediction(tmp_path / "a.h5", head_of(structure), predict(model, structure))
+    write_prediction(tmp_path / "a.h5", head_of(structure), model.predict(structure))
     hamiltonian = read_calculation(tmp_path / "a.h5").require_hamiltonian()
     assert is_exactly_hermitian(hamiltonian)
     rows = read_blocks(tmp_path / "a.h5", "hamiltonian", np.array([2, 7]))
@@ -84,7 +84,7 @@ def test_the_overlap_is_that_of_the_other_file(tmp_path):
     calculation = random_calculation()
     with_overlap = Calculation(calculation.structure, BASIS, None, calculation.require_hamiltonian())
     write_calculation(tmp_path / "given.h5", with_overlap)
-    prediction = predict(make_model(), calculation.structure)
+    prediction = make_model().predict(calculation.structure)
     write_prediction(tmp_path / "a.h5", head_of(calculation.structure), prediction, overlap_from=tmp_path / "given.h5")
     overlap = read_calculation(tmp_path / "a.h5").require_overlap()
     np.testing.assert_array_equal(overlap.values, calculation.require_hamiltonian().values)
@@ -96,7 +96,7 @@ def test_a_model_gone_wrong_leaves_no_file(tmp_path, threads, n_threads):
     model, structure = make_model(), random_structure()
     with torch.no_grad():
         model.network.edge_head.weight[:] = torch.nan
-    prediction = predict(model, structure, chunk=50)
+    prediction = model.predict(structure, chunk=50)
     with pytest.raises(InputError, match="expected finite numbers in hamiltonian"):
         write_prediction(tmp_path / "a.h5", head_of(structure), prediction)
     assert list(tmp_path.iterdir()) == []
@@ -104,5 +104,5 @@ def test_a_model_gone_wrong_leaves_no_file(tmp_path, threads, n_threads):
 
 def test_atoms_alone(tmp_path):
     structure = Structure([8, 72], [[0.0, 0.0, 0.0], [0.0, 0.0, 50.0]], np.zeros((3, 3)), False)
-    written = write_prediction(tmp_path / "a.h5", head_of(structure), predict(make_model(), structure))
+    written = write_prediction(tmp_path / "a.h5", head_of(structure), make_model().predict(structure))
     assert written.n_pairs == read_calculation(tmp_path / "a.h5").require_hamiltonian().n_pairs == 2

@@ -44,7 +44,7 @@ def test_overrides():
         ("cutoff=8", "did you mean 'model.cutoff'"),
         ("model.cutoff=-1", "model.cutoff: .*greater than 0, got -1"),
         ("nonsense", "expected key=value"),
-        ("partition.kind=whole", "leaves no part for validation"),
+        ("partition.kind=whole", "leaves no slab for validation"),
     ],
 )
 def test_mistakes_are_named(text, message):
@@ -53,16 +53,21 @@ def test_mistakes_are_named(text, message):
 
 
 def test_unknown_file():
-    with pytest.raises(ConfigError, match=r"expected a YAML file or a preset.*did you mean 'xia2025'"):
+    with pytest.raises(ConfigError, match=r"expected a YAML file or one of the presets.*did you mean 'xia2025'"):
         load_config("xia205")
 
 
 @pytest.mark.parametrize(
     ("preset", "change", "said"),
     [
-        ("nearsight", "loss.kind=rmse_mae", "network xia2025"),
-        ("nearsight", "loss.masked=true", "network xia2025"),
-        ("nearsight", "partition.halo=false", "network xia2025"),
+        ("nearsight", "loss.kind=rmse_mae", "unknown key 'loss.kind'"),
+        ("nearsight", "loss.masked=true", "unknown key 'loss.masked'"),
+        ("nearsight", "partition.halo=false", "unknown key 'partition.halo'"),
+        ("nearsight", "partition.kind=auto", "unknown key 'partition.kind'"),
+        ("nearsight", "optimizer.decay_patience=3", "only for schedule=plateau"),
+        ("xia2025", "loss.huber_delta=0.1", "unknown key 'loss.huber_delta'"),
+        ("xia2025", "loss.weight_power=0", "unknown key 'loss.weight_power'"),
+        ("xia2025", "partition.bonds_per_batch=8", "unknown key 'partition.bonds_per_batch'"),
         ("xia2025", "optimizer.weight_decay=0.1", "only for kind=adamw"),
         ("xia2025", "optimizer.warmup_steps=10", "only for schedule=cosine"),
     ],

@@ -11,20 +11,22 @@ import torch
 
 from nearsight.errors import CheckpointError, ConfigError
 from nearsight.inference.predict import predict_hamiltonian
-from nearsight.learning.config import TrainingConfig, load_config
+from nearsight.learning.config import TrainingConfig, load_config, training_config
 from nearsight.learning.training import check_run_folder, train
-from nearsight.nn.architectures.nearsight.model import BondModel
-from nearsight.nn.model import Model, load_model
+from nearsight.nn.architectures.nearsight.model import NearsightModel
+from nearsight.nn.architectures.xia2025.model import Xia2025Model
+from nearsight.nn.loading import load_model
 from nearsight.operators.calculation import Calculation
 from nearsight.orbitals.basis import BasisSet
 from nearsight.structures.graph import build_graph
 from nearsight.structures.structure import Structure
 from tests.baselines.random_baseline import CUTOFF, random_calculation
+from tests.listening import listening
 from tests.random_cases import HFO2_SZV, random_hfo2, random_operator
 
 CALCULATIONS = [random_calculation(1), random_calculation(2)]
 BOND = {
-    "network": "nearsight",
+    "architecture": "nearsight",
     "cutoff": CUTOFF,
     "density_functions": 4,
     "channels": 4,
@@ -33,7 +35,7 @@ BOND = {
     "l_max": 4,
 }
 XIA = {
-    "network": "xia2025",
+    "architecture": "xia2025",
     "cutoff": CUTOFF,
     "l_max": 4,
     "channels": 4,
@@ -42,19 +44,28 @@ XIA = {
     "value": 4,
     "feed_forward": 8,
 }
-OPTIMIZER = {"kind": "adamw", "schedule": "cosine", "learning_rate": 1e-2, "minimum_learning_rate": 1e-5}
+OPTIMIZER = {
+    "kind": "adamw",
+    "schedule": "cosine",
+    "weight_decay": 0.0,
+    "warmup_steps": 0,
+    "clip_norm": None,
+    "ema_decay": None,
+    "learning_rate": 1e-2,
+    "minimum_learning_rate": 1e-5,
+}
+SLABS = {"axis": 0, "count": 3, "thickness": None}
 STILL = {**OPTIMIZER, "learning_rate": 1e-13, "minimum_learning_rate": 0.0}
 WITH_TITANIUM = BasisSet("SZV", {**HFO2_SZV.shells, 22: (0, 0, 1, 2)}, {})
 
 
 def config(folder: Path, **changes: Any) -> TrainingConfig:
-    return TrainingConfig.model_validate(
+    return training_config(
         {
             "optimizer": OPTIMIZER,
-            "partition": {"bonds": 150, "axis": 0, "count": 3, "thickness": None},
-            "data": {"train": ["a.h5"], "holdout_parts": 0},
+            "partition": {"bonds_per_batch": 150, "axis": 0, "count": 3, "thickness": None},
+            "data": {"train": ["a.h5"], "validation_slabs": 0},
             "max_epochs": 1,
-            "threads": 1,
             "run_dir": str(folder),
             "precision": "float64",
             **changes,
@@ -71,8 +82,7 @@ def run(
         config(folder, **changes),
         data,
         data,
-        lambda record: losses.append(float(record["validation_loss"])),
-        lambda text: (notes if notes is not None else []).append(text),
+        progress=listening(None, notes, lambda record: losses.append(float(record["validation_loss"]))),
     )
     return losses
 
@@ -86,9 +96,9 @@ def of_elements(numbers: list[int], seed: int, basis: BasisSet = HFO2_SZV) -> Ca
     return Calculation(structure, basis, operator)
 
 
-def bond_model(path: Path) -> BondModel:
+def bond_model(path: Path) -> NearsightModel:
     model = load_model(path)
-    assert isinstance(model, BondModel)
+    assert isinstance(model, NearsightModel)
     return model
 
 
@@ -102,7 +112,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[float]
 @pytest.fixture(scope="module")
 def trained_xia(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[float]]:
     folder = tmp_path_factory.mktemp("trained") / "xia"
-    return folder, run(folder, model=XIA, max_epochs=4)
+    return folder, run(folder, model=XIA, partition=SLABS, max_epochs=4)
 
 
 def test_it_starts_at_the_loss_of_the_model_and_falls_below(tmp_path: Path, trained: tuple[Path, list[float]]) -> None:
@@ -200,8 +210,8 @@ def test_the_model_section_is_that_of_the_file(tmp_path: Path, trained: tuple[Pa
     start, given = str(trained[0]), {**BOND, "channels": 5, "hidden": [8]}
     with pytest.raises(ConfigError, match=r"model\.channels=4 model\.hidden=\[8, 4\].*got another model\.channels, "):
         check_run_folder(config(tmp_path / "run", start_from=start, model=given))
-    with pytest.raises(ConfigError, match=r"model\.network=nearsight.*got another model\.network"):
-        check_run_folder(config(tmp_path / "run", start_from=start, model=XIA))
+    with pytest.raises(ConfigError, match=r"model\.architecture=nearsight.*got another model\.architecture"):
+        check_run_folder(config(tmp_path / "run", start_from=start, model=XIA, partition=SLABS))
     assert not check_run_folder(config(tmp_path / "run", start_from=start, model={"channels": 4}))
     with pytest.raises(CheckpointError, match="got nothing of that name"):
         check_run_folder(config(tmp_path / "run", start_from=str(tmp_path / "none")))
@@ -228,17 +238,22 @@ def test_data_that_do_not_fit_the_model_are_refused(
 
 def test_the_published_network_starts_from_weights(tmp_path: Path, trained_xia: tuple[Path, list[float]]) -> None:
     folder, losses = trained_xia
-    still = run(tmp_path / "still", start_from=str(folder), optimizer=STILL)
+    still = run(tmp_path / "still", start_from=str(folder), optimizer=STILL, partition=SLABS)
     assert still == pytest.approx([min(losses)], rel=1e-9)
     fewer = [of_elements([72], 5)]
     for epochs in (1, 2):
-        run(tmp_path / "fewer", fewer, start_from=str(folder), max_epochs=epochs)
+        run(tmp_path / "fewer", fewer, start_from=str(folder), max_epochs=epochs, partition=SLABS)
     model = load_model(tmp_path / "fewer")
-    assert isinstance(model, Model)
+    assert isinstance(model, Xia2025Model)
     assert model.basis == HFO2_SZV
     assert model.provenance["started_from"].startswith("xia/best.safetensors")
 
 
 def test_the_published_network_takes_no_new_elements(tmp_path: Path, trained_xia: tuple[Path, list[float]]) -> None:
     with pytest.raises(ConfigError, match="got Ti: outputs of the network xia2025 are padded"):
-        run(tmp_path / "run", [of_elements([8, 22, 72], 5, WITH_TITANIUM)], start_from=str(trained_xia[0]))
+        run(
+            tmp_path / "run",
+            [of_elements([8, 22, 72], 5, WITH_TITANIUM)],
+            start_from=str(trained_xia[0]),
+            partition=SLABS,
+        )

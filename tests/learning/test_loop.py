@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 from pathlib import Path
 
 import pytest
 import torch
 
 from nearsight.errors import CheckpointError, ConfigError
-from nearsight.learning.config import TrainingConfig, load_config
+from nearsight.learning.config import TrainingConfig, load_config, training_config
 from nearsight.learning.training import train
-from nearsight.nn.model import load_model
+from nearsight.nn.loading import load_model
+from nearsight.progress import StopToken
 from tests.learning.random_calculation import CUTOFF, random_calculation
+from tests.listening import listening
 
 SMALL = {
     "model": {
-        "network": "xia2025",
+        "architecture": "xia2025",
         "cutoff": CUTOFF,
         "l_max": 4,
         "channels": 4,
@@ -28,17 +28,18 @@ SMALL = {
         "feed_forward": 8,
     },
     "partition": {"axis": 0, "count": 3, "thickness": None},
-    "optimizer": {"learning_rate": 0.01},
+    "optimizer": {"learning_rate": 0.01, "shuffle": True},
     "data": {"train": ["random.h5"]},
 }
 
 
 def config(folder: Path, **changes) -> TrainingConfig:
-    return TrainingConfig.model_validate({**SMALL, "run_dir": str(folder), **changes})
+    return training_config({**SMALL, "run_dir": str(folder), **changes})
 
 
-def run(folder: Path, report=lambda record: None, **changes):
-    return train(config(folder, **changes), [random_calculation()], [], report)
+def run(folder: Path, records=None, at_record=lambda record: None, stop=None, **changes):
+    progress = listening(records, at_record=at_record)
+    return train(config(folder, **changes), [random_calculation()], [], progress=progress, stop=stop)
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -47,9 +48,9 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 
 def test_loss_falls_and_the_run_folder_is_complete(tmp_path):
     records = []
-    result = run(tmp_path / "run", records.append, max_epochs=12)
+    result = run(tmp_path / "run", records, max_epochs=12)
     assert records[-1]["loss"] < 0.9 * records[0]["loss"]
-    assert result.progress.epoch == 12
+    assert result.state.epoch == 12
     assert {p.name for p in (tmp_path / "run").iterdir()} == {
         "config.yaml",
         "log.jsonl",
@@ -62,17 +63,20 @@ def test_loss_falls_and_the_run_folder_is_complete(tmp_path):
     assert load_config(tmp_path / "run" / "config.yaml") == config(tmp_path / "run", max_epochs=12)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_stopped_and_resumed_run_equals_an_undisturbed_one(tmp_path, number):
+@pytest.mark.exact
+def test_a_stopped_and_resumed_run_equals_an_undisturbed_one(tmp_path):
     run(tmp_path / "whole", max_epochs=6)
+
+    token = StopToken()
 
     def interrupt(record):
         if record["epoch"] == 3:
-            os.kill(os.getpid(), number)
+            token.stop("stopped by a test")
 
-    stopped = run(tmp_path / "cut", interrupt, max_epochs=6)
-    assert "stopped by" in stopped.reason
-    assert stopped.progress.epoch == 3
+    stopped = run(tmp_path / "cut", at_record=interrupt, stop=token, max_epochs=6)
+    assert stopped.reason == "stopped by a test"
+    assert stopped.interrupted
+    assert stopped.state.epoch == 3
     run(tmp_path / "cut", max_epochs=6)
     whole, cut = weights(tmp_path / "whole"), weights(tmp_path / "cut")
     assert all(torch.equal(whole[k], cut[k]) for k in whole)
@@ -84,15 +88,15 @@ def test_a_stopped_and_resumed_run_equals_an_undisturbed_one(tmp_path, number):
 
 
 def test_a_step_over_all_parts_is_one_optimiser_step(tmp_path):
-    result = run(tmp_path / "run", max_epochs=3, optimizer={"partitions_per_step": 10})
-    assert result.progress.step == 3
+    result = run(tmp_path / "run", max_epochs=3, optimizer={"batches_per_step": 10})
+    assert result.state.step == 3
 
 
 def test_training_stops_at_the_minimum_rate(tmp_path):
     optimizer = {"learning_rate": 1e-3, "minimum_learning_rate": 5e-4, "decay_patience": 0, "decay_threshold": 0.99}
     result = run(tmp_path / "run", optimizer=optimizer, max_epochs=50)
     assert result.reason == "the learning rate reached its minimum"
-    assert result.progress.epoch < 50
+    assert result.state.epoch < 50
 
 
 def test_another_configuration_does_not_continue_a_run(tmp_path):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +13,20 @@ from lightning_fabric import Fabric
 
 from nearsight.errors import NearsightError
 from nearsight.learning import loop
-from nearsight.learning.config import LossConfig, TrainingConfig
+from nearsight.learning.config import TrainingConfig, training_config
 from nearsight.learning.loop import Trainer
 from nearsight.learning.optimisation import Schedule
 from nearsight.learning.training import train
-from nearsight.nn.architectures.xia2025.batches import Piece, hold_out, make_pieces
-from nearsight.nn.model import Model, load_model, new_model
+from nearsight.nn.architectures.xia2025.batches import PartitionBatch
+from nearsight.nn.architectures.xia2025.config import Xia2025Loss
+from nearsight.nn.architectures.xia2025.model import Xia2025Model
+from nearsight.nn.batches import split_validation
+from nearsight.nn.loading import load_model
+from nearsight.nn.model import TrainingData
 from tests.learning.random_calculation import random_calculation
 from tests.learning.test_loop import SMALL
+from tests.listening import listening
+from tests.nn.architectures.xia2025.batches_of import make_batches
 
 AVERAGED = {
     "kind": "adamw",
@@ -29,7 +34,7 @@ AVERAGED = {
     "schedule": "cosine",
     "warmup_steps": 2,
     "clip_norm": 0.02,
-    "average": 0.9,
+    "ema_decay": 0.9,
     "learning_rate": 1e-2,
     "minimum_learning_rate": 1e-5,
     "shuffle": False,
@@ -39,27 +44,26 @@ CALCULATION = random_calculation()
 
 
 def config(folder: Path, optimizer: dict[str, Any], **changes: Any) -> TrainingConfig:
-    return TrainingConfig.model_validate(
-        {**SMALL, "optimizer": optimizer, "run_dir": str(folder), "threads": 1, "max_epochs": 5, **changes}
-    )
+    return training_config({**SMALL, "optimizer": optimizer, "run_dir": str(folder), "max_epochs": 5, **changes})
 
 
 def run(folder: Path, optimizer: dict[str, Any], **changes: Any) -> list[dict[str, Any]]:
     """The records of a run."""
     records: list[dict[str, Any]] = []
-    train(config(folder, optimizer, **changes), [CALCULATION], [], records.append)
+    train(config(folder, optimizer, **changes), [CALCULATION], [], progress=listening(records))
     return records
 
 
-def begun(folder: Path) -> tuple[Model, list[Piece], list[Piece]]:
+def begun(folder: Path) -> tuple[Xia2025Model, list[PartitionBatch], list[PartitionBatch]]:
     own = config(folder, PLATEAU)
-    model = new_model(own.model, CALCULATION.basis.restricted(CALCULATION.structure.numbers), torch.float32, own.seed)
-    return model, *hold_out(make_pieces(CALCULATION, model, own.partition), 1)
+    basis = CALCULATION.basis.restricted(CALCULATION.structure.numbers)
+    model = Xia2025Model.new(own.model, basis, torch.float32, own.seed)
+    return model, *split_validation(make_batches(CALCULATION, model, own.partition), 1)
 
 
-def mean_square(model: Model, piece: Piece) -> torch.Tensor:
-    output = piece.targets.gather(*model.network(piece.graph))
-    return (output - piece.targets.values).square().mean()
+def mean_square(model: Xia2025Model, batch: PartitionBatch) -> torch.Tensor:
+    output = batch.targets.gather(*model.network(batch.graph))
+    return (output - batch.targets.values).square().mean()
 
 
 def weights(path: Path) -> dict[str, torch.Tensor]:
@@ -73,14 +77,14 @@ def assert_near(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) 
 
 def test_the_papers_recipe_is_a_plain_loop_with_adam(tmp_path: Path) -> None:
     records = run(tmp_path / "run", PLATEAU)
-    model, pieces, held = begun(tmp_path)
+    model, batches, held = begun(tmp_path)
     optimizer = torch.optim.Adam(model.network.parameters(), lr=1e-2)
     plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=0, threshold=0.5, min_lr=1e-5)
     for record in records:
         assert record["learning_rate"] == optimizer.param_groups[0]["lr"]
-        for piece in pieces:
+        for batch in batches:
             optimizer.zero_grad()
-            mean_square(model, piece).backward()
+            mean_square(model, batch).backward()
             optimizer.step()
         with torch.no_grad():
             held_loss = float(mean_square(model, held[0]))
@@ -92,7 +96,7 @@ def test_the_papers_recipe_is_a_plain_loop_with_adam(tmp_path: Path) -> None:
 
 def test_the_averaged_recipe_is_a_plain_loop_with_adamw(tmp_path: Path) -> None:
     run(tmp_path / "run", AVERAGED)
-    model, pieces, _ = begun(tmp_path)
+    model, batches, _ = begun(tmp_path)
     own = list(model.network.parameters())
     optimizer = torch.optim.AdamW(
         [
@@ -102,12 +106,12 @@ def test_the_averaged_recipe_is_a_plain_loop_with_adamw(tmp_path: Path) -> None:
     )
     mean = {k: p.detach().clone() for k, p in model.network.named_parameters()}
     norms = []
-    for step in range(5 * len(pieces)):
-        half = 0.5 + 0.5 * math.cos(math.pi * step / (5 * len(pieces)))
+    for step in range(5 * len(batches)):
+        half = 0.5 + 0.5 * math.cos(math.pi * step / (5 * len(batches)))
         for group in optimizer.param_groups:
             group["lr"] = min(1, (step + 1) / 3) * (1e-5 + (1e-2 - 1e-5) * half)
         optimizer.zero_grad()
-        mean_square(model, pieces[step % len(pieces)]).backward()
+        mean_square(model, batches[step % len(batches)]).backward()
         norms.append(float(torch.nn.utils.clip_grad_norm_(own, 0.02)))
         optimizer.step()
         keep = min(0.9, (2 + step) / (11 + step))
@@ -134,8 +138,8 @@ def test_an_averaged_run_stopped_at_any_step_continues_to_the_last_bit(
     step = Trainer._step
 
     def interrupted(self: Trainer, chosen: Any) -> Any:
-        if self.progress.step == stopped_at:
-            signal.raise_signal(signal.SIGTERM)
+        if self.state.step == stopped_at:
+            self.stop.stop("stopped")
         return step(self, chosen)
 
     monkeypatch.setattr(Trainer, "_step", interrupted)
@@ -179,11 +183,9 @@ def test_a_run_shorter_than_validation_every_has_a_best_model(tmp_path: Path) ->
 def test_a_cosine_that_time_ends_within_an_epoch_is_judged_at_its_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Trainer, "_out_of_time", lambda self: self.progress.step >= 7)
-    monkeypatch.setattr(Trainer, "_reason_to_stop", lambda self: "over" if self.progress.step >= 7 else "")
-    monkeypatch.setattr(
-        Trainer, "validate", lambda self, with_metrics=True: {"validation_loss": 1.0 / self.progress.step}
-    )
+    monkeypatch.setattr(Trainer, "_out_of_time", lambda self: self.state.step >= 7)
+    monkeypatch.setattr(Trainer, "_reason_to_stop", lambda self: "over" if self.state.step >= 7 else "")
+    monkeypatch.setattr(Trainer, "validate", lambda self, with_metrics=True: {"validation_loss": 1.0 / self.state.step})
     run(tmp_path / "run", AVERAGED, max_epochs=100, validation_every=50)
     best, last = (weights(tmp_path / "run" / f"{name}.safetensors") for name in ("best", "last"))
     assert all(torch.equal(best[k], last[k]) for k in best)
@@ -203,7 +205,7 @@ def test_the_best_model_is_written_when_training_fails(tmp_path: Path, monkeypat
     step = Trainer._step
 
     def failing(self: Trainer, chosen: Any) -> Any:
-        if self.progress.epoch == 3:
+        if self.state.epoch == 3:
             raise NearsightError("expected a finite loss")
         return step(self, chosen)
 
@@ -218,15 +220,13 @@ def test_the_best_model_is_not_written_in_every_epoch(tmp_path: Path, monkeypatc
     written: list[str] = []
     write = loop.write_tensors
     monkeypatch.setattr(loop, "write_tensors", lambda path, *rest: (written.append(path.name), write(path, *rest)))
-    monkeypatch.setattr(
-        Trainer, "validate", lambda self, with_metrics=True: {"validation_loss": 1.0 / self.progress.step}
-    )
+    monkeypatch.setattr(Trainer, "validate", lambda self, with_metrics=True: {"validation_loss": 1.0 / self.state.step})
     run(tmp_path / "run", PLATEAU)
     assert written == ["best.safetensors", "best.safetensors"]
 
 
 class Halves:
-    """Two pieces that are numbers."""
+    """Two batches that are numbers."""
 
     def __len__(self) -> int:
         return 2
@@ -234,35 +234,35 @@ class Halves:
     def __getitem__(self, index: int) -> float:
         return [1.0, 3.0][index]
 
-    def n_terms(self, chosen: Any, masked: bool) -> int:
+    def n_terms(self, chosen: Any) -> int:
         return len(chosen)
 
 
 class Distance:
-    """(sum of all weights − a piece)²."""
+    """(sum of all weights − a batch)²."""
 
     additive = True
 
-    def sums(self, network: Any, piece: float) -> torch.Tensor:
+    def sums(self, network: Any, batch: float) -> torch.Tensor:
         total = torch.stack([p.sum() for p in network.parameters()]).sum()
-        return torch.stack([(total - piece).square(), total.new_zeros(())])
+        return torch.stack([(total - batch).square(), total.new_zeros(())])
 
     def loss(self, sums: torch.Tensor, terms: int) -> torch.Tensor:
         return sums[0] / terms
 
-    def validate(self, network: Any, piece: float, errors: Any) -> torch.Tensor:
-        return self.sums(network, piece).detach().double()
+    def validate(self, network: Any, batch: float, errors: Any) -> torch.Tensor:
+        return self.sums(network, batch).detach().double()
 
 
-def test_the_loop_knows_pieces_and_objectives_only_by_their_methods(
+def test_the_loop_knows_batches_and_objectives_only_by_their_methods(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Pieces that are numbers, and an objective that is least in their middle, where it is 1."""
-    monkeypatch.setattr(loop, "objective_for", lambda model, loss: Distance())
+    """Batches that are numbers, and an objective that is least in their middle, where it is 1."""
+    monkeypatch.setattr(Xia2025Model, "objective", lambda model, loss: Distance())
     model, _, _ = begun(tmp_path)
-    own = config(tmp_path / "run", {"learning_rate": 1e-4, "partitions_per_step": 2}, max_epochs=300)
-    assert own.loss == LossConfig()
-    trainer = Trainer(model, own, Halves(), Halves(), Fabric(accelerator="cpu", devices=1))
+    own = config(tmp_path / "run", {"learning_rate": 1e-4, "batches_per_step": 2}, max_epochs=300)
+    assert own.loss == Xia2025Loss()
+    trainer = Trainer(model, own, TrainingData(own.partition, Halves(), Halves()), Fabric(accelerator="cpu", devices=1))
     trainer.run()
     assert trainer.validate(False)["validation_loss"] == pytest.approx(1.0, abs=1e-2)
     log = (tmp_path / "run" / "log.jsonl").read_text().splitlines()

@@ -7,10 +7,10 @@ import math
 import pytest
 import torch
 
-from nearsight.learning.config import OptimizerConfig
 from nearsight.learning.optimisation import Schedule, cosine_rate, make_optimizer
+from nearsight.nn.config import OptimizerSection
 
-COSINE = OptimizerConfig(schedule="cosine", learning_rate=4e-3, minimum_learning_rate=4e-6)
+COSINE = OptimizerSection(schedule="cosine", learning_rate=4e-3, minimum_learning_rate=4e-6)
 
 
 def parameters() -> list[torch.nn.Parameter]:
@@ -51,7 +51,7 @@ def test_a_cosine_is_set_before_each_step_and_never_finishes() -> None:
 
 
 def test_a_plateau_is_that_of_torch_and_finishes_at_the_minimum() -> None:
-    config = OptimizerConfig(learning_rate=1e-2, minimum_learning_rate=2e-3, decay_factor=0.5, decay_patience=1)
+    config = OptimizerSection(learning_rate=1e-2, minimum_learning_rate=2e-3, decay_factor=0.5, decay_patience=1)
     schedule = Schedule(make_optimizer(parameters(), config), config)
     rates = []
     for epoch in range(7):
@@ -63,7 +63,7 @@ def test_a_plateau_is_that_of_torch_and_finishes_at_the_minimum() -> None:
 
 
 def test_a_plateau_goes_on_counting_from_its_stored_state() -> None:
-    config = OptimizerConfig(learning_rate=1e-2, minimum_learning_rate=1e-3, decay_factor=0.5, decay_patience=2)
+    config = OptimizerSection(learning_rate=1e-2, minimum_learning_rate=1e-3, decay_factor=0.5, decay_patience=2)
     first, second = (Schedule(make_optimizer(parameters(), config), config) for _ in range(2))
     for _ in range(3):
         first.after_epoch(1.0)
@@ -73,11 +73,11 @@ def test_a_plateau_goes_on_counting_from_its_stored_state() -> None:
 
 
 def test_adam_is_torch_s_and_adamw_spares_vectors() -> None:
-    adam = make_optimizer(parameters(), OptimizerConfig(learning_rate=0.1))
+    adam = make_optimizer(parameters(), OptimizerSection(learning_rate=0.1))
     assert type(adam) is torch.optim.Adam
     assert adam.param_groups[0]["weight_decay"] == 0
     vector, matrix = parameters()
-    config = OptimizerConfig(kind="adamw", weight_decay=0.5, learning_rate=0.1)
+    config = OptimizerSection(kind="adamw", weight_decay=0.5, learning_rate=0.1)
     adamw = make_optimizer([vector, matrix], config)
     for p in (vector, matrix):
         p.grad = torch.zeros_like(p)

@@ -1,29 +1,70 @@
-"""Machine code of older sources is forgotten, that of the present ones kept."""
+"""Machine code of older sources is not used, that of the present ones is; nothing is removed."""
 
 from __future__ import annotations
 
-from nearsight.nn.kernels.compilation import forget_stale_code
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nearsight.nn.kernels.compilation import compiled, digest_of
+
+OUTER = """
+from nearsight.nn.kernels.compilation import compiled
+from inner import increment
+
+@compiled
+def twice(x):
+    return increment(increment(x))
+
+result = twice(1.0)
+print(result, sum(twice.stats.cache_hits.values()))
+"""
+INNER = """
+from nearsight.nn.kernels.compilation import compiled
+
+@compiled
+def increment(x):
+    return x + {step}
+"""
 
 
-def test_code_of_changed_sources_is_removed(tmp_path):
-    source, kept = tmp_path / "loops.py", tmp_path / "__pycache__"
-    source.write_text("a = 1\n")
-    kept.mkdir()
-    index = kept / "loops.f-1.py311.nbi"
-    index.write_text("")
-    forget_stale_code(tmp_path)
-    assert not index.exists()
-    index.write_text("")
-    forget_stale_code(tmp_path)
-    assert index.exists()
-    source.write_text("a = 2\n")
-    forget_stale_code(tmp_path)
-    assert not index.exists()
-    assert source.exists()
+def run(folder: Path, step: float) -> tuple[float, int]:
+    """What a function gives that inlines another file's, and how much of it came from the disk."""
+    (folder / "outer.py").write_text(OUTER) if not (folder / "outer.py").exists() else None
+    (folder / "inner.py").write_text(INNER.format(step=step))
+    out = subprocess.run([sys.executable, "outer.py"], cwd=folder, check=True, capture_output=True, text=True).stdout
+    value, hits = out.split()
+    return float(value), int(hits)
 
 
-def test_folder_that_cannot_be_written(tmp_path):
-    (tmp_path / "loops.py").write_text("a = 1\n")
-    (tmp_path / "__pycache__").write_text("not a folder")
-    forget_stale_code(tmp_path)
-    assert (tmp_path / "__pycache__").read_text() == "not a folder"
+def test_code_of_changed_sources_is_not_used(tmp_path: Path) -> None:
+    assert run(tmp_path, 1.0) == (3.0, 0)
+    assert run(tmp_path, 1.0) == (3.0, 1)
+    assert run(tmp_path, 2.0) == (5.0, 0)
+
+
+def test_the_digest_is_that_of_names_and_contents(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    for name in ("a", "b"):
+        (tmp_path / name / "loops.py").write_text("x = 1")
+    assert digest_of(tmp_path / "a") == digest_of(tmp_path / "b")
+    (tmp_path / "b" / "more.py").write_text("")
+    digest_of.cache_clear()
+    assert digest_of(tmp_path / "a") != digest_of(tmp_path / "b")
+
+
+def test_without_a_folder_for_the_cache_it_is_compiled_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    import numba
+
+    njit = numba.njit
+
+    def refusing(*arguments: object, cache: bool = False, **options: object) -> object:
+        if cache:
+            raise RuntimeError("cannot cache function: no locator available")
+        return njit(*arguments, **options)
+
+    monkeypatch.setattr(numba, "njit", refusing)
+    assert compiled(lambda x: x + 1)(1.0) == 2.0

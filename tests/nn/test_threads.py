@@ -14,13 +14,13 @@ from nearsight.nn.kernels.threads import in_order
 def test_results_come_in_order_and_few_at_a_time(threads):
     lock, started, fetched, most = threading.Lock(), 0, 0, 0
 
-    def work(piece: int) -> int:
+    def work(batch: int) -> int:
         nonlocal started, most
         with lock:
             started += 1
             most = max(most, started - fetched)
-        time.sleep(0.001 * (piece % 3))
-        return piece * piece
+        time.sleep(0.001 * (batch % 3))
+        return batch * batch
 
     results = []
     for result in in_order(work, range(30), threads):
@@ -34,11 +34,11 @@ def test_results_come_in_order_and_few_at_a_time(threads):
 def test_an_error_arrives_in_its_turn_and_stops_the_rest(threads):
     done = []
 
-    def work(piece: int) -> int:
-        if piece == 3:
+    def work(batch: int) -> int:
+        if batch == 3:
             raise ValueError("piece 3")
-        done.append(piece)
-        return piece
+        done.append(batch)
+        return batch
 
     results = in_order(work, range(100), threads)
     assert [next(results) for _ in range(3)] == [0, 1, 2]

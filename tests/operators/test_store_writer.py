@@ -91,8 +91,8 @@ def test_a_disk_that_is_full_at_any_moment(
     write_calculation(path, head)
     before, write = path.read_bytes(), os.pwrite
 
-    def attempt(room: int) -> None:
-        left = [room]
+    def attempt(budget: int) -> None:
+        left = [budget]
 
         def limited(handle: int, data: bytes, offset: int) -> int:
             if len(data) > left[0]:
@@ -108,9 +108,9 @@ def test_a_disk_that_is_full_at_any_moment(
                     stream.append(part)
 
     failed = 0
-    for room in [*range(0, 5000, 500), *range(5000, 400_000, 8000)]:
+    for budget in [*range(0, 5000, 500), *range(5000, 400_000, 8000)]:
         with contextlib.suppress(InputError):
-            attempt(room)
+            attempt(budget)
             break
         failed += 1
         assert path.read_bytes() == before

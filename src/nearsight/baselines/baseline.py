@@ -18,7 +18,6 @@ from nearsight.baselines.h0.on_site import predicted_change
 from nearsight.baselines.irrep_table import IrrepTable
 from nearsight.baselines.long_range import ChargeModel, LongRangeDescriptor
 from nearsight.baselines.on_site import OnSite
-from nearsight.baselines.residual_scale import EdgeScale
 from nearsight.baselines.two_centre import TwoCentre
 from nearsight.elements import symbol_of
 from nearsight.errors import InputError
@@ -48,8 +47,6 @@ class Baseline:
         Terms of the edges.
     on_site : OnSite
         Terms of the atoms.
-    edge_scales : EdgeScale
-        R.m.s. of the residuals of edges.
     node_scales : dict of int to (K,) array of float64
         Z → r.m.s. of the leave-one-out residuals of on-site blocks, E_h.
     first_round : OnSite or None
@@ -65,7 +62,6 @@ class Baseline:
     cutoff: float
     two_centre: TwoCentre
     on_site: OnSite
-    edge_scales: EdgeScale
     node_scales: dict[int, np.ndarray]
     first_round: OnSite | None = None
     h0_terms: H0EdgeTerms | None = None
@@ -216,37 +212,6 @@ class Baseline:
         result = np.empty((len(structure), len(self.table.degree)))
         for z in structure.elements:
             result[structure.numbers == z] = self.node_scales[z]
-        return result
-
-    def edge_scale(self, structure: Structure, graph: Graph, chosen: EdgeSelection = slice(None)) -> np.ndarray:
-        """Return the r.m.s. residual that is expected of the blocks of edges.
-
-        Parameters
-        ----------
-        structure : Structure
-            Atoms and cell.
-        graph : Graph
-            Pairs within the baseline's cutoff, or more.
-        chosen : slice or array of int
-            Which edges of the graph.
-
-        Returns
-        -------
-        (e, K) array of float64
-            E_h, positive.
-
-        Raises
-        ------
-        InputError
-            As in `edges`.
-        """
-        self.check(structure, graph)
-        edges = np.arange(graph.n_edges)[chosen]
-        result = np.empty((len(edges), len(self.table.degree)))
-        for pair, forward, rows, turned in self._oriented(structure, graph, edges):
-            scale = self.edge_scales(pair, np.linalg.norm(graph.vector[forward], axis=1))
-            scale[turned] = scale[turned][:, self.table.exchanged]
-            result[rows] = scale
         return result
 
     def _h0(self, structure: Structure, graph: Graph, h0: H0Matrices | None) -> H0Matrices | None:

@@ -1,6 +1,6 @@
 """The size of a baseline's residual on a bond: r.m.s. per channel of the bond's frame, a smooth function of length.
 
-This is finer than `EdgeScale`: components |m| of one irrep differ, σ from π. Outputs of the network `nearsight` are in
+Components |m| of one irrep have scales of their own: σ differs from π. Outputs of the network `nearsight` are in
 these units.
 """
 

@@ -16,7 +16,7 @@ from nearsight.baselines.long_range import ChargeModel, LongRangeDescriptor, fit
 from nearsight.baselines.on_site import EnvironmentDescriptor, LeaveOneOut, OnSite, fit_on_site
 from nearsight.baselines.radial_functions import RadialFunctions
 from nearsight.baselines.reference import Reference
-from nearsight.baselines.residual_scale import EdgeScale, EdgeScaleFit, NodeScaleFit
+from nearsight.baselines.residual_scale import NodeScaleFit
 from nearsight.baselines.settings import BaselineSettings
 from nearsight.baselines.two_centre import TwoCentre, TwoCentreFit
 from nearsight.errors import InputError
@@ -76,18 +76,9 @@ def fit_baseline(
     if not node_scales:
         raise _nothing_usable(cutoff, settings)
     progress(Event("baseline: measuring its residuals", 2, 3))
-    edge_scales = _edge_scales(atoms.references, two_centre, cutoff)
     progress(Event(done=3, total=3))
     return Baseline(
-        layout,
-        cutoff,
-        two_centre,
-        atoms.on_site,
-        edge_scales,
-        node_scales,
-        atoms.first_round,
-        atoms.h0_terms,
-        atoms.charges,
+        layout, cutoff, two_centre, atoms.on_site, node_scales, atoms.first_round, atoms.h0_terms, atoms.charges
     )
 
 
@@ -164,15 +155,6 @@ def _required(charges: Sequence[np.ndarray] | None) -> Sequence[np.ndarray]:
             "long_range='none'"
         )
     return charges
-
-
-def _edge_scales(references: Sequence[Reference], two_centre: TwoCentre, cutoff: float) -> EdgeScale:
-    scales = EdgeScaleFit(two_centre.table, cutoff)
-    for reference in references:
-        for pair, chosen, blocks in reference.edges():
-            vectors = reference.graph.vector[chosen]
-            scales.add(pair, np.linalg.norm(vectors, axis=1), blocks - two_centre(pair, vectors))
-    return scales.solve()
 
 
 def _nothing_usable(cutoff: float, settings: BaselineSettings) -> InputError:

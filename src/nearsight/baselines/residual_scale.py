@@ -6,14 +6,12 @@ by any scale is safe.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.interpolate import PchipInterpolator
 
 from nearsight.baselines.irrep_table import IrrepTable
-from nearsight.operators.blocks import ElementPair
 
 SMALLEST = 1e-7
 """E_h; smaller entries are lost in the files of DFT codes."""
@@ -23,76 +21,6 @@ BIN = 0.25
 
 FEWEST = 0.5
 """Bonds in a smoothed bin below which the nearest bin with more of them is used instead."""
-
-
-@dataclass(frozen=True, eq=False)
-class EdgeScale:
-    """Scales of the edges of the known pairs of elements.
-
-    Attributes
-    ----------
-    table : IrrepTable
-        The K irreps.
-    centres : (G,) array of float64
-        Distances, Å, ascending.
-    values : mapping of (int, int) to (G, K) array of float64
-        (Z_i ≤ Z_j) → scales, E_h, positive.
-    """
-
-    table: IrrepTable
-    centres: np.ndarray
-    values: Mapping[ElementPair, np.ndarray]
-
-    def __call__(self, pair: ElementPair, distance: np.ndarray) -> np.ndarray:
-        """Return the scales of edges Z_i ≤ Z_j, (n, K) in E_h, at distances (n,) in Å.
-
-        The logarithm of the r.m.s. is interpolated by monotone cubic polynomials, and constant at both ends.
-        """
-        return scale_at(self.centres, self.values[pair], distance)
-
-
-@dataclass(eq=False)
-class EdgeScaleFit:
-    """Histograms of squared residuals over any number of structures.
-
-    Attributes
-    ----------
-    table : IrrepTable
-        The K irreps.
-    cutoff : float
-        Å.
-    """
-
-    table: IrrepTable
-    cutoff: float
-    _sums: dict[ElementPair, np.ndarray] = field(default_factory=dict)
-
-    def add(self, pair: ElementPair, distance: np.ndarray, residual: np.ndarray) -> None:
-        """Count bonds.
-
-        Parameters
-        ----------
-        pair : (int, int)
-            Z_i ≤ Z_j.
-        distance : (n,) array of float
-            Å.
-        residual : (n, size) array of float
-            E_h.
-        """
-        squares = mean_squares(self.table, residual)
-        if pair[0] == pair[1]:
-            squares = (squares + squares[:, self.table.exchanged]) / 2
-        rows = np.column_stack([np.ones(len(squares)), squares])
-        sums = self._sums.setdefault(pair, np.zeros((len(self._centres), rows.shape[1])))
-        add_to_bins(sums, distance, rows)
-
-    def solve(self) -> EdgeScale:
-        """Return the scales of all pairs of elements that were met."""
-        return EdgeScale(self.table, self._centres, {pair: smoothed(sums) for pair, sums in self._sums.items()})
-
-    @property
-    def _centres(self) -> np.ndarray:
-        return bin_centres(self.cutoff)
 
 
 @dataclass(eq=False)

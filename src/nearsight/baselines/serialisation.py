@@ -5,8 +5,6 @@
 | `two_centre.O-Hf` | (pair_functions, K) | coefficients of splines, E_h |
 | `on_site.Hf.L2.weights` | (features, irreps) | E_h |
 | `on_site.Hf.L2.constant` | (irreps,) | E_h |
-| `edge_scale.O-Hf` | (distances, K) | r.m.s. of the residual, E_h |
-| `edge_scale.distances` | (distances,) | Å |
 | `node_scale.Hf` | (K,) | r.m.s. of the residual, E_h |
 | `h0.O-Hf` | (h0_pieces + 3, 4, K) | of H₀, S, D S, S D; only where a baseline starts from H₀ |
 | `first_round.Hf.L2.weights`, `….constant` | as of `on_site` | likewise |
@@ -33,7 +31,6 @@ from nearsight.baselines.irrep_table import IrrepTable
 from nearsight.baselines.long_range import ChargeModel, LongRangeDescriptor
 from nearsight.baselines.on_site import EnvironmentDescriptor, OnSite, independent_irreps
 from nearsight.baselines.radial_functions import RadialFunctions
-from nearsight.baselines.residual_scale import EdgeScale
 from nearsight.baselines.ridge import Regression
 from nearsight.baselines.settings import BaselineSettings
 from nearsight.baselines.two_centre import TwoCentre
@@ -68,10 +65,9 @@ def to_arrays(baseline: Baseline) -> tuple[Arrays, dict[str, Any]]:
     metadata : dict
         What JSON can hold.
     """
-    arrays = {"edge_scale.distances": baseline.edge_scales.centres}
+    arrays: Arrays = {}
     for pair, coefficients in baseline.two_centre.coefficients.items():
         arrays[f"two_centre.{pair_name(pair)}"] = coefficients
-        arrays[f"edge_scale.{pair_name(pair)}"] = baseline.edge_scales.values[pair]
     for prefix, on_site in (("on_site", baseline.on_site), ("first_round", baseline.first_round)):
         for (z, degree), regression in on_site.regressions.items() if on_site is not None else ():
             arrays[_on_site_name(z, degree, prefix) + ".weights"] = regression.weights
@@ -170,10 +166,8 @@ def _assemble(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> 
         )
     cutoff, k = float(metadata["cutoff"]), len(table.names)
     pairs = [(int(zi), int(zj)) for zi, zj, _ in metadata["element_pairs"]]
-    centres = _array(arrays, "edge_scale.distances", (None,))
     shape = (settings.pair_functions, k)
     coefficients = {pair: _array(arrays, f"two_centre.{pair_name(pair)}", shape) for pair in pairs}
-    scales = {pair: _array(arrays, f"edge_scale.{pair_name(pair)}", (len(centres), k)) for pair in pairs}
     elements = [int(z) for z, _ in metadata["elements"]]
     descriptor = (
         SecondRoundDescriptor
@@ -187,7 +181,6 @@ def _assemble(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> 
         cutoff,
         TwoCentre(table, RadialFunctions(cutoff, settings.pair_functions), coefficients),
         _on_site(arrays, descriptor(table, cutoff, settings), elements),
-        EdgeScale(table, centres, scales),
         {z: _array(arrays, f"node_scale.{symbol_of(z)}", (k,)) for z in elements},
         _on_site(arrays, FirstRoundDescriptor(table, cutoff, settings), elements, "first_round")
         if settings.h0

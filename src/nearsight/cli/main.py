@@ -18,8 +18,8 @@ import typer
 import typer.core
 import typer.main
 
-from nearsight import __version__
 from nearsight.errors import NearsightError
+from nearsight.version import __version__
 
 COMMANDS = {
     "import": ("import_:import_command", "Put H, S and structure from a DFT code into one file (.h5)."),

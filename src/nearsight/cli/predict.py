@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+
+from nearsight.cli.running import say, shown
+
+if TYPE_CHECKING:
+    from nearsight.api.models import WrittenPrediction
 
 EXAMPLE = """Predict the Hamiltonian of a structure; no DFT result is needed.
 
@@ -28,7 +33,53 @@ def predict_command(
 
     # Before NumPy is imported: matrix products here are small, and its threads would spin beside the network's.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    tune_process()
-    from nearsight.cli.prediction_run import run_prediction
+    tune_process(threads)
+    predict_shown(model, structure, output, parts, cell, Console())
 
-    run_prediction(model, structure, output, parts=parts, cell=cell, threads=threads, console=Console())
+
+def predict_shown(
+    model: Path, structure: Path, output: Path, parts: int, cell: str | None, console: Console
+) -> WrittenPrediction:
+    """Predict one file and print what it holds."""
+    from nearsight.api.models import load_model
+    from nearsight.formats.structure_files import parse_cell, read_structure
+
+    atoms: Any = structure
+    if cell is not None:
+        given = parse_cell(cell)
+        atoms = read_structure(structure, cell=given, isolated=given is None)
+    known = load_model(model)
+    say(console, known.describe())
+    with shown(console, "predicting") as progress:
+        written = known.predict_to(output, atoms, parts=parts, progress=progress)
+    for line in describe(written, known.cutoff):
+        say(console, line)
+    return written
+
+
+def describe(written: WrittenPrediction, cutoff: float) -> list[str]:
+    """What a file with a prediction holds, and how large its errors are expected to be, in lines."""
+    from nearsight.units import HARTREE_IN_EV
+
+    lines = [
+        f"{written.path}: H of {written.structure.formula}, {written.n_pairs} blocks within {cutoff:g} Å, "
+        f"{written.seconds:.1f} s; mean |H| on site {written.mean_on_site:.3f} eV"
+    ]
+    strange = written.out_of_distribution
+    if written.expected_errors is None or strange is None:
+        lines.append("expected errors: unknown, the model was not calibrated")
+    else:
+        on_site, between = (1e3 * error / HARTREE_IN_EV for error in written.expected_errors)
+        text = f"expected mean errors: on site {on_site:.3f} mE_h, between atoms {between:.4f} mE_h"
+        lines.append(text if strange.any() else f"{text}; no atom is unlike those of the training data")
+        if strange.any():
+            share = f"{int(strange.sum())} of {len(strange)} atoms ({100 * strange.mean():.1f} %)"
+            lines.append(
+                f"WARNING: {share} are in environments unlike those of the training data; expect larger errors there "
+                "(out_of_distribution in the file)"
+            )
+    if not written.has_overlap:
+        lines.append(
+            "The input holds no overlap matrix: eigenvalues will need one (spectrum --overlap FILE, nearsight overlap)."
+        )
+    return lines

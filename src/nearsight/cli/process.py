@@ -11,13 +11,21 @@ M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
 LARGE = 2**31 - 1
 
 
-def tune_process() -> None:
-    """Keep freed memory instead of returning it, and let threads that wait sleep.
+def tune_process(threads: int | None = None) -> None:
+    """Use so many CPU threads; keep freed memory instead of returning it, and let threads that wait sleep.
 
     Freshly mapped pages cost more than the arithmetic done on them: on two cores a training step of the plain network
     takes half the time with them kept. Threads that spin while they wait slow each other down on a busy machine.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    _keep_memory()
+    if threads:
+        import torch
+
+        torch.set_num_threads(threads)
+
+
+def _keep_memory() -> None:
     if not sys.platform.startswith("linux"):
         return
     try:

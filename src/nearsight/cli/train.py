@@ -1,15 +1,24 @@
-"""`nearsight train`: a network from structures with Hamiltonians."""
+"""`nearsight train`: a model from structures with Hamiltonians."""
 
 from __future__ import annotations
 
 import time
-from typing import Annotated
+from collections.abc import Mapping
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-EXAMPLE = """Train a network; run the same command again to continue a run that was stopped.
+from nearsight.cli.running import say, stopped_by_signals
+from nearsight.progress import Event, Value
+
+if TYPE_CHECKING:
+    from nearsight.learning.config import TrainingConfig
+    from nearsight.learning.training import TrainingResult
+
+EXAMPLE = """Train a model; run the same command again to continue a run that was stopped.
 
 Example: nearsight train nearsight 'data.train=[data/aHfO2_372_C.h5]' budget_minutes=10 run_dir=runs/hfo2
 """
@@ -17,32 +26,44 @@ Example: nearsight train nearsight 'data.train=[data/aHfO2_372_C.h5]' budget_min
 
 def train_command(
     config: Annotated[
-        str, typer.Argument(help="a YAML file, or a preset's name (nearsight, xia2025, xia2025-molecules, demo)")
+        str,
+        typer.Argument(
+            help="a YAML file, or a preset's name (nearsight, nearsight-h0, xia2025, xia2025-molecules, demo)"
+        ),
     ],
     overrides: Annotated[list[str] | None, typer.Argument(help="key=value, dotted keys, YAML values")] = None,
+    threads: Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads; all cores by default")] = None,
     show: Annotated[bool, typer.Option("--show", help="print the whole configuration and stop")] = False,
 ) -> None:
     """Run a training."""
     from nearsight.cli.process import tune_process
 
-    tune_process()
+    tune_process(threads)
     from nearsight.learning.config import dump_config, load_config
 
-    checked = load_config(config, overrides or [])
-    console = Console()
+    checked, console = load_config(config, overrides or []), Console()
     if show:
-        console.print(dump_config(checked), end="", highlight=False)
+        console.print(dump_config(checked), end="", highlight=False, markup=False)
         return
-    from nearsight.cli.training_run import run_training
+    train_shown(checked, console)
 
-    run_training(checked, console)
+
+def train_shown(config: TrainingConfig, console: Console) -> TrainingResult:
+    """Train with a display; a signal stops the run so that it can be continued."""
+    from nearsight.api.training import describe_result, run_training
+
+    display = TrainingDisplay(console, config.budget_minutes, config.max_epochs)
+    with stopped_by_signals() as stop, display.progress if console.is_terminal else nullcontext():
+        result = run_training(config, progress=display.update, stop=stop)
+    say(console, describe_result(result, bool(config.data.validation or config.data.validation_slabs)))
+    say(console, f"model: {result.folder / 'best.safetensors'}")
+    return result
 
 
 class TrainingDisplay:
-    """A progress line with loss, rate and time left, fed with log records."""
+    """A progress line with loss, rate and time left, fed with the events of a training."""
 
-    def __init__(self, console: Console, budget_seconds: float | None, max_epochs: int) -> None:
-        self.budget, self.max_epochs = budget_seconds, max_epochs
+    def __init__(self, console: Console, budget_minutes: float | None, max_epochs: int) -> None:
         self.progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
@@ -54,13 +75,20 @@ class TrainingDisplay:
             console=console,
             refresh_per_second=2,
         )
+        self.budget, self.max_epochs = 60 * budget_minutes if budget_minutes else None, max_epochs
         self.task = self.progress.add_task("training", total=1.0, left="?", text="")
         self.console = console
         self.last_line = 0.0
         self.latest: dict[str, float] = {}
 
-    def update(self, record: dict[str, float | int | str]) -> None:
-        """Show one record; a line of its own about every minute where the output is no terminal."""
+    def update(self, event: Event) -> None:
+        """Show one event; epochs get a line of their own about every minute where the output is no terminal."""
+        if event.message:
+            say(self.console, event.message)
+        if "epoch" in event.values:
+            self._epoch(event.values)
+
+    def _epoch(self, record: Mapping[str, Value]) -> None:
         epoch, seconds = int(record["epoch"]), float(record["seconds"])
         self.latest |= {k: float(v) for k, v in record.items() if k.startswith("validation_eps")}
         fraction = epoch / self.max_epochs
@@ -78,7 +106,7 @@ class TrainingDisplay:
         self.progress.update(self.task, completed=min(fraction, 1.0), left=_clock(left), text=text)
         if not self.console.is_terminal and time.monotonic() - self.last_line > 30:
             self.last_line = time.monotonic()
-            self.console.print(f"{text}  left {_clock(left)}", highlight=False, soft_wrap=True)
+            say(self.console, f"{text}  left {_clock(left)}")
 
 
 def _clock(seconds: float) -> str:

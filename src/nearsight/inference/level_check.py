@@ -10,8 +10,7 @@ from nearsight.electronic.eigen import solve
 from nearsight.electronic.spectrum import Spectrum
 from nearsight.errors import ConfigError, InputError
 from nearsight.inference.predict import predict_hamiltonian
-from nearsight.nn.architectures.nearsight.model import BondModel
-from nearsight.nn.model import Model
+from nearsight.nn.model import HamiltonianModel
 from nearsight.operators.blocks import BlockOperator
 from nearsight.operators.calculation import Calculation
 
@@ -39,18 +38,15 @@ class LevelCheck:
                 f"expected H, S and valence in every file of data.validation with levels_every: {error}"
             ) from None
 
-    def __call__(self, model: Model | BondModel) -> dict[str, float]:
+    def __call__(self, model: HamiltonianModel) -> dict[str, float]:
         """Means over the structures, meV: of |error| of the levels, of |error| of the gap."""
         errors, gaps = [], []
         for calculation, reference in zip(self.calculations, self._references):
-            h0 = None
-            if isinstance(model, BondModel) and model.baseline.needs_h0:
-                h0 = model.baseline.h0_of(calculation)
-            found = self._levels(calculation, predict_hamiltonian(model, calculation.structure, h0=h0))
+            predicted = predict_hamiltonian(model, calculation.structure, known=calculation)
+            found = self._levels(calculation, predicted)
             errors.append(np.abs(found.eigenvalues - reference.eigenvalues).mean())
             gaps.append(abs(found.gap - reference.gap))
         return {"validation_levels_meV": 1e3 * float(np.mean(errors)), "validation_gap_meV": 1e3 * float(np.mean(gaps))}
 
     def _levels(self, calculation: Calculation, hamiltonian: BlockOperator) -> Spectrum:
-        electrons = calculation.n_electrons
-        return solve(hamiltonian, calculation.require_overlap(), electrons, number=self.number)
+        return solve(hamiltonian, calculation.require_overlap(), calculation.n_electrons, number=self.number)

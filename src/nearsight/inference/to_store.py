@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nearsight.inference.predict import Prediction
+from nearsight.nn.prediction import Prediction
 from nearsight.operators.calculation import Calculation
 from nearsight.operators.store import copy_operator
 from nearsight.operators.store_head import ERROR_ESTIMATE, ESTIMATE_MEANING
@@ -56,10 +56,10 @@ def write_prediction(
         if overlap_from is not None:
             copy_operator(overlap_from, "overlap", writer)
         stream = writer.begin("hamiltonian", prediction.basis, pairs.source, pairs.target, pairs.shift, half=half)
-        for piece, values in prediction.groups:
+        for batch, values in prediction.blocks():
             stream.append(values)
-            lengths = sizes[pairs.source[piece]] * sizes[pairs.target[piece]]
-            on_site = values[np.repeat(pairs.edge[piece] < 0, lengths)]
+            lengths = sizes[pairs.source[batch]] * sizes[pairs.target[batch]]
+            on_site = values[np.repeat(pairs.edge[batch] < 0, lengths)]
             total, count = total + float(np.abs(on_site).sum()), count + len(on_site)
         _annotate(writer, prediction)
     n_pairs = 2 * len(pairs) - len(prediction.numbers) if half else len(pairs)
@@ -67,14 +67,14 @@ def write_prediction(
 
 
 def _annotate(writer: StoreWriter, prediction: Prediction) -> None:
-    """What the model expects its errors to be, where it does."""
-    bonds = prediction.bonds
-    if bonds is None or bonds.out_of_distribution is None:
+    """What the model expects its errors to be, where it is calibrated."""
+    known = prediction.expected_errors
+    if known is None:
         return
-    writer.annotate(ERROR_ESTIMATE, bonds.estimates.astype(np.float32), "eV", ESTIMATE_MEANING)
+    writer.annotate(ERROR_ESTIMATE, known.of_blocks.astype(np.float32), "eV", ESTIMATE_MEANING)
     writer.annotate(
-        "strange_atoms",
-        np.flatnonzero(bonds.out_of_distribution),
+        "out_of_distribution",
+        np.flatnonzero(known.out_of_distribution),
         "1",
         "atoms (from 0) in environments unlike those of the training data",
     )

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
 
 from nearsight.atomic_files import written_atomically
 from nearsight.errors import CheckpointError, NearsightError
-from nearsight.learning.optimisation import WeightAverage
-from nearsight.nn.architectures.nearsight.model import BondModel
-from nearsight.nn.model import Model, load_weights
-from nearsight.nn.model_file import PREFIX, read_tensors
+from nearsight.learning.optimisation import averaged_weights, set_step
+from nearsight.nn.loading import load_weights
+from nearsight.nn.model import HamiltonianModel
+from nearsight.nn.model_file import WEIGHTS, read_tensors, upgraded_metadata
 
 OPTIMIZER = "optimizer."
 RAW = "raw."
@@ -25,17 +26,25 @@ RANDOM = "random"
 
 
 @dataclass
-class Progress:
+class TrainingState:
     """Where a run stands.
 
-    Attributes:
-        epoch: epochs finished.
-        step_in_epoch: steps finished in the epoch under way.
-        step: steps finished in all.
-        seconds: of training, resumed runs together.
-        epoch_sums: Σ error², Σ |error|, terms of the epoch under way.
-        best_loss: lowest validation loss so far.
-        best_epoch: when.
+    Attributes
+    ----------
+    epoch : int
+        Epochs finished.
+    step_in_epoch : int
+        Steps finished in the epoch under way.
+    step : int
+        Steps finished in all.
+    seconds : float
+        Time of training, resumed runs together.
+    epoch_sums : list of float
+        The two sums of the objective and the number of terms in the epoch under way.
+    best_loss : float
+        Lowest monitored value so far.
+    best_epoch : int
+        When that was; −1 before any.
     """
 
     epoch: int = 0
@@ -49,25 +58,25 @@ class Progress:
 
 def save_checkpoint(
     path: Path,
-    model: Model | BondModel,
+    model: HamiltonianModel,
     optimizer: torch.optim.Optimizer,
     scheduler: Any,
-    progress: Progress,
-    average: WeightAverage | None = None,
+    state: TrainingState,
+    average: AveragedModel | None = None,
 ) -> None:
     """Write everything that continues the run, under a temporary name first.
 
-    With an average the model's weights are the averaged ones; those under training stand beside them.
+    With an average the model's weights in the file are the averaged ones; those under training stand beside them.
     """
     tensors = model.tensors()
     if average is not None:
-        tensors |= {RAW + k.removeprefix(PREFIX): v.clone() for k, v in tensors.items() if k.startswith(PREFIX)}
-        tensors |= {PREFIX + k: v.detach().cpu().contiguous() for k, v in average.named().items()}
-    for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"{OPTIMIZER}{index}.{k}": v.detach().cpu().contiguous() for k, v in state.items()}
+        tensors |= {RAW + k.removeprefix(WEIGHTS): v.clone() for k, v in tensors.items() if k.startswith(WEIGHTS)}
+        tensors |= {WEIGHTS + k: v.cpu().contiguous() for k, v in averaged_weights(average).items()}
+    for index, own in optimizer.state_dict()["state"].items():
+        tensors |= {f"{OPTIMIZER}{index}.{k}": v.detach().cpu().contiguous() for k, v in own.items()}
     tensors[RANDOM] = torch.get_rng_state()
     metadata = model.metadata() | {
-        "progress": json.dumps(asdict(progress)),
+        "progress": json.dumps(asdict(state)),
         "scheduler": json.dumps(scheduler.state_dict()),
         "optimizer_groups": json.dumps(optimizer.state_dict()["param_groups"]),
     }
@@ -75,59 +84,73 @@ def save_checkpoint(
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """A safetensors file that is there completely or not at all.
+    """Write a safetensors file that is there completely or not at all.
 
-    Raises:
-        NearsightError: it cannot be written; an older file of the name is left as it was.
+    Raises
+    ------
+    NearsightError
+        It cannot be written; an older file of the name is left as it was.
     """
     try:
         with written_atomically(path) as temporary:
             save_file(tensors, str(temporary), metadata)
-    except SafetensorError as error:
+    except NearsightError:
+        raise
+    except Exception as error:
         raise NearsightError(f"{path}: expected to write a checkpoint, got {error}") from error
 
 
 def load_checkpoint(
     path: Path,
-    model: Model | BondModel,
+    model: HamiltonianModel,
     optimizer: torch.optim.Optimizer,
     scheduler: Any,
-    average: WeightAverage | None = None,
-) -> Progress:
-    """Put a stored state into model, optimiser, scheduler and the random generator.
+    average: AveragedModel | None = None,
+) -> TrainingState:
+    """Put a stored state into model, optimiser, scheduler, average and the random generator.
 
-    Raises:
-        CheckpointError: another network, another basis, or a file without optimiser (a bare model).
+    Raises
+    ------
+    CheckpointError
+        Another network, another basis, or a file without optimiser (a bare model).
     """
-    metadata, tensors = read_tensors(path)
-    _check_same(path, metadata, model)
+    metadata, tensors = read_tensors(path, checkpoint=True)
+    _check_same(path, upgraded_metadata(metadata), model)
     if "progress" not in metadata:
         raise CheckpointError(f"{path}: expected a checkpoint to continue from, got a model without optimiser")
-    weights = {k: v for k, v in tensors.items() if k.startswith(PREFIX)}
+    state = TrainingState(**json.loads(metadata["progress"]))
+    weights = {k: v for k, v in tensors.items() if k.startswith(WEIGHTS)}
     if average is not None:
-        average.load({k.removeprefix(PREFIX): v for k, v in weights.items()})
-        weights = {PREFIX + k.removeprefix(RAW): v for k, v in tensors.items() if k.startswith(RAW)}
+        _load_average(average, weights, state.step)
+        weights = {WEIGHTS + k.removeprefix(RAW): v for k, v in tensors.items() if k.startswith(RAW)}
     load_weights(model, weights, path)
-    state: dict[int, dict[str, Tensor]] = {}
+    own: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         if name.startswith(OPTIMIZER):
             index, key = name.removeprefix(OPTIMIZER).split(".", 1)
-            state.setdefault(int(index), {})[key] = tensor
-    optimizer.load_state_dict({"state": state, "param_groups": json.loads(metadata["optimizer_groups"])})
+            own.setdefault(int(index), {})[key] = tensor
+    optimizer.load_state_dict({"state": own, "param_groups": json.loads(metadata["optimizer_groups"])})
     scheduler.load_state_dict(json.loads(metadata["scheduler"]))
     torch.set_rng_state(tensors[RANDOM])
-    return Progress(**json.loads(metadata["progress"]))
+    return state
 
 
-def _check_same(path: Path, metadata: dict[str, str], model: Model | BondModel) -> None:
+@torch.no_grad()
+def _load_average(average: AveragedModel, weights: Mapping[str, Tensor], step: int) -> None:
+    for name, parameter in average.module.named_parameters():
+        parameter.copy_(weights[WEIGHTS + name])
+    set_step(average, step)
+
+
+def _check_same(path: Path, metadata: Mapping[str, str], model: HamiltonianModel) -> None:
     own = model.metadata()
     stored, wanted = json.loads(metadata["basis"]), json.loads(own["basis"])
     if stored["shells"] != wanted["shells"]:
         raise CheckpointError(
-            f"{path}: expected a checkpoint for the basis {wanted['shells']}, got one for "
-            f"{stored['shells']} (atomic number: l of shells)"
+            f"{path}: expected a checkpoint for the basis {wanted['shells']}, got one for {stored['shells']} "
+            "(atomic number: l of shells)"
         )
-    if metadata["model"] != own["model"]:
+    if json.loads(metadata["model"]) != json.loads(own["model"]):
         raise CheckpointError(
             f"{path}: expected a checkpoint of the network {own['model']}, got {metadata['model']}; "
             "train with another run_dir, or with the configuration of that run"

@@ -1,8 +1,8 @@
-"""From a configuration to a trained run: load, cut, build, train."""
+"""From a configuration to a trained run: begin or resume, divide into batches, train, finalise."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,166 +10,206 @@ import torch
 from lightning_fabric import Fabric
 
 from nearsight.atomic_files import write_text_atomically
-from nearsight.errors import ConfigError, InputError
-from nearsight.learning.checkpoint import Progress
-from nearsight.learning.config import TrainingConfig, dump_config, load_config
-from nearsight.learning.fine_tuning import as_continued, begin_xia2025, load_start, origin
-from nearsight.learning.loop import Levels, Parts, Record, Trainer
-from nearsight.learning.memory import available_bytes
-from nearsight.nn.architectures.nearsight.model import BondModel
-from nearsight.nn.architectures.nearsight.training import begin_bond_model, calibrate, prepare_bonds
-from nearsight.nn.architectures.xia2025.batches import Outline, Pieces, Room, common_basis, hold_out, make_outlines
-from nearsight.nn.architectures.xia2025.config import ModelConfig
-from nearsight.nn.architectures.xia2025.memory_plan import Plan, choose_partition, make_plan
-from nearsight.nn.model import Model, new_model
+from nearsight.errors import CheckpointError, ConfigError, InputError
+from nearsight.learning.checkpoint import TrainingState, write_tensors
+from nearsight.learning.config import TrainingConfig, dump_config, load_config, training_config
+from nearsight.learning.loop import Levels, Trainer
+from nearsight.nn.config import ModelSection
+from nearsight.nn.loading import load_model, model_class
+from nearsight.nn.model import HamiltonianModel, TrainingTask
+from nearsight.nn.model_file import find_model_file
 from nearsight.operators.calculation import Calculation
+from nearsight.progress import Progress, StopToken, silent
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 CONFIG_FILE = "config.yaml"
+FREE = {
+    "budget_minutes",
+    "max_epochs",
+    "device",
+    "run_dir",
+    "checkpoint_seconds",
+    "metrics_every",
+    "memory_gb",
+    "validation_every",
+    "levels_every",
+}
+"""What may change when a run is resumed."""
 
 
 @dataclass(frozen=True)
 class TrainingResult:
     """What a run ended with.
 
-    Attributes:
-        model: with the weights of the last step.
-        progress: epochs, steps, seconds, best validation loss.
-        reason: why it stopped.
-        folder: the run's folder.
+    Attributes
+    ----------
+    model : HamiltonianModel
+        With the weights of the last step.
+    state : TrainingState
+        Epochs, steps, seconds, best validation loss.
+    reason : str
+        Why it stopped.
+    folder : Path
+        The run's folder.
+    interrupted : bool
+        Whether it was asked to stop.
     """
 
-    model: Model | BondModel
-    progress: Progress
+    model: HamiltonianModel
+    state: TrainingState
     reason: str
     folder: Path
-
-    @property
-    def interrupted(self) -> bool:
-        """Whether a signal stopped it."""
-        return self.reason.startswith("stopped by ")
+    interrupted: bool = False
 
 
 def train(
     config: TrainingConfig,
     training: Sequence[Calculation],
-    validation: Sequence[Calculation],
-    report: Callable[[Record], None] = lambda record: None,
-    note: Callable[[str], None] = lambda text: None,
+    validation: Sequence[Calculation] = (),
+    *,
+    progress: Progress = silent,
+    stop: StopToken | None = None,
     levels: Levels | None = None,
 ) -> TrainingResult:
-    """Train a network, or continue the run in `config.run_dir`.
+    """Train a model, or continue the run in `config.run_dir`.
 
-    Args:
-        config: checked configuration.
-        training, validation: calculations with Hamiltonians.
-        report: called with every log record.
-        note: called with what is being done.
-        levels: errors of the levels of the validation structures (`inference.level_check`); needed where the
-            configuration asks for them.
+    Parameters
+    ----------
+    config : TrainingConfig
+        A checked configuration.
+    training, validation : sequence of Calculation
+        Structures with their Hamiltonians.
+    progress : Progress
+        Told what is done, and given every log record as the values of an event.
+    stop : StopToken, optional
+        Ends the run at the next step; the same call continues it.
+    levels : callable, optional
+        Errors of the levels of the validation structures (`inference.level_check`); needed where the configuration asks
+        for them.
 
-    Raises:
-        ConfigError: the folder holds a run of another configuration, there is nothing to train on, or the data or the
-            configuration do not fit the model that the run starts from.
+    Raises
+    ------
+    ConfigError
+        The folder holds a run of another configuration, there is nothing to train on, or the data or the configuration
+        do not fit the model that the run starts from.
     """
-    if config.threads:
-        torch.set_num_threads(config.threads)
     if config.levels_every is not None and levels is None:
         raise ConfigError("expected something that computes levels with levels_every, got none")
-    folder = Path(config.run_dir)
+    if not training:
+        raise ConfigError("expected data.train=[file, …] with at least one file, got none")
+    folder, token = Path(config.run_dir), stop or StopToken()
     resuming = check_run_folder(config)
     config, start = (as_begun(config), None) if resuming else load_start(config)
     fabric = Fabric(accelerator=config.device, devices=1)
-    model: Model | BondModel
-    dtype, provenance = DTYPES[config.precision], _provenance(config, training) | origin(config, start)
-    if isinstance(config.model, ModelConfig):
-        model = _begin_model(config, config.model, start, [*training, *validation], dtype, provenance)
-        note("cutting structures into parts")
-        config, train_parts, held_parts = prepare(config, model, training, validation, fabric.device, note)
-        parts: tuple[Parts, Parts] = (train_parts, held_parts)
-    else:
-        known = start if isinstance(start, BondModel) else None
-        model = begin_bond_model(config, training, dtype, provenance, note, known)
-        parts = bond_parts = prepare_bonds(config, model, training, validation, fabric.device, resuming, note, known)
-    trainer = Trainer(model, config, *parts, fabric, report, levels)
-    note(model.network.describe_path())
+    task = TrainingTask(
+        config,
+        training,
+        validation,
+        fabric.device,
+        DTYPES[config.precision],
+        _provenance(config, training) | origin(config, start),
+        start,
+        config.start_from or "",
+        resuming,
+        progress,
+    )
+    model = _begun(config, task) if resuming else model_class(config.model.architecture).begin(task)
+    data = model.prepare(task)
+    config = config.model_copy(update={"partition": data.partition})
+    trainer = Trainer(model, config, data, fabric, progress, levels, token)
+    task.say(model.describe())
     if resuming:
         trainer.resume()
-        note(f"continuing at epoch {trainer.progress.epoch}")
+        task.say(f"continuing at epoch {trainer.state.epoch}")
     _write_config(folder, config)
     reason = trainer.run()
-    if isinstance(model, BondModel) and (folder / "best.safetensors").exists():
-        note("calibrating the uncertainty")
-        calibrate(folder / "best.safetensors", *bond_parts)
-    return TrainingResult(model, trainer.progress, reason, folder)
+    best = folder / "best.safetensors"
+    if best.exists():
+        known = load_model(best)
+        final = known.finalise(data)
+        if final is not known:
+            write_tensors(best, final.tensors(), final.metadata())
+    return TrainingResult(model, trainer.state, reason, folder, token.stopped)
 
 
-def _begin_model(
-    config: TrainingConfig,
-    section: ModelConfig,
-    start: Model | BondModel | None,
-    calculations: Sequence[Calculation],
-    dtype: torch.dtype,
-    provenance: dict[str, str],
-) -> Model:
+def _begun(config: TrainingConfig, task: TrainingTask) -> HamiltonianModel:
+    """The model of the run in the configuration's folder."""
+    file = Path(config.run_dir) / "last.safetensors"
+    model = load_model(file)
+    if model.architecture != config.model.architecture:
+        raise ConfigError(
+            f"{file}: expected a run of the architecture {config.model.architecture}, got one of "
+            f"{model.architecture}; give another run_dir"
+        )
+    for calculation in [*task.training, *task.validation]:
+        own = calculation.basis.restricted(calculation.structure.numbers).shells
+        known = model.basis.shells
+        if any(known.get(z, shells) != shells for z, shells in own.items()):
+            raise CheckpointError(
+                f"{file}: expected a checkpoint for the basis {own}, got one for {dict(known)} "
+                "(atomic number: l of shells)"
+            )
+    return model
+
+
+def load_start(config: TrainingConfig) -> tuple[TrainingConfig, HamiltonianModel | None]:
+    """Return the configuration with the model section of the model it starts from, and that model; None without one.
+
+    Raises
+    ------
+    ConfigError
+        The configuration's model section says otherwise.
+    CheckpointError
+        There is no model.
+    """
     if config.start_from is None:
-        return new_model(section, common_basis(calculations), dtype, config.seed, provenance)
-    return begin_xia2025(config, start, calculations, dtype, provenance)
+        return config, None
+    start = load_model(config.start_from)
+    changed = differing_keys(config.model, start.config)
+    if changed:
+        stored = start.config.model_dump(mode="json")
+        values = " ".join(f"model.{key}={stored[key]}" for key in changed)
+        raise ConfigError(
+            f"expected the model section of {config.start_from}, from which this run starts ({values}), got another "
+            f"{', '.join(f'model.{key}' for key in changed)}; give those values, or no model section at all"
+        )
+    return _with_model(config, start.config), start
 
 
-def prepare(
-    config: TrainingConfig,
-    model: Model,
-    training: Sequence[Calculation],
-    validation: Sequence[Calculation],
-    device: torch.device,
-    note: Callable[[str], None] = lambda text: None,
-) -> tuple[TrainingConfig, Pieces, Pieces]:
-    """The configuration with its partition decided; training and validation pieces that fit into memory."""
-    if not training:
-        raise ConfigError("expected data.train=[file, …] with at least one file, got none")
-    available = available_bytes(device, config.memory_gb)
-    if config.partition.kind == "auto":
-
-        def whole() -> Plan:
-            parts = outlines_of(_with_partition(config, "whole"), model, training, validation)
-            return make_plan([*parts[0], *parts[1]], model, config, available, device)
-
-        config = _with_partition(config, choose_partition(config, whole))
-        note(f"partition.kind=auto: {config.partition.kind}")
-    train_parts, held_parts = outlines_of(config, model, training, validation)
-    note(f"{len(train_parts)} parts to train on, {len(held_parts)} for validation")
-    plan = make_plan([*train_parts, *held_parts], model, config, available, device)
-    note(plan.describe())
-    model.network.chunk = plan.chunk
-    room = Room(plan.room)
-    return config, Pieces(train_parts, model, device, room), Pieces(held_parts, model, device, room)
+def _with_model(config: TrainingConfig, section: ModelSection) -> TrainingConfig:
+    """The configuration with another model section, whose architecture what was given must fit."""
+    if config.model.architecture == section.architecture:
+        return config.model_copy(update={"model": section})
+    given = config.model_dump(exclude_unset=True, serialize_as_any=True)
+    return training_config({**given, "model": section.model_dump()})
 
 
-def outlines_of(
-    config: TrainingConfig, model: Model, training: Sequence[Calculation], validation: Sequence[Calculation]
-) -> tuple[list[Outline], list[Outline]]:
-    """Parts to train on and parts for validation."""
-    chosen: list[Outline] = []
-    held: list[Outline] = []
-    for calculation in training:
-        parts = make_outlines(calculation, model, config.partition)
-        if validation or not config.data.holdout_parts:
-            chosen += parts
-        else:
-            kept, out = hold_out(parts, config.data.holdout_parts)
-            chosen, held = chosen + kept, held + out
-    for calculation in validation:
-        held += make_outlines(calculation, model, config.partition)
-    return chosen, held
+def differing_keys(section: ModelSection, stored: ModelSection) -> list[str]:
+    """Return keys given in a model section whose values are not the stored ones; defaults nobody gave do not count."""
+    given = section.model_fields_set
+    if type(section) is not type(stored):
+        return ["architecture"] if given else []
+    return [key for key in type(section).model_fields if key in given and getattr(section, key) != getattr(stored, key)]
+
+
+def origin(config: TrainingConfig, start: HamiltonianModel | None) -> dict[str, str]:
+    """Return what the provenance says of the model that a run starts from."""
+    if start is None or config.start_from is None:
+        return {}
+    file = find_model_file(Path(config.start_from)).absolute()
+    known = start.provenance
+    text = f"{file.parent.name}/{file.name}, trained on {known.get('training_data') or 'unknown data'}"
+    return {"started_from": text + (f", started from {known['started_from']}" if "started_from" in known else "")}
 
 
 def check_run_folder(config: TrainingConfig) -> bool:
-    """Whether the run's folder holds a run to continue.
+    """Return whether the run's folder holds a run to continue.
 
-    Raises:
-        ConfigError: it holds a run of another configuration (what may change: budget, epochs, threads, memory, device),
-            or a new run cannot start from the model it is to start from.
+    Raises
+    ------
+    ConfigError
+        It holds a run of another configuration (what may change: budget, epochs, memory, device), or a new run cannot
+        start from the model it is to start from.
     """
     folder = Path(config.run_dir)
     if not (folder / "last.safetensors").exists():
@@ -187,36 +227,29 @@ def check_run_folder(config: TrainingConfig) -> bool:
 
 
 def as_begun(config: TrainingConfig) -> TrainingConfig:
-    """A configuration with what was decided when the run in its folder began: what partition.kind=auto is, and the
-    model section of a run that started from a model."""
+    """Return a configuration with what was decided when the run in its folder began.
+
+    That is what `partition.kind=auto` stands for, and the model section of a run that started from a model.
+    """
     path = Path(config.run_dir) / CONFIG_FILE
     if not path.exists():
         return config
     begun = load_config(path)
-    config = as_continued(config, begun)
-    return _with_partition(config, begun.partition.kind) if config.partition.kind == "auto" else config
-
-
-def _with_partition(config: TrainingConfig, kind: str) -> TrainingConfig:
-    return config.model_copy(update={"partition": config.partition.model_copy(update={"kind": kind})})
+    if begun.start_from is not None:
+        if not differing_keys(config.model, begun.model):
+            config = _with_model(config, begun.model)
+        # A run knows where it began; saying so again is optional.
+        config = config.model_copy(update={"start_from": config.start_from or begun.start_from})
+    if getattr(config.partition, "kind", None) == "auto":
+        kind = {"kind": getattr(begun.partition, "kind", "auto")}
+        config = config.model_copy(update={"partition": config.partition.model_copy(update=kind)})
+    return config
 
 
 def changed_keys(old: TrainingConfig, new: TrainingConfig) -> list[str]:
-    """Sections that differ and would make a resumed run another run."""
-    free = {
-        "budget_minutes",
-        "max_epochs",
-        "threads",
-        "device",
-        "run_dir",
-        "checkpoint_seconds",
-        "metrics_every",
-        "memory_gb",
-        "validation_every",
-        "levels_every",
-    }
-    a, b = old.model_dump(), new.model_dump()
-    return [key for key in a if key not in free and a[key] != b[key]]
+    """Return sections that differ and would make a resumed run another run."""
+    a, b = (config.model_dump(serialize_as_any=True) for config in (old, new))
+    return [key for key in a if key not in FREE and a[key] != b[key]]
 
 
 def _write_config(folder: Path, config: TrainingConfig) -> None:
@@ -233,6 +266,6 @@ def _provenance(config: TrainingConfig, training: Sequence[Calculation]) -> dict
             f"{Path(f).name} ({c.structure.formula})" for f, c in zip(config.data.train, training)
         ),
         "seed": str(config.seed),
-        "network": config.model.network,
+        "architecture": config.model.architecture,
         "torch": torch.__version__,
     }

@@ -1,49 +1,263 @@
-"""Model: a network with the basis and cutoff it was made for; and its file."""
+"""HamiltonianModel: what every architecture implements, and all that training, prediction and files know of it."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Literal, Protocol, cast
 
+import numpy as np
 import torch
-from pydantic import ValidationError
-from torch import Tensor
+from torch import Tensor, nn
 
-from nearsight.errors import CheckpointError
-from nearsight.nn.architectures.nearsight.model import BASELINE, SCALE, UNCERTAINTY, BondModel, load_bond_model
-from nearsight.nn.architectures.xia2025.config import ModelConfig
-from nearsight.nn.architectures.xia2025.network import Xia2025
-from nearsight.nn.model_file import FORMAT, PREFIX, basis_metadata, basis_of_metadata, find_model_file, read_tensors
+from nearsight.elements import symbol_of
+from nearsight.errors import InputError
+from nearsight.nn.config import LossSection, ModelSection, OptimizerSection, PartitionSection
+from nearsight.nn.error_sums import ErrorSums
+from nearsight.nn.model_file import FORMAT, WEIGHTS, basis_metadata
+from nearsight.nn.prediction import Prediction
+from nearsight.operators.calculation import Calculation
 from nearsight.orbitals.basis import BasisSet
-from nearsight.orbitals.coupled_layout import CoupledLayout
+from nearsight.progress import Event, Progress, silent
+from nearsight.structures.graph import build_graph
+from nearsight.structures.structure import Structure
+
+Need = Literal["hamiltonian", "overlap", "h0"]
+"""Attributes of a `Calculation` that a model may need of a structure besides its atoms."""
+
+CHUNK = 4096
+"""Edges that a prediction computes at once: their tensors fit into a few ten MB."""
+
+
+class Batches(Protocol):
+    """Batches of one set of structures: each is made when it is asked for, and kept where memory allows."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Any: ...
+
+    def n_terms(self, chosen: Sequence[int]) -> int:
+        """Number of terms of the loss in some batches: the common denominator of a step over them."""
+
+
+class Objective(ABC):
+    """What a step minimises: sums over the terms of its batches, and the loss from them, by default a mean.
+
+    Attributes
+    ----------
+    additive : bool
+        Whether the loss is a sum over batches, so that each batch's gradient can be taken by itself.
+    """
+
+    additive: bool = True
+
+    @abstractmethod
+    def sums(self, network: nn.Module, batch: Any) -> Tensor:
+        """Return two differentiable sums over the terms of one batch, shape (2,)."""
+
+    def loss(self, sums: Tensor, terms: int) -> Tensor:
+        """Return the loss from the sums over all batches of a step and the number of their terms."""
+        return sums[0] / terms
+
+    def validate(self, network: nn.Module, batch: Any, errors: ErrorSums | None) -> Tensor:
+        """Return `sums` in float64 on the CPU, and count the errors of the batch's matrix elements in `errors`."""
+        return self.sums(network, batch).detach().double().cpu()
+
+
+class TrainingSections(Protocol):
+    """The part of a training configuration that an architecture reads."""
+
+    @property
+    def model(self) -> ModelSection: ...
+    @property
+    def loss(self) -> LossSection: ...
+    @property
+    def partition(self) -> PartitionSection: ...
+    @property
+    def optimizer(self) -> OptimizerSection: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def memory_gb(self) -> float | None: ...
+    @property
+    def validation_slabs(self) -> int:
+        """Slabs of every training structure kept for validation."""
 
 
 @dataclass(frozen=True, eq=False)
-class Model:
-    """A network and what its inputs and outputs mean.
+class TrainingTask:
+    """What a model is trained on.
 
-    Attributes:
-        config: the network's shape and its cutoff.
-        basis: orbitals of the elements it was trained on; its outputs are `CoupledLayout(basis)` in E_h.
-        network: maps `GraphTensors` to coupled targets of nodes and edges.
-        provenance: training data, seed, time …, plain text by key.
+    Attributes
+    ----------
+    config : TrainingSections
+        The sections of the configuration that concern the architecture.
+    training, validation : sequence of Calculation
+        Structures with their Hamiltonians. Without validation structures, slabs of the training structures are kept for
+        validation where `config.validation_slabs` says so.
+    device : torch.device
+        Where the network is.
+    dtype : torch.dtype
+        Of its parameters.
+    provenance : mapping of str to str
+        What the model's file will say about its origin.
+    start : HamiltonianModel or None
+        A trained model of this architecture from which training begins.
+    start_from : str
+        Where it came from, for messages.
+    resumed : bool
+        Whether a run is continued; the model has been begun before, then.
+    progress : Progress
+        Told what is done.
     """
 
-    config: ModelConfig
-    basis: BasisSet
-    network: Xia2025
+    config: TrainingSections
+    training: Sequence[Calculation]
+    validation: Sequence[Calculation]
+    device: torch.device
+    dtype: torch.dtype
     provenance: Mapping[str, str] = field(default_factory=dict)
+    start: HamiltonianModel | None = None
+    start_from: str = ""
+    resumed: bool = False
+    progress: Progress = silent
+
+    def say(self, message: str) -> None:
+        """Tell what is done."""
+        self.progress(Event(message))
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingData:
+    """The batches of a task.
+
+    Attributes
+    ----------
+    partition : PartitionSection
+        The section of the configuration with what was left to decide (`kind=auto`) decided.
+    training, validation : Batches
+        What is trained on, and what the model is validated on; the latter may be empty.
+    """
+
+    partition: PartitionSection
+    training: Batches
+    validation: Batches
+
+
+class HamiltonianModel(ABC):
+    """A model of the Hamiltonian, of any architecture. A subclass is a frozen dataclass with these fields at least.
+
+    Attributes
+    ----------
+    config : ModelSection
+        What decides its functions, except its basis and what is learnt; holds the cutoff (Å).
+    basis : BasisSet
+        Orbitals of the elements that it knows.
+    network : torch.nn.Module
+        Everything with gradients.
+    provenance : mapping of str to str
+        Training data, seed, versions; plain text by key.
+    """
+
+    config: ModelSection
+    basis: BasisSet
+    network: nn.Module
+    provenance: Mapping[str, str]
+
+    architecture: ClassVar[str]
+    """Name in the registry."""
 
     @property
-    def layout(self) -> CoupledLayout:
-        """The order of the outputs."""
-        return CoupledLayout(self.basis)
+    def needs(self) -> frozenset[Need]:
+        """What a calculation must hold, besides the structure, for a prediction."""
+        return frozenset()
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Number type of the parameters."""
+        return next(self.network.parameters()).dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return next(self.network.parameters()).device
+
+    # --- training ---------------------------------------------------------------------------------------------------
+
+    @classmethod
+    @abstractmethod
+    def begin(cls, task: TrainingTask) -> HamiltonianModel:
+        """Return the model that a new run begins with: of random weights, or made from `task.start`.
+
+        Raises
+        ------
+        ConfigError
+            The data or `task.start` do not fit the architecture.
+        """
+
+    @abstractmethod
+    def prepare(self, task: TrainingTask) -> TrainingData:
+        """Divide the structures into batches; the network may be standardised here, where the run is new."""
+
+    @abstractmethod
+    def objective(self, loss: LossSection) -> Objective:
+        """Return what a step minimises."""
+
+    def finalise(self, data: TrainingData) -> HamiltonianModel:
+        """Return the trained model with what is fitted after training, such as its uncertainty."""
+        return self
+
+    def with_network(self, network: nn.Module) -> HamiltonianModel:
+        """Return the model with another network of the same shape."""
+        changed: Any = replace(cast(Any, self), network=network)
+        return cast(HamiltonianModel, changed)
+
+    # --- prediction -------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def predict(
+        self,
+        structure: Structure,
+        known: Calculation | None = None,
+        *,
+        parts: np.ndarray | None = None,
+        hermitian: bool = True,
+        chunk: int = CHUNK,
+        progress: Progress = silent,
+    ) -> Prediction:
+        """Predict H of a structure, to be read block after block.
+
+        Parameters
+        ----------
+        structure : Structure
+            Of elements that the model knows.
+        known : Calculation, optional
+            Holds what the model `needs`.
+        parts : ndarray, optional
+            (N,) part of each atom: atoms of different parts are not computed at once. Results do not depend on it.
+        hermitian : bool
+            Predict ½(H + H†) as its half; else H as the network says it, whole.
+        chunk : int
+            Edges computed at once.
+        progress : Progress
+            Told how many edges are done.
+
+        Returns
+        -------
+        Prediction
+            Blocks in eV, on site and of all pairs within the cutoff, in real space.
+        """
+
+    def describe(self) -> str:
+        """Say how the model is computed here."""
+        return f"torch, {where_computed(self.device)}"
+
+    # --- files ------------------------------------------------------------------------------------------------------
 
     def metadata(self) -> dict[str, str]:
-        """What a file needs besides the weights, as text."""
+        """Return what its file needs besides the numbers, as text by key."""
         return {
             "format": FORMAT,
             "model": self.config.model_dump_json(),
@@ -52,63 +266,65 @@ class Model:
         }
 
     def tensors(self) -> dict[str, Tensor]:
-        """The weights by name, as they are stored."""
-        return {PREFIX + k: v.detach().cpu().contiguous() for k, v in self.network.state_dict().items()}
+        """Return all numbers of its file by name; those of the network begin with `model.`."""
+        return {WEIGHTS + k: v.detach().cpu().contiguous() for k, v in self.network.state_dict().items()}
+
+    @classmethod
+    @abstractmethod
+    def from_file(
+        cls,
+        config: ModelSection,
+        basis: BasisSet,
+        metadata: Mapping[str, str],
+        tensors: Mapping[str, Tensor],
+        dtype: torch.dtype,
+    ) -> HamiltonianModel:
+        """Return the model whose file holds these metadata and tensors; its weights are put in afterwards.
+
+        Raises
+        ------
+        KeyError, ValueError, InputError
+            Something is missing or does not fit; `load_model` names the file.
+        """
+
+    def check(self, structure: Structure, known: Calculation | None = None) -> None:
+        """Refuse a structure that the model cannot predict.
+
+        Raises
+        ------
+        InputError
+            An element that it was not trained on, or a matrix that it `needs` is missing in `known`.
+        """
+        unknown = [symbol_of(z) for z in structure.elements if z not in self.basis.shells]
+        if unknown:
+            raise InputError(
+                f"expected a structure of the model's elements ({', '.join(map(symbol_of, self.basis.shells))}), got "
+                f"{', '.join(unknown)} in {structure.formula}; train on data that holds them"
+            )
+        names = {"hamiltonian": "H", "overlap": "S", "h0": "H0"}
+        missing = [names[need] for need in sorted(self.needs) if getattr(known, need, None) is None]
+        if missing:
+            raise InputError(
+                f"expected {' and '.join(missing)} of {structure.formula}, from which this model starts, got a "
+                "structure without; make an .h5 file with them: `nearsight import SOURCE --h0 FILE -o OUTPUT`"
+            )
 
 
-def new_model(
-    config: ModelConfig, basis: BasisSet, dtype: torch.dtype, seed: int, provenance: Mapping[str, str] | None = None
-) -> Model:
-    """A model with random weights."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = Xia2025(config.widths(), config.layers, CoupledLayout(basis).degrees)
-    return Model(config, basis, network.to(dtype), provenance or {})
+def where_computed(device: torch.device) -> str:
+    """Threads or device, in words."""
+    threads = torch.get_num_threads()
+    return f"{threads} thread{'s' if threads > 1 else ''}" if device.type == "cpu" else str(device)
 
 
-def load_model(path: Path | str) -> Model | BondModel:
-    """A model from a file, or the best one of a run's folder.
+def edges_within(model: HamiltonianModel, structure: Structure, parts: np.ndarray | None) -> tuple[Any, np.ndarray]:
+    """Return the graph within the model's cutoff, and the part of each atom, (N,) int64.
 
-    Raises:
-        CheckpointError: no such file, not a model, or a damaged one.
+    Raises
+    ------
+    InputError
+        `parts` has another length than the structure.
     """
-    file = find_model_file(Path(path))
-    metadata, tensors = read_tensors(file, (PREFIX, BASELINE, SCALE, UNCERTAINTY))
-    weights = {k: v for k, v in tensors.items() if k.startswith(PREFIX)}
-    try:
-        basis = basis_of_metadata(metadata["basis"])
-        network = json.loads(metadata["model"])["network"]
-    except (KeyError, ValueError) as error:
-        raise CheckpointError(f"{file}: expected a nearsight model, got metadata that do not fit: {error}") from error
-    model: Model | BondModel
-    if network == "nearsight":
-        model = load_bond_model(file, metadata, tensors, basis)
-    else:
-        model = _load_xia2025(file, metadata, weights, basis)
-    load_weights(model, weights, file)
-    return model
-
-
-def _load_xia2025(file: Path, metadata: Mapping[str, str], weights: Mapping[str, Tensor], basis: BasisSet) -> Model:
-    try:
-        config = ModelConfig.model_validate_json(metadata["model"])
-        provenance = json.loads(metadata.get("provenance", "{}"))
-    except (KeyError, ValueError, ValidationError) as error:
-        raise CheckpointError(f"{file}: expected a nearsight model, got metadata that do not fit: {error}") from error
-    dtype = next(t.dtype for t in weights.values() if t.dtype.is_floating_point)
-    return new_model(config, basis, dtype, 0, provenance)
-
-
-def load_weights(model: Model | BondModel, tensors: Mapping[str, Tensor], file: Path) -> None:
-    """Put stored weights into a model's network.
-
-    Raises:
-        CheckpointError: names or shapes differ.
-    """
-    state: dict[str, Any] = {k.removeprefix(PREFIX): v for k, v in tensors.items()}
-    try:
-        model.network.load_state_dict(state)
-    except RuntimeError as error:
-        raise CheckpointError(
-            f"{file}: expected the weights of this network ({model.basis.describe()}), got others: {error}"
-        ) from error
+    labels = np.zeros(len(structure), dtype=np.int64) if parts is None else np.asarray(parts)
+    if labels.shape != (len(structure),):
+        raise InputError(f"expected a part for each of {len(structure)} atoms, got an array of shape {labels.shape}")
+    return build_graph(structure, model.config.cutoff), labels

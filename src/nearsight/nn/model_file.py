@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -11,8 +12,12 @@ from torch import Tensor
 from nearsight.errors import CheckpointError
 from nearsight.orbitals.basis import BasisSet
 
-FORMAT = "nearsight-model-1"
-PREFIX = "model."
+FORMAT = "nearsight-model-2"
+FORMER_FORMATS = ("nearsight-model-1",)
+WEIGHTS = "model."
+"""Names of the network's weights begin so."""
+CHECKPOINT_ONLY = ("optimizer.", "raw.", "random")
+"""Names of tensors that only continue a run."""
 
 
 def basis_metadata(basis: BasisSet) -> str:
@@ -45,20 +50,30 @@ def find_model_file(path: Path) -> Path:
     return path
 
 
-def read_tensors(path: Path, prefix: str | tuple[str, ...] = "") -> tuple[dict[str, str], dict[str, Tensor]]:
-    """Metadata, and the tensors whose names start with `prefix`.
+def read_tensors(path: Path, checkpoint: bool = False) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Read the metadata and tensors of a model; with `checkpoint` also those that continue a run.
 
-    Raises:
-        CheckpointError: not a safetensors file of ours, or a truncated one.
+    Raises
+    ------
+    CheckpointError
+        Not a safetensors file of ours, or a truncated one.
     """
     try:
         with safe_open(str(path), framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {k: file.get_tensor(k) for k in file.keys() if k.startswith(prefix)}  # noqa: SIM118
+            names = [k for k in file.keys() if checkpoint or not k.startswith(CHECKPOINT_ONLY)]  # noqa: SIM118
+            tensors = {k: file.get_tensor(k) for k in names}
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
             f"{path}: expected a nearsight model (safetensors), got a file that cannot be read as one: {error}"
         ) from error
-    if metadata.get("format") != FORMAT:
+    if metadata.get("format") not in (FORMAT, *FORMER_FORMATS):
         raise CheckpointError(f"{path}: expected format {FORMAT}, got {metadata.get('format', 'none')}")
     return metadata, tensors
+
+
+def upgraded_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
+    """Return metadata of any format in the words of today: format 1 said `network` and `initial`."""
+    model = json.loads(metadata["model"])
+    names = {"network": "architecture", "initial": "h0"}
+    return {**metadata, "model": json.dumps({names.get(key, key): value for key, value in model.items()})}

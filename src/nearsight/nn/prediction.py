@@ -1,23 +1,35 @@
-"""The pairs of a prediction in the order of the store."""
+"""Prediction: a Hamiltonian that comes block after block, in the order of the store."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 
-from nearsight.operators.symmetry import in_half
+from nearsight.operators.blocks import BlockOperator
+from nearsight.operators.symmetry import in_half, symmetric, whole_of_half
+from nearsight.orbitals.basis import BasisSet
 from nearsight.structures.graph import Graph
+
+Group = tuple[slice, np.ndarray]
+"""Which pairs come next, and their blocks one after another, (m,) float64, eV."""
 
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
     """Pairs (i, j, R) of a graph and of every atom with itself, sorted; all of them or only the half.
 
-    Attributes:
-        source, target: (P,) int64, i and j.
-        shift: (P, 3) int64, R.
-        edge: (P,) int64, position of the pair in the graph, −1 on site.
+    Attributes
+    ----------
+    source, target : ndarray
+        (P,) int64, i and j.
+    shift : ndarray
+        (P, 3) int64, R.
+    edge : ndarray
+        (P,) int64, position of the pair in the graph, −1 on site.
     """
 
     source: np.ndarray
@@ -30,7 +42,7 @@ class Pairs:
 
 
 def pairs_of(graph: Graph, half: bool) -> Pairs:
-    """The pairs of a graph; with `half` those that `in_half` marks."""
+    """Return the pairs of a graph; with `half` those that `in_half` marks."""
     ahead = in_half(graph.source, graph.target, graph.shift)
     edges = np.flatnonzero(ahead) if half else np.arange(graph.n_edges)
     source, atoms = graph.source[edges], np.arange(graph.n_nodes)
@@ -42,3 +54,86 @@ def pairs_of(graph: Graph, half: bool) -> Pairs:
         np.insert(graph.shift[edges], place, 0, axis=0),
         np.insert(edges, place, -1),
     )
+
+
+class ExpectedErrors(Protocol):
+    """What a calibrated model says of the errors of a prediction."""
+
+    @property
+    def of_blocks(self) -> np.ndarray:
+        """(P,) eV, expected r.m.s. errors of the elements of the blocks that have come; NaN where unknown."""
+
+    @property
+    def out_of_distribution(self) -> np.ndarray:
+        """(N,) bool, atoms in environments unlike those of the training data."""
+
+    @property
+    def mean_to_rms(self) -> tuple[float, float]:
+        """Ratio of mean absolute to r.m.s. errors, on site and between atoms, as found in training."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """A Hamiltonian under way.
+
+    Attributes
+    ----------
+    numbers : ndarray
+        (N,) atomic numbers.
+    basis : BasisSet
+        Of the structure's elements.
+    pairs : Pairs
+        The blocks to come, in real space.
+    half : bool
+        Only the pairs of `in_half` come, and the others are their transposes.
+    groups : iterator of (slice, ndarray)
+        Which pairs come next and their blocks; read it once, through `blocks`.
+    expected_errors : ExpectedErrors or None
+        Filled while the blocks come; None where the model is not calibrated.
+    """
+
+    numbers: np.ndarray
+    basis: BasisSet
+    pairs: Pairs
+    half: bool
+    groups: Iterator[Group]
+    expected_errors: ExpectedErrors | None = None
+
+    def blocks(self) -> Iterator[Group]:
+        """Yield the groups; the on-site blocks of a half are symmetric to the last bit, whatever their rounding was."""
+        for piece, values in self.groups:
+            if self.half:
+                self._symmetrise_on_site(piece, values)
+            yield piece, values
+
+    def operator(self) -> BlockOperator:
+        """Return the whole Hamiltonian in memory, eV."""
+        values = [values for _, values in self.blocks()]
+        flat = np.concatenate(values) if values else np.empty(0)
+        pairs = self.pairs
+        operator = BlockOperator(self.numbers, self.basis, pairs.source, pairs.target, pairs.shift, flat, False)
+        return whole_of_half(operator) if self.half else operator
+
+    def mean_expected_errors(self) -> tuple[float, float] | None:
+        """Return the expected mean absolute errors of the matrix elements (eV), on site and between atoms."""
+        known = self.expected_errors
+        if known is None:
+            return None
+        weights, own = self._sizes[self.pairs.source] * self._sizes[self.pairs.target], self.pairs.edge < 0
+        means = [np.average(known.of_blocks[k], weights=weights[k]) if k.any() else 0.0 for k in (own, ~own)]
+        on_site, between = (ratio * float(mean) for ratio, mean in zip(known.mean_to_rms, means))
+        return on_site, between
+
+    @cached_property
+    def _sizes(self) -> np.ndarray:
+        """(N,) orbitals of each atom."""
+        return self.basis.sizes(self.numbers)
+
+    def _symmetrise_on_site(self, piece: slice, values: np.ndarray) -> None:
+        sizes = self._sizes
+        rows, columns = sizes[self.pairs.source[piece]], sizes[self.pairs.target[piece]]
+        starts = np.cumsum(rows * columns) - rows * columns
+        on_site = np.flatnonzero(self.pairs.edge[piece] < 0)
+        for n in np.unique(rows[on_site]):
+            places = starts[on_site[rows[on_site] == n]][:, None] + np.arange(n * n)
+            values[places] = symmetric(values[places].reshape(-1, n, n)).reshape(len(places), n * n)

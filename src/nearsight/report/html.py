@@ -18,8 +18,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
-from nearsight import __version__
 from nearsight.report.style import data_uri
+from nearsight.version import __version__
 
 PIXELS_PER_INCH = 96
 _SUBSCRIPT = re.compile(r"(ε|E)_(n|e|tot|h|pred|ref)\b")

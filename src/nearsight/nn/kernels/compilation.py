@@ -1,15 +1,11 @@
-"""How the loops are compiled: once per machine, without the interpreter's lock, sums in any order.
-
-Arrays that are allocated once and used for every chunk: fresh memory costs more than arithmetic.
-"""
+"""How loops are compiled: once per machine, without the interpreter's lock, sums in any order; and their buffers."""
 
 from __future__ import annotations
 
 import hashlib
 import math
-import os
 from collections.abc import Callable
-from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,37 +15,30 @@ from torch import Tensor
 
 FAST = {"contract", "reassoc", "arcp", "nsz"}
 """Freedoms in rounding; infinities and NaN keep their meaning."""
-STAMP = "nearsight-kernels.sha256"
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function as machine code, kept on disk for the next process."""
-    result: Callable[..., Any] = numba.njit(nogil=True, cache=True, fastmath=FAST, error_model="numpy")(function)
+    """Return the function as machine code, which is kept on disk for the next process where a folder can be written."""
+    options: dict[str, Any] = {"nogil": True, "fastmath": FAST, "error_model": "numpy"}
+    try:
+        result: Any = numba.njit(cache=True, **options)(function)
+    except RuntimeError:  # no folder for the cache
+        uncached: Any = numba.njit(**options)(function)
+        return uncached
+    # numba takes kept code for fresh as long as the function's own file is; ours inlines functions of others.
+    sources = digest_of(Path(function.__code__.co_filename).parent, Path(__file__).parent)
+    kept: Any = result._cache._cache_file
+    kept._source_stamp = (kept._source_stamp, sources)
     return result
 
 
-def forget_stale_code(folder: Path) -> None:
-    """Remove machine code kept in `folder/__pycache__` that was made from other sources than those in `folder`.
-
-    numba looks only at the file of a function, not at those whose functions are inlined into it.
-    """
-    kept = folder / "__pycache__"
+@cache
+def digest_of(*folders: Path) -> str:
+    """Return a digest of the sources in some folders."""
     digest = hashlib.sha256()
-    for source in sorted(folder.glob("*.py")):
-        digest.update(source.read_bytes())
-    with suppress(OSError):  # a folder that cannot be written holds no code of ours
-        stamp = kept / STAMP
-        if stamp.is_file() and stamp.read_text() == digest.hexdigest():
-            return
-        for index in kept.glob("*.nbi"):
-            index.unlink(missing_ok=True)
-        kept.mkdir(exist_ok=True)
-        new = kept / f"{STAMP}.{os.getpid()}"
-        new.write_text(digest.hexdigest())
-        new.replace(stamp)
-
-
-forget_stale_code(Path(__file__).parent)
+    for source in sorted({path for folder in folders for path in folder.glob("*.py")}):
+        digest.update(source.name.encode() + source.read_bytes())
+    return digest.hexdigest()
 
 
 class Buffers:

@@ -13,21 +13,21 @@ from typing import TypeVar
 
 import torch
 
-Piece = TypeVar("Piece")
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def thread_count(pieces: int) -> int:
+def thread_count(items: int) -> int:
     """Threads for so many pieces of work: as many as torch has, at least one."""
-    return max(1, min(torch.get_num_threads(), pieces))
+    return max(1, min(torch.get_num_threads(), items))
 
 
-def in_threads(work: Callable[[Piece], Result], pieces: Sequence[Piece], device: torch.device) -> list[Result]:
+def in_threads(work: Callable[[Item], Result], items: Sequence[Item], device: torch.device) -> list[Result]:
     """Results in the order of the pieces; in as many threads as torch has, on a CPU and for several pieces."""
     threads = torch.get_num_threads()
-    if threads == 1 or len(pieces) < 2 or device.type != "cpu":
-        return [work(piece) for piece in pieces]
-    return list(pool(threads).map(work, pieces))
+    if threads == 1 or len(items) < 2 or device.type != "cpu":
+        return [work(item) for item in items]
+    return list(pool(threads).map(work, items))
 
 
 @cache
@@ -36,15 +36,15 @@ def pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
 
 
-def in_order(work: Callable[[Piece], Result], pieces: Iterable[Piece], threads: int) -> Iterator[Result]:
+def in_order(work: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
     """Yields the results in the order of the pieces; at most threads + 1 pieces are under way or wait to be fetched."""
     if threads == 1:
-        yield from map(work, pieces)
+        yield from map(work, items)
         return
     waiting: deque[Future[Result]] = deque()
     try:
-        for piece in pieces:
-            waiting.append(pool(threads).submit(work, piece))
+        for item in items:
+            waiting.append(pool(threads).submit(work, item))
             if len(waiting) > threads:
                 yield waiting.popleft().result()
         while waiting:

@@ -9,17 +9,18 @@ import pytest
 import torch
 
 from nearsight.inference.predict import predict_hamiltonian
-from nearsight.learning.config import LossConfig
-from nearsight.learning.metrics import ErrorSums
-from nearsight.nn.architectures.nearsight.batches import MEV, BondPieces, BondSource, deal
-from nearsight.nn.architectures.nearsight.training import bond_error, validate_bonds
+from nearsight.nn.architectures.nearsight.batches import MEV, BondSource, random_split
+from nearsight.nn.architectures.nearsight.config import NearsightLoss
+from nearsight.nn.architectures.nearsight.objective import bond_error, validate_bonds
+from nearsight.nn.batches import PlannedBatches
+from nearsight.nn.error_sums import ErrorSums
 from nearsight.operators.bloch import fold
 from nearsight.operators.calculation import Calculation
 from tests.baselines.random_baseline import random_calculation
 from tests.nn.architectures.nearsight.random_model import random_bond_model
 
 MODEL = random_bond_model()
-LOSS = LossConfig(huber_delta=0.0, weight_power=1.0)
+LOSS = NearsightLoss(huber_delta=0.0, weight_power=1.0)
 
 
 def predicted(n_units: int, folded: bool) -> Calculation:
@@ -34,14 +35,14 @@ def predicted(n_units: int, folded: bool) -> Calculation:
 def test_the_model_has_no_error_on_its_own_prediction(n_units: int, folded: bool) -> None:
     """Resolved in R, and folded to Γ in cells where most pairs have several images."""
     source = BondSource(predicted(n_units, folded), MODEL, LOSS)
-    parts = deal(source, 50, 0)
+    parts = random_split(source, 50, 0)
     assert any(part.folded for part in parts) == (folded and n_units == 2)
     errors = ErrorSums()
     for part in parts:
-        piece = part.build()
-        assert piece.n_terms == part.n_terms
-        assert float(bond_error(MODEL.network, piece).detach()) < 1e-10 * part.n_terms
-        assert validate_bonds(MODEL.network, piece, errors) < 1e-10 * part.n_terms
+        batch = part.build()
+        assert batch.n_terms == part.n_terms
+        assert float(bond_error(MODEL.network, batch).detach()) < 1e-10 * part.n_terms
+        assert validate_bonds(MODEL.network, batch, errors) < 1e-10 * part.n_terms
     # What symmetry keeps from being learnt, pseudoscalars along the bond, is zero in a prediction.
     assert errors.summary()["eps_e_mEh"] < 1e-6
     assert errors.edge_count > 100
@@ -50,11 +51,11 @@ def test_the_model_has_no_error_on_its_own_prediction(n_units: int, folded: bool
 @pytest.mark.parametrize("folded", [False, True])
 def test_every_bond_is_in_one_part(folded: bool) -> None:
     source = BondSource(predicted(3, folded), MODEL, LOSS)
-    parts = deal(source, 40, 1)
+    parts = random_split(source, 40, 1)
     for kind, edges in ((False, source.single_edges()), (True, source.folded_edges())):
         for pair, own in edges.items():
-            dealt = [part.edges[pair] for part in parts if part.folded == kind and pair in part.edges]
-            np.testing.assert_array_equal(np.sort(np.concatenate([*dealt, np.empty(0, np.int64)])), own)
+            split = [part.edges[pair] for part in parts if part.folded == kind and pair in part.edges]
+            np.testing.assert_array_equal(np.sort(np.concatenate([*split, np.empty(0, np.int64)])), own)
     for part in parts:
         if part.folded:
             images = [
@@ -72,20 +73,20 @@ def test_every_bond_is_in_one_part(folded: bool) -> None:
 
 def test_the_gradient_of_folded_sums_is_that_of_finite_differences() -> None:
     calculation = predicted(2, True)
-    source = BondSource(calculation, MODEL, LossConfig(huber_delta=0.3, weight_power=0.5))
-    piece = next(part for part in deal(source, 10_000, 0) if part.folded).build()
+    source = BondSource(calculation, MODEL, NearsightLoss(huber_delta=0.3, weight_power=0.5))
+    batch = next(part for part in random_split(source, 10_000, 0) if part.folded).build()
     weight = MODEL.network.mix[0]
     MODEL.network.zero_grad()
     with torch.no_grad():
         weight += 0.05
     try:
-        bond_error(MODEL.network, piece).backward()
+        bond_error(MODEL.network, batch).backward()
         place = np.unravel_index(int(weight.grad.abs().argmax()), weight.shape)
         step, values = 1e-5, []
         for sign in (1, -1):
             with torch.no_grad():
                 weight[place] += sign * step
-                values.append(float(bond_error(MODEL.network, piece)))
+                values.append(float(bond_error(MODEL.network, batch)))
                 weight[place] -= sign * step
     finally:
         with torch.no_grad():
@@ -114,10 +115,10 @@ def test_targets_are_residuals_in_units_of_their_scale() -> None:
 
 
 def test_kept_and_remade_parts_are_the_same_to_the_last_bit() -> None:
-    parts = deal(BondSource(predicted(8, False), MODEL, LOSS), 60, 0)
-    pieces = BondPieces(parts)
-    first, again = pieces[1], parts[1].build()
-    assert pieces[1] is first
+    parts = random_split(BondSource(predicted(8, False), MODEL, LOSS), 60, 0)
+    batches = PlannedBatches(parts)
+    first, again = batches[1], parts[1].build()
+    assert batches[1] is first
     for pair, target in first.targets.items():
         assert torch.equal(target.values, again.targets[pair].values)
         assert torch.equal(target.weights, again.targets[pair].weights)

@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 from nearsight.errors import InputError
 from nearsight.inference.predict import predict_hamiltonian
 from nearsight.nn.architectures.nearsight.graph import BondGraph, BondTargets, canonical_edges, make_bonds
-from nearsight.nn.architectures.nearsight.network import BondNetwork
+from nearsight.nn.architectures.nearsight.network import NearsightNetwork
 from nearsight.operators.blocks import BlockOperator
 from nearsight.operators.symmetry import hermiticity_error, permute, rotate
 from nearsight.structures.graph import build_graph
@@ -24,8 +24,8 @@ MODEL = random_bond_model()
 STRUCTURE = random_calculation(3).structure
 
 
-def predicted(structure: Structure, symmetrise: bool = True) -> BlockOperator:
-    return predict_hamiltonian(MODEL, structure, symmetrise=symmetrise)
+def predicted(structure: Structure, hermitian: bool = True) -> BlockOperator:
+    return predict_hamiltonian(MODEL, structure, hermitian=hermitian)
 
 
 def test_the_network_adds_to_the_baseline() -> None:
@@ -66,7 +66,7 @@ def test_translation(rng: np.random.Generator) -> None:
 def test_hermitian_by_construction(n_units: int) -> None:
     """Both directions of every bond are predicted on their own, in a cell with images of its own atoms, too."""
     structure = random_calculation(4, n_units=n_units).structure
-    assert hermiticity_error(predicted(structure, symmetrise=False)) < 1e-12
+    assert hermiticity_error(predicted(structure, hermitian=False)) < 1e-12
     assert hermiticity_error(predicted(structure)) == 0
 
 
@@ -84,7 +84,7 @@ def test_symmetries_with_long_range_features() -> None:
     model, rotation = random_bond_model(True), -Rotation.random(random_state=1).as_matrix()
     found, expected = (predict_hamiltonian(model, s) for s in (STRUCTURE.rotated(rotation), STRUCTURE))
     np.testing.assert_allclose(found.values, rotate(expected, rotation).values, atol=1e-9)
-    assert hermiticity_error(predict_hamiltonian(model, STRUCTURE, symmetrise=False)) < 1e-12
+    assert hermiticity_error(predict_hamiltonian(model, STRUCTURE, hermitian=False)) < 1e-12
     assert np.abs(expected.values - predicted(STRUCTURE).values).max() > 1e-3
 
 
@@ -109,7 +109,7 @@ def test_smooth_at_the_cutoff() -> None:
     assert np.abs(np.diff(slope, axis=0)).max() < 1e-6
 
 
-def random_case(dtype: torch.dtype) -> tuple[BondNetwork, BondGraph, dict[tuple[int, int], BondTargets]]:
+def random_case(dtype: torch.dtype) -> tuple[NearsightNetwork, BondGraph, dict[tuple[int, int], BondTargets]]:
     """Bonds of the random structure with random targets and weights."""
     torch.manual_seed(0)
     graph = build_graph(STRUCTURE, CUTOFF)
@@ -124,10 +124,10 @@ def random_case(dtype: torch.dtype) -> tuple[BondNetwork, BondGraph, dict[tuple[
 
 
 def value_and_gradients(
-    graph: BondGraph, targets: dict[tuple[int, int], BondTargets], plain: bool, summed: bool
+    graph: BondGraph, targets: dict[tuple[int, int], BondTargets], reference: bool, summed: bool
 ) -> list[np.ndarray]:
     network = MODEL.network
-    network.plain = plain
+    network.reference = reference
     network.zero_grad()
     try:
         value = (
@@ -137,7 +137,7 @@ def value_and_gradients(
         )
         value.backward()
     finally:
-        network.plain = False
+        network.reference = False
     return [value.detach().numpy(), *(p.grad.numpy().copy() for p in network.parameters() if p.grad is not None)]
 
 
@@ -181,7 +181,7 @@ def test_the_gradient_of_parts_is_that_of_the_whole(long_range: bool) -> None:
 
 def test_too_low_a_degree_is_refused() -> None:
     with pytest.raises(InputError, match="l_max >= 4"):
-        BondNetwork(CONFIG.model_copy(update={"l_max": 2}), MODEL.layout, [(72, 72)], 3)
+        NearsightNetwork(CONFIG.model_copy(update={"l_max": 2}), MODEL.layout, [(72, 72)], 3)
 
 
 def test_an_unseen_pair_of_elements_is_named() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +11,20 @@ import torch
 
 from nearsight.errors import ConfigError
 from nearsight.inference.predict import predict_hamiltonian
-from nearsight.learning.config import TrainingConfig
+from nearsight.learning.config import TrainingConfig, training_config
 from nearsight.learning.loop import Trainer
 from nearsight.learning.training import train
-from nearsight.nn.architectures.nearsight.model import BondModel
-from nearsight.nn.model import load_model
+from nearsight.nn.architectures.nearsight.model import NearsightModel
+from nearsight.nn.loading import load_model
 from tests.baselines.random_baseline import CUTOFF, random_calculation
+from tests.listening import listening
 
 CALCULATIONS = [random_calculation(1), random_calculation(2)]
 
 
 def config(folder: Path, **changes: Any) -> TrainingConfig:
     small = {
-        "network": "nearsight",
+        "architecture": "nearsight",
         "cutoff": CUTOFF,
         "density_functions": 4,
         "channels": 4,
@@ -38,18 +38,17 @@ def config(folder: Path, **changes: Any) -> TrainingConfig:
         "weight_decay": 0.1,
         "warmup_steps": 3,
         "clip_norm": 10.0,
-        "average": 0.99,
+        "ema_decay": 0.99,
         "learning_rate": 1e-2,
         "minimum_learning_rate": 1e-5,
     }
-    return TrainingConfig.model_validate(
+    return training_config(
         {
             "model": small,
             "optimizer": optimizer,
-            "partition": {"bonds": 150, "axis": 0, "count": 3, "thickness": None},
-            "data": {"train": ["a.h5"], "holdout_parts": 0},
+            "partition": {"bonds_per_batch": 150, "axis": 0, "count": 3, "thickness": None},
+            "data": {"train": ["a.h5"], "validation_slabs": 0},
             "max_epochs": 6,
-            "threads": 1,
             "run_dir": str(folder),
             "precision": "float64",
             **changes,
@@ -59,13 +58,18 @@ def config(folder: Path, **changes: Any) -> TrainingConfig:
 
 def run(folder: Path, **changes: Any) -> list[float]:
     losses: list[float] = []
-    train(config(folder, **changes), CALCULATIONS, [], lambda record: losses.append(float(record["loss"])))
+    train(
+        config(folder, **changes),
+        CALCULATIONS,
+        [],
+        progress=listening(at_record=lambda record: losses.append(float(record["loss"]))),
+    )
     return losses
 
 
 def weights(path: Path) -> dict[str, torch.Tensor]:
     model = load_model(path)
-    assert isinstance(model, BondModel)
+    assert isinstance(model, NearsightModel)
     return model.network.state_dict()
 
 
@@ -82,7 +86,7 @@ def test_a_stopped_run_continues_to_the_last_bit(tmp_path: Path, monkeypatch: py
 
     def interrupted(self: Trainer, chosen: Any) -> Any:
         if next(steps) == 7:
-            signal.raise_signal(signal.SIGTERM)
+            self.stop.stop("stopped")
         return step(self, chosen)
 
     monkeypatch.setattr(Trainer, "_step", interrupted)
@@ -97,7 +101,12 @@ def test_a_stopped_run_continues_to_the_last_bit(tmp_path: Path, monkeypatch: py
 
 def test_held_out_bonds_are_validated_and_not_trained_on(tmp_path: Path) -> None:
     records: list[dict[str, Any]] = []
-    train(config(tmp_path / "run", data={"train": ["a.h5"], "holdout_parts": 1}), CALCULATIONS, [], records.append)
+    train(
+        config(tmp_path / "run", data={"train": ["a.h5"], "validation_slabs": 1}),
+        CALCULATIONS,
+        [],
+        progress=listening(records),
+    )
     assert all(record["validation_loss"] > 0 for record in records)
     assert records[0]["validation_eps_e_mEh"] > 0
 
@@ -105,7 +114,7 @@ def test_held_out_bonds_are_validated_and_not_trained_on(tmp_path: Path) -> None
 def test_the_stored_model_predicts_what_it_was_trained_on_better_than_its_baseline(tmp_path: Path) -> None:
     run(tmp_path / "run", max_epochs=40)
     model = load_model(tmp_path / "run")
-    assert isinstance(model, BondModel)
+    assert isinstance(model, NearsightModel)
     truth = CALCULATIONS[0].require_hamiltonian()
     structure = CALCULATIONS[0].structure
     trained = predict_hamiltonian(model, structure)
@@ -131,4 +140,8 @@ def test_the_stored_model_predicts_what_it_was_trained_on_better_than_its_baseli
 def test_a_folder_with_a_run_of_another_network_is_refused(tmp_path: Path) -> None:
     run(tmp_path / "run", max_epochs=1)
     with pytest.raises(ConfigError, match="model"):
-        run(tmp_path / "run", model={"network": "xia2025", "cutoff": CUTOFF})
+        run(
+            tmp_path / "run",
+            model={"architecture": "xia2025", "cutoff": CUTOFF},
+            partition={"axis": 0, "count": 3, "thickness": None},
+        )

@@ -10,6 +10,7 @@ import torch
 
 from nearsight.baselines.bond_scale import BondScale, fit_bond_scale, max_shell
 from nearsight.baselines.fit import fit_baseline
+from nearsight.nn.architectures.nearsight.composite import standardise
 from nearsight.nn.architectures.nearsight.graph import (
     AtomInputs,
     atom_inputs,
@@ -18,8 +19,8 @@ from nearsight.nn.architectures.nearsight.graph import (
     make_bonds,
     scalar_columns,
 )
-from nearsight.nn.architectures.nearsight.model import BondModel, standardise
-from nearsight.nn.architectures.nearsight.network import BondNetwork
+from nearsight.nn.architectures.nearsight.model import NearsightModel
+from nearsight.nn.architectures.nearsight.network import NearsightNetwork
 from nearsight.nn.architectures.nearsight.transfer import (
     channel_places,
     common_pairs,
@@ -63,15 +64,15 @@ def inputs(layout: CoupledLayout, structure: Structure, graph: Graph, groups: in
     return atom_inputs(CONFIG, layout, structure, graph, known)
 
 
-def with_network(model: BondModel, structures: list[Structure], groups: int, seed: int) -> BondModel:
+def with_network(model: NearsightModel, structures: list[Structure], groups: int, seed: int) -> NearsightModel:
     torch.manual_seed(seed)
     scalars = groups * len(scalar_columns(model.layout))
-    network = BondNetwork(CONFIG, model.layout, list(model.scale.values), scalars).double()
+    network = NearsightNetwork(CONFIG, model.layout, list(model.scale.values), scalars).double()
     standardise(network, [inputs(model.layout, s, build_graph(s, CUTOFF), groups) for s in structures])
     return replace(model, network=network)
 
 
-def corrections(model: BondModel, structure: Structure, groups: int) -> dict[tuple[int, int], np.ndarray]:
+def corrections(model: NearsightModel, structure: Structure, groups: int) -> dict[tuple[int, int], np.ndarray]:
     """(e, n_i, n_j) E_h by pair of elements."""
     graph, result = build_graph(structure, CUTOFF), {}
     atoms = inputs(model.layout, structure, graph, groups)
@@ -85,7 +86,7 @@ def corrections(model: BondModel, structure: Structure, groups: int) -> dict[tup
 
 
 @pytest.fixture(scope="module")
-def wider() -> BondModel:
+def wider() -> NearsightModel:
     calculations = [calculation_of_more_elements(seed) for seed in (3, 4)]
     baseline = fit_baseline(calculations, WIDER, CUTOFF, SMALL)
     known = random_bond_model()
@@ -93,7 +94,7 @@ def wider() -> BondModel:
 
 
 @pytest.mark.parametrize("groups", [1, 2])
-def test_corrections_of_known_structures_are_the_same(wider: BondModel, groups: int) -> None:
+def test_corrections_of_known_structures_are_the_same(wider: NearsightModel, groups: int) -> None:
     structures = [random_calculation(seed).structure for seed in (1, 2)]
     known = with_network(random_bond_model(), structures, groups, 1)
     model = with_network(wider, [calculation_of_more_elements(3).structure], groups, 2)
@@ -111,7 +112,7 @@ def test_corrections_of_known_structures_are_the_same(wider: BondModel, groups: 
     assert torch.equal(model.network.pair((1, 40)).first[0], unchanged)
 
 
-def test_a_new_element_looks_like_the_known_one_of_its_group(wider: BondModel) -> None:
+def test_a_new_element_looks_like_the_known_one_of_its_group(wider: NearsightModel) -> None:
     structure = random_calculation(1).structure
     numbers = np.where(structure.numbers == 72, 40, structure.numbers)
     numbers[np.flatnonzero(numbers == 40)[:3]] = 72
@@ -127,7 +128,7 @@ def test_a_new_element_looks_like_the_known_one_of_its_group(wider: BondModel) -
     torch.testing.assert_close(features[1][kept], features[0][kept], rtol=0, atol=1e-10)
 
 
-def test_new_elements_are_random_and_seen_by_known_ones_only_if_they_are_alike(wider: BondModel) -> None:
+def test_new_elements_are_random_and_seen_by_known_ones_only_if_they_are_alike(wider: NearsightModel) -> None:
     calculation = calculation_of_more_elements(3)
     model = with_network(wider, [calculation.structure], 1, 2)
     take_over(model, with_network(random_bond_model(), [random_calculation(1).structure], 1, 1))
@@ -155,7 +156,7 @@ def test_scalars_are_matched_by_their_shells() -> None:
     assert set(known) < set(names)
 
 
-def test_the_ratio_of_units_is_that_of_proportional_scales(wider: BondModel) -> None:
+def test_the_ratio_of_units_is_that_of_proportional_scales(wider: NearsightModel) -> None:
     scale = wider.scale
     doubled = BondScale(scale.layouts, scale.centres, {pair: 2 * own for pair, own in scale.values.items()})
     np.testing.assert_allclose(unit_ratio(doubled, scale, (8, 40)), 2.0)

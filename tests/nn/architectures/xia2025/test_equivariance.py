@@ -22,9 +22,9 @@ LAYOUT = CoupledLayout(basis_named("SZV-MOLOPT-SR-GTH").restricted([8, 72]))
 CUTOFF = 4.5
 
 
-def make_network(layers: int = 1, plain: bool = False) -> Xia2025:
+def make_network(layers: int = 1, reference: bool = False) -> Xia2025:
     torch.manual_seed(0)
-    return Xia2025(Widths(), layers, LAYOUT.degrees, plain=plain).double()
+    return Xia2025(Widths(), layers, LAYOUT.degrees, reference=reference).double()
 
 
 def make_structure(n: int = 9, seed: int = 0) -> Structure:
@@ -51,9 +51,9 @@ def rotate_coupled(values: np.ndarray, rotation: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("layers", [1, 2])
-@pytest.mark.parametrize("plain", [True, False])
-def test_rotation(layers, plain):
-    network, structure = make_network(layers, plain), make_structure()
+@pytest.mark.parametrize("reference", [True, False])
+def test_rotation(layers, reference):
+    network, structure = make_network(layers, reference), make_structure()
     rotation = Rotation.random(random_state=3).as_matrix()
     nodes, edges = outputs(network, structure, build_graph(structure, CUTOFF))
     turned = structure.rotated(rotation)
@@ -69,8 +69,8 @@ def test_plain_and_fast_agree_in_value_and_gradient(layers):
     graph = build_graph(structure, CUTOFF)
     tensors = graph_tensors(structure.numbers, graph.source, graph.target, graph.vector, 4, torch.float64)
     results = []
-    for plain in (True, False):
-        network = make_network(layers, plain)
+    for reference in (True, False):
+        network = make_network(layers, reference)
         nodes, edges = network(tensors)
         (nodes.square().sum() + edges.square().sum()).backward()
         gradients = {k: p.grad if p.grad is not None else torch.zeros_like(p) for k, p in network.named_parameters()}
@@ -116,7 +116,7 @@ def test_translation_of_single_atoms_by_lattice_vectors():
 
 def test_bond_frame_does_not_matter():
     """A further rotation about each bond leaves the outputs alone: the convolutions commute with it."""
-    network, structure = make_network(plain=True), make_structure()
+    network, structure = make_network(reference=True), make_structure()
     graph = build_graph(structure, CUTOFF)
     tensors = graph_tensors(structure.numbers, graph.source, graph.target, graph.vector, 4, torch.float64)
     about_z = Rotation.from_euler("z", np.random.default_rng(5).uniform(0, 6.28, (graph.n_edges, 1))).as_matrix()

@@ -10,14 +10,12 @@ import pytest
 import torch
 
 from nearsight.inference.predict import predict_hamiltonian
-from nearsight.learning.config import LossConfig, PartitionConfig
-from nearsight.nn.architectures.xia2025.batches import make_pieces
-from nearsight.nn.architectures.xia2025.config import ModelConfig
-from nearsight.nn.architectures.xia2025.loss import part_sums
-from nearsight.nn.model import new_model
+from nearsight.nn.architectures.xia2025.config import Xia2025Config, Xia2025Loss, Xia2025Partition
+from nearsight.nn.architectures.xia2025.model import Xia2025Model
 from nearsight.operators.bloch import fold, to_csr
 from nearsight.operators.store import read_calculation
 from nearsight.structures.graph import build_graph
+from tests.nn.architectures.xia2025.batches_of import make_batches, part_sums
 
 FILE = Path(__file__).parents[4] / "data" / "aHfO2_96_A.h5"
 CUTOFF = 8.0
@@ -27,13 +25,13 @@ CUTOFF = 8.0
 def case():
     """The real 96-atom cell (10.53 Å), a random network, and its prediction resolved in R."""
     calculation = read_calculation(FILE, overlap=False)
-    model = new_model(
-        ModelConfig(cutoff=CUTOFF, channels=4, hidden=4, alpha=4, value=4, feed_forward=8),
+    model = Xia2025Model.new(
+        Xia2025Config(cutoff=CUTOFF, channels=4, hidden=4, alpha=4, value=4, feed_forward=8),
         calculation.basis,
         torch.float64,
         3,
     )
-    return calculation, model, predict_hamiltonian(model, calculation.structure, symmetrise=False)
+    return calculation, model, predict_hamiltonian(model, calculation.structure, hermitian=False)
 
 
 def test_many_pairs_have_several_images(case):
@@ -50,14 +48,14 @@ def test_sum_over_images_is_the_gamma_matrix(case):
     assert fold(resolved).n_pairs < resolved.n_pairs
 
 
-@pytest.mark.parametrize("partition", [PartitionConfig(kind="whole"), PartitionConfig(count=3, thickness=None)])
+@pytest.mark.parametrize("partition", [Xia2025Partition(kind="whole"), Xia2025Partition(count=3, thickness=None)])
 def test_prediction_per_image_agrees_with_its_folded_target(case, partition):
     """The loss against the Γ matrix of the network's own prediction vanishes; against CP2K's it does not."""
     calculation, model, resolved = case
-    loss = LossConfig(masked=True)
+    loss = Xia2025Loss(masked=True)
     with torch.no_grad():
-        own = make_pieces(replace(calculation, hamiltonian=fold(resolved)), model, partition)
-        assert all(piece.targets.row_of_edge is not None for piece in own)
-        assert sum(float(part_sums(model.network, p, loss)[0]) for p in own) < 1e-20
-        real = make_pieces(calculation, model, partition)
-        assert sum(float(part_sums(model.network, p, loss)[0]) for p in real) > 1.0
+        own = make_batches(replace(calculation, hamiltonian=fold(resolved)), model, partition)
+        assert all(batch.targets.row_of_edge is not None for batch in own)
+        assert sum(float(part_sums(model, p, loss)[0]) for p in own) < 1e-20
+        real = make_batches(calculation, model, partition)
+        assert sum(float(part_sums(model, p, loss)[0]) for p in real) > 1.0

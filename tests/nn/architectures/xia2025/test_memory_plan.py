@@ -11,35 +11,33 @@ import torch
 
 from nearsight import memory as host
 from nearsight.errors import ConfigError
-from nearsight.learning import memory, training
-from nearsight.learning.config import PartitionConfig, TrainingConfig, load_config
+from nearsight.learning.config import TrainingConfig, load_config, training_config
 from nearsight.learning.training import train
 from nearsight.nn.architectures.xia2025 import memory_plan
-from nearsight.nn.architectures.xia2025.batches import Pieces, Room, make_outlines, make_pieces
-from nearsight.nn.architectures.xia2025.config import ModelConfig
-from nearsight.nn.architectures.xia2025.loss import n_terms
-from nearsight.nn.architectures.xia2025.memory_plan import (
-    LARGEST_CHUNK,
-    SMALLEST_CHUNK,
-    choose_partition,
-    make_plan,
-    tensor_bytes,
-)
-from nearsight.nn.model import Model, load_model, new_model
+from nearsight.nn.architectures.xia2025 import model as model_module
+from nearsight.nn.architectures.xia2025.batches import plan_batches
+from nearsight.nn.architectures.xia2025.config import Xia2025Config, Xia2025Loss, Xia2025Partition
+from nearsight.nn.architectures.xia2025.memory_plan import LARGEST_CHUNK, SMALLEST_CHUNK, make_plan, tensor_bytes
+from nearsight.nn.architectures.xia2025.model import Xia2025Model
+from nearsight.nn.batches import MemoryBudget, PlannedBatches, available_bytes
+from nearsight.nn.loading import load_model
+from nearsight.nn.model import TrainingTask
 from nearsight.partition.partitioner import PARTITIONERS
 from tests.learning.random_calculation import BASIS, random_calculation
 from tests.learning.test_loop import SMALL
+from tests.listening import listening
+from tests.nn.architectures.xia2025.batches_of import make_batches, n_terms
 
 CPU = torch.device("cpu")
-SLABS = PartitionConfig(axis=0, count=3, thickness=None)
+SLABS = Xia2025Partition(axis=0, count=3, thickness=None)
 
 
-def make_model(layers: int = 1, dtype: torch.dtype = torch.float32) -> Model:
-    return new_model(ModelConfig(**{**SMALL["model"], "layers": layers}), BASIS, dtype, 0)
+def make_model(layers: int = 1, dtype: torch.dtype = torch.float32) -> Xia2025Model:
+    return Xia2025Model.new(Xia2025Config(**{**SMALL["model"], "layers": layers}), BASIS, dtype, 0)
 
 
 def make_config(folder: Path, **changes) -> TrainingConfig:
-    return TrainingConfig.model_validate({**SMALL, "run_dir": str(folder), **changes})
+    return training_config({**SMALL, "run_dir": str(folder), **changes})
 
 
 @pytest.mark.parametrize("layers", [1, 2])
@@ -47,35 +45,35 @@ def make_config(folder: Path, **changes) -> TrainingConfig:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_sizes_and_terms_are_those_of_the_tensors(layers, folded, dtype):
     model, calculation = make_model(layers, dtype), random_calculation(folded, length=7.0)
-    outlines, pieces = make_outlines(calculation, model, SLABS), make_pieces(calculation, model, SLABS)
-    assert len(outlines) == len(pieces) == 3
-    for outline, piece in zip(outlines, pieces):
+    plans, batches = plan_batches(calculation, model, SLABS), make_batches(calculation, model, SLABS)
+    assert len(plans) == len(batches) == 3
+    for plan, batch in zip(plans, batches):
         # The table of what is padding has one row for each pair of elements.
-        assert sum(tensor_bytes(outline, model).values()) == piece.nbytes - piece.targets.filled.nbytes
-        assert len(piece.graph.frames) == outline.n_updated[0]
+        assert sum(tensor_bytes(plan).values()) == batch.nbytes - batch.targets.filled.nbytes
+        assert len(batch.graph.frames) == plan.n_updated[0]
         for masked in (True, False):
             loss = make_config(Path(), loss={"masked": masked}).loss
-            assert outline.n_terms(masked) == n_terms(piece.targets, loss)
+            assert replace(plan, masked=masked).n_terms == n_terms(batch.targets, loss)
 
 
 def test_a_halo_of_two_hops_needs_frames_of_few_edges():
     model, calculation = make_model(2), random_calculation()
-    outline = make_outlines(calculation, model, SLABS)[1]
-    assert outline.part.n_labelled_edges < outline.n_updated[0] < outline.part.n_edges
-    assert outline.n_updated[1] == outline.part.n_labelled_edges
+    plan = plan_batches(calculation, model, SLABS)[1]
+    assert plan.part.n_labelled_edges < plan.n_updated[0] < plan.part.n_edges
+    assert plan.n_updated[1] == plan.part.n_labelled_edges
 
 
 def test_pieces_are_kept_while_there_is_room():
     model, calculation = make_model(), random_calculation()
-    outlines = make_outlines(calculation, model, SLABS)
-    sizes = [piece.nbytes for piece in make_pieces(calculation, model, SLABS)]
-    pieces = Pieces(outlines, model, CPU, Room(sizes[0] + sizes[1]))
-    first = [pieces[k] for k in range(3)]
-    assert [pieces[k] is first[k] for k in range(3)] == [True, True, False]
-    again = pieces[2]
+    plans = plan_batches(calculation, model, SLABS)
+    sizes = [batch.nbytes for batch in make_batches(calculation, model, SLABS)]
+    batches = PlannedBatches(plans, MemoryBudget(sizes[0] + sizes[1]))
+    first = [batches[k] for k in range(3)]
+    assert [batches[k] is first[k] for k in range(3)] == [True, True, False]
+    again = batches[2]
     assert torch.equal(again.graph.frames, first[2].graph.frames)
     assert torch.equal(again.targets.values, first[2].targets.values)
-    everything = Pieces(outlines, model, CPU)
+    everything = PlannedBatches(plans)
     assert all(everything[k] is everything[k] for k in range(3))
 
 
@@ -90,11 +88,16 @@ def test_pieces_made_when_needed_give_the_same_trajectory(tmp_path, monkeypatch,
     monkeypatch.setattr(memory_plan, "LARGEST_CHUNK", SMALLEST_CHUNK)
     changes = {"model": {**SMALL["model"], "layers": layers}, "max_epochs": 3}
     built: list[int] = []
-    monkeypatch.setattr(training, "Pieces", counting(built))
+    monkeypatch.setattr(model_module, "PlannedBatches", counting(built))
     train(make_config(tmp_path / "kept", **changes), [random_calculation()], [])
     assert len(built) == 3
     notes: list[str] = []
-    train(make_config(tmp_path / "made", **changes, memory_gb=1e-3), [random_calculation()], [], note=notes.append)
+    train(
+        make_config(tmp_path / "made", **changes, memory_gb=1e-3),
+        [random_calculation()],
+        [],
+        progress=listening(messages=notes),
+    )
     assert len(built) == 3 + 3 * 3
     assert any("0.00 GB of them are kept, the others made when needed" in text for text in notes)
     (log, weights), (other_log, other_weights) = trajectory(tmp_path / "kept"), trajectory(tmp_path / "made")
@@ -102,10 +105,10 @@ def test_pieces_made_when_needed_give_the_same_trajectory(tmp_path, monkeypatch,
     assert all(torch.equal(weights[k], other_weights[k]) for k in weights)
 
 
-def counting(built: list[int]) -> type[Pieces]:
+def counting(built: list[int]) -> type[PlannedBatches]:
     """Pieces that note each one that is made."""
 
-    class Counting(Pieces):
+    class Counting(PlannedBatches):
         def __getitem__(self, index: int):
             if index not in self._kept:
                 built.append(index)
@@ -115,51 +118,47 @@ def counting(built: list[int]) -> type[Pieces]:
 
 
 @pytest.mark.parametrize("layers", [1, 3])
-def test_less_memory_means_fewer_kept_pieces_then_smaller_chunks(layers, tmp_path):
-    model, config = make_model(layers), make_config(tmp_path)
-    outlines = make_outlines(random_calculation(), model, SLABS)
-    plans = [make_plan(outlines, model, config, available, CPU) for available in (10**11, 2 * 10**7, 10**7, 10**6, 0)]
-    assert plans[0].room == float("inf")
+def test_less_memory_means_fewer_kept_batches_then_smaller_chunks(layers):
+    model = make_model(layers)
+    plans = plan_batches(random_calculation(), model, SLABS)
+    plans = [make_plan(plans, Xia2025Loss(), 1, available) for available in (10**11, 2 * 10**7, 10**7, 10**6, 0)]
+    assert plans[0].budget == float("inf")
     assert plans[0].chunk == LARGEST_CHUNK
     assert plans[0].fits
     assert "all are kept" in plans[0].describe()
     assert [p.chunk for p in plans] == sorted((p.chunk for p in plans), reverse=True)
-    assert [p.room for p in plans] == sorted((p.room for p in plans), reverse=True)
+    assert [p.budget for p in plans] == sorted((p.budget for p in plans), reverse=True)
     assert plans[-1].chunk == SMALLEST_CHUNK
-    assert plans[-1].room == 0
+    assert plans[-1].budget == 0
     assert not plans[-1].fits
     assert "make parts smaller" in plans[-1].describe()
     for plan in plans:
-        if plan.fits and plan.room < plan.pieces:
-            used = plan.largest + plan.step + plan.chunks + plan.room
+        if plan.fits and plan.budget < plan.batches:
+            used = plan.largest + plan.step + plan.chunks + plan.budget
             assert used <= plan.available
 
 
-def test_a_step_of_a_deep_network_grows_with_the_features_it_stores(tmp_path):
-    config = make_config(tmp_path)
+def test_a_step_of_a_deep_network_grows_with_the_features_it_stores():
     steps = []
     for layers in (1, 2, 3):
         model = make_model(layers)
-        [outline] = make_outlines(random_calculation(False), model, PartitionConfig(kind="whole"))
-        steps.append(memory_plan.step_bytes(outline, model, config, per_node=0))
-    features = 4 * 25 * SMALL["model"]["channels"] * outline.part.n_edges
+        [plan] = plan_batches(random_calculation(False), model, Xia2025Partition(kind="whole"))
+        steps.append(memory_plan.step_bytes(plan, Xia2025Loss(), per_node=0))
+    features = 4 * 25 * SMALL["model"]["channels"] * plan.part.n_edges
     assert steps[2] - steps[1] in (0, features)
     bound = {1: 0, 2: 3 * features, 3: 4 * features}
     assert all(step >= bound[layers] for layers, step in zip((1, 2, 3), steps))
 
 
-def test_whole_where_it_fits_and_slabs_where_parts_are_held_out(tmp_path):
-    model, config = make_model(), make_config(tmp_path, partition={"kind": "auto", "axis": 0})
-    whole = make_outlines(random_calculation(), model, PartitionConfig(kind="whole"))
-
-    def plan_with(available: int):
-        return lambda: make_plan(whole, model, config, available, CPU)
-
-    assert choose_partition(config, plan_with(10**11)) == "slabs"
-    for data in ({"holdout_parts": 0}, {"validation": ("other.h5",)}):
-        without = config.model_copy(update={"data": config.data.model_copy(update=data)})
-        assert choose_partition(without, plan_with(10**11)) == "whole"
-        assert choose_partition(without, plan_with(10**6)) == "slabs"
+@pytest.mark.parametrize(("available", "fits"), [(10**11, True), (10**6, False)])
+@pytest.mark.parametrize("data", [{}, {"validation_slabs": 0}, {"validation": ["other.h5"]}])
+def test_whole_where_it_fits_and_slabs_where_slabs_validate(tmp_path, monkeypatch, available, fits, data):
+    monkeypatch.setattr(model_module, "available_bytes", lambda device, limit: available)
+    config = make_config(tmp_path, partition={"kind": "auto", "axis": 0}, data={"train": ["random.h5"], **data})
+    other = [random_calculation(seed=3)] if "validation" in data else []
+    task = TrainingTask(config, [random_calculation()], other, CPU, torch.float32)
+    kind = make_model().prepare(task).partition.kind
+    assert kind == ("whole" if fits and data else "slabs")
 
 
 def test_auto_is_decided_once(tmp_path):
@@ -172,23 +171,23 @@ def test_auto_is_decided_once(tmp_path):
     )
     notes: list[str] = []
     held = [random_calculation(seed=3)]
-    train(config, [random_calculation()], held, note=notes.append)
+    train(config, [random_calculation()], held, progress=listening(messages=notes))
     assert "partition.kind=auto: whole" in notes
-    assert "1 parts to train on, 1 for validation" in notes
+    assert "1 partitions to train on, 1 for validation" in notes
     assert any(text.startswith("memory: ") for text in notes)
     assert any("compiled engine" in text or "plain torch" in text for text in notes)
     assert load_config(tmp_path / "run" / "config.yaml").partition.kind == "whole"
     less = config.model_copy(update={"memory_gb": 1e-3, "max_epochs": 2})
-    result = train(less, [random_calculation()], held, note=notes.append)
-    assert result.progress.step == 2
-    other = config.model_copy(update={"partition": PartitionConfig(kind="slabs", axis=0, count=3)})
+    result = train(less, [random_calculation()], held, progress=listening(messages=notes))
+    assert result.state.step == 2
+    other = config.model_copy(update={"partition": Xia2025Partition(kind="slabs", axis=0, count=3)})
     with pytest.raises(ConfigError, match="partition"):
         train(other, [random_calculation()], held)
 
 
 def test_kinds_are_checked():
     with pytest.raises(ConfigError, match=r"expected partition.kind=slabs to cut a structure, got auto"):
-        make_outlines(random_calculation(), make_model(), PartitionConfig(kind="auto"))
+        plan_batches(random_calculation(), make_model(), Xia2025Partition(kind="auto"))
     with pytest.raises(ConfigError, match=r"partition.kind: .*expected one of slabs, whole, auto, got 'slab'"):
         load_config("xia2025", ["partition.kind=slab"])
 
@@ -206,7 +205,7 @@ def test_another_partitioner_is_a_line_in_the_registry(monkeypatch):
 
     monkeypatch.setitem(PARTITIONERS, "heavy", Heavy)
     calculation = random_calculation()
-    light, heavy = make_outlines(calculation, make_model(), PartitionConfig(kind="heavy", count=2))
+    light, heavy = plan_batches(calculation, make_model(), Xia2025Partition(kind="heavy", count=2))
     numbers = calculation.structure.numbers
     assert (numbers[light.part.nodes[: light.part.n_labelled]] == 8).all()
     assert (numbers[heavy.part.nodes[: heavy.part.n_labelled]] == 72).all()
@@ -217,18 +216,18 @@ def test_limits_of_control_groups(tmp_path, monkeypatch):
     groups, own = tmp_path / "cgroup", tmp_path / "own"
     monkeypatch.setattr(host, "CGROUPS", groups)
     monkeypatch.setattr(host, "OWN_GROUPS", own)
-    free = memory.available_bytes(CPU)
+    free = available_bytes(CPU)
     write_group(groups / "job", "memory.max", "max", "memory.current", 5)
     write_group(groups / "job" / "step", "memory.max", 3_000_000, "memory.current", 1_000_000)
     own.write_text("0::/job/step\n")
-    assert memory.available_bytes(CPU) == 2_000_000 + 500
+    assert available_bytes(CPU) == 2_000_000 + 500
     write_group(groups / "job", "memory.max", 1_500_000, "memory.current", 1_000_000)
-    assert memory.available_bytes(CPU) == 500_000 + 500
+    assert available_bytes(CPU) == 500_000 + 500
     write_group(groups / "memory" / "a", "memory.limit_in_bytes", 700_000, "memory.usage_in_bytes", 600_000)
     own.write_text("5:cpu:/a\n4:memory:/a\n")
-    assert memory.available_bytes(CPU) == 100_000 + 500
+    assert available_bytes(CPU) == 100_000 + 500
     own.write_text("4:cpu:/a\n")
-    assert memory.available_bytes(CPU) > 0.5 * free
+    assert available_bytes(CPU) > 0.5 * free
 
 
 def write_group(folder: Path, limit: str, most: int | str, use: str, used: int) -> None:
@@ -239,16 +238,16 @@ def write_group(folder: Path, limit: str, most: int | str, use: str, used: int) 
 
 
 def test_memory_limit_of_the_configuration_counts_what_is_used_already():
-    unlimited = memory.available_bytes(CPU)
-    assert memory.available_bytes(CPU, 1e-3) == 0
-    assert 0 < memory.available_bytes(CPU, 100.0) <= unlimited + 2**28
+    unlimited = available_bytes(CPU)
+    assert available_bytes(CPU, 1e-3) == 0
+    assert 0 < available_bytes(CPU, 100.0) <= unlimited + 2**28
 
 
 def test_outlines_hold_no_tensors():
     """What stays of a piece that is made when needed is small."""
     calculation = random_calculation()
-    [outline] = make_outlines(calculation, make_model(), PartitionConfig(kind="whole"))
-    part = outline.part
+    [plan] = plan_batches(calculation, make_model(), Xia2025Partition(kind="whole"))
+    part = plan.part
     arrays = sum(x.nbytes for x in (part.nodes, part.edges, part.source, part.target))
-    assert arrays < 0.05 * outline.build(make_model()).nbytes
-    assert replace(outline).graph is outline.graph
+    assert arrays < 0.05 * plan.build().nbytes
+    assert replace(plan).graph is plan.graph

@@ -6,24 +6,24 @@ import numpy as np
 import pytest
 import torch
 
-from nearsight.learning.config import LossConfig, PartitionConfig
-from nearsight.nn.architectures.xia2025.batches import Piece, cut, make_pieces, partition_tensors
-from nearsight.nn.architectures.xia2025.config import ModelConfig
-from nearsight.nn.architectures.xia2025.loss import error_sums, loss_of_sums, part_sums, total_terms
-from nearsight.nn.model import Model, new_model
+from nearsight.nn.architectures.xia2025.batches import PartitionBatch, cut, partition_tensors
+from nearsight.nn.architectures.xia2025.config import Xia2025Config, Xia2025Loss, Xia2025Partition
+from nearsight.nn.architectures.xia2025.model import Xia2025Model
+from nearsight.nn.architectures.xia2025.objective import error_sums
 from nearsight.structures.graph import build_graph
 from tests.learning.random_calculation import BASIS, CUTOFF, random_calculation
+from tests.nn.architectures.xia2025.batches_of import loss_of_sums, make_batches, part_sums, total_terms
 
-SLABS = PartitionConfig(axis=0, count=3, thickness=None)
-
-
-def make_model(layers: int = 1) -> Model:
-    return new_model(ModelConfig(cutoff=CUTOFF, layers=layers), BASIS, torch.float64, 0)
+SLABS = Xia2025Partition(axis=0, count=3, thickness=None)
 
 
-def whole_outputs(model: Model, calculation) -> tuple[torch.Tensor, torch.Tensor]:
+def make_model(layers: int = 1) -> Xia2025Model:
+    return Xia2025Model.new(Xia2025Config(cutoff=CUTOFF, layers=layers), BASIS, torch.float64, 0)
+
+
+def whole_outputs(model: Xia2025Model, calculation) -> tuple[torch.Tensor, torch.Tensor]:
     graph = build_graph(calculation.structure, CUTOFF)
-    [part] = cut(calculation.structure, graph, PartitionConfig(kind="whole"), model.config.layers)
+    [part] = cut(calculation.structure, graph, Xia2025Partition(kind="whole"), model.config.layers)
     return model.network(partition_tensors(model, calculation.structure, graph, part))
 
 
@@ -50,11 +50,13 @@ def test_without_halo_outputs_differ():
         assert np.abs(own - nodes[part.nodes[: part.n_labelled]]).max() > 1e-3
 
 
-def gradients(model: Model, pieces: list[Piece], loss: LossConfig) -> tuple[float, dict[str, torch.Tensor]]:
+def gradients(
+    model: Xia2025Model, batches: list[PartitionBatch], loss: Xia2025Loss
+) -> tuple[float, dict[str, torch.Tensor]]:
     """As one step of the loop does it."""
     model.network.zero_grad()
-    terms = total_terms([p.targets for p in pieces], loss)
-    sums = sum(part_sums(model.network, p, loss) for p in pieces)
+    terms = total_terms(batches, loss)
+    sums = sum(part_sums(model, p, loss) for p in batches)
     value = loss_of_sums(sums, terms, loss)
     value.backward()
     return value.item(), {k: p.grad.clone() for k, p in model.network.named_parameters() if p.grad is not None}
@@ -66,9 +68,9 @@ def gradients(model: Model, pieces: list[Piece], loss: LossConfig) -> tuple[floa
 def test_gradient_of_a_step_over_parts_is_the_whole_graphs(kind, masked, layers):
     """The same labelled rows, taken from the unpartitioned network's outputs."""
     model, calculation = make_model(layers), random_calculation(folded=False)
-    loss = LossConfig(kind=kind, masked=masked)
-    pieces = make_pieces(calculation, model, SLABS)
-    value, parts = gradients(model, pieces, loss)
+    loss = Xia2025Loss(kind=kind, masked=masked)
+    batches = make_batches(calculation, model, SLABS)
+    value, parts = gradients(model, batches, loss)
     graph = build_graph(calculation.structure, CUTOFF)
     cuts = cut(calculation.structure, graph, SLABS, layers)
     model.network.zero_grad()
@@ -77,9 +79,9 @@ def test_gradient_of_a_step_over_parts_is_the_whole_graphs(kind, masked, layers)
         error_sums(
             p.targets.gather(nodes[c.nodes[: c.n_labelled]], edges[c.edges[: c.n_labelled_edges]]), p.targets, loss
         )
-        for p, c in zip(pieces, cuts)
+        for p, c in zip(batches, cuts)
     )
-    whole_value = loss_of_sums(sums, total_terms([p.targets for p in pieces], loss), loss)
+    whole_value = loss_of_sums(sums, total_terms(batches, loss), loss)
     whole_value.backward()
     assert value == pytest.approx(whole_value.item(), rel=1e-12)
     for name, gradient in parts.items():
@@ -92,9 +94,9 @@ def test_images_are_summed_into_a_folded_target():
     resolved = random_calculation(folded=False, length=5.0)
     folded = random_calculation(folded=True, length=5.0)
     model = make_model()
-    whole = PartitionConfig(kind="whole")
-    [per_image] = make_pieces(resolved, model, whole)
-    [summed] = make_pieces(folded, model, whole)
+    whole = Xia2025Partition(kind="whole")
+    [per_image] = make_batches(resolved, model, whole)
+    [summed] = make_batches(folded, model, whole)
     n = per_image.targets.n_nodes
     assert per_image.targets.row_of_edge is None
     assert summed.targets.row_of_edge is not None
@@ -106,6 +108,6 @@ def test_images_are_summed_into_a_folded_target():
 
 def test_every_mask_counts_the_matrix_elements():
     calculation, model = random_calculation(folded=False), make_model()
-    [piece] = make_pieces(calculation, model, PartitionConfig(kind="whole"))
+    [batch] = make_batches(calculation, model, Xia2025Partition(kind="whole"))
     sizes = calculation.hamiltonian.offsets
-    assert int(piece.targets.mask.sum()) == int(sizes[-1])
+    assert int(batch.targets.mask.sum()) == int(sizes[-1])

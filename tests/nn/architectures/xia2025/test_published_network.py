@@ -36,9 +36,9 @@ def load_published(network: Xia2025, published: dict[str, np.ndarray]) -> None:
     network.load_state_dict(loaded)
 
 
-@pytest.mark.parametrize("plain", [True, False])
-def test_outputs_equal_the_published_ones(published, plain):
-    network = Xia2025(Widths(), 1, HFO2.degrees, plain=plain).double()
+@pytest.mark.parametrize("reference", [True, False])
+def test_outputs_equal_the_published_ones(published, reference):
+    network = Xia2025(Widths(), 1, HFO2.degrees, reference=reference).double()
     load_published(network, published)
     np.testing.assert_allclose(network.gaussians.centres, published["w.distance_expansion.offset"], atol=1e-14)
     graph = graph_tensors(

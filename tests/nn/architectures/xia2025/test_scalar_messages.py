@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-import nearsight.nn.architectures.xia2025.kernels.messages as compiled
-import nearsight.nn.architectures.xia2025.kernels.messages as module
+from nearsight.nn.architectures.xia2025 import network as network_module
+from nearsight.nn.architectures.xia2025.kernels import messages as module
 from nearsight.nn.architectures.xia2025.kernels.message_groups import group_by_target
 from nearsight.nn.architectures.xia2025.so3 import only_scalars
 from tests.nn.architectures.xia2025.test_edge_engine import make_graph
@@ -14,9 +14,10 @@ from tests.nn.architectures.xia2025.test_equivariance import make_network
 
 
 def messages(monkeypatch, use_compiled: bool, edges_per_group: int, threads: int):
-    monkeypatch.setattr(module, "COMPILED", use_compiled)
+    way = module.compiled_messages if use_compiled else module.by_tensors
+    monkeypatch.setattr(network_module, "scalar_messages", way)
+    monkeypatch.setattr(module, "EDGES", edges_per_group)
     monkeypatch.setattr(module, "COMPILED_EDGES", edges_per_group)
-    monkeypatch.setattr(compiled, "COMPILED_EDGES", edges_per_group)
     network, graph = make_network(), make_graph()
     before = torch.get_num_threads()
     torch.set_num_threads(threads)

@@ -1,8 +1,7 @@
-"""Bonds of structures with their targets, dealt into parts, for the network `nearsight`.
+"""Batches of bonds with their targets, drawn at random, for the network `nearsight`.
 
 A bond needs nothing but its two atoms' features, so any set of bonds is an exact part of a structure: its labelled
-pairs, and as its halo whatever the features have seen. Parts are drawn at random, which makes a step over one of them
-an unbiased sample of the whole.
+pairs, and as its halo whatever the features have seen. A random batch makes a step an unbiased sample of the whole.
 
 A reference folded to Γ holds sums over periodic images. Pairs with one image within the cutoff are compared bond by
 bond; those with several as sums (`FoldedPairs`).
@@ -10,7 +9,7 @@ bond; those with several as sums (`FoldedPairs`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -20,7 +19,8 @@ from torch import Tensor
 
 from nearsight.baselines.bond_scale import max_shell
 from nearsight.baselines.reference import single_images
-from nearsight.learning.config import LossConfig
+from nearsight.nn.architectures.nearsight.composite import BaselinePlusNetwork
+from nearsight.nn.architectures.nearsight.config import NearsightLoss
 from nearsight.nn.architectures.nearsight.folded_pairs import FoldedPairs, make_folded
 from nearsight.nn.architectures.nearsight.graph import (
     AtomInputs,
@@ -32,8 +32,6 @@ from nearsight.nn.architectures.nearsight.graph import (
     frames_of,
     make_bonds,
 )
-from nearsight.nn.architectures.nearsight.model import BondModel
-from nearsight.nn.architectures.xia2025.batches import Room
 from nearsight.operators.calculation import Calculation
 from nearsight.structures.graph import Graph, build_graph
 from nearsight.units import HARTREE_IN_EV
@@ -43,7 +41,7 @@ MEV = 1e3 * HARTREE_IN_EV
 
 
 @dataclass(frozen=True, eq=False)
-class BondPiece:
+class BondBatch:
     """Some bonds of one structure.
 
     Attributes:
@@ -74,9 +72,9 @@ class BondPiece:
             t.nbytes for t in tensors if isinstance(t, Tensor)
         )
 
-    def to(self, device: torch.device | str) -> BondPiece:
+    def to(self, device: torch.device | str) -> BondBatch:
         """The same on another device."""
-        return BondPiece(
+        return BondBatch(
             self.graph.to(device),
             {k: t.to(device) for k, t in self.targets.items()},
             {k: u.to(device) for k, u in self.unit.items()},
@@ -93,7 +91,7 @@ class BondSource:
         loss: softness and weights of the targets.
     """
 
-    def __init__(self, calculation: Calculation, model: BondModel, loss: LossConfig) -> None:
+    def __init__(self, calculation: Calculation, model: BaselinePlusNetwork, loss: NearsightLoss) -> None:
         self.calculation, self.model, self.loss = calculation, model, loss
         self.graph: Graph = build_graph(calculation.structure, model.config.cutoff)
         self.h0 = model.baseline.h0_of(calculation)
@@ -134,7 +132,7 @@ class BondSource:
         key = self.graph.source[edges] * self.graph.n_nodes + self.graph.target[edges]
         return np.asarray(np.unique(key, return_inverse=True)[1]).reshape(-1)
 
-    def make(self, chosen: Mapping[ElementPair, np.ndarray], folded: bool = False) -> BondPiece:
+    def make(self, chosen: Mapping[ElementPair, np.ndarray], folded: bool = False) -> BondBatch:
         """The part of some canonical edges; with `folded` compared as sums over images."""
         if folded:
             return self._make_folded(chosen)
@@ -142,15 +140,15 @@ class BondSource:
         for pair, edges in chosen.items():
             if len(edges):
                 bonds[pair], targets[pair], units[pair] = self._pair(pair, edges)
-        return BondPiece(self.tensors.with_bonds(bonds), targets, units)
+        return BondBatch(self.tensors.with_bonds(bonds), targets, units)
 
-    def _make_folded(self, chosen: Mapping[ElementPair, np.ndarray]) -> BondPiece:
+    def _make_folded(self, chosen: Mapping[ElementPair, np.ndarray]) -> BondBatch:
         bonds, folded, units = {}, {}, {}
         for pair, edges in chosen.items():
             if len(edges):
                 bonds[pair], folded[pair] = self._sums(pair, edges)
                 units[pair] = folded[pair].unit
-        return BondPiece(self.tensors.with_bonds(bonds), {}, units, folded)
+        return BondBatch(self.tensors.with_bonds(bonds), {}, units, folded)
 
     def _sums(self, pair: ElementPair, edges: np.ndarray) -> tuple[Bonds, FoldedPairs]:
         model, weight = self.model, self.model.network.mix[0]
@@ -204,7 +202,7 @@ class BondSource:
 
 
 @dataclass(frozen=True, eq=False)
-class BondPart:
+class BondBatchPlan:
     """Some canonical edges of one structure, before their tensors are made.
 
     Attributes:
@@ -234,60 +232,37 @@ class BondPart:
             if len(edges)
         )
 
-    def build(self) -> BondPiece:
+    def build(self) -> BondBatch:
         """Its tensors; the same to the last bit every time."""
         return self.source.make(self.edges, self.folded)
 
 
-class BondPieces(Sequence[BondPiece]):
-    """Parts whose tensors are made when they are asked for; those that there is room for are kept.
+def random_split(source: BondSource, size: int, seed: int, atoms: np.ndarray | None = None) -> list[BondBatchPlan]:
+    """Return batches of about `size` bonds of a structure, each with its share of every pair of elements.
 
-    Args:
-        parts: of any structures.
-        room: for kept tensors.
+    Parameters
+    ----------
+    source : BondSource
+        The structure.
+    size : int
+        Bonds in a batch.
+    seed : int
+        Of the random order.
+    atoms : ndarray, optional
+        (N,) bool, bonds with an end in another atom are left out; all atoms by default.
     """
-
-    def __init__(self, parts: Sequence[BondPart], room: Room | None = None) -> None:
-        self.parts, self.room = list(parts), room or Room()
-        self._kept: dict[int, BondPiece] = {}
-
-    def __len__(self) -> int:
-        return len(self.parts)
-
-    def __getitem__(self, index: int) -> BondPiece:  # type: ignore[override]  # no slices
-        piece = self._kept.get(index)
-        if piece is None:
-            piece = self.parts[index].build()
-            if self.room.take(piece.nbytes):
-                self._kept[index] = piece
-        return piece
-
-    def n_terms(self, chosen: Sequence[int], masked: bool = False) -> int:
-        """The common denominator of a step over several parts."""
-        return sum(self.parts[k].n_terms for k in chosen)
-
-
-def deal(source: BondSource, size: int, seed: int, atoms: np.ndarray | None = None) -> list[BondPart]:
-    """Bonds of a structure dealt at random into parts of about `size`, each with its share of every pair of elements.
-
-    Args:
-        source: the structure.
-        size: bonds in a part.
-        seed: of the dealing.
-        atoms: (N,) bool, bonds with an end in another atom are left out; all atoms by default.
-    """
-    parts = []
+    plans = []
     for edges, folded in ((source.single_edges(), False), (source.folded_edges(), True)):
         if atoms is not None:
             edges = {
                 pair: own[atoms[source.graph.source[own]] & atoms[source.graph.target[own]]]
                 for pair, own in edges.items()
             }
-        parts += [BondPart(source, own, folded) for own in _dealt(source, edges, folded, size, seed)]
-    return parts
+        plans += [BondBatchPlan(source, own, folded) for own in _split(source, edges, folded, size, seed)]
+    return plans
 
 
-def _dealt(
+def _split(
     source: BondSource, edges: Mapping[ElementPair, np.ndarray], folded: bool, size: int, seed: int
 ) -> list[dict[ElementPair, np.ndarray]]:
     total = sum(map(len, edges.values()))
@@ -297,7 +272,7 @@ def _dealt(
         groups = source.images(own) if folded else np.arange(len(own))
         n_groups = int(groups.max()) + 1 if len(groups) else 0
         places[pair] = generator.permutation(n_groups)[groups] % count if n_groups else groups
-    dealt = [
+    split = [
         {pair: own[places[pair] == k] for pair, own in edges.items() if (places[pair] == k).any()} for k in range(count)
     ]
-    return [part for part in dealt if part]
+    return [part for part in split if part]

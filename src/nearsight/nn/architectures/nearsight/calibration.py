@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 import torch
 from scipy.optimize import nnls
 
 from nearsight.baselines.residual_scale import add_to_bins, bin_centres, scale_at, smoothed
-from nearsight.nn.architectures.nearsight.batches import BondPieces, BondSource
+from nearsight.nn.architectures.nearsight.batches import BondBatch, BondBatchPlan, BondSource
+from nearsight.nn.architectures.nearsight.composite import BaselinePlusNetwork
 from nearsight.nn.architectures.nearsight.graph import ElementPair
-from nearsight.nn.architectures.nearsight.model import BondModel
 from nearsight.nn.architectures.nearsight.uncertainty import Uncertainty, inverse_root, leverage
+from nearsight.nn.batches import PlannedBatches
 from nearsight.units import HARTREE_IN_EV
 
 SMALLEST = 1e-4
@@ -24,19 +26,21 @@ FEWEST = 30
 
 
 @torch.no_grad()
-def fit_uncertainty(model: BondModel, train: BondPieces, held: BondPieces) -> Uncertainty:
+def fit_uncertainty(
+    model: BaselinePlusNetwork, train: PlannedBatches[BondBatch], held: PlannedBatches[BondBatch]
+) -> Uncertainty:
     """The uncertainty of a model.
 
     Args:
         model: trained.
         train: what it was trained on.
-        held: what it was not; parts of folded sums are passed over.
+        held: what it was not; batches of folded sums are passed over.
     """
     moments: dict[ElementPair, list[np.ndarray]] = {}
     counts: dict[ElementPair, int] = {}
-    for piece in _single(train):
-        features = model.network.features(piece.graph)
-        for pair, bonds in piece.graph.bonds.items():
+    for batch in _single(train):
+        features = model.network.features(batch.graph)
+        for pair, bonds in batch.graph.bonds.items():
             rows = [z.double().flatten(0, 1) for z in model.network.hidden(features, pair, bonds)]
             own = [(z.T @ z).cpu().numpy() / max(len(z) // max(len(bonds), 1), 1) for z in rows]
             moments[pair] = [a + b for a, b in zip(moments[pair], own)] if pair in moments else own
@@ -46,15 +50,20 @@ def fit_uncertainty(model: BondModel, train: BondPieces, held: BondPieces) -> Un
     centres = bin_centres(model.config.cutoff)
     profiles = {pair: np.column_stack([_profile(block, len(centres)) for block in own]) for pair, own in seen.items()}
     calibration = _calibrate(seen, _errors(model, held, roots), centres, profiles)
-    sources = list({id(part.source): part.source for part in train.parts}.values())
+    sources = list({id(plan.source): plan.source for plan in _plans(train)}.values())
     known = Uncertainty(
         roots, calibration, centres, profiles, *_atoms(model, sources), 1.0, _on_site_ratio(model, sources)
     )
     return replace(known, ratio=_ratio(model, held if len(held) else train, known))
 
 
-def _single(pieces: BondPieces) -> list:  # type: ignore[type-arg]
-    return [pieces[k] for k, part in enumerate(pieces.parts) if not part.folded]
+def _plans(batches: PlannedBatches[BondBatch]) -> list[BondBatchPlan]:
+    return cast("list[BondBatchPlan]", batches.plans)
+
+
+def _single(batches: PlannedBatches[BondBatch]) -> list[BondBatch]:
+    """The batches of bonds that are compared one by one, not as sums over images."""
+    return [batches[k] for k, plan in enumerate(_plans(batches)) if not plan.folded]
 
 
 Errors = dict[ElementPair, list[list[np.ndarray]]]
@@ -83,29 +92,31 @@ def _profile(block: Sequence[np.ndarray], bins: int) -> np.ndarray:
     return smoothed(sums)[:, 0] + SMALLEST
 
 
-def _ratio(model: BondModel, pieces: BondPieces, known: Uncertainty) -> float:
+def _ratio(model: BaselinePlusNetwork, batches: PlannedBatches[BondBatch], known: Uncertainty) -> float:
     """Mean |error| of matrix elements over the mean of the r.m.s. errors expected of their blocks."""
     absolute = expected = 0.0
-    for piece in _single(pieces):
-        features = model.network.features(piece.graph)
-        outputs = model.network.outputs(features, piece.graph.bonds)
-        for pair, bonds in piece.graph.bonds.items():
-            unit = piece.unit[pair].double().cpu().numpy()
-            error = (outputs[pair] - piece.targets[pair].values).double().cpu().numpy() * unit
+    for batch in _single(batches):
+        features = model.network.features(batch.graph)
+        outputs = model.network.outputs(features, batch.graph.bonds)
+        for pair, bonds in batch.graph.bonds.items():
+            unit = batch.unit[pair].double().cpu().numpy()
+            error = (outputs[pair] - batch.targets[pair].values).double().cpu().numpy() * unit
             squares = known.bond_squares(model.network, features, pair, bonds) * unit**2
             absolute += float(np.abs(error).sum())
             expected += float(np.sqrt(squares.mean(axis=1)).sum()) * error.shape[1]
     return absolute / expected if expected else 1.0
 
 
-def _errors(model: BondModel, pieces: BondPieces, roots: dict[ElementPair, list[np.ndarray]]) -> Errors:
+def _errors(
+    model: BaselinePlusNetwork, batches: PlannedBatches[BondBatch], roots: dict[ElementPair, list[np.ndarray]]
+) -> Errors:
     found: Errors = {}
-    for piece in _single(pieces):
-        features = model.network.features(piece.graph)
-        outputs = model.network.outputs(features, piece.graph.bonds)
-        for pair, bonds in piece.graph.bonds.items():
+    for batch in _single(batches):
+        features = model.network.features(batch.graph)
+        outputs = model.network.outputs(features, batch.graph.bonds)
+        for pair, bonds in batch.graph.bonds.items():
             hidden = model.network.hidden(features, pair, bonds)
-            squares = (outputs[pair] - piece.targets[pair].values).double().square().cpu().numpy()
+            squares = (outputs[pair] - batch.targets[pair].values).double().square().cpu().numpy()
             distance = bonds.distance.double().cpu().numpy()
             own = found.setdefault(pair, [[np.empty(0)] * 3 for _ in hidden])
             at = 0
@@ -124,7 +135,7 @@ def _line(q: np.ndarray, squares: np.ndarray) -> np.ndarray:
     return np.asarray(nnls(rows[:, :2], rows[:, 2])[0])
 
 
-def _on_site_ratio(model: BondModel, sources: Sequence[BondSource]) -> float:
+def _on_site_ratio(model: BaselinePlusNetwork, sources: Sequence[BondSource]) -> float:
     """Mean |error| over the mean of blocks' r.m.s. errors, of the baseline on the training atoms."""
     absolute = expected = 0.0
     for source in sources:
@@ -138,7 +149,9 @@ def _on_site_ratio(model: BondModel, sources: Sequence[BondSource]) -> float:
     return absolute / expected if expected else 1.0
 
 
-def _atoms(model: BondModel, sources: Sequence[BondSource]) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
+def _atoms(
+    model: BaselinePlusNetwork, sources: Sequence[BondSource]
+) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
     """Root, limit and number for every element."""
     rows = np.concatenate([model.network.descriptors(s.tensors).double().cpu().numpy() for s in sources])
     element = np.concatenate([s.atoms.element for s in sources])

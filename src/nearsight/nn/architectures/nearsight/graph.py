@@ -21,7 +21,7 @@ from torch import Tensor
 from nearsight.baselines.irrep_table import IrrepTable
 from nearsight.baselines.neighbour_densities import neighbour_densities
 from nearsight.baselines.radial_functions import RadialFunctions
-from nearsight.nn.architectures.nearsight.config import BondConfig
+from nearsight.nn.architectures.nearsight.config import NearsightConfig
 from nearsight.operators.blocks import ElementPair, group_by_elements
 from nearsight.operators.symmetry import in_half
 from nearsight.orbitals.bond_layout import BondLayout
@@ -166,7 +166,7 @@ class AtomInputs:
 
 
 def atom_inputs(
-    config: BondConfig, layout: CoupledLayout, structure: Structure, graph: Graph, on_site: Sequence[np.ndarray]
+    config: NearsightConfig, layout: CoupledLayout, structure: Structure, graph: Graph, on_site: Sequence[np.ndarray]
 ) -> AtomInputs:
     """Features of the atoms of a structure.
 

@@ -10,29 +10,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from nearsight.elements import symbol_of
 from nearsight.errors import InputError
-from nearsight.nn.architectures.nearsight.config import BondConfig
+from nearsight.nn.architectures.nearsight.config import NearsightConfig
 from nearsight.nn.architectures.nearsight.graph import BondGraph, Bonds, BondTargets, ElementPair
+from nearsight.nn.architectures.nearsight.kernels.engine import BondEngine
 from nearsight.nn.architectures.nearsight.pair_network import HiddenBlock, PairNetwork
 from nearsight.nn.architectures.nearsight.splines import envelope, splines
-from nearsight.nn.kernels import COMPILED
 from nearsight.orbitals.bond_layout import BondLayout
 from nearsight.orbitals.coupled_layout import CoupledLayout
-
-if TYPE_CHECKING:
-    from nearsight.nn.architectures.nearsight.kernels.engine import BondEngine
 
 CHUNK = 1024
 """Bonds computed at once by plain torch."""
 
 
-class BondNetwork(nn.Module):
+class NearsightNetwork(nn.Module):
     """Outputs of all bonds of a graph, pair of elements by pair of elements.
 
     Args:
@@ -52,10 +49,15 @@ class BondNetwork(nn.Module):
     scalar_spread: Tensor
 
     def __init__(
-        self, config: BondConfig, layout: CoupledLayout, pairs: Sequence[ElementPair], scalars: int, plain: bool = False
+        self,
+        config: NearsightConfig,
+        layout: CoupledLayout,
+        pairs: Sequence[ElementPair],
+        scalars: int,
+        reference: bool = False,
     ) -> None:
         super().__init__()
-        self.config, self.plain, self.layers = config, plain, 1
+        self.config, self.reference, self.layers = config, reference, 1
         self.elements = layout.elements
         self.layouts = {pair: BondLayout(layout, pair) for pair in sorted(pairs)}
         needed = max(block.order for own in self.layouts.values() for block in own.blocks)
@@ -83,15 +85,12 @@ class BondNetwork(nn.Module):
         where = f"{threads} thread{'s' if threads > 1 else ''}" if device.type == "cpu" else str(device)
         if self.engine() is not None:
             return f"compiled engine (numba), {where}"
-        missing = "" if device.type != "cpu" or COMPILED else ": numba is not installed"
-        return f"plain torch, {where}{missing}"
+        return f"plain torch, {where}"
 
     def engine(self) -> BondEngine | None:
-        """The compiled pass, where it can run (CPU, numba installed)."""
-        if self.plain or not COMPILED or self.mix[0].device.type != "cpu":
+        """The compiled pass, where it can run (on a CPU)."""
+        if self.reference or self.mix[0].device.type != "cpu":
             return None
-        from nearsight.nn.architectures.nearsight.kernels.engine import BondEngine  # needs numba
-
         return BondEngine(self)
 
     def features(self, graph: BondGraph) -> Tensor:

@@ -16,7 +16,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from nearsight.nn.architectures.nearsight.config import BondConfig
+from nearsight.nn.architectures.nearsight.config import NearsightConfig
 from nearsight.orbitals.bond_layout import BondLayout
 
 LAYERS = 2
@@ -49,7 +49,7 @@ class HiddenBlock:
         return 1 if self.order == 0 else 2
 
 
-def hidden_blocks(config: BondConfig, layout: BondLayout) -> tuple[HiddenBlock, ...]:
+def hidden_blocks(config: NearsightConfig, layout: BondLayout) -> tuple[HiddenBlock, ...]:
     """Those of the outputs within l_max, and (even, 0), which the gates read."""
     outputs = {(b.parity, b.order): b.channels for b in layout.blocks if b.order <= config.l_max}
     outputs.setdefault((0, 0), 0)
@@ -89,7 +89,7 @@ class PairNetwork(nn.Module):
         layout: of the outputs.
     """
 
-    def __init__(self, config: BondConfig, layout: BondLayout) -> None:
+    def __init__(self, config: NearsightConfig, layout: BondLayout) -> None:
         super().__init__()
         self.layout, self.blocks = layout, hidden_blocks(config, layout)
         scalars, widths = config.width(0), [b.width for b in self.blocks]

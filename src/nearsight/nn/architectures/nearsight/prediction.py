@@ -16,13 +16,12 @@ from torch import Tensor
 
 from nearsight.baselines.bond_scale import max_shell
 from nearsight.baselines.h0.matrices import H0Matrices
+from nearsight.nn.architectures.nearsight.composite import BaselinePlusNetwork
 from nearsight.nn.architectures.nearsight.graph import AtomInputs, BondGraph, frames_of, is_canonical, make_bonds
-from nearsight.nn.architectures.nearsight.model import BondModel
-from nearsight.nn.architectures.xia2025.layerwise import Report
 from nearsight.nn.kernels.threads import in_order
 from nearsight.nn.prediction import Pairs
 from nearsight.operators.blocks import ElementPair, group_by_elements
-from nearsight.operators.symmetry import symmetric
+from nearsight.progress import Event, Progress
 from nearsight.structures.graph import Graph
 from nearsight.structures.structure import Structure
 from nearsight.units import HARTREE_IN_EV
@@ -40,16 +39,16 @@ class BondBlocks:
         initial: H₀ and S of the structure, where the model starts from them.
     """
 
-    model: BondModel
+    model: BaselinePlusNetwork
     structure: Structure
     graph: Graph
     pairs: Pairs
     chunk: int
-    report: Report
+    progress: Progress
     h0: H0Matrices | None = None
 
     @cached_property
-    def estimates(self) -> np.ndarray:
+    def of_blocks(self) -> np.ndarray:
         """(P,) eV, r.m.s. errors expected of the blocks computed so far; NaN where the model does not know them."""
         result = np.full(len(self.pairs), np.nan)
         own = np.flatnonzero(self.pairs.edge < 0)
@@ -57,27 +56,35 @@ class BondBlocks:
         return result
 
     @cached_property
-    def out_of_distribution(self) -> np.ndarray | None:
-        """(N,) bool, atoms in environments unlike those of training; None where the model does not know them."""
+    def out_of_distribution(self) -> np.ndarray:
+        """(N,) bool, atoms in environments unlike those of training; none where the model is not calibrated."""
         known = self.model.uncertainty
-        return None if known is None else known.out_of_distribution(self._leverage, self._atoms.element)
+        if known is None:
+            return np.zeros(len(self.structure), dtype=bool)
+        return known.out_of_distribution(self._leverage, self._atoms.element)
+
+    @property
+    def mean_to_rms(self) -> tuple[float, float]:
+        """Ratio of mean absolute to r.m.s. errors, on site and between atoms."""
+        known = self.model.uncertainty
+        return (1.0, 1.0) if known is None else (known.on_site_ratio, known.ratio)
 
     def groups(self) -> Iterator[tuple[slice, np.ndarray]]:
         """Which pairs come next and their blocks, (m,) float64, eV."""
         self.model.network.eval()
-        _ = self._on_site, self._features, self.estimates
+        _ = self._on_site, self._features, self.of_blocks
         on_cpu = next(self.model.network.parameters()).device.type == "cpu"
         count, done = len(self.pairs), 0
-        pieces = [slice(k, min(k + self.chunk, count)) for k in range(0, count, self.chunk)]
+        batches = [slice(k, min(k + self.chunk, count)) for k in range(0, count, self.chunk)]
         total = int((self.pairs.edge >= 0).sum())
-        for piece, (n_edges, values) in zip(pieces, in_order(self, pieces, torch.get_num_threads() if on_cpu else 1)):
+        for batch, (n_edges, values) in zip(batches, in_order(self, batches, torch.get_num_threads() if on_cpu else 1)):
             done += n_edges
-            self.report(done, total)
-            yield piece, values
+            self.progress(Event(done=done, total=total))
+            yield batch, values
 
-    def __call__(self, piece: slice) -> tuple[int, np.ndarray]:
+    def __call__(self, batch: slice) -> tuple[int, np.ndarray]:
         pairs = self.pairs
-        source, target, edge = pairs.source[piece], pairs.target[piece], pairs.edge[piece]
+        source, target, edge = pairs.source[batch], pairs.target[batch], pairs.edge[batch]
         sizes = self.model.basis.sizes(self.structure.numbers)
         ends = np.cumsum(sizes[source] * sizes[target])
         values = np.empty(int(ends[-1]))
@@ -90,13 +97,13 @@ class BondBlocks:
         numbers = self.structure.numbers[source[own]]
         for z in np.unique(numbers):
             rows = own[numbers == z]
-            put(rows, symmetric(self.model.layout.uncouple(self._on_site[source[rows]], int(z), int(z))))
+            put(rows, self.model.layout.uncouple(self._on_site[source[rows]], int(z), int(z)))
         off_site = np.flatnonzero(edge >= 0)
         forward, turned = self._canonical(edge[off_site])
         ends_of = self.graph.source[forward], self.graph.target[forward]
         for pair, group in group_by_elements(self.structure.numbers, *ends_of).items():
             blocks, errors = self.blocks(pair, forward[group])
-            self.estimates[piece.start + off_site[group]] = errors * HARTREE_IN_EV
+            self.of_blocks[batch.start + off_site[group]] = errors * HARTREE_IN_EV
             for way, transposed in ((False, blocks), (True, blocks.transpose(0, 2, 1))):
                 chosen = turned[group] == way
                 if chosen.any():

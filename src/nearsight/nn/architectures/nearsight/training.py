@@ -1,177 +1,141 @@
-"""A model `nearsight` before training, and the bonds it is trained and validated on.
-
-What training the network `nearsight` minimises, and what validation reports of it.
-"""
+"""A model `nearsight` before training, and the bonds it is trained and validated on."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
+from typing import TypeVar, cast
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from nearsight.baselines.bond_scale import fit_bond_scale, max_shell
+from nearsight.baselines.baseline import pair_name
+from nearsight.baselines.bond_scale import fit_bond_scale
 from nearsight.baselines.fit import fit_baseline
 from nearsight.baselines.settings import BaselineSettings
 from nearsight.electronic.populations import atomic_charges
 from nearsight.errors import ConfigError
-from nearsight.learning.checkpoint import write_tensors
-from nearsight.learning.config import TrainingConfig
-from nearsight.learning.fine_tuning import as_start, check_basis, describe_change, unknown_pairs
-from nearsight.learning.memory import available_bytes
-from nearsight.learning.metrics import ErrorSums
-from nearsight.nn.architectures.nearsight.batches import MEV, BondPart, BondPiece, BondPieces, BondSource, deal
-from nearsight.nn.architectures.nearsight.calibration import fit_uncertainty
-from nearsight.nn.architectures.nearsight.config import BondConfig
-from nearsight.nn.architectures.nearsight.graph import ElementPair, frames_of
-from nearsight.nn.architectures.nearsight.model import BondModel, new_bond_model, standardise
-from nearsight.nn.architectures.nearsight.network import BondNetwork
+from nearsight.nn.architectures.nearsight.batches import BondBatchPlan, BondSource, random_split
+from nearsight.nn.architectures.nearsight.composite import BaselinePlusNetwork, standardise
+from nearsight.nn.architectures.nearsight.config import NearsightConfig, NearsightLoss, NearsightPartition
+from nearsight.nn.architectures.nearsight.graph import ElementPair, canonical_edges
 from nearsight.nn.architectures.nearsight.transfer import take_over
-from nearsight.nn.architectures.xia2025.batches import Room, common_basis, hold_out, part_labels
-from nearsight.nn.model import load_model
+from nearsight.nn.batches import MemoryBudget, PlannedBatches, available_bytes, split_validation
+from nearsight.nn.fine_tuning import check_basis, common_basis
+from nearsight.nn.model import TrainingData, TrainingTask
 from nearsight.operators.calculation import Calculation
 from nearsight.orbitals.coupled_layout import CoupledLayout
+from nearsight.partition.slabs import Slabs
+from nearsight.structures.graph import build_graph
 
 USED = 0.6
-"""Part of the available memory that kept parts may take."""
+"""Part of the available memory that kept batches may take."""
+
+M = TypeVar("M", bound=BaselinePlusNetwork)
 
 
-def begin_bond_model(
-    config: TrainingConfig,
-    training: Sequence[Calculation],
-    dtype: torch.dtype,
-    provenance: dict[str, str],
-    note: Callable[[str], None] = lambda text: None,
-    start: BondModel | None = None,
-) -> BondModel:
-    """The model of the run in the configuration's folder, or one to begin with.
+def begin(cls: type[M], task: TrainingTask) -> M:
+    """Return the model that a run begins with.
 
-    That is `start` where it knows all pairs of elements in the data, else a new model with its baseline fitted to the
-    structures; what `start` has learnt comes into it with the features (`prepare_bonds`).
+    That is `task.start` where it knows all pairs of elements in the data, else a new model with its baseline fitted to
+    the structures; what `task.start` has learnt comes into that with the features (`divide`).
     """
-    last = Path(config.run_dir) / "last.safetensors"
-    if last.exists():
-        begun = load_model(last)
-        if not isinstance(begun, BondModel):
-            raise ConfigError(
-                f"{last}: expected a run of the network nearsight, got one of {begun.config.network}; "
-                "give another run_dir"
-            )
-        return begun
-    if not isinstance(config.model, BondConfig):
-        raise TypeError(f"expected a BondConfig, got {type(config.model).__name__}")
-    basis = common_basis(training)
+    config, start = cast(NearsightConfig, task.config.model), cast("M | None", task.start)
+    basis = common_basis(task.training)
     if start is not None:
-        check_basis(config, start, basis)
-        if not unknown_pairs(start, training):
-            note("baseline, scales and weights are those of the model that this run starts from")
-            return as_start(start, dtype, provenance)
-    layout = CoupledLayout(basis)
-    note("fitting the baseline")
-    own = config.model
+        check_basis(task, start.basis, basis)
+        if not unknown_pairs(start, task.training):
+            task.say("baseline, scales and weights are those of the model that this run starts from")
+            # What was calibrated at the end of its training is no longer so.
+            network = start.network.to(task.dtype)
+            return replace(start, network=network, provenance=task.provenance, uncertainty=None)
+    task.say("fitting the baseline")
     charges = None
-    if own.long_range != "none":
-        note("charges of the training structures from H and S")
-        charges = [atomic_charges(calculation) for calculation in training]
-    settings = BaselineSettings(strictly_local=own.strictly_local, h0=own.h0, long_range=own.long_range)
-    baseline = fit_baseline(training, layout, own.cutoff, settings, charges)
-    scale = fit_bond_scale(training, baseline)
-    model = new_bond_model(config.model, basis, baseline, scale, dtype, config.seed, provenance)
+    if config.long_range != "none":
+        task.say("charges of the training structures from H and S")
+        charges = [atomic_charges(calculation) for calculation in task.training]
+    settings = BaselineSettings(strictly_local=config.strictly_local, h0=config.h0, long_range=config.long_range)
+    baseline = fit_baseline(task.training, CoupledLayout(basis), config.cutoff, settings, charges)
+    scale = fit_bond_scale(task.training, baseline)
+    model = cls.new(config, basis, baseline, scale, task.dtype, task.config.seed, task.provenance)
     if start is not None:
-        describe_change(model, start, note)
+        _describe_change(model, start, task.say)
     return model
 
 
-def prepare_bonds(
-    config: TrainingConfig,
-    model: BondModel,
-    training: Sequence[Calculation],
-    validation: Sequence[Calculation],
-    device: torch.device,
-    begun: bool,
-    note: Callable[[str], None] = lambda text: None,
-    start: BondModel | None = None,
-) -> tuple[BondPieces, BondPieces]:
-    """Parts to train on and parts for validation; the features of a model that is not begun are standardised.
+def divide(model: BaselinePlusNetwork, task: TrainingTask) -> TrainingData:
+    """Return batches of bonds; the features of a new model are standardised.
 
-    A model with another baseline than `start` then takes over what that has learnt.
+    A new model with another baseline than `task.start` then takes over what that has learnt.
     """
-    model.network.to(device)
-    sources = [BondSource(calculation, model, config.loss) for calculation in training]
-    if not begun and (start is None or start.baseline is not model.baseline):
+    config, start = task.config, cast("BaselinePlusNetwork | None", task.start)
+    loss, partition = cast(NearsightLoss, config.loss), cast(NearsightPartition, config.partition)
+    model.network.to(task.device)
+    sources = [BondSource(calculation, model, loss) for calculation in task.training]
+    if not task.resumed and (start is None or start.baseline is not model.baseline):
         standardise(model.network, [source.atoms for source in sources])
         if start is not None:
             take_over(model, start)
-    chosen: list[BondPart] = []
-    held: list[BondPart] = []
+    training: list[BondBatchPlan] = []
+    validation: list[BondBatchPlan] = []
     for source in sources:
-        kept = None if validation else _held_atoms(source, config)
-        for part in deal(source, config.partition.bonds, config.seed):
-            if kept is None:
-                chosen.append(part)
-                continue
-            inside = {
-                pair: kept[source.graph.source[e]] & kept[source.graph.target[e]] for pair, e in part.edges.items()
-            }
-            for parts, out in ((chosen, False), (held, True)):
-                edges = {pair: own[inside[pair] == out] for pair, own in part.edges.items()}
-                edges = {pair: own for pair, own in edges.items() if len(own)}
-                if edges:
-                    parts.append(BondPart(source, edges, part.folded))
-    for calculation in validation:
-        held += deal(BondSource(calculation, model, config.loss), config.partition.bonds, config.seed)
-    if not chosen:
+        own = random_split(source, partition.bonds_per_batch, config.seed)
+        slabs = None if task.validation else _validation_atoms(source, partition, config.validation_slabs)
+        training += own if slabs is None else _selected(own, slabs, False)
+        validation += [] if slabs is None else _selected(own, slabs, True)
+    for calculation in task.validation:
+        validation += random_split(BondSource(calculation, model, loss), partition.bonds_per_batch, config.seed)
+    if not training:
         raise ConfigError("expected bonds to train on, got none within the cutoff")
-    count = sum(part.n_bonds for part in chosen)
-    note(f"{count} bonds in {len(chosen)} parts to train on, {sum(p.n_bonds for p in held)} for validation")
-    room = Room(USED * available_bytes(device, config.memory_gb))
-    return BondPieces(chosen, room), BondPieces(held, room)
+    count = sum(plan.n_bonds for plan in training)
+    task.say(f"{count} bonds in {len(training)} batches, {sum(p.n_bonds for p in validation)} for validation")
+    budget = MemoryBudget(USED * available_bytes(task.device, config.memory_gb))
+    return TrainingData(partition, PlannedBatches(training, budget), PlannedBatches(validation, budget))
 
 
-def calibrate(file: Path, train: BondPieces, held: BondPieces) -> None:
-    """Put the uncertainty of a trained model into its file."""
-    model = load_model(file)
-    if isinstance(model, BondModel):
-        known = fit_uncertainty(model, train, held)
-        write_tensors(file, replace(model, uncertainty=known).tensors(), model.metadata())
+def unknown_pairs(model: BaselinePlusNetwork, training: Sequence[Calculation]) -> list[ElementPair]:
+    """Return pairs of elements within the cutoff that the model does not know; (Z, Z) for a new element."""
+    found = {(z, z) for c in training for z in c.structure.elements if z not in model.baseline.elements}
+    for calculation in training:
+        graph = build_graph(calculation.structure, model.config.cutoff)
+        found |= set(canonical_edges(calculation.structure, graph)) - set(model.network.layouts)
+    return sorted(found)
 
 
-def _held_atoms(source: BondSource, config: TrainingConfig) -> np.ndarray | None:
-    """(N,) bool, atoms of the slabs held out; bonds between two of them are not trained on."""
-    if not config.data.holdout_parts:
+def _describe_change(model: BaselinePlusNetwork, known: BaselinePlusNetwork, say: Callable[[str], None]) -> None:
+    """Say which pairs of elements are new and which are lost."""
+    new, old = set(model.network.layouts), set(known.network.layouts)
+    say(f"pairs of elements: {_names(new & old)} as in the model that this run starts from, {_names(new - old)} new")
+    if old - new:
+        say(
+            f"no longer known: {_names(old - new)}, of which the data hold none within {known.config.cutoff:g} Å; "
+            "include old data to keep them"
+        )
+
+
+def _names(pairs: set[ElementPair]) -> str:
+    return ", ".join(map(pair_name, sorted(pairs))) or "none"
+
+
+def _validation_atoms(source: BondSource, partition: NearsightPartition, slabs: int) -> np.ndarray | None:
+    """(N,) bool, atoms of the validation slabs; None where there are no such slabs."""
+    if not slabs:
         return None
-    labels = part_labels(source.calculation.structure, source.graph, config.partition)
-    _, held = hold_out(list(range(int(labels.max()) + 1)), config.data.holdout_parts)
-    return np.isin(labels, held)
+    thickness = None if partition.count else partition.thickness
+    labels = Slabs(partition.axis, partition.count, thickness).assign(source.calculation.structure)
+    _, chosen = split_validation(list(range(int(labels.max()) + 1)), slabs)
+    return np.isin(labels, chosen)
 
 
-def bond_error(network: BondNetwork, piece: BondPiece) -> Tensor:
-    """Σ over the numbers of a part: `BondTargets.error`, or `FoldedPairs.error`; differentiable."""
-    if not piece.folded:
-        return network.error(piece.graph, piece.targets)
-    outputs = network(piece.graph)
-    return torch.stack([folded.error(outputs[pair]) for pair, folded in piece.folded.items()]).sum()
-
-
-@torch.no_grad()
-def validate_bonds(network: BondNetwork, piece: BondPiece, errors: ErrorSums | None) -> float:
-    """`bond_error`; and the part's matrix elements are counted in `errors` (those of each bond once)."""
-    if errors is not None:
-        for pair, output in network(piece.graph).items():
-            left = _left(network, piece, pair, output)
-            errors.edge_sum += float(np.abs(left).sum()) / MEV
-            errors.edge_count += left.size
-    return float(bond_error(network, piece))
-
-
-def _left(network: BondNetwork, piece: BondPiece, pair: ElementPair, output: Tensor) -> np.ndarray:
-    """(e, n_i, n_j) errors of blocks, meV."""
-    if pair in piece.folded:
-        folded = piece.folded[pair]
-        return (folded.blocks(output) - folded.values).double().cpu().numpy()
-    layout, target = network.layouts[pair], piece.targets[pair]
-    columns = ((output - target.values) * piece.unit[pair]).double().cpu().numpy()
-    return layout.blocks_of(columns, frames_of(piece.graph.bonds[pair], max_shell(layout)))
+def _selected(plans: Sequence[BondBatchPlan], atoms: np.ndarray, inside: bool) -> list[BondBatchPlan]:
+    """The bonds between two of some atoms, or all the others; batches without any are left out."""
+    result = []
+    for plan in plans:
+        graph = plan.source.graph
+        edges = {
+            pair: own[(atoms[graph.source[own]] & atoms[graph.target[own]]) == inside]
+            for pair, own in plan.edges.items()
+        }
+        edges = {pair: own for pair, own in edges.items() if len(own)}
+        if edges:
+            result.append(BondBatchPlan(plan.source, edges, plan.folded))
+    return result

@@ -20,8 +20,8 @@ from torch import Tensor
 from nearsight.baselines.bond_scale import BondScale
 from nearsight.baselines.irrep_table import IrrepTable
 from nearsight.elements import group_of
+from nearsight.nn.architectures.nearsight.composite import BaselinePlusNetwork
 from nearsight.nn.architectures.nearsight.graph import ElementPair, scalar_columns
-from nearsight.nn.architectures.nearsight.model import BondModel
 from nearsight.nn.architectures.nearsight.pair_network import PairNetwork
 from nearsight.orbitals.bond_layout import BondLayout
 from nearsight.orbitals.coupled_layout import CoupledLayout
@@ -31,7 +31,7 @@ Places = tuple[list[int], list[int]]
 
 
 @torch.no_grad()
-def take_over(model: BondModel, known: BondModel) -> None:
+def take_over(model: BaselinePlusNetwork, known: BaselinePlusNetwork) -> None:
     """Put what `known` has learnt into the network of `model`, whose features are standardised.
 
     Args:
@@ -55,7 +55,7 @@ def take_over(model: BondModel, known: BondModel) -> None:
         )
 
 
-def common_pairs(model: BondModel, known: BondModel) -> list[ElementPair]:
+def common_pairs(model: BaselinePlusNetwork, known: BaselinePlusNetwork) -> list[ElementPair]:
     """Pairs of elements that have a network in both."""
     return [pair for pair in model.network.layouts if pair in known.network.layouts]
 
@@ -81,7 +81,12 @@ def unit_ratio(known: BondScale, scale: BondScale, pair: ElementPair) -> np.ndar
 
 
 def _take_standardisation(
-    model: BondModel, known: BondModel, elements: Places, densities: Places, like: Places, scalars: Places
+    model: BaselinePlusNetwork,
+    known: BaselinePlusNetwork,
+    elements: Places,
+    densities: Places,
+    like: Places,
+    scalars: Places,
 ) -> None:
     new, old = model.network, known.network
     _copy(new.density_mean, old.density_mean, densities)
@@ -93,7 +98,9 @@ def _take_standardisation(
         _copy(new.scalar_spread[k], old.scalar_spread[j], scalars)
 
 
-def _take_mix(model: BondModel, known: BondModel, elements: Places, densities: Places, scalars: Places) -> None:
+def _take_mix(
+    model: BaselinePlusNetwork, known: BaselinePlusNetwork, elements: Places, densities: Places, scalars: Places
+) -> None:
     columns = [len(net.density_mean) for net in (model.network, known.network)]
     isotropic = (
         [*densities[0], *(columns[0] + s for s in scalars[0])],

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from nearsight.baselines.residual_scale import scale_at
 from nearsight.nn.architectures.nearsight.graph import Bonds, ElementPair
-from nearsight.nn.architectures.nearsight.network import BondNetwork, name
+from nearsight.nn.architectures.nearsight.network import NearsightNetwork, name
 
 RIDGE = 1e-3
 """Relative to the mean diagonal of A."""
@@ -54,7 +54,7 @@ class Uncertainty:
     ratio: float
     on_site_ratio: float
 
-    def bond_squares(self, network: BondNetwork, features: Tensor, pair: ElementPair, bonds: Bonds) -> np.ndarray:
+    def bond_squares(self, network: NearsightNetwork, features: Tensor, pair: ElementPair, bonds: Bonds) -> np.ndarray:
         """(e, width) expected squares of the errors of the outputs of bonds; NaN for a pair of elements that the last
         training had no bonds of."""
         if pair not in self.roots:

@@ -1,34 +1,28 @@
-"""Parts of structures with their targets, ready for the network."""
+"""Batches of the network `xia2025`: augmented partitions of structures with their targets."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from nearsight.errors import ConfigError, InputError
-from nearsight.learning.config import PartitionConfig
+from nearsight.errors import ConfigError
+from nearsight.nn.architectures.xia2025.config import Xia2025Partition
+from nearsight.nn.architectures.xia2025.coupled import CoupledNetwork
 from nearsight.nn.architectures.xia2025.graph_tensors import GraphTensors, graph_tensors, updates_needed
-from nearsight.nn.architectures.xia2025.network import parameter_dtype
 from nearsight.nn.architectures.xia2025.targets import Targets, make_targets, target_rows
-from nearsight.nn.model import Model
 from nearsight.operators.calculation import Calculation
-from nearsight.orbitals.basis import BasisSet
 from nearsight.partition.partition import Partition, partition_graph, undivided
 from nearsight.partition.partitioner import PARTITIONERS
 from nearsight.structures.graph import Graph, build_graph
 from nearsight.structures.structure import Structure
 
-Part = TypeVar("Part")
-
 
 @dataclass(frozen=True, eq=False)
-class Piece:
+class PartitionBatch:
     """One part of a structure.
 
     Attributes:
@@ -46,36 +40,18 @@ class Piece:
         targets = [x for x in (t.values, t.row_of_edge, t.element_pair, t.filled) if x is not None]
         return sum(x.nbytes for x in [*vars(self.graph).values(), *targets] if isinstance(x, Tensor))
 
-    def to(self, device: torch.device | str) -> Piece:
+    def to(self, device: torch.device | str) -> PartitionBatch:
         """The same on another device."""
-        return Piece(self.graph.to(device), self.targets.to(device))
-
-
-def common_basis(calculations: Sequence[Calculation]) -> BasisSet:
-    """One basis for all elements of several calculations.
-
-    Raises:
-        InputError: two calculations with different shells for the same element.
-    """
-    shells: dict[int, tuple[int, ...]] = {}
-    valence: dict[int, int] = {}
-    for calculation in calculations:
-        own = calculation.basis.restricted(calculation.structure.numbers)
-        for z, ls in own.shells.items():
-            if shells.setdefault(z, ls) != ls:
-                raise InputError(
-                    f"expected one basis in all training structures, got {own.describe()} in "
-                    f"{calculation.structure.formula} where another one has l = {shells[z]}"
-                )
-        valence.update(own.valence)
-    return BasisSet(calculations[0].basis.name, shells, valence)
+        return PartitionBatch(self.graph.to(device), self.targets.to(device))
 
 
 @dataclass(frozen=True, eq=False)
-class Outline:
+class PartitionPlan:
     """A part of a structure before its tensors are made.
 
     Attributes:
+        model: whose tensors they will be.
+        masked: the loss leaves the padding out.
         calculation: the structure and its Hamiltonian.
         graph: of the whole structure.
         part: labelled nodes and edges, then the halo.
@@ -86,6 +62,8 @@ class Outline:
         size: numbers in a row of the targets.
     """
 
+    model: CoupledNetwork
+    masked: bool
     calculation: Calculation
     graph: Graph
     part: Partition
@@ -95,84 +73,41 @@ class Outline:
     n_summed: int
     size: int
 
-    def n_terms(self, masked: bool) -> int:
-        """Numbers that the part contributes to the mean of a loss."""
-        return self.n_filled if masked else self.n_rows * self.size
+    @property
+    def n_terms(self) -> int:
+        """Numbers that the partition contributes to the mean of a loss."""
+        return self.n_filled if self.masked else self.n_rows * self.size
 
-    def build(self, model: Model) -> Piece:
-        """The part's tensors, in the model's dtype; the same to the last bit every time."""
-        hamiltonian, dtype = self.calculation.require_hamiltonian(), parameter_dtype(model.network)
-        return Piece(
+    def build(self) -> PartitionBatch:
+        """Make the tensors in the model's dtype, where its network is; equal to the last bit every time."""
+        hamiltonian, model = self.calculation.require_hamiltonian(), self.model
+        batch = PartitionBatch(
             partition_tensors(model, self.calculation.structure, self.graph, self.part),
-            make_targets(hamiltonian, self.graph, self.part, model.layout, dtype),
+            make_targets(hamiltonian, self.graph, self.part, model.layout, model.dtype),
         )
+        return batch.to(model.device)
 
 
-@dataclass
-class Room:
-    """Bytes left for kept pieces."""
-
-    left: float = math.inf
-
-    def take(self, size: int) -> bool:
-        """Whether there was room, which is then taken."""
-        if size > self.left:
-            return False
-        self.left -= size
-        return True
-
-
-class Pieces(Sequence[Piece]):
-    """Pieces that are made when they are asked for; those that there is room for are kept.
-
-    Args:
-        outlines: of the pieces.
-        model: whose tensors they are.
-        device: where the network is.
-        room: for kept pieces.
-    """
-
-    def __init__(
-        self, outlines: Sequence[Outline], model: Model, device: torch.device | str, room: Room | None = None
-    ) -> None:
-        self.outlines, self.model, self.device, self.room = list(outlines), model, device, room or Room()
-        self._kept: dict[int, Piece] = {}
-
-    def __len__(self) -> int:
-        return len(self.outlines)
-
-    def __getitem__(self, index: int) -> Piece:  # type: ignore[override]  # no slices
-        piece = self._kept.get(index)
-        if piece is None:
-            piece = self.outlines[index].build(self.model).to(self.device)
-            if self.room.take(piece.nbytes):
-                self._kept[index] = piece
-        return piece
-
-    def n_terms(self, chosen: Sequence[int], masked: bool) -> int:
-        """The common denominator of a step over several pieces."""
-        return sum(self.outlines[k].n_terms(masked) for k in chosen)
-
-
-def make_outlines(calculation: Calculation, model: Model, config: PartitionConfig) -> list[Outline]:
-    """A structure cut into parts, each with its halo."""
+def plan_batches(
+    calculation: Calculation, model: CoupledNetwork, partition: Xia2025Partition, masked: bool = False
+) -> list[PartitionPlan]:
+    """Divide a structure into partitions, each with its halo."""
     graph = build_graph(calculation.structure, model.config.cutoff)
-    parts = cut(calculation.structure, graph, config, model.config.layers)
-    return [_outline(calculation, model, graph, part) for part in parts if part.n_labelled]
+    parts = cut(calculation.structure, graph, partition, model.config.layers)
+    return [_plan_of(calculation, model, masked, graph, part) for part in parts if part.n_labelled]
 
 
-def make_pieces(calculation: Calculation, model: Model, config: PartitionConfig) -> list[Piece]:
-    """A structure cut into parts, each with its halo, as tensors of the model's dtype."""
-    return [outline.build(model) for outline in make_outlines(calculation, model, config)]
-
-
-def _outline(calculation: Calculation, model: Model, graph: Graph, part: Partition) -> Outline:
+def _plan_of(
+    calculation: Calculation, model: CoupledNetwork, masked: bool, graph: Graph, part: Partition
+) -> PartitionPlan:
     hamiltonian, layout, network = calculation.require_hamiltonian(), model.layout, model.network
     rows = target_rows(hamiltonian.folded, graph, part)
     updates = _updates(part, network.layers)
-    n_updated = tuple(part.n_edges if network.plain else int((updates > k).sum()) for k in range(network.layers))
+    n_updated = tuple(part.n_edges if network.reference else int((updates > k).sum()) for k in range(network.layers))
     n_summed = 0 if rows.row_of_edge is None else len(rows.row_of_edge)
-    return Outline(
+    return PartitionPlan(
+        model,
+        masked,
         calculation,
         graph,
         part,
@@ -189,7 +124,7 @@ def _updates(part: Partition, layers: int) -> Tensor:
     return updates_needed(source, target, part.n_nodes, part.n_labelled, part.n_labelled_edges, layers)
 
 
-def cut(structure: Structure, graph: Graph, config: PartitionConfig, layers: int) -> list[Partition]:
+def cut(structure: Structure, graph: Graph, config: Xia2025Partition, layers: int) -> list[Partition]:
     """The parts of a structure that a configuration asks for.
 
     Raises:
@@ -200,7 +135,7 @@ def cut(structure: Structure, graph: Graph, config: PartitionConfig, layers: int
     return partition_graph(graph, part_labels(structure, graph, config), halo=config.halo, hops=layers)
 
 
-def part_labels(structure: Structure, graph: Graph, config: PartitionConfig) -> np.ndarray:
+def part_labels(structure: Structure, graph: Graph, config: Xia2025Partition) -> np.ndarray:
     """(N,) number of the part of each atom.
 
     Raises:
@@ -215,7 +150,7 @@ def part_labels(structure: Structure, graph: Graph, config: PartitionConfig) -> 
     return np.asarray(partitioner(**options).assign(structure, graph))
 
 
-def partition_tensors(model: Model, structure: Structure, graph: Graph, part: Partition) -> GraphTensors:
+def partition_tensors(model: CoupledNetwork, structure: Structure, graph: Graph, part: Partition) -> GraphTensors:
     """One part as the tensors the model reads: edges in the order in which the network needs them longest."""
     updates = _updates(part, model.network.layers)
     order = torch.argsort(updates, descending=True, stable=True).numpy()
@@ -225,24 +160,8 @@ def partition_tensors(model: Model, structure: Structure, graph: Graph, part: Pa
         part.target[order],
         graph.vector[part.edges[order]],
         model.config.l_max,
-        parameter_dtype(model.network),
+        model.dtype,
         part.n_labelled,
         part.n_labelled_edges,
-        None if model.network.plain else int((updates > 0).sum()),
+        None if model.network.reference else int((updates > 0).sum()),
     )
-
-
-def hold_out(parts: list[Part], count: int) -> tuple[list[Part], list[Part]]:
-    """Training parts and `count` validation parts, equally spaced among those of one structure.
-
-    Raises:
-        ConfigError: nothing would be left to train on.
-    """
-    if count >= len(parts):
-        raise ConfigError(
-            f"expected more parts than data.holdout_parts={count}, got {len(parts)}: make the slabs "
-            "thinner (partition.thickness) or give data.validation=[...]"
-        )
-    chosen = {int(k) for k in np.round((np.arange(count) + 0.5) * len(parts) / max(count, 1) - 0.5)}
-    train = [p for k, p in enumerate(parts) if k not in chosen]
-    return train, [p for k, p in enumerate(parts) if k in chosen]

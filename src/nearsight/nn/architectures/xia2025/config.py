@@ -1,14 +1,14 @@
-"""ModelConfig: everything that decides a network's functions, except its basis and its weights.
-
-Widths: the sizes of the network's layers.
-"""
+"""Sections of the configuration for the architecture `xia2025`, and the sizes of its layers."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field, field_validator
+
+from nearsight.nn.config import LossSection, ModelSection, OptimizerSection, PartitionSection
+from nearsight.partition.partitioner import PARTITIONERS
 
 
 @dataclass(frozen=True)
@@ -38,13 +38,10 @@ class Widths:
     max_number: int = 100
 
 
-class ModelConfig(BaseModel):
-    """The network (paper, Tables 7 and 14; defaults are Table 7)."""
+class Xia2025Config(ModelSection):
+    """The network (paper, Tables 7 and 14; the defaults are Table 7)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    network: Literal["xia2025"] = Field("xia2025", description="which network")
-    cutoff: float = Field(8.0, gt=0, description="r_cut, Å: pairs beyond it are not predicted")
+    architecture: Literal["xia2025"] = Field("xia2025", description="which architecture")
     layers: int = Field(1, ge=1, description="message-passing layers; 1 is strictly local")
     l_max: int = Field(4, ge=1, le=8, description="highest degree of the features")
     channels: int = Field(16, ge=1, description="features per component of a node or edge")
@@ -67,3 +64,38 @@ class ModelConfig(BaseModel):
             self.feed_forward,
             self.gaussians or self.channels,
         )
+
+
+class Xia2025Loss(LossSection):
+    """Loss in the coupled space (paper, appendix A)."""
+
+    kind: Literal["mse", "rmse_mae"] = Field("mse", description="mse (materials) or rmse + mae (molecules)")
+    masked: bool = Field(False, description="leave the padding out")
+
+
+class Xia2025Partition(PartitionSection):
+    """Augmented partitions (paper, section 3.3): labelled atoms with a halo of virtual ones."""
+
+    kind: str = Field(
+        "slabs",
+        description="slabs; whole: the whole structure in one step; auto: whole where it fits into memory and nothing "
+        "is kept for validation, else slabs",
+    )
+    axis: Literal[0, 1, 2, "longest"] = Field("longest", description="lattice direction that is cut")
+    thickness: float | None = Field(3.0, gt=0, description="of a slab, Å")
+    count: int | None = Field(None, ge=1, description="number of slabs, instead of the thickness")
+    halo: bool = Field(True, description="virtual nodes and edges; false only for the ablation of Table 2")
+
+    @field_validator("kind")
+    @classmethod
+    def _known_kind(cls, kind: str) -> str:
+        known = [*PARTITIONERS, "whole", "auto"]
+        if kind not in known:
+            raise ValueError(f"expected one of {', '.join(known)}")
+        return kind
+
+
+class Xia2025Optimizer(OptimizerSection):
+    """Adam and ReduceLROnPlateau (paper, Table 7), partitions in their order."""
+
+    shuffle: bool = Field(False, description="order of the batches anew in every epoch")

@@ -1,4 +1,4 @@
-"""The layers of a network run in step over a whole structure, a chunk of edges at a time.
+"""The layers of the network `xia2025` run in step over a whole structure, a chunk of edges at a time.
 
 In each layer the nodes are updated from all their incoming edges, a group of nodes at a time; then, with all nodes
 updated, the edges. Every node is in one group and every directed edge in one chunk, so results do not depend on how
@@ -8,44 +8,43 @@ features of all edges, too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from nearsight.nn.architectures.xia2025.coupled import CoupledNetwork
 from nearsight.nn.architectures.xia2025.graph_tensors import GraphTensors, graph_tensors
 from nearsight.nn.architectures.xia2025.network import parameter_dtype
 from nearsight.nn.architectures.xia2025.so3 import only_scalars
 from nearsight.nn.kernels.threads import in_order
-from nearsight.nn.model import Model
+from nearsight.progress import Event, Progress
 from nearsight.structures.graph import Graph
 from nearsight.structures.structure import Structure
 
 GROUP = 8192
 """Edges, about, that arrive at the nodes that are updated at once."""
 
-Report = Callable[[int, int], None]
-
 
 @dataclass
-class Sweep:
+class LayerwisePass:
     """A network on its way over a structure.
 
     Attributes:
         model, structure, graph: what is computed of what.
         parts: (N,) part of each atom; nodes of different parts are not updated at once.
         chunk: edges computed at once.
-        report: called with edges done and edges in all, both counted once per layer.
+        progress: told edges done and edges in all, both counted once per layer.
     """
 
-    model: Model
+    model: CoupledNetwork
     structure: Structure
     graph: Graph
     parts: np.ndarray
     chunk: int
-    report: Report
+    progress: Progress
 
     def __post_init__(self) -> None:
         network = self.model.network
@@ -76,10 +75,10 @@ class Sweep:
         """(len(atoms), size) coupled on-site blocks of some atoms, E_h."""
         return self.model.network.node_head(self.nodes[self._positions(atoms)])
 
-    def progress(self, edges: int) -> None:
+    def count(self, edges: int) -> None:
         """Count edges as done."""
         self.done += edges
-        self.report(self.done, self.graph.n_edges * self.model.config.layers)
+        self.progress(Event(done=self.done, total=self.graph.n_edges * self.model.config.layers))
 
     def _update_nodes(self, layer: int) -> None:
         updated = torch.empty_like(self.nodes)
@@ -97,7 +96,7 @@ class Sweep:
         network, edges = self.model.network, self._incoming(group)
         senders, source = self._senders(layer, self.graph.source[edges])
         nodes = np.concatenate([group, senders])
-        rotated = network.plain or self.edges is not None
+        rotated = network.reference or self.edges is not None
         tensors = graph_tensors(
             self.structure.numbers[nodes],
             len(group) + source,
@@ -152,7 +151,7 @@ class Sweep:
             return len(edges)
 
         for count in in_order(work, range(0, n_edges, self.chunk), self.threads):
-            self.progress(count)
+            self.count(count)
         self.edges = kept
 
     def _features(self, edges: np.ndarray) -> Tensor | None:

@@ -12,7 +12,7 @@ on it, the rounding did).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -22,14 +22,11 @@ from nearsight.nn.architectures.xia2025.config import Widths
 from nearsight.nn.architectures.xia2025.edge_targets import EdgeTargets
 from nearsight.nn.architectures.xia2025.graph_tensors import GraphTensors, leading_edges, updates_needed
 from nearsight.nn.architectures.xia2025.kernels.edge_chunks import EdgeChunks
+from nearsight.nn.architectures.xia2025.kernels.edge_engine import EdgeEngine
 from nearsight.nn.architectures.xia2025.kernels.message_groups import messages_in_groups
 from nearsight.nn.architectures.xia2025.kernels.messages import scalar_messages
 from nearsight.nn.architectures.xia2025.so3 import only_scalars
 from nearsight.nn.architectures.xia2025.updates import CoupledHead, EdgeUpdate, GaussianBasis, NodeUpdate
-from nearsight.nn.kernels import COMPILED
-
-if TYPE_CHECKING:
-    from nearsight.nn.architectures.xia2025.kernels.edge_engine import EdgeEngine
 
 CHUNK = 1024
 """Edges computed at once unless the network is told otherwise."""
@@ -52,14 +49,14 @@ class Xia2025(nn.Module):
         InputError: a target of higher degree than the features.
     """
 
-    def __init__(self, widths: Widths, layers: int, degrees: Sequence[int], plain: bool = False) -> None:
+    def __init__(self, widths: Widths, layers: int, degrees: Sequence[int], reference: bool = False) -> None:
         super().__init__()
         if max(degrees) > widths.l_max:
             raise InputError(
                 f"expected model.l_max >= {max(degrees)}, the highest degree in products of this basis' "
                 f"shells, got {widths.l_max}"
             )
-        self.widths, self.layers, self.plain, self.chunk = widths, layers, plain, CHUNK
+        self.widths, self.layers, self.reference, self.chunk = widths, layers, reference, CHUNK
         self.embedding = nn.Embedding(widths.max_number, widths.channels)
         self.gaussians = GaussianBasis(widths.n_gaussians)
         self.node_updates = nn.ModuleList(NodeUpdate(widths) for _ in range(layers))
@@ -69,8 +66,8 @@ class Xia2025(nn.Module):
 
     def describe_path(self) -> str:
         """How the network is computed here, in words."""
-        if self.plain:
-            return "plain network, all edges at once"
+        if self.reference:
+            return "reference implementation, all edges at once"
         device, threads = self.embedding.weight.device, torch.get_num_threads()
         where = f"{threads} thread{'s' if threads > 1 else ''}" if device.type == "cpu" else str(device)
         if self.engine() is not None:
@@ -78,11 +75,11 @@ class Xia2025(nn.Module):
         text = f"plain torch in chunks of {self.chunk} edges, {where}"
         if device.type != "cpu":
             return text
-        return text + ("; first node messages compiled (numba)" if COMPILED else ": numba is not installed")
+        return f"{text}; first node messages compiled (numba)"
 
     def edges_updated(self, graph: GraphTensors) -> list[int]:
         """For each layer how many of the graph's first edges its edge update must compute for the labelled outputs."""
-        if self.plain:
+        if self.reference:
             return [graph.n_edges] * (self.layers - 1) + [graph.n_labelled_edges]
         updates = updates_needed(
             graph.source, graph.target, graph.n_nodes, graph.n_labelled, graph.n_labelled_edges, self.layers
@@ -113,7 +110,7 @@ class Xia2025(nn.Module):
         engine = self.engine() if edges is None else None
         if engine is not None:
             return engine.error(nodes, graph, targets)
-        if not self.plain:
+        if not self.reference:
             return self.chunked(self.layers - 1).error(nodes, edges, graph, targets)
         return targets.error(self.edge_outputs(nodes, edges, graph))
 
@@ -122,17 +119,15 @@ class Xia2025(nn.Module):
         engine = self.engine() if edges is None else None
         if engine is not None:
             return engine.outputs(nodes, graph)
-        if not self.plain:
+        if not self.reference:
             return self.chunked(self.layers - 1).outputs(nodes, edges, graph)
         return self.edge_head(self.update_edges(self.layers - 1, nodes, edges, graph))
 
     def engine(self) -> EdgeEngine | None:
-        """The compiled pass over the edges of a one-layer network, where it can run (CPU, numba installed)."""
+        """The compiled pass over the edges of a one-layer network, where it can run (on a CPU)."""
         on_cpu = self.embedding.weight.device.type == "cpu"
-        if self.plain or self.layers > 1 or not on_cpu or not COMPILED:
+        if self.reference or self.layers > 1 or not on_cpu:
             return None
-        from nearsight.nn.architectures.xia2025.kernels.edge_engine import EdgeEngine  # needs numba
-
         return EdgeEngine(cast(EdgeUpdate, self.edge_updates[0]), self.edge_head, self.gaussians)
 
     def update_nodes(self, layer: int, nodes: Tensor, edges: Tensor | None, graph: GraphTensors) -> Tensor:
@@ -145,7 +140,7 @@ class Xia2025(nn.Module):
             graph: with all edges that arrive at the nodes whose result is used.
         """
         update = cast(NodeUpdate, self.node_updates[layer])
-        if self.plain:
+        if self.reference:
             gaussians = self.gaussians(graph.distance)
             edges = only_scalars(gaussians, self.widths.l_max) if edges is None else edges
             return update(nodes, edges, gaussians, graph)
@@ -157,9 +152,9 @@ class Xia2025(nn.Module):
     def update_edges(self, layer: int, nodes: Tensor, edges: Tensor | None, graph: GraphTensors) -> Tensor:
         """Edges (e, K, C) after the edge update of a layer; `edges` None stands for the initial edge features.
 
-        They are in the frames of their bonds, and with `plain` in the common axes.
+        They are in the frames of their bonds, and with `reference` in the common axes.
         """
-        if not self.plain:
+        if not self.reference:
             return self.chunked(layer).features(nodes, edges, graph)
         gaussians = self.gaussians(graph.distance)
         edges = only_scalars(gaussians, self.widths.l_max) if edges is None else edges

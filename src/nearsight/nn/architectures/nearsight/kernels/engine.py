@@ -7,25 +7,36 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from nearsight.nn.architectures.nearsight.config import NearsightConfig
 from nearsight.nn.architectures.nearsight.graph import Bonds, BondTargets, ElementPair
 from nearsight.nn.architectures.nearsight.kernels.passes import BondPass, PairWeights, parameters_of
-from nearsight.nn.architectures.nearsight.pair_network import LAYERS
+from nearsight.nn.architectures.nearsight.pair_network import LAYERS, PairNetwork
 from nearsight.nn.kernels.compilation import Buffers
 from nearsight.nn.kernels.threads import in_threads, thread_count
-
-if TYPE_CHECKING:
-    from nearsight.nn.architectures.nearsight.network import BondNetwork
+from nearsight.orbitals.bond_layout import BondLayout
 
 CHUNK = 512
 """Bonds at once; their buffers stay in the last level of the cache."""
 
-Piece = tuple[ElementPair, slice]
+Batch = tuple[ElementPair, slice]
 Visit = Callable[[BondPass, ElementPair, slice, "Sums"], None]
+
+
+class PairNetworks(Protocol):
+    """What the engine reads of the network."""
+
+    @property
+    def config(self) -> NearsightConfig: ...
+    @property
+    def layouts(self) -> Mapping[ElementPair, BondLayout]: ...
+
+    def pair(self, pair: ElementPair) -> PairNetwork:
+        """Return the network of one pair of elements."""
 
 
 @dataclass
@@ -45,7 +56,7 @@ class BondEngine:
         network: whose pairs they are.
     """
 
-    def __init__(self, network: BondNetwork) -> None:
+    def __init__(self, network: PairNetworks) -> None:
         self.network = network
         self.cutoff = network.config.cutoff
 
@@ -61,12 +72,12 @@ class BondEngine:
         """For each hidden block (e, components, width), what the outputs are linear in."""
         found: dict[int, list[Tensor]] = {}
 
-        def keep(own: BondPass, pair: ElementPair, piece: slice, sums: Sums) -> None:
-            found[piece.start] = own.last_hidden()
+        def keep(own: BondPass, pair: ElementPair, batch: slice, sums: Sums) -> None:
+            found[batch.start] = own.last_hidden()
 
         if not len(bonds):
             return [features.new_empty(0, b.components, b.width) for b in self.network.pair(pair).blocks]
-        self.sweep(features, self._parameters([pair]), {pair: bonds}, [pair], keep, with_gradient=False)
+        self.over_chunks(features, self._parameters([pair]), {pair: bonds}, [pair], keep, with_gradient=False)
         return [torch.cat(parts) for parts in zip(*(found[start] for start in sorted(found)))]
 
     def error(
@@ -83,7 +94,7 @@ class BondEngine:
     def _parameters(self, pairs: Sequence[ElementPair]) -> list[Tensor]:
         return [p for pair in pairs for p in parameters_of(self.network.pair(pair))]
 
-    def sweep(
+    def over_chunks(
         self,
         features: Tensor,
         parameters: Sequence[Tensor],
@@ -93,12 +104,12 @@ class BondEngine:
         with_gradient: bool,
     ) -> Sums:
         """Forward on every chunk, then `visit`, in as many threads as torch has; the threads' sums added up."""
-        pieces: list[Piece] = [
+        batches: list[Batch] = [
             (pair, slice(k, min(k + CHUNK, len(bonds[pair]))))
             for pair in pairs
             for k in range(0, len(bonds[pair]), CHUNK)
         ]
-        threads = thread_count(len(pieces))
+        threads = thread_count(len(batches))
         features = features.detach().contiguous()
         weights = self._by_pair(pairs, [p.detach().contiguous() for p in parameters])
 
@@ -110,9 +121,9 @@ class BondEngine:
                 for pair in pairs
             }
             with torch.no_grad():
-                for pair, piece in pieces[thread::threads]:
-                    passes[pair].forward(features, bonds[pair].rows(piece))
-                    visit(passes[pair], pair, piece, sums)
+                for pair, batch in batches[thread::threads]:
+                    passes[pair].forward(features, bonds[pair].rows(batch))
+                    visit(passes[pair], pair, batch, sums)
             return sums
 
         results = in_threads(work, range(threads), features.device)
@@ -162,10 +173,10 @@ class _Outputs(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         out = {pair: features.new_empty(len(bonds[pair]), engine.network.layouts[pair].width) for pair in pairs}
 
-        def keep(own: BondPass, pair: ElementPair, piece: slice, sums: Sums) -> None:
-            out[pair][piece] = own.outputs()
+        def keep(own: BondPass, pair: ElementPair, batch: slice, sums: Sums) -> None:
+            out[pair][batch] = own.outputs()
 
-        engine.sweep(features, parameters, bonds, pairs, keep, with_gradient=False)
+        engine.over_chunks(features, parameters, bonds, pairs, keep, with_gradient=False)
         ctx.engine, ctx.bonds, ctx.pairs = engine, bonds, pairs
         ctx.save_for_backward(features, *parameters)
         return tuple(out.values())
@@ -175,11 +186,11 @@ class _Outputs(torch.autograd.Function):
         features, *parameters = ctx.saved_tensors
         given = dict(zip(ctx.pairs, gradients))
 
-        def back(own: BondPass, pair: ElementPair, piece: slice, sums: Sums) -> None:
-            own.take(given[pair][piece])
+        def back(own: BondPass, pair: ElementPair, batch: slice, sums: Sums) -> None:
+            own.take(given[pair][batch])
             own.backward(sums.places[pair], sums.features)
 
-        sums = ctx.engine.sweep(features, parameters, ctx.bonds, ctx.pairs, back, with_gradient=True)
+        sums = ctx.engine.over_chunks(features, parameters, ctx.bonds, ctx.pairs, back, with_gradient=True)
         return (None, None, None, sums.features, *(g for pair in ctx.pairs for g in sums.weights[pair]))
 
 
@@ -198,12 +209,12 @@ class _SummedError(torch.autograd.Function):
     ) -> Tensor:
         needed = any(ctx.needs_input_grad)
 
-        def compare(own: BondPass, pair: ElementPair, piece: slice, sums: Sums) -> None:
-            sums.error += own.compare(targets[pair].rows(piece))
+        def compare(own: BondPass, pair: ElementPair, batch: slice, sums: Sums) -> None:
+            sums.error += own.compare(targets[pair].rows(batch))
             if needed:
                 own.backward(sums.places[pair], sums.features)
 
-        sums = engine.sweep(features, parameters, bonds, pairs, compare, needed)
+        sums = engine.over_chunks(features, parameters, bonds, pairs, compare, needed)
         if needed:
             ctx.save_for_backward(sums.features, *(g for pair in pairs for g in sums.weights[pair]))
         return features.new_tensor(sums.error)

@@ -25,15 +25,14 @@ WIDE = 16
 
 
 @cache
-def degree_sweep(l_max: int, channels: int, feed_forward: int) -> Callable[..., Any]:
-    """The pass for a network's sizes; `sweep` documents its arguments."""
+def degree_pass(l_max: int, channels: int, feed_forward: int) -> Callable[..., Any]:
+    """The pass for a network's sizes; `pass_over` documents its arguments."""
     C, F = channels, feed_forward
     fits = fit_tiles(C, F)
 
-    def sweep(
+    def pass_over(
         compare,
         back,
-        huber_delta,
         e,
         f,
         raw,
@@ -102,7 +101,7 @@ def degree_sweep(l_max: int, channels: int, feed_forward: int) -> Callable[..., 
                 if compare or not back:
                     head_of_degree(C, space, e2, rows_of_head, head_bias, l == 0, own, rows, n)
                 if compare:
-                    error += error_of_degree(given[base:], weights[b0:b1], slots, huber_delta, own, rows, size, n)
+                    error += error_of_degree(given[base:], weights[b0:b1], slots, own, rows, size, n)
                 elif back:
                     for k in range(rows * n):
                         own[k] = given[base + k]
@@ -140,7 +139,7 @@ def degree_sweep(l_max: int, channels: int, feed_forward: int) -> Callable[..., 
             first += n
         return error
 
-    return compiled(sweep)
+    return compiled(pass_over)
 
 
 @numba.njit(inline="always")
@@ -235,9 +234,7 @@ def up_gate_down_back(
 
 
 @numba.njit(inline="always")
-def error_of_degree(
-    target: Any, weights: Any, starts: Any, huber_delta: float, own: Any, rows: int, size: int, n: int
-) -> Any:
+def error_of_degree(target: Any, weights: Any, starts: Any, own: Any, rows: int, size: int, n: int) -> Any:
     """Outputs (rows, n) become the gradient of their error, which is returned; weights (edges, size) or empty."""
     total = own.dtype.type(0)
     for k in range(rows * n):
@@ -246,23 +243,11 @@ def error_of_degree(
         for row in range(rows):
             for k in range(n):
                 own[row * n + k] *= weights[row // size, starts[k]]
-    if huber_delta == 0:
-        two = own.dtype.type(2)
-        for k in range(rows * n):
-            total += own[k] * own[k]
-        for k in range(rows * n):
-            own[k] *= two
-    else:
-        soft = own.dtype.type(huber_delta)
-        for edge in range(0, rows * n, size * n):
-            for k in range(n):
-                square = soft * soft
-                for at in range(edge + k, edge + size * n, n):
-                    square += own[at] * own[at]
-                norm = np.sqrt(square)
-                total += norm - soft
-                for at in range(edge + k, edge + size * n, n):
-                    own[at] /= norm
+    two = own.dtype.type(2)
+    for k in range(rows * n):
+        total += own[k] * own[k]
+    for k in range(rows * n):
+        own[k] *= two
     if len(weights):
         for row in range(rows):
             for k in range(n):

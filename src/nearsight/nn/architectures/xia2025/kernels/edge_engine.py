@@ -27,7 +27,7 @@ from torch import Tensor
 
 from nearsight.nn.architectures.xia2025.edge_targets import EdgeTargets
 from nearsight.nn.architectures.xia2025.graph_tensors import GraphTensors
-from nearsight.nn.architectures.xia2025.kernels.degree_loops import degree_sweep
+from nearsight.nn.architectures.xia2025.kernels.degree_loops import degree_pass
 from nearsight.nn.architectures.xia2025.kernels.edge_layout import layout_for, pack, pack_radial_inputs
 from nearsight.nn.architectures.xia2025.kernels.edge_loops import kernels
 from nearsight.nn.architectures.xia2025.kernels.radial import N_PARAMETERS, RadialPass
@@ -85,7 +85,7 @@ class EdgeChunk:
         self.buffer = Buffers(nodes.dtype)
         self.radial = RadialPass(radial[:N_PARAMETERS], self.buffer)
         self.own_scale, self.own_bias = radial[N_PARAMETERS:]
-        self.sweep = degree_sweep(lay.l_max, lay.channels, lay.feed_forward)
+        self.degrees_pass = degree_pass(lay.l_max, lay.channels, lay.feed_forward)
 
     def segment(self, name: str, width: int) -> Tensor:
         """A degree-major buffer, flat: degree l is a (B·(2l+1), width) matrix from l²·B·width on."""
@@ -96,13 +96,13 @@ class EdgeChunk:
         return segment[: self.n * self.layout.channels].view(self.n, -1)
 
     @torch.no_grad()
-    def begin(self, graph: GraphTensors, piece: slice) -> None:
+    def begin(self, graph: GraphTensors, batch: slice) -> None:
         """Forward pass of a slice of the edges up to the norm before the feed-forward network."""
         lay, ker = self.layout, self.engine.kernels
-        self.n = piece.stop - piece.start
-        self.source, self.target = graph.source[piece].numpy(), graph.target[piece].numpy()
-        self.wigner = graph.frames[piece].numpy()
-        self.gaussians = self.engine.gaussians(graph.distance[piece])
+        self.n = batch.stop - batch.start
+        self.source, self.target = graph.source[batch].numpy(), graph.target[batch].numpy()
+        self.wigner = graph.frames[batch].numpy()
+        self.gaussians = self.engine.gaussians(graph.distance[batch])
         numbers = graph.numbers.numpy()
         self.weights = self.radial.forward(self.gaussians, numbers[self.source], numbers[self.target])
         self.x = self.buffer("x", self.n, lay.x_blocks[-1].stop)
@@ -180,11 +180,11 @@ class EdgeChunk:
         self._finish(sums)
 
     def _degrees(self, given: EdgeTargets | Tensor | None, sums: Gradients | None) -> tuple[float, Tensor]:
-        """Feed-forward network and head, see `degree_sweep`, given targets, or the gradient of the outputs, or nothing.
+        """Feed-forward network and head, see `degree_pass`, given targets, or the gradient of the outputs, or nothing.
         The error, and the outputs in the edges' frames."""
         targets = given if isinstance(given, EdgeTargets) else None
         values = given.values if isinstance(given, EdgeTargets) else given
-        weights = None if targets is None else targets.weights
+        weights = None if targets is None else targets.mask
         engine, buffer, lay = self.engine, self.buffer, self.layout
         back = sums is not None
         o = buffer("o", self.n * engine.size)
@@ -197,10 +197,9 @@ class EdgeChunk:
         self.draw = buffer("draw", *self.raw.shape)
         factors = np.zeros((0, 0), dtype=bool) if weights is None else weights.contiguous().numpy()
         slots = self._slots(sums)
-        error = self.sweep(
+        error = self.degrees_pass(
             targets is not None,
             back,
-            0.0 if targets is None else targets.huber_delta,
             self.e.numpy(),
             self.f.numpy(),
             self.raw.numpy(),
@@ -329,7 +328,7 @@ class EdgeEngine:
         packed = pack(self.update, self.head)
         return _SummedError.apply(self, graph, targets, len(packed), nodes, *packed, *radial)
 
-    def sweep(
+    def over_chunks(
         self,
         nodes: Tensor,
         packed: Sequence[Tensor],
@@ -339,8 +338,8 @@ class EdgeEngine:
         with_gradient: bool,
     ) -> Gradients:
         """Forward on every chunk, then `visit`, in as many threads as torch has; the threads' sums added up."""
-        pieces = [slice(k, min(k + CHUNK, graph.n_edges)) for k in range(0, graph.n_edges, CHUNK)]
-        threads = thread_count(len(pieces))
+        batches = [slice(k, min(k + CHUNK, graph.n_edges)) for k in range(0, graph.n_edges, CHUNK)]
+        threads = thread_count(len(batches))
         nodes, packed = nodes.detach().contiguous(), [p.detach().contiguous() for p in packed]
         values = [r.detach().contiguous() for r in radial]
 
@@ -351,9 +350,9 @@ class EdgeEngine:
                 torch.zeros_like(nodes) if with_gradient else nodes,
             )
             chunk = EdgeChunk(self, nodes, packed, values)
-            for piece in pieces[first::threads]:
-                chunk.begin(graph, piece)
-                visit(chunk, piece, sums)
+            for batch in batches[first::threads]:
+                chunk.begin(graph, batch)
+                visit(chunk, batch, sums)
             return sums
 
         results = in_threads(work, range(threads), nodes.device)
@@ -392,10 +391,10 @@ class _Outputs(torch.autograd.Function):
     ) -> Tensor:
         out = nodes.new_empty(graph.n_edges, engine.size)
 
-        def keep(chunk: EdgeChunk, piece: slice, sums: Gradients) -> None:
-            out[piece] = chunk.outputs()
+        def keep(chunk: EdgeChunk, batch: slice, sums: Gradients) -> None:
+            out[batch] = chunk.outputs()
 
-        engine.sweep(nodes, parameters[:n_packed], parameters[n_packed:], graph, keep, with_gradient=False)
+        engine.over_chunks(nodes, parameters[:n_packed], parameters[n_packed:], graph, keep, with_gradient=False)
         ctx.engine, ctx.graph, ctx.n_packed = engine, graph, n_packed
         ctx.save_for_backward(nodes, *parameters)
         return out
@@ -404,10 +403,10 @@ class _Outputs(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
         nodes, *parameters = ctx.saved_tensors
 
-        def back(chunk: EdgeChunk, piece: slice, sums: Gradients) -> None:
-            chunk.backward(gradient[piece], sums)
+        def back(chunk: EdgeChunk, batch: slice, sums: Gradients) -> None:
+            chunk.backward(gradient[batch], sums)
 
-        sums = ctx.engine.sweep(
+        sums = ctx.engine.over_chunks(
             nodes, parameters[: ctx.n_packed], parameters[ctx.n_packed :], ctx.graph, back, with_gradient=True
         )
         return (None, None, None, sums.nodes, *sums.packed, *sums.radial)
@@ -428,10 +427,10 @@ class _SummedError(torch.autograd.Function):
     ) -> Tensor:
         needed = any(ctx.needs_input_grad)
 
-        def compare(chunk: EdgeChunk, piece: slice, sums: Gradients) -> None:
-            chunk.compare(targets.rows(piece), sums, needed)
+        def compare(chunk: EdgeChunk, batch: slice, sums: Gradients) -> None:
+            chunk.compare(targets.rows(batch), sums, needed)
 
-        sums = engine.sweep(nodes, parameters[:n_packed], parameters[n_packed:], graph, compare, needed)
+        sums = engine.over_chunks(nodes, parameters[:n_packed], parameters[n_packed:], graph, compare, needed)
         if needed:
             ctx.save_for_backward(sums.nodes, *sums.packed, *sums.radial)
         return nodes.new_tensor(sums.error)

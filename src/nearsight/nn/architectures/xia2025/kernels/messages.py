@@ -31,7 +31,6 @@ from nearsight.nn.architectures.xia2025.kernels.message_loops import message_ker
 from nearsight.nn.architectures.xia2025.kernels.radial import N_PARAMETERS, RadialPass, pack_radial
 from nearsight.nn.architectures.xia2025.so3 import EPSILON
 from nearsight.nn.architectures.xia2025.updates import softmax_over_targets
-from nearsight.nn.kernels import COMPILED
 from nearsight.nn.kernels.compilation import Buffers
 from nearsight.nn.kernels.threads import in_threads, thread_count
 
@@ -241,7 +240,7 @@ class _Moments(torch.autograd.Function):
         return None, None, None, total.nodes, *total.packed
 
 
-COMPILED_EDGES = 4096
+EDGES = 4096
 """Edges of a group, about: their features fit into a few MB."""
 
 Radial = Callable[[Tensor], Tensor]
@@ -259,9 +258,7 @@ def scalar_messages(update: NodeUpdate, scalars: Tensor, gaussians: Radial, grap
     Returns:
         (n, K, heads·value).
     """
-    if COMPILED and scalars.device.type == "cpu":
-        from nearsight.nn.architectures.xia2025.kernels.messages import compiled_messages
-
+    if scalars.device.type == "cpu":
         return compiled_messages(update, scalars, gaussians, graph)
     return by_tensors(update, scalars, gaussians, graph)
 
@@ -293,7 +290,7 @@ class _Messages(torch.autograd.Function):
     ) -> Tensor:
         w = update.widths
         out = scalars.new_zeros(graph.n_nodes, (w.l_max + 1) ** 2, w.heads * w.value)
-        groups = group_by_target(graph, COMPILED_EDGES)
+        groups = group_by_target(graph, EDGES)
 
         def work(group: Group) -> None:
             with torch.no_grad():

@@ -84,7 +84,7 @@ class Work:
 def slices_of(graph: GraphTensors, size: int) -> list[tuple[slice, slice]]:
     """All edges in slices of `size`; each writes one row per edge."""
     starts = range(0, graph.n_edges, size)
-    return [(piece, piece) for piece in (slice(k, min(k + size, graph.n_edges)) for k in starts)]
+    return [(batch, batch) for batch in (slice(k, min(k + size, graph.n_edges)) for k in starts)]
 
 
 def trained_parameters(*modules: nn.Module) -> list[Tensor]:

@@ -1,0 +1,334 @@
+"""Models as users hold them: trained, loaded, used."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nearsight.api.matrices import Hamiltonian
+from nearsight.api.sources import calculation_of
+from nearsight.api.structures import as_structure
+from nearsight.api.training import run_training
+from nearsight.errors import CheckpointError, InputError
+from nearsight.inference.to_store import write_prediction
+from nearsight.learning.config import load_config
+from nearsight.learning.training import TrainingResult
+from nearsight.nn.loading import load_model as load_hamiltonian_model
+from nearsight.nn.model import HamiltonianModel
+from nearsight.nn.model_file import find_model_file
+from nearsight.nn.prediction import Prediction
+from nearsight.operators.blocks import BlockOperator
+from nearsight.operators.calculation import Calculation
+from nearsight.operators.store import is_store, operator_basis, read_calculation
+from nearsight.orbitals.basis import BasisSet
+from nearsight.partition.slabs import Slabs
+from nearsight.progress import Progress, StopToken, silent
+from nearsight.structures.structure import Structure
+
+
+@dataclass(frozen=True)
+class WrittenPrediction:
+    """What `Model.predict_to` wrote.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    structure : Structure
+        The atoms.
+    n_pairs : int
+        Blocks of H, transposes included.
+    mean_on_site : float
+        Mean |H| over the on-site blocks, eV.
+    seconds : float
+        Time taken.
+    has_overlap : bool
+        Whether the file holds S too, copied from the input.
+    expected_errors : tuple of float or None
+        Expected mean absolute errors (eV), on site and between atoms; None where the model is not calibrated.
+    out_of_distribution : ndarray or None
+        (N,) bool, atoms in environments unlike those of the training data; None likewise.
+    """
+
+    path: Path
+    structure: Structure
+    n_pairs: int
+    mean_on_site: float
+    seconds: float
+    has_overlap: bool
+    expected_errors: tuple[float, float] | None
+    out_of_distribution: np.ndarray | None
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A trained model of the Hamiltonian.
+
+    Attributes
+    ----------
+    inner : HamiltonianModel
+        The model as the library sees it, of any architecture.
+    source : Path or None
+        The file it came from.
+    training : TrainingResult or None
+        The run that made it, where `train` returned it.
+    """
+
+    inner: HamiltonianModel
+    source: Path | None = None
+    training: TrainingResult | None = None
+
+    @property
+    def basis(self) -> BasisSet:
+        """Orbitals of the elements that it knows."""
+        return self.inner.basis
+
+    @property
+    def cutoff(self) -> float:
+        """Distance (Å) within which it predicts blocks."""
+        return self.inner.config.cutoff
+
+    @property
+    def architecture(self) -> str:
+        """Name of its architecture."""
+        return self.inner.architecture
+
+    def predict(
+        self, structure: Any, known: Calculation | Hamiltonian | None = None, *, progress: Progress = silent
+    ) -> Hamiltonian:
+        """Predict the Hamiltonian of a structure, in memory.
+
+        Parameters
+        ----------
+        structure : Structure, ase.Atoms or path
+            Atoms in Å, of elements that the model knows. A file can be an xyz, a CP2K input, an .h5 of this project, or
+            anything that ASE reads; only its structure is used, and the overlap of an .h5 is passed on.
+        known : Calculation or Hamiltonian, optional
+            Holds H₀ and S for a model that starts from them; an .h5 as `structure` is read for them too.
+        progress : Progress
+            Told how many edges are done.
+
+        Returns
+        -------
+        Hamiltonian
+            H in eV, in real space, exactly Hermitian, with the errors that the model expects.
+
+        Raises
+        ------
+        InputError
+            An element that the model was not trained on, or a matrix missing that it starts from.
+        CheckpointError
+            The overlap of the file is in another basis.
+
+        Examples
+        --------
+        >>> import nearsight as ns
+        >>> model = ns.load_model("tests/data/version_0_1_0/nearsight")
+        >>> h = model.predict("tests/data/version_0_1_0/calculation.h5")
+        >>> h.to_csr().shape
+        (192, 192)
+        """
+        atoms, given = _input(structure, known)
+        overlap = None if given is None else given.overlap
+        check_basis(self.inner, None if overlap is None else overlap.basis)
+        prediction = self.inner.predict(atoms, given, progress=progress)
+        operator, expected = prediction.operator(), prediction.expected_errors
+        estimate = None if expected is None else _of_whole(prediction, operator)
+        calculation = replace(self._head(atoms), hamiltonian=operator, overlap=overlap, error_estimate=estimate)
+        return Hamiltonian(
+            calculation, prediction.mean_expected_errors(), None if expected is None else expected.out_of_distribution
+        )
+
+    def predict_to(
+        self, path: str | PathLike[str], structure: Any, *, parts: int = 1, progress: Progress = silent
+    ) -> WrittenPrediction:
+        """Predict into an .h5 file block by block: memory never holds the Hamiltonian.
+
+        Parameters
+        ----------
+        path : path
+            The file; it takes an older one's place when it is complete.
+        structure : Structure, ase.Atoms or path
+            As of `predict`; the overlap of an .h5 is copied.
+        parts : int
+            Slabs whose atoms are computed one after another; the result does not depend on it.
+        progress : Progress
+            Told how many edges are done.
+
+        Raises
+        ------
+        InputError, CheckpointError
+            As of `predict`, or the file cannot be written; what was at `path` stays, then.
+        """
+        started, target = time.monotonic(), Path(path)
+        if not target.parent.is_dir():
+            raise InputError(f"{target}: expected a folder to write into, got none at {target.parent}")
+        store = _store(structure)
+        overlap = None if store is None else operator_basis(store, "overlap")
+        check_basis(self.inner, overlap)
+        needs = bool(self.inner.needs) and store is not None
+        given = read_calculation(store, hamiltonian=False) if needs and store else None
+        atoms = as_structure(structure) if given is None else given.structure
+        labels = Slabs(count=parts).assign(atoms) if parts > 1 else None
+        prediction = self.inner.predict(atoms, given, parts=labels, progress=progress)
+        copied = store if overlap else None
+        written = write_prediction(target, self._head(atoms), prediction, overlap_from=copied)
+        expected = prediction.expected_errors
+        return WrittenPrediction(
+            target,
+            atoms,
+            written.n_pairs,
+            written.mean_on_site,
+            time.monotonic() - started,
+            copied is not None,
+            prediction.mean_expected_errors(),
+            None if expected is None else expected.out_of_distribution,
+        )
+
+    def describe(self) -> str:
+        """Say how the model is computed here."""
+        return self.inner.describe()
+
+    def _head(self, structure: Structure) -> Calculation:
+        """What a file says besides the matrices."""
+        source = {"model": str(self.source)} if self.source is not None else {}
+        provenance = {**source, "predicted": "yes", **self.inner.provenance}
+        basis = self.basis.restricted(structure.numbers)
+        return Calculation(structure, basis, cutoff=self.cutoff, provenance=provenance)
+
+
+def train(
+    data: Sequence[Any],
+    validation: Sequence[Any] = (),
+    *,
+    preset: str = "nearsight",
+    minutes: float | None = None,
+    run_dir: str | PathLike[str] | None = None,
+    overrides: Mapping[str, Any] | Iterable[str] = (),
+    progress: Progress = silent,
+    stop: StopToken | None = None,
+) -> Model:
+    """Train a model, or continue the run in `run_dir`, and return the best one.
+
+    Parameters
+    ----------
+    data : sequence of path, Calculation or Hamiltonian
+        Structures with their Hamiltonians: .h5 files of this project, or anything that `import_calculation` reads.
+    validation : sequence of path, Calculation or Hamiltonian
+        Structures that choose the best model; by default a slab of every training structure is kept for that.
+    preset : str
+        A shipped configuration, or a YAML file.
+    minutes : float, optional
+        Time that training may take; without it the preset's number of epochs.
+    run_dir : path, optional
+        Folder of the run: configuration, log and models. A run that is there is continued. `runs/<architecture>` by
+        default.
+    overrides : mapping or sequence of str
+        Changes of the configuration, such as ``{"optimizer.learning_rate": 1e-3}`` or ``["seed=1"]``.
+    progress : Progress
+        Told what is done; the record of every epoch comes as the values of an event.
+    stop : StopToken, optional
+        Ends the run at the next step; the same call continues it.
+
+    Returns
+    -------
+    Model
+        The best model; its attribute `training` says how the run ended.
+
+    Raises
+    ------
+    ConfigError
+        An unknown key or value, or a folder with another run.
+    InputError
+        Files that cannot be read, or faults in the data.
+    """
+    changes: dict[str, Any] = {
+        "data.train": [_name(item) for item in data],
+        "data.validation": [_name(item) for item in validation],
+    }
+    changes |= {"budget_minutes": minutes} if minutes is not None else {}
+    changes |= {"run_dir": str(run_dir)} if run_dir is not None else {}
+    config = load_config(preset, changes, overrides)
+    known = [[calculation_of(item) for item in items] for items in (data, validation)]
+    result = run_training(config, *known, progress=progress, stop=stop)
+    if not any((result.folder / name).exists() for name in ("best.safetensors", "last.safetensors")):
+        raise InputError(f"{result.folder}: expected a trained model, got none: {result.reason}")
+    model = load_model(result.folder)
+    return Model(model.inner, model.source, result)
+
+
+def load_model(path: str | PathLike[str]) -> Model:
+    """Load a model from its file, or the best one of a run's folder.
+
+    Raises
+    ------
+    CheckpointError
+        No such file, not a model, or a damaged one.
+
+    Examples
+    --------
+    >>> import nearsight as ns
+    >>> ns.load_model("tests/data/version_0_1_0/nearsight").cutoff
+    4.0
+    """
+    file = find_model_file(Path(path))
+    return Model(load_hamiltonian_model(file), file)
+
+
+def check_basis(model: HamiltonianModel, basis: BasisSet | None) -> None:
+    """Refuse an overlap in another basis than that of the model.
+
+    Raises
+    ------
+    CheckpointError
+        The shells differ.
+    """
+    if basis is None or any(z not in model.basis.shells for z in basis.shells):
+        return  # an element that the model does not know is refused where it predicts
+    own = model.basis.restricted(basis.shells)
+    if basis != own:
+        raise CheckpointError(
+            f"expected the basis of the model ({own.describe()}), got an overlap in {basis.describe()}; train "
+            "a model on this basis"
+        )
+
+
+def _store(structure: Any) -> Path | None:
+    """The path of an .h5 of this project."""
+    if isinstance(structure, (str, PathLike)) and is_store(Path(structure)):
+        return Path(structure)
+    return None
+
+
+def _input(structure: Any, known: Calculation | Hamiltonian | None) -> tuple[Structure, Calculation | None]:
+    """The structure, and what is known of it besides."""
+    store = _store(structure)
+    if store is not None:
+        found = read_calculation(store, hamiltonian=False)
+        return found.structure, found
+    for source in (structure, known):
+        own = getattr(source, "calculation", source)
+        if isinstance(own, Calculation):
+            return (own.structure if source is structure else as_structure(structure)), own
+    return as_structure(structure), None
+
+
+def _name(item: Any) -> str:
+    own = getattr(item, "calculation", item)
+    return own.structure.formula if isinstance(own, Calculation) else str(item)
+
+
+def _of_whole(prediction: Prediction, operator: BlockOperator) -> np.ndarray:
+    """(P,) expected errors of all blocks, those of transposes included."""
+    pairs, errors = prediction.pairs, prediction.expected_errors
+    assert errors is not None
+    result = np.empty(operator.n_pairs)
+    result[operator.find(pairs.source, pairs.target, pairs.shift)] = errors.of_blocks
+    result[operator.find(pairs.target, pairs.source, -pairs.shift)] = errors.of_blocks
+    return result

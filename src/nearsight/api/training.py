@@ -1,0 +1,101 @@
+"""Training from files: read, check, train, with what is done said as progress."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from nearsight.checks.linter import check_calculation, check_set
+from nearsight.errors import ConfigError, InputError
+from nearsight.formats.registry import read_any
+from nearsight.inference.level_check import LevelCheck
+from nearsight.learning.config import TrainingConfig
+from nearsight.learning.training import TrainingResult, check_run_folder, train
+from nearsight.operators.calculation import Calculation
+from nearsight.progress import Event, Progress, StopToken, silent
+
+
+def run_training(
+    config: TrainingConfig,
+    training: Sequence[Calculation] | None = None,
+    validation: Sequence[Calculation] | None = None,
+    *,
+    progress: Progress = silent,
+    stop: StopToken | None = None,
+) -> TrainingResult:
+    """Train as configured, or continue the run in `config.run_dir`.
+
+    Parameters
+    ----------
+    config : TrainingConfig
+        As `nearsight.learning.config.load_config` returns it.
+    training, validation : sequence of Calculation, optional
+        In place of the files that the configuration names.
+    progress : Progress
+        Told what is done; log records come as the values of events.
+    stop : StopToken, optional
+        Ends the run at the next step; the same call continues it.
+
+    Raises
+    ------
+    ConfigError
+        Nothing to train on, or a folder with another run.
+    InputError
+        Faults in the data, where `config.data.check` is set.
+    """
+    if not config.data.train and training is None:
+        raise ConfigError("expected data.train=[file, …] with at least one file, got none")
+    check_run_folder(config)
+    training = read_all(config.data.train, progress) if training is None else training
+    validation = read_all(config.data.validation, progress) if validation is None else validation
+    if config.data.check:
+        check_data(config, training, validation, progress)
+    levels = None if config.levels_every is None else LevelCheck(validation)
+    return train(config, training, validation, progress=progress, stop=stop, levels=levels)
+
+
+def read_all(paths: Sequence[str], progress: Progress = silent) -> list[Calculation]:
+    """Return the calculations of files, each of which is named as it is read."""
+    found = []
+    for path in paths:
+        calculation = read_any(path)
+        calculation.require_hamiltonian()
+        progress(Event(f"{path}: {calculation.structure.formula}, {calculation.basis.describe()}"))
+        found.append(calculation)
+    return found
+
+
+def check_data(
+    config: TrainingConfig,
+    training: Sequence[Calculation],
+    validation: Sequence[Calculation],
+    progress: Progress = silent,
+) -> None:
+    """Look for the faults that `nearsight check --quick` finds, and say warnings.
+
+    Raises
+    ------
+    InputError
+        Errors in the data.
+    """
+    items, others = list(zip(config.data.train, training)), list(zip(config.data.validation, validation))
+    cutoff = config.model.cutoff
+    findings = [f for name, c in items + others for f in check_calculation(c, name, cutoff=cutoff, quick=True)]
+    serious = [f for f in findings + check_set(items, others) if f.level != "note"]
+    for finding in serious:
+        progress(Event(f"{finding.level}: {finding.file}, {finding.check}: {finding.message}"))
+    errors = [f for f in serious if f.level == "error"]
+    if errors:
+        raise InputError(
+            f"expected sound training data, got {errors[0].file}: {errors[0].message}. {errors[0].meaning} "
+            "`nearsight check` says more; data.check=false trains all the same"
+        )
+
+
+def describe_result(result: TrainingResult, validated: bool) -> str:
+    """Say why a run ended and which epoch was the best; one that ended within its first epoch has none."""
+    s = result.state
+    best = "no epoch was judged"
+    if math.isfinite(s.best_loss):
+        best = f"best {'validation ' if validated else ''}loss {s.best_loss:.4e} at epoch {s.best_epoch}"
+    return f"{result.reason}. {s.epoch} epochs, {s.step} steps, {s.seconds / 60:.1f} minutes; {best}"

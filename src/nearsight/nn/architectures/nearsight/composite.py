@@ -1,0 +1,171 @@
+"""H = baseline + scale × network between atoms, the baseline alone on site; and its numbers in a file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nearsight.baselines.baseline import Baseline
+from nearsight.baselines.bond_scale import BondScale
+from nearsight.baselines.h0.matrices import H0Matrices
+from nearsight.baselines.serialisation import from_arrays, to_arrays
+from nearsight.nn.architectures.nearsight.config import NearsightConfig
+from nearsight.nn.architectures.nearsight.graph import AtomInputs, ElementPair, atom_inputs, scalar_columns
+from nearsight.nn.architectures.nearsight.network import NearsightNetwork, name
+from nearsight.nn.architectures.nearsight.uncertainty import Uncertainty
+from nearsight.nn.architectures.nearsight.uncertainty import from_arrays as uncertainty_of_arrays
+from nearsight.nn.architectures.nearsight.uncertainty import to_arrays as uncertainty_arrays
+from nearsight.nn.config import ModelSection
+from nearsight.nn.model import HamiltonianModel, Need
+from nearsight.orbitals.basis import BasisSet
+from nearsight.orbitals.bond_layout import BondLayout
+from nearsight.orbitals.coupled_layout import CoupledLayout
+from nearsight.structures.graph import Graph
+from nearsight.structures.structure import Structure
+
+BASELINE, SCALE, UNCERTAINTY = "baseline.", "bond_scale.", "uncertainty."
+"""Names of arrays in a file begin so."""
+
+Self = TypeVar("Self", bound="BaselinePlusNetwork")
+
+
+@dataclass(frozen=True, eq=False)
+class BaselinePlusNetwork(HamiltonianModel):
+    """The numbers of a model `nearsight`.
+
+    Attributes
+    ----------
+    config : NearsightConfig
+        The network's shape and its cutoff.
+    basis : BasisSet
+        Orbitals of the elements it was trained on.
+    network : NearsightNetwork
+        Maps a `BondGraph` to outputs in the frames of bonds.
+    baseline : Baseline
+        Linear terms, coupled, E_h.
+    scale : BondScale
+        Scale of the outputs, E_h.
+    provenance : mapping of str to str
+        Training data, seed, time …, plain text by key.
+    uncertainty : Uncertainty or None
+        Of its predictions, once it is trained.
+    """
+
+    config: NearsightConfig
+    basis: BasisSet
+    network: NearsightNetwork
+    baseline: Baseline
+    scale: BondScale
+    provenance: Mapping[str, str] = field(default_factory=dict)
+    uncertainty: Uncertainty | None = None
+
+    architecture: ClassVar[str] = "nearsight"
+
+    @property
+    def layout(self) -> CoupledLayout:
+        """The coupled layout of the baseline."""
+        return self.baseline.layout
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        """H₀ and S, where the baseline starts from H₀."""
+        return frozenset({"h0", "overlap"}) if self.baseline.needs_h0 else frozenset()
+
+    @classmethod
+    def new(
+        cls: type[Self],
+        config: NearsightConfig,
+        basis: BasisSet,
+        baseline: Baseline,
+        scale: BondScale,
+        dtype: torch.dtype,
+        seed: int,
+        provenance: Mapping[str, str] | None = None,
+    ) -> Self:
+        """Return a model with random weights, whose features are not standardised yet (`standardise`)."""
+        layout = baseline.layout
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            scalars = len(scalar_columns(layout)) * (2 if baseline.needs_h0 else 1)
+            network = NearsightNetwork(config, layout, list(scale.values), scalars)
+        return cls(config, basis, network.to(dtype), baseline, scale, provenance or {})
+
+    def metadata(self) -> dict[str, str]:
+        """Return what the file needs besides the numbers, as text by key."""
+        return {**super().metadata(), "baseline": json.dumps(to_arrays(self.baseline)[1])}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return all numbers by name."""
+        arrays = {BASELINE + k: v for k, v in to_arrays(self.baseline)[0].items()}
+        arrays |= {SCALE + name(pair): v for pair, v in self.scale.values.items()}
+        arrays[SCALE + "distances"] = self.scale.centres
+        if self.uncertainty is not None:
+            arrays |= {UNCERTAINTY + k: v for k, v in uncertainty_arrays(self.uncertainty).items()}
+        return super().tensors() | {k: torch.as_tensor(np.ascontiguousarray(v)) for k, v in arrays.items()}
+
+    @classmethod
+    def from_file(
+        cls: type[Self],
+        config: ModelSection,
+        basis: BasisSet,
+        metadata: Mapping[str, str],
+        tensors: Mapping[str, Tensor],
+        dtype: torch.dtype,
+    ) -> Self:
+        """Return the model of a file; its weights are put in afterwards."""
+        if not isinstance(config, NearsightConfig):
+            raise ValueError(f"expected a model section of nearsight, got {type(config).__name__}")
+        arrays = {k.removeprefix(BASELINE): v.numpy() for k, v in tensors.items() if k.startswith(BASELINE)}
+        baseline = from_arrays(arrays, json.loads(metadata["baseline"]))
+        known = {k.removeprefix(UNCERTAINTY): v.numpy() for k, v in tensors.items() if k.startswith(UNCERTAINTY)}
+        provenance: dict[str, str] = json.loads(metadata.get("provenance", "{}"))
+        model = cls.new(config, basis, baseline, _scale(baseline.layout, tensors), dtype, 0, provenance)
+        return replace(model, uncertainty=uncertainty_of_arrays(known) if known else None)
+
+    def atoms(
+        self, structure: Structure, graph: Graph, on_site: np.ndarray | None = None, h0: H0Matrices | None = None
+    ) -> AtomInputs:
+        """Return what the network needs to know of all atoms; `on_site` is `baseline.nodes` where it is at hand."""
+        blocks = self.baseline.nodes(structure, graph, h0) if on_site is None else on_site
+        known = [blocks]
+        if h0 is not None:
+            known.append(blocks - h0.on_site(structure, self.layout)[0])
+        return atom_inputs(self.config, self.layout, structure, graph, known)
+
+
+def standardise(network: NearsightNetwork, atoms: list[AtomInputs]) -> None:
+    """Set the network's means and spreads from the atoms of the training structures."""
+    element = np.concatenate([a.element for a in atoms])
+    densities, scalars = (np.concatenate([getattr(a, k) for a in atoms]) for k in ("densities", "scalars"))
+    mean = densities[:, 0].mean(axis=0)
+    densities[:, 0] -= mean
+    for l in range(network.config.l_max + 1):
+        squares = (densities[:, l * l : (l + 1) ** 2] ** 2).mean(axis=(0, 1))
+        _set(network.density_spread[l], np.sqrt(squares + 1e-4))
+    _set(network.density_mean, mean)
+    for k in range(len(network.elements)):
+        own = scalars[element == k]
+        if len(own):
+            spread = own.std(axis=0)
+            _set(network.scalar_mean[k], own.mean(axis=0))
+            _set(network.scalar_spread[k], np.where(spread > 1e-6, spread, 1.0))
+
+
+def _set(place: Tensor, values: np.ndarray) -> None:
+    with torch.no_grad():
+        place.copy_(torch.as_tensor(values))
+
+
+def _scale(layout: CoupledLayout, tensors: Mapping[str, Tensor]) -> BondScale:
+    values: dict[ElementPair, np.ndarray] = {}
+    for key, tensor in tensors.items():
+        if key.startswith(SCALE) and key != SCALE + "distances":
+            first, second = key.removeprefix(SCALE).split("-")
+            values[int(first), int(second)] = tensor.numpy()
+    return BondScale({pair: BondLayout(layout, pair) for pair in values}, tensors[SCALE + "distances"].numpy(), values)

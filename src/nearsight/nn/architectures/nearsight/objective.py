@@ -1,0 +1,61 @@
+"""What training the network `nearsight` minimises, and what validation reports of it."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from nearsight.baselines.bond_scale import max_shell
+from nearsight.nn.architectures.nearsight.batches import MEV, BondBatch
+from nearsight.nn.architectures.nearsight.graph import ElementPair, frames_of
+from nearsight.nn.architectures.nearsight.network import NearsightNetwork
+from nearsight.nn.error_sums import ErrorSums
+from nearsight.nn.model import Objective
+
+
+class BondObjective(Objective):
+    """Pseudo-Huber errors of bonds in units of a power of their r.m.s.; the first of the two sums is the error."""
+
+    def sums(self, network: nn.Module, batch: BondBatch) -> Tensor:
+        """Return (Σ error, 0) of a batch, differentiable."""
+        error = bond_error(_unwrapped(network), batch)
+        return torch.stack([error, error.new_zeros(())])
+
+    def validate(self, network: nn.Module, batch: BondBatch, errors: ErrorSums | None) -> Tensor:
+        """Return the same sums, and count the errors of matrix elements, those of each bond once."""
+        return torch.tensor([validate_bonds(_unwrapped(network), batch, errors), 0.0], dtype=torch.float64)
+
+
+def _unwrapped(network: nn.Module) -> NearsightNetwork:
+    """The network itself, whose methods are called, without the wrapper of the device."""
+    return cast(NearsightNetwork, getattr(network, "module", network))
+
+
+def bond_error(network: NearsightNetwork, batch: BondBatch) -> Tensor:
+    """Σ over the numbers of a part: `BondTargets.error`, or `FoldedPairs.error`; differentiable."""
+    if not batch.folded:
+        return network.error(batch.graph, batch.targets)
+    outputs = network(batch.graph)
+    return torch.stack([folded.error(outputs[pair]) for pair, folded in batch.folded.items()]).sum()
+
+
+@torch.no_grad()
+def validate_bonds(network: NearsightNetwork, batch: BondBatch, errors: ErrorSums | None) -> float:
+    """`bond_error`; and the part's matrix elements are counted in `errors` (those of each bond once)."""
+    if errors is not None:
+        for pair, output in network(batch.graph).items():
+            errors.add_off_site(_block_errors(network, batch, pair, output) / MEV)
+    return float(bond_error(network, batch))
+
+
+def _block_errors(network: NearsightNetwork, batch: BondBatch, pair: ElementPair, output: Tensor) -> np.ndarray:
+    """(e, n_i, n_j) errors of blocks, meV."""
+    if pair in batch.folded:
+        folded = batch.folded[pair]
+        return (folded.blocks(output) - folded.values).double().cpu().numpy()
+    layout, target = network.layouts[pair], batch.targets[pair]
+    columns = ((output - target.values) * batch.unit[pair]).double().cpu().numpy()
+    return layout.blocks_of(columns, frames_of(batch.graph.bonds[pair], max_shell(layout)))

@@ -1,0 +1,81 @@
+"""Losses in the coupled space (paper, appendix A).
+
+A step may run over several partitions. Its loss is that of all their rows together: sums over partitions, one
+denominator. So the gradient of a step over all partitions of a structure is that of the same labelled rows in one
+piece.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from nearsight.nn.architectures.xia2025.batches import PartitionBatch
+from nearsight.nn.architectures.xia2025.config import Xia2025Loss
+from nearsight.nn.architectures.xia2025.edge_targets import EdgeTargets
+from nearsight.nn.architectures.xia2025.targets import Targets
+from nearsight.nn.error_sums import ErrorSums
+from nearsight.nn.model import Objective
+from nearsight.orbitals.coupled_layout import CoupledLayout
+
+
+class CoupledObjective(Objective):
+    """MSE, or RMSE + MAE, of coupled outputs; the two sums are Σ error² and Σ |error|.
+
+    Parameters
+    ----------
+    config : Xia2025Loss
+        Which one.
+    layout : CoupledLayout
+        Of the outputs.
+    """
+
+    def __init__(self, config: Xia2025Loss, layout: CoupledLayout) -> None:
+        self.config, self.layout, self.additive = config, layout, config.kind == "mse"
+
+    def sums(self, network: nn.Module, batch: PartitionBatch) -> Tensor:
+        """Return the sums of one batch; where rows are single edges, no edge's output is kept."""
+        targets, config = batch.targets, self.config
+        if not self.additive or targets.row_of_edge is not None:
+            return error_sums(targets.gather(*network(batch.graph)), targets, config)
+        n = targets.n_nodes
+        mask = targets.mask if config.masked else None
+        nodes, edges = network(batch.graph, EdgeTargets(targets.values[n:], None if mask is None else mask[n:]))
+        error = nodes - targets.values[:n]
+        error = error if mask is None else error * mask[:n]
+        return torch.stack([error.square().sum() + edges, error.new_zeros(())])
+
+    def loss(self, sums: Tensor, terms: int) -> Tensor:
+        """Return the loss from the sums over all batches of a step."""
+        mean = sums / terms
+        return mean[0] if self.additive else torch.sqrt(mean[0] + 1e-16) + mean[1]
+
+    def validate(self, network: nn.Module, batch: PartitionBatch, errors: ErrorSums | None) -> Tensor:
+        """Return the same sums from outputs that are counted in `errors`."""
+        output = batch.targets.gather(*network(batch.graph))
+        if errors is not None:
+            count_errors(errors, output, batch.targets, self.layout)
+        return error_sums(output, batch.targets, self.config).double().cpu()
+
+
+def error_sums(output: Tensor, targets: Targets, config: Xia2025Loss) -> Tensor:
+    """Return (Σ error², Σ |error|) over the rows of one batch."""
+    error = output - targets.values
+    if config.masked:
+        error = error * targets.mask
+    if config.kind == "mse":
+        return torch.stack([(error**2).sum(), error.new_zeros(())])
+    return torch.stack([(error**2).sum(), error.abs().sum()])
+
+
+def count_errors(errors: ErrorSums, output: Tensor, targets: Targets, layout: CoupledLayout) -> None:
+    """Count the matrix elements of the rows of one batch: output and target in the coupled space, E_h."""
+    error = (output - targets.values).detach().double().cpu().numpy()
+    which = targets.element_pair.cpu().numpy()
+    on_site = np.arange(len(error)) < targets.n_nodes
+    for k, (zi, zj) in enumerate(targets.element_pairs):
+        own = which == k
+        for rows, add in ((own & on_site, errors.add_on_site), (own & ~on_site, errors.add_off_site)):
+            if rows.any():
+                add(layout.uncouple(error[rows], zi, zj))

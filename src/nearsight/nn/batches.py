@@ -1,0 +1,120 @@
+"""Batches that are made when they are asked for, and kept between steps as far as memory allows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+import numpy as np
+import psutil
+import torch
+
+from nearsight import memory
+from nearsight.errors import ConfigError
+
+
+class _Sized(Protocol):
+    @property
+    def nbytes(self) -> int: ...
+
+
+B = TypeVar("B", bound=_Sized)
+B_co = TypeVar("B_co", bound=_Sized, covariant=True)
+T = TypeVar("T")
+
+
+class BatchPlan(Protocol[B_co]):
+    """A batch before its tensors are made."""
+
+    @property
+    def n_terms(self) -> int:
+        """Number of terms that it contributes to the mean of a loss."""
+
+    def build(self) -> B_co:
+        """Make its tensors where the network is; equal to the last bit every time."""
+
+
+@dataclass
+class MemoryBudget:
+    """Bytes that are left for kept batches."""
+
+    left: float = math.inf
+
+    def take(self, size: int) -> bool:
+        """Take so many bytes if they are there, and return whether they were."""
+        if size > self.left:
+            return False
+        self.left -= size
+        return True
+
+
+class PlannedBatches(Generic[B]):
+    """Batches by their plans.
+
+    Parameters
+    ----------
+    plans : sequence of BatchPlan
+        One for each batch.
+    budget : MemoryBudget, optional
+        Memory for kept batches, maybe shared with other sets; unlimited by default.
+    """
+
+    def __init__(self, plans: Sequence[BatchPlan[B]], budget: MemoryBudget | None = None) -> None:
+        self.plans, self.budget = list(plans), budget or MemoryBudget()
+        self._kept: dict[int, B] = {}
+
+    def __len__(self) -> int:
+        return len(self.plans)
+
+    def __getitem__(self, index: int) -> B:
+        if not 0 <= index < len(self.plans):
+            raise IndexError(index)
+        batch = self._kept.get(index)
+        if batch is None:
+            batch = self.plans[index].build()
+            if self.budget.take(batch.nbytes):
+                self._kept[index] = batch
+        return batch
+
+    def n_terms(self, chosen: Sequence[int]) -> int:
+        """Return the common denominator of a step over some batches."""
+        return sum(self.plans[k].n_terms for k in chosen)
+
+
+def available_bytes(device: torch.device, limit_gb: float | None = None) -> int:
+    """Return the bytes that are free where the network is.
+
+    Parameters
+    ----------
+    device : torch.device
+        Of the network.
+    limit_gb : float, optional
+        10⁹ bytes that the process may use in all.
+    """
+    if device.type == "cuda":
+        free, used = torch.cuda.mem_get_info(device)[0], torch.cuda.memory_reserved(device)
+        free += used - torch.cuda.memory_allocated(device)
+    else:
+        used = psutil.Process().memory_info().rss
+        free = memory.free_bytes()
+    return max(0, free if limit_gb is None else min(free, int(limit_gb * 1e9) - used))
+
+
+def split_validation(slabs: Sequence[T], count: int) -> tuple[list[T], list[T]]:
+    """Return the slabs of a structure to train on, and `count` equally spaced ones for validation.
+
+    Raises
+    ------
+    ConfigError
+        Nothing would be left to train on.
+    """
+    if count >= len(slabs):
+        raise ConfigError(
+            f"expected more slabs than data.validation_slabs={count}, got {len(slabs)}: make the slabs thinner "
+            "(partition.thickness) or give data.validation=[...]"
+        )
+    chosen = {int(k) for k in np.round((np.arange(count) + 0.5) * len(slabs) / max(count, 1) - 0.5)}
+    training = [slab for k, slab in enumerate(slabs) if k not in chosen]
+    return training, [slab for k, slab in enumerate(slabs) if k in chosen]

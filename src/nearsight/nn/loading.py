@@ -1,0 +1,78 @@
+"""Models from their files, of any architecture."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nearsight.errors import CheckpointError, ConfigError, InputError
+from nearsight.nn.architectures.registry import architecture_named
+from nearsight.nn.model import HamiltonianModel
+from nearsight.nn.model_file import WEIGHTS, basis_of_metadata, find_model_file, read_tensors, upgraded_metadata
+
+
+def model_class(architecture: str) -> type[HamiltonianModel]:
+    """Return the class of an architecture's models.
+
+    Raises
+    ------
+    ConfigError
+        There is no such architecture.
+    """
+    found = architecture_named(architecture).model
+    if isinstance(found, str):
+        module, name = found.split(":")
+        found = getattr(import_module(module), name)
+    if not issubclass(found, HamiltonianModel):
+        raise ConfigError(f"expected a HamiltonianModel for the architecture {architecture}, got {found.__name__}")
+    return found
+
+
+def load_model(path: Path | str) -> HamiltonianModel:
+    """Read a model from its file, or the best one of a run's folder.
+
+    Raises
+    ------
+    CheckpointError
+        No such file, not a model, an architecture that is not known here, or a damaged file.
+    """
+    file = find_model_file(Path(path))
+    metadata, tensors = read_tensors(file)
+    try:
+        metadata = upgraded_metadata(metadata)
+        basis = basis_of_metadata(metadata["basis"])
+        name = str(json.loads(metadata["model"])["architecture"])
+        config = architecture_named(name).model_section.model_validate_json(metadata["model"])
+        model = model_class(name).from_file(config, basis, metadata, tensors, _dtype(tensors))
+    except (KeyError, ValueError, InputError, ConfigError) as error:
+        raise CheckpointError(f"{file}: expected a nearsight model, got parts that do not fit: {error}") from error
+    load_weights(model, tensors, file)
+    return model
+
+
+def load_weights(model: HamiltonianModel, tensors: Mapping[str, Tensor], file: Path) -> None:
+    """Put the stored weights, whose names begin with `model.`, into the network.
+
+    Raises
+    ------
+    CheckpointError
+        Names or shapes differ.
+    """
+    state: dict[str, Any] = {k.removeprefix(WEIGHTS): v for k, v in tensors.items() if k.startswith(WEIGHTS)}
+    try:
+        model.network.load_state_dict(state)
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"{file}: expected the weights of this network ({model.basis.describe()}), got others: {error}"
+        ) from error
+
+
+def _dtype(tensors: Mapping[str, Tensor]) -> torch.dtype:
+    own = (t.dtype for k, t in tensors.items() if k.startswith(WEIGHTS) and t.dtype.is_floating_point)
+    return next(own, torch.float32)
