@@ -10,12 +10,10 @@ from nearsight.api.sources import CalculationLike, calculation_of
 from nearsight.electronic.evaluation import Evaluation, evaluate, spectrum_of
 from nearsight.errors import FormatError, InputError
 from nearsight.operators.calculation import Calculation
-from nearsight.report.atom_colours import ALL_STATES, colourings
 from nearsight.report.compared_prediction import ComparedPrediction
 from nearsight.report.comparison import Comparison, write_comparison
-from nearsight.report.facts import prediction_facts, reference_facts, structure_facts
-from nearsight.report.page import Page, write_page
-from nearsight.report.structure_view import Colouring
+from nearsight.report.page import Page, prediction_facts, reference_facts, structure_facts, write_page
+from nearsight.report.structure_view import ALL_STATES, Colouring, colourings
 from nearsight.report.training_log import read_run
 
 WINDOW = (-4.0, 4.0)

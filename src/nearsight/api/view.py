@@ -7,9 +7,8 @@ from pathlib import Path
 
 from nearsight.atomic_files import write_text_atomically
 from nearsight.operators.calculation import Calculation
-from nearsight.report.atom_colours import ALL_STATES, colourings
 from nearsight.report.html import document
-from nearsight.report.structure_view import structure_section
+from nearsight.report.structure_view import ALL_STATES, colourings, structure_section
 
 
 def view(

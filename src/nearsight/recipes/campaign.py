@@ -26,14 +26,20 @@ RENAMED = {"dft.initial": "dft.h0"}
 class Source(Section):
     """Where structures come from: one of the keys melt_quench, files and molecules."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="of the results: NAME-1.h5, …")
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="name of the results: NAME-1.h5, …")
     melt_quench: str | dict[str, Any] | None = Field(None, description="a protocol: preset, YAML file, or its keys")
-    atoms: int | None = Field(None, ge=1, description="instead of the protocol's")
-    seeds: tuple[int, ...] = Field((1,), min_length=1, description="one structure each")
-    files: tuple[str, ...] = Field((), description="xyz, cif, … with * and ?; relative to the campaign's file")
-    cell: str | float | None = Field(None, description="Å, of files without: '16.5', '10 10 20', nine numbers, or none")
+    atoms: int | None = Field(None, ge=1, description="number of atoms, instead of the protocol's")
+    seeds: tuple[int, ...] = Field((1,), min_length=1, description="seeds of melt-quenches; one structure each")
+    files: tuple[str, ...] = Field(
+        (), description="structure files (xyz, cif, …), with * and ?, relative to the campaign's file"
+    )
+    cell: str | float | None = Field(
+        None, description="cell of files that have none, Å: '16.5', '10 10 20', nine numbers, or none"
+    )
     molecules: MoleculeSet | None = None
-    vacancies: Vacancies | None = Field(None, description="their seed counts on by each structure's")
+    vacancies: Vacancies | None = Field(
+        None, description="atoms that are taken out; the seed of each structure is added to theirs"
+    )
 
     @model_validator(mode="after")
     def _one_kind(self) -> Source:
@@ -57,8 +63,10 @@ class Campaign(Section):
     description: str = ""
     structures: tuple[Source, ...] = Field(min_length=1)
     dft: Annotated[Cp2kSettings | PyscfSettings, Field(discriminator="code")]
-    processes: int = Field(1, ge=1, description="jobs at a time")
-    precision: str = Field("float64", pattern="^float(32|64)$", description="of the stored matrices")
+    processes: int = Field(1, ge=1, description="number of jobs at a time")
+    precision: str = Field(
+        "float64", pattern="^float(32|64)$", description="type of the numbers of the stored matrices"
+    )
     drop_below: float = Field(0.0, ge=0, description="elements smaller than this are not stored (E_h in H, 1 in S)")
     resolution: float | None = Field(None, gt=0, description="numbers are rounded to it (E_h in H, 1 in S)")
     keep_files: bool = Field(False, description="keep CP2K's matrix files after they are read")

@@ -26,25 +26,27 @@ class Cp2kSettings(Section):
     basis_file: str = Field("BASIS_MOLOPT", description="of CP2K's data folder, or a path")
     functional: Literal["PBE", "PADE", "BLYP"] = "PBE"
     potential: dict[str, str] = Field(default_factory=dict, description="element → name; GTH-FUNCTIONAL-q… if none")
-    cutoff: float = Field(300.0, gt=0, description="Ry, of the finest grid")
-    rel_cutoff: float = Field(40.0, gt=0, description="Ry, that decides which grid a Gaussian goes to")
+    cutoff: float = Field(300.0, gt=0, description="cutoff of the finest grid, Ry")
+    rel_cutoff: float = Field(40.0, gt=0, description="cutoff that decides which grid a Gaussian goes to, Ry")
     eps_default: float = Field(1e-10, gt=0)
     images: bool = Field(True, description="one matrix per cell vector R (real-space); false: their sum at Γ")
     kpoints: tuple[int, int, int] = Field((1, 1, 1), description="Monkhorst-Pack mesh; more than Γ needs images")
     solver: Literal["diagonalisation", "ot"] = Field("diagonalisation", description="ot: only at Γ, with a gap")
-    smearing: float | None = Field(None, gt=0, description="K, Fermi-Dirac; for metals")
+    smearing: float | None = Field(None, gt=0, description="electronic temperature (Fermi-Dirac), K; for metals")
     empty_bands: int | None = Field(
         None, ge=0, description="none: a tenth of the occupied ones, with smearing a quarter, at least 10"
     )
     eps_scf: float = Field(1e-6, gt=0)
     max_scf: int = Field(60, ge=1)
-    mixing: float = Field(0.3, gt=0, le=1, description="of Broyden's method")
-    memory: int = Field(8, ge=1, description="steps that Broyden's method remembers")
+    mixing: float = Field(0.3, gt=0, le=1, description="mixing parameter of Broyden's method")
+    memory: int = Field(8, ge=1, description="number of steps that Broyden's method remembers")
     hubbard: dict[str, Hubbard] = Field(default_factory=dict, description="element → U; at Γ only: needs images=false")
-    ghost_element: str = Field("O", description="whose functions a ghost (X) carries")
+    ghost_element: str = Field("O", description="element whose functions a ghost (X) carries")
     charge: int = 0
-    h0: bool = Field(False, description="also H₀, of superposed atomic densities (at Γ: needs images=false)")
-    threshold: float = Field(1e-10, ge=0, description="elements below are not written")
+    h0: bool = Field(
+        False, description="whether H₀ of superposed atomic densities is stored, too (at Γ: needs images=false)"
+    )
+    threshold: float = Field(1e-10, ge=0, description="matrix elements below it are not written")
     threads: int = Field(1, ge=1)
 
     @model_validator(mode="after")

@@ -40,29 +40,8 @@ def input_text(structure: Structure, settings: Cp2kSettings, basis: BasisSet, re
     InputError
         Where CP2K cannot take the structure, or an element has no basis.
     """
-    return render(
-        [
-            _global(),
-            (
-                "&FORCE_EVAL",
-                [
-                    ("METHOD", "QS"),
-                    (
-                        "&DFT",
-                        [
-                            *_head(structure, settings),
-                            *_grid(settings),
-                            _scf(structure, settings, basis, restart),
-                            *_kpoints(settings),
-                            _functional(settings),
-                            ("&PRINT", _print(settings)),
-                        ],
-                    ),
-                    ("&SUBSYS", [*_atoms(structure), *_kinds(structure, settings, basis)]),
-                ],
-            ),
-        ]
-    )
+    sections = [_scf(structure, settings, basis, restart), *_kpoints(settings), _functional(settings)]
+    return _single_point(structure, settings, basis, [*sections, ("&PRINT", _print(settings))])
 
 
 def h0_text(structure: Structure, settings: Cp2kSettings, basis: BasisSet) -> str:
@@ -78,41 +57,16 @@ def h0_text(structure: Structure, settings: Cp2kSettings, basis: BasisSet) -> st
         The basis of the structure's elements.
     """
     once = settings.model_copy(update={"max_scf": 1})
-    return render(
-        [
-            _global(),
-            (
-                "&FORCE_EVAL",
-                [
-                    ("METHOD", "QS"),
-                    (
-                        "&DFT",
-                        [
-                            *_head(structure, once),
-                            *_grid(once),
-                            _scf(structure, once, basis),
-                            _functional(once),
-                            (
-                                "&PRINT",
-                                [
-                                    (
-                                        "&AO_MATRICES",
-                                        [
-                                            ("KOHN_SHAM_MATRIX", "T"),
-                                            ("NDIGITS", 12),
-                                            ("FILENAME", f"={H0_FILE}"),
-                                            ("&EACH", [("QS_SCF", 1)]),
-                                        ],
-                                    )
-                                ],
-                            ),
-                        ],
-                    ),
-                    ("&SUBSYS", [*_atoms(structure), *_kinds(structure, once, basis)]),
-                ],
-            ),
-        ]
-    )
+    text = [("KOHN_SHAM_MATRIX", "T"), ("NDIGITS", 12), ("FILENAME", f"={H0_FILE}"), ("&EACH", [("QS_SCF", 1)])]
+    sections = [_scf(structure, once, basis), _functional(once), ("&PRINT", [("&AO_MATRICES", text)])]
+    return _single_point(structure, once, basis, sections)
+
+
+def _single_point(structure: Structure, settings: Cp2kSettings, basis: BasisSet, sections: Node) -> str:
+    """Return the input of a run at fixed positions, with sections of &DFT after its head and grids."""
+    dft = [*_head(structure, settings), *_grid(settings), *sections]
+    atoms = [*_atoms(structure), *_kinds(structure, settings, basis)]
+    return render([_global(), ("&FORCE_EVAL", [("METHOD", "QS"), ("&DFT", dft), ("&SUBSYS", atoms)])])
 
 
 def render(node: Node, depth: int = 0) -> str:

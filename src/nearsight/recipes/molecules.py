@@ -144,15 +144,15 @@ class MoleculeSet(Section):
 
     molecule: Literal["water", "malondialdehyde", "uracil", "ethanol"]
     count: int = Field(1, ge=1)
-    temperature: float = Field(300.0, ge=0, description="K")
+    temperature: float = Field(300.0, ge=0, description="temperature, K")
     method: Literal["normal_modes", "langevin"] = Field(
         "normal_modes", description="harmonic, at once; or dynamics that begin there, with forces of PySCF"
     )
     seed: int = Field(0, ge=0)
-    steps: int = Field(400, ge=1, description="of dynamics, before the geometry is taken")
-    timestep: float = Field(0.5, gt=0, description="fs")
-    functional: str = Field("pbe", description="of the forces")
-    basis: str = Field("def2-svp", description="of the forces")
+    steps: int = Field(400, ge=1, description="number of steps of dynamics before the geometry is taken")
+    timestep: float = Field(0.5, gt=0, description="time step of dynamics, fs")
+    functional: str = Field("pbe", description="functional of the forces")
+    basis: str = Field("def2-svp", description="basis of the forces")
 
     @model_validator(mode="after")
     def _keys_have_effect(self) -> MoleculeSet:

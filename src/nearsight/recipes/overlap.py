@@ -24,7 +24,7 @@ from nearsight.structures.structure import MINIMUM_DISTANCE, Structure
 from nearsight.units import BOHR_IN_ANGSTROM
 
 SMALLEST = 1e-8
-"""Blocks at distances beyond which no element is larger are left out."""
+"""Blocks at distances beyond which no element is larger are not stored."""
 STEP = 0.02
 """Å, between tabulated distances: splines are then exact to 1e-10."""
 FARTHEST = 30.0

@@ -17,20 +17,22 @@ class Minimise(Section):
     """A stage that relaxes the atoms in a fixed cell."""
 
     do: Literal["minimise"]
-    steps: int = Field(200, ge=1)
-    force: float = Field(0.05, gt=0, description="eV/Å, largest force at which to stop")
-    engine: str | None = Field(None, description="other than the protocol's")
+    steps: int = Field(200, ge=1, description="largest number of steps")
+    force: float = Field(0.05, gt=0, description="largest force at which to stop, eV/Å")
+    engine: str | None = Field(None, description="engine of this stage, instead of the protocol's")
 
 
 class Dynamics(Section):
     """A stage of molecular dynamics from one temperature to another; it begins with random velocities."""
 
     do: Literal["dynamics"]
-    start: float = Field(gt=0, description="K")
-    end: float = Field(gt=0, description="K; equal to start: the temperature is held")
-    ps: float = Field(gt=0)
-    pressure: float | None = Field(None, description="bar; the cell's volume follows (lammps). None: fixed cell")
-    engine: str | None = Field(None, description="other than the protocol's")
+    start: float = Field(gt=0, description="temperature at the beginning, K")
+    end: float = Field(gt=0, description="temperature at the end, K; equal to start: it is held")
+    ps: float = Field(gt=0, description="duration, ps")
+    pressure: float | None = Field(
+        None, description="pressure that the volume of the cell follows, bar (lammps); none: fixed cell"
+    )
+    engine: str | None = Field(None, description="engine of this stage, instead of the protocol's")
 
 
 class Substitute(Section):
@@ -39,14 +41,14 @@ class Substitute(Section):
     do: Literal["substitute"]
     element: str
     by: str
-    fraction: float = Field(gt=0, le=1, description="of the element's atoms")
+    fraction: float = Field(gt=0, le=1, description="fraction of the element's atoms that is replaced")
 
 
 class Scale(Section):
     """A stage that stretches the cell and the atoms in it to another density."""
 
     do: Literal["scale"]
-    volume_per_atom: float = Field(gt=0, description="Å³")
+    volume_per_atom: float = Field(gt=0, description="volume per atom afterwards, Å³")
 
 
 Stage = Annotated[Minimise | Dynamics | Substitute | Scale, Field(discriminator="do")]
@@ -56,8 +58,8 @@ class Expected(Section):
     """What is published of a bond in the amorphous material; the result is compared with it."""
 
     pair: tuple[str, str]
-    cutoff: float = Field(gt=0, description="Å; neighbours within it are counted")
-    peak: tuple[float, float] = Field(description="Å, between which the first peak of g(r) lies")
+    cutoff: float = Field(gt=0, description="distance within which neighbours are counted, Å")
+    peak: tuple[float, float] = Field(description="distances between which the first peak of g(r) lies, Å")
     coordination: tuple[float, float] | None = Field(None, description="mean number of neighbours, from … to")
     source: str = Field(description="where this is published")
 
@@ -68,10 +70,10 @@ class Protocol(Section):
     description: str
     formula: dict[str, int] = Field(min_length=1, description="element → number in a formula unit")
     atoms: int = Field(96, ge=1, description="about so many; whole formula units are made")
-    volume_per_atom: float = Field(gt=0, description="Å³, of the random packing")
-    least_distance: float = Field(1.7, gt=0, description="Å, between packed atoms")
+    volume_per_atom: float = Field(gt=0, description="volume per atom of the random packing, Å³")
+    least_distance: float = Field(1.7, gt=0, description="distance that packed atoms keep, Å")
     engine: str = Field(description="lammps:POTENTIAL, chgnet, or ase:MODULE.CLASS")
-    timestep: float = Field(1.0, gt=0, description="fs")
+    timestep: float = Field(1.0, gt=0, description="time step of dynamics, fs")
     stages: tuple[Stage, ...] = Field(min_length=1)
     expected: tuple[Expected, ...] = ()
     attempts: int = Field(5, ge=1, description="how often to begin anew where a cell crystallises")

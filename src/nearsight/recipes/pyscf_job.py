@@ -38,7 +38,7 @@ ATTEMPTS: tuple[tuple[str, dict[str, float]], ...] = (
     ("level shift 0.6 E_h, damping 0.7, four times the steps", {"level_shift": 0.6, "damp": 0.7, "steps": 4}),
 )
 """What is tried, in this order, where the field does not converge; none changes the ground state. The second-order
-solver is left out where PySCF has none: with smearing, and with its multigrid at Γ."""
+solver is not tried where PySCF has none: with smearing, and with its multigrid at Γ."""
 
 
 def run_job(structure: Structure, settings: PyscfSettings, folder: Path, progress: Progress = silent) -> Calculation:

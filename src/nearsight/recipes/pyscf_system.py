@@ -33,23 +33,24 @@ class PyscfSettings(Section):
     """
 
     code: Literal["pyscf"] = "pyscf"
-    functional: str = Field("pbe", description="any that PySCF knows")
+    functional: str = Field("pbe", description="any functional that PySCF knows")
     basis: str | dict[str, str] = Field("def2-svp", description="one name of PySCF's, or one per element")
     pseudo: str | None = Field(None, description="gth-…, or an effective core potential such as def2-svp")
     ghost_basis: str = Field("O", description="element whose functions a ghost (X) carries")
     charge: int = 0
-    grid_level: int = Field(3, ge=0, le=9, description="of PySCF's atomic grids")
+    grid_level: int = Field(3, ge=0, le=9, description="level of PySCF's atomic grids")
     ke_cutoff: float | None = Field(
         None,
         gt=0,
-        description="E_h, of the plane waves of a cell with a GTH pseudopotential; none: PySCF's choice, safe and dear",
+        description="cutoff of the plane waves of a cell with a GTH pseudopotential, E_h; none: PySCF's choice, which "
+        "is safe and slow",
     )
     kpoints: tuple[int, int, int] | None = Field(None, description="mesh through Γ; none: Γ, images summed")
-    smearing: float | None = Field(None, gt=0, description="K, Fermi-Dirac; for metals")
-    conv_tol: float = Field(1e-10, gt=0, description="E_h, of the energy")
-    conv_tol_grad: float = Field(1e-7, gt=0, description="E_h, of the orbital gradient")
+    smearing: float | None = Field(None, gt=0, description="electronic temperature (Fermi-Dirac), K; for metals")
+    conv_tol: float = Field(1e-10, gt=0, description="convergence of the energy, E_h")
+    conv_tol_grad: float = Field(1e-7, gt=0, description="convergence of the orbital gradient, E_h")
     max_scf: int = Field(60, ge=1)
-    h0: bool = Field(False, description="also H₀, of superposed atomic densities")
+    h0: bool = Field(False, description="whether H₀ of superposed atomic densities is stored, too")
     threads: int = Field(1, ge=1)
 
     @property

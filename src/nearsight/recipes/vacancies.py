@@ -17,11 +17,15 @@ class Vacancies(Section):
     """Which atoms are taken out of a structure, and whether their functions stay."""
 
     element: str = "O"
-    fraction: float = Field(gt=0, lt=1, description="of the element's atoms; 0.1 of O makes HfO1.8 of HfO2")
+    fraction: float = Field(
+        gt=0, lt=1, description="fraction of the element's atoms that is taken out; 0.1 of O makes HfO1.8 of HfO2"
+    )
     shape: Literal["random", "cluster", "filament"] = Field(
         "random", description="random places; the nearest to a point; the nearest to a line along `axis`"
     )
-    centre: tuple[float, float, float] = Field((0.5, 0.5, 0.5), description="fractional, of cluster or line")
+    centre: tuple[float, float, float] = Field(
+        (0.5, 0.5, 0.5), description="centre of a cluster or filament, fractional coordinates"
+    )
     axis: int = Field(0, ge=0, le=2, description="lattice vector along which a filament runs")
     ghosts: bool = Field(True, description="leave the functions behind as ghosts (X)")
     seed: int = 0

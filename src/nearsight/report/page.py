@@ -1,4 +1,4 @@
-"""The page of one prediction or training run, with its figures and numbers."""
+"""The page of one prediction or training run: its figures and numbers, and where they come from."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from nearsight.atomic_files import write_text_atomically
 from nearsight.electronic.evaluation import Evaluation
 from nearsight.electronic.spectrum import Spectrum
+from nearsight.operators.calculation import Calculation
 from nearsight.report.html import Block, Details, Preformatted, Section, Table, document
 from nearsight.report.sections import (
     glossary,
@@ -109,3 +112,35 @@ def _sections(page: Page) -> list[Block]:
 def settings(config: str, summary: str = "Show all settings") -> Details:
     """Return a configuration (YAML) that opens with a click on the summary."""
     return Details(summary, (Preformatted(config),))
+
+
+def structure_facts(calculation: Calculation) -> list[tuple[str, str]]:
+    """Return formula, number of atoms, cell and basis."""
+    structure, basis = calculation.structure, calculation.basis
+    return [
+        ("structure", f"{structure.formula}, {len(structure):,} atoms"),
+        ("cell", _cell(structure)),
+        ("basis", f"{basis.name}: {basis.describe()}"),
+    ]
+
+
+def prediction_facts(prediction: Calculation) -> list[tuple[str, str]]:
+    """Return the facts of the structure, the cutoff of H, and where the prediction comes from."""
+    cutoff = [] if prediction.cutoff is None else [("cutoff", f"{prediction.cutoff:g} Å")]
+    return [*structure_facts(prediction), *cutoff, *_provenance(prediction)]
+
+
+def reference_facts(reference: Calculation, file: str = "") -> list[tuple[str, str]]:
+    """Return the name of the reference's file, where there is one, and where it comes from."""
+    return [*([("file", file)] if file else []), *_provenance(reference)]
+
+
+def _provenance(calculation: Calculation) -> list[tuple[str, str]]:
+    return [(key.replace("_", " "), text) for key, text in calculation.provenance.items()]
+
+
+def _cell(structure: Structure) -> str:
+    if not structure.pbc.any():
+        return "none: an isolated structure"
+    lengths = np.linalg.norm(structure.cell[structure.pbc], axis=1)
+    return " × ".join(f"{length:.3f}" for length in lengths) + " Å, periodic"

@@ -58,8 +58,8 @@ class TrainingLog:
     @property
     def best(self) -> int:
         """The position of the lowest validation loss, or of the lowest loss where none was measured."""
-        judged = self.validation_loss if self.validated else self.loss
-        return int(np.nanargmin(judged)) if np.isfinite(judged).any() else len(judged) - 1
+        monitored = self.validation_loss if self.validated else self.loss
+        return int(np.nanargmin(monitored)) if np.isfinite(monitored).any() else len(monitored) - 1
 
 
 def read_training_log(path: Path) -> TrainingLog:
