@@ -1,4 +1,4 @@
-"""Bands: levels along a path of k-points, from operators resolved in R."""
+"""Bands: levels along a path of k-points, from real-space operators."""
 
 from __future__ import annotations
 
@@ -22,13 +22,18 @@ CLOSED_SHELL = 2
 
 @dataclass(frozen=True, eq=False)
 class Bands:
-    """Levels along a path.
+    """Levels along a path of k-points.
 
-    Attributes:
-        path: K points.
-        levels: (K, n) eV, ascending at every k.
-        n_occupied: filled bands of an insulator: half the electrons, rounded up.
-        residual: eV, the largest of all points (`eigen.solve`).
+    Attributes
+    ----------
+    path : KPath
+        The K points.
+    levels : ndarray of shape (K, n)
+        Levels in eV, ascending at every k.
+    n_occupied : int
+        Number of filled bands of an insulator: half the electrons, rounded up.
+    residual : float
+        Largest residual of all points in eV (`eigen.solve`).
     """
 
     path: KPath
@@ -38,7 +43,7 @@ class Bands:
 
     @property
     def highest_occupied(self) -> tuple[float, int]:
-        """Top of the filled bands, eV, and its point of the path; NaN without electrons."""
+        """Top of the filled bands in eV, and the index of its point of the path. NaN and −1 without electrons."""
         if self.n_occupied == 0:
             return float("nan"), -1
         band = self.levels[:, self.n_occupied - 1]
@@ -46,7 +51,7 @@ class Bands:
 
     @property
     def lowest_empty(self) -> tuple[float, int]:
-        """Bottom of the empty bands, eV, and its point of the path; NaN where there are none."""
+        """Bottom of the empty bands in eV, and the index of its point of the path. NaN and −1 where there are none."""
         if self.n_occupied >= self.levels.shape[1]:
             return float("nan"), -1
         band = self.levels[:, self.n_occupied]
@@ -54,12 +59,14 @@ class Bands:
 
     @property
     def gap(self) -> float:
-        """Smallest difference of an empty and a filled level at any two points of the path, eV; negative: a metal."""
+        """Smallest difference of an empty and a filled level at any two points of the path, in eV. Negative for a
+        metal.
+        """
         return self.lowest_empty[0] - self.highest_occupied[0]
 
     @property
     def direct_gap(self) -> float:
-        """The same at one point, eV."""
+        """Smallest difference of an empty and a filled level at one point of the path, in eV."""
         if not 0 < self.n_occupied < self.levels.shape[1]:
             return float("nan")
         return float((self.levels[:, self.n_occupied] - self.levels[:, self.n_occupied - 1]).min())
@@ -113,13 +120,24 @@ def band_errors(bands: Bands, reference: np.ndarray) -> BandErrors:
 def bands(calculation: Calculation, path: KPath, progress: Progress = silent) -> Bands:
     """Diagonalise H(k) c = ε S(k) c at every point of a path.
 
-    Args:
-        calculation: H and S resolved in R, and the valence of every element.
-        path: its points.
-        progress: told the number of points done.
+    Parameters
+    ----------
+    calculation : Calculation
+        H and S in real space, and the valence of every element.
+    path : KPath
+        The points.
+    progress : callable, optional
+        Told the number of points done.
 
-    Raises:
-        InputError: an operator folded to Γ, no S, or matrices that `eigen.solve` refuses.
+    Returns
+    -------
+    Bands
+        Levels at every point.
+
+    Raises
+    ------
+    InputError
+        If an operator is folded to Γ, there is no S, or `eigen.solve` refuses the matrices.
     """
     h, s = calculation.require_hamiltonian(), calculation.require_overlap()
     electrons, threshold = calculation.n_electrons, overlap_threshold(calculation)
@@ -139,10 +157,24 @@ def bands(calculation: Calculation, path: KPath, progress: Progress = silent) ->
 
 
 def hamiltonian_at(operator: BlockOperator, k: np.ndarray) -> sparse.csr_matrix:
-    """H(k) or S(k), (n, n) complex and Hermitian, k in units of the reciprocal lattice vectors.
+    """Return H(k) or S(k).
 
-    Raises:
-        InputError: an operator folded to Γ, or one that is not Hermitian.
+    Parameters
+    ----------
+    operator : BlockOperator
+        In real space.
+    k : ndarray of shape (3,)
+        In units of the reciprocal lattice vectors.
+
+    Returns
+    -------
+    sparse matrix of shape (n, n)
+        Complex and Hermitian.
+
+    Raises
+    ------
+    InputError
+        If the operator is folded to Γ, or not Hermitian.
     """
     if operator.folded:
         raise InputError(

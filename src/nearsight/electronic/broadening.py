@@ -8,11 +8,24 @@ from nearsight.electronic.spectrum import Spectrum
 from nearsight.errors import InputError
 
 REACH = 5.0
-"""Widths from a level beyond which its Gaussian is taken as zero."""
+"""Number of widths from a level beyond which its Gaussian is taken as zero."""
 
 
 def energy_grid(levels: Spectrum | np.ndarray, width: float) -> np.ndarray:
-    """(m,) energies, eV, in steps of width / 5 over all levels and the reach of their Gaussians."""
+    """Make energies for a density of states, in steps of width / 5 over all levels and the reach of their Gaussians.
+
+    Parameters
+    ----------
+    levels : Spectrum or ndarray
+        Levels in eV, of any shape.
+    width : float
+        Standard deviation of the Gaussians, in eV.
+
+    Returns
+    -------
+    ndarray of shape (e,)
+        Energies in eV, ascending.
+    """
     values = _levels(levels)
     lower, upper = values.min() - REACH * width, values.max() + REACH * width
     step = width / 5
@@ -22,19 +35,28 @@ def energy_grid(levels: Spectrum | np.ndarray, width: float) -> np.ndarray:
 def level_density(
     levels: Spectrum | np.ndarray, energies: np.ndarray, width: float, weights: np.ndarray | None = None
 ) -> np.ndarray:
-    """Electrons per eV that levels at these energies can hold: a Gaussian of integral two for every level.
+    """Compute how many electrons per eV levels can hold at some energies: a Gaussian of integral two for every level.
 
-    Args:
-        levels: a spectrum; or (n,) or (K, n) levels of k-points, eV.
-        energies: (m,) eV.
-        width: standard deviation of the Gaussians, eV.
-        weights: (K,) of the k-points; they are normalised. None: equal.
+    Parameters
+    ----------
+    levels : Spectrum, or ndarray of shape (n,) or (K, n)
+        Levels in eV, of one matrix or of K k-points.
+    energies : ndarray of shape (e,)
+        Energies in eV, ascending.
+    width : float
+        Standard deviation of the Gaussians, in eV.
+    weights : ndarray of shape (K,), optional
+        Weights of the k-points, which are normalised. By default equal.
 
-    Returns:
-        (m,) 1/eV, of one cell.
+    Returns
+    -------
+    ndarray of shape (e,)
+        Density of states of one cell, in 1/eV.
 
-    Raises:
-        InputError: a width that is not positive, or weights of another number.
+    Raises
+    ------
+    InputError
+        If the width is not positive, or there is another number of weights than k-points.
     """
     values = np.atleast_2d(_levels(levels))
     shares = np.full(len(values), 1.0) if weights is None else np.asarray(weights, dtype=np.float64)
@@ -45,19 +67,28 @@ def level_density(
 
 
 def broadened(levels: np.ndarray, weights: np.ndarray, energies: np.ndarray, width: float) -> np.ndarray:
-    """Σ_n w_gn δ(E − ε_n), with Gaussians for δ.
+    """Compute Σ_n w_gn δ(E − ε_n) with Gaussians for δ.
 
-    Args:
-        levels: (n,) eV.
-        weights: (g, n).
-        energies: (m,) eV, ascending.
-        width: standard deviation of the Gaussians, eV.
+    Parameters
+    ----------
+    levels : ndarray of shape (n,)
+        Levels ε in eV.
+    weights : ndarray of shape (g, n)
+        Weights of the levels in each of g densities.
+    energies : ndarray of shape (e,)
+        Energies E in eV, ascending.
+    width : float
+        Standard deviation of the Gaussians, in eV.
 
-    Returns:
-        (g, m) 1/eV.
+    Returns
+    -------
+    ndarray of shape (g, e)
+        Densities, in 1/eV.
 
-    Raises:
-        InputError: a width that is not positive.
+    Raises
+    ------
+    InputError
+        If the width is not positive.
     """
     if not width > 0:
         raise InputError(f"expected a width above 0 eV, got {width:g}")

@@ -25,18 +25,28 @@ from nearsight.operators.calculation import Calculation
 from nearsight.progress import Event, Progress, silent
 
 OVERLAP_THRESHOLD = 1e-5
-"""Eigenvalue of S. CP2K's EPS_EIGVAL is the same."""
+"""Eigenvalue of S below which a direction is projected out by default. CP2K's EPS_EIGVAL is the same."""
 
 
 def independent_directions(overlap: np.ndarray, threshold: float = OVERLAP_THRESHOLD) -> np.ndarray:
-    """X, (n, r), of the r directions with eigenvalues of S of at least `threshold`: X† S X = 1.
+    """Return the well-conditioned directions of a basis, by canonical orthogonalisation.
 
-    Args:
-        overlap: (n, n) Hermitian.
-        threshold: which eigenvalues of S count.
+    Parameters
+    ----------
+    overlap : ndarray of shape (n, n)
+        S, Hermitian.
+    threshold : float
+        Smallest eigenvalue of S of a direction that is kept.
 
-    Raises:
-        InputError: an eigenvalue below −`threshold`, or no direction left.
+    Returns
+    -------
+    ndarray of shape (n, r)
+        X with X† S X = 1, for the r directions with eigenvalues of at least `threshold`.
+
+    Raises
+    ------
+    InputError
+        If an eigenvalue is below −`threshold`, or no direction is left.
     """
     values, vectors = linalg.eigh(overlap, check_finite=False)
     if values[0] < -max(threshold, OVERLAP_THRESHOLD):
@@ -53,18 +63,37 @@ def independent_directions(overlap: np.ndarray, threshold: float = OVERLAP_THRES
 
 
 WIDTH = 100.0
-"""eV, of a spectrum."""
+"""Width of a spectrum in eV: an expected error of a level as large as this says that nothing is known of it."""
 
 
 def overlap_threshold(calculation: Calculation) -> float:
-    """Return the smallest eigenvalue of S whose direction is kept; an H with expected errors needs more."""
+    """Return the smallest eigenvalue of S whose direction is kept: more for an H with expected errors.
+
+    Parameters
+    ----------
+    calculation : Calculation
+        H, and the expected errors of its blocks where there are such.
+
+    Returns
+    -------
+    float
+        `OVERLAP_THRESHOLD`, or the norm of the expected errors over `WIDTH` where that is more.
+    """
     return max(OVERLAP_THRESHOLD, error_norm(calculation) / WIDTH)
 
 
 def error_norm(calculation: Calculation) -> float:
-    """Expected norm of the errors of H, eV: 2 √(mean over rows of the sum of squares), as of a random matrix.
+    """Estimate the norm of the errors of H, 2 √(mean over rows of the sum of squares), as of a random matrix.
 
-    0 for an H without expected errors; blocks whose error is unknown (NaN) do not count.
+    Parameters
+    ----------
+    calculation : Calculation
+        H, and the expected errors of its blocks. Blocks whose error is unknown (NaN) do not count.
+
+    Returns
+    -------
+    float
+        In eV; 0 for an H without expected errors.
     """
     operator, estimate = calculation.hamiltonian, calculation.error_estimate
     if operator is None or estimate is None:
@@ -74,22 +103,34 @@ def error_norm(calculation: Calculation) -> float:
 
 
 FAR = 30.0
-"""Times the limit: where Lanczos finds nothing below, nothing is counted. Its lowest value is above that of S, by less
-than a factor of two in a hundred products."""
+"""Factor above the threshold from which Lanczos' lowest eigenvalue of S proves that nothing needs to be counted.
+Lanczos' value is above that of S by less than a factor of two in a hundred products.
+"""
 
 
 def ill_conditioned_directions(
     s: sparse.csr_matrix, threshold: float = OVERLAP_THRESHOLD, progress: Progress = silent
 ) -> np.ndarray:
-    """(n, m) orthonormal eigenvectors of S with eigenvalues below `threshold`.
+    """Find the ill-conditioned directions of a sparse S, none missed.
 
-    Args:
-        s: (n, n) Hermitian.
-        threshold: eigenvalues of directions that are kept.
-        progress: told what is done.
+    Parameters
+    ----------
+    s : sparse matrix of shape (n, n)
+        S, Hermitian.
+    threshold : float
+        Eigenvalue of S below which a direction counts as ill-conditioned.
+    progress : callable, optional
+        Told what is done.
 
-    Raises:
-        InputError: an eigenvalue below −`OVERLAP_THRESHOLD`, or too many of these directions for a sparse solution.
+    Returns
+    -------
+    ndarray of shape (n, m)
+        Orthonormal eigenvectors of S with eigenvalues below `threshold`.
+
+    Raises
+    ------
+    InputError
+        If an eigenvalue is below −`OVERLAP_THRESHOLD`, or there are too many of these directions for a sparse solution.
     """
     n = s.shape[0]
     lowest = lowest_of_overlap(s) if n > SMALL else None

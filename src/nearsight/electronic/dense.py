@@ -18,25 +18,38 @@ from nearsight.electronic.spectrum import Spectrum, States
 from nearsight.errors import InputError
 
 RESIDUAL_TOLERANCE = 1e-6
-"""Largest residual over largest |ε|."""
+"""Largest residual that is accepted, relative to the largest |ε|."""
 SMALLEST_SCALE = 1e-2
-"""eV. Where all levels are smaller than this, the residual is compared with it: inverse iteration resolves 1e-9 eV."""
+"""Energy (eV) that the residual is compared with where all levels are smaller: inverse iteration finds levels to 1e-9
+eV.
+"""
 SMALL = 64
-"""Up to this size the condition number comes from all eigenvalues; Lanczos needs more room than this."""
+"""Number of orbitals up to which the condition number comes from all eigenvalues; Lanczos needs more room than this."""
 
 
 def dense_spectrum(
     hamiltonian: Matrix, overlap: Matrix, n_electrons: int, threshold: float = OVERLAP_THRESHOLD
 ) -> Spectrum:
-    """All levels. HOMO and LUMO are checked by inverse iteration, one vector each.
+    """Compute all levels by LAPACK. HOMO and LUMO are checked by inverse iteration, one vector each.
 
-    Args:
-        hamiltonian, overlap: (n, n), eV and dimensionless.
-        n_electrons: in the levels.
-        threshold: directions with smaller eigenvalues of S are projected out.
+    Parameters
+    ----------
+    hamiltonian, overlap : BlockOperator, sparse matrix or ndarray of shape (n, n)
+        H in eV and S.
+    n_electrons : int
+        Number of electrons in the levels.
+    threshold : float
+        Directions in which eigenvalues of S are smaller are projected out.
 
-    Raises:
-        InputError: as `electronic.eigen.solve`.
+    Returns
+    -------
+    Spectrum
+        All levels.
+
+    Raises
+    ------
+    InputError
+        As `electronic.eigen.solve`.
     """
     reduced = _Reduced(hamiltonian, overlap, threshold)
     eigenvalues = linalg.eigh(
@@ -58,16 +71,28 @@ def dense_states(
     number: int | None = None,
     threshold: float = OVERLAP_THRESHOLD,
 ) -> States:
-    """All states, or `number` around the gap; the residual of each is measured.
+    """Compute all states, or some around the gap, by LAPACK; the residual of each is measured.
 
-    Args:
-        hamiltonian, overlap: (n, n), eV and dimensionless.
-        n_electrons: in the levels.
-        number: how many, half of them below the gap as far as there are so many; None: all.
-        threshold: directions with smaller eigenvalues of S are projected out.
+    Parameters
+    ----------
+    hamiltonian, overlap : BlockOperator, sparse matrix or ndarray of shape (n, n)
+        H in eV and S.
+    n_electrons : int
+        Number of electrons in the levels.
+    number : int, optional
+        Number of states, half of them below the gap as far as there are so many. By default all.
+    threshold : float
+        Directions in which eigenvalues of S are smaller are projected out.
 
-    Raises:
-        InputError: as `electronic.eigen.solve`.
+    Returns
+    -------
+    States
+        Levels and coefficients.
+
+    Raises
+    ------
+    InputError
+        As `electronic.eigen.solve`.
     """
     reduced = _Reduced(hamiltonian, overlap, threshold)
     first, last = around_gap(reduced.size, n_electrons, number)
@@ -83,7 +108,22 @@ def dense_states(
 
 
 def around_gap(n_levels: int, n_electrons: int, number: int | None) -> tuple[int, int]:
-    """First level and the one after the last, of `number` around the gap; None: all."""
+    """Return the first level, and the one after the last, of some levels around the gap.
+
+    Parameters
+    ----------
+    n_levels : int
+        Number of all levels.
+    n_electrons : int
+        Number of electrons that fill them, two to each.
+    number : int or None
+        Number of levels that are wanted. None for all.
+
+    Returns
+    -------
+    first, last : int
+        Levels `first` … `last` − 1.
+    """
     if number is None or number >= n_levels:
         return 0, n_levels
     first = min(max((n_electrons + 1) // 2 - number // 2, 0), n_levels - number)
@@ -91,7 +131,13 @@ def around_gap(n_levels: int, n_electrons: int, number: int | None) -> tuple[int
 
 
 def check_electrons(n_electrons: int, n_levels: int) -> None:
-    """Raises InputError where the electrons have no room."""
+    """Check that electrons have room in the levels.
+
+    Raises
+    ------
+    InputError
+        If they have none.
+    """
     if not 0 <= n_electrons <= 2 * n_levels:
         raise InputError(
             f"expected 0 to {2 * n_levels} electrons in {n_levels} orbitals, got {n_electrons}; "
@@ -100,7 +146,13 @@ def check_electrons(n_electrons: int, n_levels: int) -> None:
 
 
 def check_residual(residual: float, spectrum: Spectrum) -> None:
-    """Raises InputError where levels do not solve the equation."""
+    """Check that levels solve the equation.
+
+    Raises
+    ------
+    InputError
+        If the residual (eV) is above `RESIDUAL_TOLERANCE` times the largest |ε|.
+    """
     scale = max(float(np.abs(spectrum.eigenvalues).max()), SMALLEST_SCALE)
     if not residual <= RESIDUAL_TOLERANCE * scale:
         raise InputError(

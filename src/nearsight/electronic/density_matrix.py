@@ -16,21 +16,52 @@ from nearsight.operators.blocks import BlockOperator
 
 
 def density_matrix(states: States, filling: Filling) -> np.ndarray:
-    """P, (n, n), dense; 8 n² bytes. At Γ, or at the k of the states."""
+    """Compute the density matrix P = Σ_n f_n c_n c_n†, dense, with 8 n² bytes.
+
+    Parameters
+    ----------
+    states : States
+        At Γ or another k.
+    filling : Filling
+        Occupations of these states, 0 to 2.
+
+    Returns
+    -------
+    ndarray of shape (n, n)
+        P of both spins, at the k of the states.
+
+    Raises
+    ------
+    InputError
+        If there are other numbers of states and occupations.
+    """
     c, f = _occupied(states, filling)
     return np.asarray((c * f) @ c.conj().T)
 
 
 def density_operator(states: States, filling: Filling, pattern: BlockOperator) -> BlockOperator:
-    """P at the pairs of another operator, such as those of H; for Tr P H and Tr P S that is all of P that counts.
+    """Compute P at the pairs of another operator, such as those of H.
 
-    Args:
-        states: real, at Γ.
-        filling: of these states.
-        pattern: its pairs; folded to Γ.
+    For Tr P H and Tr P S that is all of P that counts.
 
-    Raises:
-        InputError: a pattern that is resolved in R, or complex states.
+    Parameters
+    ----------
+    states : States
+        Real, at Γ.
+    filling : Filling
+        Occupations of these states, 0 to 2.
+    pattern : BlockOperator
+        The pairs, folded to Γ; its values do not count.
+
+    Returns
+    -------
+    BlockOperator
+        P of both spins at these pairs.
+
+    Raises
+    ------
+    InputError
+        If the pattern is a real-space operator, or the states are complex.
     """
     if not pattern.folded:
         raise InputError("expected a pattern folded to Γ, as the states are, got one resolved in R (use bloch.fold)")
@@ -49,12 +80,12 @@ def density_operator(states: States, filling: Filling, pattern: BlockOperator) -
 
 
 def band_energy(spectrum: Spectrum, filling: Filling) -> float:
-    """Σ f ε, eV, of the levels that were computed."""
+    """Compute the band energy Σ f ε (eV) of the levels that were computed."""
     return float(filling.occupations @ spectrum.eigenvalues)
 
 
 def contraction(density: BlockOperator, operator: BlockOperator) -> float:
-    """Tr P A = Σ P_ij A_ij over the pairs of both, in the unit of A."""
+    """Compute Tr P A = Σ P_ij A_ij over the pairs that both operators hold, in the unit of A."""
     return float(density.values @ operator.on_pairs(density.source, density.target, density.shift).values)
 
 

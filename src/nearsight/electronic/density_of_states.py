@@ -1,4 +1,4 @@
-"""The density of states of a calculation, whole and by parts, at Γ or over a mesh of k-points."""
+"""The density of states of a calculation, whole and projected on groups of orbitals, at Γ or over a k-point mesh."""
 
 from __future__ import annotations
 
@@ -19,18 +19,25 @@ from nearsight.operators.calculation import Calculation
 from nearsight.progress import Event, Progress, silent
 
 GAMMA = np.zeros((1, 3))
+"""The k-point Γ alone, as an array of shape (1, 3)."""
 
 
 @dataclass(frozen=True, eq=False)
 class DensityOfStates:
     """Densities of states of one cell.
 
-    Attributes:
-        energies: (e,) eV, ascending.
-        total: (e,) electrons per eV.
-        projections: label → (e,) electrons per eV; they add up to the total. Empty where none were asked for.
-        filling: of the levels.
-        width: eV, standard deviation of the Gaussians.
+    Attributes
+    ----------
+    energies : ndarray of shape (e,)
+        Energies in eV, ascending.
+    total : ndarray of shape (e,)
+        Electrons per eV, of both spins.
+    projections : mapping of str to ndarray of shape (e,)
+        Electrons per eV of each group of orbitals; they add up to the total. Empty where none were asked for.
+    filling : Filling
+        Electrons in the levels.
+    width : float
+        Standard deviation of the Gaussians, in eV.
     """
 
     energies: np.ndarray
@@ -52,19 +59,35 @@ def density_of_states(
 ) -> DensityOfStates:
     """Diagonalise at every k-point and broaden the levels.
 
-    Args:
-        calculation: with H, S and the valence of every element; resolved in R for more than Γ.
-        width: standard deviation of the Gaussians, eV.
-        by: parts: element, shell or atom; None: the total alone, which is several times faster.
-        kind: populations that share a state among parts.
-        points: (K, 3) k-points in units of the reciprocal lattice vectors.
-        weights: (K,) of the k-points, positive; None: equal.
-        temperature: K, of the electrons; None: levels filled from below.
-        progress: told the number of k-points done.
+    Parameters
+    ----------
+    calculation : Calculation
+        H, S and the valence of every element; in real space for more than Γ.
+    width : float
+        Standard deviation of the Gaussians, in eV.
+    by : {"element", "shell", "atom"}, optional
+        Groups of orbitals on which states are projected. By default the total alone, which is several times faster.
+    kind : {"mulliken", "loewdin"}
+        Populations that share a state among groups.
+    points : ndarray of shape (K, 3)
+        k-points in units of the reciprocal lattice vectors.
+    weights : ndarray of shape (K,), optional
+        Weights of the k-points, positive. By default equal.
+    temperature : float, optional
+        In K, of the electrons. By default levels are filled from below.
+    progress : callable, optional
+        Told the number of k-points done.
 
-    Raises:
-        InputError: H, S or a valence is missing, matrices that `eigen.solve` refuses, or an operator folded to Γ at
-            another k.
+    Returns
+    -------
+    DensityOfStates
+        On a grid of energies around all levels.
+
+    Raises
+    ------
+    InputError
+        If H, S or a valence is missing, `eigen.solve` refuses the matrices, or an operator is folded to Γ where another
+        k is asked for.
     """
     h, s = calculation.require_hamiltonian(), calculation.require_overlap()
     numbers, basis = calculation.structure.numbers, calculation.basis

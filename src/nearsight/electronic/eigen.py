@@ -1,4 +1,4 @@
-"""Levels and states of H ψ = ε S ψ: one door to the dense method and to that of a window, with an automatic choice.
+"""Levels and states of H ψ = ε S ψ: one entry to the dense method and to that of a window, with an automatic choice.
 
     dense     all levels (LAPACK), 8 n² bytes a matrix, time ∝ n³
     window    some levels around the gap: shift-invert Lanczos with a sparse factorisation, counted by inertia
@@ -26,9 +26,10 @@ Method = Literal["auto", "dense", "window"]
 METHODS: tuple[Method, ...] = ("auto", "dense", "window")
 
 WINDOW_FROM = 4000
-"""Orbitals from which `auto` prefers a window where one is asked for; below, LAPACK takes seconds."""
+"""Number of orbitals from which `auto` prefers a window where some levels are asked for; below, LAPACK takes seconds.
+"""
 MATRICES = 3
-"""Dense matrices in memory at the worst moment."""
+"""Number of dense matrices in memory at the worst moment."""
 
 
 def solve(
@@ -41,23 +42,49 @@ def solve(
     threshold: float = OVERLAP_THRESHOLD,
     progress: Progress = silent,
 ) -> Spectrum:
-    """Eigenvalues of H ψ = ε S ψ, filled with `n_electrons`.
+    """Compute eigenvalues of H ψ = ε S ψ and fill them with electrons.
 
+    Parameters
+    ----------
+    hamiltonian : BlockOperator, sparse matrix or ndarray of shape (n, n)
+        H in eV, Hermitian. The images of blocks are summed (Γ).
+    overlap : BlockOperator, sparse matrix or ndarray of shape (n, n)
+        S, Hermitian and positive definite.
+    n_electrons : int
+        Number of electrons, 0 to 2n, two to a level.
+    method : {"auto", "dense", "window"}
+        How to solve, see above; `progress` is told what ``"auto"`` takes.
+    number : int, optional
+        Number of levels around the gap. By default all.
+    threshold : float
+        Directions in which eigenvalues of S are smaller are projected out, see `electronic.conditioning`.
+    progress : callable, optional
+        Told the method, and the steps of a window.
+
+    Returns
+    -------
+    Spectrum
+        Levels in eV, ascending, with their filling.
+
+    Raises
+    ------
+    InputError
+        If the sizes of H and S differ, numbers are not finite, a matrix is not Hermitian, S is not positive definite,
+        there are more electrons than 2n, a solution fails the equation, the method is unknown, or the problem is too
+        large for it.
+
+    Notes
+    -----
     The residual of HOMO and LUMO (of every level of a window) is measured: ‖H x − ε S x‖ in the norm of S⁻¹ over ‖x‖ in
     the norm of S bounds the distance of ε to an exact eigenvalue.
 
-    Args:
-        hamiltonian: (n, n) Hermitian, eV; or blocks, whose images are summed (Γ).
-        overlap: (n, n) Hermitian and positive definite; or blocks.
-        n_electrons: 0 to 2n; two to a level.
-        method: see above; `auto` says what it takes (`progress`).
-        number: how many levels around the gap; None: all.
-        threshold: directions with smaller eigenvalues of S are projected out, see `electronic.conditioning`.
-
-    Raises:
-        InputError: sizes that differ, numbers that are not finite, a matrix that is not Hermitian, an overlap
-            that is not positive definite, more electrons than 2n, a solution that fails the equation, another method,
-            or a problem too large for the method.
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from nearsight.electronic.eigen import solve
+    >>> levels = solve(np.diag([-1.0, 1.0]), np.eye(2), 2)
+    >>> levels.gap, levels.fermi
+    (2.0, 0.0)
     """
     chosen = choose_method(hamiltonian, method, number, progress)
     if chosen == "window":
@@ -77,7 +104,25 @@ def solve_states(
     threshold: float = OVERLAP_THRESHOLD,
     progress: Progress = silent,
 ) -> States:
-    """Levels and wavefunctions; arguments and errors as in `solve`. All states take several times as long as levels."""
+    """Compute levels and wavefunctions of H ψ = ε S ψ.
+
+    All states take several times as long as all levels.
+
+    Parameters
+    ----------
+    hamiltonian, overlap, n_electrons, method, number, threshold, progress
+        As for `solve`.
+
+    Returns
+    -------
+    States
+        Levels in eV with their coefficients.
+
+    Raises
+    ------
+    InputError
+        As `solve`.
+    """
     if choose_method(hamiltonian, method, number, progress) == "window":
         return _window(hamiltonian, overlap, n_electrons, number, threshold, progress)
     return dense_states(hamiltonian, overlap, n_electrons, number, threshold)
@@ -86,10 +131,25 @@ def solve_states(
 def choose_method(
     hamiltonian: Matrix, method: Method = "auto", number: int | None = None, progress: Progress = silent
 ) -> Literal["dense", "window"]:
-    """The method that is taken, which `progress` is told.
+    """Choose between the dense method and a window.
 
-    Raises:
-        InputError: another method, a window without a number of levels, or no room for dense matrices.
+    Parameters
+    ----------
+    hamiltonian, method, number
+        As for `solve`.
+    progress : callable, optional
+        Told the choice.
+
+    Returns
+    -------
+    {"dense", "window"}
+        The method that is taken.
+
+    Raises
+    ------
+    InputError
+        If the method is unknown, a window is asked for without a number of levels, or dense matrices do not fit into
+        memory.
     """
     known_method(method)
     if number is not None and number < 1:
@@ -113,10 +173,12 @@ def choose_method(
 
 
 def known_method(name: str) -> Method:
-    """The name of a method.
+    """Return the name of a method if there is one.
 
-    Raises:
-        InputError: another name.
+    Raises
+    ------
+    InputError
+        If there is no such method.
     """
     for method in METHODS:
         if name == method:

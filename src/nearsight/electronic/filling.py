@@ -12,20 +12,25 @@ from nearsight.errors import InputError
 from nearsight.units import BOLTZMANN_IN_EV
 
 DEGENERATE = 1e-5
-"""eV. Levels that are the same within this share their electrons, so that densities have the structure's symmetry."""
+"""Levels that are the same within this (eV) share their electrons, so that densities have the structure's symmetry."""
 
 
 @dataclass(frozen=True, eq=False)
 class Filling:
     """Electrons in levels.
 
-    Attributes:
-        fermi: eV: the chemical potential at a temperature; without one the middle between the highest level with
-            electrons and the lowest with room (that level where it is partly filled). NaN where one is not there.
-        occupations: (n,) or (K, n), 0 to 2, of each level.
-        homo, lumo: eV, highest level with electrons, lowest with room; at a temperature highest below and lowest above
-            the Fermi level. NaN where there is none.
-        entropy_energy: −T·S, eV: what the free energy has more than the energy; 0 without temperature.
+    Attributes
+    ----------
+    fermi : float
+        Fermi level in eV: the chemical potential at a temperature; without one the middle between the highest level
+        with electrons and the lowest with room (that level where it is partly filled). NaN where one is not there.
+    occupations : ndarray of shape (n,) or (K, n)
+        Electrons in each level, 0 to 2.
+    homo, lumo : float
+        Highest level with electrons and lowest with room, in eV; at a temperature the highest below and the lowest
+        above the Fermi level. NaN where there is none.
+    entropy_energy : float
+        −T·S in eV: what the free energy has more than the energy. 0 without temperature.
     """
 
     fermi: float
@@ -36,7 +41,7 @@ class Filling:
 
     @property
     def gap(self) -> float:
-        """LUMO − HOMO, eV, at least 0; NaN where one is not there."""
+        """LUMO − HOMO in eV, at least 0. NaN where one is not there."""
         return max(self.lumo - self.homo, 0.0)
 
 
@@ -45,14 +50,33 @@ def occupations(
 ) -> Filling:
     """Fill levels with electrons.
 
-    Args:
-        levels: (n,) or (K, n) eV, in any order.
-        electrons: in the cell, 0 to 2n.
-        weights: (K,) of the k-points, positive; they are normalised. None: equal.
-        temperature: K, of the Fermi–Dirac distribution; None: filled from below.
+    Parameters
+    ----------
+    levels : ndarray of shape (n,) or (K, n)
+        Levels in eV, in any order, of one matrix or of K k-points.
+    electrons : float
+        Number of electrons in the cell, 0 to 2n.
+    weights : ndarray of shape (K,), optional
+        Weights of the k-points, positive, which are normalised. By default equal.
+    temperature : float, optional
+        In K, of the Fermi–Dirac distribution. By default levels are filled from below.
 
-    Raises:
-        InputError: levels that are not finite, electrons without room, weights or a temperature that are not positive.
+    Returns
+    -------
+    Filling
+        Occupations of the levels' shape, with Fermi level, HOMO and LUMO.
+
+    Raises
+    ------
+    InputError
+        If levels are not finite, the electrons have no room, or weights or the temperature are not positive.
+
+    Examples
+    --------
+    >>> from nearsight.electronic.filling import occupations
+    >>> filling = occupations([-1.0, 0.0, 1.0], electrons=3)
+    >>> filling.occupations, filling.fermi
+    (array([2., 1., 0.]), 0.0)
     """
     levels = np.asarray(levels, dtype=np.float64)
     rows = np.atleast_2d(levels)

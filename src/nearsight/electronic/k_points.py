@@ -11,17 +11,23 @@ from nearsight.errors import InputError
 from nearsight.structures.structure import Structure
 
 SAME = 1e-9
+"""Distances along a path, and k-points, that differ by less are the same."""
 
 
 @dataclass(frozen=True, eq=False)
 class KPath:
-    """Points along lines between special points.
+    """Points along lines between special points of the Brillouin zone.
 
-    Attributes:
-        points: (K, 3) in units of the reciprocal lattice vectors.
-        distances: (K,) 1/Å (with 2π) from the first point, along the path; no step where the path jumps.
-        ticks: distances of the special points.
-        labels: their names, such as G (Γ), X; `U,K` where the path jumps from one to the other.
+    Attributes
+    ----------
+    points : ndarray of shape (K, 3)
+        In units of the reciprocal lattice vectors.
+    distances : ndarray of shape (K,)
+        Distance from the first point along the path in 1/Å (with 2π); no step where the path jumps.
+    ticks : tuple of float
+        Distances of the special points.
+    labels : tuple of str
+        Names of the special points, such as G (Γ), X; ``U,K`` where the path jumps from one to the other.
     """
 
     points: np.ndarray
@@ -33,18 +39,32 @@ class KPath:
 def monkhorst_pack(
     counts: tuple[int, int, int], through_gamma: bool = False, time_reversal: bool = True
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A regular mesh (Monkhorst and Pack, Phys. Rev. B 13, 5188, 1976) and its weights.
+    """Make a regular mesh of k-points and its weights.
 
-    Args:
-        counts: points along each reciprocal lattice vector.
-        through_gamma: k = i/n instead of (2i − n − 1)/2n, which leaves Γ out where n is even.
-        time_reversal: of k and −k, whose levels are the same, only one is kept, with twice the weight.
+    Parameters
+    ----------
+    counts : (int, int, int)
+        Numbers of points along each reciprocal lattice vector.
+    through_gamma : bool
+        Whether k = i/n instead of (2i − n − 1)/2n, which does not contain Γ where n is even.
+    time_reversal : bool
+        Whether of k and −k, whose levels are the same, only one is kept, with twice the weight.
 
-    Returns:
-        (K, 3) in units of the reciprocal lattice vectors, in (−½, ½], and (K,) weights whose sum is 1.
+    Returns
+    -------
+    points : ndarray of shape (K, 3)
+        In units of the reciprocal lattice vectors, in (−½, ½].
+    weights : ndarray of shape (K,)
+        Their sum is 1.
 
-    Raises:
-        InputError: counts below 1.
+    Raises
+    ------
+    InputError
+        If a count is below 1.
+
+    Notes
+    -----
+    Monkhorst and Pack, Phys. Rev. B 13, 5188 (1976).
     """
     if len(counts) != 3 or min(counts) < 1:
         raise InputError(f"expected three counts of at least 1 for a mesh, got {counts}")
@@ -56,15 +76,27 @@ def monkhorst_pack(
 
 
 def special_path(structure: Structure, path: str | None = None, number: int = 100) -> KPath:
-    """A path between special points, with ASE's names for the structure's Bravais lattice.
+    """Make a path between special points, with ASE's names for the structure's Bravais lattice.
 
-    Args:
-        structure: atoms; only its periodic directions count.
-        path: such as `GXWLG`, with a comma where it jumps (`GX,LG`); None: ASE's for this lattice.
-        number: points in all, about.
+    Parameters
+    ----------
+    structure : Structure
+        Only its periodic directions count.
+    path : str, optional
+        Such as ``"GXWLG"``, with a comma where it jumps (``"GX,LG"``). By default ASE's path for this lattice.
+    number : int
+        Approximate number of points in all.
 
-    Raises:
-        InputError: no periodic direction, a name that this lattice does not have, or fewer than two points.
+    Returns
+    -------
+    KPath
+        Points, distances and labels.
+
+    Raises
+    ------
+    InputError
+        If there is no periodic direction, the lattice has no point of such a name, or fewer than two points are asked
+        for.
     """
     if not structure.pbc.any():
         raise InputError("expected a periodic structure for a path of k-points, got a molecule")
@@ -81,10 +113,24 @@ def special_path(structure: Structure, path: str | None = None, number: int = 10
 
 
 def path_through(structure: Structure, points: np.ndarray) -> KPath:
-    """Given points (K, 3) one after another, as a path whose first and last point are named by a number.
+    """Make a path of given points, whose first and last are labelled by their number.
 
-    Raises:
-        InputError: a molecule.
+    Parameters
+    ----------
+    structure : Structure
+        Its cell gives the distances.
+    points : ndarray of shape (K, 3)
+        In units of the reciprocal lattice vectors.
+
+    Returns
+    -------
+    KPath
+        The points one after another.
+
+    Raises
+    ------
+    InputError
+        If the structure is a molecule.
     """
     if not structure.pbc.any():
         raise InputError("expected a periodic structure for bands, got a molecule")

@@ -1,7 +1,4 @@
-"""H and S as plain matrices: finite, Hermitian, in double precision.
-
-Sparse matrix times a few vectors, on all cores (SciPy's product uses one).
-"""
+"""H and S as plain matrices (finite, Hermitian, in double precision), and their products with a few vectors."""
 
 from __future__ import annotations
 
@@ -20,24 +17,39 @@ Matrix: TypeAlias = "BlockOperator | sparse.spmatrix | np.ndarray"
 """Blocks are summed over images (Γ); a complex matrix is H(k) or S(k)."""
 
 HERMITICITY_TOLERANCE = 1e-6
-"""Largest |A − A†| over largest |A|: what single precision or text with seven digits leaves."""
+"""Largest |A − A†| over largest |A| that counts as Hermitian: what single precision or text with seven digits leaves.
+"""
 STRIP = 1024
+"""Number of rows that are compared at once."""
 
 
 def hermitian_dense(matrix: Matrix, name: str) -> np.ndarray:
-    """½(A + A†) as a dense double-precision copy (n, n).
+    """Return ½(A + A†) as a dense copy in double precision.
 
-    Raises:
-        InputError: not square, not finite or not Hermitian.
+    Parameters
+    ----------
+    matrix : BlockOperator, sparse matrix or ndarray of shape (n, n)
+        A; blocks are summed over images (Γ).
+    name : str
+        What an error calls it.
+
+    Returns
+    -------
+    ndarray of shape (n, n)
+        In Fortran order.
+
+    Raises
+    ------
+    InputError
+        If A is not square, not finite or not Hermitian.
     """
     return hermitian_part_dense(matrix, name)[0]
 
 
 def hermitian_part_dense(matrix: Matrix, name: str) -> tuple[np.ndarray, float]:
-    """½(A + A†) as a dense double-precision copy (n, n), and max |A − A†|.
+    """Return ½(A + A†) as a dense copy in double precision, and max |A − A†|.
 
-    Raises:
-        InputError: not square, not finite or not Hermitian.
+    Parameters and errors are those of `hermitian_dense`.
     """
     plain: Any = to_csr(matrix) if isinstance(matrix, BlockOperator) else matrix
     dense = plain.toarray() if sparse.issparse(plain) else np.array(plain)
@@ -51,19 +63,32 @@ def hermitian_part_dense(matrix: Matrix, name: str) -> tuple[np.ndarray, float]:
 
 
 def sparse_hermitian(matrix: Matrix, name: str) -> sparse.csr_matrix:
-    """½(A + A†) in CSR, double precision, (n, n), indices sorted; a dense matrix loses its zeros.
+    """Return ½(A + A†) in CSR and double precision, with sorted indices; a dense matrix loses its zeros.
 
-    Raises:
-        InputError: not square, not finite or not Hermitian.
+    Parameters
+    ----------
+    matrix : BlockOperator, sparse matrix or ndarray of shape (n, n)
+        A; blocks are summed over images (Γ).
+    name : str
+        What an error calls it.
+
+    Returns
+    -------
+    sparse matrix of shape (n, n)
+        Real, or complex where A is.
+
+    Raises
+    ------
+    InputError
+        If A is not square, not finite or not Hermitian.
     """
     return sparse_hermitian_part(matrix, name)[0]
 
 
 def sparse_hermitian_part(matrix: Matrix, name: str) -> tuple[sparse.csr_matrix, float]:
-    """½(A + A†) in CSR, double precision, (n, n), and max |A − A†|.
+    """Return ½(A + A†) in CSR and double precision, and max |A − A†|.
 
-    Raises:
-        InputError: not square, not finite or not Hermitian.
+    Parameters and errors are those of `sparse_hermitian`.
     """
     plain: Any = to_csr(matrix) if isinstance(matrix, BlockOperator) else matrix
     csr = sparse.csr_matrix(plain)
@@ -89,7 +114,13 @@ def sparse_hermitian_part(matrix: Matrix, name: str) -> tuple[sparse.csr_matrix,
 
 
 def check_same_size(h: np.ndarray | sparse.spmatrix, s: np.ndarray | sparse.spmatrix) -> None:
-    """Raises InputError unless H and S are of one size."""
+    """Check that H and S are of one size.
+
+    Raises
+    ------
+    InputError
+        If they are not.
+    """
     if h.shape != s.shape:
         raise InputError(
             f"expected H and S of the same size, got {h.shape[0]} and {s.shape[0]} orbitals; "
@@ -98,7 +129,7 @@ def check_same_size(h: np.ndarray | sparse.spmatrix, s: np.ndarray | sparse.spma
 
 
 def hermiticity_error(matrix: np.ndarray) -> float:
-    """max |A − A†| of a square matrix, strip by strip (no second matrix in memory)."""
+    """Return max |A − A†| of a square matrix, strip by strip (no second matrix in memory)."""
     worst = 0.0
     for start in range(0, len(matrix), STRIP):
         rows = slice(start, start + STRIP)
@@ -144,17 +175,22 @@ def _not_hermitian(name: str, upper: complex, lower: complex, row: int, column: 
 
 
 AT_ONCE = 4
-"""Vectors that a row is multiplied with in registers."""
+"""Number of vectors that a row is multiplied with in registers."""
 
 
 @dataclass(frozen=True, eq=False)
 class SparseProduct:
-    """A matrix in CSR, kept in the precision of its products.
+    """A sparse matrix times a few vectors, on all cores (SciPy's product uses one), kept in the precision of its
+    products.
 
-    Attributes:
-        starts: (n + 1,) int64.
-        columns: (M,) int32.
-        values: (M,) float32 or float64.
+    Attributes
+    ----------
+    starts : ndarray of shape (n + 1,)
+        First element of each row, int64.
+    columns : ndarray of shape (M,)
+        Columns of the elements, int32.
+    values : ndarray of shape (M,)
+        Elements, float32 or float64.
     """
 
     starts: np.ndarray
@@ -163,23 +199,23 @@ class SparseProduct:
 
     @classmethod
     def of(cls, matrix: sparse.csr_matrix, dtype: np.dtype, drop: float = 0.0) -> SparseProduct:
-        """A matrix without its elements of at most `drop`."""
+        """Take a matrix without its elements of at most `drop`."""
         kept = np.abs(matrix.data) > drop
         before = np.concatenate([[0], np.cumsum(kept)])
         return cls(before[matrix.indptr], matrix.indices[kept].astype(np.int32), matrix.data[kept].astype(dtype))
 
     @property
     def size(self) -> int:
-        """Rows."""
+        """Number of rows."""
         return len(self.starts) - 1
 
     @property
     def n_elements(self) -> int:
-        """Stored elements."""
+        """Number of stored elements."""
         return len(self.values)
 
     def __matmul__(self, x: np.ndarray) -> np.ndarray:
-        """(n, r) of x (n, r), in C order, with r a multiple of `AT_ONCE`."""
+        """Return the product with x of shape (n, r) in C order, with r a multiple of `AT_ONCE`."""
         result = np.empty_like(x)
         _multiply(self.starts, self.columns, self.values, x, result)
         return result

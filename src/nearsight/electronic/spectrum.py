@@ -1,7 +1,4 @@
-"""Spectrum: the energy levels of a structure and how electrons fill them.
-
-States: levels with their wavefunctions.
-"""
+"""Spectrum: the energy levels of a structure and how electrons fill them; States: levels with their wavefunctions."""
 
 from __future__ import annotations
 
@@ -17,22 +14,34 @@ from nearsight.errors import InputError
 class Spectrum:
     """Eigenvalues of H ψ = ε S ψ, all or those of a window, and their filling, two electrons to a level.
 
-    With an odd number of electrons the highest level with an electron holds one: it is both HOMO and LUMO,
-    the gap is zero and the Fermi level is that level (spin is not resolved).
+    With an odd number of electrons the highest level with an electron holds one: it is both HOMO and LUMO, the gap is
+    zero and the Fermi level is that level (both spins share levels).
 
-    Attributes:
-        eigenvalues: (m,) float64, eV, ascending, without holes: none between the first and the last is missing.
-        n_occupied: doubly occupied levels, counted from the lowest of all.
-        overlap_condition: condition number of S (largest over smallest eigenvalue); NaN where it was not computed.
-        residual: eV; no eigenvalue that was checked is further than this from an exact one (see `eigen.solve`).
-        singly_occupied: one more level holds a single electron.
-        hermiticity_error: eV, max |H − H†| of what was given; ½(H + H†) was solved.
-        first: levels below `eigenvalues[0]`.
-        total: levels in all; None: those of `eigenvalues`.
-        projected_out: directions that S does not resolve and that were projected out (`electronic.conditioning`).
+    Attributes
+    ----------
+    eigenvalues : ndarray of shape (m,)
+        Levels in eV, float64, ascending, without holes: none between the first and the last is missing.
+    n_occupied : int
+        Number of doubly occupied levels, counted from the lowest of all.
+    overlap_condition : float
+        Condition number of S (largest over smallest eigenvalue). NaN where it was not computed.
+    residual : float
+        No eigenvalue that was checked is further than this (eV) from an exact one (see `eigen.solve`).
+    singly_occupied : bool
+        Whether one more level holds a single electron.
+    hermiticity_error : float
+        max |H − H†| (eV) of what was given; ½(H + H†) was solved.
+    first : int
+        Number of levels below `eigenvalues[0]`.
+    total : int or None
+        Number of levels in all. None where all are in `eigenvalues`.
+    projected_out : int
+        Number of ill-conditioned directions of the basis that were projected out (`electronic.conditioning`).
 
-    Raises:
-        InputError: eigenvalues that are not ascending, or more electrons than the levels can hold.
+    Raises
+    ------
+    InputError
+        If eigenvalues are not ascending, or there are more electrons than the levels can hold.
     """
 
     eigenvalues: np.ndarray
@@ -60,47 +69,47 @@ class Spectrum:
 
     @property
     def n_levels(self) -> int:
-        """Levels in all, whether they were computed or not."""
+        """Number of levels in all, whether they were computed or not."""
         return len(self.eigenvalues) if self.total is None else self.total
 
     @property
     def complete(self) -> bool:
-        """All levels were computed."""
+        """Whether all levels were computed."""
         return self.n_levels == len(self.eigenvalues)
 
     @property
     def n_filled(self) -> int:
-        """Levels with at least one electron."""
+        """Number of levels with at least one electron."""
         return self.n_occupied + int(self.singly_occupied)
 
     @property
     def n_electrons(self) -> int:
-        """Electrons in all levels."""
+        """Number of electrons in all levels."""
         return 2 * self.n_occupied + int(self.singly_occupied)
 
     @property
     def homo(self) -> float:
-        """Highest level with an electron, eV; NaN without electrons, or outside the window."""
+        """Highest level with an electron, in eV. NaN without electrons, or outside the window."""
         return self.level(self.n_filled - 1)
 
     @property
     def lumo(self) -> float:
-        """Lowest level with room for an electron, eV; NaN when all are full, or outside the window."""
+        """Lowest level with room for an electron, in eV. NaN when all are full, or outside the window."""
         return self.level(self.n_occupied)
 
     @property
     def gap(self) -> float:
-        """LUMO − HOMO, eV."""
+        """LUMO − HOMO, in eV."""
         return self.lumo - self.homo
 
     @property
     def fermi(self) -> float:
-        """Middle of the gap, eV."""
+        """Middle of the gap, in eV."""
         return (self.homo + self.lumo) / 2
 
     @property
     def occupied(self) -> np.ndarray:
-        """(m,) computed levels with at least one electron, eV."""
+        """Computed levels with at least one electron, in eV, ascending."""
         return self.eigenvalues[: max(0, self.n_filled - self.first)]
 
     def filling(self, temperature: float | None = None) -> Filling:
@@ -141,7 +150,7 @@ class Spectrum:
         return occupations(self.eigenvalues, inside, temperature=temperature)
 
     def level(self, number: int) -> float:
-        """Level `number` (from 0, of all), eV; NaN outside the window."""
+        """Return the level of a number (from 0, of all levels) in eV, NaN outside the window."""
         k = number - self.first
         return float(self.eigenvalues[k]) if 0 <= k < len(self.eigenvalues) else float("nan")
 
@@ -150,12 +159,17 @@ class Spectrum:
 class States:
     """Solutions of H c = ε S c, all of them or those of a window.
 
-    Attributes:
-        spectrum: the levels, and how many there are in all.
-        coefficients: (n, m) of the n orbitals in the m levels of the spectrum, C† S C = 1; real at Γ.
+    Attributes
+    ----------
+    spectrum : Spectrum
+        The m levels, and how many there are in all.
+    coefficients : ndarray of shape (n, m)
+        Coefficients C of the n orbitals in the m levels, with C† S C = 1. Real at Γ.
 
-    Raises:
-        InputError: as many columns as levels were expected.
+    Raises
+    ------
+    InputError
+        If there are not as many columns as levels.
     """
 
     spectrum: Spectrum
@@ -169,5 +183,5 @@ class States:
 
     @property
     def levels(self) -> np.ndarray:
-        """(m,) eV, ascending."""
+        """The m levels in eV, ascending."""
         return self.spectrum.eigenvalues
