@@ -109,7 +109,7 @@ def test_responses_as_numbers():
         (("dos", SMALL, "--mesh", "2,2", "--json"), "three counts"),
         (("dos", SMALL, "--window", "5", "--json"), "window of two energies"),
         (("dos", DATA / "aHfO2_96_A.h5", "--mesh", "2,2,2", "--json"), "in real space"),
-        (("bands", DATA / "aHfO2_96_A.h5", "--json"), "resolved in R for bands"),
+        (("bands", DATA / "aHfO2_96_A.h5", "--json"), "a real-space operator for bands"),
         (("bands", DATA / "silicon_2.h5", "--path", "GQ", "--json"), "special points"),
         (("figure", "spectrum", SMALL, "--json"), "a prediction and its reference"),
         (("figure", "structure", SMALL, "--pair", "Hf", "--json"), "two elements"),

@@ -103,5 +103,5 @@ def test_a_mesh_makes_a_density_of_states():
 
 def test_matrices_at_gamma_have_no_bands():
     chain = chain_calculation(3, -2.0, -0.7, 0.2)
-    with pytest.raises(InputError, match="resolved in R for bands, got one summed to Γ"):
+    with pytest.raises(InputError, match="a real-space operator for bands, got one folded to Γ"):
         hamiltonian_at(fold(chain.hamiltonian), np.zeros(3))

@@ -157,7 +157,7 @@ def test_participation_of_a_ring_and_of_one_atom():
     values[site] = -1e4
     found = localisation(solve_states(h.with_values(values), s, 2), s, numbers, S_ONLY)
     assert found.participation[0] == pytest.approx(1, abs=1e-6)
-    assert (found.atom[0], found.share[0]) == (5, pytest.approx(1, abs=1e-6))
+    assert (found.largest_atom[0], found.largest_population[0]) == (5, pytest.approx(1, abs=1e-6))
 
 
 def almost_dependent(smallest: float, n: int = 6, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

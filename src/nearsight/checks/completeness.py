@@ -1,4 +1,7 @@
-"""How much of H and S lies beyond a radius, and what cutting H there does to levels near the gap (paper, Fig. 8, 9)."""
+"""Completeness: how much of H and S lies beyond a radius, and what cutting H there does to levels near the gap.
+
+These are the paper's Figs. 8 and 9.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +17,15 @@ from nearsight.operators.blocks import BlockOperator
 
 CHECK = "completeness"
 RADII = (4.0, 6.0, 8.0, 10.0, 12.0)
-"""Å."""
+"""Radii (Å) for which shares are told."""
 SHARE = 0.01
-"""Of Σ|H| beyond the cutoff: more than this is worth a warning."""
+"""Share of Σ|H| beyond the cutoff from which on there is a warning."""
 CHANGE = 0.05
-"""eV: a cutoff that moves levels near the gap by more than this on average is worth a warning."""
+"""Mean shift (eV) of levels near the gap by a cutoff from which on there is a warning."""
 
 
 def check_completeness(subject: Subject) -> Iterator[Finding]:
-    """Shares beyond each radius; unless quick, levels with H cut there."""
+    """Find shares of H and S beyond each radius and, unless quick, the change of levels with H cut there."""
     h = subject.hamiltonian
     if h is None or h.n_values == 0:
         return
@@ -45,7 +48,7 @@ def check_completeness(subject: Subject) -> Iterator[Finding]:
             CHECK,
             f"not checked beyond {subject.unfolded_radius:.2f} Å (half of the cell): images fold into one block there",
             "A block beyond this is a sum over images, which no radius separates.",
-            "Check the reach of H in a larger cell or with data resolved in R.",
+            "Check the reach of H in a larger cell or with real-space data.",
         )
 
 

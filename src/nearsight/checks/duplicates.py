@@ -3,8 +3,6 @@
 Two structures are the same if they differ only by a translation, the order of atoms, the choice of lattice vectors, a
 rotation or a reflection; a network that turns with its input cannot tell them apart. Sorted distances with their
 elements find candidates. They do not depend on any of these. What matches them is compared atom by atom.
-
-Entry: what is compared between the members of a set, without their matrices.
 """
 
 from __future__ import annotations
@@ -26,13 +24,24 @@ from nearsight.structures.structure import Structure
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """A member of a set.
+    """A member of a set: what is compared between members, without the matrices.
 
-    Attributes:
-        name: the file, as the user named it.
-        structure, basis, provenance, cutoff: of the calculation.
-        folded: whether H is summed over images; None without H.
-        test: held back for testing.
+    Attributes
+    ----------
+    name : str
+        The file, as the user named it.
+    structure : Structure
+        Of the calculation.
+    basis : BasisSet
+        Of the calculation.
+    provenance : mapping of str to str
+        Of the calculation.
+    cutoff : float or None
+        Of the calculation, in Å.
+    folded : bool or None
+        Whether H is summed over images; None without H.
+    test : bool
+        Whether it is held back for testing.
     """
 
     name: str
@@ -45,7 +54,7 @@ class Entry:
 
     @classmethod
     def of(cls, name: str, calculation: Calculation, test: bool = False) -> Entry:
-        """Of a calculation, whose matrices are not kept."""
+        """Take what is compared from a calculation, whose matrices are not kept."""
         h = calculation.hamiltonian
         return cls(
             name,
@@ -60,20 +69,20 @@ class Entry:
 
 CHECK = "duplicates"
 REACH = 5.0
-"""Å, of the distances that are compared."""
+"""Largest distance (Å) that is compared."""
 SAME_PLACE = 0.02
-"""Å."""
+"""Distance (Å) within which places and distances are the same."""
 EDGE = 0.02
-"""Part of the longest distances that is not compared: a pair there may be within reach in one structure only."""
+"""Share of the longest distances that is not compared: a pair there may be within reach in one structure only."""
 SAMPLED = 50
 """One distance in so many is compared first: most pairs of structures differ there."""
 
 Fingerprint = dict[tuple[int, int], np.ndarray]
-"""Elements of a pair → sorted distances, Å."""
+"""Sorted distances (Å) of each pair of elements."""
 
 
 def check_duplicates(entries: Sequence[Entry]) -> Iterator[Finding]:
-    """Every pair of entries with the same composition."""
+    """Compare every pair of entries with the same composition."""
     prints: dict[int, Fingerprint] = {}
     by_formula: dict[str, list[int]] = {}
     for k, entry in enumerate(entries):
@@ -108,7 +117,7 @@ def _finding(a: Entry, b: Entry, moved_only: bool) -> Finding:
 
 
 def fingerprint(structure: Structure) -> Fingerprint:
-    """Sorted distances within `REACH` of every pair of elements; empty where atoms lie on top of each other."""
+    """Sort the distances within `REACH` of every pair of elements; empty where atoms lie on top of each other."""
     try:
         graph = build_graph(structure, REACH)
     except InputError:
@@ -123,7 +132,7 @@ def fingerprint(structure: Structure) -> Fingerprint:
 
 
 def alike(a: Fingerprint, b: Fingerprint) -> bool:
-    """Whether all distances agree within `SAME_PLACE` (but for a few at the edge of the reach)."""
+    """Return whether all distances agree within `SAME_PLACE` (but for a few at the edge of the reach)."""
     if a.keys() != b.keys() or not a:
         return False
     for key in a:
@@ -138,7 +147,7 @@ def alike(a: Fingerprint, b: Fingerprint) -> bool:
 
 
 def same_atoms(a: Structure, b: Structure) -> bool:
-    """Whether a translation takes every atom of `a` to one of the same element in `b`, modulo the lattice."""
+    """Return whether a translation takes every atom of `a` to one of the same element in `b`, modulo the lattice."""
     if not np.array_equal(a.pbc, b.pbc) or not _same_lattice(a, b):
         return False
     elements, counts = np.unique(a.numbers, return_counts=True)

@@ -1,8 +1,5 @@
-"""Eigenvalues of H ψ = ε S ψ at Γ against those that the DFT code printed.
-
-The Fermi level against the levels that the electrons fill.
-
-Whether H is that of the self-consistent ground state.
+"""Eigenvalues: H ψ = ε S ψ at Γ against what the DFT code printed, the Fermi level against the levels that the
+electrons fill, and whether H is that of the self-consistent ground state.
 """
 
 from __future__ import annotations
@@ -18,7 +15,9 @@ from nearsight.units import HARTREE_IN_EV
 
 CHECK = "eigenvalues"
 TOLERANCE = 1e-4 * HARTREE_IN_EV
-"""eV. Printed with six digits and matrices in single precision agree to a tenth of it."""
+"""Largest difference (eV) to a printed level. Printed with six digits and matrices in single precision agree to a tenth
+of it.
+"""
 RATIOS = {
     HARTREE_IN_EV: "27.2114: eV and Hartree were confused",
     1 / HARTREE_IN_EV: "1/27.2114: eV and Hartree were confused",
@@ -27,13 +26,15 @@ RATIOS = {
     0.5: "1/2: Hartree and Rydberg were confused, or only half of H is there",
     2.0: "2: Hartree and Rydberg were confused, or H was doubled",
 }
+"""Ratios of our levels to the printed ones, and what was confused."""
 NEAR_RATIO = 0.02
+"""Relative deviation within which a ratio is one of `RATIOS`."""
 PLACES = (0.2, 0.5, 0.8, 0.95)
 """In quick mode: where in the list of printed levels they are counted."""
 AROUND = 10
-"""Levels on both sides of such a place; the widest gap between them is taken."""
+"""Number of levels on both sides of such a place; the widest gap between them is taken."""
 WIDE = 4 * TOLERANCE
-"""eV: a narrower gap is no place to count."""
+"""Width (eV) of the narrowest gap that is counted in."""
 ADVICE = (
     "Check that H and S are those of the last step of the run that printed the eigenvalues, in the same order "
     "of atoms and orbitals."
@@ -41,7 +42,7 @@ ADVICE = (
 
 
 def check_eigenvalues(subject: Subject) -> Iterator[Finding]:
-    """All printed levels; in quick mode the number of levels below some of them (Sylvester's law of inertia)."""
+    """Compare all printed levels; in quick mode count the levels below some of them (Sylvester's law of inertia)."""
     printed = subject.calculation.eigenvalues
     if subject.hamiltonian is None or subject.overlap is None:
         return
@@ -183,7 +184,8 @@ def _places(widths: np.ndarray) -> list[int]:
 
 
 def levels_below(shifted: np.ndarray) -> int:
-    """Negative eigenvalues of a symmetric matrix, from its factors L D Lᵀ (a fifth of the time of a diagonalisation).
+    """Count the negative eigenvalues of a symmetric matrix from its factors L D Lᵀ (a fifth of the time of a
+    diagonalisation).
 
     With H − E S this is the number of levels below E, for any positive definite S (Sylvester).
     """
@@ -195,16 +197,17 @@ def levels_below(shifted: np.ndarray) -> int:
 
 FERMI = "Fermi level"
 ROUNDING = 5e-3
-"""eV, of printed energies."""
+"""Rounding (eV) of printed energies."""
 METAL = 0.2
-"""eV: with a smaller gap levels are filled with smearing."""
+"""Gap (eV) below which levels are filled with smearing."""
 SMEARED = 0.5
-"""eV, a few kT at the electronic temperatures in use (up to 1500 K), by which a metal's Fermi level may leave the
-gap."""
+"""Energy (eV) by which a metal's Fermi level may leave the gap: a few kT at the electronic temperatures in use (up to
+1500 K).
+"""
 
 
 def check_fermi(subject: Subject) -> Iterator[Finding]:
-    """HOMO ≤ E_F ≤ LUMO, as counted from the electrons of the neutral structure."""
+    """Check HOMO ≤ E_F ≤ LUMO, as counted from the electrons of the neutral structure."""
     fermi = subject.calculation.fermi
     if fermi is None:
         return
@@ -262,11 +265,11 @@ def _cause(fermi: float, lower: float, upper: float) -> str:
 
 CONVERGENCE = "self-consistency"
 SAME = 1e-5
-"""max |H − H₀| over max |H| below which both are one matrix."""
+"""Largest max |H − H₀| over max |H| with which both are one matrix."""
 
 
 def check_convergence(subject: Subject) -> Iterator[Finding]:
-    """What the run says, and H against H₀."""
+    """Check what the run says of its convergence, and H against H₀."""
     said = subject.calculation.provenance.get("scf", "")
     if said.upper().startswith("NOT"):
         yield subject.finding(

@@ -1,6 +1,5 @@
-"""Geometry: distances between atoms, and ghosts.
-
-Periodic images: cells in which they fold into one block, and other meanings of R.
+"""Geometry: distances between atoms, ghosts, cells in which periodic images fold into one block, and other meanings of
+R.
 """
 
 from __future__ import annotations
@@ -19,16 +18,17 @@ from nearsight.structures.structure import Structure
 CHECK = "geometry"
 GHOSTS = "ghosts"
 TOO_NEAR = 0.5
-"""Of the sum of the covalent radii."""
+"""Share of the sum of the covalent radii below which atoms are too near."""
 GHOST_TOO_NEAR = 0.5
-"""Å, between a ghost and any other site."""
+"""Distance (Å) between a ghost and any other site below which they are too near."""
 REACH = 3.0
-"""Å; half of the largest sum of covalent radii is 2.6."""
+"""Largest distance (Å) that is looked at; half of the largest sum of covalent radii is 2.6 Å."""
 MOST_FINDINGS = 3
+"""Number of pairs that are told."""
 
 
 def check_geometry(subject: Subject) -> Iterator[Finding]:
-    """Pairs of sites that are too near."""
+    """Find pairs of sites that are too near."""
     structure = subject.calculation.structure
     if subject.coincidence:
         yield subject.finding(
@@ -60,7 +60,7 @@ def check_geometry(subject: Subject) -> Iterator[Finding]:
 
 
 def check_ghosts(subject: Subject) -> Iterator[Finding]:
-    """Functions and electrons of ghosts."""
+    """Check the functions and the electrons of ghosts."""
     structure, basis = subject.calculation.structure, subject.calculation.basis
     if GHOST not in structure.elements:
         return
@@ -87,11 +87,11 @@ def check_ghosts(subject: Subject) -> Iterator[Finding]:
 
 IMAGES = "images"
 NEARER = 0.85
-"""Another meaning of R is the right one where it brings the matrix' weight to less than this part of its distance."""
+"""Another meaning of R is the right one where it brings the matrix' weight to less than this share of its distance."""
 
 
 def check_images(subject: Subject) -> Iterator[Finding]:
-    """H, and S where it is resolved in R."""
+    """Check the images of H and of a real-space S."""
     h = subject.hamiltonian
     if h is not None and h.folded and subject.unfolded_radius < subject.cutoff:
         yield subject.finding(
@@ -100,7 +100,7 @@ def check_images(subject: Subject) -> Iterator[Finding]:
             f"expected a cell of at least {2 * subject.cutoff:g} Å for a cutoff of {subject.cutoff:g} "
             f"Å, got a smallest height of {2 * subject.unfolded_radius:.2f} Å with matrices folded to Γ",
             "Sums over images are learnt, which tell less about single blocks; they are treated exactly.",
-            "Prefer larger cells or data resolved in R.",
+            "Prefer larger cells or real-space data.",
         )
     for name, operator in (("H", h), ("S", subject.overlap)):
         if operator is not None and not operator.folded and operator.shift.any():

@@ -1,8 +1,7 @@
-"""Hermiticity: H_ij(R) = H_ji(−R)ᵀ, and the same of S and H₀.
+"""Hermiticity: H_ij(R) = H_ji(−R)ᵀ, also of S and H₀; and transposed blocks of H.
 
-Transposed blocks of H: off the diagonal H is roughly S times a number (Wolfsberg–Helmholz), block by block.
-
-Every pair of atoms votes: does its block of H resemble that of S more as it stands, or transposed, or taken at −R?
+Off the diagonal H is roughly S times a number (Wolfsberg–Helmholz), block by block. Every pair of atoms votes: does its
+block of H resemble that of S more as it stands, or transposed, or taken at −R?
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ TOLERANCE = 1e-6
 
 
 def check_hermiticity(subject: Subject) -> Iterator[Finding]:
-    """H, S and H₀."""
+    """Check that H, S and H₀ are Hermitian."""
     calculation = subject.calculation
     named = (("H", calculation.hamiltonian), ("S", calculation.overlap), ("H₀", calculation.h0))
     for name, operator in named:
@@ -56,37 +55,42 @@ def _check(subject: Subject, name: str, operator: BlockOperator) -> Iterator[Fin
 
 TRANSPOSITION = "transposition"
 NEAR = 4.0
-"""Å: pairs nearer than this vote."""
+"""Distance (Å) below which pairs vote."""
 MOST_PAIRS = 4000
-"""Pairs of two elements that vote."""
+"""Number of pairs of two elements that vote."""
 FEWEST = 4
-"""Votes from which they count."""
+"""Number of votes from which on they count."""
 SHARE = 0.25
-"""Of the pairs that resemble S better otherwise. In good data it is below 0.02."""
+"""Share of the pairs that resemble S better otherwise from which on H is transposed. In good data it is below 0.02."""
 TOLD_APART = 0.1
-"""A pair votes where its two resemblances differ by this (they go from −1 to 1)."""
+"""Difference of its two resemblances from which on a pair votes (they go from −1 to 1)."""
 ALIKE = 0.4
-"""A block that resembles that of S less than this resembles nothing. In good data nearly all are above 0.6."""
+"""Resemblance below which a block resembles nothing. In good data nearly all are above 0.6."""
 UNLIKE = 0.25
 """Mean resemblance below which H and S are hardly of the same orbitals; 0.58 is the lowest seen in good data."""
 KINDS = 8
-"""Different distances from which the mean says something: a crystal has the same few blocks again and again, whatever
-they resemble (silicon in DZVP: 0.02)."""
+"""Number of different distances from which on the mean says something: a crystal has the same few blocks again and
+again, whatever they resemble (silicon in DZVP: 0.02).
+"""
 
 CAUSES = {
     "transposed": "blocks of H are transposed: written column by column and read row by row, or those of (j, i) taken "
     "for those of (i, j)",
     "exchanged": "R and −R are exchanged in H",
 }
+"""What was confused, in words, for each kind of confusion."""
 
 
 @dataclass(frozen=True, eq=False)
 class Votes:
-    """How much the blocks of some pairs of H resemble those of S, −1 … 1.
+    """How much the blocks of p pairs of H resemble those of S, −1 … 1.
 
-    Attributes:
-        as_it_stands: (p,)
-        otherwise: (p,) transposed, or at −R.
+    Attributes
+    ----------
+    as_it_stands : ndarray of shape (p,)
+        Resemblance of the blocks as they are.
+    otherwise : ndarray of shape (p,)
+        Resemblance of the blocks transposed, or at −R.
     """
 
     as_it_stands: np.ndarray
@@ -94,7 +98,7 @@ class Votes:
 
 
 def check_transposition(subject: Subject) -> Iterator[Finding]:
-    """H against S."""
+    """Find whether blocks of H are transposed, by those of S."""
     h, s = subject.hamiltonian, subject.overlap
     if h is None or s is None or h.folded != s.folded:
         return

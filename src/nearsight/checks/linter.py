@@ -34,21 +34,30 @@ CHECKS: tuple[Callable[[Subject], Iterator[Finding]], ...] = (
     check_images,
     check_completeness,
 )
+"""All checks of one calculation, in the order in which they are made."""
 Named = tuple[str, Calculation]
+"""The name of a calculation for the findings, and the calculation."""
 
 
 def check_calculation(
     calculation: Calculation, name: str = "calculation", *, cutoff: float = 8.0, quick: bool = False
 ) -> list[Finding]:
-    """What is wrong with one calculation.
+    """Look for what is wrong with one calculation.
 
-    Args:
-        calculation: what is checked.
-        name: for the findings; the file as the user named it.
-        cutoff: Å, the range of the network to be trained.
-        quick: no dense diagonalisation.
+    Parameters
+    ----------
+    calculation : Calculation
+        What is checked.
+    name : str
+        For the findings: the file as the user named it.
+    cutoff : float
+        Range of the network to be trained, in Å.
+    quick : bool
+        Whether dense diagonalisations are skipped.
 
-    Returns:
+    Returns
+    -------
+    list of Finding
         Worst first; notes say what could not be checked.
     """
     subject = Subject(name, calculation, cutoff, quick)
@@ -67,17 +76,25 @@ def check_calculation(
 
 
 def check_set(items: Sequence[Named], tests: Sequence[Named] = ()) -> list[Finding]:
-    """What is wrong between calculations: structures that occur twice, settings that differ. Always quick.
+    """Look for what is wrong between calculations: structures that occur twice, settings that differ. Always quick.
 
-    Args:
-        items: (name, calculation) of training and validation.
-        tests: those held back.
+    Parameters
+    ----------
+    items : sequence of (str, Calculation)
+        Names and calculations of training and validation.
+    tests : sequence of (str, Calculation)
+        Those held back for testing.
+
+    Returns
+    -------
+    list of Finding
+        Worst first.
     """
     return check_entries([Entry.of(*item) for item in items] + [Entry.of(*item, test=True) for item in tests])
 
 
 def check_entries(entries: Sequence[Entry]) -> list[Finding]:
-    """As `check_set`, for calculations whose matrices are no longer in memory."""
+    """Do as `check_set` for calculations whose matrices are no longer in memory."""
     return sorted_by_level([*check_duplicates(entries), *check_settings(entries)])
 
 
@@ -91,10 +108,22 @@ def check_files(
 ) -> list[Finding]:
     """Read, check and forget one file after the other, then compare them. A file that cannot be read is a finding.
 
-    Args:
-        files, tests: anything `nearsight import` reads, or (name, calculation) of what was read already.
-        cutoff, quick: see `check_calculation`.
-        progress: told the name of each file before it is read.
+    Parameters
+    ----------
+    files, tests : iterable of pathlib.Path or (str, Calculation)
+        For training, and held back for testing: anything `nearsight import` reads, or the name and the calculation of
+        what was read already.
+    cutoff : float
+        Range of the network to be trained, in Å.
+    quick : bool
+        Whether dense diagonalisations are skipped.
+    progress : callable, optional
+        Told the name of each file before it is read.
+
+    Returns
+    -------
+    list of Finding
+        Worst first.
     """
     findings: list[Finding] = []
     entries: list[Entry] = []

@@ -1,4 +1,4 @@
-"""Units of H: on-site energies are a few to a few tens of eV; confusing eV and E_h makes them 27.2114 times that."""
+"""Magnitude: on-site energies are a few to a few tens of eV; confusing eV and E_h makes them 27.2114 times that."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from nearsight.units import HARTREE_IN_EV, ev_to_millihartree
 
 CHECK = "units"
 USUAL = (1.5, 120.0)
-"""eV, mean |H_ii| of valence electrons: 13 in HfO₂, about 6 in light sp elements, tens with semi-core shells."""
+"""Mean |H_ii| (eV) of valence electrons: 13 in HfO₂, about 6 in light sp elements, tens with semi-core shells."""
 LIKELY = (3.0, 60.0)
-"""eV; a mean outside of `USUAL` that is inside of this after a change of units was in other units."""
+"""A mean (eV) outside of `USUAL` that is inside of this after a change of units was in other units."""
 DEEP = -30.0
-"""eV: a level as low as this is that of one orbital, so that its diagonal element is nearly as low."""
+"""Energy (eV) of a level so low that it is that of one orbital, whose diagonal element is nearly as low."""
 NEAR_FACTOR = 1.8
 """A ratio of energies within this factor of 27.2114 (or its inverse) is taken for it."""
 
@@ -25,7 +25,7 @@ ADVICE = "Divide or multiply the matrix by 27.2114, or import the code's own fil
 
 
 def check_magnitude(subject: Subject) -> Iterator[Finding]:
-    """H by its diagonal; with printed eigenvalues by the lowest of them."""
+    """Check H by its diagonal; with printed eigenvalues by the lowest of them."""
     h = subject.hamiltonian
     if h is None or not h.on_site.any():
         return

@@ -1,6 +1,6 @@
-"""Order and signs of the orbitals: the shells of S and H against what two-centre integrals must look like.
+"""Orbital order: order and signs of the orbitals of S and H, against what two-centre integrals must look like.
 
-ShellOrder: another order or other signs of a shell's functions, and the search for the one that mends a matrix.
+A `ShellOrder` is another order or other signs of a shell's functions; the one that mends a matrix is searched for.
 """
 
 from __future__ import annotations
@@ -20,19 +20,26 @@ from nearsight.orbitals.basis import SHELL_LETTERS
 from nearsight.orbitals.conventions import ORCA, PYSCF
 
 LABELS = {1: ("y", "z", "x"), 2: ("xy", "yz", "z²", "xz", "x²−y²")}
+"""Names of our functions of a shell, in our order, by angular momentum."""
 HIGHEST_SEARCHED = 3
-"""All orders and signs are tried up to this l; beyond it there are too many, and only those of known codes are."""
+"""Largest l for which all orders and signs are tried; beyond it there are too many, and only those of known codes are.
+"""
 
 
 @dataclass(frozen=True)
 class ShellOrder:
     """Where our functions m = −l … l are in a file's shell, and with which sign.
 
-    Attributes:
-        l: angular momentum.
-        where: (2l+1) position in the file's shell.
-        sign: (2l+1) ±1.
-        code: whose order it is, or empty.
+    Attributes
+    ----------
+    l : int
+        Angular momentum.
+    where : tuple of int
+        Position of each of the 2l + 1 functions in the file's shell.
+    sign : tuple of int
+        ±1 for each of them.
+    code : str
+        Whose order it is, or empty.
     """
 
     l: int
@@ -41,11 +48,11 @@ class ShellOrder:
     code: str = ""
 
     def alignment(self, overlaps: ShellOverlaps) -> float:
-        """Share of the integrals that is as it must be if the file's order is this one."""
+        """Return the share of the integrals that is as it must be if the file's order is this one."""
         return overlaps.alignment(np.array(self.where), np.array(self.sign))
 
     def describe(self) -> str:
-        """Such as `p in the order x, y, z (as in PySCF)`."""
+        """Return words such as ``p in the order x, y, z (as in PySCF)``."""
         letter, labels = SHELL_LETTERS[self.l], labels_of(self.l)
         minus = [labels[m] for m in range(len(labels)) if self.sign[m] < 0]
         parts = []
@@ -59,17 +66,19 @@ class ShellOrder:
 
 
 def labels_of(l: int) -> tuple[str, ...]:
-    """What our functions of a shell are called, in our order."""
+    """Return what our functions of a shell are called, in our order."""
     return LABELS.get(l, tuple(f"m={m}" for m in range(-l, l + 1)))
 
 
 def our_order(l: int) -> ShellOrder:
-    """m = −l … l, no sign changed."""
+    """Return our own order, m = −l … l, with no sign changed."""
     return ShellOrder(l, tuple(range(2 * l + 1)), (1,) * (2 * l + 1))
 
 
 def known_orders(l: int) -> Iterator[ShellOrder]:
-    """Of other codes, and ours with the sign of one function or of all odd m (Condon–Shortley) changed."""
+    """Yield the orders of other codes, and ours with the sign of one function or of all odd m (Condon–Shortley)
+    changed.
+    """
     ours = our_order(l)
     for convention in (PYSCF, ORCA):
         if l in convention.order:
@@ -81,7 +90,7 @@ def known_orders(l: int) -> Iterator[ShellOrder]:
 
 
 def best_order(overlaps: ShellOverlaps, margin: float) -> ShellOrder:
-    """The order that fits best; a known one where it fits within `margin` as well as any."""
+    """Find the order that fits best; a known one where it fits within `margin` as well as any."""
     l = overlaps.l
     candidates = [our_order(l), *known_orders(l)]
     if l <= HIGHEST_SEARCHED:
@@ -113,26 +122,27 @@ def _all_orders(l: int) -> tuple[np.ndarray, np.ndarray]:
 CHECK = "orbital order"
 MISALIGNED = {"S": 0.02, "H": 0.25}
 """Share of a shell's integrals that may be in a wrong direction. In good data it is below 1e-4 in S and 1e-2 in H; a
-wrong order or sign makes it 0.3 or more."""
+wrong order or sign makes it 0.3 or more.
+"""
 MARGIN = {"S": 1e-3, "H": 0.05}
 """How much better an unusual order must fit than that of a known code."""
 
 
 Key = tuple[int, int, int]
-"""Atomic number, l, which of the element's shells."""
+"""Atomic number, l, and which of the element's shells."""
 Orders = dict[Key, ShellOrder | None]
 """The order of each shell in a matrix; None where none fits."""
 
 
 def check_orbital_order(subject: Subject) -> Iterator[Finding]:
-    """Shells with l ≥ 1 of S and H."""
+    """Check the shells with l ≥ 1 of S and H."""
     if subject.coincidence:
         return
     orders: dict[str, Orders] = {}
     for name, operator in (("S", subject.overlap), ("H", subject.hamiltonian)):
         if operator is not None:
             orders[name] = _orders(subject, name, operator)
-    yield from _strange(subject, orders)
+    yield from _unexpected(subject, orders)
     yield from _unknown(subject, orders)
     yield from _unchecked(subject, orders)
 
@@ -142,7 +152,7 @@ def _orders(subject: Subject, name: str, operator: BlockOperator) -> Orders:
     return {(s.number, s.l, s.shell): _order_of(s, name) for s in shell_overlaps(operator, bonds)}
 
 
-def _strange(subject: Subject, orders: dict[str, Orders]) -> Iterator[Finding]:
+def _unexpected(subject: Subject, orders: dict[str, Orders]) -> Iterator[Finding]:
     """One finding for each order that is not ours."""
     groups: dict[tuple[ShellOrder, str], list[Key]] = {}
     for key in sorted({key for found in orders.values() for key in found}):
@@ -151,8 +161,8 @@ def _strange(subject: Subject, orders: dict[str, Orders]) -> Iterator[Finding]:
             order = found.get(key)
             if order is not None and order != our_order(key[1]):
                 seen.setdefault(order, []).append(name)
-        for strange, where in seen.items():
-            groups.setdefault((strange, " and ".join(where)), []).append(key)
+        for order_found, where in seen.items():
+            groups.setdefault((order_found, " and ".join(where)), []).append(key)
     for (order, names), keys in groups.items():
         both = len(orders) == 2 and " and " not in names
         yield subject.finding(
@@ -197,7 +207,7 @@ def _unchecked(subject: Subject, orders: dict[str, Orders]) -> Iterator[Finding]
             f"not checked: the order and the signs of {', '.join(shells)}",
             "No near pair of atoms stands alone there: the cell is so small that several images are in one block, or "
             "the atoms are far apart.",
-            "Where the source is new to you, check a larger cell or data resolved in R.",
+            "Where the source is new to you, check a larger cell or real-space data.",
         )
 
 

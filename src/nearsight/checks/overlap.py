@@ -1,4 +1,4 @@
-"""S: positive definite, well conditioned, ones on the diagonal."""
+"""Overlap: S is positive definite, well-conditioned, and has ones on the diagonal."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from nearsight.operators.blocks import BlockOperator
 
 CHECK = "overlap"
 WORST_CONDITION = 1e8
-"""Largest over smallest eigenvalue: errors of S in single precision reach the levels beyond this."""
+"""Condition number (largest over smallest eigenvalue) beyond which errors of S in single precision reach the levels."""
 SENSITIVE = 0.02
-"""Below this, levels of a-GST in DZVP were off by eV where matrix elements were off by meV."""
+"""Eigenvalue of S below which levels of a-GST in DZVP were off by eV where matrix elements were off by meV."""
 DIAGONAL = 1e-3
 """Deviation of S_ii from 1 that single precision and far images leave."""
 FAR = 5.0
-"""Å: with a smaller `unfolded_radius` an atom's own images add to the diagonal of a folded S."""
+"""Radius (Å): with a smaller `unfolded_radius` an atom's own images add to the diagonal of a folded S."""
 SMALL = 64
-"""Lanczos needs more room than this; all eigenvalues take no time."""
+"""Number of orbitals up to which all eigenvalues take no time; Lanczos needs more room than this."""
 _LANCZOS: dict[str, Any] = {"k": 1, "return_eigenvectors": False, "tol": 1e-3, "maxiter": 3000}
 
 
 def check_overlap(subject: Subject) -> Iterator[Finding]:
-    """S."""
+    """Check S: its diagonal, its smallest eigenvalue and its condition number."""
     s = subject.overlap
     if s is None:
         yield subject.finding(

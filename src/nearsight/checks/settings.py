@@ -12,6 +12,7 @@ from nearsight.orbitals.basis import SHELL_LETTERS
 
 CHECK = "settings"
 GRID = ("CUTOFF", "REL_CUTOFF")
+"""Settings of the grid, whose differences are errors."""
 PLAIN = ("method", "functional", "smearing", "dft_plus_u")
 """Keys of the provenance that are compared as text."""
 _CODE = re.compile(r"\s*(\S+)(?:\s+v?(\d[\w.]*))?")
@@ -20,7 +21,7 @@ _POTENTIAL = re.compile(r"(\S+)\s*\((\w+)\)")
 
 
 def check_settings(entries: Sequence[Entry]) -> Iterator[Finding]:
-    """One finding for each setting that is not the same in all entries that say it."""
+    """Report each setting that is not the same in all entries that say it."""
     values: dict[str, dict[str, list[str]]] = {}
     for entry in entries:
         for key, value in _settings(entry).items():
@@ -70,7 +71,7 @@ def _settings(entry: Entry) -> dict[str, str]:
     result["basis"] = entry.basis.name
     result["kept range"] = "all" if entry.cutoff is None else f"{entry.cutoff:g} Å"
     if entry.folded is not None:
-        result["images"] = "folded to Γ" if entry.folded else "resolved in R"
+        result["images"] = "folded to Γ" if entry.folded else "in real space"
     if code := _CODE.match(said.get("code", "")):
         result["code"] = " ".join(part for part in code.groups() if part)
     for potential, symbol in _POTENTIAL.findall(said.get("potentials", "")):

@@ -1,7 +1,4 @@
-"""Subject: a calculation under examination, with what several checks need computed once.
-
-Finding: one thing that a check noticed.
-"""
+"""Subject: a calculation under examination, with what checks need computed once. Finding: what a check noticed."""
 
 from __future__ import annotations
 
@@ -23,21 +20,28 @@ from nearsight.structures.structure import MINIMUM_DISTANCE
 Level = Literal["error", "warning", "note"]
 
 LEVELS: tuple[Level, ...] = ("error", "warning", "note")
-"""Worst first."""
+"""Levels of findings, worst first."""
 
 
 @dataclass(frozen=True)
 class Finding:
     """One thing that a check noticed.
 
-    Attributes:
-        level: `error`: a model trained on this is wrong; `warning`: it may be worse than it could be; `note`: good to
-            know, such as what could not be checked.
-        check: name of the check.
-        file: where, as the user named it; several are separated by commas.
-        message: expected … got ….
-        meaning: what follows from it.
-        advice: what to do.
+    Attributes
+    ----------
+    level : {"error", "warning", "note"}
+        An error means that a model trained on this is wrong; a warning that it may be worse than it could be; a note is
+        good to know, such as what could not be checked.
+    check : str
+        Name of the check.
+    file : str
+        Where, as the user named it; several are separated by commas.
+    message : str
+        Expected … got ….
+    meaning : str
+        What follows from it.
+    advice : str
+        What to do.
     """
 
     level: Level
@@ -49,23 +53,28 @@ class Finding:
 
 
 def sorted_by_level(findings: list[Finding]) -> list[Finding]:
-    """Worst first; otherwise as they came."""
+    """Sort findings, worst first; otherwise as they came."""
     return sorted(findings, key=lambda finding: LEVELS.index(finding.level))
 
 
 DENSE_ORBITALS = 4000
-"""Up to this size matrices are factorised as a whole; 4000 orbitals take about 10 s and 0.5 GB."""
+"""Number of orbitals up to which matrices are factorised as a whole; 4000 orbitals take about 10 s and 0.5 GB."""
 
 
 @dataclass(frozen=True, eq=False)
 class Subject:
     """A calculation under examination.
 
-    Attributes:
-        name: the file, as the user named it.
-        calculation: what is examined.
-        cutoff: Å, the range of the network to be trained.
-        quick: no dense diagonalisation.
+    Attributes
+    ----------
+    name : str
+        The file, as the user named it.
+    calculation : Calculation
+        What is examined.
+    cutoff : float
+        Range of the network to be trained, in Å.
+    quick : bool
+        Whether dense diagonalisations are skipped.
     """
 
     name: str
@@ -74,17 +83,17 @@ class Subject:
     quick: bool = False
 
     def finding(self, level: Level, check: str, message: str, meaning: str, advice: str) -> Finding:
-        """A finding about this file."""
+        """Make a finding about this file."""
         return Finding(level, check, self.name, message, meaning, advice)
 
     @property
     def hamiltonian(self) -> BlockOperator | None:
-        """H, eV."""
+        """H in eV, or None."""
         return self.calculation.hamiltonian
 
     @property
     def overlap(self) -> BlockOperator | None:
-        """S."""
+        """S, or None."""
         return self.calculation.overlap
 
     @property
@@ -94,12 +103,12 @@ class Subject:
 
     @cached_property
     def dense_hamiltonian(self) -> np.ndarray | None:
-        """(n, n) ½(H + H†) at Γ, eV; None without H or where it is too large."""
+        """½(H + H†) at Γ in eV, of shape (n, n); None without H or where it is too large."""
         return self._dense(self.hamiltonian)
 
     @cached_property
     def dense_overlap(self) -> np.ndarray | None:
-        """(n, n) ½(S + S†) at Γ; None without S or where it is too large."""
+        """½(S + S†) at Γ, of shape (n, n); None without S or where it is too large."""
         return self._dense(self.overlap)
 
     def _dense(self, operator: BlockOperator | None) -> np.ndarray | None:
@@ -110,7 +119,7 @@ class Subject:
 
     @cached_property
     def levels(self) -> np.ndarray | None:
-        """(n,) eigenvalues of H ψ = ε S ψ at Γ, eV; None in quick mode, or where they cannot be had."""
+        """Eigenvalues of H ψ = ε S ψ at Γ in eV, of shape (n,); None in quick mode, or where they cannot be had."""
         h, s = self.dense_hamiltonian, self.dense_overlap
         if self.quick or h is None or s is None:
             return None
@@ -135,13 +144,14 @@ class Subject:
 
     @cached_property
     def hamiltonian_distances(self) -> np.ndarray:
-        """(P,) Å, of the pairs of H; to the nearest image where it is folded."""
+        """Distances (Å) of the P pairs of H; to the nearest image where it is folded."""
         return pair_distances(self.calculation.require_hamiltonian(), self.calculation.structure)
 
     @cached_property
     def unfolded_radius(self) -> float:
-        """Å, up to which no pair has two images within reach: half of the cell's smallest height; infinite without
-        periodic directions."""
+        """Radius (Å) up to which no pair has two images within reach: half of the cell's smallest height; infinite
+        without periodic directions.
+        """
         structure = self.calculation.structure
         if not structure.pbc.any():
             return float("inf")
@@ -150,7 +160,7 @@ class Subject:
 
 
 def levels_of(hamiltonian: np.ndarray, overlap: np.ndarray) -> np.ndarray | None:
-    """(n,) ascending eigenvalues, eV; None where the overlap is not positive definite."""
+    """Compute ascending eigenvalues (eV) of dense H and S; None where S is not positive definite."""
     try:
         return np.asarray(linalg.eigh(hamiltonian, overlap, eigvals_only=True, driver="gv", check_finite=False))
     except linalg.LinAlgError:

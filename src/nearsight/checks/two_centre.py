@@ -1,9 +1,9 @@
-"""What two-centre integrals must look like: ⟨l m|S|s⟩ is a function of the distance times Y_lm of the direction.
+"""Two-centre integrals: what they must look like. ⟨l m|S|s⟩ is a function of the distance times Y_lm of the direction.
 
 An overlap with an s function of another atom is axially symmetric about the bond, so the 2l + 1 numbers of a shell are
 parallel to Y_l(r̂), exactly. Any other order of the shell's functions or sign of one of them breaks this (but for the
-sign of the whole shell, which means nothing). H is a two-centre integral only nearly, yet nearly enough to tell
-orders apart.
+sign of the whole shell, which means nothing). H is a two-centre integral only nearly, yet nearly enough to tell orders
+apart.
 """
 
 from __future__ import annotations
@@ -18,24 +18,27 @@ from nearsight.structures.graph import build_graph
 from nearsight.structures.structure import Structure
 
 NEAR = 3.5
-"""Å: pairs nearer than this are looked at."""
+"""Distance (Å) below which pairs are looked at."""
 ALONE = 7.0
-"""Å: in a folded operator only pairs without a second image within this distance are looked at."""
+"""Distance (Å): in a folded operator only pairs without a second image within it are looked at."""
 MOST_PAIRS = 4000
-"""Pairs of two elements that are looked at."""
+"""Number of pairs of two elements that are looked at."""
 FEWEST = 4
-"""Blocks from which a shell is judged."""
+"""Number of blocks from which on a shell is examined."""
 NEGLIGIBLE = 1e-6
-"""Overlaps (or parts of the largest element of H) below this are rounding."""
+"""Overlaps (or shares of the largest element of H) below this are rounding."""
 
 
 @dataclass(frozen=True, eq=False)
 class Bonds:
     """Pairs of near atoms of which an operator holds one image only.
 
-    Attributes:
-        pairs: (b,) their positions in the operator.
-        vectors: (b, 3) Å, from the first atom to the second.
+    Attributes
+    ----------
+    pairs : ndarray of shape (b,)
+        Their positions in the operator.
+    vectors : ndarray of shape (b, 3)
+        From the first atom to the second, in Å.
     """
 
     pairs: np.ndarray
@@ -46,12 +49,18 @@ class Bonds:
 class ShellOverlaps:
     """The integrals of one shell with s functions of near atoms.
 
-    Attributes:
-        number: atomic number.
-        l: angular momentum, at least 1.
-        shell: which of the element's shells.
-        moments: (2l+1,)*4: Σ v_a v_b Y_c Y_d over the bonds, v the integrals, Y the unit harmonics.
-        n_bonds: blocks in the sum.
+    Attributes
+    ----------
+    number : int
+        Atomic number.
+    l : int
+        Angular momentum, at least 1.
+    shell : int
+        Which of the element's shells.
+    moments : ndarray of shape (2l+1, 2l+1, 2l+1, 2l+1)
+        Σ v_a v_b Y_c Y_d over the bonds, with v the integrals and Y the unit harmonics.
+    n_bonds : int
+        Number of blocks in the sum.
     """
 
     number: int
@@ -61,19 +70,19 @@ class ShellOverlaps:
     n_bonds: int
 
     def alignment(self, where: np.ndarray, sign: np.ndarray) -> float:
-        """Share (0 … 1) of Σ|v|² that is parallel to Y_l if our function m is `sign[m]` · v[`where[m]`]."""
+        """Return the share (0 … 1) of Σ|v|² that is parallel to Y_l if our function m is `sign[m]` · v[`where[m]`]."""
         m = np.arange(2 * self.l + 1)
         picked = self.moments[where[:, None], where[None, :], m[:, None], m[None, :]]
         return float((picked * np.outer(sign, sign)).sum() / self.total)
 
     @property
     def total(self) -> float:
-        """Σ|v|²."""
+        """Σ|v|² over the bonds."""
         return float(np.einsum("aacc->", self.moments))
 
 
 def single_bonds(structure: Structure, operator: BlockOperator) -> Bonds:
-    """Pairs of different atoms nearer than `NEAR` whose block is one image's (a second one is negligible)."""
+    """Find pairs of different atoms nearer than `NEAR` whose block is one image's (a second one is negligible)."""
     graph = build_graph(structure, ALONE if operator.folded else NEAR)
     chosen = (graph.distance <= NEAR) & (graph.source != graph.target)
     shift = graph.shift
@@ -89,7 +98,7 @@ def single_bonds(structure: Structure, operator: BlockOperator) -> Bonds:
 
 
 def shell_overlaps(operator: BlockOperator, bonds: Bonds) -> list[ShellOverlaps]:
-    """Of every shell with l ≥ 1 that has at least `FEWEST` bonds with s functions."""
+    """Sum the integrals of every shell with l ≥ 1 that has at least `FEWEST` bonds with s functions."""
     sums: dict[tuple[int, int], tuple[np.ndarray, int]] = {}
     zi, zj = operator.numbers[operator.source[bonds.pairs]], operator.numbers[operator.target[bonds.pairs]]
     for a in np.unique(zi):

@@ -127,8 +127,8 @@ def as_dict(spectrum: Spectrum, filling: Filling | None = None, places: Localisa
     if places is not None:
         keys |= {
             "participating_atoms": places.participation.tolist(),
-            "largest_atom": places.atom.tolist(),
-            "share_of_largest_atom": places.share.tolist(),
+            "largest_atom": places.largest_atom.tolist(),
+            "share_of_largest_atom": places.largest_population.tolist(),
         }
     return keys
 
@@ -184,13 +184,13 @@ def _states(places: Localisation, filling: Filling, calculation: Calculation) ->
     for column in ("level", "eV", "electrons", "on atoms", "most on"):
         table.add_column(column, justify="right")
     numbers = calculation.structure.numbers
-    for k, energy in enumerate(places.spectrum.eigenvalues):
+    for k, (energy, atom) in enumerate(zip(places.spectrum.eigenvalues, places.largest_atom)):
         table.add_row(
             str(places.spectrum.first + k),
             f"{energy:.4f}",
             f"{filling.occupations[k]:.2f}",
             f"{places.participation[k]:.1f}",
-            f"{symbol_of(int(numbers[places.atom[k]]))} {places.atom[k]} ({100 * places.share[k]:.0f} %)",
+            f"{symbol_of(int(numbers[atom]))} {atom} ({100 * places.largest_population[k]:.0f} %)",
         )
     return table
 

@@ -14,19 +14,30 @@ from scipy import sparse
 from nearsight.errors import InputError
 
 COLUMNS = 60
-"""In a row of G. Amorphous HfO₂ (2,232 orbitals): condition number of S 38, of G S Gᵀ 8 with 20, 5 with 50, 3 with
-100."""
+"""Number of elements in a row of G. In amorphous HfO₂ (2,232 orbitals) the condition number of S is 38, of G S Gᵀ 8
+with 20, 5 with 50, 3 with 100.
+"""
 
 
 def approximate_inverse_factor(overlap: sparse.csr_matrix, columns: int = COLUMNS) -> sparse.csr_matrix:
-    """G, (n, n) lower triangular.
+    """Compute a sparse approximate inverse of the Cholesky factor of S.
 
-    Args:
-        overlap: S, symmetric positive definite, float64, indices sorted.
-        columns: at most so many elements in a row of G.
+    Parameters
+    ----------
+    overlap : sparse matrix of shape (n, n)
+        S, symmetric positive definite, float64, indices sorted.
+    columns : int
+        Largest number of elements in a row of G.
 
-    Raises:
-        InputError: S is not positive definite.
+    Returns
+    -------
+    sparse matrix of shape (n, n)
+        G, lower triangular.
+
+    Raises
+    ------
+    InputError
+        If S is not positive definite.
     """
     n = overlap.shape[0]
     rows, values, lengths = _rows(overlap.indptr, overlap.indices, overlap.data, n, columns)

@@ -178,8 +178,8 @@ def hamiltonian_at(operator: BlockOperator, k: np.ndarray) -> sparse.csr_matrix:
     """
     if operator.folded:
         raise InputError(
-            "expected an operator resolved in R for bands, got one summed to Γ; such a matrix knows no k. "
-            "Predictions are resolved, and so is a CP2K run with &KPOINTS and REAL_SPACE "
+            "expected a real-space operator for bands, got one folded to Γ; such a matrix knows no k. "
+            "Predictions are in real space, and so is a CP2K run with &KPOINTS and REAL_SPACE "
             "(docs/formats.md), or a PySCF one with kpoints"
         )
     return sparse_hermitian(bloch(operator, k), "H(k)")

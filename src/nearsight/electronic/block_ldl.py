@@ -1,9 +1,9 @@
-"""Block L D L†: a sparse Hermitian matrix taken apart in dense blocks, front by front.
+"""Block L D L†: a sparse Hermitian matrix factorised in dense blocks, front by front.
 
 With the matrix in its order of elimination, a block A₁₁ = Q Λ Q† of a front is diagonalised, X = A₂₁ Q |Λ|^(−1/2) are
-the columns of L below it, and X sign(Λ) X† is taken from what is left. All but the diagonal blocks is matrix products
-(Duff and Reid, ACM Trans. Math. Softw. 9, 302 (1983) for fronts). Pivots are chosen inside the diagonal blocks only, so
-a small |Λ| makes errors larger: who counts with the factors must look at the error of a solution.
+the columns of L below it, and X sign(Λ) X† is subtracted from the remaining matrix. All but the diagonal blocks is
+matrix products (Duff and Reid, ACM Trans. Math. Softw. 9, 302 (1983) for fronts). Pivots are chosen inside the diagonal
+blocks only, so a small |Λ| makes errors larger: who counts with the factors must look at the error of a solution.
 """
 
 from __future__ import annotations
@@ -17,20 +17,24 @@ from scipy import sparse
 from nearsight.electronic.elimination import Elimination, Front, elimination
 
 BLOCK = 256
-"""Orbitals in a diagonal block. With 128 diagonalising takes less, and products more."""
+"""Number of orbitals in a diagonal block. With 128 diagonalising takes less time, and products more."""
 WIDE = 1024
-"""Columns eliminated before later columns of a front are updated: fewer, larger products."""
+"""Number of columns eliminated before later columns of a front are updated: fewer, larger products."""
 TILE = 512
-"""Columns updated at a time; half a square of them is not needed and is computed all the same."""
+"""Number of columns updated at a time; half a square of them is not needed and is computed all the same."""
 
 
 class _Block(NamedTuple):
     """A diagonal block.
 
-    Attributes:
-        start: its first column in the front.
-        root: (w, w) Q |Λ|^(−1/2).
-        sign: (w,) of Λ.
+    Attributes
+    ----------
+    start : int
+        Its first column in the front.
+    root : ndarray, shape (w, w)
+        Q |Λ|^(−1/2).
+    sign : ndarray, shape (w,)
+        Of Λ.
     """
 
     start: int
@@ -41,33 +45,39 @@ class _Block(NamedTuple):
 class BlockLdl:
     """Factors of a Hermitian matrix, real or complex.
 
-    Attributes:
-        negative: eigenvalues of the matrix below zero, by Sylvester's law.
+    Parameters
+    ----------
+    matrix : sparse matrix of shape (n, n)
+        Hermitian, in CSR with both triangles stored. The factors take the memory of `Elimination.elements`.
+    plan : Elimination, optional
+        Order of elimination of a matrix that has elements wherever this one has. By default its own.
+
+    Attributes
+    ----------
+    negative : int
+        Number of negative eigenvalues of the matrix, by Sylvester's law.
+
+    Raises
+    ------
+    ZeroDivisionError
+        If a diagonal block is singular.
     """
 
     def __init__(self, matrix: sparse.csr_matrix, plan: Elimination | None = None) -> None:
-        """Factors of a matrix (n, n) with both triangles stored; the memory is that of `Elimination.elements`.
-
-        Args:
-            matrix: Hermitian.
-            plan: of a matrix that has elements wherever this one has; its own by default.
-
-        Raises:
-            ZeroDivisionError: a diagonal block is singular.
-        """
+        """Factorise a matrix."""
         matrix.sort_indices()
         self._plan = elimination(matrix) if plan is None else plan
         self._panels = _panels(matrix, self._plan)
         self._blocks: list[list[_Block]] = []
         owner = np.repeat(np.arange(len(self._plan.fronts)), [f.size for f in self._plan.fronts])
         longest = max(len(panel) for panel in self._panels)
-        room = np.empty(longest * max(TILE, BLOCK + WIDE), dtype=matrix.dtype)
+        workspace = np.empty(longest * max(TILE, BLOCK + WIDE), dtype=matrix.dtype)
         for front, panel in zip(self._plan.fronts, self._panels, strict=True):
-            self._blocks.append(_eliminate(panel, room))
-            self._update(front, panel, owner, room)
+            self._blocks.append(_eliminate(panel, workspace))
+            self._update(front, panel, owner, workspace)
         self.negative = int(sum(np.count_nonzero(b.sign < 0) for blocks in self._blocks for b in blocks))
 
-    def _update(self, front: Front, panel: np.ndarray, owner: np.ndarray, room: np.ndarray) -> None:
+    def _update(self, front: Front, panel: np.ndarray, owner: np.ndarray, workspace: np.ndarray) -> None:
         """Take what a front leaves from the panels of later ones."""
         left = panel[front.size :]
         signs = np.concatenate([b.sign for b in self._blocks[-1]])
@@ -81,12 +91,12 @@ class BlockLdl:
             )
             for first in range(at, end, TILE):
                 last = min(first + TILE, end)
-                change = _product(left[first:], (left[first:last] * signs).conj().T, room)
+                change = _product(left[first:], (left[first:last] * signs).conj().T, workspace)
                 _take(self._panels[which], rows[first - at :], change)
             at = end
 
     def solve(self, b: np.ndarray) -> np.ndarray:
-        """The matrix's inverse times b (n,) or (n, m)."""
+        """Return the matrix's inverse times b, of shape (n,) or (n, m)."""
         x = b.reshape(len(b), -1)[self._plan.orbitals].astype(self._panels[0].dtype, copy=False)
         fronts = list(zip(self._plan.fronts, self._panels, self._blocks, strict=True))
         for front, panel, blocks in fronts:
@@ -123,12 +133,12 @@ def _panels(matrix: sparse.csr_matrix, plan: Elimination) -> list[np.ndarray]:
     return panels
 
 
-def _product(a: np.ndarray, b: np.ndarray, room: np.ndarray) -> np.ndarray:
+def _product(a: np.ndarray, b: np.ndarray, workspace: np.ndarray) -> np.ndarray:
     """a b, in memory that is there."""
-    return np.matmul(a, b, out=room[: len(a) * b.shape[1]].reshape(len(a), b.shape[1]))
+    return np.matmul(a, b, out=workspace[: len(a) * b.shape[1]].reshape(len(a), b.shape[1]))
 
 
-def _eliminate(panel: np.ndarray, room: np.ndarray) -> list[_Block]:
+def _eliminate(panel: np.ndarray, workspace: np.ndarray) -> list[_Block]:
     """Turn the columns of a front into those of L, block by block; the diagonal blocks are returned."""
     size, blocks = panel.shape[1], []
     for begin in range(0, size, WIDE):
@@ -136,15 +146,15 @@ def _eliminate(panel: np.ndarray, room: np.ndarray) -> list[_Block]:
         for start in range(begin, end, BLOCK):
             stop = min(start + BLOCK, end)
             blocks.append(_diagonalised(panel[start:stop, start:stop], start))
-            below = _product(panel[stop:, start:stop], blocks[-1].root, room)
+            below = _product(panel[stop:, start:stop], blocks[-1].root, workspace)
             panel[stop:, start:stop] = below
             signed = (below[: end - stop] * blocks[-1].sign).conj().T
-            _subtract(panel, stop, stop, _product(below, signed, room[below.size :]))
+            _subtract(panel, stop, stop, _product(below, signed, workspace[below.size :]))
         signs = np.concatenate([b.sign for b in blocks if b.start >= begin])
         for first in range(end, size, TILE):
             last = min(first + TILE, size)
             signed = (panel[first:last, begin:end] * signs).conj().T
-            _subtract(panel, first, first, _product(panel[first:, begin:end], signed, room))
+            _subtract(panel, first, first, _product(panel[first:, begin:end], signed, workspace))
     return blocks
 
 

@@ -10,18 +10,20 @@ import numpy as np
 from nearsight.errors import InputError
 
 Product = Callable[[np.ndarray], np.ndarray]
-"""A symmetric matrix times (n, r)."""
+"""Gives a symmetric matrix times x of shape (n, r)."""
 
 MOST = 4000
-"""Terms."""
+"""Largest number of terms of a series."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """Where the eigenvalues are.
+    """Where the eigenvalues of a matrix are.
 
-    Attributes:
-        lower, upper: of the interval.
+    Attributes
+    ----------
+    lower, upper : float
+        Ends of the interval.
     """
 
     lower: float
@@ -29,20 +31,36 @@ class Interval:
 
     @property
     def centre(self) -> float:
-        """Its middle."""
+        """Middle of the interval."""
         return (self.upper + self.lower) / 2
 
     @property
     def half_width(self) -> float:
-        """Half its length."""
+        """Half the length of the interval."""
         return (self.upper - self.lower) / 2
 
 
 def series(function: Callable[[np.ndarray], np.ndarray], interval: Interval, tolerance: float) -> np.ndarray:
-    """Coefficients c of Σ c_k T_k((x − centre)/half width), relative to the function's size off by about `tolerance`.
+    """Expand a function in Chebyshev polynomials on an interval.
 
-    Raises:
-        InputError: more than `MOST` terms are needed.
+    Parameters
+    ----------
+    function : callable
+        Takes and gives an array.
+    interval : Interval
+        Where it is expanded.
+    tolerance : float
+        Error relative to the function's smallest size on the interval.
+
+    Returns
+    -------
+    ndarray of shape (K,)
+        Coefficients c of Σ c_k T_k((x − centre)/half width).
+
+    Raises
+    ------
+    InputError
+        If more than `MOST` terms are needed.
     """
     size = 32
     while size <= 2 * MOST:
@@ -51,7 +69,7 @@ def series(function: Callable[[np.ndarray], np.ndarray], interval: Interval, tol
         k = np.arange(size)
         coefficients = 2 / size * np.cos(np.pi * np.outer(k, np.arange(size) + 0.5) / size) @ values
         coefficients[0] /= 2
-        # What is left out of a series adds up; it is compared with the function where that is smallest.
+        # The terms dropped from a series add up; their sum is compared with the function where that is smallest.
         rest = np.cumsum(np.abs(coefficients[::-1]))[::-1]
         enough = np.flatnonzero(rest <= tolerance * np.abs(values).min())
         if len(enough) and enough[0] <= size // 2:
@@ -64,7 +82,24 @@ def series(function: Callable[[np.ndarray], np.ndarray], interval: Interval, tol
 
 
 def apply_series(product: Product, interval: Interval, coefficients: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """Σ c_k T_k(Ã) x with Ã = (A − centre)/half width, (n, r)."""
+    """Compute Σ c_k T_k(Ã) x with Ã = (A − centre)/half width.
+
+    Parameters
+    ----------
+    product : callable
+        Gives A times an array of shape (n, r).
+    interval : Interval
+        Where the eigenvalues of A are.
+    coefficients : ndarray of shape (K,)
+        As `series` gives them.
+    x : ndarray of shape (n, r)
+        Vectors.
+
+    Returns
+    -------
+    ndarray of shape (n, r)
+        In the precision of x.
+    """
     kind = x.dtype.type
     result = kind(coefficients[0]) * x
     if len(coefficients) == 1:
@@ -89,16 +124,26 @@ def _scaled(product: Product, interval: Interval, x: np.ndarray) -> np.ndarray:
 
 
 def extremes(product: Product, start: np.ndarray, steps: int, inner: Product = lambda x: x) -> Interval:
-    """Smallest and largest eigenvalue of A M by Lanczos steps; the interval is a little wider than what is found.
+    """Find the smallest and largest eigenvalue of A M by Lanczos steps.
 
-    A M is symmetric in the inner product ⟨x, y⟩ = xᵀ M y. The residual of the outermost Ritz values bounds how far
-    they are from eigenvalues.
+    A M is symmetric in the inner product ⟨x, y⟩ = xᵀ M y. The residual of the outermost Ritz values bounds how far an
+    eigenvalue is from them, so the interval is a little wider than what is found.
 
-    Args:
-        product: A.
-        start: (n, r), r independent starts.
-        steps: of each.
-        inner: M; the identity for a symmetric A.
+    Parameters
+    ----------
+    product : callable
+        Gives A times an array of shape (n, r).
+    start : ndarray of shape (n, r)
+        Independent starts.
+    steps : int
+        Number of steps of each.
+    inner : callable, optional
+        Gives M times an array. By default M is the identity, for a symmetric A.
+
+    Returns
+    -------
+    Interval
+        Around all that was found.
     """
     before, beta = np.zeros_like(start), np.zeros(start.shape[1])
     alphas, betas = [], []

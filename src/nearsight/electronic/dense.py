@@ -165,9 +165,12 @@ def check_residual(residual: float, spectrum: Spectrum) -> None:
 class _Reduced:
     """The standard problem A y = ε y, and the way back.
 
-    Attributes:
-        size: of A.
-        factor: lower L with S = L L†; None where directions were projected out.
+    Attributes
+    ----------
+    size
+        Of A.
+    factor
+        Lower L with S = L L†; None where directions were projected out.
     """
 
     def __init__(self, hamiltonian: Matrix, overlap: Matrix, threshold: float) -> None:

@@ -64,7 +64,7 @@ def density_operator(states: States, filling: Filling, pattern: BlockOperator) -
         If the pattern is a real-space operator, or the states are complex.
     """
     if not pattern.folded:
-        raise InputError("expected a pattern folded to Γ, as the states are, got one resolved in R (use bloch.fold)")
+        raise InputError("expected a pattern folded to Γ, as the states are, got one in real space (use bloch.fold)")
     if np.iscomplexobj(states.coefficients):
         raise InputError("expected real states at Γ, got complex ones")
     c, f = _occupied(states, filling)

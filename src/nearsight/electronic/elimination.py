@@ -1,4 +1,4 @@
-"""Elimination: in which order the orbitals of a sparse Hermitian matrix are eliminated, and what fills in.
+"""Elimination: in which order the orbitals of a sparse Hermitian matrix are eliminated, and which elements fill in.
 
 Orbitals with the same neighbours, those of an atom, are one node of a graph. Nested dissection (METIS, of the package
 pymetis) orders the nodes so that little fills in; where there is no METIS, reverse Cuthill-McKee of SciPy does, with
@@ -22,22 +22,26 @@ except ImportError:  # no wheel for this machine
     pymetis: ModuleType | None = None  # type: ignore[no-redef]
 
 ALIKE = 0.7
-"""Share of columns that rows of a node have in common."""
+"""Share of their columns that rows of one node have in common."""
 SEPARATORS, UNBALANCED = 30, 30
 """Of METIS: separators it chooses from, and by how many thousandths the halves may differ. With 3,000 atoms of a-HfO₂
 the factors take 14 % fewer operations than with its defaults, and the ordering a second."""
 MOVED = 60.0
-"""Operations in the time that an element of an update takes to be added where it belongs."""
+"""Number of operations in the time that it takes to add an element of an update where it belongs."""
 
 
 @dataclass(frozen=True, eq=False)
 class Front:
-    """Orbitals that are eliminated together, by their places in the order of elimination.
+    """Orbitals that are eliminated together, by their positions in the order of elimination.
 
-    Attributes:
-        start: first place.
-        stop: one past the last.
-        coupled: (m,) ascending places after `stop` that a matrix element or fill couples to them.
+    Attributes
+    ----------
+    start : int
+        First position.
+    stop : int
+        One past the last position.
+    coupled : ndarray of shape (m,)
+        Ascending positions after `stop` that a matrix element or fill couples to them.
     """
 
     start: int
@@ -46,17 +50,20 @@ class Front:
 
     @property
     def size(self) -> int:
-        """Orbitals eliminated."""
+        """Number of orbitals that are eliminated."""
         return self.stop - self.start
 
 
 @dataclass(frozen=True, eq=False)
 class Elimination:
-    """An order, and its fronts.
+    """An order of elimination, and its fronts.
 
-    Attributes:
-        orbitals: (n,) orbital at each place.
-        fronts: in order of elimination; their places are 0 … n − 1.
+    Attributes
+    ----------
+    orbitals : ndarray of shape (n,)
+        The orbital at each position.
+    fronts : list of Front
+        In order of elimination; their positions are 0 … n − 1.
     """
 
     orbitals: np.ndarray
@@ -64,12 +71,23 @@ class Elimination:
 
     @property
     def elements(self) -> int:
-        """Elements stored for the factor."""
+        """Number of elements stored for the factor."""
         return sum(f.size * (f.size + len(f.coupled)) for f in self.fronts)
 
 
 def elimination(matrix: sparse.csr_matrix) -> Elimination:
-    """An order for a matrix (n, n) with a symmetric pattern, in CSR with sorted indices."""
+    """Order the orbitals of a matrix for elimination.
+
+    Parameters
+    ----------
+    matrix : sparse matrix of shape (n, n)
+        With a symmetric pattern, in CSR with sorted indices. Values do not count.
+
+    Returns
+    -------
+    Elimination
+        Order and fronts.
+    """
     node = _nodes(matrix)
     graph = _graph(matrix, node)
     sequence = _sequence(graph)

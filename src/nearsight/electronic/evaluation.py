@@ -26,22 +26,31 @@ from nearsight.progress import Event, Progress, silent
 from nearsight.structures.structure import Structure
 
 SAME_PLACE = 1e-3
-"""Å; coordinates in text files have three or more decimals."""
+"""Distance (Å) within which atoms are at the same place; coordinates in text files have three or more decimals."""
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
     """A prediction against its reference.
 
-    Attributes:
-        matrix: errors of the matrix elements.
-        parity: elements side by side.
-        hermiticity_error: eV, max |H − H†| of the prediction; its Hermitian part gave the spectrum.
-        spectrum: errors of the eigenvalues; None where they were not asked for or there is no overlap.
-        prediction, reference: the spectra, or None.
-        levels: what the levels say of gap, Fermi level and density of states, or None.
-        states: errors of wavefunctions and charges; None where they were not asked for.
-        missing_overlap: eigenvalues were asked for, but neither file holds an overlap.
+    Attributes
+    ----------
+    matrix : MatrixErrors
+        Errors of the matrix elements.
+    parity : Parity
+        Elements side by side.
+    hermiticity_error : float
+        max |H − H†| of the prediction, in eV; its Hermitian part gave the spectrum.
+    spectrum : SpectrumErrors or None
+        Errors of the eigenvalues. None where they were not asked for or there is no overlap.
+    prediction, reference : Spectrum or None
+        The spectra.
+    missing_overlap : bool
+        Whether eigenvalues were asked for, but neither calculation holds an overlap.
+    levels : LevelErrors or None
+        What the levels say of gap, Fermi level and density of states.
+    states : StateErrors or None
+        Errors of wavefunctions and charges. None where they were not asked for.
     """
 
     matrix: MatrixErrors
@@ -62,19 +71,31 @@ def evaluate(
     states: bool = False,
     progress: Progress = silent,
 ) -> Evaluation:
-    """Errors of a predicted Hamiltonian, of its spectrum and of its states.
+    """Compute the errors of a predicted Hamiltonian, of its spectrum and of its states.
 
     Both spectra use the reference's overlap, or the prediction's where the reference has none. Directions in which the
-    prediction says nothing (`electronic.conditioning`) are left out of its spectrum, not of the reference's.
+    prediction says nothing (`electronic.conditioning`) are projected out of its spectrum, not of the reference's.
 
-    Args:
-        prediction, reference: of one structure.
-        eigenvalues: compare the spectra.
-        states: and the wavefunctions and charges, which takes several times as long.
-        progress: told what is under way.
+    Parameters
+    ----------
+    prediction, reference : Calculation
+        Of one structure.
+    eigenvalues : bool
+        Whether the spectra are compared.
+    states : bool
+        Whether wavefunctions and charges are compared, too, which takes several times as long.
+    progress : callable, optional
+        Told what is under way.
 
-    Raises:
-        InputError: not the same structure, a missing Hamiltonian, or matrices that `solve` refuses.
+    Returns
+    -------
+    Evaluation
+        With None for what was not compared.
+
+    Raises
+    ------
+    InputError
+        If the structures differ, a Hamiltonian is missing, or `solve` refuses the matrices.
     """
     check_same_structure(prediction, reference)
     progress(Event("matrix elements"))
@@ -112,15 +133,26 @@ def evaluate(
 def spectrum_of(
     calculation: Calculation, overlap: BlockOperator | None = None, n_electrons: int | None = None
 ) -> Spectrum:
-    """The spectrum of one calculation at Γ.
+    """Compute the spectrum of one calculation at Γ.
 
-    Args:
-        calculation: with a Hamiltonian.
-        overlap: instead of the calculation's own.
-        n_electrons: instead of the neutral structure's valence electrons.
+    Parameters
+    ----------
+    calculation : Calculation
+        With a Hamiltonian.
+    overlap : BlockOperator, optional
+        Instead of the calculation's own.
+    n_electrons : int, optional
+        Instead of the neutral structure's valence electrons.
 
-    Raises:
-        InputError: no Hamiltonian, no overlap, an unknown valence, or matrices that `solve` refuses.
+    Returns
+    -------
+    Spectrum
+        All levels.
+
+    Raises
+    ------
+    InputError
+        If there is no Hamiltonian or no overlap, a valence is unknown, or `solve` refuses the matrices.
     """
     hamiltonian = calculation.require_hamiltonian()
     s = overlap if overlap is not None else calculation.require_overlap()
@@ -130,9 +162,14 @@ def spectrum_of(
 
 
 def check_same_structure(prediction: Calculation, reference: Calculation) -> None:
-    """Raises InputError unless both have the same atoms in the same order and places, and the same cell.
+    """Check that two calculations have the same atoms in the same order and places, and the same cell.
 
     Atoms may differ by lattice vectors where a Hamiltonian is folded to Γ, which does not know them.
+
+    Raises
+    ------
+    InputError
+        If they do not.
     """
     ours, theirs = prediction.structure, reference.structure
     if len(ours) != len(theirs) or ours.formula != theirs.formula:

@@ -1,8 +1,8 @@
-"""Factorisation: H − σS taken apart once, to solve with it many times and to count the levels below σ.
+"""Factorisation: H − σS factorised once, to solve with it many times and to count the levels below σ.
 
-By Sylvester's law H − σS has as many negative eigenvalues as H ψ = ε S ψ has levels below σ; in L D L† these are
-the negative eigenvalues of D. Three makers: our own block L D L† (sparse), SciPy's SuperLU (sparse, pivots on the
-diagonal) and LAPACK's ?sytrf (dense). A count is given only where it can be relied upon.
+By Sylvester's law H − σS has as many negative eigenvalues as H ψ = ε S ψ has levels below σ; in L D L† these are the
+negative eigenvalues of D. There are three methods: our own block L D L† (sparse), SciPy's SuperLU (sparse, pivots on
+the diagonal) and LAPACK's ?sytrf (dense). A count is given only where it can be relied upon.
 
 `constrained` solves and counts on a subspace, without some directions U, from the factors of the whole matrix A. There
 x = A⁻¹ (b − U y) with U† x = 0 solves the equation on the complement of U, where y = G⁻¹ U† A⁻¹ b, G = U† A⁻¹ U. By the
@@ -29,13 +29,13 @@ Method = Literal["auto", "sparse", "superlu", "dense"]
 Solver = Callable[[np.ndarray], np.ndarray]
 
 INEXACT = 5e-15
-"""Error of a solution, relative to the matrix, from which solutions are refined."""
+"""Error of a solution, relative to the matrix, from which on solutions are refined."""
 UNSTABLE = 1e-9
 """Error of a solution, relative to the matrix, beyond which pivots were not good enough to count with."""
 FULL = 0.25
-"""Share of elements from which LAPACK is used."""
+"""Share of elements from which on LAPACK is used."""
 LARGE = 20_000
-"""Orbitals up to which LAPACK counts (3 GB) where the sparse factors cannot."""
+"""Number of orbitals up to which LAPACK counts (3 GB) where the sparse factors cannot."""
 TINY = float(np.finfo(float).tiny)
 
 
@@ -45,17 +45,24 @@ class SingularMatrixError(InputError):
 
 @dataclass(frozen=True, eq=False)
 class Factorisation:
-    """A Hermitian matrix A = L D L†.
+    """Factors of a Hermitian matrix A = L D L†.
 
-    Attributes:
-        name: sparse, superlu or dense.
-        solve: A⁻¹ b for b of shape (n,) or (n, m).
-        below: negative eigenvalues of A; None where pivots were too small or too inexact to tell.
-        error: ‖A x − b‖ / ‖x‖ for a random b, in the unit of A. Solution and count are those of a matrix about this
-            far away: levels much farther from σ than that are on the right side.
-        nearest: 1 / ‖x‖ for the same b; no larger than the smallest |eigenvalue| of A by much.
-        iterate: the same as `solve`, which refines its solution where the factors are inexact; this does not, and is
-            for iterations, whose result is checked.
+    Attributes
+    ----------
+    name : str
+        The method: sparse, superlu or dense.
+    solve : callable
+        Gives A⁻¹ b for b of shape (n,) or (n, m).
+    below : int or None
+        Number of negative eigenvalues of A. None where pivots were too small or too inexact to tell.
+    error : float
+        ‖A x − b‖ / ‖x‖ for a random b, in the unit of A. Solution and count are those of a matrix about this far away:
+        levels much farther from σ than that are on the right side.
+    nearest : float
+        1 / ‖x‖ for the same b, which is not much larger than the smallest |eigenvalue| of A.
+    iterate : callable or None
+        As `solve`, which refines its solution where the factors are inexact, but without refinement: for iterations
+        whose result is checked.
     """
 
     name: str
@@ -67,21 +74,32 @@ class Factorisation:
 
     @property
     def iteration(self) -> Solver:
-        """`iterate`, or `solve` where there is nothing to refine."""
+        """Solver for iterations: `iterate`, or `solve` where there is nothing to refine."""
         return self.solve if self.iterate is None else self.iterate
 
 
 def factorise(matrix: sparse.csr_matrix, method: Method = "auto", plan: Elimination | None = None) -> Factorisation:
-    """Factors of a Hermitian matrix, real or complex, both triangles stored.
+    """Factorise a Hermitian matrix, real or complex.
 
-    Args:
-        matrix: (n, n).
-        method: auto takes LAPACK for a matrix that is nearly full, else the sparse factors, and LAPACK again where
-            these cannot count.
-        plan: of the sparse factors, see `BlockLdl`.
+    Parameters
+    ----------
+    matrix : sparse matrix of shape (n, n)
+        With both triangles stored.
+    method : {"auto", "sparse", "superlu", "dense"}
+        ``"auto"`` takes LAPACK for a matrix that is nearly full, else the sparse factors, and LAPACK again where these
+        cannot count.
+    plan : Elimination, optional
+        Order of elimination of the sparse factors, see `BlockLdl`.
 
-    Raises:
-        SingularMatrixError: the matrix has no inverse.
+    Returns
+    -------
+    Factorisation
+        The factors with their error.
+
+    Raises
+    ------
+    SingularMatrixError
+        If the matrix has no inverse.
     """
     matrix = sparse.csr_matrix(matrix)
     if method == "superlu":
@@ -95,17 +113,27 @@ def factorise(matrix: sparse.csr_matrix, method: Method = "auto", plan: Eliminat
 
 
 def is_full(matrix: sparse.csr_matrix) -> bool:
-    """Whether there are so many elements that LAPACK is used."""
+    """Return whether a matrix has so many elements that LAPACK is used."""
     return bool(matrix.nnz >= FULL * matrix.shape[0] ** 2)
 
 
 def checked(matrix: sparse.csr_matrix, made: Factorisation, project: Solver = lambda x: x) -> Factorisation:
-    """With its error; without its count where that is too large, and with refined solutions where it is not small.
+    """Measure the error of factors, remove their count where it is too large, and refine solutions where it is not
+    small.
 
-    Args:
-        matrix: A, (n, n).
-        made: its factors.
-        project: to the subspace that they are for, all by default.
+    Parameters
+    ----------
+    matrix : sparse matrix of shape (n, n)
+        A.
+    made : Factorisation
+        Its factors.
+    project : callable, optional
+        Projects vectors on the subspace that the factors are for. By default that is the whole space.
+
+    Returns
+    -------
+    Factorisation
+        With `error` and `nearest`.
     """
     b = np.random.default_rng(0).standard_normal(matrix.shape[0]).astype(matrix.dtype)
     x = made.solve(b)
@@ -167,19 +195,30 @@ def _dense(matrix: sparse.csr_matrix) -> Factorisation:
 
 
 AT_ONCE = 64
-"""Directions solved for at a time."""
+"""Number of directions that are solved for at a time."""
 
 
 def constrained(matrix: sparse.csr_matrix, factors: Factorisation, directions: np.ndarray) -> Factorisation:
-    """Factors of a matrix A for the complement of some directions.
+    """Restrict the factors of a matrix A to the complement of some directions.
 
-    Args:
-        matrix: A, (n, n) Hermitian.
-        factors: of A.
-        directions: (n, m), orthonormal.
+    Parameters
+    ----------
+    matrix : sparse matrix of shape (n, n)
+        A, Hermitian.
+    factors : Factorisation
+        Factors of A.
+    directions : ndarray of shape (n, m)
+        The directions, orthonormal.
 
-    Raises:
-        SingularMatrixError: A has no inverse on the complement.
+    Returns
+    -------
+    Factorisation
+        Solutions have no part in the directions, and the count is that of the complement.
+
+    Raises
+    ------
+    SingularMatrixError
+        If A has no inverse on the complement.
     """
 
     def project(x: np.ndarray) -> np.ndarray:

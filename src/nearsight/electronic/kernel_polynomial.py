@@ -26,28 +26,32 @@ from nearsight.errors import InputError
 from nearsight.progress import Event, Progress, silent
 
 RESOLUTION = 0.2
-"""eV."""
+"""Default resolution, in eV."""
 LARGE = 20_000
-"""Orbitals from which on products are in single precision and small elements are left out."""
+"""Number of orbitals from which on products are in single precision and small elements are left out."""
 TOLERANCE = 1e-4
 """Relative error of P: it moves a level by this times its energy."""
 SMALL_H, SMALL_S = 1 / 150, 1 / 7500
 """Elements of H below this times the resolution are left out, of S below this times the resolution over 1 eV. In
 amorphous HfO₂ both change no level by more than a quarter of the resolution."""
 MARGIN = 0.02
-"""Of the spectrum's width, on either side."""
+"""Margin on either side of the spectrum, relative to its width."""
 STEPS = 40
-"""Of Lanczos, for the bounds of the spectra of H and S."""
+"""Number of Lanczos steps for the bounds of the spectra of H and S."""
 
 
 @dataclass(frozen=True, eq=False)
 class StochasticDensity:
-    """A density of states by its moments.
+    """A density of states by its Chebyshev moments.
 
-    Attributes:
-        moments: (r, N), an estimate of Tr T_n by each random vector.
-        interval: eV, to which the levels were scaled; all lie inside.
-        n_levels: levels in all.
+    Attributes
+    ----------
+    moments : ndarray of shape (r, N)
+        Estimate of Tr T_n by each of r random vectors.
+    interval : Interval
+        Energies (eV) to which the levels were scaled; all lie inside.
+    n_levels : int
+        Number of levels in all.
     """
 
     moments: np.ndarray
@@ -56,41 +60,55 @@ class StochasticDensity:
 
     @property
     def n_vectors(self) -> int:
-        """Random vectors."""
+        """Number of random vectors."""
         return len(self.moments)
 
     @property
     def resolution(self) -> float:
-        """Standard deviation of Jackson's kernel in the middle of the spectrum, eV; smaller towards its ends."""
+        """Standard deviation of Jackson's kernel in the middle of the spectrum, in eV; smaller towards its ends."""
         return float(np.pi * self.interval.half_width / self.moments.shape[1])
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """eV, between which all levels lie."""
+        """Energies (eV) between which all levels lie."""
         return self.interval.lower, self.interval.upper
 
     def density(self, energies: np.ndarray) -> np.ndarray:
-        """(e,) electrons per eV that levels at these energies can hold, two to a level; zero outside the bounds."""
+        """Compute how many electrons per eV levels at these energies (eV) can hold, two to a level; zero outside the
+        bounds.
+        """
         return np.asarray(self._densities(energies).mean(axis=0))
 
     def error(self, energies: np.ndarray) -> np.ndarray:
-        """(e,) standard error of `density`, from the scatter of the random vectors; NaN of one vector."""
+        """Estimate the standard error of `density` from the scatter of the random vectors; NaN of one vector."""
         if self.n_vectors == 1:
             return np.full(len(energies), np.nan)
         return np.asarray(self._densities(energies).std(axis=0, ddof=1) / np.sqrt(self.n_vectors))
 
     def count(self, energies: np.ndarray) -> np.ndarray:
-        """(e,) electrons that levels below these energies can hold."""
+        """Compute how many electrons levels below these energies (eV) can hold."""
         angle = np.arccos(np.clip(self._scaled(energies), -1, 1))
         damped = self._damped().mean(axis=0)
         n = np.arange(1, len(damped))
         return np.asarray(2 / np.pi * (damped[0] * (np.pi - angle) - 2 * (np.sin(np.outer(angle, n)) / n) @ damped[1:]))
 
     def fermi(self, n_electrons: float) -> float:
-        """Energy below which there is room for so many electrons, eV.
+        """Find the energy below which there is room for so many electrons.
 
-        Raises:
-            InputError: fewer than no electrons, or more than there is room for.
+        Parameters
+        ----------
+        n_electrons : float
+            Number of electrons, 0 to twice the number of levels.
+
+        Returns
+        -------
+        float
+            Fermi level in eV.
+
+        Raises
+        ------
+        InputError
+            If there is no room for the electrons, or their number is negative.
         """
         if not 0 <= n_electrons <= 2 * self.n_levels:
             raise InputError(
@@ -125,7 +143,7 @@ class StochasticDensity:
 
 
 def jackson(number: int) -> np.ndarray:
-    """(N,) factors that damp moments (Weiße et al., eq. 71)."""
+    """Return Jackson's factors (N,) that damp moments (Weiße et al., Rev. Mod. Phys. 78, 275 (2006), eq. 71)."""
     n, turn = np.arange(number), np.pi / (number + 1)
     return np.asarray(((number - n + 1) * np.cos(turn * n) + np.sin(turn * n) / np.tan(turn)) / (number + 1))
 
@@ -139,18 +157,32 @@ def kernel_polynomial(
     seed: int = 0,
     progress: Progress = silent,
 ) -> StochasticDensity:
-    """The density of states of H ψ = ε S ψ at Γ.
+    """Estimate the density of states of H ψ = ε S ψ at Γ.
 
-    Args:
-        hamiltonian: (n, n) real symmetric, eV, or blocks (images are summed).
-        overlap: (n, n) real symmetric and positive definite, or blocks.
-        resolution: eV, standard deviation of what a level becomes.
-        vectors: random vectors; rounded up to a multiple of four. The error falls as 1/√(n · vectors).
-        seed: of the random vectors.
-        progress: told what is under way and the time that is left.
+    Parameters
+    ----------
+    hamiltonian : BlockOperator, sparse matrix or ndarray of shape (n, n)
+        H in eV, real symmetric. The images of blocks are summed.
+    overlap : BlockOperator, sparse matrix or ndarray of shape (n, n)
+        S, real symmetric and positive definite.
+    resolution : float
+        Standard deviation (eV) of what a level becomes.
+    vectors : int
+        Number of random vectors, rounded up to a multiple of four. The error falls as 1/√(n · vectors).
+    seed : int
+        Of the random vectors.
+    progress : callable, optional
+        Told what is under way and the time that is left.
 
-    Raises:
-        InputError: complex matrices, other sizes, S not positive definite, or a resolution that is not positive.
+    Returns
+    -------
+    StochasticDensity
+        Density, its statistical error, and Fermi levels.
+
+    Raises
+    ------
+    InputError
+        If matrices are complex or of different sizes, S is not positive definite, or the resolution is not positive.
     """
     if not resolution > 0 or vectors < 1:
         raise InputError(f"expected a resolution above 0 eV and at least one vector, got {resolution:g} and {vectors}")
@@ -169,11 +201,16 @@ def kernel_polynomial(
 class Pencil:
     """Ĥ and Ŝ as products, and P ≈ Ŝ⁻¹.
 
-    Attributes:
-        h, s: H and S.
-        g, gt: G and Gᵀ.
-        metric: where the eigenvalues of Ŝ are.
-        inverse, root: coefficients of P and of P^(−½) = Ŝ^½.
+    Attributes
+    ----------
+    h, s : SparseProduct
+        H and S.
+    g, gt : SparseProduct
+        G and Gᵀ.
+    metric : Interval
+        Where the eigenvalues of Ŝ are.
+    inverse, root : ndarray
+        Chebyshev coefficients of P and of P^(−½) = Ŝ^½.
     """
 
     h: SparseProduct
@@ -186,7 +223,7 @@ class Pencil:
 
     @classmethod
     def of(cls, h: sparse.csr_matrix, s: sparse.csr_matrix, resolution: float, tolerance: float = TOLERANCE) -> Pencil:
-        """From H and S (real, symmetric)."""
+        """Prepare H and S (real, symmetric) for a resolution in eV."""
         n = h.shape[0]
         kind = np.dtype(np.float32 if n >= LARGE else np.float64)
         drop = (SMALL_H * resolution, SMALL_S * resolution) if n >= LARGE else (0.0, 0.0)
@@ -204,27 +241,27 @@ class Pencil:
 
     @property
     def size(self) -> int:
-        """Orbitals."""
+        """Number of orbitals."""
         return self.h.size
 
     def times_h(self, x: np.ndarray) -> np.ndarray:
-        """Ĥ x."""
+        """Return Ĥ x."""
         return self.g @ (self.h @ (self.gt @ x))
 
     def times_s(self, x: np.ndarray) -> np.ndarray:
-        """Ŝ x."""
+        """Return Ŝ x."""
         return self.g @ (self.s @ (self.gt @ x))
 
     def divided_by_s(self, x: np.ndarray) -> np.ndarray:
-        """P x."""
+        """Return P x."""
         return apply_series(self.times_s, self.metric, self.inverse, x)
 
     def start(self, random: np.ndarray) -> np.ndarray:
-        """u₀ = Ŝ^½ z."""
+        """Return u₀ = Ŝ^½ z."""
         return apply_series(self.times_s, self.metric, self.root, random.astype(self.h.values.dtype))
 
     def bounds(self) -> Interval:
-        """Where the levels are, eV, with a margin."""
+        """Estimate where the levels are, in eV, with a margin."""
         random = np.random.default_rng(2).standard_normal((self.size, AT_ONCE)).astype(self.h.values.dtype)
         found = extremes(self.times_h, random, min(STEPS, self.size), self.divided_by_s)
         margin = MARGIN * (found.upper - found.lower) + 1e-6
@@ -232,7 +269,24 @@ class Pencil:
 
 
 def density_from(pencil: Pencil, random: np.ndarray, resolution: float, progress: Progress) -> StochasticDensity:
-    """The density from random vectors z, (n, r), r a multiple of `AT_ONCE`, each with E z zᵀ = 1."""
+    """Compute a density of states from random vectors.
+
+    Parameters
+    ----------
+    pencil : Pencil
+        H and S.
+    random : ndarray of shape (n, r)
+        Vectors z, each with E z zᵀ = 1; r is a multiple of `AT_ONCE`.
+    resolution : float
+        In eV.
+    progress : callable
+        Told what is under way and the time that is left.
+
+    Returns
+    -------
+    StochasticDensity
+        With one estimate of the moments for each vector.
+    """
     elements = pencil.h.n_elements + pencil.s.n_elements
     progress(
         Event(f"bounds of the spectrum ({elements:,} elements, {len(pencil.inverse)} products with S for each with H)")

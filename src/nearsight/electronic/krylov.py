@@ -17,21 +17,37 @@ from nearsight.electronic.matrices import AT_ONCE, SparseProduct
 from nearsight.errors import InputError
 
 BLOCK = 4
-"""Vectors at a time. For 60 levels of a-HfO₂ with 8,928 orbitals blocks of 1, 2, 4 and 8 need 384, 416, 512 and 672."""
+"""Number of vectors at a time. For 60 levels of a-HfO₂ with 8,928 orbitals blocks of 1, 2, 4 and 8 need 384, 416, 512
+and 672.
+"""
 LARGE = 2_000_000
-"""Elements of S from which its products are worth all cores."""
+"""Number of elements of S from which on its products are worth all cores."""
 DEPENDENT = 1e-10
-"""Of the operator's image: what is smaller than this outside the basis counts as inside."""
+"""Share of the operator's image below which what is outside the basis counts as inside."""
 
 
 class Krylov:
     """An S-orthonormal basis that grows, and (H − σS)⁻¹ S in it.
 
-    Attributes:
-        theta: (m,) ascending Ritz values, 1/eV.
-        errors: (m,) 1/eV; there is an exact θ within this distance of each.
-        applied: vectors that the operator was applied to; m.
-        complete: the basis spans everything.
+    Parameters
+    ----------
+    factors : Factorisation
+        Factors of H − σS.
+    overlap : sparse matrix of shape (n, n)
+        S.
+    block : int
+        Number of vectors at a time.
+
+    Attributes
+    ----------
+    theta : ndarray of shape (m,)
+        Ascending Ritz values θ = 1/(ε − σ), in 1/eV.
+    errors : ndarray of shape (m,)
+        In 1/eV; there is an exact θ within this distance of each Ritz value.
+    applied : int
+        Number m of vectors that the operator was applied to.
+    complete : bool
+        Whether the basis spans everything.
     """
 
     def __init__(self, factors: Factorisation, overlap: sparse.csr_matrix, block: int = BLOCK) -> None:
@@ -50,6 +66,7 @@ class Krylov:
 
     @property
     def complete(self) -> bool:
+        """Whether the basis spans everything."""
         return self.applied == self.n
 
     def refresh(self) -> None:
@@ -68,7 +85,7 @@ class Krylov:
         self.errors = np.linalg.norm(self._projected[m : self._stored, :m] @ self._ritz, axis=0)
 
     def states(self, chosen: np.ndarray) -> np.ndarray:
-        """(n, k) S-orthonormal Ritz vectors of the chosen Ritz values."""
+        """Return S-orthonormal Ritz vectors (n, k) of the k chosen Ritz values."""
         return np.asarray(self._vectors[:, : self.applied] @ self._ritz[:, chosen])
 
     def _apply(self, new: slice) -> None:

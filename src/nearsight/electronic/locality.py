@@ -1,6 +1,6 @@
-"""How near-sighted H is: the decay of its blocks with distance, and levels of an H cut off (paper, Figs. 8 and 9).
+"""How near-sighted H is: the decay of its blocks with distance, levels of an H cut off, and the response to one atom.
 
-How far H feels a change of one atom: the on-site blocks of the others against their distance (paper, Fig. 10).
+These are the paper's Figs. 8, 9 and 10.
 """
 
 from __future__ import annotations
@@ -25,12 +25,18 @@ from nearsight.structures.structure import Structure
 class Decay:
     """The blocks between atoms against their distance.
 
-    Attributes:
-        distance: (P,) Å; to the nearest image where images are summed.
-        largest: (P,) eV, largest |H| of each block.
-        elements: (P,) elements of each block that are larger than `threshold`.
-        on_site: (N,) eV, largest |H| of the on-site blocks.
-        threshold: eV.
+    Attributes
+    ----------
+    distance : ndarray of shape (P,)
+        In Å; to the nearest image where images are summed.
+    largest : ndarray of shape (P,)
+        Largest |H| of each block, in eV.
+    elements : ndarray of shape (P,)
+        Number of elements of each block that are larger than `threshold`.
+    on_site : ndarray of shape (N,)
+        Largest |H| of the on-site blocks, in eV.
+    threshold : float
+        In eV.
     """
 
     distance: np.ndarray
@@ -40,13 +46,39 @@ class Decay:
     threshold: float
 
     def frequency(self, width: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
-        """(b + 1,) edges of bins, Å, and (b,) elements above the threshold in each."""
+        """Count the elements above the threshold in bins of distance.
+
+        Parameters
+        ----------
+        width : float
+            Of the bins, in Å.
+
+        Returns
+        -------
+        edges : ndarray of shape (b + 1,)
+            Of the bins, in Å.
+        number : ndarray of shape (b,)
+            Elements above the threshold in each.
+        """
         reach = float(self.distance.max(initial=width))
         edges = np.arange(0.0, reach + width, width)
         return edges, np.histogram(self.distance, edges, weights=self.elements)[0]
 
     def envelope(self, width: float = 0.5) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(b,) middles of bins that hold blocks, Å, the median and the largest of `largest` in them, eV."""
+        """Compute the median and the largest of the blocks' largest elements in bins of distance.
+
+        Parameters
+        ----------
+        width : float
+            Of the bins, in Å.
+
+        Returns
+        -------
+        middle : ndarray of shape (b,)
+            Middles of the bins that hold blocks, in Å.
+        median, largest : ndarray of shape (b,)
+            In eV.
+        """
         which = np.floor(self.distance / width).astype(np.int64)
         bins = np.unique(which)
         values = [self.largest[which == k] for k in bins]
@@ -54,12 +86,21 @@ class Decay:
 
 
 def decay(operator: BlockOperator, structure: Structure, threshold: float = 1e-3) -> Decay:
-    """Every block between atoms with its distance.
+    """Measure every block between atoms, with its distance.
 
-    Args:
-        operator: H, eV; resolved in R, or folded to Γ, where pairs of images lie on each other in a small cell.
-        structure: its atoms.
-        threshold: eV, from which on an element counts.
+    Parameters
+    ----------
+    operator : BlockOperator
+        H in eV, in real space; or folded to Γ, where pairs of images lie on each other in a small cell.
+    structure : Structure
+        Its atoms.
+    threshold : float
+        Energy (eV) from which on an element counts.
+
+    Returns
+    -------
+    Decay
+        P blocks between atoms and N on site.
     """
     values = np.abs(operator.values)
     starts = operator.offsets[:-1]
@@ -71,17 +112,39 @@ def decay(operator: BlockOperator, structure: Structure, threshold: float = 1e-3
 
 
 def truncated(operator: BlockOperator, structure: Structure, cutoff: float) -> BlockOperator:
-    """The blocks of pairs within a cutoff, Å; on-site blocks always. Images summed at Γ count by their nearest one."""
+    """Keep the blocks of pairs within a cutoff (Å), and on-site blocks always.
+
+    Images that are summed at Γ count by their nearest one.
+
+    Raises
+    ------
+    InputError
+        If the cutoff is not positive.
+    """
     if not cutoff > 0:
         raise InputError(f"expected a cutoff above 0 Å, got {cutoff:g}")
     return operator.select(operator.on_site | (pair_distances(operator, structure) <= cutoff))
 
 
 def spectra_by_cutoff(calculation: Calculation, cutoffs: Sequence[float]) -> list[Spectrum]:
-    """Levels of H cut off at each of some distances (Å; infinity: not at all), with the whole S.
+    """Compute the levels of H cut off at each of some distances, with the whole S.
 
-    Raises:
-        InputError: no H, no S, or a cutoff that is not positive.
+    Parameters
+    ----------
+    calculation : Calculation
+        With H and S.
+    cutoffs : sequence of float
+        In Å; infinity does not cut.
+
+    Returns
+    -------
+    list of Spectrum
+        One for each cutoff.
+
+    Raises
+    ------
+    InputError
+        If there is no H or no S, or a cutoff is not positive.
     """
     h, s = calculation.require_hamiltonian(), calculation.require_overlap()
     electrons = calculation.n_electrons
@@ -89,22 +152,29 @@ def spectra_by_cutoff(calculation: Calculation, cutoffs: Sequence[float]) -> lis
 
 
 MOVED = 1e-6
-"""Å; less is no displacement."""
+"""Distance (Å) below which an atom has not moved."""
 FAR = 0.75
-"""Atoms beyond this share of the largest distance tell the shift of the zero of energy."""
+"""Share of the largest distance beyond which atoms tell the shift of the zero of energy."""
 
 
 @dataclass(frozen=True, eq=False)
 class Response:
     """What one changed atom does to the others.
 
-    Attributes:
-        site: the changed atom.
-        atoms: (n,) the others, whose element and place are as before.
-        distance: (n,) Å from the site, to the nearest image.
-        error: (n,) eV, mean |H' − H| of the on-site block's elements.
-        aligned: (n,) the same after `shift` is taken off the diagonal of H'.
-        shift: eV, by which the far atoms' diagonals have moved: the zero of energy is the mean potential of the cell.
+    Attributes
+    ----------
+    site : int
+        The changed atom.
+    atoms : ndarray of shape (n,)
+        The others, whose element and place are as before.
+    distance : ndarray of shape (n,)
+        In Å from the site, to the nearest image.
+    error : ndarray of shape (n,)
+        Mean |H' − H| of the on-site block's elements, in eV.
+    aligned : ndarray of shape (n,)
+        Mean |H' − H| after `shift` is subtracted from the diagonal of H', in eV.
+    shift : float
+        Energy (eV) by which the far atoms' diagonals have moved: the zero of energy is the mean potential of the cell.
     """
 
     site: int
@@ -118,8 +188,20 @@ class Response:
 def response(unperturbed: Calculation, perturbed: Calculation) -> Response:
     """Compare the on-site blocks of two calculations that differ in one atom: moved, replaced, or a ghost.
 
-    Raises:
-        InputError: another number of atoms or cell, no change, changes of several atoms, or no H.
+    Parameters
+    ----------
+    unperturbed, perturbed : Calculation
+        With H, of the same number of atoms in the same cell.
+
+    Returns
+    -------
+    Response
+        Of the other atoms.
+
+    Raises
+    ------
+    InputError
+        If the numbers of atoms or the cells differ, none or several atoms changed, or there is no H.
     """
     site = _site(unperturbed, perturbed)
     before, after = (fold(c.require_hamiltonian()) for c in (unperturbed, perturbed))

@@ -1,6 +1,5 @@
-"""How far a predicted Hamiltonian, and its spectrum, are from the reference.
-
-Errors of a predicted Hamiltonian atom by atom.
+"""How far the matrix elements of a predicted Hamiltonian are from the reference: by kind of block, by distance, by
+atom.
 """
 
 from __future__ import annotations
@@ -16,18 +15,23 @@ from nearsight.operators.blocks import BlockOperator, ElementPair
 from nearsight.structures.structure import Structure
 
 DISTANCE_BIN = 0.5
-"""Å."""
+"""Width of the bins of distances, in Å."""
 
 
 @dataclass(frozen=True)
 class BlockErrors:
     """Errors over some blocks.
 
-    Attributes:
-        n_blocks, n_elements: blocks, and matrix elements in them.
-        mean_absolute: mean |H_pred − H_ref| over the elements, eV; NaN over nothing.
-        largest: max |H_pred − H_ref|, eV; NaN over nothing.
-        magnitude: mean |H_ref| over the elements, eV; NaN over nothing.
+    Attributes
+    ----------
+    n_blocks, n_elements : int
+        Numbers of blocks, and of matrix elements in them.
+    mean_absolute : float
+        Mean |H_pred − H_ref| over the elements, in eV. NaN over nothing.
+    largest : float
+        max |H_pred − H_ref|, in eV. NaN over nothing.
+    magnitude : float
+        Mean |H_ref| over the elements, in eV. NaN over nothing.
     """
 
     n_blocks: int
@@ -39,7 +43,17 @@ class BlockErrors:
 
 @dataclass(frozen=True)
 class ElementPairErrors:
-    """Errors of one kind of block: an element's on-site blocks, or the directed edges from Z_i to Z_j."""
+    """Errors of one kind of block: an element's on-site blocks, or the directed edges from Z_i to Z_j.
+
+    Attributes
+    ----------
+    elements : (int, int)
+        Atomic numbers Z_i and Z_j.
+    on_site : bool
+        Whether the blocks are on site.
+    errors : BlockErrors
+        Over these blocks.
+    """
 
     elements: ElementPair
     on_site: bool
@@ -48,7 +62,15 @@ class ElementPairErrors:
 
 @dataclass(frozen=True)
 class DistanceErrors:
-    """Errors of the edges with lower ≤ r < upper, Å (folded blocks: r to the nearest image)."""
+    """Errors of the edges in a bin of distances.
+
+    Attributes
+    ----------
+    lower, upper : float
+        The edges have lower ≤ r < upper, in Å (folded blocks: r to the nearest image).
+    errors : BlockErrors
+        Over these edges.
+    """
 
     lower: float
     upper: float
@@ -57,16 +79,24 @@ class DistanceErrors:
 
 @dataclass(frozen=True)
 class MatrixErrors:
-    """Errors of a predicted Hamiltonian over the prediction's pairs.
+    """Errors of a predicted Hamiltonian over the prediction's pairs of atoms.
 
-    Attributes:
-        nodes: on-site blocks; its error is the paper's ε_n.
-        edges: blocks of directed edges, (i, j) and (j, i) both counted; its error is ε_e.
-        total: both; its error is ε_tot.
-        element_pairs: on-site blocks of every element, then every directed pair of elements.
-        distances: bins of `DISTANCE_BIN` that hold edges, ascending.
-        outside: what the reference holds at pairs that are not predicted (there the prediction is zero).
-        folded: both were summed over images first, because one of them was.
+    Attributes
+    ----------
+    nodes : BlockErrors
+        On-site blocks; its mean absolute error is the paper's ε_n.
+    edges : BlockErrors
+        Blocks of directed edges, (i, j) and (j, i) both counted; its mean absolute error is ε_e.
+    total : BlockErrors
+        Both; its mean absolute error is ε_tot.
+    element_pairs : tuple of ElementPairErrors
+        On-site blocks of every element, then every directed pair of elements.
+    distances : tuple of DistanceErrors
+        Bins of `DISTANCE_BIN` that hold edges, ascending.
+    outside : BlockErrors
+        What the reference holds at pairs that are not predicted (there the prediction is zero).
+    folded : bool
+        Whether both were summed over images first, because one of them was.
     """
 
     nodes: BlockErrors
@@ -79,28 +109,32 @@ class MatrixErrors:
 
     @property
     def eps_n(self) -> float:
-        """ε_n, eV."""
+        """ε_n, the mean absolute error of on-site elements, in eV."""
         return self.nodes.mean_absolute
 
     @property
     def eps_e(self) -> float:
-        """ε_e, eV."""
+        """ε_e, the mean absolute error of elements between atoms, in eV."""
         return self.edges.mean_absolute
 
     @property
     def eps_tot(self) -> float:
-        """ε_tot, eV."""
+        """ε_tot, the mean absolute error of all elements, in eV."""
         return self.total.mean_absolute
 
 
 @dataclass(frozen=True, eq=False)
 class Parity:
-    """Reference and predicted matrix elements side by side, a random sample where there are many; eV.
+    """Reference and predicted matrix elements side by side, a random sample where there are many, in eV.
 
-    Attributes:
-        node_reference, node_prediction: (a,) on-site elements.
-        edge_reference, edge_prediction: (b,) elements between atoms.
-        n_nodes, n_edges: elements that the samples stand for.
+    Attributes
+    ----------
+    node_reference, node_prediction : ndarray of shape (a,)
+        On-site elements.
+    edge_reference, edge_prediction : ndarray of shape (b,)
+        Elements between atoms.
+    n_nodes, n_edges : int
+        Numbers of elements that the samples stand for.
     """
 
     node_reference: np.ndarray
@@ -134,17 +168,27 @@ class _Blocks:
 
 
 def matrix_errors(prediction: BlockOperator, reference: BlockOperator, structure: Structure) -> MatrixErrors:
-    """ε_n, ε_e, ε_tot of the paper with tables: mean absolute errors of un-padded, uncoupled matrix elements.
+    """Compute the errors of a predicted Hamiltonian.
 
-    They run over the prediction's pairs; one that the reference does not store is zero there. Where one
+    Errors are taken over the prediction's pairs; one that the reference does not store is zero there. Where one
     operator is folded to Γ the other is folded too, so that like is compared with like.
 
-    Args:
-        prediction, reference: eV, of the same atoms and basis.
-        structure: for the distances.
+    Parameters
+    ----------
+    prediction, reference : BlockOperator
+        In eV, of the same atoms and basis.
+    structure : Structure
+        For the distances.
 
-    Raises:
-        InputError: other atoms or another basis.
+    Returns
+    -------
+    MatrixErrors
+        In eV.
+
+    Raises
+    ------
+    InputError
+        If the atoms or the basis differ.
     """
     prediction, reference = comparable(prediction, reference)
     aligned = reference.on_pairs(prediction.source, prediction.target, prediction.shift)
@@ -163,10 +207,24 @@ def matrix_errors(prediction: BlockOperator, reference: BlockOperator, structure
 
 
 def parity(prediction: BlockOperator, reference: BlockOperator, limit: int = 50_000) -> Parity:
-    """At most `limit` on-site and `limit` edge elements of both operators, drawn with a fixed seed.
+    """Sample at most `limit` on-site and `limit` edge elements of both operators, with a fixed seed.
 
-    Raises:
-        InputError: other atoms or another basis.
+    Parameters
+    ----------
+    prediction, reference : BlockOperator
+        In eV, of the same atoms and basis.
+    limit : int
+        Largest number of elements of each kind.
+
+    Returns
+    -------
+    Parity
+        Elements side by side.
+
+    Raises
+    ------
+    InputError
+        If the atoms or the basis differ.
     """
     prediction, reference = comparable(prediction, reference)
     aligned = reference.on_pairs(prediction.source, prediction.target, prediction.shift).values
@@ -183,10 +241,12 @@ def parity(prediction: BlockOperator, reference: BlockOperator, limit: int = 50_
 
 
 def comparable(prediction: BlockOperator, reference: BlockOperator) -> tuple[BlockOperator, BlockOperator]:
-    """Both operators resolved in R, or both folded to Γ where one is.
+    """Return both operators in real space, or both folded to Γ where one is.
 
-    Raises:
-        InputError: other atoms or another basis.
+    Raises
+    ------
+    InputError
+        If the atoms or the basis differ.
     """
     if not np.array_equal(prediction.numbers, reference.numbers):
         raise InputError(
@@ -204,7 +264,13 @@ def comparable(prediction: BlockOperator, reference: BlockOperator) -> tuple[Blo
 
 
 def pair_distances(operator: BlockOperator, structure: Structure) -> np.ndarray:
-    """(P,) Å: |r_j + R·cell − r_i|; to the nearest image for a folded operator."""
+    """Compute the distances |r_j + R·cell − r_i| of an operator's P pairs; for a folded operator to the nearest image.
+
+    Returns
+    -------
+    ndarray of shape (P,)
+        In Å.
+    """
     vector = structure.positions[operator.target] - structure.positions[operator.source]
     if operator.folded and structure.pbc.any():
         return np.asarray(find_mic(vector, structure.cell, structure.pbc)[1])
@@ -252,12 +318,22 @@ def _outside(prediction: BlockOperator, reference: BlockOperator) -> BlockErrors
 
 
 def atom_errors(prediction: BlockOperator, reference: BlockOperator) -> tuple[np.ndarray, np.ndarray]:
-    """Mean |H_pred − H_ref| of each atom's on-site block, and of its blocks with other atoms, (N,) each, eV.
+    """Compute the mean |H_pred − H_ref| of each atom's on-site block, and of its blocks with other atoms.
 
-    Weighted with the numbers of elements they are ε_n and ε_e. NaN of an atom without such blocks.
+    Parameters
+    ----------
+    prediction, reference : BlockOperator
+        In eV, of the same atoms and basis.
 
-    Raises:
-        InputError: other atoms or another basis.
+    Returns
+    -------
+    on_site, between : ndarray of shape (N,)
+        In eV; NaN of an atom without such blocks. Weighted with the numbers of elements they are ε_n and ε_e.
+
+    Raises
+    ------
+    InputError
+        If the atoms or the basis differ.
     """
     prediction, reference = comparable(prediction, reference)
     aligned = reference.on_pairs(prediction.source, prediction.target, prediction.shift)
@@ -268,7 +344,20 @@ def atom_errors(prediction: BlockOperator, reference: BlockOperator) -> tuple[np
 
 
 def expected_errors(operator: BlockOperator, estimate: np.ndarray) -> np.ndarray:
-    """(N,) eV, expected r.m.s. error of the elements of each atom's row of blocks; NaN where one is not known."""
+    """Sum the expected errors of blocks up for each atom.
+
+    Parameters
+    ----------
+    operator : BlockOperator
+        H, with P pairs.
+    estimate : ndarray of shape (P,)
+        Expected r.m.s. error of the elements of each block, in eV.
+
+    Returns
+    -------
+    ndarray of shape (N,)
+        Expected r.m.s. error of the elements of each atom's row of blocks, in eV; NaN where one is not known.
+    """
     squares = np.bincount(operator.source, estimate**2 * operator.lengths, operator.n_atoms)
     return np.asarray(np.sqrt(squares / np.bincount(operator.source, operator.lengths, operator.n_atoms)))
 

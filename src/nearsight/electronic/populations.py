@@ -1,22 +1,21 @@
-"""Where a state is: its populations of orbitals, and sums of them over elements, shells or atoms.
+"""Where states are: populations of orbitals, sums of them over elements, shells or atoms, charges, and localisation.
 
     Mulliken: p_μn = Re c*_μn (S c)_μn,    Löwdin: p_μn = |(S^½ c)_μn|²,    Σ_μ p_μn = 1
 
-Mulliken's may be a little negative.
-
-Atomic charges from H and S at Γ: valence electrons minus the populations of an atom's orbitals.
+Mulliken's may be a little negative. The charge of an atom is its valence electrons minus the populations of its
+orbitals,
 
     Mulliken: N_μ = (P S)_μμ,    Löwdin: N_μ = (S^½ P S^½)_μμ,    P = Σ_n f_n c_n c_nᵀ
 
-with levels filled from below, two electrons to each. Levels that are the same within `filling.DEGENERATE` share
-their electrons, so that charges have the symmetry of the structure.
+with levels filled from below, two electrons to each. Levels that are the same within `filling.DEGENERATE` share their
+electrons, so that charges have the symmetry of the structure.
 
-How many atoms a state is on: the inverse participation ratio.
+On how many atoms a state is follows from the inverse participation ratio of the populations p of the atoms,
 
     IPR_n = Σ_a p_an² / (Σ_a p_an)²,    participation = 1 / IPR
 
-with the populations p of the atoms. A state on one atom has an IPR of 1, one spread evenly over N atoms of 1/N; states
-in the gap of an oxide that belong to a defect stand out.
+A state on one atom has an IPR of 1, one spread evenly over N atoms of 1/N; states in the gap of an oxide that belong to
+a defect stand out.
 """
 
 from __future__ import annotations
@@ -45,15 +44,26 @@ GROUPINGS = ("element", "shell", "atom")
 
 
 def orbital_populations(states: States, overlap: Matrix, kind: Kind = "mulliken") -> np.ndarray:
-    """(n, m) populations of the n orbitals in the m states.
+    """Compute the populations of the n orbitals in m states.
 
-    Args:
-        states: of H and S.
-        overlap: S, (n, n) or blocks.
-        kind: Löwdin's need all eigenvectors of S.
+    Parameters
+    ----------
+    states : States
+        Of H and S.
+    overlap : BlockOperator, sparse matrix or ndarray of shape (n, n)
+        S.
+    kind : {"mulliken", "loewdin"}
+        Löwdin's need all eigenvectors of S.
 
-    Raises:
-        InputError: another size or kind.
+    Returns
+    -------
+    ndarray of shape (n, m)
+        The sum over orbitals is 1 for every state.
+
+    Raises
+    ------
+    InputError
+        If S has another size, or there is no such kind.
     """
     if kind not in KINDS:
         raise InputError(f"expected populations by {' or '.join(KINDS)}, got {kind!r}")
@@ -67,15 +77,27 @@ def orbital_populations(states: States, overlap: Matrix, kind: Kind = "mulliken"
 
 
 def orbital_groups(numbers: np.ndarray, basis: BasisSet, by: Grouping = "element") -> dict[str, np.ndarray]:
-    """Label → the orbitals of a group, ascending; every orbital is in one group.
+    """Group the orbitals of a structure; every orbital is in one group.
 
-    Args:
-        numbers: (N,) atomic numbers.
-        basis: their orbitals.
-        by: element (`Hf`), shell (`Hf d`: all shells of one angular momentum), or atom (`17 Hf`, counted from 0).
+    Parameters
+    ----------
+    numbers : ndarray of shape (N,)
+        Atomic numbers.
+    basis : BasisSet
+        Their orbitals.
+    by : {"element", "shell", "atom"}
+        Labels are an element (``Hf``), a shell (``Hf d``: all shells of one angular momentum), or an atom (``17 Hf``,
+        counted from 0).
 
-    Raises:
-        InputError: another grouping.
+    Returns
+    -------
+    dict of str to ndarray
+        The orbitals of each label, ascending.
+
+    Raises
+    ------
+    InputError
+        If there is no such grouping.
     """
     if by not in GROUPINGS:
         raise InputError(f"expected groups by {', '.join(GROUPINGS)}, got {by!r}")
@@ -92,21 +114,32 @@ def orbital_groups(numbers: np.ndarray, basis: BasisSet, by: Grouping = "element
 def projected_densities(
     states: States, populations: np.ndarray, groups: Mapping[str, np.ndarray], energies: np.ndarray, width: float
 ) -> dict[str, np.ndarray]:
-    """The density of states of each group, (e,) electrons per eV; they add up to that of the states.
+    """Compute the density of states of each group of orbitals; they add up to that of the states.
 
-    Args:
-        states: m of them.
-        populations: (n, m), as `orbital_populations` gives them.
-        groups: label → orbitals.
-        energies: (e,) eV, ascending.
-        width: standard deviation of the Gaussians, eV.
+    Parameters
+    ----------
+    states : States
+        m of them.
+    populations : ndarray of shape (n, m)
+        As `orbital_populations` gives them.
+    groups : mapping of str to ndarray
+        The orbitals of each label.
+    energies : ndarray of shape (e,)
+        In eV, ascending.
+    width : float
+        Standard deviation of the Gaussians, in eV.
+
+    Returns
+    -------
+    dict of str to ndarray of shape (e,)
+        Electrons per eV.
     """
     weights = np.stack([populations[orbitals].sum(axis=0) for orbitals in groups.values()])
     return dict(zip(groups, broadened(states.levels, 2 * weights, energies, width)))
 
 
 def atom_populations(populations: np.ndarray, numbers: np.ndarray, basis: BasisSet) -> np.ndarray:
-    """(N, m) populations of the atoms, from (n, m) of the orbitals."""
+    """Sum the populations of orbitals (n, m) over the N atoms, to (N, m)."""
     return np.add.reduceat(populations, basis.offsets(numbers)[:-1], axis=0)
 
 
@@ -120,19 +153,31 @@ def _square_root(overlap: np.ndarray) -> np.ndarray:
 def atomic_charges(
     calculation: Calculation, kind: Kind = "loewdin", charge: int = 0, temperature: float | None = None
 ) -> np.ndarray:
-    """(N,) e, of the atoms; they add up to `charge`. Blocks resolved in R are summed to Γ.
+    """Compute the charges of the atoms; they add up to `charge`. Real-space blocks are summed to Γ.
 
-    Takes about ten times as long as the eigenvalues alone.
+    This takes about ten times as long as the eigenvalues alone.
 
-    Args:
-        calculation: with H, S and the valence of every element.
-        kind: whose populations.
-        charge: e, of the cell.
-        temperature: K, of the electrons; None: levels filled from below.
+    Parameters
+    ----------
+    calculation : Calculation
+        With H, S and the valence of every element.
+    kind : {"mulliken", "loewdin"}
+        How electrons are shared among atoms.
+    charge : int
+        Of the cell, in e.
+    temperature : float, optional
+        In K, of the electrons. By default levels are filled from below.
 
-    Raises:
-        InputError: H, S or a valence is missing, S is not positive definite, more electrons than the levels hold, or
-            another kind.
+    Returns
+    -------
+    ndarray of shape (N,)
+        In e.
+
+    Raises
+    ------
+    InputError
+        If H, S or a valence is missing, S is not positive definite, there are more electrons than the levels hold, or
+        there is no such kind.
     """
     if kind not in KINDS:
         raise InputError(f"expected charges by {' or '.join(KINDS)}, got {kind!r}")
@@ -145,17 +190,30 @@ def atomic_charges(
 def charges_of(
     states: States, filling: Filling, overlap: Matrix, calculation: Calculation, kind: Kind = "loewdin"
 ) -> np.ndarray:
-    """(N,) e, of the atoms, from all occupied states.
+    """Compute the charges of the atoms from all occupied states.
 
-    Args:
-        states: all, or all that are occupied.
-        filling: of these states.
-        overlap: S of the states.
-        calculation: the atoms and the valence of every element.
-        kind: whose populations.
+    Parameters
+    ----------
+    states : States
+        All, or all that are occupied.
+    filling : Filling
+        Occupations of these states.
+    overlap : BlockOperator, sparse matrix or ndarray of shape (n, n)
+        S of the states.
+    calculation : Calculation
+        The atoms and the valence of every element.
+    kind : {"mulliken", "loewdin"}
+        How electrons are shared among atoms.
 
-    Raises:
-        InputError: states that leave out occupied ones below, or another kind.
+    Returns
+    -------
+    ndarray of shape (N,)
+        In e.
+
+    Raises
+    ------
+    InputError
+        If occupied states below are not among the states, or there is no such kind.
     """
     if states.spectrum.first > 0:
         raise InputError(f"expected all occupied states for charges, got those from level {states.spectrum.first} on")
@@ -185,34 +243,49 @@ def _lowest(spectrum: Spectrum, number: int) -> Spectrum:
 
 @dataclass(frozen=True, eq=False)
 class Localisation:
-    """Where the states of a spectrum are.
+    """On which atoms the states of a spectrum are.
 
-    Attributes:
-        spectrum: m levels.
-        ratio: (m,) inverse participation ratios, 1/N to 1.
-        atom: (m,) the atom with the largest population.
-        share: (m,) that population.
+    Attributes
+    ----------
+    spectrum : Spectrum
+        m levels.
+    inverse_participation_ratio : ndarray of shape (m,)
+        1/N to 1.
+    largest_atom : ndarray of shape (m,)
+        The atom with the largest population.
+    largest_population : ndarray of shape (m,)
+        The population of that atom.
     """
 
     spectrum: Spectrum
-    ratio: np.ndarray
-    atom: np.ndarray
-    share: np.ndarray
+    inverse_participation_ratio: np.ndarray
+    largest_atom: np.ndarray
+    largest_population: np.ndarray
 
     @property
     def participation(self) -> np.ndarray:
-        """(m,) atoms that a state is on."""
-        return 1 / self.ratio
+        """Number of atoms that each state is on, shape (m,)."""
+        return 1 / self.inverse_participation_ratio
 
 
 def localisation(states: States, overlap: Matrix, numbers: np.ndarray, basis: BasisSet) -> Localisation:
-    """Inverse participation ratios of states, from Mulliken populations of atoms (negative ones count as none).
+    """Compute on how many atoms states are, from Mulliken populations of atoms (negative ones count as none).
 
-    Args:
-        states: m of them.
-        overlap: S, (n, n) or blocks.
-        numbers: (N,) atomic numbers.
-        basis: their orbitals.
+    Parameters
+    ----------
+    states : States
+        m of them.
+    overlap : BlockOperator, sparse matrix or ndarray of shape (n, n)
+        S.
+    numbers : ndarray of shape (N,)
+        Atomic numbers.
+    basis : BasisSet
+        Their orbitals.
+
+    Returns
+    -------
+    Localisation
+        For each state.
     """
     atoms = np.clip(atom_populations(orbital_populations(states, overlap), numbers, basis), 0.0, None)
     ratio = (atoms**2).sum(axis=0) / atoms.sum(axis=0) ** 2

@@ -1,4 +1,5 @@
-"""What errors of H do to what is measured: gap, Fermi level, density of states, frontier states, charges.
+"""How far a predicted spectrum is from the reference, and what that does to what is measured: gap, Fermi level, density
+of states, frontier states, charges.
 
 A small mean error of matrix elements can hide a wrong gap, and a large common shift of all levels changes nothing that
 is measured. docs/metrics.md says what each number means.
@@ -19,22 +20,28 @@ from nearsight.errors import InputError
 from nearsight.operators.calculation import Calculation
 
 GAP_WINDOW = 3.0
-"""eV below the HOMO and above the LUMO that count as near the gap."""
+"""Energy (eV) below the HOMO and above the LUMO within which levels count as near the gap."""
 
 
 @dataclass(frozen=True)
 class SpectrumErrors:
     """Errors of the eigenvalues, level by level (the k-th with the k-th).
 
-    Attributes:
-        relative_l1, relative_l2: ‖E_pred − E_ref‖_p / ‖E_ref‖_p over all levels (paper, Fig. 5; not squared).
-            They depend on the zero of energy.
-        relative_l1_occupied, relative_l2_occupied: the same over the occupied levels.
-        mean_absolute, mean_absolute_occupied, mean_absolute_near_gap: mean |E_pred − E_ref|, eV; the last
-            over levels at most `GAP_WINDOW` below the reference's HOMO or above its LUMO.
-        mean_occupied: mean of E_pred − E_ref over the occupied levels, eV: their common shift.
-        largest: max |E_pred − E_ref|, eV.
-        gap_prediction, gap_reference: eV.
+    Attributes
+    ----------
+    relative_l1, relative_l2 : float
+        ‖E_pred − E_ref‖_p / ‖E_ref‖_p over all levels (paper, Fig. 5; not squared). They depend on the zero of energy.
+    relative_l1_occupied, relative_l2_occupied : float
+        As above over the occupied levels.
+    mean_absolute, mean_absolute_occupied, mean_absolute_near_gap : float
+        Mean |E_pred − E_ref|, in eV; the last over levels at most `GAP_WINDOW` below the reference's HOMO or above its
+        LUMO.
+    mean_occupied : float
+        Mean of E_pred − E_ref over the occupied levels, in eV: their common shift.
+    largest : float
+        max |E_pred − E_ref|, in eV.
+    gap_prediction, gap_reference : float
+        In eV.
     """
 
     relative_l1: float
@@ -51,10 +58,22 @@ class SpectrumErrors:
 
 
 def spectrum_errors(prediction: Spectrum, reference: Spectrum) -> SpectrumErrors:
-    """Errors of predicted eigenvalues.
+    """Compute the errors of predicted eigenvalues.
 
-    Raises:
-        InputError: another number of levels or electrons.
+    Parameters
+    ----------
+    prediction, reference : Spectrum
+        All levels, with the same number of electrons.
+
+    Returns
+    -------
+    SpectrumErrors
+        In eV where not relative.
+
+    Raises
+    ------
+    InputError
+        If the numbers of levels or electrons differ.
     """
     ours, exact = common_levels(prediction, reference)
     filled = reference.n_filled
@@ -77,10 +96,24 @@ def spectrum_errors(prediction: Spectrum, reference: Spectrum) -> SpectrumErrors
 
 
 def common_levels(prediction: Spectrum, reference: Spectrum) -> tuple[np.ndarray, np.ndarray]:
-    """Levels to be compared, the k-th with the k-th, eV; the highest have no partner where directions were left out.
+    """Return the levels that are compared, the k-th with the k-th.
 
-    Raises:
-        InputError: another number of orbitals or electrons, or a window of levels.
+    The highest levels have no partner where directions were projected out.
+
+    Parameters
+    ----------
+    prediction, reference : Spectrum
+        All levels.
+
+    Returns
+    -------
+    prediction, reference : ndarray of shape (m,)
+        In eV.
+
+    Raises
+    ------
+    InputError
+        If the numbers of orbitals or electrons differ, or one is a window of levels.
     """
     sizes = [s.n_levels + s.projected_out for s in (prediction, reference)]
     if sizes[0] != sizes[1] or prediction.n_electrons != reference.n_electrons:
@@ -100,24 +133,32 @@ def _relative(error: np.ndarray, exact: np.ndarray, order: int) -> float:
 
 
 DOS_WIDTH = 0.1
-"""eV, of the Gaussians of densities that are compared."""
+"""Width (eV) of the Gaussians of densities that are compared."""
 FRONTIER = 0.1
-"""eV from HOMO or LUMO within which reference states count as the frontier: levels nearer than this mix freely."""
+"""Distance (eV) from HOMO or LUMO within which reference states count as the frontier: levels nearer than this mix
+freely.
+"""
 
 
 @dataclass(frozen=True)
 class LevelErrors:
-    """Errors that follow from levels alone; prediction − reference, eV, where not said otherwise.
+    """Errors that follow from levels alone: prediction − reference, in eV, where not said otherwise.
 
-    Attributes:
-        homo, lumo, gap, fermi: of these levels.
-        shift: common shift of the occupied levels.
-        occupied_shifted: mean |error| of the occupied levels after that shift is taken off.
-        dos, dos_occupied: ∫|g − g'| / ∫g' of densities of states with Gaussians of `DOS_WIDTH`, 0 (the same) to 2
-        (apart),
-            of all levels and of the occupied ones.
-        dos_shifted: `dos_occupied` after the shift is taken off.
-        band_energy: Σ f ε, eV per atom.
+    Attributes
+    ----------
+    homo, lumo, gap, fermi : float
+        Errors of these levels and of the gap.
+    shift : float
+        Common shift of the occupied levels.
+    occupied_shifted : float
+        Mean |error| of the occupied levels after that shift is subtracted.
+    dos, dos_occupied : float
+        ∫|g − g'| / ∫g' of densities of states with Gaussians of `DOS_WIDTH`, 0 (the same) to 2 (apart), of all levels
+        and of the occupied ones.
+    dos_shifted : float
+        `dos_occupied` after the shift is subtracted.
+    band_energy : float
+        Error of Σ f ε, in eV per atom.
     """
 
     homo: float
@@ -136,13 +177,17 @@ class LevelErrors:
 class StateErrors:
     """Errors of wavefunctions and of what follows from them.
 
-    Attributes:
-        homo_overlap, lumo_overlap: share of the predicted state in the reference's states of the same filling within
-            `FRONTIER` of its HOMO or LUMO, 0 to 1; it does not depend on the choice among degenerate states.
-        misplaced: share of the electrons that are outside the reference's occupied space, 1 − Tr P S P' S / 4N, N
-        levels.
-        charge: mean |q − q'| of Mulliken's charges, e.
-        largest_charge: the largest, e.
+    Attributes
+    ----------
+    homo_overlap, lumo_overlap : float
+        Share of the predicted state in the reference's states of the same filling within `FRONTIER` of its HOMO or
+        LUMO, 0 to 1. It does not depend on the choice among degenerate states.
+    misplaced : float
+        Share of the electrons that are outside the reference's occupied space, 1 − Tr P S P' S / 4N with N levels.
+    charge : float
+        Mean |q − q'| of Mulliken's charges, in e.
+    largest_charge : float
+        Largest |q − q'|, in e.
     """
 
     homo_overlap: float
@@ -153,14 +198,24 @@ class StateErrors:
 
 
 def level_errors(prediction: Spectrum, reference: Spectrum, n_atoms: int) -> LevelErrors:
-    """Errors of complete spectra.
+    """Compute the errors of complete spectra.
 
-    Args:
-        prediction, reference: with the same electrons.
-        n_atoms: for the band energy.
+    Parameters
+    ----------
+    prediction, reference : Spectrum
+        With the same number of electrons.
+    n_atoms : int
+        For the band energy per atom.
 
-    Raises:
-        InputError: other electrons, or a window of levels.
+    Returns
+    -------
+    LevelErrors
+        Prediction − reference.
+
+    Raises
+    ------
+    InputError
+        If the numbers of electrons differ, or one is a window of levels.
     """
     ours, theirs = common_levels(prediction, reference)
     filled = reference.n_filled
@@ -182,7 +237,20 @@ def level_errors(prediction: Spectrum, reference: Spectrum, n_atoms: int) -> Lev
 
 
 def dos_distance(prediction: np.ndarray, reference: np.ndarray, width: float = DOS_WIDTH) -> float:
-    """∫|g − g'| / ∫g' of the densities of two lists of levels, eV; 0 to 2 for lists of the same length; NaN of none."""
+    """Compute ∫|g − g'| / ∫g' of the densities of states of two lists of levels.
+
+    Parameters
+    ----------
+    prediction, reference : ndarray of shape (n,)
+        Levels in eV.
+    width : float
+        Standard deviation of the Gaussians, in eV.
+
+    Returns
+    -------
+    float
+        0 to 2 for lists of the same length; NaN of none.
+    """
     if len(reference) == 0:
         return float("nan")
     lower = min(prediction.min(), reference.min()) - REACH * width
@@ -195,15 +263,26 @@ def dos_distance(prediction: np.ndarray, reference: np.ndarray, width: float = D
 
 
 def state_errors(prediction: States, reference: States, overlap: Matrix, calculation: Calculation) -> StateErrors:
-    """Errors of all states.
+    """Compute the errors of all states.
 
-    Args:
-        prediction, reference: all states, with the same S and electrons.
-        overlap: S.
-        calculation: atoms, basis and valence.
+    Parameters
+    ----------
+    prediction, reference : States
+        All states, with the same S and number of electrons.
+    overlap : BlockOperator, sparse matrix or ndarray of shape (n, n)
+        S.
+    calculation : Calculation
+        Atoms, basis and valence.
 
-    Raises:
-        InputError: states of other numbers of orbitals, or windows.
+    Returns
+    -------
+    StateErrors
+        Of frontier states, occupied space and charges.
+
+    Raises
+    ------
+    InputError
+        If the numbers of orbitals differ, or one is a window of states.
     """
     if len(prediction.coefficients) != len(reference.coefficients):
         raise InputError(

@@ -1,8 +1,8 @@
-"""Window: the levels of H ψ = ε S ψ in a part of the spectrum, with their states, none missed.
+"""Window: the levels of H ψ = ε S ψ in an interval of energies, with their states, none missed.
 
 H − σS is factorised at an energy σ in the window, which also counts the levels below it; block Lanczos finds the levels
-next to σ; and factorisations just outside the two ends of the window count again. A window is returned only if it
-holds as many levels as lie between its ends. That takes three factorisations where the first guess of σ serves.
+next to σ; and factorisations just outside the two ends of the window count again. A window is returned only if it holds
+as many levels as lie between its ends. That takes three factorisations where the first guess of σ serves.
 """
 
 from __future__ import annotations
@@ -30,41 +30,47 @@ from nearsight.errors import InputError
 from nearsight.progress import Event, Progress, silent
 
 TOLERANCE = 1e-8
-"""eV; bound on the error of a level at which Lanczos stops. Levels made from H and S with its states are far better."""
+"""Bound (eV) on the error of a level at which Lanczos stops. Levels made from H and S with its states are far better.
+"""
 OUTER = 1e-4
-"""eV; the same for levels beyond the window."""
+"""Bound (eV) on the error of levels beyond the window."""
 BEYOND = 4
-"""Levels found beyond each end of the window, so that there are gaps to count in."""
+"""Number of levels found beyond each end of the window, so that there are gaps to count in."""
 APART = 1e-6
-"""eV; a level this near to a shift is in the way."""
+"""Distance (eV) from a shift within which a level is in the way."""
 CLEAR = 10 * OUTER
-"""eV; nothing is counted in a gap narrower than this."""
+"""Width (eV) of the narrowest gap that is counted in."""
 SAFE = 100.0
-"""Errors of a factorisation that levels must be away from its shift to be on the right side for certain."""
+"""Number of errors of a factorisation that levels must be away from its shift to be on the right side for certain."""
 NUDGES = (0.0, 3.0, -3.0, 9.0, -9.0)
-"""Times `APART`: where to count instead when a level is in the way."""
+"""Where to count instead when a level is in the way, in units of `APART`."""
 SMALL = 400
-"""Orbitals up to which all levels are found densely."""
+"""Number of orbitals up to which all levels are found densely."""
 SHARE = 0.2
-"""Share of all levels from which they are found densely, all of them."""
+"""Share of all levels from which on they are found densely, all of them."""
 CLUSTER = 600
-"""Orbitals in a cluster whose levels are a sample of all."""
+"""Number of orbitals in a cluster whose levels are a sample of all."""
 BLUR = 1e-3
-"""Added to S of a cluster where directions are left out; a sample need not be exact."""
+"""Added to S of a cluster where directions are projected out; a sample need not be exact."""
 ATTEMPTS = 12
-"""Shifts that are tried, and rounds of Lanczos and counting."""
+"""Number of shifts that are tried, and of rounds of Lanczos and counting."""
 SLACK = 16
-"""Levels that a shift may be outside the window."""
+"""Number of levels that a shift may be outside the window."""
 
 
 class Window(NamedTuple):
-    """Levels in a part of the spectrum.
+    """Levels in an interval of energies.
 
-    Attributes:
-        eigenvalues: (m,) eV, ascending.
-        coefficients: (n, m), columns c with c† S c = 1.
-        first: levels below eigenvalues[0]; below the range where it is empty.
-        residual: eV; every eigenvalue is at most this far from an exact one.
+    Attributes
+    ----------
+    eigenvalues : ndarray of shape (m,)
+        In eV, ascending.
+    coefficients : ndarray of shape (n, m)
+        Columns c with c† S c = 1.
+    first : int
+        Number of levels below `eigenvalues[0]`, or below the interval where it is empty.
+    residual : float
+        Every eigenvalue is at most this far (eV) from an exact one.
     """
 
     eigenvalues: np.ndarray
@@ -85,23 +91,39 @@ def solve_window(
     projected_out: np.ndarray | None = None,
     progress: Progress = silent,
 ) -> Window:
-    """Levels around a gap or an energy, half of them on each side, or all in a range of energies.
+    """Find levels around a gap or an energy, half of them on each side, or all in a range of energies.
 
-    Args:
-        h: (n, n) Hermitian, eV, real or complex, both triangles.
-        s: (n, n) Hermitian and positive definite.
-        filled: levels below the gap.
-        number: of levels; fewer are returned where the spectrum ends. Needed unless there is a range.
-        centre: eV. The energy they are around; with `filled`, a guess of an energy in the gap.
-        range: eV, from and to; a level within 1e-5 eV of an end may be in or out.
-        method: of `factorise`.
-        projected_out: (n, m) orthonormal eigenvectors of S, directions projected out (`ill_conditioned_directions`);
-            n − m levels are left.
-        progress: told in a line each what is done and how long it takes.
+    Parameters
+    ----------
+    h : sparse matrix of shape (n, n)
+        H in eV, Hermitian, real or complex, both triangles stored.
+    s : sparse matrix of shape (n, n)
+        S, Hermitian and positive definite.
+    filled : int, optional
+        Number of levels below the gap.
+    number : int, optional
+        Number of levels; fewer are returned where the spectrum ends. Needed unless there is a range.
+    centre : float, optional
+        The energy (eV) they are around; with `filled`, a guess of an energy in the gap.
+    range : (float, float), optional
+        Lowest and highest energy in eV; a level within 1e-5 eV of an end may be in or out.
+    method : {"auto", "sparse", "superlu", "dense"}
+        As for `factorise`.
+    projected_out : ndarray of shape (n, m), optional
+        Orthonormal eigenvectors of S, directions that are projected out (`ill_conditioned_directions`); n − m levels
+        are left.
+    progress : callable, optional
+        Told in a line each what is done and how long it takes.
 
-    Raises:
-        InputError: arguments that do not fit, an S that is not positive definite, or levels whose number cannot be
-            confirmed.
+    Returns
+    -------
+    Window
+        Levels and states.
+
+    Raises
+    ------
+    InputError
+        If arguments do not fit, S is not positive definite, or the number of levels cannot be confirmed.
     """
     kind = np.result_type(h.dtype, s.dtype, np.float64)
     problem = _Problem(
@@ -143,8 +165,10 @@ class _Shift:
 class _Problem:
     """H and S, and how many levels lie below some energies.
 
-    Attributes:
-        counts: energy, eV → levels below it.
+    Attributes
+    ----------
+    counts : dict[float, int]
+        Energy, eV → levels below it.
     """
 
     h: sparse.csr_matrix
@@ -225,9 +249,14 @@ def _check(
 
 
 def lowest_of_overlap(s: sparse.csr_matrix) -> float | None:
-    """An estimate, from above, of the lowest eigenvalue of S; None where a hundred vectors do not give one.
+    """Estimate the lowest eigenvalue of S, from above.
 
-    A negative eigenvalue of any size shows within these; to prove that there is none is not tried.
+    A negative eigenvalue of any size shows within a hundred vectors; to prove that there is none is not tried.
+
+    Returns
+    -------
+    float or None
+        None where a hundred vectors do not give an estimate.
     """
     start = np.random.default_rng(0).standard_normal(s.shape[0]).astype(s.dtype)
     try:
@@ -268,6 +297,7 @@ def _dense(
 
 
 def not_positive() -> InputError:
+    """Make the error of an S that is not positive definite."""
     return InputError(
         "expected a positive definite overlap S, got another one; is it complete (all neighbours, both "
         "triangles) and of this structure, and no atom there twice?"
@@ -327,7 +357,7 @@ def _sample(problem: _Problem) -> np.ndarray:
         near = np.sort(np.argsort(-weight, kind="stable")[: min(CLUSTER, np.count_nonzero(weight))])
         s = problem.s[near][:, near].toarray()
         if problem.projected_out.shape[1]:
-            s += BLUR * np.eye(len(s))  # what is left out may have a norm below zero, by rounding
+            s += BLUR * np.eye(len(s))  # what is projected out may have a norm below zero, by rounding
         try:
             levels.append(linalg.eigh(problem.h[near][:, near].toarray(), s, eigvals_only=True, check_finite=False))
         except linalg.LinAlgError:
@@ -376,10 +406,14 @@ def _search(problem: _Problem, shift: _Shift, first: int, last: int) -> Window:
 class _Found:
     """Levels that Lanczos found, numbered as if none were missed.
 
-    Attributes:
-        first: number of the lowest.
-        levels: eV, ascending.
-        ritz: which Ritz values they are.
+    Attributes
+    ----------
+    first : int
+        Number of the lowest.
+    levels : ndarray
+        eV, ascending.
+    ritz : ndarray
+        Which Ritz values they are.
     """
 
     first: int

@@ -1,8 +1,7 @@
-"""Isolated charges: the direct sum.
+"""Direct sums: isolated charges, and wires, which are periodic in one direction.
 
-Wires, periodic in one direction: the direct sum over images, with its tail by Euler and Maclaurin.
-
-Images n of a charge at z + nL and ρ from the axis through an atom are summed one by one up to |n| = m, the rest as
+Images n of a charge at z + nL and ρ from the axis through an atom are summed one by one up to |n| = m, the others by
+Euler and Maclaurin as
 
     Σ_{n>m} f(n) = ∫_{m+½}^∞ f + f'(m+½)/24 − 7 f'''(m+½)/5760 + …,    f(n) = (ρ² + (z + nL)²)^-½.
 
@@ -17,15 +16,32 @@ import numpy as np
 from nearsight.electrostatics.ewald import gaussian_coulomb
 from nearsight.structures.structure import Structure
 
-ROOM = 1_000_000
-"""Pairs held at once."""
+PAIRS_AT_ONCE = 1_000_000
+"""Number of pairs of atoms that are held at once."""
 
 
 def isolated(structure: Structure, charges: np.ndarray, widths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(N,) potential in e/Å and (N, 3) field in e/Å²; see `electrostatics`."""
+    """Compute potential and field of isolated charges, see `potential.electrostatics`.
+
+    Parameters
+    ----------
+    structure : Structure
+        Without periodic directions; N atoms.
+    charges : ndarray of shape (N,)
+        In e.
+    widths : ndarray of shape (N,)
+        Standard deviations of Gaussian charges in Å, 0 for point charges.
+
+    Returns
+    -------
+    potential : ndarray of shape (N,)
+        In e/Å.
+    field : ndarray of shape (N, 3)
+        In e/Å².
+    """
     n = len(structure)
     potential, field = np.zeros(n), np.zeros((n, 3))
-    rows = max(1, ROOM // n)
+    rows = max(1, PAIRS_AT_ONCE // n)
     for start in range(0, n, rows):
         atoms = np.arange(start, min(start + rows, n))
         vectors = structure.positions[atoms, None] - structure.positions
@@ -40,7 +56,24 @@ def isolated(structure: Structure, charges: np.ndarray, widths: np.ndarray) -> t
 
 
 def wire(structure: Structure, charges: np.ndarray, widths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(N,) potential in e/Å and (N, 3) field in e/Å², of charges that add up to 0; see `electrostatics`."""
+    """Compute potential and field of charges in a wire; they must add up to 0. See `potential.electrostatics`.
+
+    Parameters
+    ----------
+    structure : Structure
+        With one periodic direction; N atoms.
+    charges : ndarray of shape (N,)
+        In e.
+    widths : ndarray of shape (N,)
+        Standard deviations of Gaussian charges in Å, 0 for point charges.
+
+    Returns
+    -------
+    potential : ndarray of shape (N,)
+        In e/Å.
+    field : ndarray of shape (N, 3)
+        In e/Å².
+    """
     vector = structure.cell[structure.pbc][0]
     length = float(np.linalg.norm(vector))
     axis, n = vector / length, len(structure)
@@ -49,7 +82,7 @@ def wire(structure: Structure, charges: np.ndarray, widths: np.ndarray) -> tuple
     extent = float(np.linalg.norm(np.ptp(positions, axis=0)))
     images = int(np.ceil((3 * extent + 8 * float(widths.max())) / length)) + 10
     potential, field = np.zeros(n), np.zeros((n, 3))
-    rows = max(1, ROOM // n)
+    rows = max(1, PAIRS_AT_ONCE // n)
     for start in range(0, n, rows):
         atoms = np.arange(start, min(start + rows, n))
         vectors = positions[atoms, None] - positions

@@ -1,19 +1,16 @@
-"""Ewald's sum for cells that are periodic in three directions.
+"""Ewald sums: crystals, periodic in three directions, and slabs, periodic in two.
 
 Every charge is split into a Gaussian of width η and the rest. The rest is felt nearby and summed over neighbours, the
 Gaussians are summed over waves. V has no average over the cell, so that a charged cell has a uniform background. Sums
 end where terms are below 1e-11 of the first; the result does not depend on η.
 
-1/d of Gaussian charges and its slope, whole and the part that decays fast.
-
-Slabs, periodic in two directions: Ewald's sum in a cell with vacuum, from which the other slabs are taken out.
-
-What distant copies of a neutral slab with dipole M and second moment Q of its charges along the normal z do is, but for
-terms that decay as exp(−k · vacuum) with k the shortest wave in the plane, known exactly:
+Slabs are summed in a cell with vacuum, and the potential of the other slabs is subtracted. What distant copies of a
+neutral slab with dipole M and second moment Q of its charges along the normal z do is, but for terms that decay as
+exp(−k · vacuum) with k the shortest wave in the plane, known exactly:
 
     V_slab = V_cell + 4π/Ω M z − 2π/Ω Q
 
-with Ω the volume of the cell. The vacuum is chosen such that the terms left out are below 1e-10 of the charges'
+with Ω the volume of the cell. The vacuum is chosen such that the neglected terms are below 1e-10 of the charges'
 potentials.
 """
 
@@ -28,10 +25,22 @@ from nearsight.structures.graph import build_graph
 from nearsight.structures.structure import Structure
 
 ROOT = np.sqrt(2 / np.pi)
+"""√(2/π)."""
 
 
 def gaussian_coulomb(distance: np.ndarray, width: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """erf(d / √2 w) / d and minus its derivative; 1/d and 1/d² where w = 0."""
+    """Compute erf(d / √2 w) / d and minus its derivative; 1/d and 1/d² where w = 0.
+
+    Parameters
+    ----------
+    distance, width : ndarray
+        d and w in Å, of one shape.
+
+    Returns
+    -------
+    value, slope : ndarray
+        In 1/Å and 1/Å².
+    """
     inverse = 1 / distance
     smeared = width > 0
     if not smeared.any():
@@ -43,7 +52,23 @@ def gaussian_coulomb(distance: np.ndarray, width: np.ndarray) -> tuple[np.ndarra
 
 
 def short_coulomb(distance: np.ndarray, split: float, width: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """erf(d / √2 w) / d − erf(d / √2 split) / d and minus its derivative: what a sum over waves leaves."""
+    """Compute erf(d / √2 w) / d − erf(d / √2 split) / d and minus its derivative: what a sum over waves does not
+    contain.
+
+    Parameters
+    ----------
+    distance : ndarray
+        d in Å.
+    split : float
+        Width of the Gaussians that are summed over waves, in Å.
+    width : ndarray
+        w in Å.
+
+    Returns
+    -------
+    value, slope : ndarray
+        In 1/Å and 1/Å²; they decay fast.
+    """
     far, far_slope = _complement(distance, np.full(len(distance), split))
     if not (width > 0).any():
         return far, far_slope
@@ -61,23 +86,37 @@ def _complement(distance: np.ndarray, width: np.ndarray) -> tuple[np.ndarray, np
 
 
 REACH = 4.8
-"""erfc(4.8) and exp(−4.8²) are 1e-11 and 1e-10."""
+"""Number of widths up to which sums go: erfc(4.8) and exp(−4.8²) are 1e-11 and 1e-10."""
 
 BALANCE = 5.0
 """How much longer a neighbour takes than a wave at one atom, times numbers of order one."""
 
-ROOM = 2_000_000
-"""Products of atoms and waves held at once."""
+WAVES_AT_ONCE = 2_000_000
+"""Number of products of atoms and waves that are held at once."""
 
 
 def ewald(
     structure: Structure, charges: np.ndarray, widths: np.ndarray, cutoff: float | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(N,) potential in e/Å and (N, 3) field in e/Å²; see `electrostatics`.
+    """Compute potential and field of charges in a crystal, see `potential.electrostatics`.
 
-    Args:
-        structure, charges, widths: three periodic directions.
-        cutoff: Å, of the neighbours; the fastest one where it is None. At least REACH √2 times the largest width.
+    Parameters
+    ----------
+    structure : Structure
+        With three periodic directions; N atoms.
+    charges : ndarray of shape (N,)
+        In e.
+    widths : ndarray of shape (N,)
+        Standard deviations of Gaussian charges in Å, 0 for point charges.
+    cutoff : float, optional
+        Of the neighbours in Å, at least REACH √2 times the largest width. By default the fastest one.
+
+    Returns
+    -------
+    potential : ndarray of shape (N,)
+        In e/Å.
+    field : ndarray of shape (N, 3)
+        In e/Å².
     """
     if cutoff is None:
         cutoff = (BALANCE * structure.volume**2 / len(structure)) ** (1 / 6)
@@ -105,7 +144,7 @@ def _add_waves(
     structure: Structure, charges: np.ndarray, split: float, potential: np.ndarray, field: np.ndarray
 ) -> None:
     """Σ_k≠0 4π/V exp(−η²k²/2) / k² Σ_j q_j cos k·(r_i − r_j), each k with −k."""
-    for k in _waves(structure, REACH * np.sqrt(2) / split, max(1, ROOM // len(structure))):
+    for k in _waves(structure, REACH * np.sqrt(2) / split, max(1, WAVES_AT_ONCE // len(structure))):
         square = (k**2).sum(axis=1)
         weight = 8 * np.pi / structure.volume * np.exp(-square * split**2 / 2) / square
         phase = structure.positions @ k.T
@@ -132,18 +171,36 @@ def _waves(structure: Structure, longest: float, count: int) -> Iterator[np.ndar
         yield kept
 
 
-LEFT_OUT = 1e-10
+NEGLIGIBLE = 1e-10
+"""Size of neglected terms relative to the charges' potentials."""
 
 
 def slab(structure: Structure, charges: np.ndarray, widths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(N,) potential in e/Å and (N, 3) field in e/Å², of charges that add up to 0; see `electrostatics`."""
+    """Compute potential and field of charges in a slab; they must add up to 0. See `potential.electrostatics`.
+
+    Parameters
+    ----------
+    structure : Structure
+        With two periodic directions; N atoms.
+    charges : ndarray of shape (N,)
+        In e.
+    widths : ndarray of shape (N,)
+        Standard deviations of Gaussian charges in Å, 0 for point charges.
+
+    Returns
+    -------
+    potential : ndarray of shape (N,)
+        In e/Å.
+    field : ndarray of shape (N, 3)
+        In e/Å².
+    """
     plane = structure.cell[structure.pbc]
     normal = np.cross(plane[0], plane[1])
     normal /= np.linalg.norm(normal)
     z = structure.positions @ normal
     z -= z.mean()
     thickness = float(np.ptp(z)) + 12 * float(widths.max())
-    height = thickness + np.log(1 / LEFT_OUT) / _shortest_wave(plane)
+    height = thickness + np.log(1 / NEGLIGIBLE) / _shortest_wave(plane)
     padded = Structure(structure.numbers, structure.positions, np.vstack([plane, height * normal]), np.ones(3, bool))
     potential, field = ewald(padded, charges, widths)
     dipole, second = charges @ z, charges @ (z**2 + widths**2)

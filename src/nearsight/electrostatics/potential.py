@@ -2,14 +2,14 @@
 
     V_i = k Σ'_{j,R} q_j erf(d / √2 w_j) / d,    E_i = −∇_i V_i,    d = |r_i − r_j − R|
 
-over all periodic images. w_j is the width of a Gaussian charge, 0 of a point charge; an atom's own charge is left out
-(the prime), its images are not. Nothing is cut off; the modules of each periodicity say how images are
+The sum goes over all periodic images. w_j is the width of a Gaussian charge, 0 of a point charge; an atom's own charge
+is omitted (the prime), its images are not. Nothing is cut off; the modules of each periodicity say how images are
 summed.
 
 | periodic directions | method | zero of V | charged cells |
 |---|---|---|---|
 | 3 | Ewald, the space around conducting | average over the cell | uniform background |
-| 2 | the same in a cell with vacuum, corrected | mean of both sides, far away | refused |
+| 2 | Ewald in a cell with vacuum, corrected | mean of both sides, far away | refused |
 | 1 | direct sum with its tail | far away | refused |
 | 0 | direct sum | far away | allowed |
 """
@@ -27,19 +27,22 @@ from nearsight.structures.structure import Structure
 from nearsight.units import BOHR_IN_ANGSTROM, HARTREE_IN_EV
 
 COULOMB = HARTREE_IN_EV * BOHR_IN_ANGSTROM
-"""k = e²/4πε₀ in eV Å."""
+"""Coulomb's constant k = e²/4πε₀, in eV Å."""
 
 NEUTRAL = 1e-6
-"""e; the largest charge of a cell that counts as none."""
+"""Largest charge (e) of a cell that counts as none."""
 
 
 @dataclass(frozen=True, eq=False)
 class Electrostatics:
-    """At every atom.
+    """Potential and field at every atom.
 
-    Attributes:
-        potential: (N,) V.
-        field: (N, 3) V/Å, Cartesian.
+    Attributes
+    ----------
+    potential : ndarray of shape (N,)
+        In V.
+    field : ndarray of shape (N, 3)
+        In V/Å, Cartesian.
     """
 
     potential: np.ndarray
@@ -47,15 +50,35 @@ class Electrostatics:
 
 
 def electrostatics(structure: Structure, charges: np.ndarray, widths: np.ndarray | float = 0.0) -> Electrostatics:
-    """Potential and field at the atoms.
+    """Compute the potential and the field of charges at the atoms.
 
-    Args:
-        structure: atoms and cell.
-        charges: (N,) e.
-        widths: standard deviation of each Gaussian charge, Å; one number or (N,). 0 is a point charge.
+    Parameters
+    ----------
+    structure : Structure
+        Atoms and cell.
+    charges : ndarray of shape (N,)
+        In e.
+    widths : float or ndarray of shape (N,)
+        Standard deviation of each Gaussian charge in Å; 0 is a point charge.
 
-    Raises:
-        InputError: shapes or numbers that cannot be, or a charged cell with one or two periodic directions.
+    Returns
+    -------
+    Electrostatics
+        In V and V/Å.
+
+    Raises
+    ------
+    InputError
+        If shapes or numbers cannot be, or a cell with one or two periodic directions is charged.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from nearsight.electrostatics.potential import electrostatics
+    >>> from nearsight.structures.structure import Structure
+    >>> pair = Structure(np.array([1, 1]), np.array([[0.0, 0, 0], [0, 0, 2.0]]), np.zeros((3, 3)), np.zeros(3, bool))
+    >>> electrostatics(pair, np.array([1.0, -1.0])).potential.round(2)
+    array([-7.2,  7.2])
     """
     charges, widths = _checked(structure, charges, widths)
     periodic = int(structure.pbc.sum())
