@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import shutil
+import signal
 import subprocess
+import time
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +21,7 @@ from nearsight.progress import Event, StopToken
 from nearsight.recipes.campaign import load_campaign
 from nearsight.recipes.campaign_run import CampaignRun
 from nearsight.units import HARTREE_IN_EV
-from tests.recipes.killed_campaign import differences, killed_again_and_again
+from tests.recipes.killed_campaign import differences, generate, killed_again_and_again
 
 WATER = """
 structures:
@@ -75,6 +77,20 @@ def test_the_command_says_what_it_made(tmp_path):
     again = CliRunner().invoke(app, ["generate", str(path), "-o", str(tmp_path / "out"), "--set", "dft.basis=6-31g"])
     assert again.exit_code == 2
     assert "dft.basis: sto-3g → 6-31g" in " ".join(again.output.split())
+
+
+def test_ctrl_c_ends_the_jobs_and_the_next_call_goes_on(tmp_path):
+    path = campaign(tmp_path, WATER.replace("processes: 2", "processes: 1"))
+    process = generate(path, tmp_path / "out")
+    until = time.monotonic() + 60
+    while not (tmp_path / "out" / "water-1.h5").exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    done = run(path, tmp_path / "out").result()
+    assert done.unfinished
+    assert not done.failed
+    assert not run(path, tmp_path / "out").run().unfinished
 
 
 def test_one_that_fails_does_not_stop_the_others(tmp_path):

@@ -14,7 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as Bars
 
 from nearsight.api.data import collect, generate, write_inputs
-from nearsight.cli.running import say
+from nearsight.cli.main import EXIT_INTERRUPTED
+from nearsight.cli.running import say, stopped_by_signals
 from nearsight.errors import ConfigError
 from nearsight.progress import Event
 from nearsight.recipes.campaign_run import CampaignResult
@@ -56,8 +57,12 @@ def generate_command(
         if collect_only:
             result = collect(campaign, output, overrides=changes or [])
         else:
-            result = generate(campaign, output, overrides=changes or [], progress=display)
+            with stopped_by_signals() as stop:
+                result = generate(campaign, output, overrides=changes or [], progress=display, stop=stop)
     _print_result(result, (time.monotonic() - started) / 60)
+    if result.unfinished and not collect_only:
+        print("Run the same command again to go on.")
+        raise typer.Exit(EXIT_INTERRUPTED)
     if result.failed:
         print("Run the same command again to try what failed.")
         raise typer.Exit(1)
