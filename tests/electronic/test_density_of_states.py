@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nearsight.electronic.broadening import energy_grid, level_density
+from nearsight.electronic.density_of_states import energy_grid, level_density
 from nearsight.electronic.spectrum import Spectrum
 
 SPECTRUM = Spectrum(np.array([-7.0, -1.0, -1.0, 0.5, 30.0]), 2, 1.0, 0.0)

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from nearsight.electronic.broadening import energy_grid, level_density
 from nearsight.electronic.conditioning import OVERLAP_THRESHOLD
 from nearsight.electronic.density_matrix import band_energy, contraction, density_matrix, density_operator
+from nearsight.electronic.density_of_states import energy_grid, level_density, projected_densities
 from nearsight.electronic.eigen import choose_method, solve, solve_states
 from nearsight.electronic.populations import (
     atomic_charges,
@@ -19,7 +19,6 @@ from nearsight.electronic.populations import (
     localisation,
     orbital_groups,
     orbital_populations,
-    projected_densities,
 )
 from nearsight.electronic.spectrum import States
 from nearsight.errors import InputError

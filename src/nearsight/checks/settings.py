@@ -13,7 +13,7 @@ from nearsight.orbitals.basis import SHELL_LETTERS
 CHECK = "settings"
 GRID = ("CUTOFF", "REL_CUTOFF")
 """Settings of the grid, whose differences are errors."""
-PLAIN = ("method", "functional", "smearing", "dft_plus_u")
+TEXT_KEYS = ("method", "functional", "smearing", "dft_plus_u")
 """Keys of the provenance that are compared as text."""
 _CODE = re.compile(r"\s*(\S+)(?:\s+v?(\d[\w.]*))?")
 _SETTING = re.compile(r"\s*([A-Za-z_][\w/+-]*)\s*[=: ]\s*(.+)")
@@ -76,7 +76,7 @@ def _settings(entry: Entry) -> dict[str, str]:
         result["code"] = " ".join(part for part in code.groups() if part)
     for potential, symbol in _POTENTIAL.findall(said.get("potentials", "")):
         result[f"potential of {symbol}"] = potential
-    for key in PLAIN:
+    for key in TEXT_KEYS:
         if key in said:
             result[key] = said[key]
     return result | _listed(said.get("settings", ""))

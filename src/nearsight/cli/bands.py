@@ -12,7 +12,7 @@ from rich.console import Console
 from nearsight.api.sources import calculation_of
 from nearsight.api.spectra import band_path, bands, read_band_table
 from nearsight.cli.arguments import energy_window
-from nearsight.cli.output import print_json, write_figure, write_table
+from nearsight.cli.output import check_figure_name, print_json, write_figure, write_table
 from nearsight.cli.running import shown
 from nearsight.electronic.bands import Bands, band_errors
 
@@ -39,6 +39,8 @@ def bands_command(
     json: Annotated[bool, typer.Option("--json", help="print JSON only")] = False,
 ) -> None:
     """Bands."""
+    if output is not None:
+        check_figure_name(output)
     limits = energy_window(window)
     calculation = calculation_of(file, overlap)
     table = None if reference is None or reference.suffix.lower() != ".csv" else read_band_table(reference)

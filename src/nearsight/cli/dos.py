@@ -12,7 +12,7 @@ from rich.console import Console
 from nearsight.api.sources import calculation_of
 from nearsight.api.spectra import density_of_states
 from nearsight.cli.arguments import energy_window, mesh_counts
-from nearsight.cli.output import print_json, write_figure, write_table
+from nearsight.cli.output import check_figure_name, print_json, write_figure, write_table
 from nearsight.cli.running import shown
 from nearsight.electronic.density_of_states import DensityOfStates
 from nearsight.errors import InputError
@@ -51,6 +51,8 @@ def dos_command(
     """Density of states."""
     if output is None and csv is None and not json:
         raise InputError("expected a figure (-o dos.png), a table (--csv dos.csv) or --json, got none")
+    if output is not None:
+        check_figure_name(output)
     limits, counts = energy_window(window), mesh_counts(mesh)
     calculation = calculation_of(file, overlap)
     with shown(Console(stderr=True), "diagonalising") as progress:

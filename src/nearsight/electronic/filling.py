@@ -87,9 +87,9 @@ def occupations(
         raise InputError(f"expected 0 to {2 * rows.shape[1]} electrons in {rows.shape[1]} levels, got {electrons:g}")
     if temperature is not None and not temperature > 0:
         raise InputError(f"expected a temperature above 0 K, got {temperature:g}")
-    room = np.repeat(shares, rows.shape[1])
+    capacity = np.repeat(shares, rows.shape[1])
     filling = _from_below if temperature is None else _at_temperature
-    result = filling(rows.ravel(), room, electrons, (temperature or 0.0) * BOLTZMANN_IN_EV)
+    result = filling(rows.ravel(), capacity, electrons, (temperature or 0.0) * BOLTZMANN_IN_EV)
     return replace(result, occupations=result.occupations.reshape(levels.shape))
 
 
@@ -102,16 +102,16 @@ def _shares(number: int, weights: np.ndarray | None) -> np.ndarray:
     return shares / shares.sum()
 
 
-def _from_below(levels: np.ndarray, room: np.ndarray, electrons: float, _: float) -> Filling:
+def _from_below(levels: np.ndarray, capacity: np.ndarray, electrons: float, _: float) -> Filling:
     order = np.argsort(levels, kind="stable")
-    before = np.concatenate([[0.0], np.cumsum(2 * room[order])])[:-1]
-    some = np.clip((electrons - before) / room[order], 0.0, 2.0)
+    before = np.concatenate([[0.0], np.cumsum(2 * capacity[order])])[:-1]
+    some = np.clip((electrons - before) / capacity[order], 0.0, 2.0)
     some[np.abs(some) < 1e-9] = 0.0
     ascending = levels[order]
     partly = np.flatnonzero(some > 0)
     if len(partly):
         same = np.abs(ascending - ascending[partly[-1]]) < DEGENERATE
-        some[same] = np.average(some[same], weights=room[order][same])
+        some[same] = np.average(some[same], weights=capacity[order][same])
     filled, free = ascending[some > 1e-9], ascending[some < 2 - 1e-9]
     homo, lumo = (filled[-1] if len(filled) else np.nan), (free[0] if len(free) else np.nan)
     result = np.empty_like(some)
@@ -119,16 +119,16 @@ def _from_below(levels: np.ndarray, room: np.ndarray, electrons: float, _: float
     return Filling(float((homo + lumo) / 2), result, float(homo), float(lumo))
 
 
-def _at_temperature(levels: np.ndarray, room: np.ndarray, electrons: float, width: float) -> Filling:
+def _at_temperature(levels: np.ndarray, capacity: np.ndarray, electrons: float, width: float) -> Filling:
     def surplus(fermi: float) -> float:
-        return float(2 * (room * expit((fermi - levels) / width)).sum() - electrons)
+        return float(2 * (capacity * expit((fermi - levels) / width)).sum() - electrons)
 
     reach = 60 * width
     if surplus(levels.min() - reach) >= 0 or surplus(levels.max() + reach) <= 0:  # none, or no room left
-        return _from_below(levels, room, electrons, width)
+        return _from_below(levels, capacity, electrons, width)
     fermi = float(brentq(surplus, levels.min() - reach, levels.max() + reach, xtol=1e-12))
     share = expit((fermi - levels) / width)
-    entropy = -2 * float((room * (xlogy(share, share) + xlogy(1 - share, 1 - share))).sum())
+    entropy = -2 * float((capacity * (xlogy(share, share) + xlogy(1 - share, 1 - share))).sum())
     below, above = levels[levels <= fermi], levels[levels > fermi]
     return Filling(
         fermi,

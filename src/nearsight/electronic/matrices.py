@@ -51,8 +51,8 @@ def hermitian_part_dense(matrix: Matrix, name: str) -> tuple[np.ndarray, float]:
 
     Parameters and errors are those of `hermitian_dense`.
     """
-    plain: Any = to_csr(matrix) if isinstance(matrix, BlockOperator) else matrix
-    dense = plain.toarray() if sparse.issparse(plain) else np.array(plain)
+    bare: Any = to_csr(matrix) if isinstance(matrix, BlockOperator) else matrix
+    dense = bare.toarray() if sparse.issparse(bare) else np.array(bare)
     _check_square(dense.shape, name)
     dense = np.asfortranarray(dense, dtype=np.complex128 if np.iscomplexobj(dense) else np.float64)
     wrong = ~np.isfinite(dense)
@@ -90,8 +90,8 @@ def sparse_hermitian_part(matrix: Matrix, name: str) -> tuple[sparse.csr_matrix,
 
     Parameters and errors are those of `sparse_hermitian`.
     """
-    plain: Any = to_csr(matrix) if isinstance(matrix, BlockOperator) else matrix
-    csr = sparse.csr_matrix(plain)
+    bare: Any = to_csr(matrix) if isinstance(matrix, BlockOperator) else matrix
+    csr = sparse.csr_matrix(bare)
     _check_square(csr.shape, name)
     csr = csr.astype(np.complex128 if np.iscomplexobj(csr.data) else np.float64)
     csr.sum_duplicates()

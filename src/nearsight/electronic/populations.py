@@ -20,14 +20,12 @@ a defect stand out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from scipy import linalg, sparse
 
-from nearsight.electronic.broadening import broadened
 from nearsight.electronic.eigen import solve_states
 from nearsight.electronic.filling import Filling
 from nearsight.electronic.matrices import Matrix, hermitian_dense, sparse_hermitian
@@ -109,33 +107,6 @@ def orbital_groups(numbers: np.ndarray, basis: BasisSet, by: Grouping = "element
             labels += [label] * (2 * l + 1)
     places = np.array(labels)
     return {label: np.flatnonzero(places == label) for label in dict.fromkeys(labels)}
-
-
-def projected_densities(
-    states: States, populations: np.ndarray, groups: Mapping[str, np.ndarray], energies: np.ndarray, width: float
-) -> dict[str, np.ndarray]:
-    """Compute the density of states of each group of orbitals; they add up to that of the states.
-
-    Parameters
-    ----------
-    states : States
-        m of them.
-    populations : ndarray of shape (n, m)
-        As `orbital_populations` gives them.
-    groups : mapping of str to ndarray
-        The orbitals of each label.
-    energies : ndarray of shape (e,)
-        In eV, ascending.
-    width : float
-        Standard deviation of the Gaussians, in eV.
-
-    Returns
-    -------
-    dict of str to ndarray of shape (e,)
-        Electrons per eV.
-    """
-    weights = np.stack([populations[orbitals].sum(axis=0) for orbitals in groups.values()])
-    return dict(zip(groups, broadened(states.levels, 2 * weights, energies, width)))
 
 
 def atom_populations(populations: np.ndarray, numbers: np.ndarray, basis: BasisSet) -> np.ndarray:
@@ -221,24 +192,12 @@ def charges_of(
     some = int(np.count_nonzero(filling.occupations > 0))
     populations = np.zeros(len(states.coefficients))
     if some:
-        occupied = States(_lowest(states.spectrum, some), states.coefficients[:, :some])
+        spectrum = states.spectrum
+        lowest = replace(spectrum, eigenvalues=spectrum.eigenvalues[:some], total=spectrum.n_levels)
+        occupied = States(lowest, states.coefficients[:, :some])
         populations = orbital_populations(occupied, overlap, kind) @ filling.occupations[:some]
     valence = np.array([basis.valence[int(z)] for z in numbers], dtype=np.float64)
     return np.asarray(valence - np.add.reduceat(populations, basis.offsets(numbers)[:-1]))
-
-
-def _lowest(spectrum: Spectrum, number: int) -> Spectrum:
-    return Spectrum(
-        spectrum.eigenvalues[:number],
-        spectrum.n_occupied,
-        spectrum.overlap_condition,
-        spectrum.residual,
-        spectrum.singly_occupied,
-        spectrum.hermiticity_error,
-        0,
-        spectrum.n_levels,
-        spectrum.projected_out,
-    )
 
 
 @dataclass(frozen=True, eq=False)

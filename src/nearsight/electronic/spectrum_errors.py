@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nearsight.electronic.broadening import REACH, broadened
 from nearsight.electronic.density_matrix import band_energy
+from nearsight.electronic.density_of_states import REACH, broadened
 from nearsight.electronic.matrices import Matrix, sparse_hermitian
 from nearsight.electronic.populations import charges_of
 from nearsight.electronic.spectrum import Spectrum, States

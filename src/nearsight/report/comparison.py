@@ -9,7 +9,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from nearsight.atomic_files import write_text_atomically
-from nearsight.electronic.broadening import energy_grid, level_density
+from nearsight.electronic.density_of_states import energy_grid, level_density
 from nearsight.electronic.matrix_errors import ElementPairErrors
 from nearsight.electronic.spectrum import Spectrum
 from nearsight.electronic.spectrum_errors import GAP_WINDOW

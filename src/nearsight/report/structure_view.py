@@ -14,8 +14,8 @@ import numpy as np
 from ase.data import covalent_radii
 from ase.data.colors import jmol_colors
 
-from nearsight.electronic.broadening import broadened
 from nearsight.electronic.conditioning import overlap_threshold
+from nearsight.electronic.density_of_states import broadened
 from nearsight.electronic.eigen import solve_states
 from nearsight.electronic.matrix_errors import atom_errors, expected_errors
 from nearsight.electronic.populations import atom_populations, charges_of, orbital_populations
