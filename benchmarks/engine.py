@@ -35,9 +35,9 @@ import psutil
 import torch
 
 from nearsight.nn.architectures.xia2025.config import Widths
-from nearsight.nn.architectures.xia2025.edge_targets import EdgeTargets
 from nearsight.nn.architectures.xia2025.graph_tensors import GraphTensors, graph_tensors
 from nearsight.nn.architectures.xia2025.network import Xia2025
+from nearsight.nn.architectures.xia2025.targets import EdgeTargets
 from nearsight.orbitals.basis import basis_named
 from nearsight.orbitals.coupled_layout import CoupledLayout
 from nearsight.partition.partition import partition_graph

@@ -16,7 +16,7 @@ from nearsight.api.sources import calculation_of
 from nearsight.api.structures import as_structure
 from nearsight.api.training import run_training
 from nearsight.errors import CheckpointError, InputError
-from nearsight.inference.to_store import write_prediction
+from nearsight.inference.predict import write_prediction
 from nearsight.learning.config import load_config
 from nearsight.learning.training import TrainingResult
 from nearsight.nn.loading import load_model as load_hamiltonian_model

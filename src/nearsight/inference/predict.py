@@ -1,12 +1,22 @@
-"""The Hamiltonian of a structure from a trained model of any architecture, in memory."""
+"""The Hamiltonian of a structure from a trained model of any architecture, in memory.
+
+A prediction written while it is made: memory does not hold the Hamiltonian.
+"""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from nearsight.nn.model import CHUNK, HamiltonianModel
+from nearsight.nn.prediction import Prediction
 from nearsight.operators.blocks import BlockOperator
 from nearsight.operators.calculation import Calculation
+from nearsight.operators.store import copy_operator
+from nearsight.operators.store_head import ERROR_ESTIMATE, ESTIMATE_MEANING
+from nearsight.operators.store_writer import Compression, Precision, StoreWriter
 from nearsight.progress import Progress, silent
 from nearsight.structures.structure import Structure
 
@@ -45,3 +55,69 @@ def predict_hamiltonian(
     """
     prediction = model.predict(structure, known, parts=parts, hermitian=hermitian, chunk=chunk, progress=progress)
     return prediction.operator()
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a file holds.
+
+    Attributes:
+        n_pairs: blocks of H, transposes included.
+        mean_on_site: eV, mean |H| over the on-site blocks.
+    """
+
+    n_pairs: int
+    mean_on_site: float
+
+
+def write_prediction(
+    path: str | Path,
+    head: Calculation,
+    prediction: Prediction,
+    *,
+    overlap_from: Path | None = None,
+    precision: Precision = "float64",
+    compression: Compression = "none",
+) -> Written:
+    """Make a prediction and write it as a store.
+
+    Args:
+        path: the file; it appears when it is complete.
+        head: what the file says besides the matrices.
+        prediction: H.
+        overlap_from: a store of the same atoms whose overlap is copied.
+        precision: of H; the overlap stays as it is.
+        compression: of H. A network's numbers do not shrink (gzip saves 10 % and takes a second per 30 MB).
+
+    Raises:
+        InputError: the file cannot be written, or a number is not finite.
+    """
+    pairs, half = prediction.pairs, prediction.half
+    sizes = prediction.basis.sizes(prediction.numbers)
+    total, count = 0.0, 0
+    with StoreWriter(path, head, precision=precision, compression=compression) as writer:
+        if overlap_from is not None:
+            copy_operator(overlap_from, "overlap", writer)
+        stream = writer.begin("hamiltonian", prediction.basis, pairs.source, pairs.target, pairs.shift, half=half)
+        for batch, values in prediction.blocks():
+            stream.append(values)
+            lengths = sizes[pairs.source[batch]] * sizes[pairs.target[batch]]
+            on_site = values[np.repeat(pairs.edge[batch] < 0, lengths)]
+            total, count = total + float(np.abs(on_site).sum()), count + len(on_site)
+        _annotate(writer, prediction)
+    n_pairs = 2 * len(pairs) - len(prediction.numbers) if half else len(pairs)
+    return Written(n_pairs, total / count)
+
+
+def _annotate(writer: StoreWriter, prediction: Prediction) -> None:
+    """What the model expects its errors to be, where it is calibrated."""
+    known = prediction.expected_errors
+    if known is None:
+        return
+    writer.annotate(ERROR_ESTIMATE, known.of_blocks.astype(np.float32), "eV", ESTIMATE_MEANING)
+    writer.annotate(
+        "out_of_distribution",
+        np.flatnonzero(known.out_of_distribution),
+        "1",
+        "atoms (from 0) in environments unlike those of the training data",
+    )

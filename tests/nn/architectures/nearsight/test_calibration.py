@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from nearsight.inference.to_store import write_prediction
+from nearsight.inference.predict import write_prediction
 from nearsight.learning.checkpoint import write_tensors
 from nearsight.nn.architectures.nearsight.batches import BondSource, random_split
 from nearsight.nn.architectures.nearsight.calibration import fit_uncertainty

@@ -8,11 +8,11 @@ import torch
 
 import nearsight.nn.architectures.xia2025.network as xia2025
 from nearsight.nn.architectures.xia2025.config import Widths
-from nearsight.nn.architectures.xia2025.edge_targets import EdgeTargets
 from nearsight.nn.architectures.xia2025.graph_tensors import GraphTensors, graph_tensors, leading_edges, updates_needed
 from nearsight.nn.architectures.xia2025.kernels import messages as scalar_messages
+from nearsight.nn.architectures.xia2025.memory_plan import SavedBytes, bytes_per_chunked_edge, bytes_per_node
 from nearsight.nn.architectures.xia2025.network import Xia2025
-from nearsight.nn.architectures.xia2025.working_memory import SavedBytes, bytes_per_chunked_edge, bytes_per_node
+from nearsight.nn.architectures.xia2025.targets import EdgeTargets
 from nearsight.partition.partition import with_halo
 from nearsight.structures.graph import Graph, build_graph
 from nearsight.structures.structure import Structure

@@ -7,9 +7,9 @@ import torch
 
 import nearsight.nn.architectures.xia2025.kernels.edge_engine as module
 from nearsight.nn.architectures.xia2025.config import Widths
-from nearsight.nn.architectures.xia2025.edge_targets import EdgeTargets
 from nearsight.nn.architectures.xia2025.graph_tensors import GraphTensors, graph_tensors
 from nearsight.nn.architectures.xia2025.network import Xia2025
+from nearsight.nn.architectures.xia2025.targets import EdgeTargets
 from nearsight.orbitals.basis import basis_named
 from nearsight.orbitals.coupled_layout import CoupledLayout
 from nearsight.structures.graph import build_graph

@@ -7,7 +7,7 @@ import torch
 
 from nearsight.nn.architectures.xia2025 import network as network_module
 from nearsight.nn.architectures.xia2025.kernels import messages as module
-from nearsight.nn.architectures.xia2025.kernels.message_groups import group_by_target
+from nearsight.nn.architectures.xia2025.kernels.tensor_passes import group_by_target
 from nearsight.nn.architectures.xia2025.so3 import only_scalars
 from tests.nn.architectures.xia2025.test_edge_engine import make_graph
 from tests.nn.architectures.xia2025.test_equivariance import make_network

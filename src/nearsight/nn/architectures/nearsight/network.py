@@ -20,8 +20,7 @@ from nearsight.errors import InputError
 from nearsight.nn.architectures.nearsight.config import NearsightConfig
 from nearsight.nn.architectures.nearsight.graph import BondGraph, Bonds, BondTargets, ElementPair
 from nearsight.nn.architectures.nearsight.kernels.engine import BondEngine
-from nearsight.nn.architectures.nearsight.pair_network import HiddenBlock, PairNetwork
-from nearsight.nn.architectures.nearsight.splines import envelope, splines
+from nearsight.nn.architectures.nearsight.pair_network import HiddenBlock, PairNetwork, envelope, splines
 from nearsight.orbitals.bond_layout import BondLayout
 from nearsight.orbitals.coupled_layout import CoupledLayout
 

@@ -14,10 +14,9 @@ from nearsight.errors import ConfigError
 from nearsight.nn.architectures.xia2025.batches import PartitionPlan, plan_batches
 from nearsight.nn.architectures.xia2025.config import Xia2025Config, Xia2025Loss, Xia2025Partition
 from nearsight.nn.architectures.xia2025.coupled import CoupledNetwork
-from nearsight.nn.architectures.xia2025.layerwise import LayerwisePass
 from nearsight.nn.architectures.xia2025.memory_plan import make_plan
 from nearsight.nn.architectures.xia2025.objective import CoupledObjective
-from nearsight.nn.architectures.xia2025.prediction import groups
+from nearsight.nn.architectures.xia2025.prediction import LayerwisePass, groups
 from nearsight.nn.batches import MemoryBudget, PlannedBatches, available_bytes, split_validation
 from nearsight.nn.config import LossSection
 from nearsight.nn.fine_tuning import check_basis, common_basis

@@ -19,13 +19,12 @@ from torch import Tensor, nn
 
 from nearsight.errors import InputError
 from nearsight.nn.architectures.xia2025.config import Widths
-from nearsight.nn.architectures.xia2025.edge_targets import EdgeTargets
 from nearsight.nn.architectures.xia2025.graph_tensors import GraphTensors, leading_edges, updates_needed
-from nearsight.nn.architectures.xia2025.kernels.edge_chunks import EdgeChunks
 from nearsight.nn.architectures.xia2025.kernels.edge_engine import EdgeEngine
-from nearsight.nn.architectures.xia2025.kernels.message_groups import messages_in_groups
 from nearsight.nn.architectures.xia2025.kernels.messages import scalar_messages
+from nearsight.nn.architectures.xia2025.kernels.tensor_passes import EdgeChunks, messages_in_groups
 from nearsight.nn.architectures.xia2025.so3 import only_scalars
+from nearsight.nn.architectures.xia2025.targets import EdgeTargets
 from nearsight.nn.architectures.xia2025.updates import CoupledHead, EdgeUpdate, GaussianBasis, NodeUpdate
 
 CHUNK = 1024

@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from nearsight.nn.architectures.xia2025.batches import PartitionBatch
 from nearsight.nn.architectures.xia2025.config import Xia2025Loss
-from nearsight.nn.architectures.xia2025.edge_targets import EdgeTargets
-from nearsight.nn.architectures.xia2025.targets import Targets
+from nearsight.nn.architectures.xia2025.targets import EdgeTargets, Targets
 from nearsight.nn.error_sums import ErrorSums
 from nearsight.nn.model import Objective
 from nearsight.orbitals.coupled_layout import CoupledLayout

@@ -1,4 +1,11 @@
-"""Blocks of the network `xia2025`, group after group in the order of the store.
+"""The layers of the network `xia2025` run in step over a whole structure, a chunk of edges at a time.
+
+In each layer the nodes are updated from all their incoming edges, a group of nodes at a time; then, with all nodes
+updated, the edges. Every node is in one group and every directed edge in one chunk, so results do not depend on how
+the structure is cut. Memory holds the nodes and a chunk for each thread; networks of more than one layer keep the
+features of all edges, too.
+
+Blocks of the network `xia2025`, group after group in the order of the store.
 
 A block of a Hermitian prediction is ½(H_ij(R) + H_ji(−R)ᵀ) of the outputs for an edge and its reverse, which are
 computed in the same chunk. So H is exactly Hermitian and never has to be held as a whole.
@@ -13,11 +20,164 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nearsight.nn.architectures.xia2025.layerwise import LayerwisePass
+from nearsight.nn.architectures.xia2025.coupled import CoupledNetwork
+from nearsight.nn.architectures.xia2025.graph_tensors import GraphTensors, graph_tensors
+from nearsight.nn.architectures.xia2025.network import parameter_dtype
+from nearsight.nn.architectures.xia2025.so3 import only_scalars
 from nearsight.nn.kernels.threads import in_order
 from nearsight.nn.prediction import Group, Pairs
 from nearsight.operators.blocks import group_by_elements
+from nearsight.progress import Event, Progress
+from nearsight.structures.graph import Graph
+from nearsight.structures.structure import Structure
 from nearsight.units import HARTREE_IN_EV
+
+GROUP = 8192
+"""Edges, about, that arrive at the nodes that are updated at once."""
+
+
+@dataclass
+class LayerwisePass:
+    """A network on its way over a structure.
+
+    Attributes:
+        model, structure, graph: what is computed of what.
+        parts: (N,) part of each atom; nodes of different parts are not updated at once.
+        chunk: edges computed at once.
+        progress: told edges done and edges in all, both counted once per layer.
+    """
+
+    model: CoupledNetwork
+    structure: Structure
+    graph: Graph
+    parts: np.ndarray
+    chunk: int
+    progress: Progress
+
+    def __post_init__(self) -> None:
+        network = self.model.network
+        network.eval()
+        self.device = next(network.parameters()).device
+        self.threads = torch.get_num_threads() if self.device.type == "cpu" else 1
+        self.done = 0
+        numbers = torch.as_tensor(self.structure.numbers.copy(), device=self.device)
+        with torch.no_grad():
+            self.nodes = only_scalars(network.embedding(numbers), self.model.config.l_max)
+        self.edges: Tensor | None = None
+
+    def run(self) -> None:
+        """All updates but the last of the edges."""
+        last = self.model.config.layers - 1
+        for layer in range(last):
+            self._update_nodes(layer)
+            self._update_edges(layer)
+        self._update_nodes(last)
+
+    @torch.no_grad()
+    def edge_outputs(self, edges: np.ndarray) -> Tensor:
+        """(len(edges), size) coupled blocks of some edges, E_h."""
+        return self.model.network.edge_outputs(self.nodes, self._features(edges), self._tensors(edges))
+
+    @torch.no_grad()
+    def node_outputs(self, atoms: np.ndarray) -> Tensor:
+        """(len(atoms), size) coupled on-site blocks of some atoms, E_h."""
+        return self.model.network.node_head(self.nodes[self._positions(atoms)])
+
+    def count(self, edges: int) -> None:
+        """Count edges as done."""
+        self.done += edges
+        self.progress(Event(done=self.done, total=self.graph.n_edges * self.model.config.layers))
+
+    def _update_nodes(self, layer: int) -> None:
+        updated = torch.empty_like(self.nodes)
+
+        @torch.no_grad()
+        def work(group: np.ndarray) -> None:
+            updated[self._positions(group)] = self._updated_nodes(layer, group)
+
+        for _ in in_order(work, self._groups(), self.threads):
+            pass
+        self.nodes = updated
+
+    def _updated_nodes(self, layer: int, group: np.ndarray) -> Tensor:
+        """The nodes of a group after the node update of a layer."""
+        network, edges = self.model.network, self._incoming(group)
+        senders, source = self._senders(layer, self.graph.source[edges])
+        nodes = np.concatenate([group, senders])
+        rotated = network.reference or self.edges is not None
+        tensors = graph_tensors(
+            self.structure.numbers[nodes],
+            len(group) + source,
+            np.searchsorted(group, self.graph.target[edges]),
+            self.graph.vector[edges],
+            self.model.config.l_max,
+            parameter_dtype(network),
+            len(group),
+            len(edges),
+            None if rotated else 0,
+        ).to(self.device)
+        mine = self.nodes[self._positions(nodes)]
+        return network.update_nodes(layer, mine, self._features(edges), tensors)[: len(group)]
+
+    def _senders(self, layer: int, source: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The atoms that send messages, and for each edge which of them does.
+
+        Before the first update an atom's features say its element and nothing else: one atom of each element stands
+        for all of it.
+        """
+        if layer:
+            senders, which = np.unique(source, return_inverse=True)
+            return senders, which
+        _, first, element = np.unique(self.structure.numbers, return_index=True, return_inverse=True)
+        return first, element[source]
+
+    def _groups(self) -> Iterator[np.ndarray]:
+        """Atoms of one part at a time, as many as `GROUP` edges arrive at, at least one."""
+        arriving = np.bincount(self.graph.target, minlength=self.graph.n_nodes)
+        for part in np.unique(self.parts):
+            atoms = np.flatnonzero(self.parts == part)
+            number = (np.cumsum(arriving[atoms]) - arriving[atoms]) // GROUP
+            yield from np.split(atoms, np.flatnonzero(np.diff(number)) + 1)
+
+    def _incoming(self, atoms: np.ndarray) -> np.ndarray:
+        """The edges that arrive at some atoms: the reverses of those that leave them, which are consecutive."""
+        first = np.searchsorted(self.graph.source, atoms)
+        count = np.searchsorted(self.graph.source, atoms, side="right") - first
+        leaving = np.repeat(first - np.cumsum(count) + count, count) + np.arange(int(count.sum()))
+        return self.graph.reverse[leaving]
+
+    def _update_edges(self, layer: int) -> None:
+        network, n_edges = self.model.network, self.graph.n_edges
+        kept = self.nodes.new_empty(n_edges, *self.nodes.shape[1:])
+
+        @torch.no_grad()
+        def work(first: int) -> int:
+            edges = np.arange(first, min(first + self.chunk, n_edges))
+            kept[first : first + len(edges)] = network.update_edges(
+                layer, self.nodes, self._features(edges), self._tensors(edges)
+            )
+            return len(edges)
+
+        for count in in_order(work, range(0, n_edges, self.chunk), self.threads):
+            self.count(count)
+        self.edges = kept
+
+    def _features(self, edges: np.ndarray) -> Tensor | None:
+        return None if self.edges is None else self.edges[self._positions(edges)]
+
+    def _tensors(self, edges: np.ndarray) -> GraphTensors:
+        """All nodes with some edges."""
+        return graph_tensors(
+            self.structure.numbers,
+            self.graph.source[edges],
+            self.graph.target[edges],
+            self.graph.vector[edges],
+            self.model.config.l_max,
+            parameter_dtype(self.model.network),
+        ).to(self.device)
+
+    def _positions(self, rows: np.ndarray) -> Tensor:
+        return torch.as_tensor(rows, device=self.device)
 
 
 def groups(layerwise: LayerwisePass, pairs: Pairs, half: bool) -> Iterator[Group]:

@@ -15,8 +15,7 @@ from torch import Tensor
 
 from nearsight.nn.architectures.nearsight.graph import Bonds, BondTargets
 from nearsight.nn.architectures.nearsight.kernels import loops
-from nearsight.nn.architectures.nearsight.pair_network import PairNetwork
-from nearsight.nn.architectures.nearsight.splines import SCALE, envelope
+from nearsight.nn.architectures.nearsight.pair_network import SCALE, PairNetwork, envelope
 from nearsight.nn.kernels.compilation import Buffers
 
 NOTHING: dict[torch.dtype, np.ndarray] = {

@@ -25,13 +25,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nearsight.nn.architectures.xia2025.edge_targets import EdgeTargets
 from nearsight.nn.architectures.xia2025.graph_tensors import GraphTensors
 from nearsight.nn.architectures.xia2025.kernels.degree_loops import degree_pass
 from nearsight.nn.architectures.xia2025.kernels.edge_layout import layout_for, pack, pack_radial_inputs
 from nearsight.nn.architectures.xia2025.kernels.edge_loops import kernels
 from nearsight.nn.architectures.xia2025.kernels.radial import N_PARAMETERS, RadialPass
 from nearsight.nn.architectures.xia2025.so3 import EPSILON
+from nearsight.nn.architectures.xia2025.targets import EdgeTargets
 from nearsight.nn.architectures.xia2025.updates import CoupledHead
 from nearsight.nn.kernels.compilation import Buffers
 from nearsight.nn.kernels.threads import in_threads, thread_count

@@ -26,9 +26,9 @@ import torch
 from torch import Tensor, nn
 
 from nearsight.nn.architectures.xia2025.graph_tensors import GraphTensors
-from nearsight.nn.architectures.xia2025.kernels.message_groups import Group, group_by_target
 from nearsight.nn.architectures.xia2025.kernels.message_loops import message_kernels
 from nearsight.nn.architectures.xia2025.kernels.radial import N_PARAMETERS, RadialPass, pack_radial
+from nearsight.nn.architectures.xia2025.kernels.tensor_passes import Group, group_by_target
 from nearsight.nn.architectures.xia2025.so3 import EPSILON
 from nearsight.nn.architectures.xia2025.updates import softmax_over_targets
 from nearsight.nn.kernels.compilation import Buffers

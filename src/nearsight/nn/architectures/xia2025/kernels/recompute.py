@@ -15,8 +15,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from nearsight.nn.architectures.xia2025.edge_targets import EdgeTargets
 from nearsight.nn.architectures.xia2025.graph_tensors import GraphTensors
+from nearsight.nn.architectures.xia2025.targets import EdgeTargets
 from nearsight.nn.kernels.threads import in_threads, thread_count
 
 

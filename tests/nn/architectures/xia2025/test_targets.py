@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from nearsight.nn.architectures.xia2025.edge_targets import EdgeTargets
+from nearsight.nn.architectures.xia2025.targets import EdgeTargets
 
 SIZE = 12
 
