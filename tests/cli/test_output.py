@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import math
 
+from nearsight.api.numbers import spectrum_numbers
 from nearsight.cli.output import json_text
-from nearsight.cli.spectrum import as_dict
 from nearsight.electronic.eigen import solve
 
 
@@ -17,7 +17,7 @@ def test_numbers_that_do_not_exist_are_null():
 
 def test_full_levels_have_no_gap():
     """One level, two electrons."""
-    numbers = json.loads(json_text(as_dict(solve([[2.0]], [[1.0]], 2))))
+    numbers = json.loads(json_text(spectrum_numbers(solve([[2.0]], [[1.0]], 2))))
     assert numbers["homo_eV"] == 2.0
     assert numbers["lumo_eV"] is None
     assert numbers["gap_eV"] is None

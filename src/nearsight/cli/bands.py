@@ -9,12 +9,13 @@ import numpy as np
 import typer
 from rich.console import Console
 
+from nearsight.api.numbers import band_numbers
 from nearsight.api.sources import calculation_of
 from nearsight.api.spectra import band_path, bands, read_band_table
 from nearsight.cli.arguments import energy_window
 from nearsight.cli.output import check_figure_name, print_json, write_figure, write_table
 from nearsight.cli.running import shown
-from nearsight.electronic.bands import Bands, band_errors
+from nearsight.electronic.bands import Bands
 
 EXAMPLE = """The band structure of a real-space H, along special points of its lattice.
 
@@ -38,7 +39,7 @@ def bands_command(
     window: Annotated[str, typer.Option("--window", help="eV from the highest filled level, such as -14:8")] = "",
     json: Annotated[bool, typer.Option("--json", help="print JSON only")] = False,
 ) -> None:
-    """Bands."""
+    """Compute bands and compare them with a reference."""
     if output is not None:
         check_figure_name(output)
     limits = energy_window(window)
@@ -57,31 +58,11 @@ def bands_command(
 
         names = (file.stem, reference.stem if reference else "")
         write_figure(output, band_figure(found, other, limits, calculation.structure.formula, names))
-    keys = as_dict(found, other)
+    keys = band_numbers(found, other)
     if json:
         print_json(keys | {"k_points": line.points.tolist(), "levels_eV": found.levels.tolist()})
     else:
         _print(found, keys)
-
-
-def as_dict(found: Bands, reference: np.ndarray | None = None) -> dict[str, Any]:
-    """Plain numbers by key; differences to a reference where there is one."""
-    keys: dict[str, Any] = {
-        "gap_eV": found.gap,
-        "direct_gap_eV": found.direct_gap,
-        "valence_band_maximum_eV": found.highest_occupied[0],
-        "conduction_band_minimum_eV": found.lowest_empty[0],
-        "n_occupied": found.n_occupied,
-        "residual_eV": found.residual,
-    }
-    if reference is not None:
-        errors = band_errors(found, reference)
-        keys |= {
-            "largest_difference_meV": 1e3 * errors.largest,
-            "mean_difference_meV": 1e3 * errors.mean,
-            "largest_difference_occupied_meV": 1e3 * errors.largest_occupied,
-        }
-    return keys
 
 
 def _columns(found: Bands) -> dict[str, np.ndarray]:

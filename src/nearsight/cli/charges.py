@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import typer
@@ -24,7 +24,7 @@ Example: nearsight charges data/aHfO2_96_A.h5 --csv charges.csv
 
 
 class Populations(str, Enum):
-    """Whose."""
+    """How electrons are shared among atoms."""
 
     MULLIKEN = "mulliken"
     LOEWDIN = "loewdin"
@@ -39,20 +39,16 @@ def charges_command(
     csv: Annotated[Path | None, typer.Option("--csv", help="table of atoms and charges")] = None,
     json: Annotated[bool, typer.Option("--json", help="print JSON only")] = False,
 ) -> None:
-    """Charges."""
+    """Compute the charges of the atoms."""
     calculation = calculation_of(file, overlap)
     found = charges(calculation, kind=kind.value, charge=charge, temperature=temperature)
     symbols = np.array([symbol_of(int(z)) for z in calculation.structure.numbers])
     if csv is not None:
         write_table(csv, {"atom": np.arange(len(found)), "element": symbols, "charge_e": found})
     if json:
-        print_json(_as_dict(found, symbols, kind))
+        print_json({"kind": kind.value, "elements": symbols.tolist(), "charges_e": found.tolist()})
     else:
         Console().print(_table(found, calculation, kind))
-
-
-def _as_dict(charges: np.ndarray, symbols: np.ndarray, kind: Populations) -> dict[str, Any]:
-    return {"kind": kind.value, "elements": symbols.tolist(), "charges_e": charges.tolist()}
 
 
 def _table(charges: np.ndarray, calculation: Calculation, kind: Populations) -> Table:

@@ -38,7 +38,7 @@ def check_command(
     json: Annotated[Path | None, typer.Option("--json", help="write the findings here too; - for the terminal")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="no diagonalisation")] = False,
 ) -> None:
-    """Check data."""
+    """Check data; the exit status says whether there are errors."""
     tune_process()
     with Console(stderr=True).status("") as status:
         findings = check(
@@ -56,7 +56,7 @@ def check_command(
 
 
 def as_dict(findings: Sequence[Finding], files: Sequence[Path]) -> dict[str, object]:
-    """For machines: files, counts by level, findings."""
+    """Return the files, the number of findings of each level, and the findings, for machines."""
     counts = Counter(finding.level for finding in findings)
     return {
         "files": [str(path) for path in files],
@@ -66,7 +66,7 @@ def as_dict(findings: Sequence[Finding], files: Sequence[Path]) -> dict[str, obj
 
 
 def print_findings(findings: Sequence[Finding], n_files: int, n_tests: int, console: Console) -> None:
-    """A paragraph for each finding, and a line that sums up."""
+    """Print a paragraph for each finding, and a line that sums up."""
     for finding in findings:
         head = Text.assemble((finding.level, STYLES[finding.level]), f" · {finding.check} · ", (finding.file, "bold"))
         console.print(head, soft_wrap=True)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from nearsight.api.numbers import density_of_states_numbers
 from nearsight.api.sources import calculation_of
 from nearsight.api.spectra import density_of_states
 from nearsight.cli.arguments import energy_window, mesh_counts
 from nearsight.cli.output import check_figure_name, print_json, write_figure, write_table
 from nearsight.cli.running import shown
-from nearsight.electronic.density_of_states import DensityOfStates
 from nearsight.errors import InputError
 
 EXAMPLE = """The density of states: a figure, a table, or JSON; whole or by element, shell or atom.
@@ -29,7 +29,7 @@ diagonalised: nearsight spectrum --method kpm --json.
 
 
 class By(str, Enum):
-    """Parts."""
+    """Groups of orbitals that states are projected on."""
 
     ELEMENT = "element"
     SHELL = "shell"
@@ -48,7 +48,7 @@ def dos_command(
     window: Annotated[str, typer.Option("--window", help="eV from the Fermi level that are drawn, such as -8:8")] = "",
     json: Annotated[bool, typer.Option("--json", help="print JSON only")] = False,
 ) -> None:
-    """Density of states."""
+    """Compute the density of states and write it where it was asked for."""
     if output is None and csv is None and not json:
         raise InputError("expected a figure (-o dos.png), a table (--csv dos.csv) or --json, got none")
     if output is not None:
@@ -65,7 +65,7 @@ def dos_command(
             progress=progress,
         )
     if json:
-        print_json(as_dict(found))
+        print_json(density_of_states_numbers(found))
     if csv is not None:
         columns = {"energy_eV": found.energies, "total_per_eV": found.total}
         write_table(csv, columns | {f"{label}_per_eV": values for label, values in found.projections.items()})
@@ -81,17 +81,3 @@ def dos_command(
             highlight=False,
             soft_wrap=True,
         )
-
-
-def as_dict(found: DensityOfStates) -> dict[str, Any]:
-    """Plain numbers by key."""
-    return {
-        "energies_eV": found.energies.tolist(),
-        "total_per_eV": found.total.tolist(),
-        "parts_per_eV": {label: values.tolist() for label, values in found.projections.items()},
-        "fermi_eV": found.filling.fermi,
-        "homo_eV": found.filling.homo,
-        "lumo_eV": found.filling.lumo,
-        "gap_eV": found.filling.gap,
-        "width_eV": found.width,
-    }

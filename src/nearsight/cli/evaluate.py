@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from nearsight.api.numbers import evaluation_numbers
 from nearsight.api.spectra import evaluate
 from nearsight.cli.output import print_json
 from nearsight.electronic.evaluation import Evaluation
@@ -38,100 +39,16 @@ def evaluate_command(
         ),
     ] = False,
 ) -> None:
-    """Compare H."""
+    """Compare a predicted H with a reference."""
     result = evaluate(prediction, reference, eigenvalues=eigenvalues, states=states)
     if json:
-        print_json(as_dict(result))
+        print_json(evaluation_numbers(result))
     else:
         print_evaluation(result, Console())
 
 
-def as_dict(result: Evaluation) -> dict[str, Any]:
-    """Plain numbers by key; the keys of eigenvalues only where there are some."""
-    m, s = result.matrix, result.spectrum
-    keys: dict[str, Any] = {
-        "eps_n_mEh": ev_to_millihartree(m.eps_n),
-        "eps_e_mEh": ev_to_millihartree(m.eps_e),
-        "eps_tot_mEh": ev_to_millihartree(m.eps_tot),
-        "eps_n_meV": 1e3 * m.eps_n,
-        "eps_e_meV": 1e3 * m.eps_e,
-        "eps_tot_meV": 1e3 * m.eps_tot,
-        "n_nodes": m.nodes.n_blocks,
-        "n_edges": m.edges.n_blocks,
-        "mean_abs_H_nodes_mEh": ev_to_millihartree(m.nodes.magnitude),
-        "mean_abs_H_edges_mEh": ev_to_millihartree(m.edges.magnitude),
-        "hermiticity_error_eV": result.hermiticity_error,
-        "n_blocks_outside": m.outside.n_blocks,
-        "mean_abs_H_outside_mEh": ev_to_millihartree(m.outside.magnitude),
-        "max_abs_H_outside_mEh": ev_to_millihartree(m.outside.largest),
-        "element_pairs": [
-            {
-                "pair": [symbol_of(z) for z in p.elements],
-                "on_site": p.on_site,
-                "mae_mEh": ev_to_millihartree(p.errors.mean_absolute),
-                "mean_abs_H_mEh": ev_to_millihartree(p.errors.magnitude),
-            }
-            for p in m.element_pairs
-        ],
-        "distances": [
-            {
-                "from_A": d.lower,
-                "to_A": d.upper,
-                "mae_mEh": ev_to_millihartree(d.errors.mean_absolute),
-                "mean_abs_H_mEh": ev_to_millihartree(d.errors.magnitude),
-            }
-            for d in m.distances
-        ],
-    }
-    if s is not None:
-        keys |= {
-            "eig_rel_l1": s.relative_l1,
-            "eig_rel_l1_occupied": s.relative_l1_occupied,
-            "eig_rel_l2": s.relative_l2,
-            "eig_rel_l2_occupied": s.relative_l2_occupied,
-            "eig_mae_meV": 1e3 * s.mean_absolute,
-            "eig_mae_occupied_meV": 1e3 * s.mean_absolute_occupied,
-            "eig_mae_near_gap_meV": 1e3 * s.mean_absolute_near_gap,
-            "eig_shift_occupied_meV": 1e3 * s.mean_occupied,
-            "eig_max_meV": 1e3 * s.largest,
-            "gap_pred_eV": s.gap_prediction,
-            "gap_ref_eV": s.gap_reference,
-        }
-    if result.levels is not None:
-        keys |= level_dict(result.levels)
-    if result.states is not None:
-        keys |= state_dict(result.states)
-    return keys
-
-
-def level_dict(levels: LevelErrors) -> dict[str, Any]:
-    """Plain numbers by key."""
-    return {
-        "homo_error_meV": 1e3 * levels.homo,
-        "lumo_error_meV": 1e3 * levels.lumo,
-        "gap_error_meV": 1e3 * levels.gap,
-        "fermi_error_meV": 1e3 * levels.fermi,
-        "eig_mae_occupied_shifted_meV": 1e3 * levels.occupied_shifted,
-        "dos_distance": levels.dos,
-        "dos_distance_occupied": levels.dos_occupied,
-        "dos_distance_occupied_shifted": levels.dos_shifted,
-        "band_energy_error_meV_per_atom": 1e3 * levels.band_energy,
-    }
-
-
-def state_dict(states: StateErrors) -> dict[str, Any]:
-    """Plain numbers by key."""
-    return {
-        "homo_overlap": states.homo_overlap,
-        "lumo_overlap": states.lumo_overlap,
-        "misplaced_electrons": states.misplaced,
-        "charge_mae_e": states.charge,
-        "charge_max_e": states.largest_charge,
-    }
-
-
 def print_evaluation(result: Evaluation, console: Console) -> None:
-    """Tables for people."""
+    """Print tables of an evaluation for people."""
     console.print(_matrix_table(result.matrix))
     outside = result.matrix.outside
     if outside.n_elements:

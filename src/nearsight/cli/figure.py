@@ -40,7 +40,7 @@ figure.
 
 
 class Kind(str, Enum):
-    """Which."""
+    """Which of the paper's analyses is drawn."""
 
     SPECTRUM = "spectrum"
     STRUCTURE = "structure"
@@ -58,7 +58,7 @@ def figure_command(
     bond: Annotated[float, typer.Option("--bond", help="Å, of `structure`: neighbours are nearer than this")] = 2.75,
     json: Annotated[bool, typer.Option("--json", help="print the numbers")] = False,
 ) -> None:
-    """Draw."""
+    """Analyse, and draw or print."""
     if output is None and not json:
         raise InputError("expected a figure (-o figure.png) or --json, got none")
     if output is not None:

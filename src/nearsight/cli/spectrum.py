@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from nearsight.api.numbers import spectrum_numbers, stochastic_density_numbers
 from nearsight.api.sources import calculation_of
 from nearsight.api.spectra import recommended_method, stochastic_density
 from nearsight.api.spectra import spectrum as compute_spectrum
@@ -72,7 +73,7 @@ def spectrum_command(
     resolution: Annotated[float, typer.Option("--resolution", min=1e-3, help="eV, of kpm")] = 0.2,
     json: Annotated[bool, typer.Option("--json", help="print JSON only")] = False,
 ) -> None:
-    """Diagonalise."""
+    """Compute levels, or the density of states where there are too many."""
     calculation = calculation_of(file, overlap)
     if electrons is None:
         electrons = calculation.n_electrons
@@ -80,7 +81,7 @@ def spectrum_command(
     if way == "kpm":
         with shown(Console(stderr=True), "kernel polynomials") as progress:
             density = stochastic_density(calculation, resolution=resolution, progress=progress)
-        _give_density(density_dict(density, electrons), density, electrons, calculation, json)
+        _give_density(stochastic_density_numbers(density, electrons), density, electrons, calculation, json)
         return
     options: dict[str, Any] = {"n_electrons": electrons, "method": way, "number": number, "threshold": project}
     places = None
@@ -93,44 +94,9 @@ def spectrum_command(
             found, places = solved.spectrum, localisation(solved, s, numbers, calculation.basis)
     filling = found.filling(temperature)
     if json:
-        print_json(as_dict(found, filling, places))
+        print_json(spectrum_numbers(found, filling, places))
     else:
         _print(found, filling, places, temperature, calculation, Console())
-
-
-def as_dict(spectrum: Spectrum, filling: Filling | None = None, places: Localisation | None = None) -> dict[str, Any]:
-    """Plain numbers by key, eV."""
-    keys: dict[str, Any] = {
-        "eigenvalues_eV": spectrum.eigenvalues.tolist(),
-        "gap_eV": spectrum.gap,
-        "fermi_eV": spectrum.fermi,
-        "homo_eV": spectrum.homo,
-        "lumo_eV": spectrum.lumo,
-        "n_electrons": spectrum.n_electrons,
-        "n_occupied": spectrum.n_occupied,
-        "singly_occupied": spectrum.singly_occupied,
-        "first": spectrum.first,
-        "n_levels": spectrum.n_levels,
-        "projected_out": spectrum.projected_out,
-        "overlap_condition": spectrum.overlap_condition,
-        "residual_eV": spectrum.residual,
-        "hermiticity_error_eV": spectrum.hermiticity_error,
-    }
-    if filling is not None:
-        keys |= {
-            "occupations": filling.occupations.tolist(),
-            "chemical_potential_eV": filling.fermi,
-            "entropy_energy_eV": filling.entropy_energy,
-        }
-        if spectrum.complete:
-            keys["band_energy_eV"] = band_energy(spectrum, filling)
-    if places is not None:
-        keys |= {
-            "participating_atoms": places.participation.tolist(),
-            "largest_atom": places.largest_atom.tolist(),
-            "share_of_largest_atom": places.largest_population.tolist(),
-        }
-    return keys
 
 
 def _print(
@@ -227,19 +193,3 @@ def _give_density(
     ):
         table.add_row(name, text)
     Console().print(table)
-
-
-def density_dict(density: StochasticDensity, electrons: int) -> dict[str, Any]:
-    """Plain numbers by key; energies in eV."""
-    fermi = density.fermi(electrons)
-    low, high = density.bounds
-    energies = np.linspace(low, high, 2001)
-    return {
-        "n_levels": density.n_levels,
-        "n_vectors": density.n_vectors,
-        "resolution_eV": density.resolution,
-        "fermi_eV": fermi,
-        "density_at_fermi_per_eV": float(density.density(np.array([fermi]))[0]),
-        "energies_eV": energies.tolist(),
-        "density_per_eV": density.density(energies).tolist(),
-    }
