@@ -80,7 +80,22 @@ def _shares(subject: Subject, radii: list[float]) -> Iterator[Finding]:
 
 
 def shares_beyond(operator: BlockOperator, distances: np.ndarray, radii: list[float]) -> list[float]:
-    """Parts of Σ|O| in blocks of pairs farther than each radius (Å)."""
+    """Compute the share of Σ|O| in blocks of pairs farther apart than each radius.
+
+    Parameters
+    ----------
+    operator : BlockOperator
+        O, with P pairs.
+    distances : ndarray of shape (P,)
+        Of its pairs, in Å.
+    radii : list of float
+        In Å.
+
+    Returns
+    -------
+    list of float
+        0 to 1, one for each radius.
+    """
     if operator.n_values == 0:
         return [0.0] * len(radii)
     sizes = np.add.reduceat(np.abs(operator.values), operator.offsets[:-1], dtype=np.float64)

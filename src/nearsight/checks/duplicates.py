@@ -117,7 +117,18 @@ def _finding(a: Entry, b: Entry, moved_only: bool) -> Finding:
 
 
 def fingerprint(structure: Structure) -> Fingerprint:
-    """Sort the distances within `REACH` of every pair of elements; empty where atoms lie on top of each other."""
+    """Sort the distances within `REACH` of every pair of elements.
+
+    Parameters
+    ----------
+    structure : Structure
+        The atoms.
+
+    Returns
+    -------
+    dict of (int, int) to ndarray
+        Ascending distances (Å) by atomic numbers; empty where atoms lie on top of each other.
+    """
     try:
         graph = build_graph(structure, REACH)
     except InputError:

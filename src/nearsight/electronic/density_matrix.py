@@ -80,12 +80,38 @@ def density_operator(states: States, filling: Filling, pattern: BlockOperator) -
 
 
 def band_energy(spectrum: Spectrum, filling: Filling) -> float:
-    """Compute the band energy Σ f ε (eV) of the levels that were computed."""
+    """Compute the band energy Σ f ε of the levels that were computed.
+
+    Parameters
+    ----------
+    spectrum : Spectrum
+        Levels ε in eV, all or those of a window.
+    filling : Filling
+        Their occupations f.
+
+    Returns
+    -------
+    float
+        In eV.
+    """
     return float(filling.occupations @ spectrum.eigenvalues)
 
 
 def contraction(density: BlockOperator, operator: BlockOperator) -> float:
-    """Compute Tr P A = Σ P_ij A_ij over the pairs that both operators hold, in the unit of A."""
+    """Compute Tr P A = Σ P_ij A_ij over the pairs that both operators hold.
+
+    Parameters
+    ----------
+    density : BlockOperator
+        P.
+    operator : BlockOperator
+        A, such as H or S, of the same atoms and basis.
+
+    Returns
+    -------
+    float
+        In the unit of A.
+    """
     return float(density.values @ operator.on_pairs(density.source, density.target, density.shift).values)
 
 

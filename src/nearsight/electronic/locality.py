@@ -112,9 +112,21 @@ def decay(operator: BlockOperator, structure: Structure, threshold: float = 1e-3
 
 
 def truncated(operator: BlockOperator, structure: Structure, cutoff: float) -> BlockOperator:
-    """Keep the blocks of pairs within a cutoff (Å), and on-site blocks always.
+    """Keep the blocks of pairs within a cutoff, and on-site blocks always.
 
-    Images that are summed at Γ count by their nearest one.
+    Parameters
+    ----------
+    operator : BlockOperator
+        In real space; or folded to Γ, where images that are summed count by their nearest one.
+    structure : Structure
+        Its atoms.
+    cutoff : float
+        In Å.
+
+    Returns
+    -------
+    BlockOperator
+        The remaining blocks.
 
     Raises
     ------

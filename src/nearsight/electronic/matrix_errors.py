@@ -243,6 +243,16 @@ def parity(prediction: BlockOperator, reference: BlockOperator, limit: int = 50_
 def comparable(prediction: BlockOperator, reference: BlockOperator) -> tuple[BlockOperator, BlockOperator]:
     """Return both operators in real space, or both folded to Γ where one is.
 
+    Parameters
+    ----------
+    prediction, reference : BlockOperator
+        Of the same atoms and basis.
+
+    Returns
+    -------
+    prediction, reference : BlockOperator
+        As they were, or folded.
+
     Raises
     ------
     InputError
@@ -264,7 +274,14 @@ def comparable(prediction: BlockOperator, reference: BlockOperator) -> tuple[Blo
 
 
 def pair_distances(operator: BlockOperator, structure: Structure) -> np.ndarray:
-    """Compute the distances |r_j + R·cell − r_i| of an operator's P pairs; for a folded operator to the nearest image.
+    """Compute the distances |r_j + R·cell − r_i| of an operator's pairs of atoms.
+
+    Parameters
+    ----------
+    operator : BlockOperator
+        With P pairs. Where it is folded to Γ, distances are to the nearest image.
+    structure : Structure
+        Its atoms.
 
     Returns
     -------

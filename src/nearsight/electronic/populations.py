@@ -110,7 +110,22 @@ def orbital_groups(numbers: np.ndarray, basis: BasisSet, by: Grouping = "element
 
 
 def atom_populations(populations: np.ndarray, numbers: np.ndarray, basis: BasisSet) -> np.ndarray:
-    """Sum the populations of orbitals (n, m) over the N atoms, to (N, m)."""
+    """Sum the populations of orbitals over each atom.
+
+    Parameters
+    ----------
+    populations : ndarray of shape (n, m)
+        Of the n orbitals in m states.
+    numbers : ndarray of shape (N,)
+        Atomic numbers.
+    basis : BasisSet
+        Their orbitals.
+
+    Returns
+    -------
+    ndarray of shape (N, m)
+        Of the atoms.
+    """
     return np.add.reduceat(populations, basis.offsets(numbers)[:-1], axis=0)
 
 
