@@ -1,0 +1,1 @@
+"""Potential and field of charges at the atoms, for any periodicity."""
