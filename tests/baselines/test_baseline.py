@@ -55,6 +55,7 @@ def test_permutation(rng: np.random.Generator) -> None:
     np.testing.assert_allclose(found.values, expected.values, atol=1e-10)
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize("chunk", [8192, 7, 1])
 def test_an_edge_and_its_reverse_are_transposes_to_the_last_bit(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also in a cell so small that atoms see their own images."""

@@ -59,6 +59,7 @@ def test_permutation(rng: np.random.Generator) -> None:
     np.testing.assert_allclose(found.values, expected.values, atol=1e-9)
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize("chunk", [8192, 7])
 def test_an_edge_and_its_reverse_are_transposes_to_the_last_bit(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """With irreps of unnatural parity, and where atoms see their own images."""

@@ -79,6 +79,7 @@ def test_patience_needs_a_validation(tmp_path):
         config(tmp_path, early_stopping=3, **{"data": {**DATA, "validation": [], "validation_slabs": 0}})
 
 
+@pytest.mark.exact
 def test_a_run_that_continues_logs_the_same(tmp_path, monkeypatch):
     run(tmp_path / "whole")
     steps, step = iter(range(10_000)), Trainer._step

@@ -31,6 +31,7 @@ def make_model(layers: int = 1, dtype: torch.dtype = torch.float64) -> Xia2025Mo
     return Xia2025Model.new(Xia2025Config(cutoff=CUTOFF, layers=layers), BASIS, dtype, 0)
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
 def test_parts_give_the_whole(layers, dtype, tolerance):
@@ -57,6 +58,7 @@ def test_prediction_is_the_networks_output_uncoupled(layers):
     assert float(batch.targets.values.abs().max()) > 1e-2
 
 
+@pytest.mark.exact
 def test_prediction_is_hermitian():
     model, structure = make_model(), random_structure()
     assert hermiticity_error(predict_hamiltonian(model, structure)) == 0.0
@@ -146,6 +148,7 @@ def test_the_streamed_file_is_that_of_the_operator_in_memory(tmp_path, threads, 
     assert written.mean_on_site == pytest.approx(np.abs(on_site).mean(), rel=1e-12)
 
 
+@pytest.mark.exact
 def test_the_file_is_exactly_hermitian_and_read_in_part(tmp_path):
     model, structure = make_model(), random_structure()
     write_prediction(tmp_path / "a.h5", head_of(structure), model.predict(structure))

@@ -129,6 +129,7 @@ def test_validation_is_that_of_the_averaged_weights_in_the_file(tmp_path: Path) 
     assert math.isclose(stored, best["validation_loss"], rel_tol=1e-5)
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize("stopped_at", [1, 4, 5])
 def test_an_averaged_run_stopped_at_any_step_continues_to_the_last_bit(
     tmp_path: Path, stopped_at: int, monkeypatch: pytest.MonkeyPatch

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 
 from nearsight.operators.blocks import is_on_site
@@ -10,6 +11,7 @@ from nearsight.operators.symmetry import in_half, whole_of_half
 from tests.random_cases import operators
 
 
+@pytest.mark.exact
 @given(operators())
 def test_half_gives_back_the_whole_to_the_last_bit(operator):
     kept = in_half(operator.source, operator.target, operator.shift)

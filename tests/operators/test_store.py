@@ -66,6 +66,7 @@ def rows_of(operator: BlockOperator, atoms: np.ndarray) -> BlockOperator:
     return operator.select(np.isin(operator.source, atoms))
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize("compression", ["none", "gzip"])
 def test_round_trip_is_exact_to_the_last_bit(
     tmp_path: Path, calculation: Calculation, compression: Compression
@@ -103,6 +104,7 @@ def test_an_initial_hamiltonian_is_a_matrix_like_the_others(tmp_path: Path, calc
     assert "h0" not in describe(tmp_path / "c.h5")
 
 
+@pytest.mark.exact
 def test_hermitian_operators_are_stored_as_half_and_others_whole(tmp_path: Path, calculation: Calculation) -> None:
     path = tmp_path / "a.h5"
     write_calculation(path, calculation)

@@ -46,6 +46,7 @@ def test_folded() -> None:
     assert np.abs(difference.data).max() < SHIPPED
 
 
+@pytest.mark.exact
 def test_hermitian_to_the_last_bit_and_positive() -> None:
     structure = pack({"Hf": 1, "O": 2}, 24, 12.17, 1.5, seed=3)
     own = overlap_of(structure, basis_named("DZVP-MOLOPT-SR-GTH"))

@@ -95,6 +95,7 @@ class SplineModel(HamiltonianModel):
 register(Architecture("splines", SplineModel, SplineConfig))
 
 
+@pytest.mark.exact
 def test_it_trains_resumes_predicts_and_is_refused(tmp_path: Path) -> None:
     def run(name: str, calculation: Any, stop_at: int = 0) -> list[dict[str, Any]]:
         token, records = StopToken(), []

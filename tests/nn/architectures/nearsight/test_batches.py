@@ -114,6 +114,7 @@ def test_targets_are_residuals_in_units_of_their_scale() -> None:
     assert size <= np.linalg.norm(block) * (1 + 1e-9)
 
 
+@pytest.mark.exact
 def test_kept_and_remade_parts_are_the_same_to_the_last_bit() -> None:
     parts = random_split(BondSource(predicted(8, False), MODEL, LOSS), 60, 0)
     batches = PlannedBatches(parts)

@@ -62,6 +62,7 @@ def test_translation(rng: np.random.Generator) -> None:
     np.testing.assert_allclose(found.values, predicted(STRUCTURE).values, atol=1e-10)
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize("n_units", [1, 8])
 def test_hermitian_by_construction(n_units: int) -> None:
     """Both directions of every bond are predicted on their own, in a cell with images of its own atoms, too."""
@@ -70,6 +71,7 @@ def test_hermitian_by_construction(n_units: int) -> None:
     assert hermiticity_error(predicted(structure)) == 0
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize("long_range", [False, True])
 def test_parts_do_not_matter(long_range: bool) -> None:
     """Also where on-site terms see the charges of the whole structure."""

@@ -80,6 +80,7 @@ def test_the_loss_falls_and_the_best_model_is_the_averaged_one(tmp_path: Path) -
     assert all(torch.equal(best[k], last[k]) for k in best)
 
 
+@pytest.mark.exact
 def test_a_stopped_run_continues_to_the_last_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run(tmp_path / "whole")
     steps, step = iter(range(10_000)), Trainer._step

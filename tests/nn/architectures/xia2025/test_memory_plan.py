@@ -63,6 +63,7 @@ def test_a_halo_of_two_hops_needs_frames_of_few_edges():
     assert plan.n_updated[1] == plan.part.n_labelled_edges
 
 
+@pytest.mark.exact
 def test_pieces_are_kept_while_there_is_room():
     model, calculation = make_model(), random_calculation()
     plans = plan_batches(calculation, model, SLABS)
@@ -83,6 +84,7 @@ def trajectory(folder: Path) -> tuple[list[dict[str, float]], dict[str, torch.Te
     return kept, load_model(folder / "last.safetensors").network.state_dict()
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize("layers", [1, 2])
 def test_pieces_made_when_needed_give_the_same_trajectory(tmp_path, monkeypatch, layers):
     monkeypatch.setattr(memory_plan, "LARGEST_CHUNK", SMALLEST_CHUNK)

@@ -27,6 +27,7 @@ def whole_outputs(model: Xia2025Model, calculation) -> tuple[torch.Tensor, torch
     return model.network(partition_tensors(model, calculation.structure, graph, part))
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize("layers", [1, 2])
 def test_labelled_outputs_equal_the_whole_graphs(layers):
     model, calculation = make_model(layers), random_calculation()
@@ -62,6 +63,7 @@ def gradients(
     return value.item(), {k: p.grad.clone() for k, p in model.network.named_parameters() if p.grad is not None}
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize("kind", ["mse", "rmse_mae"])
 @pytest.mark.parametrize("masked", [True, False])
 @pytest.mark.parametrize("layers", [1, 2])
