@@ -21,6 +21,7 @@ _HOMES = {
     "Hamiltonian": "nearsight.api.matrices",
     "Model": "nearsight.api.models",
     "NearsightError": "nearsight.errors",
+    "Overlap": "nearsight.api.matrices",
     "StopToken": "nearsight.progress",
     "Structure": "nearsight.structures.structure",
     "as_structure": "nearsight.api.structures",
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
     from nearsight.api.checking import check
     from nearsight.api.data import generate
     from nearsight.api.files import import_calculation, read, write
-    from nearsight.api.matrices import Hamiltonian
+    from nearsight.api.matrices import Hamiltonian, Overlap
     from nearsight.api.models import Model, load_model, train
     from nearsight.api.reports import compare_predictions, write_report
     from nearsight.api.spectra import bands, charges, density_of_states, evaluate, spectrum, states
@@ -68,6 +69,7 @@ __all__ = [
     "Hamiltonian",
     "Model",
     "NearsightError",
+    "Overlap",
     "StopToken",
     "Structure",
     "__version__",

@@ -63,11 +63,11 @@ def test_overlap_keeps_what_a_calculation_holds() -> None:
     pytest.importorskip("pyscf")
     calculation = read(SILICON)
     for source in (SILICON, calculation):
-        found = overlap(source)
+        found = overlap(source).calculation
         assert found.hamiltonian is not None
         assert found.provenance["overlap"] == "PySCF's integrals"
         exact, own = calculation.require_overlap(), found.require_overlap()
         np.testing.assert_allclose(own.block(0, 1), exact.block(0, 1), atol=1e-6)
-    named = overlap(calculation.structure, calculation.basis)
+    named = overlap(calculation.structure, calculation.basis).calculation
     assert named.hamiltonian is None
     np.testing.assert_array_equal(named.require_overlap().values, own.values)

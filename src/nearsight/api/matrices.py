@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from scipy import sparse
@@ -20,23 +20,21 @@ from nearsight.structures.structure import Structure
 
 
 @dataclass(frozen=True, eq=False)
-class Hamiltonian:
-    """A Hamiltonian, and maybe an overlap, of a structure; what `Model.predict` returns.
+class Matrix(ABC):
+    """A matrix of a structure.
 
     Attributes
     ----------
     calculation : Calculation
-        The structure, its basis and its operators (eV).
-    expected_errors : tuple of float or None
-        Expected mean absolute errors of the matrix elements (eV), on site and between atoms, where a model made it that
-        is calibrated.
-    out_of_distribution : ndarray or None
-        (N,) bool, atoms in environments unlike those of the model's training data.
+        The structure, its basis and its operators.
     """
 
     calculation: Calculation
-    expected_errors: tuple[float, float] | None = None
-    out_of_distribution: np.ndarray | None = None
+
+    @property
+    @abstractmethod
+    def operator(self) -> BlockOperator:
+        """The matrix as blocks of pairs of atoms."""
 
     @property
     def structure(self) -> Structure:
@@ -45,35 +43,30 @@ class Hamiltonian:
 
     @property
     def basis(self) -> BasisSet:
-        """The orbitals of its elements."""
+        """The orbitals of the elements."""
         return self.calculation.basis
 
-    @property
-    def operator(self) -> BlockOperator:
-        """H as blocks of pairs of atoms, eV."""
-        return self.calculation.require_hamiltonian()
-
-    def to_csr(
-        self, k: Sequence[float] = (0.0, 0.0, 0.0), which: Literal["hamiltonian", "overlap"] = "hamiltonian"
-    ) -> sparse.csr_matrix:
-        """Return H(k), or S(k), as a sparse matrix.
+    def to_csr(self, k: Sequence[float] = (0.0, 0.0, 0.0)) -> sparse.csr_matrix:
+        """Return the matrix at a point of the Brillouin zone.
 
         Parameters
         ----------
         k : sequence of float
             Three numbers, in units of the reciprocal lattice vectors. At Γ the matrix is real.
-        which : {"hamiltonian", "overlap"}
-            Which matrix.
 
         Returns
         -------
         scipy.sparse.csr_matrix
-            In eV (H) or dimensionless (S); orbitals in the order of `docs/conventions.md`.
+            In eV (H) or dimensionless (S); the order of the orbitals is that of the page on conventions.
+
+        Raises
+        ------
+        InputError
+            Another point than Γ, of a matrix that is folded to Γ.
         """
-        operator = self.operator if which == "hamiltonian" else self.calculation.require_overlap()
         if not any(k):
-            return to_csr(operator)
-        return bloch(operator, np.asarray(k, dtype=np.float64))
+            return to_csr(self.operator)
+        return bloch(self.operator, np.asarray(k, dtype=np.float64))
 
     def write(self, path: str | PathLike[str]) -> None:
         """Write an .h5 file with everything; it takes an older one's place when it is complete.
@@ -84,3 +77,37 @@ class Hamiltonian:
             The file cannot be written.
         """
         write_calculation(Path(path), self.calculation)
+
+
+@dataclass(frozen=True, eq=False)
+class Overlap(Matrix):
+    """The overlap matrix of a structure; what `nearsight.overlap` returns."""
+
+    @property
+    def operator(self) -> BlockOperator:
+        """S as blocks of pairs of atoms, dimensionless."""
+        return self.calculation.require_overlap()
+
+
+@dataclass(frozen=True, eq=False)
+class Hamiltonian(Matrix):
+    """A Hamiltonian of a structure, maybe with its overlap; what `Model.predict` returns.
+
+    Attributes
+    ----------
+    calculation : Calculation
+        The structure, its basis and its operators (H in eV).
+    expected_errors : tuple of float or None
+        Expected mean absolute errors of the matrix elements (eV), on site and between atoms, where a calibrated model
+        made it.
+    out_of_distribution : ndarray or None
+        (N,) bool, atoms in environments unlike those of the model's training data.
+    """
+
+    expected_errors: tuple[float, float] | None = None
+    out_of_distribution: np.ndarray | None = None
+
+    @property
+    def operator(self) -> BlockOperator:
+        """H as blocks of pairs of atoms, eV."""
+        return self.calculation.require_hamiltonian()

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
+from nearsight.api.matrices import Overlap
 from nearsight.errors import InputError
 from nearsight.formats.basis_choice import named_basis
 from nearsight.formats.options import BasisChoice
@@ -81,7 +82,7 @@ def overlap(
     cell: str | np.ndarray | None = None,
     ghost_element: str = "O",
     smallest: float = SMALLEST,
-) -> Calculation:
+) -> Overlap:
     """Compute the overlap matrix of a structure, without a DFT run.
 
     Parameters
@@ -100,8 +101,8 @@ def overlap(
 
     Returns
     -------
-    Calculation
-        The structure with S in real space, S_ij(R) = ⟨i, 0|j, R⟩, Hermitian to the last bit. What a calculation or a
+    Overlap
+        S in real space with its structure, S_ij(R) = ⟨i, 0|j, R⟩, Hermitian to the last bit. What a calculation or a
         store holds besides (H, H₀, energies) stays; for other sources there is nothing else.
 
     Raises
@@ -122,14 +123,14 @@ def overlap(
     --------
     >>> from ase.build import bulk
     >>> from nearsight.api.structures import overlap
-    >>> calculation = overlap(bulk("Ge"), "DZVP-MOLOPT-SR-GTH")
-    >>> s = calculation.overlap
+    >>> s = overlap(bulk("Ge"), "DZVP-MOLOPT-SR-GTH").operator
     >>> s.n_orbitals, s.folded, bool(abs(s.block(0, 0)[0, 0] - 1) < 1e-6)
     (26, False, True)
     """
     given = _with_basis(source, basis, cell)
     s = overlap_of(given.structure, given.basis, ghost_element=ghost_element, smallest=smallest)
-    return replace(given, overlap=s, provenance={**given.provenance, "overlap": "PySCF's integrals"})
+    provenance = {**given.provenance, "overlap": "PySCF's integrals"}
+    return Overlap(replace(given, overlap=s, provenance=provenance))
 
 
 def _with_basis(

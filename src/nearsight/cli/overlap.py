@@ -34,7 +34,7 @@ def overlap_command(
 ) -> None:
     """Compute S."""
     started = time.monotonic()
-    found = compute_overlap(structure, basis, cell=cell, ghost_element=ghost, smallest=smallest)
+    found = compute_overlap(structure, basis, cell=cell, ghost_element=ghost, smallest=smallest).calculation
     write(output, found, compression="none")
     s = found.require_overlap()
     Console().print(

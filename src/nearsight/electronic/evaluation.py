@@ -11,6 +11,7 @@ from nearsight.electronic.eigen import solve, solve_states
 from nearsight.electronic.matrix_errors import MatrixErrors, Parity, matrix_errors, parity
 from nearsight.electronic.spectrum import Spectrum
 from nearsight.electronic.spectrum_errors import (
+    GAP_WINDOW,
     LevelErrors,
     SpectrumErrors,
     StateErrors,
@@ -24,6 +25,7 @@ from nearsight.operators.calculation import Calculation
 from nearsight.operators.symmetry import hermitian_part, hermiticity_error
 from nearsight.progress import Event, Progress, silent
 from nearsight.structures.structure import Structure
+from nearsight.units import ev_to_millihartree
 
 SAME_PLACE = 1e-3
 """Distance (Å) within which atoms are at the same place; coordinates in text files have three or more decimals."""
@@ -62,6 +64,21 @@ class Evaluation:
     missing_overlap: bool = False
     levels: LevelErrors | None = None
     states: StateErrors | None = None
+
+    def __str__(self) -> str:
+        """Return the numbers that matter most, in lines."""
+        m, s = self.matrix, self.spectrum
+        eps = (f"{ev_to_millihartree(value):.4f} mE_h" for value in (m.eps_n, m.eps_e, m.eps_tot))
+        lines = ["ε_n {}, ε_e {}, ε_tot {}".format(*eps)]
+        if s is not None:
+            lines += [
+                f"gap {s.gap_prediction:.3f} eV, reference {s.gap_reference:.3f} eV",
+                f"levels, mean error: all {1e3 * s.mean_absolute:.1f}, occupied {1e3 * s.mean_absolute_occupied:.1f}, "
+                f"within {GAP_WINDOW:g} eV of the gap {1e3 * s.mean_absolute_near_gap:.1f} meV",
+            ]
+        if self.states is not None:
+            lines.append(f"Mulliken charges, mean error {self.states.charge:.4f} e")
+        return "\n".join(lines)
 
 
 def evaluate(
