@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -19,6 +20,7 @@ from nearsight.cli.running import say, stopped_by_signals
 from nearsight.errors import ConfigError
 from nearsight.progress import Event
 from nearsight.recipes.campaign_run import CampaignResult
+from nearsight.recipes.engine import ALLOW_IMPORT
 
 EXAMPLE = """Make structures and compute them: a campaign (a YAML file, or a shipped one) into a folder of stores (.h5).
 
@@ -45,8 +47,14 @@ def generate_command(
     collect_only: Annotated[
         bool, typer.Option("--collect", help="Read what --write-only wrote and ran elsewhere.")
     ] = False,
+    allow_import: Annotated[
+        list[str] | None,
+        typer.Option("--allow-import", help="A package whose code an engine ase:MODULE.CLASS may run; repeatable."),
+    ] = None,
 ) -> None:
     """Make structures and compute them."""
+    if allow_import:
+        os.environ[ALLOW_IMPORT] = ",".join(allow_import)
     if write_only and collect_only:
         raise ConfigError("expected one of --write-only and --collect, got both")
     started = time.monotonic()

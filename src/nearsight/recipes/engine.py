@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
+import os
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -23,6 +24,22 @@ from nearsight.recipes.protocol import Dynamics, Minimise
 from nearsight.structures.structure import Structure
 
 INSTALL_CHGNET = "install it with `pip install chgnet`"
+
+CALCULATORS = (
+    "ase.calculators",
+    "chgnet",
+    "deepmd",
+    "fairchem",
+    "mace",
+    "matgl",
+    "nequip",
+    "orb_models",
+    "sevenn",
+    "tblite",
+)
+"""Packages of calculators that `ase:MODULE.CLASS` may name."""
+ALLOW_IMPORT = "NEARSIGHT_ALLOW_IMPORT"
+"""Environment variable with further packages, between commas; jobs in other processes inherit it."""
 
 _FRICTION = 0.01
 """1/fs, of the Langevin thermostat."""
@@ -93,12 +110,13 @@ def make_engine(name: str) -> Engine:
     Parameters
     ----------
     name : str
-        `lammps:POTENTIAL`, `chgnet`, or `ase:MODULE.CLASS` for a calculator of ASE that needs no arguments.
+        `lammps:POTENTIAL`, `chgnet`, or `ase:MODULE.CLASS` for a calculator of ASE that needs no arguments, from one
+        of the packages `CALCULATORS`, or of those that the environment variable NEARSIGHT_ALLOW_IMPORT names.
 
     Raises
     ------
     ConfigError
-        For any other name.
+        For any other name, and for a package that is not allowed, whose code is not run.
     RecipeError
         Where the program or package is not installed.
     """
@@ -209,13 +227,27 @@ def _chgnet() -> Any:
 
 
 def _imported(name: str) -> Callable[[], Any]:
-    """Import the class that `ase:MODULE.CLASS` names."""
+    """Import the class that `ase:MODULE.CLASS` names; only calculators of packages that are known or allowed."""
     module, _, attribute = name.partition(":")[2].rpartition(".")
+    if not all(part.isidentifier() for part in (*module.split("."), attribute)):
+        raise ConfigError(f"expected ase:MODULE.CLASS of a calculator, got {name!r}")
+    if not _may_be_imported(module):
+        raise ConfigError(
+            f"expected ase:MODULE.CLASS of a calculator in {', '.join(CALCULATORS)}, got {name!r}; importing runs a "
+            f"module's code: if you trust it, allow it with --allow-import {module.partition('.')[0]}"
+        )
     try:
         found: Callable[[], Any] = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(f"expected ase:MODULE.CLASS of a calculator, got {name!r}: {error}") from error
+    if not (isinstance(found, type) and hasattr(found, "get_potential_energy") and _may_be_imported(found.__module__)):
+        raise ConfigError(f"expected ase:MODULE.CLASS of a calculator, got {name!r}, which is none")
     return found
+
+
+def _may_be_imported(module: str) -> bool:
+    allowed = os.environ.get(ALLOW_IMPORT, "").replace(",", " ").split()
+    return any(module == package or module.startswith(f"{package}.") for package in (*CALCULATORS, *allowed))
 
 
 def _version(name: str) -> str:

@@ -18,6 +18,7 @@ from nearsight.operators.blocks import BlockOperator, zeros
 from nearsight.orbitals.basis import BasisSet
 from nearsight.orbitals.conventions import PYSCF, to_internal_order
 from nearsight.orbitals.rotations import bond_frames, orbital_frames, wigner_d
+from nearsight.recipes.pyscf_names import checked_name, checked_symbol
 from nearsight.recipes.pyscf_system import pyscf_module
 from nearsight.structures.graph import Graph, build_graph, pair_order
 from nearsight.structures.structure import MINIMUM_DISTANCE, Structure
@@ -116,7 +117,7 @@ def _system(symbol: str, basis: str, heights: np.ndarray) -> Any:
     system = pyscf.gto.Mole(atom=places, basis=basis, unit="Bohr", verbose=0, cart=False)
     try:
         system.build(dump_input=False, parse_arg=False)
-    except (KeyError, RuntimeError) as error:  # PySCF's error for an unknown basis is a RuntimeError
+    except (KeyError, RuntimeError, ValueError, AssertionError) as error:  # unknown names end in any of them
         raise InputError(
             f"expected a basis that PySCF has for {symbol}, got {basis!r}: {error}; give a file that holds S"
         ) from error
@@ -125,8 +126,8 @@ def _system(symbol: str, basis: str, heights: np.ndarray) -> Any:
 
 def _atom(number: int, basis: BasisSet, ghost_element: str) -> _Atom:
     """Return an element's functions, checked against the shells of the basis."""
-    symbol = ghost_element if number == GHOST else symbol_of(number)
-    name = pyscf_name(basis, number)
+    symbol = checked_symbol(ghost_element, "the ghost's element") if number == GHOST else symbol_of(number)
+    name = checked_name(pyscf_name(basis, number), "basis")
     system = _system(symbol, name, np.zeros(1))
     shells = tuple(l for b in range(system.nbas) for l in [int(system.bas_angular(b))] * int(system.bas_nctr(b)))
     if shells != basis.shells[number]:

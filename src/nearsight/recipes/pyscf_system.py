@@ -16,6 +16,7 @@ from nearsight.elements import GHOST, symbol_of
 from nearsight.errors import InputError
 from nearsight.orbitals.basis import DEF2_SVP, BasisSet
 from nearsight.recipes.born_von_karman import mesh_points
+from nearsight.recipes.pyscf_names import checked_name, checked_symbol, forbid_evaluation
 from nearsight.structures.structure import Structure
 from nearsight.units import BOHR_IN_ANGSTROM
 
@@ -68,8 +69,26 @@ class PyscfSettings(Section):
         """The different names of basis sets."""
         return (self.basis,) if isinstance(self.basis, str) else tuple(sorted(set(self.basis.values())))
 
+    def check_names(self) -> None:
+        """Check that what is given to PySCF as a name is one.
+
+        Raises
+        ------
+        InputError
+            Where a name is none, or a file is called so.
+        """
+        for name in self.basis_names:
+            checked_name(name, "basis")
+        for symbol in self.basis if isinstance(self.basis, dict) else ():
+            checked_symbol(symbol, "a key of `basis`")
+        checked_symbol(self.ghost_basis, "ghost_basis")
+        checked_name(self.functional, "functional")
+        if self.pseudo is not None:
+            checked_name(self.pseudo, "pseudopotential")
+
     @model_validator(mode="after")
     def _fits_together(self) -> PyscfSettings:
+        self.check_names()
         if self.kpoints is not None and min(self.kpoints) < 1:
             raise ValueError(f"expected kpoints of at least 1, got {self.kpoints}")
         of_gth = {"gth" in name.lower() for name in self.basis_names}
@@ -81,7 +100,7 @@ class PyscfSettings(Section):
 
 
 def pyscf_module() -> Any:
-    """Import PySCF and return the package.
+    """Import PySCF and return the package, which no longer evaluates texts that it is given as names.
 
     Raises
     ------
@@ -90,8 +109,10 @@ def pyscf_module() -> Any:
     """
     try:
         import pyscf
+        import pyscf.gto
     except ImportError as error:
         raise InputError(f"expected the package pyscf to be installed, got: {error}; {INSTALL}") from error
+    forbid_evaluation()
     return pyscf
 
 
@@ -117,6 +138,8 @@ def build_system(structure: Structure, settings: PyscfSettings) -> Any:
         Where PySCF cannot compute the structure: some but not all directions are periodic, the number of electrons is
         odd, or an element has no basis.
     """
+    settings.check_names()
+    pyscf_module()
     _check_structure(structure, settings)
     keys = {
         "atom": [
