@@ -211,7 +211,7 @@ def test_rows_of_atoms_that_do_not_exist(tmp_path: Path, calculation: Calculatio
 def test_the_file_describes_itself(tmp_path: Path, calculation: Calculation) -> None:
     write_calculation(tmp_path / "a.h5", calculation)
     said = describe(tmp_path / "a.h5")
-    assert said["version"] == 1
+    assert (said["version"], said["checksums"]) == (2, "verified")
     assert "eV" in said["units"]
     assert "m = -l..l" in said["convention"]
     assert said["formula"] == calculation.structure.formula
@@ -240,7 +240,7 @@ def test_files_that_are_no_store(tmp_path: Path, calculation: Calculation) -> No
         read_calculation(text)
     with pytest.raises(FormatError, match="got an HDF5 file of another program"):
         read_calculation(foreign)
-    with pytest.raises(FormatError, match="expected a store of version 1 or older, got version 99; update"):
+    with pytest.raises(FormatError, match="expected a store of version 2 or older, got version 99; update"):
         read_calculation(newer)
     with pytest.raises(FormatError, match="got no such file"):
         read_calculation(tmp_path / "none.h5")

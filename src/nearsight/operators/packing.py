@@ -56,11 +56,11 @@ class PackedSink:
     Parameters
     ----------
     dataset : h5py.Dataset
-        One-dimensional and chunked, with the filters shuffle and gzip.
+        One-dimensional and chunked, with the filters shuffle and gzip, and maybe Fletcher32.
     """
 
     def __init__(self, dataset: h5py.Dataset) -> None:
-        self.dataset, self.size = dataset, dataset.chunks[0]
+        self.dataset, self.size, self.checked = dataset, dataset.chunks[0], dataset.fletcher32
         self.rest = np.empty(0, dtype=dataset.dtype)
         self.place = 0
         self.waiting: deque[Future[bytes]] = deque()
@@ -83,7 +83,7 @@ class PackedSink:
         self.threads.shutdown()
 
     def _submit(self, chunk: np.ndarray) -> None:
-        self.waiting.append(self.threads.submit(pack, chunk))
+        self.waiting.append(self.threads.submit(pack, chunk, self.checked))
         if len(self.waiting) > 4 * THREADS:
             self._write_one()
 
@@ -92,13 +92,15 @@ class PackedSink:
         self.place += self.size
 
 
-def pack(chunk: np.ndarray) -> bytes:
+def pack(chunk: np.ndarray, checked: bool = False) -> bytes:
     """Pack a chunk as HDF5's filters shuffle and gzip store it.
 
     Parameters
     ----------
     chunk : (c,) array
         The numbers of a whole chunk.
+    checked : bool, default False
+        Whether the filter Fletcher32 comes after them, by which HDF5 finds damage when it reads the chunk.
 
     Returns
     -------
@@ -107,4 +109,27 @@ def pack(chunk: np.ndarray) -> bytes:
     """
     shuffled = chunk.view(np.uint8).reshape(len(chunk), -1).T.tobytes()
     packer = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS, 9, zlib.Z_RLE)
-    return packer.compress(shuffled) + packer.flush()
+    packed = packer.compress(shuffled) + packer.flush()
+    return packed + fletcher32(packed).to_bytes(4, "little") if checked else packed
+
+
+def fletcher32(data: bytes) -> int:
+    """Return HDF5's checksum of some bytes.
+
+    Parameters
+    ----------
+    data : bytes
+        At most 4 MB, for the sums to be exact.
+
+    Returns
+    -------
+    int
+        Σ w and Σ (n − i) w of the n big-endian words of 16 bits, each modulo 65535, in the low and the high half.
+    """
+    words = np.frombuffer(data, ">u2", count=len(data) // 2).astype(np.float64)
+    first, second = int(words.sum()), int(words @ np.arange(len(words), 0, -1, dtype=np.float64))
+    if len(data) % 2:
+        first += data[-1] << 8
+        second += first
+    first, second = ((total % 65535 or 65535) if total else 0 for total in (first, second))
+    return (second << 16) | first

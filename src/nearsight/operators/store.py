@@ -13,6 +13,10 @@ Layout (attributes of the root say the version, the units and the convention in 
     error_estimate  eV, expected r.m.s. error of each stored block of the hamiltonian
     provenance/     plain text by key, as attributes (long texts as datasets)
 
+Since version 2 nothing changes unseen: chunks of datasets carry HDF5's checksums (Fletcher32), and the attribute
+`sha256` of the root and of each matrix is the hash of everything else in it (`hdf5_content.content_hash`). Files of
+version 1 are read as they are.
+
 An operator that is Hermitian to the last bit is stored as half (`storage` = "half": the pairs i < j, and i = j with R ≥
 0 in lexicographic order); any other is stored whole.
 """
@@ -27,9 +31,10 @@ from typing import Any
 import h5py
 import numpy as np
 
-from nearsight.errors import FormatError, InputError
+from nearsight.errors import FormatError, InputError, NearsightError
 from nearsight.operators.blocks import BlockOperator, is_on_site
 from nearsight.operators.calculation import Calculation
+from nearsight.operators.hdf5_content import HASH, Refused, array, attribute, check_objects, checked_dataset, number
 from nearsight.operators.store_head import (
     ERROR_ESTIMATE,
     ESTIMATE_MEANING,
@@ -38,15 +43,20 @@ from nearsight.operators.store_head import (
     UNIT_OF,
     VERSION,
     OperatorName,
+    check_hash,
     read_basis,
     read_provenance,
     read_structure,
     stored_operator,
 )
-from nearsight.operators.store_writer import Compression, Precision, StoreWriter
+from nearsight.operators.store_writer import Compression, Precision, StoreWriter, check_finite
 from nearsight.operators.symmetry import in_half, is_exactly_hermitian, with_transposes
 from nearsight.orbitals.basis import BasisSet
+from nearsight.structures.graph import is_ascending
+from nearsight.structures.structure import Structure
 
+_FARTHEST = 1 << 20
+"""Cells between two atoms of a pair; beyond any cutoff."""
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
@@ -102,19 +112,21 @@ def read_calculation(
         If the file is not a store, damaged, or of a newer version.
     """
     with _opened(path) as file:
-        structure, basis = read_structure(file["structure"]), read_basis(file["basis"])
+        structure, basis = _read_atoms(path, file)
         wanted: dict[OperatorName, bool] = {"hamiltonian": hamiltonian, "overlap": overlap, "h0": h0}
         groups = {which: stored_operator(file, which) if asked else None for which, asked in wanted.items()}
         operators = {
-            which: None if group is None else _read_operator(group, structure.numbers, basis)
+            which: None if group is None else _read_operator(path, group, structure.numbers, basis)
             for which, group in groups.items()
         }
-        scalars = {k: float(file.attrs[k]) for k in SCALARS if k in file.attrs}
-        eigenvalues = file["eigenvalues"][()] if "eigenvalues" in file else None
-        k_points, k_eigenvalues = (file[n][()] if n in file else None for n in ("k_points", "k_eigenvalues"))
-        provenance = read_provenance(file["provenance"])
+        scalars = {k: number(file, k) for k in SCALARS if k in file.attrs}
+        eigenvalues = array(file, "eigenvalues", "float", (None,)) if "eigenvalues" in file else None
+        k_points = array(file, "k_points", "float", (None, 3)) if "k_points" in file else None
+        k_eigenvalues = array(file, "k_eigenvalues", "float", (None, None)) if "k_eigenvalues" in file else None
+        provenance = read_provenance(group_of(file, "provenance"))
         estimate = _read_estimate(file, operators["hamiltonian"])
-    return Calculation(
+    return _calculation(
+        path,
         structure,
         basis,
         operators["hamiltonian"],
@@ -156,14 +168,46 @@ def read_blocks(path: str | Path, which: OperatorName, source_atoms: np.ndarray)
         If the structure does not have one of the atoms.
     """
     with _opened(path) as file:
-        numbers, basis = read_structure(file["structure"]).numbers, read_basis(file["basis"])
+        structure, basis = _read_atoms(path, file)
+        numbers = structure.numbers
         group = _required(path, file, which)
         wanted = np.zeros(len(numbers), dtype=bool)
         atoms = np.asarray(source_atoms, dtype=np.int64)
         if len(atoms) and (atoms.min() < 0 or atoms.max() >= len(numbers)):
             raise InputError(f"expected atoms 0 to {len(numbers) - 1}, got {atoms.min()} to {atoms.max()}")
         wanted[atoms] = True
-        return _read_operator(group, numbers, basis, wanted)
+        return _read_operator(path, group, numbers, basis, wanted)
+
+
+def _read_atoms(path: str | Path, file: h5py.File) -> tuple[Structure, BasisSet]:
+    """Structure and basis, which fit each other; what they object to names the file."""
+    try:
+        structure, basis = read_structure(group_of(file, "structure")), read_basis(group_of(file, "basis"))
+        basis.check(structure.numbers)
+    except InputError as error:
+        raise FormatError(path, str(error)) from error
+    return structure, basis
+
+
+def _calculation(path: str | Path, *parts: Any) -> Calculation:
+    try:
+        return Calculation(*parts)
+    except InputError as error:
+        raise FormatError(path, str(error)) from error
+
+
+def group_of(file: h5py.File, name: str) -> h5py.Group:
+    """Return a group that every store has.
+
+    Raises
+    ------
+    Refused
+        If it is not there, or no group.
+    """
+    found = file.get(name)
+    if not isinstance(found, h5py.Group):
+        raise Refused(f"no group {name}")
+    return found
 
 
 def _required(path: str | Path, file: h5py.File, which: OperatorName) -> h5py.Group:
@@ -196,7 +240,7 @@ def operator_basis(path: str | Path, which: OperatorName) -> BasisSet | None:
     """
     with _opened(path) as file:
         group = stored_operator(file, which)
-        return None if group is None else _operator_basis(group, read_basis(file["basis"]))
+        return None if group is None else _operator_basis(group, _read_atoms(path, file)[1])
 
 
 def copy_operator(path: str | Path, which: OperatorName, writer: StoreWriter) -> None:
@@ -236,15 +280,17 @@ def is_store(path: str | Path) -> bool:
         True also for a damaged HDF5 file: reading it then says what is wrong.
     """
     try:
+        if not Path(path).is_file():
+            return False
         with open(path, "rb") as raw:
             if raw.read(len(_SIGNATURE)) != _SIGNATURE:
                 return False
-    except OSError:
+    except (OSError, ValueError):
         return False
     try:
         with h5py.File(path, "r") as file:
-            return bool(file.attrs.get("format") == FORMAT)
-    except OSError:
+            return "format" in file.attrs and bool(attribute(file, "format") == FORMAT)
+    except Exception:  # a damaged file makes h5py raise whatever comes up
         return True
 
 
@@ -259,8 +305,8 @@ def describe(path: str | Path) -> dict[str, Any]:
     Returns
     -------
     dict
-        The root's attributes (format, version, units, convention, formula, cutoff …), `basis`, `provenance`, and for
-        each matrix its unit, storage, pairs and number type.
+        The root's attributes (format, version, units, convention, formula, cutoff …), `checksums` (whether the file
+        has them), `basis`, `provenance`, and for each matrix its unit, storage, pairs and number type.
 
     Raises
     ------
@@ -268,66 +314,89 @@ def describe(path: str | Path) -> dict[str, Any]:
         If the file is not a store, damaged, or of a newer version.
     """
     with _opened(path) as file:
-        basis = read_basis(file["basis"])
-        result: dict[str, Any] = {key: _plain(value) for key, value in file.attrs.items()}
+        basis = _read_atoms(path, file)[1]
+        result = _described(file)
+        result["checksums"] = "none: a file of version 1" if result["version"] == 1 else "verified"
         result["basis"] = {"name": basis.name, "shells": basis.describe()}
-        result["provenance"] = read_provenance(file["provenance"])
+        result["provenance"] = read_provenance(group_of(file, "provenance"))
         for which in UNIT_OF:
             group = stored_operator(file, which)
             if group is not None:
-                result[which] = {k: _plain(v) for k, v in group.attrs.items()}
-                result[which]["dtype"] = str(group["values"].dtype)
+                values = checked_dataset(group, "values", "float", (None,))
+                result[which] = {**_described(group), "dtype": str(values.dtype)}
         return result
 
 
 @contextmanager
 def _opened(path: str | Path) -> Iterator[h5py.File]:
-    """The file, open and recognised; every failure of HDF5 becomes a FormatError."""
+    """The file, open and recognised; whatever is met in it becomes a FormatError."""
     if not Path(path).is_file():
-        raise FormatError(path, "expected a store (.h5) of nearsight, got no such file")
+        found = "something that is no file" if Path(path).exists() else "no such file"
+        raise FormatError(path, f"expected a store (.h5) of nearsight, got {found}")
     if not h5py.is_hdf5(path) and not is_store(path):
         raise FormatError(
             path, "expected a store (.h5) of nearsight, got a file that is not HDF5; make one with `nearsight import`"
         )
     try:
         with h5py.File(path, "r") as file:
+            check_objects(file)
             _check_header(path, file)
             yield file
-    except (OSError, KeyError, RuntimeError) as error:
+    except NearsightError:
+        raise
+    except MemoryError as error:
+        raise FormatError(path, f"expected a store that fits into memory, got a larger one ({error})") from error
+    except Exception as error:  # a damaged file makes HDF5 and h5py raise whatever comes up
         raise FormatError(
-            path, f"expected a complete store, got a damaged or truncated file ({error}); write or copy it again"
+            path, f"expected a complete store, got a damaged or truncated file ({_said(error)}); write or copy it again"
         ) from error
 
 
+def _said(error: BaseException) -> str:
+    lines = str(error).strip("'").splitlines()
+    return lines[0] if lines and isinstance(error, (Refused, OSError, KeyError)) else f"{type(error).__name__}: {error}"
+
+
 def _check_header(path: str | Path, file: h5py.File) -> None:
-    if file.attrs.get("format") != FORMAT:
+    if "format" not in file.attrs or attribute(file, "format") != FORMAT:
         raise FormatError(
             path, "expected a store of nearsight, got an HDF5 file of another program; make one with `nearsight import`"
         )
-    if int(file.attrs["version"]) > VERSION:
+    version = attribute(file, "version")
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise Refused(f"the version is {version!r:.40}")
+    if version > VERSION:
         raise FormatError(
-            path,
-            f"expected a store of version {VERSION} or older, got version "
-            f"{int(file.attrs['version'])}; update nearsight",
+            path, f"expected a store of version {VERSION} or older, got version {version}; update nearsight"
         )
+    check_hash(file, file, tuple(UNIT_OF))
 
 
 def _operator_basis(group: h5py.Group, basis: BasisSet) -> BasisSet:
-    return basis.restricted(int(z) for z in group.attrs["elements"])
+    elements = attribute(group, "elements")
+    if not isinstance(elements, np.ndarray) or elements.dtype != np.int64:
+        raise Refused(f"the attribute elements of {group.name} is no list of elements")
+    return basis.restricted(elements.tolist())
 
 
 def _read_operator(
-    group: h5py.Group, numbers: np.ndarray, basis: BasisSet, rows: np.ndarray | None = None
+    path: str | Path, group: h5py.Group, numbers: np.ndarray, basis: BasisSet, rows: np.ndarray | None = None
 ) -> BlockOperator:
     """The operator, or with `rows` ((N,) bool) only the pairs whose source is marked."""
-    basis = _operator_basis(group, basis)
-    source, target, shift = (group[name][()].astype(np.int64) for name in ("source", "target", "shift"))
-    shift = shift.reshape(-1, 3)
-    sizes = basis.sizes(numbers)
+    try:
+        basis = _operator_basis(group, basis)
+        sizes = basis.sizes(numbers)
+    except InputError as error:
+        raise FormatError(path, str(error)) from error
+    storage, folded = attribute(group, "storage"), attribute(group, "folded")
+    if storage not in ("half", "whole") or not isinstance(folded, bool):
+        raise Refused(f"{group.name} is stored as {storage!r:.40}, folded {folded!r:.40}")
+    half = storage == "half"
+    source, target, shift = _read_pairs(group, len(numbers), half, folded)
+    values = checked_dataset(group, "values", "float", (None,))
     offsets = np.concatenate([[0], np.cumsum(sizes[source] * sizes[target])])
-    if offsets[-1] != len(group["values"]):
-        raise KeyError(f"{offsets[-1]} numbers in the blocks, {len(group['values'])} stored")
-    half = group.attrs["storage"] == "half"
+    if offsets[-1] != len(values):
+        raise Refused(f"{offsets[-1]} numbers in the blocks, {len(values)} stored")
     direct, mirrored = _needed(source, target, shift, half, rows)
     needed = np.union1d(direct, mirrored) if rows is not None else np.arange(len(source))
     stored = BlockOperator(
@@ -336,12 +405,32 @@ def _read_operator(
         source[needed],
         target[needed],
         shift[needed],
-        _read_ranges(group["values"], offsets, needed if rows is not None else None),
-        bool(group.attrs["folded"]),
+        _read_ranges(values, offsets, needed if rows is not None else None),
+        folded,
     )
+    check_finite(group.name, stored.values)
     if not half:
         return stored
     return with_transposes(stored, np.searchsorted(needed, direct), np.searchsorted(needed, mirrored))
+
+
+def _read_pairs(group: h5py.Group, n: int, half: bool, folded: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Source, target and shift of the stored pairs: of atoms that there are, sorted, each once."""
+    source = array(group, "source", "integer", (None,))
+    target = array(group, "target", "integer", (len(source),))
+    shift = array(group, "shift", "integer", (len(source), 3))
+    if not len(source):
+        return source, target, shift
+    lowest, highest = min(source.min(), target.min()), max(source.max(), target.max())
+    if lowest < 0 or highest >= n:
+        raise Refused(f"{group.name} has pairs of atoms {lowest} to {highest}, the structure has 0 to {n - 1}")
+    if np.abs(shift).max() >= _FARTHEST or (folded and shift.any()):
+        raise Refused(f"{group.name} has pairs in cells that cannot be")
+    if not is_ascending(source, target, shift, strictly=True):
+        raise Refused(f"{group.name} has pairs that are not sorted, or one of them twice")
+    if half and not in_half(source, target, shift).all():
+        raise Refused(f"{group.name} has pairs beyond the half that it says to hold")
+    return source, target, shift
 
 
 def _write_estimate(writer: StoreWriter, calculation: Calculation) -> None:
@@ -356,12 +445,14 @@ def _read_estimate(file: h5py.File, operator: BlockOperator | None) -> np.ndarra
     """(P,) of the operator's pairs; the file has one number for each stored block."""
     if operator is None or ERROR_ESTIMATE not in file:
         return None
-    group, stored = file["hamiltonian"], file[ERROR_ESTIMATE][()]
-    pairs = operator.find(*(group[name][()].astype(np.int64) for name in ("source", "target", "shift")))
-    if len(stored) != len(pairs):
-        raise KeyError(f"{len(pairs)} blocks, {len(stored)} expected errors")
+    group = file["hamiltonian"]
+    half = attribute(group, "storage") == "half"
+    pairs = operator.find(*_read_pairs(group, operator.n_atoms, half, operator.folded))
+    stored = array(file, ERROR_ESTIMATE, "float", (len(pairs),))
+    if (stored < 0).any():
+        raise Refused(f"{ERROR_ESTIMATE} holds negative numbers")
     estimate = np.zeros(operator.n_pairs)
-    if group.attrs["storage"] == "half":
+    if half:
         estimate[operator.reverse[pairs]] = stored
     estimate[pairs] = stored
     return estimate
@@ -389,13 +480,13 @@ def _read_ranges(dataset: h5py.Dataset, offsets: np.ndarray, pairs: np.ndarray |
     wanted = np.repeat(offsets[pairs], sizes) + within
     touched = np.unique(wanted // chunk)
     buffer = np.empty(len(touched) * chunk, dtype=np.float64)
-    for place, number in enumerate(touched):
-        chunk_values = dataset[number * chunk : (number + 1) * chunk]
+    for place, at in enumerate(touched):
+        chunk_values = dataset[at * chunk : (at + 1) * chunk]
         buffer[place * chunk : place * chunk + len(chunk_values)] = chunk_values
     return buffer[np.searchsorted(touched, wanted // chunk) * chunk + wanted % chunk]
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    return value.item() if isinstance(value, np.generic) else value
+def _described(item: h5py.Group) -> dict[str, Any]:
+    """Attributes as plain values, without the hash."""
+    found = {key: attribute(item, key) for key in item.attrs if key != HASH}
+    return {key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in found.items()}

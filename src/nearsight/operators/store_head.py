@@ -9,11 +9,13 @@ import h5py
 import numpy as np
 
 from nearsight.operators.calculation import Calculation
+from nearsight.operators.hdf5_content import HASH, Refused, array, attribute, content_hash, text, texts
 from nearsight.orbitals.basis import BasisSet
 from nearsight.structures.structure import Structure
 
 FORMAT = "nearsight calculation"
-VERSION = 1
+VERSION = 2
+"""Since version 2, all content is under checksums; files of version 1 are read without."""
 CONVENTION = (
     "H_ij(R) = <i,0|H|j,R>; pair (i, j, R) has the vector r_j + R.cell - r_i; cell vectors are rows; "
     "orbitals run over the atoms, an atom's shells in the basis' order, and m = -l..l of real spherical "
@@ -24,6 +26,7 @@ CONVENTION = (
 UNITS = "length: angstrom; energy: eV; overlap: 1"
 _LONG = 4_000
 """Bytes. HDF5 wants the attributes of an object to be small: 64 kB in all."""
+_MOST_ELEMENTS = 200
 SCALARS = ("cutoff", "energy", "fermi")
 ERROR_ESTIMATE = "error_estimate"
 ESTIMATE_MEANING = "expected r.m.s. error of the elements of each stored block of the Hamiltonian, in its order"
@@ -51,8 +54,35 @@ def stored_operator(file: h5py.File, which: OperatorName) -> h5py.Group | None:
     """
     for name in (which, FORMER_NAME.get(which)):
         if name is not None and name in file:
-            return file[name]
+            group = file[name]
+            if not isinstance(group, h5py.Group):
+                raise Refused(f"{name} is no group")
+            check_hash(file, group)
+            return group
     return None
+
+
+def check_hash(file: h5py.File, group: h5py.Group, without: tuple[str, ...] = ()) -> None:
+    """Check that a group says what it said when it was written; files of version 1 do not know.
+
+    Parameters
+    ----------
+    file : h5py.File
+        The store.
+    group : h5py.Group
+        The file itself, or a matrix in it.
+    without : tuple of str, optional
+        Members that are not part of it.
+
+    Raises
+    ------
+    Refused
+        If it was changed.
+    """
+    if attribute(file, "version") == 1:
+        return
+    if attribute(group, HASH) != content_hash(group, without):
+        raise Refused(f"{group.name} is not what was written: its hash is another one")
 
 
 def write_head(file: h5py.File, calculation: Calculation) -> None:
@@ -101,8 +131,12 @@ def read_provenance(group: h5py.Group) -> dict[str, str]:
     dict of str to str
         Text by key.
     """
-    long = {key: item.asstr()[()] for key, item in group.items()}
-    return {key: str(value) for key, value in group.attrs.items()} | long
+    long = {key: text(group, key) for key in group}
+    short = {key: attribute(group, key) for key in group.attrs}
+    wrong = [key for key, value in short.items() if not isinstance(value, str)]
+    if wrong:
+        raise Refused(f"the attribute {wrong[0]} of {group.name} is no text")
+    return short | long
 
 
 def read_structure(group: h5py.Group) -> Structure:
@@ -118,7 +152,12 @@ def read_structure(group: h5py.Group) -> Structure:
     Structure
         Atoms and cell.
     """
-    return Structure(*(group[name][()] for name in ("numbers", "positions", "cell", "pbc")))
+    return Structure(
+        array(group, "numbers", "integer", (None,)),
+        array(group, "positions", "float", (None, 3)),
+        array(group, "cell", "float", (3, 3)),
+        array(group, "pbc", "bool", (3,)),
+    )
 
 
 def read_basis(group: h5py.Group) -> BasisSet:
@@ -134,10 +173,17 @@ def read_basis(group: h5py.Group) -> BasisSet:
     BasisSet
         Shells and valences.
     """
-    elements = [int(z) for z in group["elements"]]
-    shells = [tuple(int(word) for word in text.split()) for text in group["shells"].asstr()]
-    valence = {z: int(v) for z, v in zip(elements, group["valence"], strict=True) if v >= 0}
-    return BasisSet(str(group.attrs["name"]), dict(zip(elements, shells, strict=True)), valence)
+    elements = array(group, "elements", "integer", (None,), largest=_MOST_ELEMENTS).tolist()
+    shells = [tuple(int(word) for word in words.split()) for words in texts(group, "shells")]
+    valence = array(group, "valence", "integer", (len(elements),)).tolist()
+    name = attribute(group, "name")
+    if not isinstance(name, str) or not name.isprintable():
+        raise Refused(f"the basis has {name!r:.80} as its name, which is not one line of text")
+    if len(set(elements)) != len(elements):
+        raise Refused("an element is twice in the basis")
+    return BasisSet(
+        name, dict(zip(elements, shells, strict=True)), {z: v for z, v in zip(elements, valence, strict=True) if v >= 0}
+    )
 
 
 def _write_attributes(file: h5py.File, calculation: Calculation) -> None:

@@ -15,6 +15,7 @@ from nearsight.atomic_files import Replacement
 from nearsight.errors import InputError
 from nearsight.operators.blocks import BlockOperator, is_on_site
 from nearsight.operators.calculation import Calculation
+from nearsight.operators.hdf5_content import HASH, content_hash
 from nearsight.operators.packing import PackedSink, PlainSink, Sink
 from nearsight.operators.store_head import UNIT_OF, OperatorName, write_head
 from nearsight.operators.symmetry import in_half, is_exactly_hermitian
@@ -26,10 +27,13 @@ CHUNK = 1 << 15
 Precision = Literal["float32", "float64"]
 Compression = Literal["none", "gzip"]
 FILTERS: dict[Compression, dict[str, Any]] = {
-    "none": {},
-    "gzip": {"compression": "gzip", "compression_opts": 4, "shuffle": True},
+    "none": {"fletcher32": True},
+    "gzip": {"compression": "gzip", "compression_opts": 4, "shuffle": True, "fletcher32": True},
 }
-"""How chunks are packed. Numbers of a DFT code shrink to less than half, those of a network by a tenth."""
+"""How chunks are packed, with a checksum each.
+
+Numbers of a DFT code shrink to less than half, those of a network by a tenth.
+"""
 
 _NUMBERS = 1 << 20
 """Numbers copied at once."""
@@ -90,6 +94,7 @@ class StoreWriter:
                 for stream in self._streams:
                     stream.finish()
                 with self.guarded():
+                    self._file.attrs[HASH] = content_hash(self._file, tuple(UNIT_OF))
                     self._file.close()
                 self._replacement.commit()
         except BaseException:
@@ -149,7 +154,8 @@ class StoreWriter:
             for name, column in (("source", source), ("target", target), ("shift", shift)):
                 self._dataset(group, name, column.shape, np.dtype(np.int32))[...] = column.astype(np.int32)
             values = self._dataset(group, "values", (n_values,), self._dtype)
-        sink: Sink = PackedSink(values) if self._filters and n_values else PlainSink(values)
+            group.attrs[HASH] = content_hash(group)
+        sink: Sink = PackedSink(values) if "compression" in self._filters and n_values else PlainSink(values)
         self._streams.append(OperatorStream(self, which, n_values, sink))
         return self._streams[-1]
 
@@ -197,7 +203,8 @@ class StoreWriter:
             Its attributes.
         """
         with self.guarded():
-            dataset = self._file.create_dataset(name, data=values)
+            dataset = self._dataset(self._file, name, values.shape, values.dtype)
+            dataset[...] = values
             dataset.attrs.update({"unit": unit, "meaning": meaning})
 
     def copy(self, which: OperatorName, stored: h5py.Group) -> None:
@@ -220,6 +227,7 @@ class StoreWriter:
             check_finite(which, values[start : start + _NUMBERS])
         with self.guarded():
             stored.file.copy(stored, self._file, name=which)
+            self._file[which].attrs[HASH] = content_hash(self._file[which])
 
     @contextlib.contextmanager
     def guarded(self) -> Iterator[None]:
