@@ -46,6 +46,10 @@ class Calculation:
     error_estimate : (P,) array of float or None
         eV, expected r.m.s. error of the elements of each block of the Hamiltonian; None where nobody said, as for DFT's
         own.
+    charge : float
+        Total charge in units of e; 0 where nobody said, as in older files.
+    multiplicity : int or None
+        2S + 1; None where nobody said.
 
     Raises
     ------
@@ -67,9 +71,15 @@ class Calculation:
     k_points: np.ndarray | None = None
     k_eigenvalues: np.ndarray | None = None
     error_estimate: np.ndarray | None = None
+    charge: float = 0.0
+    multiplicity: int | None = None
 
     def __post_init__(self) -> None:
         self.basis.check(self.structure.numbers)
+        if not np.isfinite(self.charge) or (self.multiplicity is not None and self.multiplicity < 1):
+            raise InputError(
+                f"expected a finite charge and a multiplicity of at least 1, got {self.charge} and {self.multiplicity}"
+            )
         for name, operator in (("H", self.hamiltonian), ("S", self.overlap), ("H₀", self.h0)):
             if operator is None:
                 continue
@@ -93,14 +103,14 @@ class Calculation:
 
     @property
     def n_electrons(self) -> int:
-        """Number of valence electrons of the neutral structure, those that the pseudopotentials leave.
+        """Number of valence electrons, those that the pseudopotentials leave, less the charge.
 
         Raises
         ------
         InputError
             If the valence of an element is not known in the basis, as where no pseudopotential was named.
         """
-        return self.basis.n_electrons(self.structure.numbers)
+        return round(self.basis.n_electrons(self.structure.numbers) - self.charge)
 
     def require_hamiltonian(self) -> BlockOperator:
         """Return H.

@@ -1,6 +1,7 @@
 """The store: one self-describing HDF5 file for a calculation, written completely or not at all, and read in part.
 
-Layout (attributes of the root say the version, the units and the convention in words):
+Layout (attributes of the root say the version, the units, the convention in words, the charge (e; 0 where it is
+absent) and the multiplicity where it is known):
 
     structure/      numbers, positions (Å), cell (Å), pbc
     basis/          elements, shells (such as "0 0 1 2"), valence (−1 where unknown)
@@ -125,6 +126,8 @@ def read_calculation(
         k_eigenvalues = array(file, "k_eigenvalues", "float", (None, None)) if "k_eigenvalues" in file else None
         provenance = read_provenance(group_of(file, "provenance"))
         estimate = _read_estimate(file, operators["hamiltonian"])
+        charge = number(file, "charge") if "charge" in file.attrs else 0.0
+        multiplicity = round(number(file, "multiplicity")) if "multiplicity" in file.attrs else None
     return _calculation(
         path,
         structure,
@@ -140,6 +143,8 @@ def read_calculation(
         k_points,
         k_eigenvalues,
         estimate,
+        charge,
+        multiplicity,
     )
 
 

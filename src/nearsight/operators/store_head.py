@@ -196,6 +196,9 @@ def _write_attributes(file: h5py.File, calculation: Calculation) -> None:
         value = getattr(calculation, key)
         if value is not None:
             file.attrs[key] = float(value)
+    file.attrs["charge"] = float(calculation.charge)
+    if calculation.multiplicity is not None:
+        file.attrs["multiplicity"] = int(calculation.multiplicity)
 
 
 def _write_structure(group: h5py.Group, structure: Structure) -> None:
