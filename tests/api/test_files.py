@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -32,10 +33,17 @@ def test_h0_is_attached_and_small_elements_are_dropped() -> None:
 
 
 @pytest.mark.parametrize("cell", ["20 20 20", 20.0, [20.0, 20.0, 20.0], 20 * np.eye(3)])
-def test_a_cell_is_given_in_any_form(cell: object) -> None:
-    source = MHFO2 / "binary_upper"
+def test_a_cell_is_given_in_any_form(tmp_path: Path, cell: object) -> None:
+    source = Path(shutil.copy(MHFO2 / "binary_upper" / H_NAME, tmp_path))
     calculation = import_calculation(source, structure=MHFO2 / "mhfo2.xyz", cell=cell)  # type: ignore[arg-type]
     np.testing.assert_array_equal(calculation.structure.cell, 20 * np.eye(3))
+
+
+def test_a_cell_that_is_not_the_run_s() -> None:
+    with pytest.raises(FormatError, match=r"has the cell .* 20 0 0 .*, got the cell .* 5\.117"):
+        import_calculation(MHFO2 / "binary_upper", structure=MHFO2 / "mhfo2.xyz", cell=20.0)
+    with pytest.raises(FormatError, match=r"expected the cell of the run, 5\.117 .*, got --cell 20 0 0"):
+        import_calculation(MHFO2 / "binary_upper", cell=20.0)
 
 
 def test_an_isolated_molecule() -> None:

@@ -95,11 +95,13 @@ def test_one_file_of_the_run_stands_for_it(name: str) -> None:
 
 def test_a_run_with_only_an_xyz_gets_its_basis_from_the_size(run: Path) -> None:
     (run / "hfo2.inp").unlink()
+    (run / "hfo2.out").unlink()
     with pytest.raises(FormatError, match=r"expected a CP2K input \(\.inp\) or an xyz .*--structure"):
         read_any(run)
     shutil.copy(MHFO2 / "mhfo2.xyz", run)
     calculation = read_any(run)
     assert calculation.basis.name == "SZV-MOLOPT-SR-GTH"
+    assert calculation.provenance["basis"] == "SZV-MOLOPT-SR-GTH, guessed by the number of orbitals"
     np.testing.assert_array_equal(matrices(calculation)[0], matrices(read_any(MHFO2 / "binary_upper"))[0])
 
 
@@ -110,6 +112,9 @@ def test_a_basis_file_beside_the_input_or_given(run: Path) -> None:
     assert given.basis == expected
     text = (run / "hfo2.inp").read_text().replace("BASIS_SET SZV-MOLOPT-SR-GTH", "BASIS_SET my-own")
     (run / "hfo2.inp").write_text(text)
+    with pytest.raises(FormatError, match=r"has BASIS_SET of the kind Hf MY-OWN, got .* SZV-MOLOPT-SR-GTH: they are"):
+        read_any(run)
+    (run / "hfo2.out").unlink()
     with pytest.raises(FormatError, match=r"expected to find the basis my-own of Hf, .*--basis-file.*BASIS_MOLOPT"):
         read_any(run)
     (run / "BASIS_MOLOPT").write_text(BASIS_EXCERPT.read_text().replace(" SZV-MOLOPT-SR-GTH-q", " my-own my-own-q"))
@@ -141,7 +146,10 @@ def test_a_structure_with_more_atoms_than_the_matrix(run: Path) -> None:
 
 
 def test_another_basis_than_the_matrix(run: Path) -> None:
-    with pytest.raises(FormatError, match="expected a diagonal element for each of the 208 orbitals"):
+    with pytest.raises(FormatError, match=r"expected the basis of the run, SZV-MOLOPT-SR-GTH .*, got --basis DZVP-M"):
+        read_any(run, basis="DZVP-MOLOPT-SR-GTH")
+    (run / "hfo2.out").unlink()
+    with pytest.raises(FormatError, match=r"diagonal element for each of the 208 orbitals, .*has 72 orbitals: is it"):
         read_any(run, basis="DZVP-MOLOPT-SR-GTH")
     with pytest.raises(InputError, match=r"expected a basis among SZV-MOLOPT-SR-GTH, .*got 'STO-3G'"):
         read_any(run, basis="STO-3G")
@@ -153,6 +161,9 @@ def test_an_element_without_basis(run: Path) -> None:
     (run / "hfo2.inp").write_text(
         (run / "hfo2.inp").read_text().replace("&KIND O", "&KIND Xe\n BASIS_SET SZV-MOLOPT-SR-GTH\n&END\n&KIND O")
     )
+    with pytest.raises(FormatError, match="which has atoms Hf4O7Xe, got atoms Hf4O8"):
+        read_any(run)
+    (run / "hfo2.out").unlink()
     with pytest.raises(FormatError, match="of Xe, got: expected a basis for every element, got none for Xe"):
         read_any(run)
     with pytest.raises(InputError, match=r"got none for Xe in SZV-MOLOPT-SR-GTH .*give the basis file"):

@@ -169,7 +169,7 @@ def test_another_structure_is_noticed(run, runs):
     positions = read_any(runs / "k222").structure.positions
     rows = [" ".join(f"{x:.15g}" for x in place) for place in positions]
     (run / "job.inp").write_text(text.replace(rows[1], "0.1 0.1 4.2").replace(rows[2], "1.2 3.9 -4"))
-    with pytest.raises(FormatError, match="expected overlaps to be largest with the nearest image"):
+    with pytest.raises(FormatError, match=r"has positions .*, got positions .* they are of different runs"):
         read_any(run)
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from nearsight.formats.cp2k import steps_in
 from nearsight.formats.h0 import read_h0
-from nearsight.formats.options import BasisChoice
+from nearsight.formats.options import BasisChoice, ReadOptions
 from nearsight.formats.registry import read_any
 from nearsight.formats.structure_files import parse_cell
 from nearsight.operators.calculation import Calculation
@@ -55,10 +57,13 @@ def import_calculation(
     *,
     h0: str | Path | None = None,
     basis: BasisChoice | None = None,
-    basis_file: str | Path | None = None,
+    basis_file: str | Path | Sequence[str | Path] | None = None,
     cell: str | np.ndarray | None = None,
     structure: str | Path | None = None,
     output_file: str | Path | None = None,
+    input_file: str | Path | None = None,
+    overlap: str | Path | None = None,
+    step: int | str | None = None,
     row: int | None = None,
     drop_below: float = 0.0,
     progress: Progress = silent,
@@ -75,16 +80,22 @@ def import_calculation(
         `&AO_MATRICES`, `.npy`, `.npz` with `H0_triu` (all in Hartree), or a calculation whose H is H₀.
     basis : str or mapping of str to str, optional
         The basis, such as ``"SZV-MOLOPT-SR-GTH"``, or one for each element symbol. By default the source's own, or the
-        shipped one whose size is that of the matrix.
-    basis_file : str or pathlib.Path, optional
-        A CP2K basis file (BASIS_MOLOPT) that holds it, for a basis that is not shipped.
+        shipped one whose size is that of the matrix, which the provenance then calls a guess.
+    basis_file : str, pathlib.Path or sequence of them, optional
+        CP2K basis files (BASIS_MOLOPT) that hold it, for a basis that is not shipped.
     cell : str or array, optional
         Å, instead of the file's: 1 number (cube), 3 (edges) or 9 (rows are the lattice vectors), as numbers or as text;
         ``"none"`` for an isolated molecule.
     structure : str or pathlib.Path, optional
         The structure file, where the source has none or several.
     output_file : str or pathlib.Path, optional
-        CP2K's output, where the source has several.
+        CP2K's output, where the source has several, or none beside the matrices.
+    input_file : str or pathlib.Path, optional
+        CP2K's input, where the source has several, or none beside the matrices.
+    overlap : str or pathlib.Path, optional
+        The file of S, where CP2K was told a name for it.
+    step : int or str, optional
+        Which step of a CP2K run whose atoms move, or ``"last"``; needed where the source holds several.
     row : int, optional
         Which calculation of a database with several, counted from 0.
     drop_below : float, default 0.0
@@ -128,6 +139,9 @@ def import_calculation(
         isolated=isolated,
         structure=structure,
         output=output_file,
+        input=input_file,
+        overlap=overlap,
+        step=step,
         row=row,
         progress=progress,
     )
@@ -135,6 +149,42 @@ def import_calculation(
         provenance = {**calculation.provenance, "initial Hamiltonian": Path(h0).name}
         calculation = replace(calculation, h0=read_h0(h0, calculation, progress), provenance=provenance)
     return reduced(calculation, drop_below)
+
+
+def steps(
+    source: str | Path,
+    *,
+    output_file: str | Path | None = None,
+    input_file: str | Path | None = None,
+    structure: str | Path | None = None,
+) -> tuple[int, ...]:
+    """Return the steps of a CP2K run (molecular dynamics, an optimisation) whose H is at hand.
+
+    Parameters
+    ----------
+    source : str or pathlib.Path
+        The folder of the run, or one of its files.
+    output_file, input_file, structure : str or pathlib.Path, optional
+        As in `import_calculation`.
+
+    Returns
+    -------
+    tuple of int
+        Ascending: values for the parameter `step` of `import_calculation`.
+
+    Raises
+    ------
+    FormatError
+        If there is no such run.
+
+    Examples
+    --------
+    >>> from nearsight.api.files import steps
+    >>> steps("tests/data/cp2k_mhfo2/binary_upper")
+    (0,)
+    """
+    own, output, given = (None if file is None else Path(file) for file in (structure, output_file, input_file))
+    return steps_in(Path(source), ReadOptions(structure=own, output=output, input=given))
 
 
 def write(

@@ -14,9 +14,10 @@ from rich.progress import BarColumn, DownloadColumn, TaskID, TextColumn, TimeRem
 from rich.progress import Progress as Bars
 from rich.table import Table
 
-from nearsight.api.files import import_calculation, write
+from nearsight.api.files import import_calculation, steps, write
 from nearsight.cli.process import tune_process
 from nearsight.errors import InputError
+from nearsight.formats.basis_choice import GUESSED
 from nearsight.formats.options import BasisChoice
 from nearsight.operators.calculation import Calculation
 from nearsight.operators.store_writer import Precision
@@ -37,7 +38,8 @@ def import_command(
         str | None, typer.Option(help="Basis, such as SZV-MOLOPT-SR-GTH, or one per element: Hf=DZVP-MOLOPT-SR-GTH,O=…")
     ] = None,
     basis_file: Annotated[
-        Path | None, typer.Option(help="CP2K basis file (BASIS_MOLOPT) that holds the basis.")
+        list[Path] | None,
+        typer.Option(help="CP2K basis file (BASIS_MOLOPT) that holds the basis; again for each further file."),
     ] = None,
     cell: Annotated[
         str | None,
@@ -46,7 +48,19 @@ def import_command(
     structure: Annotated[
         Path | None, typer.Option(help="Structure file, where the source has none or several.")
     ] = None,
-    output_file: Annotated[Path | None, typer.Option(help="CP2K's output, where the source has several.")] = None,
+    output_file: Annotated[
+        Path | None, typer.Option(help="CP2K's output, where the source has several, or it is elsewhere.")
+    ] = None,
+    input_file: Annotated[
+        Path | None, typer.Option("--input", help="CP2K's input, where the source has several, or it is elsewhere.")
+    ] = None,
+    overlap: Annotated[
+        Path | None, typer.Option(help="The file of S, where CP2K was told another name for it.")
+    ] = None,
+    step: Annotated[
+        str | None,
+        typer.Option(help="Step of a CP2K run whose atoms move: a number, 'last', or 'all' (NAME_<step>.h5 for each)."),
+    ] = None,
     row: Annotated[int | None, typer.Option(help="Which calculation of a database of several, from 0.")] = None,
     h0: Annotated[
         Path | None,
@@ -67,21 +81,34 @@ def import_command(
     """
     tune_process()
     _check_target(output, precision)
-    with _reporting() as progress:
-        calculation = import_calculation(
-            source,
-            h0=h0 or initial,
-            basis=_basis(basis),
-            basis_file=basis_file,
-            cell=cell or None,
-            structure=structure,
-            output_file=output_file,
-            row=row,
-            drop_below=drop_below,
-            progress=progress,
-        )
-    write(output, calculation, precision=cast(Precision, precision))
-    Console().print(_summary(calculation, output))
+    files = {"structure": structure, "output_file": output_file, "input_file": input_file}
+    for one, target in _targets(source, output, step, files):
+        _check_target(target, precision)
+        with _reporting() as progress:
+            calculation = import_calculation(
+                source,
+                h0=h0 or initial,
+                basis=_basis(basis),
+                basis_file=basis_file,
+                cell=cell or None,
+                overlap=overlap,
+                step=one,
+                row=row,
+                drop_below=drop_below,
+                progress=progress,
+                **files,
+            )
+        write(target, calculation, precision=cast(Precision, precision))
+        Console().print(_summary(calculation, target))
+
+
+def _targets(
+    source: Path, output: Path, step: str | None, files: dict[str, Path | None]
+) -> list[tuple[str | None, Path]]:
+    """The steps to read and the files to write: one, or one for each step."""
+    if step != "all":
+        return [(step, output)]
+    return [(str(one), output.with_name(f"{output.stem}_{one}{output.suffix}")) for one in steps(source, **files)]
 
 
 def _check_target(output: Path, precision: str) -> None:
@@ -137,7 +164,13 @@ def _rows(calculation: Calculation, output: Path) -> Iterator[tuple[str, str]]:
         f"{structure.formula}, {len(structure)} atoms, "
         + (f"{structure.volume:.1f} Å³" if structure.pbc.any() else "isolated"),
     )
-    yield "basis", f"{basis.name} ({basis.restricted(structure.elements).describe()})"
+    guess = f", {GUESSED}" if GUESSED in said.get("basis", "") else ""
+    yield "basis", f"{basis.name} ({basis.restricted(structure.elements).describe()}){guess}"
+    if calculation.charge:
+        yield "charge", f"{calculation.charge:+g}"
+    for key in ("step", "cell", "positions"):
+        if key in said:
+            yield key, said[key]
     yield "orbitals", f"{int(basis.offsets(structure.numbers)[-1])}"
     matrices = (("H", calculation.hamiltonian, "eV"), ("S", calculation.overlap, ""), ("H₀", calculation.h0, "eV"))
     for name, operator, unit in matrices:

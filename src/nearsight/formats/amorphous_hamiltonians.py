@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from nearsight.errors import FormatError
-from nearsight.formats.basis_choice import named_basis
+from nearsight.formats.basis_choice import named_basis, said_of
 from nearsight.formats.cp2k_csr import check_is_matrix, read_gamma_matrices
 from nearsight.formats.options import ReadOptions
 from nearsight.formats.structure_files import read_structure
@@ -57,7 +57,7 @@ def read(path: Path, options: ReadOptions) -> Calculation:
         "format": "Amorphous-Hamiltonians folder",
         "source": folder.resolve().name,
         "code": "CP2K",
-        "basis": matrices.basis.name,
+        "basis": said_of(matrices.basis, options),
         **matrices.provenance,
     }
     return Calculation(structure, matrices.basis, matrices.hamiltonian, matrices.overlap, provenance=provenance)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -67,15 +67,15 @@ def choose_basis(
     )
 
 
-def named_basis(choice: BasisChoice, basis_file: Path | None, elements: tuple[int, ...]) -> BasisSet:
+def named_basis(choice: BasisChoice, basis_file: Path | Sequence[Path] | None, elements: tuple[int, ...]) -> BasisSet:
     """Return the basis of some elements by name.
 
     Parameters
     ----------
     choice : str or mapping of str to str
         One name, or one for each element symbol; `X` is the ghost, which has oxygen's functions.
-    basis_file : pathlib.Path or None
-        A CP2K basis file; None for the shipped basis sets.
+    basis_file : pathlib.Path, sequence of pathlib.Path, or None
+        CP2K basis files, of which the first that has an element counts; None for the shipped basis sets.
     elements : tuple of int
         Atomic numbers.
 
@@ -90,7 +90,8 @@ def named_basis(choice: BasisChoice, basis_file: Path | None, elements: tuple[in
         If a name or an element is neither shipped nor in the file.
     """
     if isinstance(choice, str):
-        source = read_basis_file(basis_file, choice) if basis_file else basis_named(choice)
+        files = (basis_file,) if isinstance(basis_file, Path) else tuple(basis_file or ())
+        source = _of_files(files, choice) if files else basis_named(choice)
         return source.restricted(elements)
     names = {_number(symbol): name for symbol, name in choice.items()}
     lacking = [symbol_of(z) for z in elements if z not in names]
@@ -98,6 +99,36 @@ def named_basis(choice: BasisChoice, basis_file: Path | None, elements: tuple[in
         raise InputError(f"expected a basis for every element, got none for {', '.join(lacking)}")
     parts = {z: named_basis(names[z], basis_file, (z,)) for z in elements}
     return joined({z: (part.name, part.shells[z], part.valence.get(z)) for z, part in parts.items()})
+
+
+def _of_files(files: tuple[Path, ...], name: str) -> BasisSet:
+    """Every element of any of the files, from the first that has it."""
+    shells: dict[int, tuple[int, ...]] = {}
+    valence: dict[int, int] = {}
+    missing: list[InputError] = []
+    for file in files:
+        try:
+            found = read_basis_file(file, name)
+        except FormatError:
+            raise
+        except InputError as error:
+            missing.append(error)
+            continue
+        for z in found.shells:
+            if z not in shells:
+                shells[z] = found.shells[z]
+                valence |= {z: found.valence[z]} if z in found.valence else {}
+    if not shells:
+        raise missing[0]
+    return BasisSet(name, shells, valence)
+
+
+GUESSED = "guessed by the number of orbitals"
+
+
+def said_of(basis: BasisSet, options: ReadOptions) -> str:
+    """Return what the provenance says of a basis that `choose_basis` chose: its name, and whether it is a guess."""
+    return basis.name if options.basis is not None else f"{basis.name}, {GUESSED}"
 
 
 def joined(parts: Mapping[int, tuple[str, tuple[int, ...], int | None]]) -> BasisSet:

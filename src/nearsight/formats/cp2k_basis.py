@@ -19,7 +19,7 @@ from nearsight.elements import GHOST, number_of
 from nearsight.errors import FormatError, InputError
 from nearsight.orbitals.basis import BasisSet
 
-_CHARGE = re.compile(r"-q(\d+)$")
+_CHARGE = re.compile(r"-q(\d+)$", re.IGNORECASE)
 
 
 def read_basis_file(path: str | Path, name: str) -> BasisSet:
@@ -30,8 +30,8 @@ def read_basis_file(path: str | Path, name: str) -> BasisSet:
     path : str or pathlib.Path
         The basis file.
     name : str
-        Name of the basis. It may end in the charge, such as `-q12`; without it, the entry must be the only one of that
-        name.
+        Name of the basis, in capitals or not. It may end in the charge, such as `-q12`; without it, the entry must be
+        the only one of that name.
 
     Returns
     -------
@@ -55,7 +55,7 @@ def read_basis_file(path: str | Path, name: str) -> BasisSet:
         if number is None:
             continue
         held.update(words[1:])
-        if name not in words[1:]:
+        if name.upper() not in (word.upper() for word in words[1:]):
             continue
         if number in shells:
             raise FormatError(

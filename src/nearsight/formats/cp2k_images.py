@@ -7,7 +7,6 @@ positions as given: R = R_CP2K + n_i − n_j.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,10 +25,6 @@ from nearsight.structures.graph import pair_order
 from nearsight.structures.structure import Structure
 
 NAMES = {"KS": "*-KS_SPIN_1_R_*-1_0.csr", "S": "*-S_SPIN_1_R_*-1_0.csr"}
-
-_NUMBER = re.compile(r"_R_(\d+)-1_0\.csr$")
-_TITLE = re.compile(r"^\s*(KS|S) CSR write\|\s+(\d+) periodic images")
-_ROW = re.compile(r"^\s*(\d+)\s+(-?\d+)\s+(-?\d+)\s+(-?\d+)\s*$")
 
 Cell = tuple[int, int, int]
 Tables = Mapping[str, Mapping[int, Cell]]
@@ -57,22 +52,27 @@ class ImageMatrices:
     n_images: int
 
 
-def has_images(folder: Path) -> bool:
-    """Tell whether a folder holds a matrix for each cell vector."""
-    return any(folder.glob(NAMES["KS"]))
-
-
 def read_images(
-    folder: Path, output: Path | None, structure: Structure, basis: BasisSet, progress: Progress = silent
+    folder: Path,
+    files: Mapping[str, Mapping[int, Path]],
+    output: Path | None,
+    tables: Tables,
+    structure: Structure,
+    basis: BasisSet,
+    progress: Progress = silent,
 ) -> ImageMatrices:
     """Read H and S of a run.
 
     Parameters
     ----------
     folder : pathlib.Path
-        The folder of the run.
+        The folder of the run, for messages.
+    files : mapping of str to mapping of int to pathlib.Path
+        For KS and S: image number → file.
     output : pathlib.Path or None
         CP2K's output, which is needed.
+    tables : mapping of str to mapping of int to (int, int, int)
+        For KS and S: image number → cell vector, from this output.
     structure : Structure
         Positions as given.
     basis : BasisSet
@@ -97,11 +97,10 @@ def read_images(
             "expected CP2K's output beside the matrices per cell vector (it says which cell "
             "vector each is), got none; give it (--output-file)",
         )
-    tables = read_tables(output)
-    hamiltonian, asymmetry, n_images = _operator(folder, output, "KS", tables, structure, basis, progress)
+    hamiltonian, asymmetry, n_images = _operator(folder, files, output, "KS", tables, structure, basis, progress)
     overlap = None
-    if any(folder.glob(NAMES["S"])):
-        overlap, _, _ = _operator(folder, output, "S", tables, structure, basis, progress)
+    if files.get("S"):
+        overlap, _, _ = _operator(folder, files, output, "S", tables, structure, basis, progress)
     wraps = settled(folder, hamiltonian if overlap is None else overlap, structure)
     if overlap is not None:
         overlap = placed(overlap, wraps)
@@ -109,47 +108,18 @@ def read_images(
     return ImageMatrices(placed(hamiltonian, wraps), overlap, asymmetry, n_images)
 
 
-def read_tables(output: Path) -> dict[str, dict[int, Cell]]:
-    """Read the tables of periodic images from CP2K's output.
-
-    Parameters
-    ----------
-    output : pathlib.Path
-        The output.
-
-    Returns
-    -------
-    dict of str to dict of int to (int, int, int)
-        For KS and S: image number → cell vector, from the last such tables.
-
-    Raises
-    ------
-    FormatError
-        If a table is not complete.
-    """
-    tables: dict[str, dict[int, Cell]] = {}
-    current: dict[int, Cell] | None = None
-    left = 0
-    with output.open(encoding="utf-8", errors="replace") as file:
-        for line in file:
-            if title := _TITLE.match(line):
-                current = tables[title[1]] = {}
-                left = int(title[2])
-            elif current is not None and left and (row := _ROW.match(line)):
-                current[int(row[1])] = (int(row[2]), int(row[3]), int(row[4]))
-                left -= 1
-    if left:
-        raise FormatError(
-            output, f"expected a whole table of periodic images, got one that lacks {left}; is the output truncated?"
-        )
-    return tables
-
-
 def _operator(
-    folder: Path, output: Path, kind: str, tables: Tables, structure: Structure, basis: BasisSet, progress: Progress
+    folder: Path,
+    named: Mapping[str, Mapping[int, Path]],
+    output: Path,
+    kind: str,
+    tables: Tables,
+    structure: Structure,
+    basis: BasisSet,
+    progress: Progress,
 ) -> tuple[BlockOperator, float, int]:
     """The matrix with CP2K's own R, its asymmetry in the files, and how many images it has."""
-    files = _files(folder, output, kind, tables)
+    files = _files(folder, named.get(kind, {}), output, kind, tables)
     # A far image whose elements are all below CP2K's THRESHOLD is an empty file.
     filled = [(path, cell) for path, cell in files if path.stat().st_size]
     if not filled:
@@ -204,19 +174,8 @@ def _completed(upper: BlockOperator) -> tuple[BlockOperator, float]:
     return both, asymmetry
 
 
-def _files(folder: Path, output: Path, kind: str, tables: Tables) -> list[tuple[Path, Cell]]:
+def _files(folder: Path, found: Mapping[int, Path], output: Path, kind: str, tables: Tables) -> list[tuple[Path, Cell]]:
     """The files of a matrix with their cell vectors, none missing and none too many."""
-    found: dict[int, Path] = {}
-    for path in sorted(folder.glob(NAMES[kind])):
-        match = _NUMBER.search(path.name)
-        number = int(match[1]) if match else 0
-        if number in found:
-            raise FormatError(
-                folder,
-                f"expected one file of image {number}, got {found[number].name} and {path.name}: "
-                "are two runs in one folder?",
-            )
-        found[number] = path
     table = tables.get(kind)
     if table is None:
         raise FormatError(

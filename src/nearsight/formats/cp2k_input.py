@@ -1,10 +1,10 @@
-"""CP2K's input (.inp): the structure, and the basis and potential of each kind of atom."""
+"""CP2K's input: the structure, the basis and potential of each kind of atom, and what an input alone leaves open."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +12,38 @@ from ase.geometry import cellpar_to_cell
 
 from nearsight.elements import GHOST, number_of
 from nearsight.errors import FormatError
+from nearsight.formats.cp2k_preprocessor import input_lines
+from nearsight.formats.fortran_numbers import parse_number
 from nearsight.formats.sniffing import first_bytes
 from nearsight.formats.xyz import read_xyz_atoms
 from nearsight.structures.structure import Structure
 from nearsight.units import BOHR_IN_ANGSTROM
 
 _LENGTHS = {"angstrom": 1.0, "bohr": BOHR_IN_ANGSTROM, "nm": 10.0, "pm": 0.01}
-_VARIABLE = re.compile(r"\$\{(\w+)(?:-([^}]*))?\}|\$(\w+)")
-_ON = {"", "T", ".T.", "TRUE", ".TRUE.", "ON", "YES"}
+_ANGLES = {"deg": 1.0, "rad": 180 / np.pi}
+_ON = {"", "T", ".T.", "TRUE", ".TRUE.", "ON", "YES", "1"}
+_PERIODIC = ("NONE", "X", "Y", "Z", "XY", "XZ", "YZ", "XYZ")
+_NO_SYMMETRY = ("NONE", "TRICLINIC")
+_SYMMETRIES = (
+    *_NO_SYMMETRY,
+    "CUBIC",
+    "HEXAGONAL",
+    "HEXAGONAL_GAMMA_60",
+    "HEXAGONAL_GAMMA_120",
+    "MONOCLINIC",
+    "MONOCLINIC_GAMMA_AB",
+    "ORTHORHOMBIC",
+    "RHOMBOHEDRAL",
+    "TETRAGONAL",
+    "TETRAGONAL_AB",
+    "TETRAGONAL_AC",
+    "TETRAGONAL_BC",
+)
+_OPEN_SHELL = ("UKS", "UNRESTRICTED_KOHN_SHAM", "LSD", "SPIN_POLARIZED", "ROKS", "RESTRICTED_OPEN_KOHN_SHAM")
+METHODS = ("GPW", "GAPW", "GAPW_XC")
+"""Of Quickstep, those whose H and S are Kohn-Sham matrices in a Gaussian basis."""
+STATIC = ("ENERGY", "ENERGY_FORCE", "WAVEFUNCTION_OPTIMIZATION", "WFN_OPT", "LINEAR_RESPONSE", "LR")
+"""Run types in which atoms stay where they are."""
 
 
 @dataclass
@@ -38,44 +62,255 @@ class Section:
             found = [inner for outer in found for inner in outer.sections if inner.name == name]
         return found
 
-    def get(self, keyword: str) -> str | None:
-        """Return the last value of a keyword, None where it is absent."""
-        values = [rest for word, rest in self.keywords if word.upper() == keyword]
+    def get(self, *keywords: str) -> str | None:
+        """Return the last value of a keyword that has these names, None where it is absent."""
+        values = self.values(*keywords)
         return values[-1] if values else None
+
+    def values(self, *keywords: str) -> list[str]:
+        """Return every value of a keyword that has these names, in the order of the input."""
+        return [rest for word, rest in self.keywords if word.upper() in keywords]
+
+    def flag(self, *keywords: str) -> bool:
+        """Return whether a logical keyword is there and on."""
+        value = self.get(*keywords)
+        return value is not None and value.upper() in _ON
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of atom: its element, whether it is a ghost, and the names of basis and potential."""
+    """A kind of atom.
+
+    Attributes
+    ----------
+    number : int
+        Atomic number; 0 for a ghost.
+    basis, potential : str or None
+        Names of the orbital basis and of the potential; None where the input does not name one.
+    valence : int or None
+        Electrons that the potential leaves; None where its name does not say.
+    element : int
+        Atomic number, also of a ghost's functions.
+    """
 
     number: int
     basis: str | None
     potential: str | None
+    valence: int | None = None
+    element: int = 0
 
 
 @dataclass(frozen=True, eq=False)
 class Cp2kInput:
-    """The content of an input that matters here.
+    """An input; what it does not hold, or holds wrongly, is an error only where it is asked for.
 
     Attributes
     ----------
-    structure : Structure
-        Atoms and cell, Å.
-    labels : tuple of str
-        The kind of each atom.
-    kinds : dict of str to Kind
-        Label → kind, for the labels that occur.
-    basis_files : tuple of str
-        As named in the input.
-    settings : dict of str to str
-        Some of the settings, plain text, for the provenance.
+    path : pathlib.Path
+        The file.
+    root : Section
+        All sections.
     """
 
-    structure: Structure
-    labels: tuple[str, ...]
-    kinds: dict[str, Kind]
-    basis_files: tuple[str, ...]
-    settings: dict[str, str]
+    path: Path
+    root: Section
+
+    @cached_property
+    def force_eval(self) -> Section:
+        """The section &FORCE_EVAL."""
+        return self.root.all("FORCE_EVAL")[0]
+
+    @cached_property
+    def dft(self) -> Section:
+        """The section &DFT, empty where there is none."""
+        return next(iter(self.force_eval.all("DFT")), Section("DFT"))
+
+    @cached_property
+    def subsys(self) -> Section:
+        """The section &SUBSYS, empty where there is none."""
+        return next(iter(self.force_eval.all("SUBSYS")), Section("SUBSYS"))
+
+    @cached_property
+    def structure(self) -> Structure:
+        """Atoms and cell as written, Å."""
+        return Structure(self.numbers, self.positions, self.cell, self.pbc)
+
+    @cached_property
+    def _atoms(self) -> tuple[list[str], np.ndarray]:
+        return _atoms(self.path, self.force_eval)
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """The kind of each atom."""
+        return tuple(self._atoms[0])
+
+    @cached_property
+    def numbers(self) -> np.ndarray:
+        """(N,) int, atomic numbers; 0 for ghosts."""
+        return np.array([self.kinds[label].number for label in self.labels])
+
+    @cached_property
+    def positions(self) -> np.ndarray:
+        """(N, 3) float64, Å."""
+        positions = self._atoms[1]
+        return positions @ self.cell if _scaled(self.force_eval) else positions
+
+    @cached_property
+    def kinds(self) -> dict[str, Kind]:
+        """Label → kind, for the labels that occur."""
+        return {label: self.kind(label) for label in dict.fromkeys(self.labels)}
+
+    def kind(self, label: str) -> Kind:
+        """Return the kind of a label, whatever its case.
+
+        Raises
+        ------
+        FormatError
+            If its element is not known, or its basis is not named in one word.
+        """
+        sections = {s.parameter.upper(): s for s in self.subsys.all("KIND")}
+        return _kind(self.path, label, sections.get(label.upper(), sections.get("DEFAULT")))
+
+    @cached_property
+    def cell(self) -> np.ndarray:
+        """(3, 3) float64, lattice vectors as written, Å."""
+        return _cell(self.path, self._cell_section())
+
+    @cached_property
+    def pbc(self) -> np.ndarray:
+        """(3,) bool, periodic directions."""
+        periodic = (self._cell_section().get("PERIODIC") or "XYZ").upper()
+        if periodic not in _PERIODIC:
+            raise FormatError(
+                self.path, f"expected PERIODIC of &CELL to be one of {', '.join(_PERIODIC)}, got {periodic!r}"
+            )
+        return np.array([axis in periodic for axis in "XYZ"]) & (periodic != "NONE")
+
+    def _cell_section(self) -> Section:
+        sections = self.subsys.all("CELL")
+        if not sections:
+            raise FormatError(self.path, "expected &CELL in the input, got none; give the cell (--cell)")
+        return sections[0]
+
+    @property
+    def basis_files(self) -> tuple[str, ...]:
+        """Names of the basis files, as written."""
+        return tuple(name.strip("'\"") for name in self.dft.values("BASIS_SET_FILE_NAME"))
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """Some of the settings, plain text, for the provenance."""
+        return _settings(self.force_eval)
+
+    @property
+    def project(self) -> str:
+        """PROJECT, with which the names of CP2K's files begin."""
+        return next((s.get("PROJECT", "PROJECT_NAME") for s in self.root.all("GLOBAL")), None) or "PROJECT"
+
+    @property
+    def run_type(self) -> str:
+        """RUN_TYPE in capitals."""
+        return (next((s.get("RUN_TYPE") for s in self.root.all("GLOBAL")), None) or "ENERGY_FORCE").upper()
+
+    @property
+    def method(self) -> str:
+        """METHOD of &QS in capitals; that of &FORCE_EVAL where it is not Quickstep."""
+        outer = (self.force_eval.get("METHOD") or "QS").upper()
+        if outer not in ("QS", "QUICKSTEP"):
+            return outer
+        return (next((s.get("METHOD") for s in self.dft.all("QS")), None) or "GPW").upper()
+
+    @property
+    def open_shell(self) -> str | None:
+        """The keyword that asks for a spin-polarised run; None where none does."""
+        return next((name for name in _OPEN_SHELL if self.dft.flag(name)), None)
+
+    @property
+    def charge(self) -> int:
+        """CHARGE, in units of e."""
+        return round(_number_of(self.path, "CHARGE", self.dft.get("CHARGE") or "0"))
+
+    @property
+    def multiplicity(self) -> int | None:
+        """MULTIPLICITY; None where it is not given or 0."""
+        return round(_number_of(self.path, "MULTIPLICITY", self.dft.get("MULTIPLICITY", "MULTIP") or "0")) or None
+
+    def matrix_file(self, which: str) -> str | None:
+        """FILENAME of &KS_CSR_WRITE or &S_CSR_WRITE; None where there is no such section, empty where it has none."""
+        sections = self.dft.all("PRINT", which)
+        return (sections[0].get("FILENAME") or "").strip("'\"") if sections else None
+
+    @cached_property
+    def leaves_open(self) -> tuple[str, ...]:
+        """What makes the atoms or the cell of the run others than those written here."""
+        cell = self._cell_section()
+        symmetry = (cell.get("SYMMETRY") or "NONE").upper()
+        if symmetry not in _SYMMETRIES:
+            raise FormatError(
+                self.path, f"expected SYMMETRY of &CELL to be one of {', '.join(_SYMMETRIES)}, got {symmetry!r}"
+            )
+        vectors = any(cell.get(name) for name in "ABC")
+        topology = self.subsys.all("TOPOLOGY")
+        reasons = {
+            "EXT_RESTART": bool(self.root.all("EXT_RESTART")),
+            f"SYMMETRY {symmetry}": symmetry not in _NO_SYMMETRY,
+            "ABC beside A, B, C": cell.get("ABC") is not None and vectors,
+            "CELL_FILE_NAME": cell.get("CELL_FILE_NAME", "CELL_FILE") is not None,
+            "MULTIPLE_UNIT_CELL": _repeated(cell) or any(_repeated(section) for section in topology),
+            f"RUN_TYPE {self.run_type}": self.run_type not in STATIC,
+            "several &FORCE_EVAL": len(self.root.all("FORCE_EVAL")) > 1,
+        }
+        return tuple(reason for reason, holds in reasons.items() if holds)
+
+    @property
+    def centred(self) -> bool:
+        """Whether all atoms are moved together, to the middle of the cell."""
+        return any(s.all("CENTER_COORDINATES") for s in self.subsys.all("TOPOLOGY"))
+
+    @property
+    def restart_file(self) -> Path | None:
+        """The file of &EXT_RESTART, where it is beside the input."""
+        names = [s.get("RESTART_FILE_NAME", "EXTERNAL_FILE") for s in self.root.all("EXT_RESTART")]
+        found = [self.path.parent / name.strip("'\"") for name in names if name]
+        return found[0] if found and found[0].is_file() else None
+
+
+def is_input(path: str | Path) -> bool:
+    """Tell by its content whether a file is an input of CP2K that someone wrote (and not a restart file)."""
+    try:
+        with open(path, "rb") as raw:
+            head = raw.read(200_000)
+    except OSError:
+        return False
+    if b"\0" in head or b"Version information for this restart file" in head:
+        return False
+    return re.search(rb"^\s*&(FORCE_EVAL|GLOBAL)\b", head, re.IGNORECASE | re.MULTILINE) is not None
+
+
+def parse_input(path: str | Path) -> Cp2kInput:
+    """Parse a CP2K input with its includes, without asking for atoms or a cell.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        The input.
+
+    Returns
+    -------
+    Cp2kInput
+        The input.
+
+    Raises
+    ------
+    FormatError
+        If an include is missing, sections do not close, or there is no &FORCE_EVAL.
+    """
+    path = Path(path)
+    first_bytes(path, "a CP2K input")
+    root = parse_sections(path)
+    if not root.all("FORCE_EVAL"):
+        raise FormatError(path, "expected a CP2K input with &FORCE_EVAL, got a file without")
+    return Cp2kInput(path, root)
 
 
 def read_input(path: str | Path) -> Cp2kInput:
@@ -96,24 +331,13 @@ def read_input(path: str | Path) -> Cp2kInput:
     FormatError
         If an include is missing, sections do not close, there are no atoms or no cell, or an element is not known.
     """
-    path = Path(path)
-    first_bytes(path, "a CP2K input")
-    root = parse_sections(path)
-    evals = root.all("FORCE_EVAL")
-    if not evals:
-        raise FormatError(path, "expected a CP2K input with &FORCE_EVAL, got a file without")
-    labels, positions = _atoms(path, evals[0])
-    kinds = _kinds(path, evals[0], labels)
-    cell, pbc = _cell(path, evals[0])
-    positions = positions @ cell if _scaled(evals[0]) else positions
-    numbers = np.array([kinds[label].number for label in labels])
-    dft = evals[0].all("DFT")
-    files = tuple(rest for word, rest in dft[0].keywords if word.upper() == "BASIS_SET_FILE_NAME") if dft else ()
-    return Cp2kInput(Structure(numbers, positions, cell, pbc), tuple(labels), kinds, files, _settings(evals[0]))
+    given = parse_input(path)
+    _ = given.structure
+    return given
 
 
 def parse_sections(path: Path) -> Section:
-    """Parse an input into the tree of its sections, with `@INCLUDE` and `@SET` carried out.
+    """Parse an input into the tree of its sections, with its directives carried out.
 
     Parameters
     ----------
@@ -132,7 +356,7 @@ def parse_sections(path: Path) -> Section:
     """
     root = Section("")
     open_sections = [root]
-    for where, text in _lines(path, path.parent, {}):
+    for where, text in input_lines(path):
         if not text.startswith("&"):
             word, _, rest = text.partition(" ")
             open_sections[-1].keywords.append((word, rest.strip()))
@@ -150,54 +374,6 @@ def parse_sections(path: Path) -> Section:
     return root
 
 
-def _lines(path: Path, folder: Path, variables: dict[str, str]) -> Iterator[tuple[str, str]]:
-    """(place, text) of every line that is not empty or a comment."""
-    try:
-        raw = path.read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise FormatError(path, f"expected a CP2K input or a file that it includes, got: {error.strerror}") from error
-    for number, line in enumerate(raw.splitlines(), 1):
-        text = re.split("[#!]", line, maxsplit=1)[0].replace("\t", " ").strip()
-        where = f"{path.name}, line {number}"
-        text = _substituted(path, where, text, variables)
-        if not text:
-            continue
-        if not text.startswith("@"):
-            yield where, text
-            continue
-        directive, _, rest = text.partition(" ")
-        if directive.upper() == "@INCLUDE":
-            yield from _lines(_included(path, where, folder, rest.strip().strip("'\"")), folder, variables)
-        elif directive.upper() == "@SET":
-            name, _, value = rest.strip().partition(" ")
-            variables[name.upper()] = value.strip()
-        else:
-            raise FormatError(
-                path,
-                f"expected @INCLUDE or @SET in {where}, got {directive}, which is not read; give the structure as xyz",
-            )
-
-
-def _included(path: Path, where: str, folder: Path, name: str) -> Path:
-    """CP2K looks in the folder it runs in, which is the input's; a nested one may lie beside its includer."""
-    for candidate in (folder / name, path.parent / name):
-        if candidate.is_file():
-            return candidate
-    raise FormatError(path, f"expected the included file {name!r} ({where}) in {folder}, got none there; copy it there")
-
-
-def _substituted(path: Path, where: str, text: str, variables: dict[str, str]) -> str:
-    def value(found: re.Match[str]) -> str:
-        name = (found[1] or found[3]).upper()
-        if name in variables:
-            return variables[name]
-        if found[2] is not None:
-            return found[2]
-        raise FormatError(path, f"expected @SET {name} before its use in {where}, got none")
-
-    return _VARIABLE.sub(value, text)
-
-
 def _atoms(path: Path, force_eval: Section) -> tuple[list[str], np.ndarray]:
     coord = force_eval.all("SUBSYS", "COORD")
     if not coord:
@@ -206,7 +382,7 @@ def _atoms(path: Path, force_eval: Section) -> tuple[list[str], np.ndarray]:
     if not rows:
         raise FormatError(path, "expected atoms in &COORD, got none")
     try:
-        positions = np.array([[float(x) for x in rest[:3]] for _, rest in rows]).reshape(len(rows), 3)
+        positions = np.array([[parse_number(x) for x in rest[:3]] for _, rest in rows]).reshape(len(rows), 3)
     except ValueError as error:
         raise FormatError(path, f"expected `label x y z` in every line of &COORD ({error})") from error
     unit = (coord[0].get("UNIT") or "angstrom").strip("[]").lower()
@@ -217,7 +393,7 @@ def _atoms(path: Path, force_eval: Section) -> tuple[list[str], np.ndarray]:
 
 def _atoms_of_topology(path: Path, force_eval: Section) -> tuple[list[str], np.ndarray]:
     topology = force_eval.all("SUBSYS", "TOPOLOGY")
-    name = topology[0].get("COORD_FILE_NAME") if topology else None
+    name = topology[0].get("COORD_FILE_NAME", "COORD_FILE") if topology else None
     form = (topology[0].get("COORD_FILE_FORMAT") or topology[0].get("COORDINATE") or "XYZ") if topology else "XYZ"
     if name is None or form.upper() != "XYZ":
         raise FormatError(
@@ -235,56 +411,87 @@ def _scaled(force_eval: Section) -> bool:
     return value is not None and value.upper() in _ON
 
 
-def _kinds(path: Path, force_eval: Section, labels: list[str]) -> dict[str, Kind]:
-    sections = {s.parameter.upper(): s for s in force_eval.all("SUBSYS", "KIND")}
-    return {
-        label: _kind(path, label, sections.get(label.upper(), sections.get("DEFAULT")))
-        for label in dict.fromkeys(labels)
-    }
-
-
 def _kind(path: Path, label: str, section: Section | None) -> Kind:
-    said = section.get("ELEMENT") if section else None
+    said = section.get("ELEMENT", "ELEMENT_SYMBOL") if section else None
     letters = re.match("[A-Za-z]+", label)
     symbol = (said or (letters[0] if letters else label)).capitalize()
-    ghost = section.get("GHOST") if section else None
-    number = GHOST if ghost is not None and ghost.upper() in _ON else number_of(symbol)
-    if number is None:
+    number = number_of(symbol)
+    ghost = section.flag("GHOST") if section else False
+    if number is None and not ghost:
         raise FormatError(path, f"expected an element for the kind {label!r}, got {symbol!r}; add ELEMENT to its &KIND")
-    basis = section.get("BASIS_SET") if section else None
-    potential = section.get("POTENTIAL") if section else None
-    return Kind(number, basis.split()[-1] if basis else None, potential.split()[-1] if potential else None)
+    element = GHOST if number is None else number
+    potential = section.get("POTENTIAL", "POT") if section else None
+    name = potential.split()[-1] if potential else None
+    valence = 0 if ghost else potential_valence(name, element)
+    return Kind(GHOST if ghost else element, _orbital_basis(section), name, valence, element)
 
 
-def _cell(path: Path, force_eval: Section) -> tuple[np.ndarray, np.ndarray]:
-    sections = force_eval.all("SUBSYS", "CELL")
-    if not sections:
-        raise FormatError(path, "expected &CELL in the input, got none; give the cell (--cell)")
-    section = sections[0]
-    periodic = (section.get("PERIODIC") or "XYZ").upper()
-    pbc = np.array([axis in periodic for axis in "XYZ"]) & (periodic != "NONE")
-    if (section.get("MULTIPLE_UNIT_CELL") or "1 1 1").split() != ["1", "1", "1"]:
+def potential_valence(name: str | None, number: int) -> int | None:
+    """Return the number of electrons that a potential leaves.
+
+    Parameters
+    ----------
+    name : str or None
+        The potential, such as `GTH-PBE-q12` or `ALL`.
+    number : int
+        Atomic number.
+
+    Returns
+    -------
+    int or None
+        The q of the name, Z for all electrons, None where the name does not say.
+    """
+    charge = re.search(r"-q(\d+)(?:-|$)", name or "", re.IGNORECASE)
+    if charge:
+        return int(charge[1])
+    return number if (name or "").upper() in ("ALL", "ALLELECTRON", "ALL-ELECTRON") else None
+
+
+def _orbital_basis(section: Section | None) -> str | None:
+    """The name of the orbital basis: `NAME` or `ORB NAME`; other types (AUX_FIT, RI_AUX …) are not H's."""
+    names = []
+    for value in section.values("BASIS_SET", "ORBITAL_BASIS_SET") if section else ():
+        words = value.split()
+        if words and (len(words) == 1 or words[0].upper() == "ORB"):
+            names.append(words[-1].strip("'\""))
+    return "+".join(names) or None
+
+
+def _repeated(section: Section) -> bool:
+    return (section.get("MULTIPLE_UNIT_CELL") or "1 1 1").split() != ["1", "1", "1"]
+
+
+def _cell(path: Path, section: Section) -> np.ndarray:
+    """ABC counts where A, B and C are there too, as in CP2K."""
+    if _repeated(section):
         raise FormatError(path, "expected an input without MULTIPLE_UNIT_CELL, got one; give the whole structure")
-    vectors = [section.get(name) for name in "ABC"]
-    if all(vector is not None for vector in vectors):
-        return np.array([_vector(path, vector or "") for vector in vectors]), pbc
     edges = section.get("ABC")
+    vectors = [section.get(name) for name in "ABC"]
+    if edges is None and all(vector is not None for vector in vectors):
+        return np.array([_three(path, vector or "") for vector in vectors])
     if edges is None:
         raise FormatError(path, "expected A, B, C or ABC in &CELL, got neither; give the cell (--cell)")
-    angles = [float(x) for x in re.sub(r"\[.*?\]", "", section.get("ALPHA_BETA_GAMMA") or "90 90 90").split()]
-    return np.array(cellpar_to_cell([*_vector(path, edges), *angles])), pbc
+    angles = section.get("ALPHA_BETA_GAMMA", "ANGLES")
+    return np.array(cellpar_to_cell([*_three(path, edges), *_three(path, angles or "90 90 90", _ANGLES, "angles")]))
 
 
-def _vector(path: Path, text: str) -> list[float]:
+def _three(path: Path, text: str, units: dict[str, float] = _LENGTHS, what: str = "lengths") -> list[float]:
     unit = re.match(r"\[(\w+)\]", text)
     words = re.sub(r"\[.*?\]", "", text).split()
-    factor = _LENGTHS.get(unit[1].lower()) if unit else 1.0
+    factor = units.get(unit[1].lower()) if unit else 1.0
     try:
         if factor is None or len(words) != 3:
             raise ValueError("three numbers and a unit that is known")
-        return [float(word) * factor for word in words]
+        return [parse_number(word) * factor for word in words]
     except ValueError as error:
-        raise FormatError(path, f"expected three lengths in &CELL, got {text!r}") from error
+        raise FormatError(path, f"expected three {what} in &CELL, got {text!r}") from error
+
+
+def _number_of(path: Path, keyword: str, text: str) -> float:
+    try:
+        return parse_number(text)
+    except ValueError as error:
+        raise FormatError(path, f"expected a number for {keyword}, got {text!r}") from error
 
 
 def _settings(force_eval: Section) -> dict[str, str]:

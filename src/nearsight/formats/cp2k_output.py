@@ -1,19 +1,22 @@
-"""CP2K's output (.out): version, convergence, total energy, Fermi level, printed eigenvalues."""
+"""CP2K's output: what a run was, and the energies and levels of each of its steps."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from nearsight.errors import FormatError
+from nearsight.formats.cp2k_output_head import Head, PrintedCell, PrintedKind, PrintedSites
 from nearsight.formats.sniffing import first_bytes
 from nearsight.units import HARTREE_IN_EV
 
 _NUMBER = r"(-?\d+\.\d+(?:E[-+]?\d+)?)"
-_ENERGY = re.compile(rf"ENERGY\| Total FORCE_EVAL \( QS \) energy \[?(?:a\.u\.|hartree)\]?:?\s+{_NUMBER}")
+_ENERGY = re.compile(rf"ENERGY\| Total FORCE_EVAL \( (\w+) \) energy \[?(?:a\.u\.|hartree)\]?:?\s+{_NUMBER}")
+_ENERGY_OLD = re.compile(rf"ENERGY\| Total FORCE_EVAL \( (\w+) \) energy \(a\.u\.\):\s+{_NUMBER}")
 _FERMI_HARTREE = re.compile(rf"(?:E\(Fermi\):|Fermi energy:)\s+{_NUMBER}")
 _FERMI_EV = re.compile(rf"Fermi Energy \[eV\]\s*:\s+{_NUMBER}")
 _TABLE = re.compile(r"EIGENVALUES AND (?:MO )?OCCUPATION NUMBERS(?: FOR K POINT\s+(\d+))?")
@@ -22,25 +25,53 @@ _K_POINT = re.compile(r"BRILLOUIN\|\s+(\d+)\s+\d+\.\d+\s+(-?\d+\.\d+)\s+(-?\d+\.
 _K_SCHEME = re.compile(r"BRILLOUIN\|\s+K-point scheme\s+(\S.*?)\s*$")
 _K_GRID = re.compile(r"BRILLOUIN\|\s+K-Point grid\s+(\d+)\s+(\d+)\s+(\d+)\s*$")
 _K_GAMMA = re.compile(r"BRILLOUIN\|\s+Gamma-point calculation")
-_COUNTS = {
-    "version": re.compile(r"CP2K\| version string:\s+CP2K version (\S+)"),
-    "spins": re.compile(r"DFT\| Number of spin states\s+(\d+)"),
-    "atoms": re.compile(r"^\s+- Atoms:\s+(\d+)"),
-    "orbitals": re.compile(r"Number of orbital functions:\s+(\d+)"),
-    "electrons": re.compile(r"Number of electrons:\s+(\d+)"),
-}
+_MD_STEP = re.compile(r"^\s*(?:MD\| Step number|STEP NUMBER\s+=)\s+(\d+)")
+_OPTIMISATION_STEP = re.compile(r"^\s*OPTIMIZATION STEP:\s+(\d+)")
+_NEXT = re.compile(r"SCF WAVEFUNCTION OPTIMIZATION|^ Number of electrons:|ATOMIC COORDINATES IN")
+"""Where, after an energy, the next evaluation begins."""
+_IMAGES = re.compile(r"^\s*(KS|S) CSR write\|\s+(\d+) periodic images")
+_IMAGE = re.compile(r"^\s*(\d+)\s+(-?\d+)\s+(-?\d+)\s+(-?\d+)\s*$")
+
+ImageTables = dict[str, dict[int, tuple[int, int, int]]]
+"""For KS and S: image number → cell vector."""
+
+
+@dataclass(eq=False)
+class Evaluation:
+    """The electronic structure of one set of positions.
+
+    Attributes
+    ----------
+    step : int or None
+        The step of the MD run or optimisation; None where the atoms do not move.
+    energy, fermi : float or None
+        eV.
+    converged : bool or None
+        Whether its SCF run converged; None where there was none.
+    tables : dict of int to list of float
+        k-point (0 without &KPOINTS) → printed eigenvalues, E_h.
+    images : dict
+        For KS and S: image number → cell vector, of real-space matrices.
+    """
+
+    step: int | None = None
+    energy: float | None = None
+    fermi: float | None = None
+    converged: bool | None = None
+    tables: dict[int, list[float]] = field(default_factory=dict)
+    images: ImageTables = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
 class Cp2kOutput:
-    """The content of an output; None where it does not say. Of several steps, the last.
+    """The content of an output; None where it does not say. Of several runs in one file, the last that got anywhere.
 
     Attributes
     ----------
     version : str or None
         Such as `2023.1`.
     energy, fermi : float or None
-        eV.
+        eV, of the last step.
     eigenvalues : (n,) array of float or None
         eV at Γ, ascending, as printed (occupied and maybe some empty); None where Γ is not among the k-points.
     converged : bool or None
@@ -55,6 +86,26 @@ class Cp2kOutput:
         eV at each of them, as printed; None where they are not printed.
     k_scheme : str or None
         Such as `MONKHORST-PACK 2 2 2`, `GAMMA`; None without &KPOINTS.
+    images : dict
+        For KS and S: image number → cell vector.
+    project, run_type, method, input_name : str or None
+        As CP2K names them: PROJECT, RUN_TYPE, Quickstep's METHOD, the input file.
+    charge, multiplicity : int or None
+        Of the run.
+    restricted_open : bool
+        Whether it is a restricted open-shell (ROKS) run.
+    cell : PrintedCell or None
+        The cell in which the run began.
+    kinds : tuple of PrintedKind
+        The kinds of atoms, with the shells of their orbital basis.
+    sites : PrintedSites or None
+        The positions with which the run began.
+    trajectory : str or None
+        The file of positions of an MD run, as CP2K names it.
+    moving_cell : bool
+        Whether the cell changes from step to step.
+    evaluations : tuple of Evaluation
+        Every electronic structure, in the order of the run.
     """
 
     version: str | None
@@ -69,6 +120,20 @@ class Cp2kOutput:
     k_points: np.ndarray | None = None
     k_eigenvalues: np.ndarray | None = None
     k_scheme: str | None = None
+    images: ImageTables = field(default_factory=dict)
+    project: str | None = None
+    run_type: str | None = None
+    method: str | None = None
+    input_name: str | None = None
+    charge: int | None = None
+    multiplicity: int | None = None
+    restricted_open: bool = False
+    cell: PrintedCell | None = None
+    kinds: tuple[PrintedKind, ...] = ()
+    sites: PrintedSites | None = None
+    trajectory: str | None = None
+    moving_cell: bool = False
+    evaluations: tuple[Evaluation, ...] = ()
 
 
 def is_output(path: str | Path) -> bool:
@@ -78,16 +143,18 @@ def is_output(path: str | Path) -> bool:
             head = raw.read(20_000)
     except OSError:
         return False
-    return b"CP2K|" in head or b"DBCSR|" in head
+    return b"\0" not in head and (b" CP2K|" in head or b" DBCSR|" in head)
 
 
-def read_output(path: str | Path) -> Cp2kOutput:
+def read_output(path: str | Path, evaluation: int = -1) -> Cp2kOutput:
     """Read an output.
 
     Parameters
     ----------
     path : str or pathlib.Path
         The output.
+    evaluation : int, default -1
+        Whose energy and levels the result has: place among the evaluations of the run, the last one by default.
 
     Returns
     -------
@@ -99,47 +166,137 @@ def read_output(path: str | Path) -> Cp2kOutput:
     FormatError
         If it is not an output of CP2K, or a table of eigenvalues breaks off.
     """
+    run = _last_run(path)
+    chosen = run.evaluations[evaluation] if run.evaluations else Evaluation()
+    at_gamma, at_k = _eigenvalues(path, chosen.tables, run.k_points)
+    head = run.head
+    return Cp2kOutput(
+        head.last.get("version"),
+        chosen.energy,
+        chosen.fermi,
+        at_gamma,
+        chosen.converged,
+        head.count("atoms"),
+        head.count("orbitals"),
+        head.count("electrons"),
+        head.count("spins"),
+        np.array([run.k_points[k] for k in sorted(run.k_points)]) if run.k_points else None,
+        at_k,
+        " ".join(run.scheme[key] for key in ("name", "grid") if key in run.scheme) or None,
+        chosen.images,
+        head.last.get("project"),
+        head.last.get("run type"),
+        head.last.get("method") or run.foreign,
+        head.last.get("input"),
+        head.count("charge"),
+        head.count("multiplicity"),
+        head.restricted_open,
+        head.cell,
+        head.kinds,
+        head.sites,
+        head.last.get("trajectory"),
+        head.last.get("ensemble", "").startswith("NP") or head.last.get("run type") == "CELL_OPT",
+        tuple(run.evaluations),
+    )
+
+
+def _last_run(path: str | Path) -> _Run:
     first_bytes(path, "an output of CP2K")
     if not is_output(path):
         raise FormatError(path, "expected an output of CP2K, got a file without its banner `CP2K|`")
-    last: dict[str, str] = {}
-    energies: dict[str, float] = {}
-    converged: bool | None = None
-    tables: dict[int, list[float]] = {}
-    table: list[float] | None = None
-    k_points: dict[int, tuple[float, ...]] = {}
-    scheme: dict[str, str] = {}
+    runs = [_Run(path)]
     with open(path, encoding="utf-8", errors="replace") as file:
         for line in file:
             if "CP2K| version string" in line:  # CP2K appends: what an earlier run printed is not of this one
-                tables, k_points, scheme, table = {}, {}, {}, None
-            if title := _TABLE.search(line):
-                table = tables[int(title[1] or 0)] = []
-            elif table is not None and (row := _EIGENVALUE.match(line)):
-                _append(path, table, int(row[1]), float(row[2]))
-            if "SCF run" in line and "converged" in line:
-                converged = "NOT" not in line
-            if found := _K_POINT.search(line):
-                k_points[int(found[1])] = tuple(float(x) for x in found.groups()[1:])
-            elif "BRILLOUIN|" in line:
-                _collect_scheme(line, scheme, k_points)
-            _collect(line, last, energies)
-    number = {key: int(text) for key, text in last.items() if key != "version"}
-    at_gamma, at_k = _eigenvalues(path, tables, k_points)
-    return Cp2kOutput(
-        last.get("version"),
-        energies.get("energy"),
-        energies.get("fermi"),
-        at_gamma,
-        converged,
-        number.get("atoms"),
-        number.get("orbitals"),
-        number.get("electrons"),
-        number.get("spins"),
-        np.array([k_points[k] for k in sorted(k_points)]) if k_points else None,
-        at_k,
-        " ".join(scheme[key] for key in ("name", "grid") if key in scheme) or None,
-    )
+                runs.append(_Run(path))
+            runs[-1].take(line)
+    for run in runs:
+        run.finish()
+    return next((run for run in reversed(runs) if run.evaluations), runs[-1])
+
+
+class _Run:
+    """One run of the program, line by line."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path, self.head = path, Head()
+        self.evaluations: list[Evaluation] = []
+        self.k_points: dict[int, tuple[float, ...]] = {}
+        self.scheme: dict[str, str] = {}
+        self.foreign: str | None = None
+        self._now, self._complete, self._step = Evaluation(), False, 0
+        self._table: list[float] | None = None
+        self._images: dict[int, tuple[int, int, int]] | None = None
+        self._images_left = 0
+
+    def take(self, line: str) -> None:
+        """One line."""
+        if self._complete and _NEXT.search(line):
+            self._close()
+        if title := _TABLE.search(line):
+            self._table = self._now.tables[int(title[1] or 0)] = []
+        elif self._table is not None and (row := _EIGENVALUE.match(line)):
+            _append(self.path, self._table, int(row[1]), float(row[2]))
+        if "SCF run" in line and "converged" in line:
+            self._now.converged = "NOT" not in line
+        if found := _K_POINT.search(line):
+            self.k_points[int(found[1])] = tuple(float(x) for x in found.groups()[1:])
+        elif "BRILLOUIN|" in line:
+            _collect_scheme(line, self.scheme, self.k_points)
+        self._take_images(line)
+        self._take_energies(line)
+        self._take_steps(line)
+        self.head.take(line)
+
+    def _take_images(self, line: str) -> None:
+        if title := _IMAGES.match(line):
+            self._images = self._now.images[title[1]] = {}
+            self._images_left = int(title[2])
+        elif self._images is not None and self._images_left and (row := _IMAGE.match(line)):
+            self._images[int(row[1])] = (int(row[2]), int(row[3]), int(row[4]))
+            self._images_left -= 1
+
+    def _take_energies(self, line: str) -> None:
+        if found := _ENERGY.search(line) or _ENERGY_OLD.search(line):
+            if self._complete:
+                self._close()
+            if found[1] in ("QS", "QUICKSTEP"):
+                self._now.energy = float(found[2]) * HARTREE_IN_EV
+            else:
+                self.foreign = found[1]
+            self._now.step, self._complete = self._step, True
+        if found := _FERMI_HARTREE.search(line):
+            self._now.fermi = float(found[1]) * HARTREE_IN_EV
+        elif found := _FERMI_EV.search(line):
+            self._now.fermi = float(found[1])
+
+    def _take_steps(self, line: str) -> None:
+        if found := _OPTIMISATION_STEP.match(line):
+            self._step = int(found[1])
+            if self._complete:
+                self._close()
+        elif found := _MD_STEP.match(line):
+            self._now.step = int(found[1])
+
+    def _close(self) -> None:
+        self.evaluations.append(self._now)
+        self._now, self._complete, self._table = Evaluation(step=self._step), False, None
+
+    def finish(self) -> None:
+        """After the last line: of an output that was cut, what is not complete does not count where anything is."""
+        if self._images_left:
+            raise FormatError(
+                self.path,
+                f"expected a whole table of periodic images, got one that lacks {self._images_left}; is the output "
+                "truncated?",
+            )
+        now = self._now
+        if self._complete or (not self.evaluations and (now.tables or now.fermi or now.converged is not None)):
+            self._close()
+        first = self.evaluations[0] if self.evaluations else None
+        after = [e.step for e in self.evaluations[1:2] if e.step is not None]
+        if first is not None and first.step == 0 and after and after[0] > 1:
+            first.step = after[0] - 1  # a run that goes on counts on
 
 
 def _eigenvalues(
@@ -180,13 +337,17 @@ def _append(path: str | Path, table: list[float], index: int, value: float) -> N
     table.append(value)
 
 
-def _collect(line: str, last: dict[str, str], energies: dict[str, float]) -> None:
-    for key, pattern in _COUNTS.items():
-        if found := pattern.search(line):
-            last[key] = found[1]
-    if found := _ENERGY.search(line):
-        energies["energy"] = float(found[1]) * HARTREE_IN_EV
-    if found := _FERMI_HARTREE.search(line):
-        energies["fermi"] = float(found[1]) * HARTREE_IN_EV
-    elif found := _FERMI_EV.search(line):
-        energies["fermi"] = float(found[1])
+def steps_of(output: Cp2kOutput) -> Iterator[int]:
+    """Yield the steps of a run, each once, in its order.
+
+    Parameters
+    ----------
+    output : Cp2kOutput
+        An output.
+
+    Yields
+    ------
+    int
+        The step.
+    """
+    yield from dict.fromkeys(e.step for e in output.evaluations if e.step is not None)

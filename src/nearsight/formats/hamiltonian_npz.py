@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from nearsight.errors import FormatError, InputError
-from nearsight.formats.basis_choice import choose_basis
+from nearsight.formats.basis_choice import choose_basis, said_of
 from nearsight.formats.options import ReadOptions
 from nearsight.formats.structure_files import as_cell, check_distances
 from nearsight.formats.triplets import Triplets, assemble
@@ -62,7 +62,12 @@ def read(path: Path, options: ReadOptions) -> Calculation:
         _operator(path, data, "S", structure, basis) if "S_val" in data else None,
         energy=float(data["energy_ha"]) * HARTREE_IN_EV if "energy_ha" in data else None,
         eigenvalues=np.sort(data["mo_eig_ha"]) * HARTREE_IN_EV if "mo_eig_ha" in data else None,
-        provenance={"format": "NumPy archive", "source": path.name, "entries": "upper triangle"},
+        provenance={
+            "format": "NumPy archive",
+            "source": path.name,
+            "entries": "upper triangle",
+            "basis": said_of(basis, options),
+        },
     )
 
 

@@ -42,7 +42,7 @@ FORMATS: tuple[Format, ...] = (
         amorphous_hamiltonians.recognises,
         amorphous_hamiltonians.read,
     ),
-    Format("a CP2K run (*-KS_SPIN_1-1_0.csr with .inp or .xyz)", cp2k.recognises, cp2k.read),
+    Format("a CP2K run (*-KS_SPIN_1-1_0.csr with input or output)", cp2k.recognises, cp2k.read),
     Format("a NumPy archive (.npz) with structure, H and S", hamiltonian_npz.recognises, hamiltonian_npz.read),
     Format("a database of molecules as of SchNOrb and PhiSNet (.db)", schnorb.recognises, schnorb.read),
     Format("a database of molecules of QH9 (.db)", qh9.recognises, qh9.read),
@@ -57,7 +57,8 @@ def read_any(source: str | Path, **options: Any) -> Calculation:
     source : str or pathlib.Path
         What to read.
     **options
-        Fields of `ReadOptions`: basis, basis_file, cell, isolated, structure, output, row, progress.
+        Fields of `ReadOptions`: basis, basis_file (one path or several), cell, isolated, structure, output, input,
+        overlap, step, row, progress.
 
     Returns
     -------
@@ -74,10 +75,12 @@ def read_any(source: str | Path, **options: Any) -> Calculation:
     path = Path(source)
     if options.get("cell") is not None:
         options["cell"] = as_cell(options["cell"])
-    for key in ("basis_file", "structure", "output"):
+    for key in ("structure", "output", "input", "overlap"):
         if options.get(key) is not None:
             options[key] = Path(options[key])
-    chosen = ReadOptions(**options)
+    files = options.pop("basis_file", None)
+    several = () if files is None else (files,) if isinstance(files, str | Path) else files
+    chosen = ReadOptions(**options, basis_file=tuple(Path(file) for file in several))
     return find_format(path).read(path, chosen)
 
 

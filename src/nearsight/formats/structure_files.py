@@ -11,12 +11,15 @@ import numpy as np
 from ase import Atoms
 
 from nearsight.errors import FormatError, InputError
-from nearsight.formats.cp2k_input import read_input
+from nearsight.formats.cp2k_input import is_input, read_input
 from nearsight.formats.sniffing import first_bytes
 from nearsight.formats.xyz import read_xyz
 from nearsight.operators.store import is_store, read_calculation
 from nearsight.structures.graph import build_graph
 from nearsight.structures.structure import MINIMUM_DISTANCE, Structure
+
+_TEXTS = (".in", ".input", ".cp2k", ".txt", "")
+"""Suffixes that inputs of CP2K have besides .inp; other programs' have them too."""
 
 
 def read_structure(
@@ -145,12 +148,25 @@ def _read(path: Path, cell: np.ndarray | None, isolated: bool, ghosts: Sequence[
         return read_calculation(path, hamiltonian=False, overlap=False, h0=False).structure
     if path.suffix.lower() in (".xyz", ".extxyz"):
         return read_xyz(path, cell, isolated, ghosts)
-    if path.suffix.lower() == ".inp":
-        return read_input(path).structure
+    if path.suffix.lower() == ".inp" or (path.suffix.lower() in _TEXTS and is_input(path)):
+        return _of_input(path)
     if path.suffix.lower() == ".npz":
         return _read_npz(path)
     first_bytes(path, "a structure (xyz, extxyz, CP2K input, .h5, or a format that ASE knows)")
     return _read_with_ase(path, np.eye(3) if isolated else cell)
+
+
+def _of_input(path: Path) -> Structure:
+    """The atoms as written, where CP2K takes no others; that they move afterwards does not matter."""
+    given = read_input(path)
+    open_ = [reason for reason in given.leaves_open if not reason.startswith("RUN_TYPE")]
+    if open_:
+        raise FormatError(
+            path,
+            f"expected an input that settles atoms and cell, got one with {', '.join(open_)}; give them as xyz, or "
+            "import the run, whose output says them",
+        )
+    return given.structure
 
 
 def _read_npz(path: Path) -> Structure:

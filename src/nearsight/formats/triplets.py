@@ -233,6 +233,17 @@ def check_complete(triplets: Triplets, size: int, missing_allowed: int) -> None:
         raise FormatError(
             triplets.path,
             f"expected a diagonal element for each of the {size} orbitals, got none for "
-            f"{len(missing)} (the first is orbital {missing[0] + 1}); was the file cut off, "
-            "or are there more atoms in the structure than in the matrix?",
+            f"{len(missing)} (the first is orbital {missing[0] + 1}); {_why_missing(triplets, size, missing)}",
         )
+
+
+def _why_missing(triplets: Triplets, size: int, missing: np.ndarray) -> str:
+    """The cause: rows and columns of a smaller matrix all end at its size, while a file that is cut off lacks rows."""
+    if triplets.size < size and len(missing) == size - triplets.size:
+        return (
+            f"the matrix has {triplets.size} orbitals: is it of another structure (fewer atoms, other ghosts) or in "
+            "another basis?"
+        )
+    if len(missing) == size - missing[0]:
+        return "was the file cut off?"
+    return "elements are missing in the middle: is it the matrix of this structure in this basis?"

@@ -253,7 +253,7 @@ def basis_named(name: str) -> BasisSet:
     Parameters
     ----------
     name : str
-        Such as `SZV-MOLOPT-SR-GTH`.
+        Such as `SZV-MOLOPT-SR-GTH`, in capitals or not.
 
     Returns
     -------
@@ -265,12 +265,12 @@ def basis_named(name: str) -> BasisSet:
     InputError
         If the name is not shipped.
     """
-    if name not in _table():
+    known = {shipped.upper(): shipped for shipped in _table()}.get(name.upper())
+    if known is None:
         raise InputError(
             f"expected a basis among {', '.join(_table())}, got {name!r}; or give CP2K's basis file that holds it"
         )
-    shells, valence = _table()[name]
-    return BasisSet(name, shells, valence)
+    return BasisSet(known, *_table()[known])
 
 
 DEF2_SVP = "def2-SVP"
