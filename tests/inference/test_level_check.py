@@ -31,7 +31,7 @@ def with_overlap(calculation: Calculation) -> Calculation:
     return replace(calculation, overlap=h.with_values(values))
 
 
-HELD = with_overlap(CALCULATIONS[1])
+VALIDATION = with_overlap(CALCULATIONS[1])
 
 
 def log_of(folder: Path) -> list[dict[str, Any]]:
@@ -40,17 +40,17 @@ def log_of(folder: Path) -> list[dict[str, Any]]:
 
 def run(folder: Path, **changes: Any) -> None:
     settings = {"data": DATA, "levels_every": 2, "monitor": "levels", **changes}
-    train(config(folder, **settings), CALCULATIONS[:1], [HELD], levels=LevelCheck([HELD], 10))
+    train(config(folder, **settings), CALCULATIONS[:1], [VALIDATION], levels=LevelCheck([VALIDATION], 10))
 
 
 def test_a_perfect_model_has_no_errors_and_a_shift_is_one(monkeypatch):
-    h, s = HELD.require_hamiltonian(), HELD.require_overlap()
+    h, s = VALIDATION.require_hamiltonian(), VALIDATION.require_overlap()
     monkeypatch.setattr(level_check, "predict_hamiltonian", lambda model, structure, known: h)
-    assert LevelCheck([HELD])(None) == {"validation_levels_meV": 0.0, "validation_gap_meV": 0.0}
+    assert LevelCheck([VALIDATION])(None) == {"validation_levels_meV": 0.0, "validation_gap_meV": 0.0}
     monkeypatch.setattr(
         level_check, "predict_hamiltonian", lambda model, structure, known: h.with_values(h.values + 0.1 * s.values)
     )
-    found = LevelCheck([HELD], 6)(None)
+    found = LevelCheck([VALIDATION], 6)(None)
     assert found["validation_levels_meV"] == pytest.approx(100)
     assert found["validation_gap_meV"] == pytest.approx(0, abs=1e-8)
 
@@ -60,7 +60,7 @@ def test_they_are_logged_and_choose_the_best_model(tmp_path):
     records = log_of(tmp_path / "run")
     assert [r["epoch"] for r in records if "validation_levels_meV" in r] == [2, 4, 6]
     best = min(r["validation_levels_meV"] for r in records if "validation_levels_meV" in r)
-    again = LevelCheck([HELD], 10)(load_model(tmp_path / "run" / "best.safetensors"))
+    again = LevelCheck([VALIDATION], 10)(load_model(tmp_path / "run" / "best.safetensors"))
     assert again["validation_levels_meV"] == pytest.approx(best, rel=1e-6)
 
 
@@ -107,4 +107,4 @@ def test_what_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="monitor=levels needs levels_every"):
         config(tmp_path, data=DATA, monitor="levels")
     with pytest.raises(ConfigError, match="something that computes levels"):
-        train(config(tmp_path, data=DATA, levels_every=1), CALCULATIONS[:1], [HELD])
+        train(config(tmp_path, data=DATA, levels_every=1), CALCULATIONS[:1], [VALIDATION])

@@ -89,7 +89,9 @@ def test_unknown_element_is_named():
 
 
 def test_parts_of_another_structure():
-    with pytest.raises(InputError, match=r"expected a part for each of 24 atoms, got an array of shape \(23,\)"):
+    with pytest.raises(
+        InputError, match=r"expected a partition label for each of 24 atoms, got an array of shape \(23,\)"
+    ):
         predict_hamiltonian(make_model(), random_structure(), np.zeros(23, dtype=int))
 
 

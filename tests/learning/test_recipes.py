@@ -77,7 +77,7 @@ def assert_near(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) 
 
 def test_the_papers_recipe_is_a_plain_loop_with_adam(tmp_path: Path) -> None:
     records = run(tmp_path / "run", PLATEAU)
-    model, batches, held = begun(tmp_path)
+    model, batches, validation = begun(tmp_path)
     optimizer = torch.optim.Adam(model.network.parameters(), lr=1e-2)
     plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=0, threshold=0.5, min_lr=1e-5)
     for record in records:
@@ -87,9 +87,9 @@ def test_the_papers_recipe_is_a_plain_loop_with_adam(tmp_path: Path) -> None:
             mean_square(model, batch).backward()
             optimizer.step()
         with torch.no_grad():
-            held_loss = float(mean_square(model, held[0]))
-        assert math.isclose(record["validation_loss"], held_loss, rel_tol=1e-4)
-        plateau.step(held_loss)
+            validation_loss = float(mean_square(model, validation[0]))
+        assert math.isclose(record["validation_loss"], validation_loss, rel_tol=1e-4)
+        plateau.step(validation_loss)
     assert records[-1]["learning_rate"] < 1e-2
     assert_near(weights(tmp_path / "run" / "last.safetensors"), model.network.state_dict())
 
@@ -122,10 +122,10 @@ def test_the_averaged_recipe_is_a_plain_loop_with_adamw(tmp_path: Path) -> None:
 
 def test_validation_is_that_of_the_averaged_weights_in_the_file(tmp_path: Path) -> None:
     records = run(tmp_path / "run", AVERAGED)
-    _, _, held = begun(tmp_path)
+    _, _, validation = begun(tmp_path)
     best = min(records, key=lambda record: record["validation_loss"])
     with torch.no_grad():
-        stored = float(mean_square(load_model(tmp_path / "run" / "best.safetensors"), held[0]))
+        stored = float(mean_square(load_model(tmp_path / "run" / "best.safetensors"), validation[0]))
     assert math.isclose(stored, best["validation_loss"], rel_tol=1e-5)
 
 
@@ -156,7 +156,7 @@ def test_an_averaged_run_stopped_at_any_step_continues_to_the_last_bit(
 
 
 def test_epochs_without_validation_are_not_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The plateau waits for as many validations as it is told to, and the end is always judged."""
+    """The plateau waits for as many validations as it is told to, and the end is always validated."""
     judged: list[float] = []
     after_epoch = Schedule.after_epoch
 

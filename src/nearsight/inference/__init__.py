@@ -1,1 +1,1 @@
-"""Parameters used: Hamiltonians of structures that have none."""
+"""Predictions for structures without a Hamiltonian, in memory or in files, and the errors of their levels."""

@@ -15,18 +15,23 @@ from nearsight.operators.blocks import BlockOperator
 from nearsight.operators.calculation import Calculation
 
 NUMBER = 40
-"""Levels around the gap."""
+"""Number of levels around the gap."""
 
 
 class LevelCheck:
-    """Predicts whole structures and compares some levels around the gap; the reference's are computed once.
+    """A comparison of some levels around the gap of whole structures; the levels of the references are computed once.
 
-    Args:
-        calculations: with H, S and the valence of every element.
-        number: levels, half of them below the gap.
+    Parameters
+    ----------
+    calculations : sequence of Calculation
+        Calculations with H, S and the valence of every element.
+    number : int
+        Number of levels, half of them below the gap.
 
-    Raises:
-        ConfigError: a structure without H, S or valence.
+    Raises
+    ------
+    ConfigError
+        A structure has no H, S or valence.
     """
 
     def __init__(self, calculations: Sequence[Calculation], number: int = NUMBER) -> None:
@@ -39,7 +44,19 @@ class LevelCheck:
             ) from None
 
     def __call__(self, model: HamiltonianModel) -> dict[str, float]:
-        """Means over the structures, meV: of |error| of the levels, of |error| of the gap."""
+        """Predict all structures and compare their levels.
+
+        Parameters
+        ----------
+        model : HamiltonianModel
+            The model under training.
+
+        Returns
+        -------
+        dict of str to float
+            Means over the structures of the mean absolute error of the levels, `validation_levels_meV`, and of the
+            absolute error of the gap, `validation_gap_meV`, both in meV.
+        """
         errors, gaps = [], []
         for calculation, reference in zip(self.calculations, self._references):
             predicted = predict_hamiltonian(model, calculation.structure, known=calculation)

@@ -1,6 +1,6 @@
-"""The Hamiltonian of a structure from a trained model of any architecture, in memory.
+"""The Hamiltonian of a structure from a trained model of any architecture: in memory, or written while it is computed.
 
-A prediction written while it is made: memory does not hold the Hamiltonian.
+A prediction that is written while it is computed never lies in memory as a whole.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ def predict_hamiltonian(
     chunk: int = CHUNK,
     progress: Progress = silent,
 ) -> BlockOperator:
-    """Return H of a structure.
+    """Return the Hamiltonian of a structure.
 
     Parameters
     ----------
     model : HamiltonianModel
         A trained model.
     structure : Structure
-        Of elements that it knows.
+        A structure of elements that the model knows.
     parts, known, hermitian, chunk, progress
-        As of `HamiltonianModel.predict`.
+        Arguments of `HamiltonianModel.predict`.
 
     Returns
     -------
@@ -50,8 +50,8 @@ def predict_hamiltonian(
     Raises
     ------
     InputError
-        An element that the model was not trained on, `parts` of another length, or a matrix missing that the model
-        starts from.
+        The model was not trained on an element, `parts` has another length than the structure, or a matrix is missing
+        that the model starts from.
     """
     prediction = model.predict(structure, known, parts=parts, hermitian=hermitian, chunk=chunk, progress=progress)
     return prediction.operator()
@@ -59,11 +59,14 @@ def predict_hamiltonian(
 
 @dataclass(frozen=True)
 class Written:
-    """What a file holds.
+    """What `write_prediction` wrote.
 
-    Attributes:
-        n_pairs: blocks of H, transposes included.
-        mean_on_site: eV, mean |H| over the on-site blocks.
+    Attributes
+    ----------
+    n_pairs : int
+        Number of blocks of H, transposes included.
+    mean_on_site : float
+        Mean |H| over the elements of the on-site blocks, eV.
     """
 
     n_pairs: int
@@ -79,18 +82,32 @@ def write_prediction(
     precision: Precision = "float64",
     compression: Compression = "none",
 ) -> Written:
-    """Make a prediction and write it as a store.
+    """Compute a prediction and write it as a store.
 
-    Args:
-        path: the file; it appears when it is complete.
-        head: what the file says besides the matrices.
-        prediction: H.
-        overlap_from: a store of the same atoms whose overlap is copied.
-        precision: of H; the overlap stays as it is.
-        compression: of H. A network's numbers do not shrink (gzip saves 10 % and takes a second per 30 MB).
+    Parameters
+    ----------
+    path : str or Path
+        The file; it appears when it is complete.
+    head : Calculation
+        What the file says besides the matrices.
+    prediction : Prediction
+        The Hamiltonian, whose blocks are computed here.
+    overlap_from : Path, optional
+        A store of the same atoms whose overlap is copied.
+    precision : {"float64", "float32"}
+        Number type of H; the overlap stays as it is.
+    compression : {"none", "gzip"}
+        Compression of H. A network's numbers do not shrink (gzip saves 10 % and takes a second per 30 MB).
 
-    Raises:
-        InputError: the file cannot be written, or a number is not finite.
+    Returns
+    -------
+    Written
+        Number of blocks, and mean |H| on site.
+
+    Raises
+    ------
+    InputError
+        The file cannot be written, or a number is not finite.
     """
     pairs, half = prediction.pairs, prediction.half
     sizes = prediction.basis.sizes(prediction.numbers)
@@ -110,7 +127,7 @@ def write_prediction(
 
 
 def _annotate(writer: StoreWriter, prediction: Prediction) -> None:
-    """What the model expects its errors to be, where it is calibrated."""
+    """Write what the model expects its errors to be, where it is calibrated."""
     known = prediction.expected_errors
     if known is None:
         return

@@ -1,1 +1,1 @@
-"""Parameters updated: data sets, targets, loss, loop, checkpoints, configuration."""
+"""Training: configuration, optimiser, loop, checkpoints and runs."""

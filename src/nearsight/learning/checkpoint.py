@@ -27,7 +27,7 @@ RANDOM = "random"
 
 @dataclass
 class TrainingState:
-    """Where a run stands.
+    """The place that a run has reached.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class TrainingState:
     best_loss : float
         Lowest monitored value so far.
     best_epoch : int
-        When that was; −1 before any.
+        Epoch of that value; −1 before any.
     """
 
     epoch: int = 0
@@ -64,9 +64,28 @@ def save_checkpoint(
     state: TrainingState,
     average: AveragedModel | None = None,
 ) -> None:
-    """Write everything that continues the run, under a temporary name first.
+    """Write everything that continues a run; the file appears when it is complete.
 
-    With an average the model's weights in the file are the averaged ones; those under training stand beside them.
+    Parameters
+    ----------
+    path : Path
+        The file.
+    model : HamiltonianModel
+        The model under training.
+    optimizer : torch.optim.Optimizer
+        Its optimiser.
+    scheduler : object
+        Its schedule, with a `state_dict` that JSON can hold.
+    state : TrainingState
+        Where the run stands.
+    average : AveragedModel, optional
+        The average of the weights. The model's weights in the file are then the averaged ones; those under training are
+        stored beside them.
+
+    Raises
+    ------
+    NearsightError
+        The file cannot be written.
     """
     tensors = model.tensors()
     if average is not None:
@@ -86,10 +105,19 @@ def save_checkpoint(
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
     """Write a safetensors file that is there completely or not at all.
 
+    Parameters
+    ----------
+    path : Path
+        The file.
+    tensors : dict of str to Tensor
+        Tensors by name.
+    metadata : dict of str to str
+        Text by key.
+
     Raises
     ------
     NearsightError
-        It cannot be written; an older file of the name is left as it was.
+        The file cannot be written; an older file of the name is left as it was.
     """
     try:
         with written_atomically(path) as temporary:
@@ -109,10 +137,28 @@ def load_checkpoint(
 ) -> TrainingState:
     """Put a stored state into model, optimiser, scheduler, average and the random generator.
 
+    Parameters
+    ----------
+    path : Path
+        A checkpoint.
+    model : HamiltonianModel
+        A model of the same basis and configuration.
+    optimizer : torch.optim.Optimizer
+        Its optimiser.
+    scheduler : object
+        Its schedule.
+    average : AveragedModel, optional
+        The average of its weights, where the run has one.
+
+    Returns
+    -------
+    TrainingState
+        Where the run stands.
+
     Raises
     ------
     CheckpointError
-        Another network, another basis, or a file without optimiser (a bare model).
+        The file holds another network or another basis, or no optimiser (a bare model).
     """
     metadata, tensors = read_tensors(path, checkpoint=True)
     _check_same(path, upgraded_metadata(metadata), model)

@@ -3,10 +3,9 @@
 The sections `model`, `loss`, `partition` and `optimizer` belong to the architecture that `model.architecture` names; so
 a key that would have no effect for it is unknown, and every default is that of the architecture.
 
-Configurations of runs that began with version 0.1.0, in the words of today.
-
-Their `config.yaml` names the architecture `model.network` and holds every key of both architectures, with and without
-effect; what had none is dropped.
+Configurations of runs that began with version 0.1.0 are translated to the keys of today. Their `config.yaml` names the
+architecture `model.network` and holds every key of both architectures, with and without effect; what had none is
+dropped.
 """
 
 from __future__ import annotations
@@ -37,13 +36,25 @@ RENAMED = {
     "judge": "monitor",
     "patience": "early_stopping",
 }
-"""Keys of version 0.1.0 and what they are called now."""
+"""Keys of version 0.1.0 and their names of today."""
 
 HINTS = {**RENAMED, "threads": "the option --threads of the command (torch.set_num_threads in Python)"}
+"""Former keys, and what a message says about each."""
 
 
 def upgrade(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a tree of keys and values with the names of today, where it is one of version 0.1.0."""
+    """Return a tree of keys and values with the names of today, where it is one of version 0.1.0.
+
+    Parameters
+    ----------
+    tree : mapping
+        Keys and values as in the YAML file.
+
+    Returns
+    -------
+    dict
+        A copy, with former keys renamed and keys without effect dropped.
+    """
     copied: dict[str, Any] = copy.deepcopy(dict(tree))
     model = copied.get("model")
     if not isinstance(model, dict) or "network" not in model:
@@ -60,7 +71,7 @@ def upgrade(tree: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def renamed_hint(message: str) -> str:
-    """Return what a message about an unknown key should add, where the key had that name before."""
+    """Return what a message about an unknown key should add, where the key had that name in version 0.1.0; else ""."""
     found = [new for old, new in HINTS.items() if f"unknown key '{old}'" in message]
     return "".join(f"; it is {new} now" for new in found)
 
@@ -119,7 +130,7 @@ class TrainingConfig(Section):
 
     @property
     def validation_slabs(self) -> int:
-        """Slabs of every training structure kept for validation."""
+        """Number of slabs of every training structure that are kept for validation."""
         return self.data.validation_slabs
 
     @model_validator(mode="after")
@@ -184,10 +195,15 @@ def load_config(source: str | Path, *overrides: Iterable[str] | Mapping[str, Any
     *overrides : iterable of str, or mapping
         Texts `key=value` with dotted keys and YAML values, or keys with values; later ones win.
 
+    Returns
+    -------
+    TrainingConfig
+        The checked configuration, of the class of its architecture.
+
     Raises
     ------
     ConfigError
-        An unknown key (with the nearest known one), a wrong value, or an unreadable file.
+        There is an unknown key (the message names the nearest known one) or a wrong value, or the file is unreadable.
     """
     tree = read_tree(source, Presets())
     for changes in overrides:
@@ -198,10 +214,22 @@ def load_config(source: str | Path, *overrides: Iterable[str] | Mapping[str, Any
 def training_config(tree: Mapping[str, Any], source: str = "configuration") -> TrainingConfig:
     """Return the configuration that a tree of keys and values holds.
 
+    Parameters
+    ----------
+    tree : mapping
+        Keys and values; the names of version 0.1.0 are understood.
+    source : str
+        Where they come from, for messages.
+
+    Returns
+    -------
+    TrainingConfig
+        The checked configuration, of the class of its architecture.
+
     Raises
     ------
     ConfigError
-        An unknown architecture, an unknown key (with the nearest known one), or a wrong value.
+        There is an unknown architecture, an unknown key (the message names the nearest known one), or a wrong value.
     """
     tree = upgrade(tree)
     section = tree.get("model", {})
@@ -214,7 +242,7 @@ def training_config(tree: Mapping[str, Any], source: str = "configuration") -> T
 
 @cache
 def config_class(architecture: Architecture) -> type[TrainingConfig]:
-    """Return the configuration of an architecture's runs."""
+    """Return the class of the configurations of an architecture's runs, with its sections and defaults."""
     sections: dict[str, Any] = {
         "model": architecture.model_section,
         "partition": architecture.partition_section,
@@ -230,5 +258,5 @@ def config_class(architecture: Architecture) -> type[TrainingConfig]:
 
 
 def dump_config(config: TrainingConfig) -> str:
-    """Return YAML that `load_config` reads."""
+    """Return the configuration as YAML that `load_config` reads."""
     return yaml.safe_dump(config.model_dump(mode="json", serialize_as_any=True), sort_keys=False)

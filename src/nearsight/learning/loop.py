@@ -23,22 +23,22 @@ from nearsight.progress import Event, Progress, StopToken, Value, silent
 
 Record = dict[str, Value]
 Levels = Callable[[HamiltonianModel], Mapping[str, float]]
-"""Errors of levels around the gap, by key; `LEVELS` is among them."""
+"""Computes errors of the levels around the gap of a model's predictions, by key; `LEVELS` is among the keys."""
 LEVELS = "validation_levels_meV"
 
 BEST_SECONDS = 5.0
-"""At least so long between two files of the best model."""
+"""Least time in seconds between two files of the best model."""
 
 
 class Trainer:
-    """Trains one model on batches and writes the run's folder.
+    """Training of one model on batches, with the files of the run's folder.
 
     Parameters
     ----------
     model : HamiltonianModel
-        What is trained; its network is changed in place.
+        The model that is trained; its network is changed in place.
     config : TrainingConfig
-        How.
+        The configuration of the run.
     data : TrainingData
         Batches on the fabric's device; without validation the training loss drives the schedule.
     fabric : Fabric
@@ -46,9 +46,14 @@ class Trainer:
     progress : Progress
         Given every log record as the values of an event.
     levels : callable, optional
-        Errors of the levels of the validation structures.
+        Computes errors of the levels of the validation structures.
     stop : StopToken, optional
         Ends the run at the next step, so that it can be resumed.
+
+    Raises
+    ------
+    NearsightError
+        There is no batch to train on; or, while it runs, the loss is not finite.
     """
 
     def __init__(
@@ -82,7 +87,7 @@ class Trainer:
 
     @property
     def learning_rate(self) -> float:
-        """The rate of the next step."""
+        """Learning rate of the next step."""
         return self.schedule.rate
 
     def resume(self) -> None:
@@ -92,7 +97,13 @@ class Trainer:
         self._trim_log()
 
     def run(self) -> str:
-        """Train until the schedule, the epochs, the time, early stopping or a stop token ends it; return which."""
+        """Train until the schedule, the epochs, the time, early stopping or a stop token ends the run.
+
+        Returns
+        -------
+        str
+            Why the run ended.
+        """
         self._resumed_at = time.monotonic() - self.state.seconds
         self._saved_at = time.monotonic()
         try:
@@ -128,12 +139,12 @@ class Trainer:
         return ""
 
     def _stops_early(self) -> bool:
-        """Whether the best model is too long ago; before one was chosen, none is waited for."""
+        """Return whether the best model is too long ago; before one was chosen, none is waited for."""
         s, patience = self.state, self.config.early_stopping
         return patience is not None and s.best_epoch >= 0 and s.epoch - s.best_epoch >= patience
 
     def _epoch(self) -> bool:
-        """The steps left in this epoch; False when something stopped it in between."""
+        """Do the steps that remain in this epoch; return False when something stopped it in between."""
         self.network.train()
         steps = self._steps()
         while self.state.step_in_epoch < len(steps):
@@ -151,18 +162,18 @@ class Trainer:
         return True
 
     def _fraction(self, steps: int) -> float:
-        """How much of the run is over, by time or by epochs."""
+        """Return the part of the run that is over, by time or by epochs."""
         done = self.state.step / (steps * self.config.max_epochs)
         budget = self.config.budget_minutes
         return done if budget is None else max(done, self.state.seconds / (60 * budget))
 
     def _out_of_time(self) -> bool:
-        """Whether the time is over; one whole epoch is done in any case."""
+        """Return whether the time is over; one whole epoch is done in any case."""
         budget = self.config.budget_minutes
         return budget is not None and self.state.epoch > 0 and self.state.seconds >= 60 * budget
 
     def _steps(self) -> list[list[int]]:
-        """Batches of every step of this epoch, in an order of seed and epoch alone: a resumed run repeats it."""
+        """Return the batches of every step of this epoch; the order depends on seed and epoch alone, to be resumed."""
         order = list(range(len(self.training)))
         if self.config.optimizer.shuffle:
             generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.state.epoch)
@@ -171,7 +182,7 @@ class Trainer:
         return [order[k : k + size] for k in range(0, len(order), size)]
 
     def _step(self, chosen: Sequence[int]) -> tuple[Tensor, int]:
-        """One optimiser step over several batches; returns its error sums and number of terms."""
+        """Do one optimiser step over several batches; return its sums and number of terms."""
         terms = self.training.n_terms(chosen)
         self.optimizer.zero_grad()
         total = torch.zeros(2, device=self.fabric.device, dtype=self.model.dtype)
@@ -191,7 +202,7 @@ class Trainer:
         return total.detach(), terms
 
     def _sums(self, k: int, terms: int) -> Tensor:
-        """Error sums of one batch, whose gradient is taken at once where it can be; the batch is let go."""
+        """Return the sums of one batch, whose gradient is taken at once where possible to release the batch."""
         sums = self.objective.sums(self.network, self.training[k])
         if not self.objective.additive:
             return sums
@@ -199,7 +210,7 @@ class Trainer:
         return sums.detach()
 
     def _finish_epoch(self) -> None:
-        """Validate, step the schedule, log, keep the best."""
+        """Validate, step the schedule, log, and keep the best model."""
         s = self.state
         loss = self._loss_of(s.epoch_sums)
         s.epoch += 1
@@ -238,13 +249,13 @@ class Trainer:
         )
 
     def _level_errors(self) -> Record:
-        """Errors of the levels around the gap of the validation structures, with the averaged weights."""
+        """Return errors of the levels around the gap of the validation structures, with the averaged weights."""
         assert self.levels is not None
         self.network.eval()
         return dict(self.levels(self._averaged_model()))
 
     def _monitor(self, value: float) -> None:
-        """Keep the model as it is now if it is the best one."""
+        """Keep the present model if its monitored value is the best one."""
         s = self.state
         self._monitored_step = s.step
         # Without validation an averaged run is best at its end, whatever the noise of the last epochs.
@@ -253,7 +264,7 @@ class Trainer:
             self._keep_best()
 
     def _monitor_end(self) -> None:
-        """Look at steps that no validation has seen: a cosine is often best at its very end, within an epoch."""
+        """Validate steps that no validation has seen: a cosine is often best at its very end, within an epoch."""
         cosine = self.config.optimizer.schedule == "cosine"
         if self.stop.stopped or not cosine or self.state.step == self._monitored_step:
             return
@@ -268,12 +279,23 @@ class Trainer:
         return float(self.objective.loss(torch.tensor(sums[:2], dtype=torch.float64), int(sums[2])))
 
     def _averaged_model(self) -> HamiltonianModel:
-        """The model with its averaged weights, where there are such."""
+        """Return the model with its averaged weights, where there are such."""
         return self.model if self.average is None else self.model.with_network(self.average.module)
 
     @torch.no_grad()
     def validate(self, with_metrics: bool = True) -> Record:
-        """Return the loss, and on demand ε_n, ε_e, ε_tot, of the validation batches."""
+        """Validate the model, with its averaged weights where there are such.
+
+        Parameters
+        ----------
+        with_metrics : bool
+            Whether ε_n, ε_e and ε_tot are wanted, too.
+
+        Returns
+        -------
+        dict of str to float
+            The loss under `validation_loss`, and the errors in mE_h under `validation_eps_n_mEh` and so on.
+        """
         network = self.network if self.average is None else self.average.module
         network.eval()
         errors, sums, terms = ErrorSums(), torch.zeros(2, dtype=torch.float64), 0
@@ -293,7 +315,7 @@ class Trainer:
         self._saved_at = time.monotonic()
 
     def _keep_best(self) -> None:
-        """The model as it is now is the best one; its file is written soon."""
+        """Keep the present model as the best one; its file is written soon."""
         self._best = {k: v.clone() for k, v in self._averaged_model().tensors().items()}
         if time.monotonic() - self._best_saved_at > BEST_SECONDS:
             self._write_best()

@@ -13,14 +13,14 @@ from nearsight.nn.config import OptimizerSection
 
 
 class Schedule:
-    """Sets an optimiser's learning rate: lowered when progress stops, or along a cosine over the run.
+    """The schedule of an optimiser's learning rate: lowered on a plateau of the loss, or along a cosine over the run.
 
     Parameters
     ----------
     optimizer : torch.optim.Optimizer
-        Whose rate is set.
+        The optimiser whose rate is set.
     config : OptimizerSection
-        Which schedule.
+        Kind and settings of the schedule.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, config: OptimizerSection) -> None:
@@ -35,7 +35,7 @@ class Schedule:
 
     @property
     def rate(self) -> float:
-        """The rate of the next step."""
+        """Learning rate of the next step."""
         return float(self.optimizer.param_groups[0]["lr"])
 
     @property
@@ -44,18 +44,26 @@ class Schedule:
         return self.config.schedule == "plateau" and self.rate <= self.config.minimum_learning_rate
 
     def before_step(self, step: int, fraction: float) -> None:
-        """Set the rate of step number `step` (from 0) of a cosine, `fraction` (0 … 1) of the run being over."""
+        """Set the rate of a step of a cosine schedule; a plateau schedule is left alone.
+
+        Parameters
+        ----------
+        step : int
+            Number of the step in the run, from 0.
+        fraction : float
+            Part of the run that is over, 0 … 1.
+        """
         if self.config.schedule == "cosine":
             for group in self.optimizer.param_groups:
                 group["lr"] = cosine_rate(self.config, step, fraction)
 
     def after_epoch(self, loss: float) -> None:
-        """Let the plateau schedule see the loss of an epoch."""
+        """Show the loss of an epoch to the plateau schedule; a cosine schedule is left alone."""
         if self.config.schedule == "plateau":
             self._plateau.step(loss)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state, as JSON can hold it."""
+        """Return the state of the schedule, as JSON can hold it."""
         return self._plateau.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -64,14 +72,42 @@ class Schedule:
 
 
 def cosine_rate(config: OptimizerSection, step: int, fraction: float) -> float:
-    """Return the rate on half a cosine down to the minimum, after a linear rise over the first steps."""
+    """Return the learning rate on half a cosine down to the minimum, after a linear rise over the first steps.
+
+    Parameters
+    ----------
+    config : OptimizerSection
+        Highest and lowest rate, and the number of steps of the rise (`warmup_steps`).
+    step : int
+        Number of the step in the run, from 0.
+    fraction : float
+        Part of the run that is over; it is clipped to 0 … 1.
+
+    Returns
+    -------
+    float
+        The rate.
+    """
     low, high = config.minimum_learning_rate, config.learning_rate
     rate = low + (high - low) * (0.5 + 0.5 * math.cos(math.pi * min(max(fraction, 0.0), 1.0)))
     return rate * min(1.0, (step + 1) / (config.warmup_steps + 1))
 
 
 def make_optimizer(parameters: list[nn.Parameter], config: OptimizerSection) -> torch.optim.Optimizer:
-    """Return Adam, or AdamW whose weight decay leaves vectors (biases, norms) alone."""
+    """Return Adam, or AdamW whose weight decay leaves vectors (biases, norms) alone.
+
+    Parameters
+    ----------
+    parameters : list of torch.nn.Parameter
+        Parameters of the network.
+    config : OptimizerSection
+        Kind, first rate and weight decay.
+
+    Returns
+    -------
+    torch.optim.Optimizer
+        The optimiser.
+    """
     if config.kind == "adam":
         return torch.optim.Adam(parameters, lr=config.learning_rate)
     maps, vectors = ([p for p in parameters if (p.ndim > 1) == many] for many in (True, False))
@@ -80,10 +116,22 @@ def make_optimizer(parameters: list[nn.Parameter], config: OptimizerSection) -> 
 
 
 def moving_average(network: nn.Module, decay: float) -> AveragedModel:
-    """Return the EMA of a network's weights, which begins with the weights of now.
+    """Return the EMA of a network's weights, which begins with their present values.
 
     After step k the average is d·average + (1 − d)·weights with d = min(decay, (1 + k)/(10 + k)): short at first, so
     that the random start is soon forgotten.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        The network under training.
+    decay : float
+        Largest d, below 1.
+
+    Returns
+    -------
+    AveragedModel
+        The average; `update_parameters` counts a step into it.
     """
 
     @torch.no_grad()
@@ -98,7 +146,15 @@ def moving_average(network: nn.Module, decay: float) -> AveragedModel:
 
 
 def set_step(average: AveragedModel, step: int) -> None:
-    """Say how many steps an average has seen."""
+    """Set the number of steps that an average has seen.
+
+    Parameters
+    ----------
+    average : AveragedModel
+        An average that `moving_average` made.
+    step : int
+        Number of steps.
+    """
     # AveragedModel copies the weights at its update number 0; ours has begun with them.
     average.n_averaged.fill_(step + 1)
 

@@ -23,7 +23,7 @@ from nearsight.progress import Progress, StopToken, silent
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 CONFIG_FILE = "config.yaml"
-FREE = {
+MAY_CHANGE = {
     "budget_minutes",
     "max_epochs",
     "device",
@@ -34,25 +34,25 @@ FREE = {
     "validation_every",
     "levels_every",
 }
-"""What may change when a run is resumed."""
+"""Keys that may change when a run is resumed."""
 
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a run ended with.
+    """The outcome of a run.
 
     Attributes
     ----------
     model : HamiltonianModel
-        With the weights of the last step.
+        The model with the weights of the last step.
     state : TrainingState
-        Epochs, steps, seconds, best validation loss.
+        Epochs, steps, seconds and best validation loss.
     reason : str
-        Why it stopped.
+        Why the run stopped.
     folder : Path
         The run's folder.
     interrupted : bool
-        Whether it was asked to stop.
+        Whether the run was asked to stop.
     """
 
     model: HamiltonianModel
@@ -84,8 +84,13 @@ def train(
     stop : StopToken, optional
         Ends the run at the next step; the same call continues it.
     levels : callable, optional
-        Errors of the levels of the validation structures (`inference.level_check`); needed where the configuration asks
-        for them.
+        Computes errors of the levels of the validation structures (`inference.level_check`); needed where the
+        configuration asks for them.
+
+    Returns
+    -------
+    TrainingResult
+        The model, and why and where the run ended.
 
     Raises
     ------
@@ -133,7 +138,7 @@ def train(
 
 
 def _begun(config: TrainingConfig, task: TrainingTask) -> HamiltonianModel:
-    """The model of the run in the configuration's folder."""
+    """Return the model of the run in the configuration's folder."""
     file = Path(config.run_dir) / "last.safetensors"
     model = load_model(file)
     if model.architecture != config.model.architecture:
@@ -153,7 +158,19 @@ def _begun(config: TrainingConfig, task: TrainingTask) -> HamiltonianModel:
 
 
 def load_start(config: TrainingConfig) -> tuple[TrainingConfig, HamiltonianModel | None]:
-    """Return the configuration with the model section of the model it starts from, and that model; None without one.
+    """Load the model that a run starts from.
+
+    Parameters
+    ----------
+    config : TrainingConfig
+        The configuration of the run.
+
+    Returns
+    -------
+    config : TrainingConfig
+        The configuration with the model section of that model.
+    start : HamiltonianModel or None
+        The model; None where the run does not start from one.
 
     Raises
     ------
@@ -177,7 +194,7 @@ def load_start(config: TrainingConfig) -> tuple[TrainingConfig, HamiltonianModel
 
 
 def _with_model(config: TrainingConfig, section: ModelSection) -> TrainingConfig:
-    """The configuration with another model section, whose architecture what was given must fit."""
+    """Return the configuration with another model section, whose architecture what was given must fit."""
     if config.model.architecture == section.architecture:
         return config.model_copy(update={"model": section})
     given = config.model_dump(exclude_unset=True, serialize_as_any=True)
@@ -185,7 +202,20 @@ def _with_model(config: TrainingConfig, section: ModelSection) -> TrainingConfig
 
 
 def differing_keys(section: ModelSection, stored: ModelSection) -> list[str]:
-    """Return keys given in a model section whose values are not the stored ones; defaults nobody gave do not count."""
+    """Return the keys given in a model section whose values are not the stored ones; defaults do not count.
+
+    Parameters
+    ----------
+    section : ModelSection
+        The given section.
+    stored : ModelSection
+        The section of a stored model.
+
+    Returns
+    -------
+    list of str
+        The keys; `architecture` alone where that differs.
+    """
     given = section.model_fields_set
     if type(section) is not type(stored):
         return ["architecture"] if given else []
@@ -193,7 +223,20 @@ def differing_keys(section: ModelSection, stored: ModelSection) -> list[str]:
 
 
 def origin(config: TrainingConfig, start: HamiltonianModel | None) -> dict[str, str]:
-    """Return what the provenance says of the model that a run starts from."""
+    """Return what the provenance says of the model that a run starts from.
+
+    Parameters
+    ----------
+    config : TrainingConfig
+        The configuration of the run.
+    start : HamiltonianModel or None
+        The model that the run starts from.
+
+    Returns
+    -------
+    dict of str to str
+        Text under `started_from`: the file, its training data, and what that model started from; empty without a model.
+    """
     if start is None or config.start_from is None:
         return {}
     file = find_model_file(Path(config.start_from)).absolute()
@@ -205,11 +248,21 @@ def origin(config: TrainingConfig, start: HamiltonianModel | None) -> dict[str, 
 def check_run_folder(config: TrainingConfig) -> bool:
     """Return whether the run's folder holds a run to continue.
 
+    Parameters
+    ----------
+    config : TrainingConfig
+        The configuration of the run.
+
+    Returns
+    -------
+    bool
+        Whether there is a checkpoint.
+
     Raises
     ------
     ConfigError
-        It holds a run of another configuration (what may change: budget, epochs, memory, device), or a new run cannot
-        start from the model it is to start from.
+        The folder holds a run of another configuration (what may change: `MAY_CHANGE`), or a new run cannot start from
+        the model it is to start from.
     """
     folder = Path(config.run_dir)
     if not (folder / "last.safetensors").exists():
@@ -229,7 +282,17 @@ def check_run_folder(config: TrainingConfig) -> bool:
 def as_begun(config: TrainingConfig) -> TrainingConfig:
     """Return a configuration with what was decided when the run in its folder began.
 
-    That is what `partition.kind=auto` stands for, and the model section of a run that started from a model.
+    Decided then are what `partition.kind=auto` stands for, and the model section of a run that started from a model.
+
+    Parameters
+    ----------
+    config : TrainingConfig
+        The configuration of the run.
+
+    Returns
+    -------
+    TrainingConfig
+        The configuration, unchanged where the folder holds none.
     """
     path = Path(config.run_dir) / CONFIG_FILE
     if not path.exists():
@@ -247,9 +310,20 @@ def as_begun(config: TrainingConfig) -> TrainingConfig:
 
 
 def changed_keys(old: TrainingConfig, new: TrainingConfig) -> list[str]:
-    """Return sections that differ and would make a resumed run another run."""
+    """Return the sections that differ and would make a resumed run another run.
+
+    Parameters
+    ----------
+    old, new : TrainingConfig
+        The configurations of the begun and of the resumed run.
+
+    Returns
+    -------
+    list of str
+        Keys outside `MAY_CHANGE` with different values.
+    """
     a, b = (config.model_dump(serialize_as_any=True) for config in (old, new))
-    return [key for key in a if key not in FREE and a[key] != b[key]]
+    return [key for key in a if key not in MAY_CHANGE and a[key] != b[key]]
 
 
 def _write_config(folder: Path, config: TrainingConfig) -> None:

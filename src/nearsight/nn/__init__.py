@@ -1,1 +1,1 @@
-"""Everything with learnable parameters."""
+"""Models of the Hamiltonian: architectures, batches, predictions and everything with learnable parameters."""

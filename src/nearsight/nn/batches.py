@@ -1,4 +1,4 @@
-"""Batches that are made when they are asked for, and kept between steps as far as memory allows."""
+"""Batches that are made on demand and kept between steps as far as memory allows."""
 
 from __future__ import annotations
 
@@ -26,39 +26,56 @@ T = TypeVar("T")
 
 
 class BatchPlan(Protocol[B_co]):
-    """A batch before its tensors are made."""
+    """The description of a batch before its tensors are made."""
 
     @property
     def n_terms(self) -> int:
-        """Number of terms that it contributes to the mean of a loss."""
+        """Number of terms that the batch contributes to the mean of a loss."""
 
     def build(self) -> B_co:
-        """Make its tensors where the network is; equal to the last bit every time."""
+        """Make the tensors of the batch on the device of the network; every call gives bitwise equal tensors."""
 
 
 @dataclass
 class MemoryBudget:
-    """Bytes that are left for kept batches."""
+    """A number of bytes from which kept batches are paid.
 
-    left: float = math.inf
+    Attributes
+    ----------
+    remaining : float
+        Bytes that are not taken yet; unlimited by default.
+    """
+
+    remaining: float = math.inf
 
     def take(self, size: int) -> bool:
-        """Take so many bytes if they are there, and return whether they were."""
-        if size > self.left:
+        """Take memory from the budget if it suffices.
+
+        Parameters
+        ----------
+        size : int
+            Bytes wanted.
+
+        Returns
+        -------
+        bool
+            Whether the bytes were there; if not, nothing is taken.
+        """
+        if size > self.remaining:
             return False
-        self.left -= size
+        self.remaining -= size
         return True
 
 
 class PlannedBatches(Generic[B]):
-    """Batches by their plans.
+    """A sequence of batches that are built from their plans when they are indexed.
 
     Parameters
     ----------
     plans : sequence of BatchPlan
-        One for each batch.
+        One plan for each batch.
     budget : MemoryBudget, optional
-        Memory for kept batches, maybe shared with other sets; unlimited by default.
+        Memory for kept batches, possibly shared with other sets; unlimited by default.
     """
 
     def __init__(self, plans: Sequence[BatchPlan[B]], budget: MemoryBudget | None = None) -> None:
@@ -79,7 +96,18 @@ class PlannedBatches(Generic[B]):
         return batch
 
     def n_terms(self, chosen: Sequence[int]) -> int:
-        """Return the common denominator of a step over some batches."""
+        """Return the common denominator of a step over several batches.
+
+        Parameters
+        ----------
+        chosen : sequence of int
+            Positions of the batches.
+
+        Returns
+        -------
+        int
+            Sum of their numbers of terms.
+        """
         return sum(self.plans[k].n_terms for k in chosen)
 
 
@@ -89,9 +117,15 @@ def available_bytes(device: torch.device, limit_gb: float | None = None) -> int:
     Parameters
     ----------
     device : torch.device
-        Of the network.
+        Device of the network.
     limit_gb : float, optional
-        10⁹ bytes that the process may use in all.
+        Memory that the process may use in all, in units of 10⁹ bytes.
+
+    Returns
+    -------
+    int
+        Free bytes of the device (of the machine, on a CPU), at most what the limit leaves of what is in use; not below
+        0.
     """
     if device.type == "cuda":
         free, used = torch.cuda.mem_get_info(device)[0], torch.cuda.memory_reserved(device)
@@ -103,12 +137,24 @@ def available_bytes(device: torch.device, limit_gb: float | None = None) -> int:
 
 
 def split_validation(slabs: Sequence[T], count: int) -> tuple[list[T], list[T]]:
-    """Return the slabs of a structure to train on, and `count` equally spaced ones for validation.
+    """Split the slabs of a structure into a training and a validation set.
+
+    Parameters
+    ----------
+    slabs : sequence
+        The slabs in their order along the axis.
+    count : int
+        Number of equally spaced slabs for validation.
+
+    Returns
+    -------
+    training, validation : list
+        The slabs to train on, and the slabs to validate on.
 
     Raises
     ------
     ConfigError
-        Nothing would be left to train on.
+        No slab would remain to train on.
     """
     if count >= len(slabs):
         raise ConfigError(

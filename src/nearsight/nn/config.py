@@ -14,14 +14,14 @@ from nearsight.configuration import Section
 
 
 class ModelSection(Section):
-    """What decides the functions of a model, except its basis and what is learnt.
+    """Settings that decide the functions of a model, apart from its basis and from what is learnt.
 
     Attributes
     ----------
     architecture : str
-        Name in the registry (`nearsight.nn.architectures.registry`); a subclass makes it a literal.
+        Name in the registry (`nearsight.nn.architectures.registry`); a subclass narrows it to a literal.
     cutoff : float
-        r_cut in Å. Pairs of atoms farther apart are not predicted.
+        Cutoff radius r_cut in Å; pairs of atoms farther apart are not predicted.
     """
 
     architecture: str
@@ -29,15 +29,18 @@ class ModelSection(Section):
 
 
 class LossSection(Section):
-    """What a step minimises."""
+    """Settings of the loss that a training step minimises."""
 
 
 class PartitionSection(Section):
-    """How structures are divided into batches."""
+    """Settings of how structures are divided into batches."""
 
 
 class OptimizerSection(Section):
-    """Adam or AdamW, with a plateau schedule (paper, Table 7) or a cosine, clipping and an average of the weights."""
+    """Settings of the optimiser: Adam or AdamW, its schedule, gradient clipping and the average of the weights.
+
+    The learning rate follows a plateau schedule (paper, Table 7) or a cosine.
+    """
 
     kind: Literal["adam", "adamw"] = Field("adam", description="adamw: with decoupled weight decay")
     weight_decay: float = Field(0.0, ge=0, description="of adamw")

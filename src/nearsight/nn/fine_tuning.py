@@ -1,4 +1,4 @@
-"""What fine-tuning asks of data and of the model that it starts from, for any architecture."""
+"""What fine-tuning requires of the data and of the model that it starts from, for any architecture."""
 
 from __future__ import annotations
 
@@ -12,6 +12,16 @@ from nearsight.orbitals.basis import BasisSet
 
 def common_basis(calculations: Sequence[Calculation]) -> BasisSet:
     """Return one basis for all elements of several calculations.
+
+    Parameters
+    ----------
+    calculations : sequence of Calculation
+        At least one calculation; the basis takes the name of the first one's.
+
+    Returns
+    -------
+    BasisSet
+        Shells and valences of all elements.
 
     Raises
     ------
@@ -34,6 +44,15 @@ def common_basis(calculations: Sequence[Calculation]) -> BasisSet:
 
 def check_basis(task: TrainingTask, known: BasisSet, basis: BasisSet) -> None:
     """Refuse data in another basis than that of the model that a run starts from.
+
+    Parameters
+    ----------
+    task : TrainingTask
+        The training task, whose `start_from` is named in messages.
+    known : BasisSet
+        Basis of the model.
+    basis : BasisSet
+        Basis of the data.
 
     Raises
     ------

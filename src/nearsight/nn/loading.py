@@ -1,4 +1,4 @@
-"""Models from their files, of any architecture."""
+"""Reading models of any architecture from their files."""
 
 from __future__ import annotations
 
@@ -20,10 +20,20 @@ from nearsight.nn.model_file import WEIGHTS, basis_of_metadata, find_model_file,
 def model_class(architecture: str) -> type[HamiltonianModel]:
     """Return the class of an architecture's models.
 
+    Parameters
+    ----------
+    architecture : str
+        Name in the registry.
+
+    Returns
+    -------
+    type
+        A subclass of `HamiltonianModel`.
+
     Raises
     ------
     ConfigError
-        There is no such architecture.
+        There is no such architecture, or its class is no `HamiltonianModel`.
     """
     found = architecture_named(architecture).model
     if isinstance(found, str):
@@ -37,10 +47,20 @@ def model_class(architecture: str) -> type[HamiltonianModel]:
 def load_model(path: Path | str) -> HamiltonianModel:
     """Read a model from its file, or the best one of a run's folder.
 
+    Parameters
+    ----------
+    path : Path or str
+        A model file, or the folder of a run.
+
+    Returns
+    -------
+    HamiltonianModel
+        The model in the precision of its stored weights, on the CPU.
+
     Raises
     ------
     CheckpointError
-        No such file, not a model, an architecture that is not known here, or a damaged file.
+        There is no such file, it is not a model, its architecture is not known here, or it is damaged.
     """
     file = find_model_file(Path(path))
     metadata, tensors = read_tensors(file)
@@ -51,18 +71,27 @@ def load_model(path: Path | str) -> HamiltonianModel:
         config = architecture_named(name).model_section.model_validate_json(metadata["model"])
         model = model_class(name).from_file(config, basis, metadata, tensors, _dtype(tensors))
     except (KeyError, ValueError, InputError, ConfigError) as error:
-        raise CheckpointError(f"{file}: expected a nearsight model, got parts that do not fit: {error}") from error
+        raise CheckpointError(f"{file}: expected a nearsight model, got contents that do not fit: {error}") from error
     load_weights(model, tensors, file)
     return model
 
 
 def load_weights(model: HamiltonianModel, tensors: Mapping[str, Tensor], file: Path) -> None:
-    """Put the stored weights, whose names begin with `model.`, into the network.
+    """Put the stored weights, whose names begin with `model.`, into the network of a model.
+
+    Parameters
+    ----------
+    model : HamiltonianModel
+        The model whose network is changed in place.
+    tensors : mapping of str to Tensor
+        Tensors of the file by name; other names are ignored.
+    file : Path
+        Where they come from, for messages.
 
     Raises
     ------
     CheckpointError
-        Names or shapes differ.
+        Names or shapes differ from those of the network.
     """
     state: dict[str, Any] = {k.removeprefix(WEIGHTS): v for k, v in tensors.items() if k.startswith(WEIGHTS)}
     try:

@@ -32,18 +32,20 @@ CHUNK = 4096
 
 
 class Batches(Protocol):
-    """Batches of one set of structures: each is made when it is asked for, and kept where memory allows."""
+    """Batches of one set of structures: each is made on demand, and kept where memory allows."""
 
-    def __len__(self) -> int: ...
+    def __len__(self) -> int:
+        """Return the number of batches."""
 
-    def __getitem__(self, index: int) -> Any: ...
+    def __getitem__(self, index: int) -> Any:
+        """Return one batch, with its tensors where the network is."""
 
     def n_terms(self, chosen: Sequence[int]) -> int:
-        """Number of terms of the loss in some batches: the common denominator of a step over them."""
+        """Return the number of terms of the loss in some batches: the common denominator of a step over them."""
 
 
 class Objective(ABC):
-    """What a step minimises: sums over the terms of its batches, and the loss from them, by default a mean.
+    """The function that a step minimises: a loss of sums over the terms of its batches, by default their mean.
 
     Attributes
     ----------
@@ -55,14 +57,55 @@ class Objective(ABC):
 
     @abstractmethod
     def sums(self, network: nn.Module, batch: Any) -> Tensor:
-        """Return two differentiable sums over the terms of one batch, shape (2,)."""
+        """Return two differentiable sums over the terms of one batch.
+
+        Parameters
+        ----------
+        network : torch.nn.Module
+            The network, possibly in the wrapper of a device.
+        batch : object
+            A batch of the architecture.
+
+        Returns
+        -------
+        Tensor
+            (2,) sums, whose meaning is the architecture's.
+        """
 
     def loss(self, sums: Tensor, terms: int) -> Tensor:
-        """Return the loss from the sums over all batches of a step and the number of their terms."""
+        """Return the loss of a step.
+
+        Parameters
+        ----------
+        sums : Tensor
+            (2,) sums over all batches of the step.
+        terms : int
+            Number of their terms.
+
+        Returns
+        -------
+        Tensor
+            The loss, a scalar.
+        """
         return sums[0] / terms
 
     def validate(self, network: nn.Module, batch: Any, errors: ErrorSums | None) -> Tensor:
-        """Return `sums` in float64 on the CPU, and count the errors of the batch's matrix elements in `errors`."""
+        """Return the sums of a batch for validation, and count the errors of its matrix elements.
+
+        Parameters
+        ----------
+        network : torch.nn.Module
+            The network in evaluation mode.
+        batch : object
+            A batch of the architecture.
+        errors : ErrorSums or None
+            Where errors of matrix elements are counted; None where they are not wanted.
+
+        Returns
+        -------
+        Tensor
+            (2,) float64 on the CPU, as from `sums`.
+        """
         return self.sums(network, batch).detach().double().cpu()
 
 
@@ -70,25 +113,37 @@ class TrainingSections(Protocol):
     """The part of a training configuration that an architecture reads."""
 
     @property
-    def model(self) -> ModelSection: ...
+    def model(self) -> ModelSection:
+        """Settings of the model."""
+
     @property
-    def loss(self) -> LossSection: ...
+    def loss(self) -> LossSection:
+        """Settings of the loss."""
+
     @property
-    def partition(self) -> PartitionSection: ...
+    def partition(self) -> PartitionSection:
+        """Settings of the division into batches."""
+
     @property
-    def optimizer(self) -> OptimizerSection: ...
+    def optimizer(self) -> OptimizerSection:
+        """Settings of the optimiser."""
+
     @property
-    def seed(self) -> int: ...
+    def seed(self) -> int:
+        """Seed of all random numbers."""
+
     @property
-    def memory_gb(self) -> float | None: ...
+    def memory_gb(self) -> float | None:
+        """Memory that the process may use in all, in units of 10⁹ bytes; None for what is available."""
+
     @property
     def validation_slabs(self) -> int:
-        """Slabs of every training structure kept for validation."""
+        """Number of slabs of every training structure that are kept for validation."""
 
 
 @dataclass(frozen=True, eq=False)
 class TrainingTask:
-    """What a model is trained on.
+    """The data, configuration and surroundings of a training run.
 
     Attributes
     ----------
@@ -100,15 +155,15 @@ class TrainingTask:
     device : torch.device
         Where the network is.
     dtype : torch.dtype
-        Of its parameters.
+        Number type of its parameters.
     provenance : mapping of str to str
         What the model's file will say about its origin.
     start : HamiltonianModel or None
         A trained model of this architecture from which training begins.
     start_from : str
-        Where it came from, for messages.
+        Where that model came from, for messages.
     resumed : bool
-        Whether a run is continued; the model has been begun before, then.
+        Whether a run is continued, whose model has been begun before.
     progress : Progress
         Told what is done.
     """
@@ -125,20 +180,20 @@ class TrainingTask:
     progress: Progress = silent
 
     def say(self, message: str) -> None:
-        """Tell what is done."""
+        """Tell the user what is done, by an event with this message."""
         self.progress(Event(message))
 
 
 @dataclass(frozen=True, eq=False)
 class TrainingData:
-    """The batches of a task.
+    """The batches of a training task.
 
     Attributes
     ----------
     partition : PartitionSection
-        The section of the configuration with what was left to decide (`kind=auto`) decided.
+        The section of the configuration, in which `kind=auto` has been decided.
     training, validation : Batches
-        What is trained on, and what the model is validated on; the latter may be empty.
+        Batches to train on and to validate on; the latter may be empty.
     """
 
     partition: PartitionSection
@@ -147,18 +202,18 @@ class TrainingData:
 
 
 class HamiltonianModel(ABC):
-    """A model of the Hamiltonian, of any architecture. A subclass is a frozen dataclass with these fields at least.
+    """A model of the Hamiltonian, of any architecture; a subclass is a frozen dataclass with these fields at least.
 
     Attributes
     ----------
     config : ModelSection
-        What decides its functions, except its basis and what is learnt; holds the cutoff (Å).
+        Settings that decide its functions, except its basis and what is learnt; they hold the cutoff (Å).
     basis : BasisSet
         Orbitals of the elements that it knows.
     network : torch.nn.Module
         Everything with gradients.
     provenance : mapping of str to str
-        Training data, seed, versions; plain text by key.
+        Training data, seed, versions; text by key.
     """
 
     config: ModelSection
@@ -171,7 +226,7 @@ class HamiltonianModel(ABC):
 
     @property
     def needs(self) -> frozenset[Need]:
-        """What a calculation must hold, besides the structure, for a prediction."""
+        """Matrices that a calculation must hold, besides the structure, for a prediction."""
         return frozenset()
 
     @property
@@ -181,7 +236,7 @@ class HamiltonianModel(ABC):
 
     @property
     def device(self) -> torch.device:
-        """Where the parameters are."""
+        """Device of the parameters."""
         return next(self.network.parameters()).device
 
     # --- training ---------------------------------------------------------------------------------------------------
@@ -189,7 +244,17 @@ class HamiltonianModel(ABC):
     @classmethod
     @abstractmethod
     def begin(cls, task: TrainingTask) -> HamiltonianModel:
-        """Return the model that a new run begins with: of random weights, or made from `task.start`.
+        """Return the model that a new run begins with.
+
+        Parameters
+        ----------
+        task : TrainingTask
+            The training task.
+
+        Returns
+        -------
+        HamiltonianModel
+            A model of random weights, or one made from `task.start`.
 
         Raises
         ------
@@ -199,14 +264,36 @@ class HamiltonianModel(ABC):
 
     @abstractmethod
     def prepare(self, task: TrainingTask) -> TrainingData:
-        """Divide the structures into batches; the network may be standardised here, where the run is new."""
+        """Divide the structures into batches; the network may be standardised here, where the run is new.
+
+        Parameters
+        ----------
+        task : TrainingTask
+            The training task.
+
+        Returns
+        -------
+        TrainingData
+            Batches to train and to validate on.
+        """
 
     @abstractmethod
     def objective(self, loss: LossSection) -> Objective:
-        """Return what a step minimises."""
+        """Return the objective that a step minimises, for settings of this architecture's loss."""
 
     def finalise(self, data: TrainingData) -> HamiltonianModel:
-        """Return the trained model with what is fitted after training, such as its uncertainty."""
+        """Return the trained model with what is fitted after training, such as its uncertainty.
+
+        Parameters
+        ----------
+        data : TrainingData
+            The batches of the run.
+
+        Returns
+        -------
+        HamiltonianModel
+            A new model, or this one where nothing is fitted.
+        """
         return self
 
     def with_network(self, network: nn.Module) -> HamiltonianModel:
@@ -232,13 +319,14 @@ class HamiltonianModel(ABC):
         Parameters
         ----------
         structure : Structure
-            Of elements that the model knows.
+            A structure of elements that the model knows.
         known : Calculation, optional
-            Holds what the model `needs`.
+            A calculation of the structure that holds what the model `needs`.
         parts : ndarray, optional
-            (N,) part of each atom: atoms of different parts are not computed at once. Results do not depend on it.
+            (N,) partition label of each atom: atoms of different partitions are not computed at once. Results do not
+            depend on it.
         hermitian : bool
-            Predict ½(H + H†) as its half; else H as the network says it, whole.
+            Predict ½(H + H†) as its half; otherwise H as the network gives it, whole.
         chunk : int
             Edges computed at once.
         progress : Progress
@@ -248,16 +336,22 @@ class HamiltonianModel(ABC):
         -------
         Prediction
             Blocks in eV, on site and of all pairs within the cutoff, in real space.
+
+        Raises
+        ------
+        InputError
+            An element is unknown, `parts` has another length than the structure, or a matrix that the model `needs` is
+            missing.
         """
 
     def describe(self) -> str:
-        """Say how the model is computed here."""
+        """Return one line that says how the model is computed here."""
         return f"torch, {where_computed(self.device)}"
 
     # --- files ------------------------------------------------------------------------------------------------------
 
     def metadata(self) -> dict[str, str]:
-        """Return what its file needs besides the numbers, as text by key."""
+        """Return what the model's file needs besides the numbers, as text by key."""
         return {
             "format": FORMAT,
             "model": self.config.model_dump_json(),
@@ -266,7 +360,7 @@ class HamiltonianModel(ABC):
         }
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return all numbers of its file by name; those of the network begin with `model.`."""
+        """Return all numbers of the model's file by name; the names of the network's weights begin with `model.`."""
         return {WEIGHTS + k: v.detach().cpu().contiguous() for k, v in self.network.state_dict().items()}
 
     @classmethod
@@ -279,7 +373,25 @@ class HamiltonianModel(ABC):
         tensors: Mapping[str, Tensor],
         dtype: torch.dtype,
     ) -> HamiltonianModel:
-        """Return the model whose file holds these metadata and tensors; its weights are put in afterwards.
+        """Return the model whose file holds given metadata and tensors; its weights are put in afterwards.
+
+        Parameters
+        ----------
+        config : ModelSection
+            The stored settings.
+        basis : BasisSet
+            The stored basis.
+        metadata : mapping of str to str
+            Text of the file by key.
+        tensors : mapping of str to Tensor
+            Tensors of the file by name.
+        dtype : torch.dtype
+            Number type of the parameters.
+
+        Returns
+        -------
+        HamiltonianModel
+            The model with random weights.
 
         Raises
         ------
@@ -290,10 +402,17 @@ class HamiltonianModel(ABC):
     def check(self, structure: Structure, known: Calculation | None = None) -> None:
         """Refuse a structure that the model cannot predict.
 
+        Parameters
+        ----------
+        structure : Structure
+            The structure to predict.
+        known : Calculation, optional
+            A calculation of the structure, with the matrices that the model `needs`.
+
         Raises
         ------
         InputError
-            An element that it was not trained on, or a matrix that it `needs` is missing in `known`.
+            The model was not trained on an element, or a matrix that it `needs` is missing in `known`.
         """
         unknown = [symbol_of(z) for z in structure.elements if z not in self.basis.shells]
         if unknown:
@@ -311,13 +430,29 @@ class HamiltonianModel(ABC):
 
 
 def where_computed(device: torch.device) -> str:
-    """Threads or device, in words."""
+    """Return the number of threads, or the device, in words."""
     threads = torch.get_num_threads()
     return f"{threads} thread{'s' if threads > 1 else ''}" if device.type == "cpu" else str(device)
 
 
 def edges_within(model: HamiltonianModel, structure: Structure, parts: np.ndarray | None) -> tuple[Any, np.ndarray]:
-    """Return the graph within the model's cutoff, and the part of each atom, (N,) int64.
+    """Return the graph of a structure within a model's cutoff, and the partition label of each atom.
+
+    Parameters
+    ----------
+    model : HamiltonianModel
+        The model whose cutoff is used.
+    structure : Structure
+        The structure.
+    parts : ndarray or None
+        (N,) partition label of each atom; None puts all atoms into one partition.
+
+    Returns
+    -------
+    graph : Graph
+        Atoms and directed edges.
+    labels : ndarray
+        (N,) int64, partition labels.
 
     Raises
     ------
@@ -326,5 +461,7 @@ def edges_within(model: HamiltonianModel, structure: Structure, parts: np.ndarra
     """
     labels = np.zeros(len(structure), dtype=np.int64) if parts is None else np.asarray(parts)
     if labels.shape != (len(structure),):
-        raise InputError(f"expected a part for each of {len(structure)} atoms, got an array of shape {labels.shape}")
+        raise InputError(
+            f"expected a partition label for each of {len(structure)} atoms, got an array of shape {labels.shape}"
+        )
     return build_graph(structure, model.config.cutoff), labels

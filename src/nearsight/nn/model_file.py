@@ -15,13 +15,13 @@ from nearsight.orbitals.basis import BasisSet
 FORMAT = "nearsight-model-2"
 FORMER_FORMATS = ("nearsight-model-1",)
 WEIGHTS = "model."
-"""Names of the network's weights begin so."""
+"""Prefix of the names of the network's weights."""
 CHECKPOINT_ONLY = ("optimizer.", "raw.", "random")
-"""Names of tensors that only continue a run."""
+"""Prefixes of the names of tensors that serve only to continue a run."""
 
 
 def basis_metadata(basis: BasisSet) -> str:
-    """A basis as JSON."""
+    """Return a basis as JSON: its name, the degrees l of the shells and the valence of each element."""
     return json.dumps(
         {
             "name": basis.name,
@@ -32,14 +32,30 @@ def basis_metadata(basis: BasisSet) -> str:
 
 
 def basis_of_metadata(text: str) -> BasisSet:
-    """The basis that `basis_metadata` wrote."""
+    """Return the basis that `basis_metadata` wrote as JSON."""
     basis = json.loads(text)
     shells = {int(z): tuple(ls) for z, ls in basis["shells"].items()}
     return BasisSet(basis["name"], shells, {int(z): v for z, v in basis["valence"].items()})
 
 
 def find_model_file(path: Path) -> Path:
-    """The file itself, or the best (else the last) checkpoint of a run's folder."""
+    """Return the model file that a path names.
+
+    Parameters
+    ----------
+    path : Path
+        A model file, or the folder of a run.
+
+    Returns
+    -------
+    Path
+        The file itself, or the best (else the last) checkpoint in the folder.
+
+    Raises
+    ------
+    CheckpointError
+        There is nothing of that name, or the folder holds no checkpoint.
+    """
     if path.is_dir():
         for name in ("best.safetensors", "last.safetensors"):
             if (path / name).exists():
@@ -51,12 +67,26 @@ def find_model_file(path: Path) -> Path:
 
 
 def read_tensors(path: Path, checkpoint: bool = False) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """Read the metadata and tensors of a model; with `checkpoint` also those that continue a run.
+    """Read the metadata and tensors of a model file.
+
+    Parameters
+    ----------
+    path : Path
+        The file (safetensors).
+    checkpoint : bool
+        Whether the tensors that continue a run are read, too.
+
+    Returns
+    -------
+    metadata : dict of str to str
+        Text by key, as stored.
+    tensors : dict of str to Tensor
+        Tensors by name.
 
     Raises
     ------
     CheckpointError
-        Not a safetensors file of ours, or a truncated one.
+        The file is truncated, or not a safetensors file of a known format.
     """
     try:
         with safe_open(str(path), framework="pt") as file:
@@ -73,7 +103,7 @@ def read_tensors(path: Path, checkpoint: bool = False) -> tuple[dict[str, str], 
 
 
 def upgraded_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
-    """Return metadata of any format in the words of today: format 1 said `network` and `initial`."""
+    """Return metadata of any format with the keys of today: format 1 said `network` and `initial`."""
     model = json.loads(metadata["model"])
     names = {"network": "architecture", "initial": "h0"}
     return {**metadata, "model": json.dumps({names.get(key, key): value for key, value in model.items()})}

@@ -1,4 +1,4 @@
-"""Prediction: a Hamiltonian that comes block after block, in the order of the store."""
+"""Predictions: a Hamiltonian that comes block after block, in the order of the store."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ Group = tuple[slice, np.ndarray]
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """Pairs (i, j, R) of a graph and of every atom with itself, sorted; all of them or only the half.
+    """Sorted pairs (i, j, R) of a graph and of every atom with itself: all of them, or one of each two transposes.
 
     Attributes
     ----------
     source, target : ndarray
-        (P,) int64, i and j.
+        (P,) int64, atoms i and j.
     shift : ndarray
-        (P, 3) int64, R.
+        (P, 3) int64, lattice vector R.
     edge : ndarray
-        (P,) int64, position of the pair in the graph, −1 on site.
+        (P,) int64, position of the pair among the edges of the graph; −1 on site.
     """
 
     source: np.ndarray
@@ -42,7 +42,20 @@ class Pairs:
 
 
 def pairs_of(graph: Graph, half: bool) -> Pairs:
-    """Return the pairs of a graph; with `half` those that `in_half` marks."""
+    """Return the pairs of a graph and of every atom with itself, sorted.
+
+    Parameters
+    ----------
+    graph : Graph
+        Atoms and directed edges within the cutoff.
+    half : bool
+        Only the pairs that `in_half` marks; the others are their transposes.
+
+    Returns
+    -------
+    Pairs
+        The pairs in the order of the store.
+    """
     ahead = in_half(graph.source, graph.target, graph.shift)
     edges = np.flatnonzero(ahead) if half else np.arange(graph.n_edges)
     source, atoms = graph.source[edges], np.arange(graph.n_nodes)
@@ -61,7 +74,7 @@ class ExpectedErrors(Protocol):
 
     @property
     def of_blocks(self) -> np.ndarray:
-        """(P,) eV, expected r.m.s. errors of the elements of the blocks that have come; NaN where unknown."""
+        """(P,) expected r.m.s. errors (eV) of the elements of the blocks that have come; NaN where unknown."""
 
     @property
     def out_of_distribution(self) -> np.ndarray:
@@ -69,27 +82,27 @@ class ExpectedErrors(Protocol):
 
     @property
     def mean_to_rms(self) -> tuple[float, float]:
-        """Ratio of mean absolute to r.m.s. errors, on site and between atoms, as found in training."""
+        """Ratios of mean absolute to r.m.s. errors, on site and between atoms, as found in training."""
 
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """A Hamiltonian under way.
+    """A Hamiltonian whose blocks are computed while they are read.
 
     Attributes
     ----------
     numbers : ndarray
         (N,) atomic numbers.
     basis : BasisSet
-        Of the structure's elements.
+        Basis of the structure's elements.
     pairs : Pairs
         The blocks to come, in real space.
     half : bool
-        Only the pairs of `in_half` come, and the others are their transposes.
+        Whether only the pairs of `in_half` come; the other blocks are their transposes.
     groups : iterator of (slice, ndarray)
-        Which pairs come next and their blocks; read it once, through `blocks`.
+        Which pairs come next and their blocks; it is read once, through `blocks`.
     expected_errors : ExpectedErrors or None
-        Filled while the blocks come; None where the model is not calibrated.
+        Expected errors, filled while the blocks come; None where the model is not calibrated.
     """
 
     numbers: np.ndarray
@@ -100,14 +113,24 @@ class Prediction:
     expected_errors: ExpectedErrors | None = None
 
     def blocks(self) -> Iterator[Group]:
-        """Yield the groups; the on-site blocks of a half are symmetric to the last bit, whatever their rounding was."""
-        for piece, values in self.groups:
+        """Compute the blocks group after group.
+
+        The on-site blocks of a half are bitwise symmetric, whatever their rounding was.
+
+        Yields
+        ------
+        batch : slice
+            Which pairs come next.
+        values : ndarray
+            (m,) float64, their blocks one after another, eV.
+        """
+        for batch, values in self.groups:
             if self.half:
-                self._symmetrise_on_site(piece, values)
-            yield piece, values
+                self._symmetrise_on_site(batch, values)
+            yield batch, values
 
     def operator(self) -> BlockOperator:
-        """Return the whole Hamiltonian in memory, eV."""
+        """Return the whole Hamiltonian in memory, in eV."""
         values = [values for _, values in self.blocks()]
         flat = np.concatenate(values) if values else np.empty(0)
         pairs = self.pairs
@@ -115,7 +138,13 @@ class Prediction:
         return whole_of_half(operator) if self.half else operator
 
     def mean_expected_errors(self) -> tuple[float, float] | None:
-        """Return the expected mean absolute errors of the matrix elements (eV), on site and between atoms."""
+        """Return the expected mean absolute errors of the matrix elements.
+
+        Returns
+        -------
+        tuple of float or None
+            Errors on site and between atoms, eV; None where the model is not calibrated.
+        """
         known = self.expected_errors
         if known is None:
             return None
@@ -126,14 +155,15 @@ class Prediction:
 
     @cached_property
     def _sizes(self) -> np.ndarray:
-        """(N,) orbitals of each atom."""
+        """(N,) number of orbitals of each atom."""
         return self.basis.sizes(self.numbers)
 
-    def _symmetrise_on_site(self, piece: slice, values: np.ndarray) -> None:
+    def _symmetrise_on_site(self, batch: slice, values: np.ndarray) -> None:
+        """Replace the on-site blocks of a group by their symmetric parts, in place."""
         sizes = self._sizes
-        rows, columns = sizes[self.pairs.source[piece]], sizes[self.pairs.target[piece]]
+        rows, columns = sizes[self.pairs.source[batch]], sizes[self.pairs.target[batch]]
         starts = np.cumsum(rows * columns) - rows * columns
-        on_site = np.flatnonzero(self.pairs.edge[piece] < 0)
+        on_site = np.flatnonzero(self.pairs.edge[batch] < 0)
         for n in np.unique(rows[on_site]):
             places = starts[on_site[rows[on_site] == n]][:, None] + np.arange(n * n)
             values[places] = symmetric(values[places].reshape(-1, n, n)).reshape(len(places), n * n)

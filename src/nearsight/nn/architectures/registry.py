@@ -1,4 +1,4 @@
-"""The architectures there are: names, sections of the configuration, presets, and the class of the model.
+"""The registry of architectures: their names, sections of the configuration, presets and classes of models.
 
 A new architecture is one folder beside this file with `ARCHITECTURE` in its `__init__`, and one line in `BUILT_IN`. One
 from outside calls `register`, or its package announces an entry point of the group `nearsight.architectures`.
@@ -18,7 +18,7 @@ from nearsight.errors import ConfigError
 from nearsight.nn.config import LossSection, ModelSection, OptimizerSection, PartitionSection
 
 BUILT_IN = {"nearsight": "nearsight.nn.architectures.nearsight", "xia2025": "nearsight.nn.architectures.xia2025"}
-"""Name → package with `ARCHITECTURE`; the first one is the default."""
+"""Packages that hold `ARCHITECTURE`, by name; the first one is the default."""
 
 DEFAULT = next(iter(BUILT_IN))
 
@@ -30,13 +30,13 @@ class Architecture:
     Attributes
     ----------
     name : str
-        As in `model.architecture` of a configuration and in model files.
+        Name as in `model.architecture` of a configuration and in model files.
     model : str or type
         The subclass of `HamiltonianModel`, or `"module:Class"`, imported when it is needed (torch takes a second).
     model_section, loss_section, partition_section, optimizer_section : type
         Sections of the configuration; their defaults are those of the architecture.
     max_epochs : int
-        Default length of a run.
+        Default number of epochs of a run.
     presets : str
         Package whose folder `presets` holds YAML files by name; empty where there are none.
     """
@@ -55,13 +55,34 @@ _registered: dict[str, Architecture] = {}
 
 
 def register(architecture: Architecture) -> Architecture:
-    """Make an architecture known in this process; one of the same name is replaced."""
+    """Make an architecture known in this process; one of the same name is replaced.
+
+    Parameters
+    ----------
+    architecture : Architecture
+        The architecture.
+
+    Returns
+    -------
+    Architecture
+        The same object.
+    """
     _registered[architecture.name] = architecture
     return architecture
 
 
 def architecture_named(name: str) -> Architecture:
-    """The architecture of that name.
+    """Return the architecture of a name.
+
+    Parameters
+    ----------
+    name : str
+        A registered or built-in name, or that of an entry point.
+
+    Returns
+    -------
+    Architecture
+        The architecture.
 
     Raises
     ------
@@ -80,13 +101,13 @@ def architecture_named(name: str) -> Architecture:
 
 
 def architecture_names() -> list[str]:
-    """Names of all architectures, the default one first."""
+    """Return the names of all architectures, the default one first."""
     outside = [entry.name for entry in entry_points(group="nearsight.architectures")]
     return list(dict.fromkeys([*BUILT_IN, *_registered, *outside]))
 
 
 def preset_texts() -> Mapping[str, str]:
-    """The shipped configurations of all architectures: name → YAML."""
+    """Return the shipped configurations of all architectures as YAML, by the preset's name, sorted."""
     texts = {}
     for name in architecture_names():
         package = architecture_named(name).presets

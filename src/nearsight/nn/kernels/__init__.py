@@ -1,1 +1,1 @@
-"""What compiled passes of all architectures share: BLAS without Python, small products, threads, compilation."""
+"""Tools of compiled loops that all architectures share: BLAS without Python, small products, threads, compilation."""

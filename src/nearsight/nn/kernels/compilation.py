@@ -1,4 +1,4 @@
-"""How loops are compiled: once per machine, without the interpreter's lock, sums in any order; and their buffers."""
+"""Compilation of loops, once per machine, without the interpreter's lock, with sums in any order; scratch buffers."""
 
 from __future__ import annotations
 
@@ -14,11 +14,22 @@ import torch
 from torch import Tensor
 
 FAST = {"contract", "reassoc", "arcp", "nsz"}
-"""Freedoms in rounding; infinities and NaN keep their meaning."""
+"""Freedoms in rounding that the compiler may take; infinities and NaN keep their meaning."""
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the function as machine code, which is kept on disk for the next process where a folder can be written."""
+    """Compile a function to machine code, which is kept on disk for the next process where a folder can be written.
+
+    Parameters
+    ----------
+    function : callable
+        A function that numba can compile; functions that it inlines lie in its own package or in this one.
+
+    Returns
+    -------
+    callable
+        The compiled function; it is compiled anew when a source file in either package changes.
+    """
     options: dict[str, Any] = {"nogil": True, "fastmath": FAST, "error_model": "numpy"}
     try:
         result: Any = numba.njit(cache=True, **options)(function)
@@ -34,7 +45,7 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @cache
 def digest_of(*folders: Path) -> str:
-    """Return a digest of the sources in some folders."""
+    """Return a SHA-256 digest (hexadecimal) of the Python sources in some folders."""
     digest = hashlib.sha256()
     for source in sorted({path for folder in folders for path in folder.glob("*.py")}):
         digest.update(source.name.encode() + source.read_bytes())
@@ -42,10 +53,12 @@ def digest_of(*folders: Path) -> str:
 
 
 class Buffers:
-    """Named scratch tensors of one thread; a name's memory grows to the largest shape asked for.
+    """Named scratch tensors of one thread; the memory of a name grows to the largest shape asked for.
 
-    Args:
-        dtype: of all of them.
+    Parameters
+    ----------
+    dtype : torch.dtype
+        Number type of all tensors.
     """
 
     def __init__(self, dtype: torch.dtype) -> None:
@@ -54,7 +67,20 @@ class Buffers:
         self._views: dict[tuple[str, tuple[int, ...]], Tensor] = {}
 
     def __call__(self, name: str, *shape: int) -> Tensor:
-        """The tensor of that name; its content is undefined."""
+        """Return the tensor of a name and shape; its content is undefined.
+
+        Parameters
+        ----------
+        name : str
+            Name of the buffer; tensors of one name share their memory.
+        *shape : int
+            Sizes of the tensor.
+
+        Returns
+        -------
+        Tensor
+            A view of the buffer.
+        """
         view = self._views.get((name, shape))
         if view is None:
             size = math.prod(shape)

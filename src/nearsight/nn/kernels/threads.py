@@ -1,7 +1,4 @@
-"""Independent pieces of work in threads, each with matrix products on one core.
-
-Pieces of work done in threads, their results in order, never more than a few of them at a time.
-"""
+"""Independent items of work in threads, each with matrix products on one core, with the results in order."""
 
 from __future__ import annotations
 
@@ -18,12 +15,27 @@ Result = TypeVar("Result")
 
 
 def thread_count(items: int) -> int:
-    """Threads for so many pieces of work: as many as torch has, at least one."""
+    """Return the number of threads for so many items of work: as many as torch has, but between 1 and `items`."""
     return max(1, min(torch.get_num_threads(), items))
 
 
 def in_threads(work: Callable[[Item], Result], items: Sequence[Item], device: torch.device) -> list[Result]:
-    """Results in the order of the pieces; in as many threads as torch has, on a CPU and for several pieces."""
+    """Apply a function to all items, in as many threads as torch has where the device is a CPU.
+
+    Parameters
+    ----------
+    work : callable
+        Function of one item.
+    items : sequence
+        The items; a single one is done in the calling thread.
+    device : torch.device
+        Where the work is done; on other devices than a CPU there is one thread.
+
+    Returns
+    -------
+    list
+        The results in the order of the items.
+    """
     threads = torch.get_num_threads()
     if threads == 1 or len(items) < 2 or device.type != "cpu":
         return [work(item) for item in items]
@@ -32,12 +44,27 @@ def in_threads(work: Callable[[Item], Result], items: Sequence[Item], device: to
 
 @cache
 def pool(threads: int) -> ThreadPoolExecutor:
-    """Threads whose matrix products run on one core each."""
+    """Return a pool of so many threads, whose matrix products run on one core each; it is made once."""
     return ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
 
 
 def in_order(work: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
-    """Yields the results in the order of the pieces; at most threads + 1 pieces are under way or wait to be fetched."""
+    """Apply a function to items in threads, and yield the results as they are needed.
+
+    Parameters
+    ----------
+    work : callable
+        Function of one item.
+    items : iterable
+        The items; at most threads + 1 of them are under way or wait to be fetched.
+    threads : int
+        Number of threads; with one the work is done in the calling thread.
+
+    Yields
+    ------
+    object
+        The results in the order of the items.
+    """
     if threads == 1:
         yield from map(work, items)
         return
@@ -50,5 +77,5 @@ def in_order(work: Callable[[Item], Result], items: Iterable[Item], threads: int
         while waiting:
             yield waiting.popleft().result()
     finally:
-        for left in waiting:
-            left.cancel()
+        for future in waiting:
+            future.cancel()

@@ -18,17 +18,17 @@ from numba.extending import intrinsic
 from nearsight.nn.kernels.blas import product, product_tn
 
 BYTES = 32
-"""Of a vector: 8 float32 or 4 float64."""
+"""Size of a vector: 8 float32 or 4 float64."""
 VECTORS, HEIGHT = 2, 4
 
 
 def fit_tiles(*columns: int) -> bool:
-    """Whether matrices of so many columns can be cut into tiles, in either precision."""
+    """Return whether matrices of so many columns can be divided into tiles, in either precision."""
     return all(n % (VECTORS * BYTES // 4) == 0 for n in columns)
 
 
 def _make_tile(height: int) -> Any:
-    """Intrinsic: height rows by VECTORS vectors of c [+]= Σ_k a[row, k]·b[k, column]."""
+    """Return an intrinsic that computes `height` rows by VECTORS vectors of c [+]= Σ_k a[row, k]·b[k, column]."""
 
     @intrinsic
     def tile(
@@ -131,7 +131,19 @@ _four, _row = _make_tile(HEIGHT), _make_tile(1)
 def tiled(
     a: Any, row_step: int, inner_step: int, b: Any, c: Any, rows: int, columns: int, inner: int, add: int
 ) -> None:
-    """c (rows, columns) = Σ_k a[row·row_step + k·inner_step]·b (inner, columns) [+ c], flat arrays."""
+    """Compute c (rows, columns) = Σ_k a[row·row_step + k·inner_step]·b (inner, columns) [+ c], tile by tile.
+
+    Parameters
+    ----------
+    a, b, c : array
+        Flat arrays.
+    row_step, inner_step : int
+        Strides of the rows and of the inner dimension of a.
+    rows, columns, inner : int
+        Sizes; `columns` fills whole tiles.
+    add : int
+        1 adds to c, 0 overwrites c.
+    """
     width = VECTORS * BYTES // a.itemsize
     full = rows - rows % HEIGHT
     for column in range(0, columns, width):
@@ -169,7 +181,15 @@ def tiled(
 
 @numba.njit(inline="always")
 def times(fits: bool, space: Any, a: Any, b: Any, c: Any, rows: int, columns: int, inner: int, add: int) -> None:
-    """`blas.product`, by tiles where they fit; fast where all sizes but `rows` are constants of the caller."""
+    """Compute `blas.product`, by tiles where they fit; fast where all sizes but `rows` are constants of the caller.
+
+    Parameters
+    ----------
+    fits : bool
+        What `fit_tiles` says of the columns.
+    space, a, b, c, rows, columns, inner, add
+        Arguments of `blas.product`.
+    """
     if fits:
         tiled(a, inner, 1, b, c, rows, columns, inner, add)
     else:
@@ -178,7 +198,15 @@ def times(fits: bool, space: Any, a: Any, b: Any, c: Any, rows: int, columns: in
 
 @numba.njit(inline="always")
 def times_tn(fits: bool, space: Any, a: Any, b: Any, c: Any, rows: int, columns: int, inner: int, add: int) -> None:
-    """`blas.product_tn`, by tiles where they fit."""
+    """Compute `blas.product_tn`, by tiles where they fit.
+
+    Parameters
+    ----------
+    fits : bool
+        What `fit_tiles` says of the columns.
+    space, a, b, c, rows, columns, inner, add
+        Arguments of `blas.product_tn`.
+    """
     if fits:
         tiled(a, 1, rows, b, c, rows, columns, inner, add)
     else:

@@ -1,4 +1,4 @@
-"""Uncertainty: known moments, atoms unlike those of training, files, and what a prediction carries."""
+"""Last-layer uncertainty: known moments, out-of-distribution atoms, files, and what a prediction carries."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from nearsight.nn.architectures.nearsight.batches import BondSource, random_spli
 from nearsight.nn.architectures.nearsight.calibration import fit_uncertainty
 from nearsight.nn.architectures.nearsight.config import NearsightLoss
 from nearsight.nn.architectures.nearsight.model import NearsightModel
-from nearsight.nn.architectures.nearsight.uncertainty import inverse_root, leverage, to_arrays
+from nearsight.nn.architectures.nearsight.uncertainty import inverse_cholesky, leverage, to_arrays
 from nearsight.nn.batches import PlannedBatches
 from nearsight.nn.loading import load_model
 from nearsight.operators.calculation import Calculation
@@ -36,12 +36,12 @@ def model() -> NearsightModel:
 def test_leverage_is_one_on_average_over_what_the_moment_was_made_of() -> None:
     z = torch.randn(400, 2, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     rows = z.flatten(0, 1).numpy()
-    root = inverse_root(rows.T @ rows / len(rows))
-    assert leverage(z, root).mean() == pytest.approx(1, rel=1e-2)
-    np.testing.assert_allclose(leverage(3 * z, root), 9 * leverage(z, root))
+    inverse_factor = inverse_cholesky(rows.T @ rows / len(rows))
+    assert leverage(z, inverse_factor).mean() == pytest.approx(1, rel=1e-2)
+    np.testing.assert_allclose(leverage(3 * z, inverse_factor), 9 * leverage(z, inverse_factor))
 
 
-def test_the_errors_of_held_out_bonds_are_expected_on_average(model: NearsightModel) -> None:
+def test_the_errors_of_validation_bonds_are_expected_on_average(model: NearsightModel) -> None:
     """Calibration: the mean square of the errors of every pair, over the mean of the expected squares, is about one."""
     known, network = model.uncertainty, model.network
     assert known is not None
@@ -49,12 +49,12 @@ def test_the_errors_of_held_out_bonds_are_expected_on_average(model: NearsightMo
     features = network.features(batch.graph)
     for pair, bonds in batch.graph.bonds.items():
         errors = (network.outputs(features, {pair: bonds})[pair] - batch.targets[pair].values).detach().square()
-        expected = known.bond_squares(network, features, pair, bonds)
+        expected = known.bond_variances(network, features, pair, bonds)
         assert expected.shape == errors.shape
         assert float(errors.mean()) / expected.mean() == pytest.approx(1, abs=0.4)
 
 
-def test_a_compressed_structure_is_strange_and_a_training_one_is_not(model: NearsightModel) -> None:
+def test_a_compressed_structure_is_out_of_distribution_and_a_training_one_is_not(model: NearsightModel) -> None:
     structure = random_calculation(1).structure
     squeezed = Structure(structure.numbers, 0.7 * structure.positions, 0.7 * structure.cell, structure.pbc)
     own, other = model.predict(structure), model.predict(squeezed)

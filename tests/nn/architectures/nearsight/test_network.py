@@ -1,4 +1,4 @@
-"""The network `nearsight`: exact symmetries on random weights, a smooth cutoff, the compiled engine and its twin."""
+"""The network `nearsight`: exact symmetries on random weights, a smooth cutoff, compiled engine against reference."""
 
 from __future__ import annotations
 

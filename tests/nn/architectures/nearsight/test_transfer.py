@@ -25,7 +25,7 @@ from nearsight.nn.architectures.nearsight.transfer import (
     channel_places,
     common_pairs,
     scalar_names,
-    take_over,
+    transfer_weights,
     unit_ratio,
 )
 from nearsight.operators.calculation import Calculation
@@ -103,7 +103,7 @@ def test_corrections_of_known_structures_are_the_same(wider: NearsightModel, gro
         values[pair] = 2.5 * own[:, channel_places(known.scale.layouts[pair], model.scale.layouts[pair])]
     model = replace(model, scale=BondScale(model.scale.layouts, model.scale.centres, values))
     before, unchanged = corrections(model, structures[0], groups), model.network.pair((1, 40)).first[0].clone()
-    take_over(model, known)
+    transfer_weights(model, known)
     wanted, found = corrections(known, structures[0], groups), corrections(model, structures[0], groups)
     assert set(wanted) == {(8, 8), (8, 72), (72, 72)} == set(common_pairs(model, known))
     for pair in wanted:
@@ -118,7 +118,7 @@ def test_a_new_element_looks_like_the_known_one_of_its_group(wider: NearsightMod
     numbers[np.flatnonzero(numbers == 40)[:3]] = 72
     known = with_network(random_bond_model(), [structure], 1, 1)
     model = with_network(wider, [calculation_of_more_elements(3).structure], 1, 2)
-    take_over(model, known)
+    transfer_weights(model, known)
     features = []
     for own, z in ((known, structure.numbers), (model, numbers)):
         renamed = Structure(z, structure.positions, structure.cell, structure.pbc)
@@ -131,7 +131,7 @@ def test_a_new_element_looks_like_the_known_one_of_its_group(wider: NearsightMod
 def test_new_elements_are_random_and_seen_by_known_ones_only_if_they_are_alike(wider: NearsightModel) -> None:
     calculation = calculation_of_more_elements(3)
     model = with_network(wider, [calculation.structure], 1, 2)
-    take_over(model, with_network(random_bond_model(), [random_calculation(1).structure], 1, 1))
+    transfer_weights(model, with_network(random_bond_model(), [random_calculation(1).structure], 1, 1))
     places, size = model.network.elements, CONFIG.density_functions
     for weights in model.network.mix:
         for k, z in enumerate(places):

@@ -1,4 +1,4 @@
-"""Networks of several layers in chunks equal the plain twin, in value, gradient and with halos, in far less memory."""
+"""Networks of several layers in chunks equal the reference in value, gradient and with halos, in far less memory."""
 
 from __future__ import annotations
 
@@ -265,7 +265,7 @@ def test_the_path_is_told():
         assert make_network(2, reference=True).describe_path() == "reference implementation, all edges at once"
         assert make_network().describe_path() == "compiled engine (numba), 2 threads"
         assert small_network(2, chunk=77).describe_path() == (
-            "plain torch in chunks of 77 edges, 2 threads; first node messages compiled (numba)"
+            "torch in chunks of 77 edges, 2 threads; first node messages compiled (numba)"
         )
     finally:
         torch.set_num_threads(before)

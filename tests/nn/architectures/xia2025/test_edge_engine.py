@@ -1,4 +1,4 @@
-"""The compiled pass over the edges equals the plain network: value and gradient, chunks and threads."""
+"""The compiled pass over the edges equals the reference implementation: value and gradient, chunks and threads."""
 
 from __future__ import annotations
 

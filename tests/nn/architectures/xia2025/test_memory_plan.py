@@ -59,8 +59,8 @@ def test_sizes_and_terms_are_those_of_the_tensors(layers, folded, dtype):
 def test_a_halo_of_two_hops_needs_frames_of_few_edges():
     model, calculation = make_model(2), random_calculation()
     plan = plan_batches(calculation, model, SLABS)[1]
-    assert plan.part.n_labelled_edges < plan.n_updated[0] < plan.part.n_edges
-    assert plan.n_updated[1] == plan.part.n_labelled_edges
+    assert plan.partition.n_labelled_edges < plan.n_updated[0] < plan.partition.n_edges
+    assert plan.n_updated[1] == plan.partition.n_labelled_edges
 
 
 @pytest.mark.exact
@@ -108,7 +108,7 @@ def test_pieces_made_when_needed_give_the_same_trajectory(tmp_path, monkeypatch,
 
 
 def counting(built: list[int]) -> type[PlannedBatches]:
-    """Pieces that note each one that is made."""
+    """Plans that note each batch that is built."""
 
     class Counting(PlannedBatches):
         def __getitem__(self, index: int):
@@ -133,7 +133,7 @@ def test_less_memory_means_fewer_kept_batches_then_smaller_chunks(layers):
     assert plans[-1].chunk == SMALLEST_CHUNK
     assert plans[-1].budget == 0
     assert not plans[-1].fits
-    assert "make parts smaller" in plans[-1].describe()
+    assert "make partitions smaller" in plans[-1].describe()
     for plan in plans:
         if plan.fits and plan.budget < plan.batches:
             used = plan.largest + plan.step + plan.chunks + plan.budget
@@ -146,7 +146,7 @@ def test_a_step_of_a_deep_network_grows_with_the_features_it_stores():
         model = make_model(layers)
         [plan] = plan_batches(random_calculation(False), model, Xia2025Partition(kind="whole"))
         steps.append(memory_plan.step_bytes(plan, Xia2025Loss(), per_node=0))
-    features = 4 * 25 * SMALL["model"]["channels"] * plan.part.n_edges
+    features = 4 * 25 * SMALL["model"]["channels"] * plan.partition.n_edges
     assert steps[2] - steps[1] in (0, features)
     bound = {1: 0, 2: 3 * features, 3: 4 * features}
     assert all(step >= bound[layers] for layers, step in zip((1, 2, 3), steps))
@@ -172,19 +172,19 @@ def test_auto_is_decided_once(tmp_path):
         data={"train": ["random.h5"], "validation": ["other.h5"]},
     )
     notes: list[str] = []
-    held = [random_calculation(seed=3)]
-    train(config, [random_calculation()], held, progress=listening(messages=notes))
+    validation = [random_calculation(seed=3)]
+    train(config, [random_calculation()], validation, progress=listening(messages=notes))
     assert "partition.kind=auto: whole" in notes
     assert "1 partitions to train on, 1 for validation" in notes
     assert any(text.startswith("memory: ") for text in notes)
-    assert any("compiled engine" in text or "plain torch" in text for text in notes)
+    assert any("compiled engine" in text or "torch in chunks" in text for text in notes)
     assert load_config(tmp_path / "run" / "config.yaml").partition.kind == "whole"
     less = config.model_copy(update={"memory_gb": 1e-3, "max_epochs": 2})
-    result = train(less, [random_calculation()], held, progress=listening(messages=notes))
+    result = train(less, [random_calculation()], validation, progress=listening(messages=notes))
     assert result.state.step == 2
     other = config.model_copy(update={"partition": Xia2025Partition(kind="slabs", axis=0, count=3)})
     with pytest.raises(ConfigError, match="partition"):
-        train(other, [random_calculation()], held)
+        train(other, [random_calculation()], validation)
 
 
 def test_kinds_are_checked():
@@ -209,8 +209,8 @@ def test_another_partitioner_is_a_line_in_the_registry(monkeypatch):
     calculation = random_calculation()
     light, heavy = plan_batches(calculation, make_model(), Xia2025Partition(kind="heavy", count=2))
     numbers = calculation.structure.numbers
-    assert (numbers[light.part.nodes[: light.part.n_labelled]] == 8).all()
-    assert (numbers[heavy.part.nodes[: heavy.part.n_labelled]] == 72).all()
+    assert (numbers[light.partition.nodes[: light.partition.n_labelled]] == 8).all()
+    assert (numbers[heavy.partition.nodes[: heavy.partition.n_labelled]] == 72).all()
 
 
 def test_limits_of_control_groups(tmp_path, monkeypatch):
@@ -246,10 +246,10 @@ def test_memory_limit_of_the_configuration_counts_what_is_used_already():
 
 
 def test_outlines_hold_no_tensors():
-    """What stays of a piece that is made when needed is small."""
+    """What stays of a batch that is made when needed is small."""
     calculation = random_calculation()
     [plan] = plan_batches(calculation, make_model(), Xia2025Partition(kind="whole"))
-    part = plan.part
+    part = plan.partition
     arrays = sum(x.nbytes for x in (part.nodes, part.edges, part.source, part.target))
     assert arrays < 0.05 * plan.build().nbytes
     assert replace(plan).graph is plan.graph

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from nearsight.nn.architectures.xia2025.batches import PartitionBatch, cut, partition_tensors
+from nearsight.nn.architectures.xia2025.batches import PartitionBatch, partition_tensors, partitions_of
 from nearsight.nn.architectures.xia2025.config import Xia2025Config, Xia2025Loss, Xia2025Partition
 from nearsight.nn.architectures.xia2025.model import Xia2025Model
 from nearsight.nn.architectures.xia2025.objective import error_sums
@@ -23,7 +23,7 @@ def make_model(layers: int = 1) -> Xia2025Model:
 
 def whole_outputs(model: Xia2025Model, calculation) -> tuple[torch.Tensor, torch.Tensor]:
     graph = build_graph(calculation.structure, CUTOFF)
-    [part] = cut(calculation.structure, graph, Xia2025Partition(kind="whole"), model.config.layers)
+    [part] = partitions_of(calculation.structure, graph, Xia2025Partition(kind="whole"), model.config.layers)
     return model.network(partition_tensors(model, calculation.structure, graph, part))
 
 
@@ -33,7 +33,7 @@ def test_labelled_outputs_equal_the_whole_graphs(layers):
     model, calculation = make_model(layers), random_calculation()
     graph = build_graph(calculation.structure, CUTOFF)
     nodes, edges = (t.detach().numpy() for t in whole_outputs(model, calculation))
-    parts = cut(calculation.structure, graph, SLABS, layers)
+    parts = partitions_of(calculation.structure, graph, SLABS, layers)
     assert len(parts) == 3
     for part in parts:
         tensors = partition_tensors(model, calculation.structure, graph, part)
@@ -46,7 +46,7 @@ def test_without_halo_outputs_differ():
     model, calculation = make_model(), random_calculation()
     graph = build_graph(calculation.structure, CUTOFF)
     nodes = whole_outputs(model, calculation)[0].detach().numpy()
-    for part in cut(calculation.structure, graph, SLABS.model_copy(update={"halo": False}), 1):
+    for part in partitions_of(calculation.structure, graph, SLABS.model_copy(update={"halo": False}), 1):
         own = model.network(partition_tensors(model, calculation.structure, graph, part))[0].detach().numpy()
         assert np.abs(own - nodes[part.nodes[: part.n_labelled]]).max() > 1e-3
 
@@ -74,7 +74,7 @@ def test_gradient_of_a_step_over_parts_is_the_whole_graphs(kind, masked, layers)
     batches = make_batches(calculation, model, SLABS)
     value, parts = gradients(model, batches, loss)
     graph = build_graph(calculation.structure, CUTOFF)
-    cuts = cut(calculation.structure, graph, SLABS, layers)
+    cuts = partitions_of(calculation.structure, graph, SLABS, layers)
     model.network.zero_grad()
     nodes, edges = whole_outputs(model, calculation)
     sums = sum(

@@ -1,15 +1,11 @@
 """Batches of bonds with their targets, drawn at random, for the network `nearsight`.
 
-A bond needs nothing but its two atoms' features, so any set of bonds is an exact part of a structure: its labelled
+A bond needs nothing but its two atoms' features, so any set of bonds is an exact batch of a structure: its labelled
 pairs, and as its halo whatever the features have seen. A random batch makes a step an unbiased sample of the whole.
 
-A reference folded to Γ holds sums over periodic images. Pairs with one image within the cutoff are compared bond by
-bond; those with several as sums (`FoldedPairs`).
-
-FoldedPairs: pairs of atoms of which a reference at Γ knows only the sum over their periodic images.
-
-H_ij(Γ) = Σ_R H_ij(R): the outputs of all images within the cutoff are turned back to the common axes and added up
-before they are compared. So a cell may be smaller than twice the cutoff.
+A reference folded to Γ holds sums over periodic images, H_ij(Γ) = Σ_R H_ij(R). Pairs with one image within the cutoff
+are compared bond by bond. For pairs with several (`FoldedPairs`) the outputs of all images within the cutoff are turned
+back to the common axes and added up before they are compared, so a cell may be smaller than twice the cutoff.
 """
 
 from __future__ import annotations
@@ -45,16 +41,24 @@ from nearsight.units import HARTREE_IN_EV
 
 @dataclass(frozen=True, eq=False)
 class FoldedPairs:
-    """Sums of one pair of elements.
+    """Pairs of atoms of one pair of elements of which a reference at Γ knows only the sum over their periodic images.
 
-    Attributes:
-        softness: in units of the weighted error.
-        row: (e,) int64, the pair of atoms that each bond is an image of.
-        left, right: (e, n, n), rotations of the orbitals of both atoms into the frame of the bond.
-        unit: (e, width) meV, what an output of 1 stands for.
-        matrix: (width, n_i·n_j), of the `BondLayout`.
-        values: (rows, n_i, n_j) meV, what the sum of the outputs should be.
-        weights: (rows,) factors of the errors.
+    Attributes
+    ----------
+    huber_delta : float
+        Delta of the pseudo-Huber loss, in units of the weighted error; 0 for squares.
+    row : Tensor
+        (e,) int64, the pair of atoms that each bond is an image of.
+    left, right : Tensor
+        (e, n, n), rotations of the orbitals of both atoms into the frame of the bond.
+    unit : Tensor
+        (e, width) meV that an output of 1 stands for.
+    matrix : Tensor
+        (width, n_i·n_j), matrix of the `BondLayout`.
+    values : Tensor
+        (rows, n_i, n_j) meV, targets of the sums of the outputs.
+    weights : Tensor
+        (rows,) factors of the errors.
     """
 
     huber_delta: float
@@ -67,12 +71,16 @@ class FoldedPairs:
     weights: Tensor
 
     def blocks(self, output: Tensor) -> Tensor:
-        """(rows, n_i, n_j) meV, sums over images of outputs (e, width)."""
+        """Return the sums over images of outputs (e, width), as blocks (rows, n_i, n_j) in meV on the common axes."""
         turned = ((output * self.unit) @ self.matrix).unflatten(1, self.values.shape[1:])
         return torch.zeros_like(self.values).index_add(0, self.row, self.left.mT @ turned @ self.right)
 
     def error(self, output: Tensor) -> Tensor:
-        """Σ over pairs of √(n w²|error|² + n² s²) − n s, n numbers per block; with softness 0 Σ w²|error|²."""
+        """Return the error of outputs (e, width), differentiable.
+
+        With n numbers per block, weights w and Huber delta s, it is Σ over pairs of √(n w²|error|² + n² s²) − n s; with
+        s = 0 it is Σ w²|error|².
+        """
         squares = (self.blocks(output) - self.values).square().sum(dim=(1, 2)) * self.weights**2
         if not self.huber_delta:
             return squares.sum()
@@ -80,7 +88,7 @@ class FoldedPairs:
         return ((n * squares + (n * self.huber_delta) ** 2).sqrt() - n * self.huber_delta).sum()
 
     def to(self, device: torch.device | str) -> FoldedPairs:
-        """The same on another device."""
+        """Return a copy on another device."""
         tensors = (self.row, self.left, self.right, self.unit, self.matrix, self.values, self.weights)
         return FoldedPairs(self.huber_delta, *(t.to(device) for t in tensors))
 
@@ -95,15 +103,27 @@ def make_folded(
     huber_delta: float,
     dtype: torch.dtype,
 ) -> FoldedPairs:
-    """The tensors of some sums.
+    """Return the tensors of some sums over images.
 
-    Args:
-        layout: of the outputs.
-        row, unit, values: as in `FoldedPairs`.
-        frames: D^0, D^1, … of the bonds.
-        power: weights are the r.m.s. scale of a sum (meV) to this power, divided by that scale.
-        softness: of the errors.
-        dtype: of the tensors.
+    Parameters
+    ----------
+    layout : BondLayout
+        Layout of the outputs.
+    row, unit, values : ndarray
+        Arrays of `FoldedPairs`.
+    frames : sequence of ndarray
+        Wigner matrices D^0, D^1, … of the bonds.
+    power : float
+        Weights are the r.m.s. scale of a sum (meV) to this power, divided by that scale.
+    huber_delta : float
+        Delta of the pseudo-Huber loss.
+    dtype : torch.dtype
+        Number type of the tensors.
+
+    Returns
+    -------
+    FoldedPairs
+        The sums on the CPU.
     """
     squares = np.zeros(len(values))
     np.add.at(squares, row, (unit**2).mean(axis=1))
@@ -114,18 +134,23 @@ def make_folded(
 
 
 MEV = 1e3 * HARTREE_IN_EV
-"""meV in 1 E_h."""
+"""One E_h in meV."""
 
 
 @dataclass(frozen=True, eq=False)
 class BondBatch:
-    """Some bonds of one structure.
+    """Some bonds of one structure with their targets.
 
-    Attributes:
-        graph: all atoms that have features, and the bonds.
-        targets: of the bonds, by pair of elements; none in a part of folded pairs.
-        unit: (e, width) meV, what an output of 1 stands for, by pair of elements.
-        folded: sums over images, by pair of elements; none in a part of single bonds.
+    Attributes
+    ----------
+    graph : BondGraph
+        All atoms that have features, and the bonds.
+    targets : mapping of ElementPair to BondTargets
+        Targets of the bonds; none in a batch of folded pairs.
+    unit : mapping of ElementPair to Tensor
+        (e, width) meV that an output of 1 stands for.
+    folded : mapping of ElementPair to FoldedPairs
+        Sums over images; none in a batch of single bonds.
     """
 
     graph: BondGraph
@@ -135,14 +160,14 @@ class BondBatch:
 
     @property
     def n_terms(self) -> int:
-        """Numbers that are compared."""
+        """Number of values that are compared."""
         return sum(t.values.numel() for t in self.targets.values()) + sum(
             f.values.numel() for f in self.folded.values()
         )
 
     @property
     def nbytes(self) -> int:
-        """Memory of what belongs to the bonds."""
+        """Memory in bytes of what belongs to the bonds; the atoms are shared by all batches."""
         tensors = [t for own in [*self.targets.values(), *self.folded.values()] for t in vars(own).values()]
         tensors += self.unit.values()
         return sum(b.nbytes for b in self.graph.bonds.values()) + sum(
@@ -150,7 +175,7 @@ class BondBatch:
         )
 
     def to(self, device: torch.device | str) -> BondBatch:
-        """The same on another device."""
+        """Return a copy on another device."""
         return BondBatch(
             self.graph.to(device),
             {k: t.to(device) for k, t in self.targets.items()},
@@ -160,12 +185,16 @@ class BondBatch:
 
 
 class BondSource:
-    """One structure, from which parts are made.
+    """One structure, from which batches are made.
 
-    Args:
-        calculation: with a Hamiltonian.
-        model: whose baseline is subtracted, and whose scale divides what is left.
-        loss: softness and weights of the targets.
+    Parameters
+    ----------
+    calculation : Calculation
+        A calculation with a Hamiltonian.
+    model : BaselinePlusNetwork
+        The model whose baseline is subtracted, and whose scale divides the residual.
+    loss : NearsightLoss
+        Huber delta and weights of the targets.
     """
 
     def __init__(self, calculation: Calculation, model: BaselinePlusNetwork, loss: NearsightLoss) -> None:
@@ -185,11 +214,11 @@ class BondSource:
 
     @cached_property
     def tensors(self) -> BondGraph:
-        """The atoms as tensors, without bonds; all parts share them."""
+        """The atoms as tensors, without bonds; all batches share them."""
         return self.atoms.graph({}, self.model.network.mix[0].dtype).to(self.model.network.mix[0].device)
 
     def single_edges(self) -> dict[ElementPair, np.ndarray]:
-        """Canonical edges whose blocks the reference knows one by one."""
+        """Return the canonical edges whose blocks the reference knows one by one, by pair of elements."""
         single = self._single
         return {
             pair: edges[single[edges]]
@@ -197,7 +226,7 @@ class BondSource:
         }
 
     def folded_edges(self) -> dict[ElementPair, np.ndarray]:
-        """Canonical edges between different atoms of which the reference knows only the sum over images."""
+        """Return the canonical edges between different atoms of which the reference knows only the sum over images."""
         single, own = self._single, self.graph.source == self.graph.target
         return {
             pair: edges[~single[edges] & ~own[edges]]
@@ -205,12 +234,25 @@ class BondSource:
         }
 
     def images(self, edges: np.ndarray) -> np.ndarray:
-        """(e,) int64, which of the different pairs of atoms each edge is an image of."""
+        """Return (e,) int64, which of the different pairs of atoms each edge is an image of."""
         key = self.graph.source[edges] * self.graph.n_nodes + self.graph.target[edges]
         return np.asarray(np.unique(key, return_inverse=True)[1]).reshape(-1)
 
     def make(self, chosen: Mapping[ElementPair, np.ndarray], folded: bool = False) -> BondBatch:
-        """The part of some canonical edges; with `folded` compared as sums over images."""
+        """Return the batch of some canonical edges.
+
+        Parameters
+        ----------
+        chosen : mapping of ElementPair to ndarray
+            Positions of the edges in the graph.
+        folded : bool
+            Whether they are compared as sums over images; all images of a pair are chosen, then.
+
+        Returns
+        -------
+        BondBatch
+            The batch, where the network is.
+        """
         if folded:
             return self._make_folded(chosen)
         bonds, targets, units = {}, {}, {}
@@ -251,8 +293,8 @@ class BondSource:
         model, weight = self.model, self.model.network.mix[0]
         layout = model.network.layouts[pair]
         bonds = make_bonds(self.graph, edges, model.config.l_max, weight.dtype)
-        left = self._reference(pair, edges) - self._baseline(pair, edges)
-        columns = layout.columns_of(left, frames_of(bonds, max_shell(layout)))
+        residual = self._reference(pair, edges) - self._baseline(pair, edges)
+        columns = layout.columns_of(residual, frames_of(bonds, max_shell(layout)))
         scale = model.scale(pair, np.linalg.norm(self.graph.vector[edges], axis=1))
         values, unit = (
             torch.as_tensor(x, dtype=weight.dtype, device=weight.device) for x in (columns / scale, scale * MEV)
@@ -260,12 +302,12 @@ class BondSource:
         return (bonds.to(weight.device), BondTargets(values, unit**self.loss.weight_power, self.loss.huber_delta), unit)
 
     def _baseline(self, pair: ElementPair, edges: np.ndarray) -> np.ndarray:
-        """(e, n_i, n_j) E_h."""
+        """Return the blocks of the baseline, (e, n_i, n_j) E_h."""
         coupled = self.model.baseline.edges(self.calculation.structure, self.graph, edges, self.h0, self.on_site)
         return self.model.layout.uncouple(coupled, *pair)
 
     def _reference(self, pair: ElementPair, edges: np.ndarray) -> np.ndarray:
-        """(e, n_i, n_j) E_h, zero where a pair is not stored."""
+        """Return the blocks of the reference, (e, n_i, n_j) E_h, zero where a pair is not stored."""
         hamiltonian = self.calculation.require_hamiltonian()
         shift = None if hamiltonian.folded else self.graph.shift[edges]
         blocks = hamiltonian.blocks(pair, self.graph.source[edges], self.graph.target[edges], shift)
@@ -273,7 +315,7 @@ class BondSource:
 
     @cached_property
     def _single(self) -> np.ndarray:
-        """(E,) bool: whether the reference's block is that of this image alone."""
+        """(E,) bool, whether the reference's block is that of this image alone."""
         folded = self.calculation.require_hamiltonian().folded
         return single_images(self.graph) if folded else np.ones(self.graph.n_edges, dtype=bool)
 
@@ -282,10 +324,14 @@ class BondSource:
 class BondBatchPlan:
     """Some canonical edges of one structure, before their tensors are made.
 
-    Attributes:
-        source: the structure.
-        edges: by pair of elements.
-        folded: whether they are compared as sums over images; all images of a pair are here, then.
+    Attributes
+    ----------
+    source : BondSource
+        The structure.
+    edges : mapping of ElementPair to ndarray
+        Positions of the edges in the graph.
+    folded : bool
+        Whether they are compared as sums over images; all images of a pair are in the batch, then.
     """
 
     source: BondSource
@@ -294,12 +340,12 @@ class BondBatchPlan:
 
     @property
     def n_bonds(self) -> int:
-        """All of them."""
+        """Number of bonds."""
         return sum(map(len, self.edges.values()))
 
     @cached_property
     def n_terms(self) -> int:
-        """Numbers that are compared."""
+        """Number of values that are compared."""
         basis, layouts = self.source.model.basis, self.source.model.network.layouts
         if not self.folded:
             return sum(len(edges) * layouts[pair].width for pair, edges in self.edges.items())
@@ -310,23 +356,28 @@ class BondBatchPlan:
         )
 
     def build(self) -> BondBatch:
-        """Its tensors; the same to the last bit every time."""
+        """Return the batch with its tensors; every call gives bitwise equal ones."""
         return self.source.make(self.edges, self.folded)
 
 
 def random_split(source: BondSource, size: int, seed: int, atoms: np.ndarray | None = None) -> list[BondBatchPlan]:
-    """Return batches of about `size` bonds of a structure, each with its share of every pair of elements.
+    """Divide the bonds of a structure at random into batches, each with its share of every pair of elements.
 
     Parameters
     ----------
     source : BondSource
         The structure.
     size : int
-        Bonds in a batch.
+        Approximate number of bonds in a batch.
     seed : int
-        Of the random order.
+        Seed of the random order.
     atoms : ndarray, optional
-        (N,) bool, bonds with an end in another atom are left out; all atoms by default.
+        (N,) bool; bonds with an end in an atom that is not marked are skipped. All atoms by default.
+
+    Returns
+    -------
+    list of BondBatchPlan
+        The batches: first those of single bonds, then those of sums over images.
     """
     plans = []
     for edges, folded in ((source.single_edges(), False), (source.folded_edges(), True)):

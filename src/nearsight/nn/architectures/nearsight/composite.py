@@ -1,4 +1,4 @@
-"""H = baseline + scale × network between atoms, the baseline alone on site; and its numbers in a file."""
+"""H = baseline + scale × network between atoms, the baseline alone on site; and the numbers of both in a file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from nearsight.baselines.serialisation import from_arrays, to_arrays
 from nearsight.nn.architectures.nearsight.config import NearsightConfig
 from nearsight.nn.architectures.nearsight.graph import AtomInputs, ElementPair, atom_inputs, scalar_columns
 from nearsight.nn.architectures.nearsight.network import NearsightNetwork, name
-from nearsight.nn.architectures.nearsight.uncertainty import Uncertainty
+from nearsight.nn.architectures.nearsight.uncertainty import LastLayerUncertainty
 from nearsight.nn.architectures.nearsight.uncertainty import from_arrays as uncertainty_of_arrays
 from nearsight.nn.architectures.nearsight.uncertainty import to_arrays as uncertainty_arrays
 from nearsight.nn.config import ModelSection
@@ -30,7 +30,7 @@ from nearsight.structures.graph import Graph
 from nearsight.structures.structure import Structure
 
 BASELINE, SCALE, UNCERTAINTY = "baseline.", "bond_scale.", "uncertainty."
-"""Names of arrays in a file begin so."""
+"""Prefixes of the names of arrays in a file."""
 
 Self = TypeVar("Self", bound="BaselinePlusNetwork")
 
@@ -52,9 +52,9 @@ class BaselinePlusNetwork(HamiltonianModel):
     scale : BondScale
         Scale of the outputs, E_h.
     provenance : mapping of str to str
-        Training data, seed, time …, plain text by key.
-    uncertainty : Uncertainty or None
-        Of its predictions, once it is trained.
+        Training data, seed, time …, text by key.
+    uncertainty : LastLayerUncertainty or None
+        Uncertainty of its predictions, once it is trained.
     """
 
     config: NearsightConfig
@@ -63,7 +63,7 @@ class BaselinePlusNetwork(HamiltonianModel):
     baseline: Baseline
     scale: BondScale
     provenance: Mapping[str, str] = field(default_factory=dict)
-    uncertainty: Uncertainty | None = None
+    uncertainty: LastLayerUncertainty | None = None
 
     architecture: ClassVar[str] = "nearsight"
 
@@ -88,7 +88,30 @@ class BaselinePlusNetwork(HamiltonianModel):
         seed: int,
         provenance: Mapping[str, str] | None = None,
     ) -> Self:
-        """Return a model with random weights, whose features are not standardised yet (`standardise`)."""
+        """Return a model with random weights, whose features are not standardised yet (`standardise`).
+
+        Parameters
+        ----------
+        config : NearsightConfig
+            The network's shape and its cutoff.
+        basis : BasisSet
+            Orbitals of the elements.
+        baseline : Baseline
+            The fitted baseline.
+        scale : BondScale
+            The scale of its residual; its pairs of elements get a network.
+        dtype : torch.dtype
+            Number type of the parameters.
+        seed : int
+            Seed of the weights.
+        provenance : mapping of str to str, optional
+            Text by key.
+
+        Returns
+        -------
+        BaselinePlusNetwork
+            The model on the CPU.
+        """
         layout = baseline.layout
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -97,11 +120,11 @@ class BaselinePlusNetwork(HamiltonianModel):
         return cls(config, basis, network.to(dtype), baseline, scale, provenance or {})
 
     def metadata(self) -> dict[str, str]:
-        """Return what the file needs besides the numbers, as text by key."""
+        """Return what the model's file needs besides the numbers, as text by key."""
         return {**super().metadata(), "baseline": json.dumps(to_arrays(self.baseline)[1])}
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return all numbers by name."""
+        """Return all numbers of the model's file by name: weights, baseline, scale and uncertainty."""
         arrays = {BASELINE + k: v for k, v in to_arrays(self.baseline)[0].items()}
         arrays |= {SCALE + name(pair): v for pair, v in self.scale.values.items()}
         arrays[SCALE + "distances"] = self.scale.centres
@@ -118,7 +141,18 @@ class BaselinePlusNetwork(HamiltonianModel):
         tensors: Mapping[str, Tensor],
         dtype: torch.dtype,
     ) -> Self:
-        """Return the model of a file; its weights are put in afterwards."""
+        """Return the model of a file; its weights are put in afterwards (see `HamiltonianModel.from_file`).
+
+        Parameters
+        ----------
+        config, basis, metadata, tensors, dtype
+            Arguments of `HamiltonianModel.from_file`.
+
+        Returns
+        -------
+        BaselinePlusNetwork
+            The model with random weights.
+        """
         if not isinstance(config, NearsightConfig):
             raise ValueError(f"expected a model section of nearsight, got {type(config).__name__}")
         arrays = {k.removeprefix(BASELINE): v.numpy() for k, v in tensors.items() if k.startswith(BASELINE)}
@@ -131,7 +165,24 @@ class BaselinePlusNetwork(HamiltonianModel):
     def atoms(
         self, structure: Structure, graph: Graph, on_site: np.ndarray | None = None, h0: H0Matrices | None = None
     ) -> AtomInputs:
-        """Return what the network needs to know of all atoms; `on_site` is `baseline.nodes` where it is at hand."""
+        """Return the features of all atoms of a structure.
+
+        Parameters
+        ----------
+        structure : Structure
+            The atoms.
+        graph : Graph
+            Their neighbours within the cutoff.
+        on_site : ndarray, optional
+            (N, size) E_h, `baseline.nodes` where it is at hand; else it is computed.
+        h0 : H0Matrices, optional
+            H₀ and S of the structure, where the baseline starts from them.
+
+        Returns
+        -------
+        AtomInputs
+            Densities and scalars; with H₀ there are two groups of scalars, the second without the on-site blocks of H₀.
+        """
         blocks = self.baseline.nodes(structure, graph, h0) if on_site is None else on_site
         known = [blocks]
         if h0 is not None:
@@ -140,7 +191,15 @@ class BaselinePlusNetwork(HamiltonianModel):
 
 
 def standardise(network: NearsightNetwork, atoms: list[AtomInputs]) -> None:
-    """Set the network's means and spreads from the atoms of the training structures."""
+    """Set the network's means and spreads from the atoms of the training structures.
+
+    Parameters
+    ----------
+    network : NearsightNetwork
+        The network, changed in place.
+    atoms : list of AtomInputs
+        Features of the atoms of each structure.
+    """
     element = np.concatenate([a.element for a in atoms])
     densities, scalars = (np.concatenate([getattr(a, k) for a in atoms]) for k in ("densities", "scalars"))
     mean = densities[:, 0].mean(axis=0)

@@ -34,11 +34,11 @@ class NearsightConfig(ModelSection):
 
     @property
     def layers(self) -> int:
-        """Hops within which atoms are seen by the network itself."""
+        """Number of hops within which atoms are seen by the network itself."""
         return 1
 
     def width(self, order: int) -> int:
-        """Channels of order |m|."""
+        """Return the number of channels of order |m|."""
         return self.hidden[min(order, len(self.hidden) - 1)]
 
 
@@ -57,7 +57,7 @@ class NearsightLoss(LossSection):
 
 
 class NearsightPartition(PartitionSection):
-    """Batches are random sets of bonds; slabs are what is kept for validation (`data.validation_slabs`)."""
+    """Batches of random bonds; slabs are what is kept for validation (`data.validation_slabs`)."""
 
     bonds_per_batch: int = Field(1024, ge=1, description="bonds in a batch, drawn at random")
     axis: Literal[0, 1, 2, "longest"] = Field("longest", description="lattice direction across which slabs are cut")

@@ -1,12 +1,8 @@
-"""BondGraph: what the network `nearsight` reads: features of atoms, and the undirected bonds between them.
+"""The inputs and targets of the network `nearsight`: features of atoms, and the undirected bonds between them.
 
-BondTargets: what the outputs of bonds are compared with, and how.
-
-What the network `nearsight` needs to know of a structure, computed once for all of its atoms.
-
-Densities reach one cutoff far. The scalars are the baseline's own isotropic on-site terms, which may carry more: a
-second hop, or potentials of the whole structure. Every part of a structure receives the same numbers, so cutting it
-changes nothing.
+The features of a structure are computed once for all of its atoms. Densities reach one cutoff far. The scalars are the
+baseline's own isotropic on-site terms, which may carry more: a second hop, or potentials of the whole structure. Every
+batch of a structure receives the same numbers, so dividing it changes nothing.
 """
 
 from __future__ import annotations
@@ -35,10 +31,14 @@ from nearsight.structures.structure import Structure
 class Bonds:
     """Bonds of one pair of elements, each once, from an atom Z_i to an atom Z_j, Z_i ≤ Z_j.
 
-    Attributes:
-        source, target: (e,) int64, positions of i and j.
-        distance: (e,) Å.
-        frames: (e, Σ_l (2l+1)²), rows of D^0, D^1, … of the rotation that takes the bond to +z, one after another.
+    Attributes
+    ----------
+    source, target : Tensor
+        (e,) int64, positions of i and j.
+    distance : Tensor
+        (e,) Å.
+    frames : Tensor
+        (e, Σ_l (2l+1)²), rows of D^0, D^1, … of the rotation that takes the bond to +z, one after another.
     """
 
     source: Tensor
@@ -50,28 +50,33 @@ class Bonds:
         return len(self.source)
 
     def rows(self, chosen: slice | Tensor) -> Bonds:
-        """Some of them."""
+        """Return some of the bonds."""
         return Bonds(self.source[chosen], self.target[chosen], self.distance[chosen], self.frames[chosen])
 
     def to(self, device: torch.device | str) -> Bonds:
-        """The same on another device."""
+        """Return a copy on another device."""
         return Bonds(*(x.to(device) for x in (self.source, self.target, self.distance, self.frames)))
 
     @property
     def nbytes(self) -> int:
-        """Memory of all tensors."""
+        """Memory of all tensors in bytes."""
         return sum(x.nbytes for x in (self.source, self.target, self.distance, self.frames))
 
 
 @dataclass(frozen=True, eq=False)
 class BondGraph:
-    """Atoms and bonds.
+    """Atoms with their features, and bonds.
 
-    Attributes:
-        element: (n,) int64, position of each atom's element among those of the network.
-        densities: (n, (l_max+1)², F), neighbour densities; F counts elements and radial functions.
-        scalars: (n, S), what else is known of each atom, unchanged by rotations.
-        bonds: by pair of elements (Z_i ≤ Z_j).
+    Attributes
+    ----------
+    element : Tensor
+        (n,) int64, position of each atom's element among those of the network.
+    densities : Tensor
+        (n, (l_max+1)², F), neighbour densities; F counts elements and radial functions.
+    scalars : Tensor
+        (n, S), further features of each atom, unchanged by rotations.
+    bonds : mapping of ElementPair to Bonds
+        Bonds by pair of elements (Z_i ≤ Z_j).
     """
 
     element: Tensor
@@ -81,11 +86,11 @@ class BondGraph:
 
     @property
     def n_bonds(self) -> int:
-        """All of them."""
+        """Number of bonds."""
         return sum(len(b) for b in self.bonds.values())
 
     def to(self, device: torch.device | str) -> BondGraph:
-        """The same on another device."""
+        """Return a copy on another device."""
         return BondGraph(
             self.element.to(device),
             self.densities.to(device),
@@ -94,7 +99,7 @@ class BondGraph:
         )
 
     def with_bonds(self, bonds: Mapping[ElementPair, Bonds]) -> BondGraph:
-        """The same atoms with other bonds."""
+        """Return the same atoms with other bonds."""
         return BondGraph(self.element, self.densities, self.scalars, bonds)
 
 
@@ -102,14 +107,20 @@ class BondGraph:
 class BondTargets:
     """Targets of the bonds of one pair of elements, in the columns of its `BondLayout`.
 
-    With the weighted error w·(output − target), the measure is the sum over bonds and channels of
-    √(|error|² + softness²) − softness, |error|² counting cos and sin; with softness 0 the sum of |error|². Neither
-    depends on how the frame is turned about the bond.
+    Attributes
+    ----------
+    values : Tensor
+        (e, width), targets in units of the outputs.
+    weights : Tensor
+        (e, width), equal for cos and sin of a channel.
+    huber_delta : float
+        Delta of the pseudo-Huber loss, in units of the weighted error; 0 for squares.
 
-    Attributes:
-        values: (e, width).
-        weights: (e, width), alike for cos and sin of a channel.
-        softness: in units of the weighted error.
+    Notes
+    -----
+    With the weighted error w·(output − target) and the Huber delta s, the error is the sum over bonds and channels of
+    √(|error|² + s²) − s, |error|² counting cos and sin; with s = 0 it is the sum of |error|². Neither depends on how
+    the frame is turned about the bond.
     """
 
     values: Tensor
@@ -117,15 +128,28 @@ class BondTargets:
     huber_delta: float = 0.0
 
     def rows(self, chosen: slice | Tensor) -> BondTargets:
-        """Those of some bonds."""
+        """Return the targets of some bonds."""
         return BondTargets(self.values[chosen], self.weights[chosen], self.huber_delta)
 
     def to(self, device: torch.device | str) -> BondTargets:
-        """The same on another device."""
+        """Return a copy on another device."""
         return BondTargets(self.values.to(device), self.weights.to(device), self.huber_delta)
 
     def error(self, output: Tensor, layout: BondLayout) -> Tensor:
-        """The measure of outputs (e, width), differentiable."""
+        """Return the error of outputs, differentiable.
+
+        Parameters
+        ----------
+        output : Tensor
+            (e, width) outputs.
+        layout : BondLayout
+            Layout of their columns.
+
+        Returns
+        -------
+        Tensor
+            The error (see Notes of the class), a scalar.
+        """
         squares = (self.weights * (output - self.values)).square()
         return torch.stack(
             [self._block(squares[:, b.columns].unflatten(1, (b.components, b.channels)).sum(1)) for b in layout.blocks]
@@ -145,10 +169,14 @@ CHUNK = 4096
 class AtomInputs:
     """Features of all atoms of a structure, float64.
 
-    Attributes:
-        element: (N,) int64, position of each atom's element in the layout.
-        densities: (N, (l_max+1)², F).
-        scalars: (N, S).
+    Attributes
+    ----------
+    element : ndarray
+        (N,) int64, position of each atom's element in the layout.
+    densities : ndarray
+        (N, (l_max+1)², F), neighbour densities.
+    scalars : ndarray
+        (N, S), isotropic on-site terms.
     """
 
     element: np.ndarray
@@ -156,7 +184,20 @@ class AtomInputs:
     scalars: np.ndarray
 
     def graph(self, bonds: Mapping[ElementPair, Bonds], dtype: torch.dtype) -> BondGraph:
-        """With bonds, as tensors."""
+        """Return the atoms as tensors, with bonds.
+
+        Parameters
+        ----------
+        bonds : mapping of ElementPair to Bonds
+            Bonds by pair of elements.
+        dtype : torch.dtype
+            Number type of the features.
+
+        Returns
+        -------
+        BondGraph
+            Atoms and bonds, on the CPU.
+        """
         return BondGraph(
             torch.as_tensor(self.element),
             torch.as_tensor(self.densities, dtype=dtype),
@@ -168,13 +209,25 @@ class AtomInputs:
 def atom_inputs(
     config: NearsightConfig, layout: CoupledLayout, structure: Structure, graph: Graph, on_site: Sequence[np.ndarray]
 ) -> AtomInputs:
-    """Features of the atoms of a structure.
+    """Return the features of the atoms of a structure.
 
-    Args:
-        config: sizes and cutoff.
-        layout: its elements are the network's.
-        structure, graph: the atoms, and their neighbours within the cutoff.
-        on_site: (N, layout.size) coupled on-site blocks, E_h: those of the baseline, and others that are known.
+    Parameters
+    ----------
+    config : NearsightConfig
+        Sizes and cutoff.
+    layout : CoupledLayout
+        Layout whose elements are the network's.
+    structure : Structure
+        The atoms.
+    graph : Graph
+        Their neighbours within the cutoff.
+    on_site : sequence of ndarray
+        (N, layout.size) coupled on-site blocks, E_h: those of the baseline, and others that are known.
+
+    Returns
+    -------
+    AtomInputs
+        Densities, and the isotropic terms of all on-site blocks.
     """
     radial = RadialFunctions(config.cutoff, config.density_functions)
     densities = neighbour_densities(structure, graph, radial, layout.elements, config.l_max)
@@ -187,7 +240,7 @@ def atom_inputs(
 
 
 def scalar_columns(layout: CoupledLayout) -> np.ndarray:
-    """(S,) columns of the isotropic terms of on-site blocks, one for each two that a symmetric block has twice."""
+    """Return (S,) columns of the isotropic terms of on-site blocks; of two equal ones of a symmetric block only one."""
     table = IrrepTable(layout)
     once = np.arange(len(table.degree)) <= table.exchanged
     own = np.any([table.filled(z, z) for z in layout.elements], axis=0)
@@ -195,21 +248,66 @@ def scalar_columns(layout: CoupledLayout) -> np.ndarray:
 
 
 def canonical_edges(structure: Structure, graph: Graph) -> dict[ElementPair, np.ndarray]:
-    """Each undirected pair of atoms once: edges from Z_i to Z_j > Z_i, and of two equal elements the half."""
+    """Return each undirected pair of atoms once.
+
+    Parameters
+    ----------
+    structure : Structure
+        The atoms.
+    graph : Graph
+        Their directed edges.
+
+    Returns
+    -------
+    dict of ElementPair to ndarray
+        Positions of the edges from Z_i to Z_j > Z_i, and of the half of those between two equal elements.
+    """
     chosen = np.flatnonzero(is_canonical(structure, graph, np.arange(graph.n_edges)))
     groups = group_by_elements(structure.numbers, graph.source[chosen], graph.target[chosen])
     return {pair: chosen[rows] for pair, rows in groups.items()}
 
 
 def is_canonical(structure: Structure, graph: Graph, edges: np.ndarray) -> np.ndarray:
-    """(e,) bool: edges that stand for their bonds; the others are the reverses of such."""
+    """Return which edges stand for their bonds; the others are the reverses of such.
+
+    Parameters
+    ----------
+    structure : Structure
+        The atoms.
+    graph : Graph
+        Their directed edges.
+    edges : ndarray
+        (e,) positions of edges.
+
+    Returns
+    -------
+    ndarray
+        (e,) bool.
+    """
     source, target = graph.source[edges], graph.target[edges]
     zi, zj = structure.numbers[source], structure.numbers[target]
     return np.where(zi == zj, in_half(source, target, graph.shift[edges]), zi < zj)
 
 
 def make_bonds(graph: Graph, edges: np.ndarray, l_max: int, dtype: torch.dtype) -> Bonds:
-    """Bonds along some edges, with frames up to l_max."""
+    """Return the bonds along some edges.
+
+    Parameters
+    ----------
+    graph : Graph
+        Directed edges.
+    edges : ndarray
+        (e,) positions of edges.
+    l_max : int
+        Highest degree of the frames.
+    dtype : torch.dtype
+        Number type of lengths and frames; they are computed in float64.
+
+    Returns
+    -------
+    Bonds
+        The bonds on the CPU.
+    """
     vectors = graph.vector[edges]
     width = sum((2 * l + 1) ** 2 for l in range(l_max + 1))
     frames = torch.empty(len(edges), width, dtype=dtype)
@@ -226,7 +324,20 @@ def make_bonds(graph: Graph, edges: np.ndarray, l_max: int, dtype: torch.dtype) 
 
 
 def frames_of(bonds: Bonds, l_max: int) -> list[np.ndarray]:
-    """D^0 … D^l_max of bonds, each (e, 2l+1, 2l+1), float64."""
+    """Return the Wigner matrices of bonds.
+
+    Parameters
+    ----------
+    bonds : Bonds
+        Bonds with frames up to l_max at least.
+    l_max : int
+        Highest degree wanted.
+
+    Returns
+    -------
+    list of ndarray
+        D^0 … D^l_max, each (e, 2l+1, 2l+1), float64.
+    """
     result, at = [], 0
     for l in range(l_max + 1):
         n = 2 * l + 1

@@ -54,7 +54,19 @@ class NearsightModel(BaselinePlusNetwork):
         chunk: int = CHUNK,
         progress: Progress = silent,
     ) -> Prediction:
-        """Predict H of a structure, to be read block after block (see `HamiltonianModel.predict`)."""
+        """Predict H of a structure, to be read block after block (see `HamiltonianModel.predict`).
+
+        Parameters
+        ----------
+        structure, known, parts, hermitian, chunk, progress
+            Arguments of `HamiltonianModel.predict`; `parts` is checked but not needed, as each bond is computed by
+            itself.
+
+        Returns
+        -------
+        Prediction
+            Blocks in eV, with expected errors where the model is calibrated.
+        """
         self.check(structure, known)
         graph, _ = edges_within(self, structure, parts)
         h0 = None if known is None else self.baseline.h0_of(known)
@@ -64,5 +76,5 @@ class NearsightModel(BaselinePlusNetwork):
         return Prediction(structure.numbers, basis, blocks.pairs, hermitian, blocks.groups(), expected)
 
     def describe(self) -> str:
-        """Say how the network is computed here."""
+        """Return one line that says how the network is computed here."""
         return self.network.describe_path()

@@ -1,4 +1,4 @@
-"""The network `nearsight`: what a linear baseline leaves of the bonds' blocks, in units of its own r.m.s.
+"""The network `nearsight`: the residual of a linear baseline in the bonds' blocks, in units of its own r.m.s.
 
 Atoms are described by their neighbour densities, combined for each element and degree with learnt weights, and by a
 few scalars. A bond sees its two atoms, turned into its frame; an O(2)-equivariant network per pair of elements does
@@ -25,21 +25,29 @@ from nearsight.orbitals.bond_layout import BondLayout
 from nearsight.orbitals.coupled_layout import CoupledLayout
 
 CHUNK = 1024
-"""Bonds computed at once by plain torch."""
+"""Bonds computed at once by tensor operations."""
 
 
 class NearsightNetwork(nn.Module):
     """Outputs of all bonds of a graph, pair of elements by pair of elements.
 
-    Args:
-        config: sizes.
-        layout: coupled layout of the basis; its elements are those of the network.
-        pairs: pairs of elements (Z_i ≤ Z_j) that have a network.
-        scalars: how many are known of each atom.
-        plain: compute everything with torch alone (slow; the twin of the compiled engine).
+    Parameters
+    ----------
+    config : NearsightConfig
+        Sizes of the layers, and the cutoff.
+    layout : CoupledLayout
+        Coupled layout of the basis; its elements are those of the network.
+    pairs : sequence of ElementPair
+        Pairs of elements (Z_i ≤ Z_j) that have a network.
+    scalars : int
+        Number of scalars of each atom.
+    reference : bool
+        Compute everything with torch alone: slow, the reference implementation of the compiled engine.
 
-    Raises:
-        InputError: l_max is below the highest order of the blocks.
+    Raises
+    ------
+    InputError
+        `l_max` is below the highest order of the blocks.
     """
 
     density_mean: Tensor
@@ -75,25 +83,25 @@ class NearsightNetwork(nn.Module):
         self.register_buffer("scalar_spread", torch.ones(kinds, scalars))
 
     def pair(self, pair: ElementPair) -> PairNetwork:
-        """The network of one pair of elements."""
+        """Return the network of one pair of elements."""
         return cast(PairNetwork, self.pairs[name(pair)])
 
     def describe_path(self) -> str:
-        """How the network is computed here, in words."""
+        """Return one line that says how the network is computed here."""
         device, threads = self.mix[0].device, torch.get_num_threads()
         where = f"{threads} thread{'s' if threads > 1 else ''}" if device.type == "cpu" else str(device)
         if self.engine() is not None:
             return f"compiled engine (numba), {where}"
-        return f"plain torch, {where}"
+        return f"torch, {where}"
 
     def engine(self) -> BondEngine | None:
-        """The compiled pass, where it can run (on a CPU)."""
+        """Return the compiled pass, where it can run (on a CPU); else None."""
         if self.reference or self.mix[0].device.type != "cpu":
             return None
         return BondEngine(self)
 
     def features(self, graph: BondGraph) -> Tensor:
-        """(n, (l_max+1)², channels) of the atoms."""
+        """Return the features of the atoms of a graph, (n, (l_max+1)², channels)."""
         densities = [
             (d - (self.density_mean if l == 0 else 0)) / self.density_spread[l]
             for l, d in enumerate(graph.densities.split([2 * l + 1 for l in range(self.config.l_max + 1)], dim=1))
@@ -104,20 +112,34 @@ class NearsightNetwork(nn.Module):
 
     @torch.no_grad()
     def descriptors(self, graph: BondGraph) -> Tensor:
-        """(n, F + S + 1) standardised isotropic densities and scalars of the atoms, and a constant."""
+        """Return (n, F + S + 1) standardised isotropic densities and scalars of the atoms, and a constant."""
         densities = (graph.densities[:, 0] - self.density_mean) / self.density_spread[0]
         scalars = (graph.scalars - self.scalar_mean[graph.element]) / self.scalar_spread[graph.element]
         return torch.cat([densities, scalars, torch.ones_like(scalars[:, :1])], dim=1)
 
     def forward(self, graph: BondGraph) -> dict[ElementPair, Tensor]:
-        """For each pair of elements (e, width) outputs in the columns of its `BondLayout`."""
+        """Return the outputs of all bonds, (e, width) in the columns of the `BondLayout` of each pair of elements."""
         return self.outputs(self.features(graph), graph.bonds)
 
     def outputs(self, features: Tensor, bonds: Mapping[ElementPair, Bonds]) -> dict[ElementPair, Tensor]:
-        """The same from the features of the atoms (n, (l_max+1)², channels).
+        """Return the outputs of bonds from the features of their atoms.
 
-        Raises:
-            InputError: a pair of elements without a network.
+        Parameters
+        ----------
+        features : Tensor
+            (n, (l_max+1)², channels), what `features` returns.
+        bonds : mapping of ElementPair to Bonds
+            Bonds by pair of elements.
+
+        Returns
+        -------
+        dict of ElementPair to Tensor
+            (e, width) outputs in the columns of the `BondLayout` of each pair.
+
+        Raises
+        ------
+        InputError
+            A pair of elements has no network.
         """
         self.check(bonds)
         engine = self.engine()
@@ -134,7 +156,18 @@ class NearsightNetwork(nn.Module):
         }
 
     def check(self, pairs: Iterable[ElementPair]) -> None:
-        """Raises InputError, naming it, for a pair of elements without a network."""
+        """Refuse pairs of elements without a network.
+
+        Parameters
+        ----------
+        pairs : iterable of ElementPair
+            Pairs of elements (Z_i ≤ Z_j).
+
+        Raises
+        ------
+        InputError
+            A pair has no network; the message names it.
+        """
         unknown = [_words(pair) for pair in pairs if pair not in self.layouts]
         if unknown:
             raise InputError(
@@ -144,7 +177,25 @@ class NearsightNetwork(nn.Module):
             )
 
     def error(self, graph: BondGraph, targets: Mapping[ElementPair, BondTargets]) -> Tensor:
-        """`BondTargets.error` of all bonds, differentiable; no bond's output is kept."""
+        """Return the error of all bonds, differentiable; no bond's output is kept.
+
+        Parameters
+        ----------
+        graph : BondGraph
+            Atoms and bonds.
+        targets : mapping of ElementPair to BondTargets
+            Targets of the bonds.
+
+        Returns
+        -------
+        Tensor
+            Sum of `BondTargets.error` over the pairs of elements, a scalar.
+
+        Raises
+        ------
+        InputError
+            A pair of elements has no network.
+        """
         self.check(graph.bonds)
         features, engine = self.features(graph), self.engine()
         if engine is not None:
@@ -165,7 +216,22 @@ class NearsightNetwork(nn.Module):
 
     @torch.no_grad()
     def hidden(self, features: Tensor, pair: ElementPair, bonds: Bonds) -> list[Tensor]:
-        """For each hidden block of a pair (e, components, width), what its outputs are linear in."""
+        """Return the last hidden values of bonds: the outputs are linear in them.
+
+        Parameters
+        ----------
+        features : Tensor
+            (n, (l_max+1)², channels), what `features` returns.
+        pair : ElementPair
+            The pair of elements.
+        bonds : Bonds
+            Its bonds.
+
+        Returns
+        -------
+        list of Tensor
+            (e, components, width) for each hidden block.
+        """
         engine = self.engine()
         if engine is not None:
             return engine.hidden(features, pair, bonds)
@@ -183,7 +249,26 @@ class NearsightNetwork(nn.Module):
 def bond_inputs(
     features: Tensor, bonds: Bonds, blocks: Sequence[HiddenBlock], parities: int, l_max: int
 ) -> list[Tensor]:
-    """For each block (e, components, inputs): features of both atoms in the frame of the bond, l = m … l_max."""
+    """Return the features of both atoms of each bond in its frame, sorted for the blocks of a `PairNetwork`.
+
+    Parameters
+    ----------
+    features : Tensor
+        (n, (l_max+1)², channels) of the atoms.
+    bonds : Bonds
+        Bonds of one pair of elements.
+    blocks : sequence of HiddenBlock
+        Blocks of its network.
+    parities : int
+        2 where both elements are equal, so that sums and differences of the atoms are taken; else 1.
+    l_max : int
+        Highest degree of the features.
+
+    Returns
+    -------
+    list of Tensor
+        (e, components, inputs) for each block, degrees l = m … l_max.
+    """
     sizes = [2 * l + 1 for l in range(l_max + 1)]
     frames = [part.unflatten(1, (n, n)) for part, n in zip(bonds.frames.split([n * n for n in sizes], 1), sizes)]
     first, second = (
@@ -204,7 +289,7 @@ def bond_inputs(
 
 
 def name(pair: ElementPair) -> str:
-    """Of a pair of elements among the weights."""
+    """Return the name of a pair of elements among the weights, such as `8-72`."""
     return f"{pair[0]}-{pair[1]}"
 
 

@@ -1,4 +1,4 @@
-"""What training the network `nearsight` minimises, and what validation reports of it."""
+"""The objective that training the network `nearsight` minimises, and what validation reports of it."""
 
 from __future__ import annotations
 
@@ -20,22 +20,57 @@ class BondObjective(Objective):
     """Pseudo-Huber errors of bonds in units of a power of their r.m.s.; the first of the two sums is the error."""
 
     def sums(self, network: nn.Module, batch: BondBatch) -> Tensor:
-        """Return (Σ error, 0) of a batch, differentiable."""
+        """Return (Σ error, 0) of a batch, differentiable (see `Objective.sums`).
+
+        Parameters
+        ----------
+        network, batch
+            Arguments of `Objective.sums`.
+
+        Returns
+        -------
+        Tensor
+            (2,) sums.
+        """
         error = bond_error(_unwrapped(network), batch)
         return torch.stack([error, error.new_zeros(())])
 
     def validate(self, network: nn.Module, batch: BondBatch, errors: ErrorSums | None) -> Tensor:
-        """Return the same sums, and count the errors of matrix elements, those of each bond once."""
+        """Return the sums of a batch, and count the errors of its matrix elements, those of each bond once.
+
+        Parameters
+        ----------
+        network, batch, errors
+            Arguments of `Objective.validate`.
+
+        Returns
+        -------
+        Tensor
+            (2,) float64 on the CPU.
+        """
         return torch.tensor([validate_bonds(_unwrapped(network), batch, errors), 0.0], dtype=torch.float64)
 
 
 def _unwrapped(network: nn.Module) -> NearsightNetwork:
-    """The network itself, whose methods are called, without the wrapper of the device."""
+    """Return the network itself, whose methods are called, without the wrapper of the device."""
     return cast(NearsightNetwork, getattr(network, "module", network))
 
 
 def bond_error(network: NearsightNetwork, batch: BondBatch) -> Tensor:
-    """Σ over the numbers of a part: `BondTargets.error`, or `FoldedPairs.error`; differentiable."""
+    """Return the error of a batch, differentiable.
+
+    Parameters
+    ----------
+    network : NearsightNetwork
+        The network.
+    batch : BondBatch
+        Bonds with their targets.
+
+    Returns
+    -------
+    Tensor
+        Sum of `BondTargets.error` or of `FoldedPairs.error` over the pairs of elements, a scalar.
+    """
     if not batch.folded:
         return network.error(batch.graph, batch.targets)
     outputs = network(batch.graph)
@@ -44,7 +79,22 @@ def bond_error(network: NearsightNetwork, batch: BondBatch) -> Tensor:
 
 @torch.no_grad()
 def validate_bonds(network: NearsightNetwork, batch: BondBatch, errors: ErrorSums | None) -> float:
-    """`bond_error`; and the part's matrix elements are counted in `errors` (those of each bond once)."""
+    """Return the error of a batch without gradient, and count the errors of its matrix elements.
+
+    Parameters
+    ----------
+    network : NearsightNetwork
+        The network.
+    batch : BondBatch
+        Bonds with their targets.
+    errors : ErrorSums or None
+        Where errors of matrix elements (E_h) are counted, those of each bond once.
+
+    Returns
+    -------
+    float
+        `bond_error`.
+    """
     if errors is not None:
         for pair, output in network(batch.graph).items():
             errors.add_off_site(_block_errors(network, batch, pair, output) / MEV)
@@ -52,7 +102,7 @@ def validate_bonds(network: NearsightNetwork, batch: BondBatch, errors: ErrorSum
 
 
 def _block_errors(network: NearsightNetwork, batch: BondBatch, pair: ElementPair, output: Tensor) -> np.ndarray:
-    """(e, n_i, n_j) errors of blocks, meV."""
+    """Return the errors of blocks, (e, n_i, n_j) meV."""
     if pair in batch.folded:
         folded = batch.folded[pair]
         return (folded.blocks(output) - folded.values).double().cpu().numpy()

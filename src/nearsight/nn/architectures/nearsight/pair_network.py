@@ -5,7 +5,7 @@ act inside a block with real weights; all blocks are multiplied by functions of 
 see only the block (even, 0). So outputs turn like their inputs under rotations and reflections that keep the bond, and
 under exchange of two atoms of one element.
 
-The functions of the length of a bond: cubic B-splines and a smooth end.
+The functions of the bond's length are cubic B-splines and an envelope that ends them smoothly at the cutoff.
 """
 
 from __future__ import annotations
@@ -23,19 +23,27 @@ from nearsight.nn.architectures.nearsight.config import NearsightConfig
 from nearsight.orbitals.bond_layout import BondLayout
 
 LAYERS = 2
+"""Number of hidden layers."""
 
 
 @dataclass(frozen=True)
 class HiddenBlock:
     """Sizes of one hidden block.
 
-    Attributes:
-        parity, order: p and m.
-        inputs: columns of the first map: degrees l = m … l_max, for each the channels of both atoms.
-        width: channels.
-        outputs: channels of the output block (p, m); 0 where the pair has none.
-        start: first of its channels among those of all blocks.
-        row: first of its hidden columns among those of all blocks; two components for m > 0.
+    Attributes
+    ----------
+    parity, order : int
+        Exchange parity p and order m.
+    inputs : int
+        Columns of the first map: degrees l = m … l_max, for each the channels of both atoms.
+    width : int
+        Channels.
+    outputs : int
+        Channels of the output block (p, m); 0 where the pair has none.
+    start : int
+        Position of its first channel among those of all blocks.
+    row : int
+        Position of its first hidden column among those of all blocks; there are two components for m > 0.
     """
 
     parity: int
@@ -48,12 +56,25 @@ class HiddenBlock:
 
     @property
     def components(self) -> int:
-        """cos and sin, or one."""
+        """Number of components: cos and sin, or one for m = 0."""
         return 1 if self.order == 0 else 2
 
 
 def hidden_blocks(config: NearsightConfig, layout: BondLayout) -> tuple[HiddenBlock, ...]:
-    """Those of the outputs within l_max, and (even, 0), which the gates read."""
+    """Return the hidden blocks of a pair's network.
+
+    Parameters
+    ----------
+    config : NearsightConfig
+        Sizes.
+    layout : BondLayout
+        Layout of the outputs.
+
+    Returns
+    -------
+    tuple of HiddenBlock
+        The blocks of the outputs within l_max, and (even, 0), which the gates read.
+    """
     outputs = {(b.parity, b.order): b.channels for b in layout.blocks if b.order <= config.l_max}
     outputs.setdefault((0, 0), 0)
     atoms = 2 // layout.parities
@@ -75,21 +96,24 @@ def hidden_blocks(config: NearsightConfig, layout: BondLayout) -> tuple[HiddenBl
 
 
 def gate(x: Tensor) -> Tensor:
-    """1 + x/√(1+x²): from 0 to 2; smooth, and cheap without an exponential."""
+    """Return 1 + x/√(1+x²), from 0 to 2; smooth, and cheap without an exponential."""
     return 1 + x * torch.rsqrt(1 + x * x)
 
 
 def activation(x: Tensor) -> Tensor:
-    """x·gate(x)/2."""
+    """Return x·gate(x)/2."""
     return 0.5 * x * gate(x)
 
 
 class PairNetwork(nn.Module):
     """Outputs of the bonds of one pair of elements, in the columns of its `BondLayout`.
 
-    Args:
-        config: sizes.
-        layout: of the outputs.
+    Parameters
+    ----------
+    config : NearsightConfig
+        Sizes.
+    layout : BondLayout
+        Layout of the outputs.
     """
 
     def __init__(self, config: NearsightConfig, layout: BondLayout) -> None:
@@ -106,23 +130,45 @@ class PairNetwork(nn.Module):
 
     @cached_property
     def widths(self) -> list[int]:
-        """Channels of each hidden block."""
+        """Number of channels of each hidden block."""
         return [b.width for b in self.blocks]
 
     def forward(self, inputs: Sequence[Tensor], radial: Tensor, envelope: Tensor) -> Tensor:
-        """(e, layout.width) outputs.
+        """Return the outputs of bonds.
 
-        Args:
-            inputs: for each hidden block (e, components, inputs), both atoms' features in the frame of the bond.
-            radial: (e, bond_functions), functions of the length.
-            envelope: (e,), a factor that vanishes at the cutoff.
+        Parameters
+        ----------
+        inputs : sequence of Tensor
+            (e, components, inputs) for each hidden block, both atoms' features in the frame of the bond.
+        radial : Tensor
+            (e, bond_functions), functions of the length.
+        envelope : Tensor
+            (e,), a factor that vanishes at the cutoff.
+
+        Returns
+        -------
+        Tensor
+            (e, layout.width).
         """
         last = self.last_hidden(inputs, radial)
         parts = [z @ w for z, w, b in zip(last, self.last, self.blocks) if b.outputs]
         return torch.cat([part.flatten(1) for part in parts], dim=1) * envelope[:, None]
 
     def last_hidden(self, inputs: Sequence[Tensor], radial: Tensor) -> list[Tensor]:
-        """For each hidden block (e, components, width), what the outputs are linear in; arguments of `forward`."""
+        """Return the last hidden values: the outputs are linear in them.
+
+        Parameters
+        ----------
+        inputs : sequence of Tensor
+            (e, components, inputs) for each hidden block.
+        radial : Tensor
+            (e, bond_functions), functions of the length.
+
+        Returns
+        -------
+        list of Tensor
+            (e, components, width) for each hidden block.
+        """
         factors = (radial @ self.radial[0]).split(self.widths, dim=1)
         hidden = [(x @ w) * f[:, None] for x, w, f in zip(inputs, self.first, factors)]
         hidden[0] = hidden[0] + (radial @ self.offset)[:, None]
@@ -146,16 +192,31 @@ def _random(inputs: int, outputs: int) -> Tensor:
 
 
 SCALE = 3.0
-"""Of the splines, so that their squares add up to about one."""
+"""Factor of the splines, so that their squares add up to about one."""
 
 END = 1.0
-"""Å before the cutoff on which outputs fall to zero."""
+"""Length before the cutoff on which outputs fall to zero, Å."""
 
 
 def splines(distance: Tensor, count: int, cutoff: float) -> Tensor:
-    """(e, count) cubic B-splines times `SCALE`, uniform in s = count · r / cutoff; number k lives on k − 3 < s < k + 1.
+    """Return cubic B-splines of the bond length, times `SCALE`.
 
-    Inside the cutoff they are those of `baselines.RadialFunctions`.
+    They are uniform in s = count · r / cutoff; number k is non-zero on k − 3 < s < k + 1. Inside the cutoff they are
+    those of `baselines.RadialFunctions`.
+
+    Parameters
+    ----------
+    distance : Tensor
+        (e,) Å.
+    count : int
+        Number of functions.
+    cutoff : float
+        Cutoff in Å.
+
+    Returns
+    -------
+    Tensor
+        (e, count).
     """
     s = distance * (count / cutoff)
     interval = s.floor()
@@ -166,7 +227,20 @@ def splines(distance: Tensor, count: int, cutoff: float) -> Tensor:
 
 
 def envelope(distance: Tensor, cutoff: float) -> Tensor:
-    """(e,) 1, and over the last Å a polynomial with two continuous derivatives down to 0 at the cutoff."""
+    """Return a factor that ends the outputs smoothly at the cutoff.
+
+    Parameters
+    ----------
+    distance : Tensor
+        (e,) Å.
+    cutoff : float
+        Cutoff in Å.
+
+    Returns
+    -------
+    Tensor
+        (e,) 1, and over the last Å a polynomial with two continuous derivatives down to 0 at the cutoff.
+    """
     end = min(END, cutoff)
     x = ((distance - (cutoff - end)) / end).clamp(0, 1)
     return 1 - x**3 * (10 - 15 * x + 6 * x**2)

@@ -1,7 +1,7 @@
 """Blocks of the network `nearsight`, group after group in the order of the store.
 
 What concerns atoms (densities, on-site terms) is computed once for the whole structure, then each bond by itself, so
-results do not depend on how the structure is cut. H_ij and H_ji come from one computation: H is exactly Hermitian.
+results do not depend on how the structure is divided. H_ij and H_ji come from one computation: H is exactly Hermitian.
 """
 
 from __future__ import annotations
@@ -29,14 +29,24 @@ from nearsight.units import HARTREE_IN_EV
 
 @dataclass(frozen=True, eq=False)
 class BondBlocks:
-    """Called with some consecutive pairs: how many edges these are, and their blocks in eV.
+    """The blocks of a structure, computed for some consecutive pairs at a time, and their expected errors.
 
-    Attributes:
-        model, structure, graph: what is computed of what.
-        pairs: the blocks wanted.
-        chunk: pairs computed at once.
-        report: called with edges done and edges in all.
-        initial: H₀ and S of the structure, where the model starts from them.
+    Attributes
+    ----------
+    model : BaselinePlusNetwork
+        The model.
+    structure : Structure
+        The atoms.
+    graph : Graph
+        Their neighbours within the model's cutoff.
+    pairs : Pairs
+        The blocks wanted.
+    chunk : int
+        Pairs computed at once.
+    progress : Progress
+        Told edges done and edges in all.
+    h0 : H0Matrices or None
+        H₀ and S of the structure, where the model starts from them.
     """
 
     model: BaselinePlusNetwork
@@ -49,7 +59,7 @@ class BondBlocks:
 
     @cached_property
     def of_blocks(self) -> np.ndarray:
-        """(P,) eV, r.m.s. errors expected of the blocks computed so far; NaN where the model does not know them."""
+        """(P,) r.m.s. errors (eV) expected of the blocks computed so far; NaN where the model does not know them."""
         result = np.full(len(self.pairs), np.nan)
         own = np.flatnonzero(self.pairs.edge < 0)
         result[own] = self._on_site_errors[self.pairs.source[own]] * HARTREE_IN_EV
@@ -65,12 +75,20 @@ class BondBlocks:
 
     @property
     def mean_to_rms(self) -> tuple[float, float]:
-        """Ratio of mean absolute to r.m.s. errors, on site and between atoms."""
+        """Ratios of mean absolute to r.m.s. errors, on site and between atoms."""
         known = self.model.uncertainty
-        return (1.0, 1.0) if known is None else (known.on_site_ratio, known.ratio)
+        return (1.0, 1.0) if known is None else (known.on_site_mean_to_rms, known.mean_to_rms)
 
     def groups(self) -> Iterator[tuple[slice, np.ndarray]]:
-        """Which pairs come next and their blocks, (m,) float64, eV."""
+        """Compute all blocks.
+
+        Yields
+        ------
+        batch : slice
+            Which pairs come next.
+        values : ndarray
+            (m,) float64, their blocks one after another, eV.
+        """
         self.model.network.eval()
         _ = self._on_site, self._features, self.of_blocks
         on_cpu = next(self.model.network.parameters()).device.type == "cpu"
@@ -83,6 +101,20 @@ class BondBlocks:
             yield batch, values
 
     def __call__(self, batch: slice) -> tuple[int, np.ndarray]:
+        """Compute the blocks of some consecutive pairs.
+
+        Parameters
+        ----------
+        batch : slice
+            Which pairs.
+
+        Returns
+        -------
+        n_edges : int
+            How many of them are edges.
+        values : ndarray
+            (m,) float64, the blocks one after another, eV.
+        """
         pairs = self.pairs
         source, target, edge = pairs.source[batch], pairs.target[batch], pairs.edge[batch]
         sizes = self.model.basis.sizes(self.structure.numbers)
@@ -111,8 +143,22 @@ class BondBlocks:
         return len(off_site), values
 
     def blocks(self, pair: ElementPair, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Of canonical edges of one pair of elements: blocks (e, n_i, n_j), E_h, and r.m.s. errors expected (e,), E_h,
-        NaN where the model does not know them."""
+        """Return the blocks of canonical edges of one pair of elements, and their expected errors.
+
+        Parameters
+        ----------
+        pair : ElementPair
+            The pair of elements.
+        edges : ndarray
+            (e,) positions of edges.
+
+        Returns
+        -------
+        blocks : ndarray
+            (e, n_i, n_j) E_h.
+        errors : ndarray
+            (e,) expected r.m.s. errors, E_h; NaN where the model does not know them.
+        """
         model, network = self.model, self.model.network
         network.check([pair])
         layout, weight = network.layouts[pair], network.mix[0]
@@ -126,18 +172,18 @@ class BondBlocks:
         blocks += model.layout.uncouple(baseline, *pair)
         errors = np.full(len(edges), np.nan)
         if model.uncertainty is not None:
-            squares = model.uncertainty.bond_squares(network, self._features, pair, bonds.to(weight.device))
+            squares = model.uncertainty.bond_variances(network, self._features, pair, bonds.to(weight.device))
             errors = np.sqrt((squares * scale**2).sum(axis=1) / blocks[0].size) if len(edges) else errors
         return blocks, errors
 
     def _canonical(self, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Edges in the direction that is computed, and which of the given ones are their reverses."""
+        """Return edges in the direction that is computed, and which of the given ones are their reverses."""
         turned = ~is_canonical(self.structure, self.graph, edges)
         return np.where(turned, self.graph.reverse[edges], edges), turned
 
     @cached_property
     def _on_site(self) -> np.ndarray:
-        """(N, size) coupled, E_h."""
+        """(N, size) coupled on-site blocks, E_h."""
         return self.model.baseline.nodes(self.structure, self.graph, self.h0)
 
     @cached_property
@@ -164,7 +210,7 @@ class BondBlocks:
 
     @cached_property
     def _on_site_errors(self) -> np.ndarray:
-        """(N,) E_h, r.m.s. over the elements of on-site blocks."""
+        """(N,) r.m.s. errors over the elements of on-site blocks, E_h."""
         known, baseline = self.model.uncertainty, self.model.baseline
         if known is None:
             return np.full(len(self.structure), np.nan)
@@ -175,4 +221,4 @@ class BondBlocks:
             own = self.structure.numbers == z
             filled = self.model.layout.mask(z, z)[start]
             result[own] = np.sqrt(squares[own][:, filled].sum(axis=1)) / self.model.basis.n_orbitals(z)
-        return result * known.on_site_growth(self._leverage, self._atoms.element)
+        return result * known.on_site_inflation(self._leverage, self._atoms.element)

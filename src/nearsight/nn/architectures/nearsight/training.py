@@ -18,7 +18,7 @@ from nearsight.nn.architectures.nearsight.batches import BondBatchPlan, BondSour
 from nearsight.nn.architectures.nearsight.composite import BaselinePlusNetwork, standardise
 from nearsight.nn.architectures.nearsight.config import NearsightConfig, NearsightLoss, NearsightPartition
 from nearsight.nn.architectures.nearsight.graph import ElementPair, canonical_edges
-from nearsight.nn.architectures.nearsight.transfer import take_over
+from nearsight.nn.architectures.nearsight.transfer import transfer_weights
 from nearsight.nn.batches import MemoryBudget, PlannedBatches, available_bytes, split_validation
 from nearsight.nn.fine_tuning import check_basis, common_basis
 from nearsight.nn.model import TrainingData, TrainingTask
@@ -28,7 +28,7 @@ from nearsight.partition.slabs import Slabs
 from nearsight.structures.graph import build_graph
 
 USED = 0.6
-"""Part of the available memory that kept batches may take."""
+"""Fraction of the available memory that kept batches may take."""
 
 M = TypeVar("M", bound=BaselinePlusNetwork)
 
@@ -38,6 +38,18 @@ def begin(cls: type[M], task: TrainingTask) -> M:
 
     That is `task.start` where it knows all pairs of elements in the data, else a new model with its baseline fitted to
     the structures; what `task.start` has learnt comes into that with the features (`divide`).
+
+    Parameters
+    ----------
+    cls : type
+        Class of the model.
+    task : TrainingTask
+        The training task.
+
+    Returns
+    -------
+    BaselinePlusNetwork
+        A model of that class, not calibrated.
     """
     config, start = cast(NearsightConfig, task.config.model), cast("M | None", task.start)
     basis = common_basis(task.training)
@@ -66,6 +78,23 @@ def divide(model: BaselinePlusNetwork, task: TrainingTask) -> TrainingData:
     """Return batches of bonds; the features of a new model are standardised.
 
     A new model with another baseline than `task.start` then takes over what that has learnt.
+
+    Parameters
+    ----------
+    model : BaselinePlusNetwork
+        The model, whose network is moved to the device of the task.
+    task : TrainingTask
+        The training task.
+
+    Returns
+    -------
+    TrainingData
+        Batches to train and to validate on.
+
+    Raises
+    ------
+    ConfigError
+        There are no bonds to train on.
     """
     config, start = task.config, cast("BaselinePlusNetwork | None", task.start)
     loss, partition = cast(NearsightLoss, config.loss), cast(NearsightPartition, config.partition)
@@ -74,7 +103,7 @@ def divide(model: BaselinePlusNetwork, task: TrainingTask) -> TrainingData:
     if not task.resumed and (start is None or start.baseline is not model.baseline):
         standardise(model.network, [source.atoms for source in sources])
         if start is not None:
-            take_over(model, start)
+            transfer_weights(model, start)
     training: list[BondBatchPlan] = []
     validation: list[BondBatchPlan] = []
     for source in sources:
@@ -93,7 +122,20 @@ def divide(model: BaselinePlusNetwork, task: TrainingTask) -> TrainingData:
 
 
 def unknown_pairs(model: BaselinePlusNetwork, training: Sequence[Calculation]) -> list[ElementPair]:
-    """Return pairs of elements within the cutoff that the model does not know; (Z, Z) for a new element."""
+    """Return the pairs of elements within the cutoff that a model does not know.
+
+    Parameters
+    ----------
+    model : BaselinePlusNetwork
+        The model.
+    training : sequence of Calculation
+        The structures.
+
+    Returns
+    -------
+    list of ElementPair
+        The pairs, sorted; (Z, Z) for a new element.
+    """
     found = {(z, z) for c in training for z in c.structure.elements if z not in model.baseline.elements}
     for calculation in training:
         graph = build_graph(calculation.structure, model.config.cutoff)
@@ -117,7 +159,7 @@ def _names(pairs: set[ElementPair]) -> str:
 
 
 def _validation_atoms(source: BondSource, partition: NearsightPartition, slabs: int) -> np.ndarray | None:
-    """(N,) bool, atoms of the validation slabs; None where there are no such slabs."""
+    """Return the atoms of the validation slabs, (N,) bool; None where there are no such slabs."""
     if not slabs:
         return None
     thickness = None if partition.count else partition.thickness
@@ -127,7 +169,7 @@ def _validation_atoms(source: BondSource, partition: NearsightPartition, slabs: 
 
 
 def _selected(plans: Sequence[BondBatchPlan], atoms: np.ndarray, inside: bool) -> list[BondBatchPlan]:
-    """The bonds between two of some atoms, or all the others; batches without any are left out."""
+    """Return the bonds between two of some atoms, or all the others; batches without any are dropped."""
     result = []
     for plan in plans:
         graph = plan.source.graph

@@ -1,4 +1,4 @@
-"""Carry what a model `nearsight` has learnt over to one of the same shape with other elements.
+"""Transfer of what a model `nearsight` has learnt to one of the same shape with other elements.
 
 The networks of pairs that both models have are copied, and so are the rows of `mix` and the standardisation of common
 elements. Densities are matched by the element they count, scalars and channels by their shells: both may have other
@@ -27,16 +27,19 @@ from nearsight.orbitals.bond_layout import BondLayout
 from nearsight.orbitals.coupled_layout import CoupledLayout
 
 Places = tuple[list[int], list[int]]
-"""Of the same things in the new model and in the known one."""
+"""Positions of the same things in the new model and in the known one."""
 
 
 @torch.no_grad()
-def take_over(model: BaselinePlusNetwork, known: BaselinePlusNetwork) -> None:
-    """Put what `known` has learnt into the network of `model`, whose features are standardised.
+def transfer_weights(model: BaselinePlusNetwork, known: BaselinePlusNetwork) -> None:
+    """Put what a known model has learnt into the network of another one, whose features are standardised.
 
-    Args:
-        model: of the same configuration, with common elements in the same basis.
-        known: trained.
+    Parameters
+    ----------
+    model : BaselinePlusNetwork
+        A model of the same configuration, with common elements in the same basis; its network is changed in place.
+    known : BaselinePlusNetwork
+        A trained model.
     """
     elements = _common(model.network.elements, known.network.elements)
     relatives = _relatives(model.network.elements, known.network.elements)
@@ -44,10 +47,10 @@ def take_over(model: BaselinePlusNetwork, known: BaselinePlusNetwork) -> None:
     names = [scalar_names(m.layout) for m in (model, known)]
     groups = model.network.scalar_mean.shape[1] // len(names[0])
     scalars = _repeated(_common(*names), groups, (len(names[0]), len(names[1])))
-    _take_standardisation(model, known, elements, densities, like, scalars)
-    _take_mix(model, known, elements, (densities[0] + like[0], densities[1] + like[1]), scalars)
+    _transfer_standardisation(model, known, elements, densities, like, scalars)
+    _transfer_mix(model, known, elements, (densities[0] + like[0], densities[1] + like[1]), scalars)
     for pair in common_pairs(model, known):
-        _take_pair(
+        _transfer_pair(
             model.network.pair(pair),
             known.network.pair(pair),
             channel_places(known.network.layouts[pair], model.network.layouts[pair]),
@@ -56,31 +59,70 @@ def take_over(model: BaselinePlusNetwork, known: BaselinePlusNetwork) -> None:
 
 
 def common_pairs(model: BaselinePlusNetwork, known: BaselinePlusNetwork) -> list[ElementPair]:
-    """Pairs of elements that have a network in both."""
+    """Return the pairs of elements that have a network in both models.
+
+    Parameters
+    ----------
+    model, known : BaselinePlusNetwork
+        The models.
+
+    Returns
+    -------
+    list of ElementPair
+        The pairs in the order of the first model.
+    """
     return [pair for pair in model.network.layouts if pair in known.network.layouts]
 
 
 def scalar_names(layout: CoupledLayout) -> list[str]:
-    """Of `scalar_columns`: both shells, sorted, since a symmetric block has both orders."""
+    """Return the names of `scalar_columns`: both shells, sorted, since a symmetric block has both orders."""
     table = IrrepTable(layout)
     names = [table.names[table.irrep_of_column[column]] for column in scalar_columns(layout)]
     return [" ".join(sorted(name.split()[:2])) for name in names]
 
 
 def channel_places(known: BondLayout, layout: BondLayout) -> np.ndarray:
-    """(channels,) where each channel of a layout is in another layout of the same pair."""
+    """Return where each channel of a layout is in another layout of the same pair of elements.
+
+    Parameters
+    ----------
+    known : BondLayout
+        The layout that is searched.
+    layout : BondLayout
+        The layout whose channels are looked for.
+
+    Returns
+    -------
+    ndarray
+        (channels,) int.
+    """
     place = {label: k for k, label in enumerate(known.channel_labels)}
     return np.array([place[label] for label in layout.channel_labels])
 
 
 def unit_ratio(known: BondScale, scale: BondScale, pair: ElementPair) -> np.ndarray:
-    """(channels,) r that makes r × scale nearest to the known scale over all distances."""
+    """Return the factors r that make r × scale nearest to the known scale over all distances (least squares).
+
+    Parameters
+    ----------
+    known : BondScale
+        The scale of the known model.
+    scale : BondScale
+        The scale of the new model.
+    pair : ElementPair
+        A pair of elements that both have.
+
+    Returns
+    -------
+    ndarray
+        (channels,) r.
+    """
     own = scale.values[pair]
     theirs = known.values[pair][:, channel_places(known.layouts[pair], scale.layouts[pair])]
     return np.asarray((theirs * own).sum(axis=0) / (own**2).sum(axis=0))
 
 
-def _take_standardisation(
+def _transfer_standardisation(
     model: BaselinePlusNetwork,
     known: BaselinePlusNetwork,
     elements: Places,
@@ -98,7 +140,7 @@ def _take_standardisation(
         _copy(new.scalar_spread[k], old.scalar_spread[j], scalars)
 
 
-def _take_mix(
+def _transfer_mix(
     model: BaselinePlusNetwork, known: BaselinePlusNetwork, elements: Places, densities: Places, scalars: Places
 ) -> None:
     columns = [len(net.density_mean) for net in (model.network, known.network)]
@@ -112,7 +154,7 @@ def _take_mix(
             _copy(own[k], theirs[j], densities if l else isotropic)
 
 
-def _take_pair(own: PairNetwork, known: PairNetwork, places: np.ndarray, ratio: np.ndarray) -> None:
+def _transfer_pair(own: PairNetwork, known: PairNetwork, places: np.ndarray, ratio: np.ndarray) -> None:
     theirs = dict(known.named_parameters())
     for name, parameter in own.named_parameters():
         if not name.startswith("last."):
@@ -127,7 +169,7 @@ def _take_pair(own: PairNetwork, known: PairNetwork, places: np.ndarray, ratio: 
 
 
 def _copy(place: Tensor, values: Tensor, places: Places, axis: int = 0) -> None:
-    """Some rows (columns for axis 1) of one tensor into those of another."""
+    """Copy some rows (columns for axis 1) of one tensor into those of another."""
     target, source = (torch.tensor(own, dtype=torch.int64, device=t.device) for own, t in zip(places, (place, values)))
     place.index_copy_(axis, target, values.index_select(axis, source).to(place))
 
@@ -138,7 +180,7 @@ def _common(names: Sequence[object], known: Sequence[object]) -> Places:
 
 
 def _relatives(elements: Sequence[int], known: Sequence[int]) -> Places:
-    """New elements, and for each the known one of its group that is nearest in Z; those without one are left out."""
+    """Return new elements, and for each the known one of its group nearest in Z; those without one are skipped."""
     places: Places = [], []
     for k, z in enumerate(elements):
         alike = [other for other in known if group_of(other) is not None and group_of(other) == group_of(z)]
@@ -149,12 +191,12 @@ def _relatives(elements: Sequence[int], known: Sequence[int]) -> Places:
 
 
 def _blocks(places: Places, size: int) -> Places:
-    """Of `size` numbers for each."""
+    """Return the positions of the `size` numbers of each thing."""
     new, old = ([size * k + b for k in own for b in range(size)] for own in places)
     return new, old
 
 
 def _repeated(places: Places, groups: int, sizes: tuple[int, int]) -> Places:
-    """The same places in each of several groups."""
+    """Return the same positions in each of several groups."""
     new, old = ([g * size + k for g in range(groups) for k in own] for own, size in zip(places, sizes))
     return new, old

@@ -23,11 +23,14 @@ from nearsight.structures.structure import Structure
 
 @dataclass(frozen=True, eq=False)
 class PartitionBatch:
-    """One part of a structure.
+    """One partition of a structure with its targets.
 
-    Attributes:
-        graph: labelled nodes and edges, then the halo.
-        targets: of the labelled ones.
+    Attributes
+    ----------
+    graph : GraphTensors
+        Labelled nodes and edges, then the halo.
+    targets : Targets
+        Targets of the labelled ones.
     """
 
     graph: GraphTensors
@@ -35,38 +38,49 @@ class PartitionBatch:
 
     @property
     def nbytes(self) -> int:
-        """Memory of all tensors."""
+        """Memory of all tensors in bytes."""
         t = self.targets
         targets = [x for x in (t.values, t.row_of_edge, t.element_pair, t.filled) if x is not None]
         return sum(x.nbytes for x in [*vars(self.graph).values(), *targets] if isinstance(x, Tensor))
 
     def to(self, device: torch.device | str) -> PartitionBatch:
-        """The same on another device."""
+        """Return a copy on another device."""
         return PartitionBatch(self.graph.to(device), self.targets.to(device))
 
 
 @dataclass(frozen=True, eq=False)
 class PartitionPlan:
-    """A part of a structure before its tensors are made.
+    """A partition of a structure before its tensors are made.
 
-    Attributes:
-        model: whose tensors they will be.
-        masked: the loss leaves the padding out.
-        calculation: the structure and its Hamiltonian.
-        graph: of the whole structure.
-        part: labelled nodes and edges, then the halo.
-        n_updated: for each layer, how many edges its edge update computes.
-        n_rows: rows of the targets.
-        n_filled: numbers of the targets that are not padding.
-        n_summed: edges whose outputs are summed into rows; none where each has a row of its own.
-        size: numbers in a row of the targets.
+    Attributes
+    ----------
+    model : CoupledNetwork
+        The model that decides dtype, device and layout of the tensors.
+    masked : bool
+        Whether the loss leaves the padding out.
+    calculation : Calculation
+        The structure and its Hamiltonian.
+    graph : Graph
+        Graph of the whole structure.
+    partition : Partition
+        Labelled nodes and edges, then the halo.
+    n_updated : tuple of int
+        Number of edges that the edge update of each layer computes.
+    n_rows : int
+        Rows of the targets.
+    n_filled : int
+        Numbers of the targets that are not padding.
+    n_summed : int
+        Edges whose outputs are summed into rows; 0 where each has a row of its own.
+    size : int
+        Numbers in a row of the targets.
     """
 
     model: CoupledNetwork
     masked: bool
     calculation: Calculation
     graph: Graph
-    part: Partition
+    partition: Partition
     n_updated: tuple[int, ...]
     n_rows: int
     n_filled: int
@@ -75,42 +89,61 @@ class PartitionPlan:
 
     @property
     def n_terms(self) -> int:
-        """Numbers that the partition contributes to the mean of a loss."""
+        """Number of terms that the partition contributes to the mean of a loss."""
         return self.n_filled if self.masked else self.n_rows * self.size
 
     def build(self) -> PartitionBatch:
-        """Make the tensors in the model's dtype, where its network is; equal to the last bit every time."""
+        """Return the batch in the model's dtype, where its network is; every call gives bitwise equal tensors."""
         hamiltonian, model = self.calculation.require_hamiltonian(), self.model
         batch = PartitionBatch(
-            partition_tensors(model, self.calculation.structure, self.graph, self.part),
-            make_targets(hamiltonian, self.graph, self.part, model.layout, model.dtype),
+            partition_tensors(model, self.calculation.structure, self.graph, self.partition),
+            make_targets(hamiltonian, self.graph, self.partition, model.layout, model.dtype),
         )
         return batch.to(model.device)
 
 
 def plan_batches(
-    calculation: Calculation, model: CoupledNetwork, partition: Xia2025Partition, masked: bool = False
+    calculation: Calculation, model: CoupledNetwork, config: Xia2025Partition, masked: bool = False
 ) -> list[PartitionPlan]:
-    """Divide a structure into partitions, each with its halo."""
+    """Divide a structure into partitions, each with its halo.
+
+    Parameters
+    ----------
+    calculation : Calculation
+        The structure and its Hamiltonian.
+    model : CoupledNetwork
+        The model, with its cutoff and number of layers.
+    config : Xia2025Partition
+        How the structure is divided; `kind=auto` must have been decided.
+    masked : bool
+        Whether the loss leaves the padding out.
+
+    Returns
+    -------
+    list of PartitionPlan
+        The partitions that have labelled nodes.
+    """
     graph = build_graph(calculation.structure, model.config.cutoff)
-    parts = cut(calculation.structure, graph, partition, model.config.layers)
-    return [_plan_of(calculation, model, masked, graph, part) for part in parts if part.n_labelled]
+    partitions = partitions_of(calculation.structure, graph, config, model.config.layers)
+    return [_plan_of(calculation, model, masked, graph, partition) for partition in partitions if partition.n_labelled]
 
 
 def _plan_of(
-    calculation: Calculation, model: CoupledNetwork, masked: bool, graph: Graph, part: Partition
+    calculation: Calculation, model: CoupledNetwork, masked: bool, graph: Graph, partition: Partition
 ) -> PartitionPlan:
     hamiltonian, layout, network = calculation.require_hamiltonian(), model.layout, model.network
-    rows = target_rows(hamiltonian.folded, graph, part)
-    updates = _updates(part, network.layers)
-    n_updated = tuple(part.n_edges if network.reference else int((updates > k).sum()) for k in range(network.layers))
+    rows = target_rows(hamiltonian.folded, graph, partition)
+    updates = _updates(partition, network.layers)
+    n_updated = tuple(
+        partition.n_edges if network.reference else int((updates > k).sum()) for k in range(network.layers)
+    )
     n_summed = 0 if rows.row_of_edge is None else len(rows.row_of_edge)
     return PartitionPlan(
         model,
         masked,
         calculation,
         graph,
-        part,
+        partition,
         n_updated,
         len(rows),
         rows.n_filled(hamiltonian.numbers, layout),
@@ -119,27 +152,61 @@ def _plan_of(
     )
 
 
-def _updates(part: Partition, layers: int) -> Tensor:
-    source, target = torch.as_tensor(part.source), torch.as_tensor(part.target)
-    return updates_needed(source, target, part.n_nodes, part.n_labelled, part.n_labelled_edges, layers)
+def _updates(partition: Partition, layers: int) -> Tensor:
+    source, target = torch.as_tensor(partition.source), torch.as_tensor(partition.target)
+    return updates_needed(source, target, partition.n_nodes, partition.n_labelled, partition.n_labelled_edges, layers)
 
 
-def cut(structure: Structure, graph: Graph, config: Xia2025Partition, layers: int) -> list[Partition]:
-    """The parts of a structure that a configuration asks for.
+def partitions_of(structure: Structure, graph: Graph, config: Xia2025Partition, layers: int) -> list[Partition]:
+    """Return the partitions of a structure that a configuration asks for.
 
-    Raises:
-        ConfigError: partition.kind=auto, which is decided before (`memory_plan.choose_partition`).
+    Parameters
+    ----------
+    structure : Structure
+        The structure.
+    graph : Graph
+        Its graph within the cutoff.
+    config : Xia2025Partition
+        How it is divided.
+    layers : int
+        Message-passing layers, the number of hops of the halo.
+
+    Returns
+    -------
+    list of Partition
+        The partitions.
+
+    Raises
+    ------
+    ConfigError
+        The configuration says `partition.kind=auto`, which is decided before (`Xia2025Model.prepare`).
     """
     if config.kind == "whole":
         return [undivided(graph)]
-    return partition_graph(graph, part_labels(structure, graph, config), halo=config.halo, hops=layers)
+    return partition_graph(graph, partition_labels(structure, graph, config), halo=config.halo, hops=layers)
 
 
-def part_labels(structure: Structure, graph: Graph, config: Xia2025Partition) -> np.ndarray:
-    """(N,) number of the part of each atom.
+def partition_labels(structure: Structure, graph: Graph, config: Xia2025Partition) -> np.ndarray:
+    """Return the partition label of each atom.
 
-    Raises:
-        ConfigError: a kind that cuts nothing.
+    Parameters
+    ----------
+    structure : Structure
+        The structure.
+    graph : Graph
+        Its graph within the cutoff.
+    config : Xia2025Partition
+        How it is divided; a count replaces the thickness.
+
+    Returns
+    -------
+    ndarray
+        (N,) int.
+
+    Raises
+    ------
+    ConfigError
+        The kind divides nothing.
     """
     if config.kind not in PARTITIONERS:
         raise ConfigError(f"expected partition.kind={' or '.join(PARTITIONERS)} to cut a structure, got {config.kind}")
@@ -150,18 +217,35 @@ def part_labels(structure: Structure, graph: Graph, config: Xia2025Partition) ->
     return np.asarray(partitioner(**options).assign(structure, graph))
 
 
-def partition_tensors(model: CoupledNetwork, structure: Structure, graph: Graph, part: Partition) -> GraphTensors:
-    """One part as the tensors the model reads: edges in the order in which the network needs them longest."""
-    updates = _updates(part, model.network.layers)
+def partition_tensors(model: CoupledNetwork, structure: Structure, graph: Graph, partition: Partition) -> GraphTensors:
+    """Return one partition as the tensors that the network reads, edges ordered by how long the network needs them.
+
+    Parameters
+    ----------
+    model : CoupledNetwork
+        The model, with l_max and dtype.
+    structure : Structure
+        The structure.
+    graph : Graph
+        Its graph.
+    partition : Partition
+        The partition.
+
+    Returns
+    -------
+    GraphTensors
+        Labelled nodes and edges, then the halo, on the CPU.
+    """
+    updates = _updates(partition, model.network.layers)
     order = torch.argsort(updates, descending=True, stable=True).numpy()
     return graph_tensors(
-        structure.numbers[part.nodes],
-        part.source[order],
-        part.target[order],
-        graph.vector[part.edges[order]],
+        structure.numbers[partition.nodes],
+        partition.source[order],
+        partition.target[order],
+        graph.vector[partition.edges[order]],
         model.config.l_max,
         model.dtype,
-        part.n_labelled,
-        part.n_labelled_edges,
+        partition.n_labelled,
+        partition.n_labelled_edges,
         None if model.network.reference else int((updates > 0).sum()),
     )

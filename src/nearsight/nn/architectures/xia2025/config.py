@@ -15,16 +15,26 @@ from nearsight.partition.partitioner import PARTITIONERS
 class Widths:
     """Sizes shared by node and edge updates (paper, Tables 7 and 14).
 
-    Attributes:
-        channels: features per component of a node or edge ("embedding size").
-        l_max: highest degree; orders are not truncated.
-        heads: attention heads.
-        hidden: channels between the two convolutions.
-        alpha: invariant channels per head for the attention logits.
-        value: channels per head of a message.
-        feed_forward: channels inside the feed-forward network.
-        n_gaussians: radial functions.
-        max_number: atomic numbers 0 … max_number − 1 have an embedding.
+    Attributes
+    ----------
+    channels : int
+        Features per component of a node or edge ("embedding size").
+    l_max : int
+        Highest degree; orders are not truncated.
+    heads : int
+        Attention heads.
+    hidden : int
+        Channels between the two convolutions.
+    alpha : int
+        Invariant channels per head for the attention logits.
+    value : int
+        Channels per head of a message.
+    feed_forward : int
+        Channels inside the feed-forward network.
+    n_gaussians : int
+        Radial functions.
+    max_number : int
+        Atomic numbers 0 … max_number − 1 have an embedding.
     """
 
     channels: int = 16
@@ -53,7 +63,7 @@ class Xia2025Config(ModelSection):
     gaussians: int | None = Field(None, ge=2, description="radial functions; as many as channels by default")
 
     def widths(self) -> Widths:
-        """Sizes of the layers."""
+        """Return the sizes of the layers."""
         return Widths(
             self.channels,
             self.l_max,
@@ -67,7 +77,7 @@ class Xia2025Config(ModelSection):
 
 
 class Xia2025Loss(LossSection):
-    """Loss in the coupled space (paper, appendix A)."""
+    """The loss in the coupled space (paper, appendix A)."""
 
     kind: Literal["mse", "rmse_mae"] = Field("mse", description="mse (materials) or rmse + mae (molecules)")
     masked: bool = Field(False, description="leave the padding out")

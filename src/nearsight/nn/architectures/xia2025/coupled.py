@@ -1,4 +1,4 @@
-"""The network `xia2025` with what its outputs mean: coupled blocks in the layout of a basis; and its file."""
+"""The network `xia2025` with the meaning of its outputs: coupled blocks in the layout of a basis; and its file."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class CoupledNetwork(HamiltonianModel):
     network : Xia2025
         Maps `GraphTensors` to coupled targets of nodes and edges.
     provenance : mapping of str to str
-        Training data, seed, time …, plain text by key.
+        Training data, seed, time …, text by key.
     """
 
     config: Xia2025Config
@@ -45,7 +45,7 @@ class CoupledNetwork(HamiltonianModel):
 
     @property
     def layout(self) -> CoupledLayout:
-        """The order of the outputs."""
+        """The layout of the outputs."""
         return CoupledLayout(self.basis)
 
     @classmethod
@@ -57,7 +57,26 @@ class CoupledNetwork(HamiltonianModel):
         seed: int,
         provenance: Mapping[str, str] | None = None,
     ) -> Self:
-        """Return a model with random weights."""
+        """Return a model with random weights.
+
+        Parameters
+        ----------
+        config : Xia2025Config
+            The network's shape and its cutoff.
+        basis : BasisSet
+            Orbitals of the elements.
+        dtype : torch.dtype
+            Number type of the parameters.
+        seed : int
+            Seed of the weights.
+        provenance : mapping of str to str, optional
+            Text by key.
+
+        Returns
+        -------
+        CoupledNetwork
+            The model on the CPU.
+        """
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network = Xia2025(config.widths(), config.layers, CoupledLayout(basis).degrees)
@@ -72,7 +91,18 @@ class CoupledNetwork(HamiltonianModel):
         tensors: Mapping[str, Tensor],
         dtype: torch.dtype,
     ) -> Self:
-        """Return the model of a file; its weights are put in afterwards."""
+        """Return the model of a file; its weights are put in afterwards (see `HamiltonianModel.from_file`).
+
+        Parameters
+        ----------
+        config, basis, metadata, tensors, dtype
+            Arguments of `HamiltonianModel.from_file`.
+
+        Returns
+        -------
+        CoupledNetwork
+            The model with random weights.
+        """
         if not isinstance(config, Xia2025Config):
             raise ValueError(f"expected a model section of xia2025, got {type(config).__name__}")
         return cls.new(config, basis, dtype, 0, json.loads(metadata.get("provenance", "{}")))

@@ -1,10 +1,9 @@
-"""GraphTensors: one piece of a graph as the tensors a network reads.
+"""GraphTensors: a graph or a partition of it as the tensors that a network reads; and how often each edge is updated.
 
-How often each edge must be updated: labelled edges in every layer, those of a halo less often the farther out.
-
-Labelled outputs read the labelled edges after all updates. The node update of layer k reads, after k − 1 edge updates,
-the edges into every node that is still needed; those nodes' sources are needed one layer earlier. What is never read
-need not be computed: in a halo of several hops that is most of it.
+Labelled edges are updated in every layer, those of a halo less often the farther out they are. Labelled outputs read
+the labelled edges after all updates. The node update of layer k reads, after k − 1 edge updates, the edges into every
+node that is still needed; those nodes' sources are needed one layer earlier. What is never read need not be computed:
+in a halo of several hops that is most of it.
 """
 
 from __future__ import annotations
@@ -26,17 +25,25 @@ CHUNK = 4096
 
 @dataclass(frozen=True, eq=False)
 class GraphTensors:
-    """Nodes and directed edges of a graph or of one of its parts; labelled ones first.
+    """Nodes and directed edges of a graph or of a partition of it; labelled ones first.
 
-    Attributes:
-        numbers: (n,) int64, atomic numbers.
-        source, target: (e,) int64, positions of i and j; messages run from source to target.
-        distance: (e,) Å.
-        harmonics: (e, (l_max+1)²), Y_lm of the edge's direction, unit norm per degree.
-        frames: (e', Σ_l (2l+1)²), rows of D^0, D^1, … of the rotation that takes the edge to +z, one after another;
-            e' = e, or only the first (labelled) edges where nothing else needs them.
-        n_labelled: nodes with labels; the rest is halo.
-        n_labelled_edges: edges with labels; the rest is halo.
+    Attributes
+    ----------
+    numbers : Tensor
+        (n,) int64, atomic numbers.
+    source, target : Tensor
+        (e,) int64, positions of i and j; messages run from source to target.
+    distance : Tensor
+        (e,) Å.
+    harmonics : Tensor
+        (e, (l_max+1)²), Y_lm of the edge's direction, unit norm per degree.
+    frames : Tensor
+        (e', Σ_l (2l+1)²), rows of D^0, D^1, … of the rotation that takes the edge to +z, one after another; e' = e, or
+        only the first (labelled) edges where nothing else needs them.
+    n_labelled : int
+        Nodes with labels; the rest is halo.
+    n_labelled_edges : int
+        Edges with labels; the rest is halo.
     """
 
     numbers: Tensor
@@ -50,12 +57,12 @@ class GraphTensors:
 
     @property
     def n_nodes(self) -> int:
-        """Nodes, virtual ones included."""
+        """Number of nodes, virtual ones included."""
         return len(self.numbers)
 
     @property
     def n_edges(self) -> int:
-        """Edges, virtual ones included."""
+        """Number of edges, virtual ones included."""
         return len(self.source)
 
     @property
@@ -65,17 +72,17 @@ class GraphTensors:
 
     @property
     def wigner(self) -> tuple[Tensor, ...]:
-        """For each l (e', 2l+1, 2l+1), D^l (views of `frames`)."""
+        """D^l for each l, (e', 2l+1, 2l+1), views of `frames`."""
         sizes = [2 * l + 1 for l in range(self.l_max + 1)]
         parts = self.frames.split([n * n for n in sizes], dim=1)
         return tuple(part.unflatten(1, (n, n)) for part, n in zip(parts, sizes))
 
     def to(self, device: torch.device | str) -> GraphTensors:
-        """The same tensors on another device."""
+        """Return a copy on another device."""
         return GraphTensors(**{f.name: _moved(getattr(self, f.name), device) for f in fields(self)})
 
     def edges(self, chosen: slice) -> GraphTensors:
-        """All nodes with only a slice of the edges (all of them labelled, for prediction)."""
+        """Return all nodes with only a slice of the edges (all of them labelled, for prediction)."""
         picked = slice(*chosen.indices(self.n_edges))
         count = picked.stop - picked.start
         return GraphTensors(
@@ -101,16 +108,29 @@ def graph_tensors(
     n_labelled_edges: int | None = None,
     n_rotated: int | None = None,
 ) -> GraphTensors:
-    """Tensors of a graph's nodes and edges.
+    """Return the tensors of a graph's nodes and edges.
 
-    Args:
-        numbers: (n,) atomic numbers.
-        source, target: (e,) node positions of each edge.
-        vectors: (e, 3) Å, r_target − r_source, x, y, z.
-        l_max: highest degree of features.
-        dtype: of the real tensors; geometry is computed in float64.
-        n_labelled, n_labelled_edges: as in `GraphTensors`; all by default.
-        n_rotated: how many of the first edges get Wigner matrices; all by default.
+    Parameters
+    ----------
+    numbers : ndarray
+        (n,) atomic numbers.
+    source, target : ndarray
+        (e,) node positions of each edge.
+    vectors : ndarray
+        (e, 3) Å, r_target − r_source, x, y, z.
+    l_max : int
+        Highest degree of features.
+    dtype : torch.dtype
+        Number type of the real tensors; geometry is computed in float64.
+    n_labelled, n_labelled_edges : int, optional
+        Labelled nodes and edges, as in `GraphTensors`; all by default.
+    n_rotated : int, optional
+        How many of the first edges get Wigner matrices; all by default.
+
+    Returns
+    -------
+    GraphTensors
+        The tensors on the CPU.
     """
     rotated = vectors[: len(vectors) if n_rotated is None else n_rotated]
     return GraphTensors(
@@ -126,11 +146,12 @@ def graph_tensors(
 
 
 def _harmonics(vectors: np.ndarray, l_max: int, dtype: torch.dtype) -> Tensor:
+    """Return the packed spherical harmonics."""
     return _packed(lambda part: spherical_harmonics(part, l_max), vectors, (l_max + 1) ** 2, dtype)
 
 
 def _frames(vectors: np.ndarray, l_max: int, dtype: torch.dtype) -> Tensor:
-    """Packed Wigner matrices."""
+    """Return the packed Wigner matrices."""
     width = sum((2 * l + 1) ** 2 for l in range(l_max + 1))
     return _packed(lambda part: wigner_d(bond_frames(part), l_max), vectors, width, dtype)
 
@@ -138,7 +159,7 @@ def _frames(vectors: np.ndarray, l_max: int, dtype: torch.dtype) -> Tensor:
 def _packed(
     function: Callable[[np.ndarray], list[np.ndarray]], vectors: np.ndarray, width: int, dtype: torch.dtype
 ) -> Tensor:
-    """A row for each vector, the arrays of all degrees side by side; float64 exists of one chunk only."""
+    """Return a row for each vector, the arrays of all degrees side by side; float64 exists of one chunk only."""
     result = torch.empty(len(vectors), width, dtype=dtype)
     for start in range(0, len(vectors), CHUNK):
         part = function(vectors[start : start + CHUNK])
@@ -153,14 +174,25 @@ def _moved(value: Any, device: torch.device | str) -> Any:
 def updates_needed(
     source: Tensor, target: Tensor, n_nodes: int, n_labelled: int, n_labelled_edges: int, layers: int
 ) -> Tensor:
-    """(e,) int64: edge updates that the labelled outputs need of each edge, `layers` for labelled ones.
+    """Return how many edge updates the labelled outputs need of each edge.
 
-    Args:
-        source, target: (e,) node positions of each edge, labelled edges first.
-        n_nodes: nodes, labelled ones first.
-        n_labelled: nodes with labels.
-        n_labelled_edges: edges with labels.
-        layers: message-passing layers.
+    Parameters
+    ----------
+    source, target : Tensor
+        (e,) node positions of each edge, labelled edges first.
+    n_nodes : int
+        Nodes, labelled ones first.
+    n_labelled : int
+        Nodes with labels.
+    n_labelled_edges : int
+        Edges with labels.
+    layers : int
+        Message-passing layers.
+
+    Returns
+    -------
+    Tensor
+        (e,) int64, `layers` for labelled edges.
     """
     updates = torch.zeros_like(source)
     updates[:n_labelled_edges] = layers
@@ -176,6 +208,19 @@ def updates_needed(
 
 
 def leading_edges(updates: Tensor, layers: int) -> list[int]:
-    """For the edge update of each layer: how many of the first edges hold all that need it."""
+    """Return how many of the first edges hold all that need the edge update of each layer.
+
+    Parameters
+    ----------
+    updates : Tensor
+        (e,) int64, what `updates_needed` returns.
+    layers : int
+        Message-passing layers.
+
+    Returns
+    -------
+    list of int
+        A number for each layer.
+    """
     positions = torch.arange(1, len(updates) + 1, device=updates.device)
     return [int(torch.where(updates > layer, positions, 0).max()) if len(updates) else 0 for layer in range(layers)]

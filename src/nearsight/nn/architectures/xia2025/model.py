@@ -85,7 +85,18 @@ class Xia2025Model(CoupledNetwork):
         chunk: int = CHUNK,
         progress: Progress = silent,
     ) -> Prediction:
-        """Predict H of a structure, to be read block after block (see `HamiltonianModel.predict`)."""
+        """Predict H of a structure, to be read block after block (see `HamiltonianModel.predict`).
+
+        Parameters
+        ----------
+        structure, known, parts, hermitian, chunk, progress
+            Arguments of `HamiltonianModel.predict`.
+
+        Returns
+        -------
+        Prediction
+            Blocks in eV, without expected errors.
+        """
         self.check(structure, known)
         graph, labels = edges_within(self, structure, parts)
         pairs, basis = pairs_of(graph, half=hermitian), self.basis.restricted(structure.numbers)
@@ -93,13 +104,13 @@ class Xia2025Model(CoupledNetwork):
         return Prediction(structure.numbers, basis, pairs, hermitian, groups(layerwise, pairs, hermitian))
 
     def describe(self) -> str:
-        """Say how the network is computed here."""
+        """Return one line that says how the network is computed here."""
         return self.network.describe_path()
 
     def _plans(
         self, task: TrainingTask, partition: Xia2025Partition
     ) -> tuple[list[PartitionPlan], list[PartitionPlan]]:
-        """Partitions to train on and for validation."""
+        """Return the partitions to train on and those for validation."""
         masked, slabs = cast(Xia2025Loss, task.config.loss).masked, task.config.validation_slabs
 
         def planned(calculations: Sequence[Calculation]) -> list[list[PartitionPlan]]:

@@ -34,18 +34,27 @@ CHUNK = 1024
 class Xia2025(nn.Module):
     """Coupled on-site and off-site targets of a graph.
 
-    Args:
-        widths: sizes of the layers.
-        layers: message-passing layers; one makes the network strictly local (one hop).
-        degrees: degree of every irrep of the target (`CoupledLayout.degrees`).
-        plain: compute everything as written in the paper, by rotation and convolution of all edges at once (slow;
-            the twin that the tests compare the fast paths with).
+    Parameters
+    ----------
+    widths : Widths
+        Sizes of the layers.
+    layers : int
+        Message-passing layers; one makes the network strictly local (one hop).
+    degrees : sequence of int
+        Degree of every irrep of the target (`CoupledLayout.degrees`).
+    reference : bool
+        Compute everything as written in the paper, by rotation and convolution of all edges at once: slow, the
+        reference implementation with which the tests compare the fast paths.
 
-    Attributes:
-        chunk: edges that are computed at once, where the compiled engine does not run.
+    Attributes
+    ----------
+    chunk : int
+        Edges that are computed at once, where the compiled engine does not run.
 
-    Raises:
-        InputError: a target of higher degree than the features.
+    Raises
+    ------
+    InputError
+        The target has a higher degree than the features.
     """
 
     def __init__(self, widths: Widths, layers: int, degrees: Sequence[int], reference: bool = False) -> None:
@@ -64,20 +73,20 @@ class Xia2025(nn.Module):
         self.edge_head = CoupledHead(widths.channels, degrees)
 
     def describe_path(self) -> str:
-        """How the network is computed here, in words."""
+        """Return one line that says how the network is computed here."""
         if self.reference:
             return "reference implementation, all edges at once"
         device, threads = self.embedding.weight.device, torch.get_num_threads()
         where = f"{threads} thread{'s' if threads > 1 else ''}" if device.type == "cpu" else str(device)
         if self.engine() is not None:
             return f"compiled engine (numba), {where}"
-        text = f"plain torch in chunks of {self.chunk} edges, {where}"
+        text = f"torch in chunks of {self.chunk} edges, {where}"
         if device.type != "cpu":
             return text
         return f"{text}; first node messages compiled (numba)"
 
     def edges_updated(self, graph: GraphTensors) -> list[int]:
-        """For each layer how many of the graph's first edges its edge update must compute for the labelled outputs."""
+        """Return for each layer how many of a graph's first edges it must update for the labelled outputs."""
         if self.reference:
             return [graph.n_edges] * (self.layers - 1) + [graph.n_labelled_edges]
         updates = updates_needed(
@@ -86,10 +95,21 @@ class Xia2025(nn.Module):
         return leading_edges(updates, self.layers)
 
     def forward(self, graph: GraphTensors, edge_targets: EdgeTargets | None = None) -> tuple[Tensor, Tensor]:
-        """Targets (n_labelled, size) of the nodes and (n_labelled_edges, size) of the edges, E_h.
+        """Return the outputs of the labelled nodes and edges.
 
-        Where `edge_targets` of the labelled edges are given, the second is their error instead; this keeps no edge's
-        output in memory.
+        Parameters
+        ----------
+        graph : GraphTensors
+            Nodes and edges, labelled ones first.
+        edge_targets : EdgeTargets, optional
+            Targets of the labelled edges; with them no edge's output is kept in memory.
+
+        Returns
+        -------
+        nodes : Tensor
+            (n_labelled, size) E_h.
+        edges : Tensor
+            (n_labelled_edges, size) E_h; where `edge_targets` are given, their error instead.
         """
         nodes, edges = only_scalars(self.embedding(graph.numbers), self.widths.l_max), None
         n_updated = self.edges_updated(graph)
@@ -114,7 +134,22 @@ class Xia2025(nn.Module):
         return targets.error(self.edge_outputs(nodes, edges, graph))
 
     def edge_outputs(self, nodes: Tensor, edges: Tensor | None, graph: GraphTensors) -> Tensor:
-        """Targets (e, size) of edges from the updated nodes and the edges before their last update."""
+        """Return the outputs of edges from the updated nodes and the edges before their last update.
+
+        Parameters
+        ----------
+        nodes : Tensor
+            (n, K, C).
+        edges : Tensor or None
+            (e, K, C) as `update_edges` gave them; None for the initial edge features.
+        graph : GraphTensors
+            The nodes with these edges.
+
+        Returns
+        -------
+        Tensor
+            (e, size) E_h.
+        """
         engine = self.engine() if edges is None else None
         if engine is not None:
             return engine.outputs(nodes, graph)
@@ -123,20 +158,30 @@ class Xia2025(nn.Module):
         return self.edge_head(self.update_edges(self.layers - 1, nodes, edges, graph))
 
     def engine(self) -> EdgeEngine | None:
-        """The compiled pass over the edges of a one-layer network, where it can run (on a CPU)."""
+        """Return the compiled pass over the edges of a one-layer network, where it can run (on a CPU); else None."""
         on_cpu = self.embedding.weight.device.type == "cpu"
         if self.reference or self.layers > 1 or not on_cpu:
             return None
         return EdgeEngine(cast(EdgeUpdate, self.edge_updates[0]), self.edge_head, self.gaussians)
 
     def update_nodes(self, layer: int, nodes: Tensor, edges: Tensor | None, graph: GraphTensors) -> Tensor:
-        """Nodes (n, K, C) after the node update of a layer.
+        """Return the nodes after the node update of a layer.
 
-        Args:
-            layer: from 0.
-            nodes: (n, K, C).
-            edges: (e, K, C) as `update_edges` gave them, or None for the initial edge features.
-            graph: with all edges that arrive at the nodes whose result is used.
+        Parameters
+        ----------
+        layer : int
+            Number of the layer, from 0.
+        nodes : Tensor
+            (n, K, C).
+        edges : Tensor or None
+            (e, K, C) as `update_edges` gave them; None for the initial edge features.
+        graph : GraphTensors
+            A graph with all edges that arrive at the nodes whose result is used.
+
+        Returns
+        -------
+        Tensor
+            (n, K, C).
         """
         update = cast(NodeUpdate, self.node_updates[layer])
         if self.reference:
@@ -149,9 +194,23 @@ class Xia2025(nn.Module):
         return update.finish(nodes, messages_in_groups(update, normed, edges, self.gaussians, graph, self.chunk))
 
     def update_edges(self, layer: int, nodes: Tensor, edges: Tensor | None, graph: GraphTensors) -> Tensor:
-        """Edges (e, K, C) after the edge update of a layer; `edges` None stands for the initial edge features.
+        """Return the edges after the edge update of a layer.
 
-        They are in the frames of their bonds, and with `reference` in the common axes.
+        Parameters
+        ----------
+        layer : int
+            Number of the layer, from 0.
+        nodes : Tensor
+            (n, K, C), after the node update of the layer.
+        edges : Tensor or None
+            (e, K, C) as the layer before gave them; None for the initial edge features.
+        graph : GraphTensors
+            The nodes with these edges.
+
+        Returns
+        -------
+        Tensor
+            (e, K, C) in the frames of the bonds; with `reference` in the common axes.
         """
         if not self.reference:
             return self.chunked(layer).features(nodes, edges, graph)
@@ -160,15 +219,15 @@ class Xia2025(nn.Module):
         return self.edge_updates[layer](nodes, edges, gaussians, graph)
 
     def chunked(self, layer: int) -> EdgeChunks:
-        """The edge update of a layer, alone or with the edge head, in chunks by tensor operations."""
+        """Return the edge update of a layer, alone or with the edge head, in chunks by tensor operations."""
         return EdgeChunks(cast(EdgeUpdate, self.edge_updates[layer]), self.edge_head, self.gaussians, self.chunk)
 
 
 def count_parameters(network: nn.Module) -> int:
-    """Learnable numbers."""
+    """Return the number of learnable numbers of a network."""
     return sum(p.numel() for p in network.parameters())
 
 
 def parameter_dtype(network: nn.Module) -> torch.dtype:
-    """dtype of the parameters."""
+    """Return the number type of a network's parameters."""
     return next(network.parameters()).dtype

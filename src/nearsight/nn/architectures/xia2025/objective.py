@@ -1,8 +1,8 @@
 """Losses in the coupled space (paper, appendix A).
 
 A step may run over several partitions. Its loss is that of all their rows together: sums over partitions, one
-denominator. So the gradient of a step over all partitions of a structure is that of the same labelled rows in one
-piece.
+denominator. So the gradient of a step over all partitions of a structure is that of the same labelled rows of the
+undivided structure.
 """
 
 from __future__ import annotations
@@ -25,16 +25,27 @@ class CoupledObjective(Objective):
     Parameters
     ----------
     config : Xia2025Loss
-        Which one.
+        Kind of loss, and whether padding counts.
     layout : CoupledLayout
-        Of the outputs.
+        Layout of the outputs.
     """
 
     def __init__(self, config: Xia2025Loss, layout: CoupledLayout) -> None:
         self.config, self.layout, self.additive = config, layout, config.kind == "mse"
 
     def sums(self, network: nn.Module, batch: PartitionBatch) -> Tensor:
-        """Return the sums of one batch; where rows are single edges, no edge's output is kept."""
+        """Return the sums of one batch; where rows are single edges, no edge's output is kept.
+
+        Parameters
+        ----------
+        network, batch
+            Arguments of `Objective.sums`.
+
+        Returns
+        -------
+        Tensor
+            (2,) Σ error² (E_h²) and Σ |error| (E_h); the latter is 0 for MSE.
+        """
         targets, config = batch.targets, self.config
         if not self.additive or targets.row_of_edge is not None:
             return error_sums(targets.gather(*network(batch.graph)), targets, config)
@@ -46,12 +57,34 @@ class CoupledObjective(Objective):
         return torch.stack([error.square().sum() + edges, error.new_zeros(())])
 
     def loss(self, sums: Tensor, terms: int) -> Tensor:
-        """Return the loss from the sums over all batches of a step."""
+        """Return the loss from the sums over all batches of a step.
+
+        Parameters
+        ----------
+        sums, terms
+            Arguments of `Objective.loss`.
+
+        Returns
+        -------
+        Tensor
+            Mean square, or root mean square plus mean absolute error.
+        """
         mean = sums / terms
         return mean[0] if self.additive else torch.sqrt(mean[0] + 1e-16) + mean[1]
 
     def validate(self, network: nn.Module, batch: PartitionBatch, errors: ErrorSums | None) -> Tensor:
-        """Return the same sums from outputs that are counted in `errors`."""
+        """Return the sums of a batch from outputs that are counted in `errors`.
+
+        Parameters
+        ----------
+        network, batch, errors
+            Arguments of `Objective.validate`.
+
+        Returns
+        -------
+        Tensor
+            (2,) float64 on the CPU.
+        """
         output = batch.targets.gather(*network(batch.graph))
         if errors is not None:
             count_errors(errors, output, batch.targets, self.layout)
@@ -59,7 +92,22 @@ class CoupledObjective(Objective):
 
 
 def error_sums(output: Tensor, targets: Targets, config: Xia2025Loss) -> Tensor:
-    """Return (Σ error², Σ |error|) over the rows of one batch."""
+    """Return (Σ error², Σ |error|) over the rows of one batch.
+
+    Parameters
+    ----------
+    output : Tensor
+        (rows, size) E_h, outputs summed into rows.
+    targets : Targets
+        Targets of the rows.
+    config : Xia2025Loss
+        Kind of loss, and whether padding counts.
+
+    Returns
+    -------
+    Tensor
+        (2,); the second is 0 for MSE.
+    """
     error = output - targets.values
     if config.masked:
         error = error * targets.mask
@@ -69,7 +117,19 @@ def error_sums(output: Tensor, targets: Targets, config: Xia2025Loss) -> Tensor:
 
 
 def count_errors(errors: ErrorSums, output: Tensor, targets: Targets, layout: CoupledLayout) -> None:
-    """Count the matrix elements of the rows of one batch: output and target in the coupled space, E_h."""
+    """Count the errors of the matrix elements of the rows of one batch.
+
+    Parameters
+    ----------
+    errors : ErrorSums
+        Sums that are added to, E_h.
+    output : Tensor
+        (rows, size) E_h, in the coupled space.
+    targets : Targets
+        Targets of the rows.
+    layout : CoupledLayout
+        Layout of the coupled space.
+    """
     error = (output - targets.values).detach().double().cpu().numpy()
     which = targets.element_pair.cpu().numpy()
     on_site = np.arange(len(error)) < targets.n_nodes

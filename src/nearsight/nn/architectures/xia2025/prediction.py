@@ -1,14 +1,12 @@
-"""The layers of the network `xia2025` run in step over a whole structure, a chunk of edges at a time.
+"""Prediction with the network `xia2025`: its layers over a whole structure, then its blocks in the order of the store.
 
-In each layer the nodes are updated from all their incoming edges, a group of nodes at a time; then, with all nodes
-updated, the edges. Every node is in one group and every directed edge in one chunk, so results do not depend on how
-the structure is cut. Memory holds the nodes and a chunk for each thread; networks of more than one layer keep the
-features of all edges, too.
-
-Blocks of the network `xia2025`, group after group in the order of the store.
+The layers run in step over the whole structure, a chunk of edges at a time. In each layer the nodes are updated from
+all their incoming edges, a group of nodes at a time; then, with all nodes updated, the edges. Every node is in one
+group and every directed edge in one chunk, so results do not depend on how the structure is divided. Memory holds the
+nodes and a chunk for each thread; networks of more than one layer keep the features of all edges, too.
 
 A block of a Hermitian prediction is ½(H_ij(R) + H_ji(−R)ᵀ) of the outputs for an edge and its reverse, which are
-computed in the same chunk. So H is exactly Hermitian and never has to be held as a whole.
+computed in the same chunk. So H is exactly Hermitian and is never in memory as a whole.
 """
 
 from __future__ import annotations
@@ -33,24 +31,33 @@ from nearsight.structures.structure import Structure
 from nearsight.units import HARTREE_IN_EV
 
 GROUP = 8192
-"""Edges, about, that arrive at the nodes that are updated at once."""
+"""Approximate number of edges that arrive at the nodes that are updated at once."""
 
 
 @dataclass
 class LayerwisePass:
-    """A network on its way over a structure.
+    """A network's pass over a structure, layer by layer.
 
-    Attributes:
-        model, structure, graph: what is computed of what.
-        parts: (N,) part of each atom; nodes of different parts are not updated at once.
-        chunk: edges computed at once.
-        progress: told edges done and edges in all, both counted once per layer.
+    Attributes
+    ----------
+    model : CoupledNetwork
+        The model.
+    structure : Structure
+        The atoms.
+    graph : Graph
+        Their neighbours within the model's cutoff.
+    labels : ndarray
+        (N,) partition label of each atom; nodes of different partitions are not updated at once.
+    chunk : int
+        Edges computed at once.
+    progress : Progress
+        Told edges done and edges in all, both counted once per layer.
     """
 
     model: CoupledNetwork
     structure: Structure
     graph: Graph
-    parts: np.ndarray
+    labels: np.ndarray
     chunk: int
     progress: Progress
 
@@ -66,7 +73,7 @@ class LayerwisePass:
         self.edges: Tensor | None = None
 
     def run(self) -> None:
-        """All updates but the last of the edges."""
+        """Do all updates but the last one of the edges."""
         last = self.model.config.layers - 1
         for layer in range(last):
             self._update_nodes(layer)
@@ -75,12 +82,12 @@ class LayerwisePass:
 
     @torch.no_grad()
     def edge_outputs(self, edges: np.ndarray) -> Tensor:
-        """(len(edges), size) coupled blocks of some edges, E_h."""
+        """Return (len(edges), size) coupled blocks of some edges, E_h."""
         return self.model.network.edge_outputs(self.nodes, self._features(edges), self._tensors(edges))
 
     @torch.no_grad()
     def node_outputs(self, atoms: np.ndarray) -> Tensor:
-        """(len(atoms), size) coupled on-site blocks of some atoms, E_h."""
+        """Return (len(atoms), size) coupled on-site blocks of some atoms, E_h."""
         return self.model.network.node_head(self.nodes[self._positions(atoms)])
 
     def count(self, edges: int) -> None:
@@ -100,7 +107,7 @@ class LayerwisePass:
         self.nodes = updated
 
     def _updated_nodes(self, layer: int, group: np.ndarray) -> Tensor:
-        """The nodes of a group after the node update of a layer."""
+        """Return the nodes of a group after the node update of a layer."""
         network, edges = self.model.network, self._incoming(group)
         senders, source = self._senders(layer, self.graph.source[edges])
         nodes = np.concatenate([group, senders])
@@ -120,7 +127,7 @@ class LayerwisePass:
         return network.update_nodes(layer, mine, self._features(edges), tensors)[: len(group)]
 
     def _senders(self, layer: int, source: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The atoms that send messages, and for each edge which of them does.
+        """Return the atoms that send messages, and for each edge which of them does.
 
         Before the first update an atom's features say its element and nothing else: one atom of each element stands
         for all of it.
@@ -132,15 +139,15 @@ class LayerwisePass:
         return first, element[source]
 
     def _groups(self) -> Iterator[np.ndarray]:
-        """Atoms of one part at a time, as many as `GROUP` edges arrive at, at least one."""
+        """Yield atoms of one partition at a time, as many as `GROUP` edges arrive at, at least one."""
         arriving = np.bincount(self.graph.target, minlength=self.graph.n_nodes)
-        for part in np.unique(self.parts):
-            atoms = np.flatnonzero(self.parts == part)
+        for label in np.unique(self.labels):
+            atoms = np.flatnonzero(self.labels == label)
             number = (np.cumsum(arriving[atoms]) - arriving[atoms]) // GROUP
             yield from np.split(atoms, np.flatnonzero(np.diff(number)) + 1)
 
     def _incoming(self, atoms: np.ndarray) -> np.ndarray:
-        """The edges that arrive at some atoms: the reverses of those that leave them, which are consecutive."""
+        """Return the edges that arrive at some atoms: the reverses of those that leave them, which are consecutive."""
         first = np.searchsorted(self.graph.source, atoms)
         count = np.searchsorted(self.graph.source, atoms, side="right") - first
         leaving = np.repeat(first - np.cumsum(count) + count, count) + np.arange(int(count.sum()))
@@ -166,7 +173,7 @@ class LayerwisePass:
         return None if self.edges is None else self.edges[self._positions(edges)]
 
     def _tensors(self, edges: np.ndarray) -> GraphTensors:
-        """All nodes with some edges."""
+        """Return all nodes with some edges."""
         return graph_tensors(
             self.structure.numbers,
             self.graph.source[edges],
@@ -181,6 +188,24 @@ class LayerwisePass:
 
 
 def groups(layerwise: LayerwisePass, pairs: Pairs, half: bool) -> Iterator[Group]:
+    """Compute all blocks of a structure.
+
+    Parameters
+    ----------
+    layerwise : LayerwisePass
+        The pass over the structure, not run yet.
+    pairs : Pairs
+        The blocks wanted.
+    half : bool
+        Whether each block is the mean of the outputs for the edge and for its reverse.
+
+    Yields
+    ------
+    batch : slice
+        Which pairs come next.
+    values : ndarray
+        (m,) float64, their blocks one after another, eV.
+    """
     layerwise.run()
     blocks = _Blocks(layerwise, pairs, half)
     step = max(1, layerwise.chunk // (2 if half else 1))
@@ -192,7 +217,7 @@ def groups(layerwise: LayerwisePass, pairs: Pairs, half: bool) -> Iterator[Group
 
 @dataclass(frozen=True, eq=False)
 class _Blocks:
-    """Called with some consecutive pairs: computes their edges; returns how many these were, and the blocks in eV."""
+    """Computes the blocks (eV) of consecutive pairs when called; returns the number of their edges and the blocks."""
 
     layerwise: LayerwisePass
     pairs: Pairs
@@ -212,12 +237,12 @@ class _Blocks:
         return len(edges), self._uncoupled(batch, coupled, there, back)
 
     def _coupled(self, edges: np.ndarray, atoms: np.ndarray) -> Tensor:
-        """The outputs of edges, then those of atoms, E_h."""
+        """Return the outputs of edges, then those of atoms, E_h."""
         node_output = self.layerwise.node_outputs(atoms)
         return torch.cat([self.layerwise.edge_outputs(edges), node_output]) if len(edges) else node_output
 
     def _uncoupled(self, batch: slice, coupled: Tensor, there: np.ndarray, back: np.ndarray) -> np.ndarray:
-        """The blocks of row `there` of the outputs; for a half their mean with the transposes of row `back`."""
+        """Return the blocks of row `there` of the outputs; for a half their mean with the transposes of row `back`."""
         rows = coupled.double().cpu().numpy() * HARTREE_IN_EV
         numbers, layout = self.layerwise.structure.numbers, self.layerwise.model.layout
         source, target = self.pairs.source[batch], self.pairs.target[batch]

@@ -18,23 +18,73 @@ from nearsight.nn.architectures.xia2025.so3 import by_degree
 
 
 def rotate(x: Tensor, wigner: tuple[Tensor, ...]) -> Tensor:
-    """Features (e, K, channels) into the frames of their edges."""
+    """Return features in the frames of their edges.
+
+    Parameters
+    ----------
+    x : Tensor
+        (e, K, channels) in the common axes.
+    wigner : tuple of Tensor
+        D^l for each l, (e, 2l+1, 2l+1).
+
+    Returns
+    -------
+    Tensor
+        (e, K, channels).
+    """
     return torch.cat([d @ part for d, part in zip(wigner, by_degree(x))], dim=1)
 
 
 def rotate_back(x: Tensor, wigner: tuple[Tensor, ...]) -> Tensor:
-    """Features in the frames of their edges back to the common axes."""
+    """Return features in the common axes.
+
+    Parameters
+    ----------
+    x : Tensor
+        (e, K, channels) in the frames of the edges.
+    wigner : tuple of Tensor
+        D^l for each l, (e, 2l+1, 2l+1).
+
+    Returns
+    -------
+    Tensor
+        (e, K, channels).
+    """
     return torch.cat([d.transpose(1, 2) @ part for d, part in zip(wigner, by_degree(x))], dim=1)
 
 
 def pair_in_frames(nodes: Tensor, graph: GraphTensors) -> Tensor:
-    """Source and target of every edge, (n, K, C) → (e, K, 2C), in the frame of the edge."""
+    """Return source and target of every edge, side by side, in the frame of the edge.
+
+    Parameters
+    ----------
+    nodes : Tensor
+        (n, K, C).
+    graph : GraphTensors
+        Edges with Wigner matrices.
+
+    Returns
+    -------
+    Tensor
+        (e, K, 2C).
+    """
     pair = [nodes.index_select(0, graph.source), nodes.index_select(0, graph.target)]
     return rotate(torch.cat(pair, dim=2), graph.wigner)
 
 
 def order_components(l_max: int, m: int) -> list[int]:
-    """Where the components of order m lie, degrees l = |m| … l_max."""
+    """Return the positions of the components of order m, degrees l = |m| … l_max.
+
+    Parameters
+    ----------
+    l_max, m : int
+        Highest degree, and the order.
+
+    Returns
+    -------
+    list of int
+        Positions among the (l_max+1)² components.
+    """
     return [l * l + l + m for l in range(abs(m), l_max + 1)]
 
 
@@ -43,6 +93,15 @@ class SO2Convolution(nn.Module):
 
     Inputs of order m are flattened degree-major (l, then channel). Order 0 has a bias and `extra` further invariant
     outputs, which come first. For m > 0 the weight holds the real part, then the imaginary part.
+
+    Parameters
+    ----------
+    channels_in, channels_out : int
+        Channels of inputs and outputs.
+    l_max : int
+        Highest degree.
+    extra : int
+        Further invariant outputs.
     """
 
     orders_first: Tensor
@@ -71,13 +130,26 @@ class SO2Convolution(nn.Module):
         self.register_buffer("restore", torch.argsort(orders), persistent=False)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(e, K, channels_in) → (e, K, channels_out) and (e, extra)."""
+        """Return the outputs (e, K, channels_out) and (e, extra) of features x (e, K, channels_in)."""
         zero, *others = self._by_order(x)
         weights = [self.order_weight(m) for m in range(1, self.l_max + 1)]
         return self._assemble(self.order_zero(zero.flatten(1)), weights, others)
 
     def with_scalars(self, x: Tensor, scalars: Tensor) -> tuple[Tensor, Tensor]:
-        """`forward` of x (e, K, c) beside channels (e, channels_in − c) that are invariant: multiplies no zeros."""
+        """Return `forward` of features of which some channels are invariant, without multiplying their zeros.
+
+        Parameters
+        ----------
+        x : Tensor
+            (e, K, c), the first channels.
+        scalars : Tensor
+            (e, channels_in − c), the other channels, which are zero above l = 0.
+
+        Returns
+        -------
+        tuple of Tensor
+            (e, K, channels_out) and (e, extra).
+        """
         c = x.shape[2]
         zero, *others = self._by_order(x)
         first, rest = zero.flatten(1).split([c, self.l_max * c], dim=1)
@@ -91,24 +163,24 @@ class SO2Convolution(nn.Module):
         return self._assemble(invariant, weights, others)
 
     def _by_order(self, x: Tensor) -> tuple[Tensor, ...]:
-        """The components of each order m, those of +m before those of −m."""
+        """Return the components of each order m, those of +m before those of −m."""
         return x.index_select(1, self.orders_first).split(self.sizes, dim=1)
 
     def _assemble(
         self, invariant: Tensor, weights: Sequence[Tensor], others: Sequence[Tensor]
     ) -> tuple[Tensor, Tensor]:
-        """Outputs from those of order 0, and from the weights and inputs of the other orders."""
+        """Return the outputs from those of order 0, and from the weights and inputs of the other orders."""
         extra, zero = invariant.split([self.extra, invariant.shape[1] - self.extra], dim=1)
         parts = [zero.unflatten(1, (self.l_max + 1, self.channels_out))]
         parts += [self._complex(weight, x) for weight, x in zip(weights, others)]
         return torch.cat(parts, dim=1).index_select(1, self.restore), extra
 
     def order_weight(self, m: int) -> Tensor:
-        """The weight of order m > 0."""
+        """Return the weight of order m > 0."""
         return cast(nn.Linear, self.orders[m - 1]).weight
 
     def _complex(self, weight: Tensor, x: Tensor) -> Tensor:
-        """(a + ib)(x₊ + ix₋) on all degrees of one order."""
+        """Return (a + ib)(x₊ + ix₋) on all degrees of one order."""
         real, imaginary = (x.unflatten(1, (2, -1)).flatten(2) @ weight.T).chunk(2, dim=2)
         (real_plus, real_minus), (imaginary_plus, imaginary_minus) = real.unbind(1), imaginary.unbind(1)
         out = torch.stack([real_plus - imaginary_minus, real_minus + imaginary_plus], dim=1)

@@ -11,33 +11,55 @@ import torch
 from torch import Tensor, nn
 
 EPSILON = 1e-5
+"""Added to variances and mean squares before the inverse root."""
 
 
 def degree_of_component(l_max: int) -> Tensor:
-    """((l_max+1)²,) degree l of every component."""
+    """Return ((l_max+1)²,) degree l of every component."""
     degrees = torch.arange(l_max + 1)
     return torch.repeat_interleave(degrees, 2 * degrees + 1)
 
 
 def components(l: int) -> slice:
-    """Where degree l lies among the components."""
+    """Return the slice of degree l among the components."""
     return slice(l * l, (l + 1) * (l + 1))
 
 
 def by_degree(x: Tensor) -> tuple[Tensor, ...]:
-    """Features (n, K, channels) as views (n, 2l+1, channels), one for each l; cheaper to differentiate than slices."""
+    """Return features (n, K, channels) as views (n, 2l+1, channels) by l, cheaper to differentiate than slices."""
     return x.split([2 * l + 1 for l in range(math.isqrt(x.shape[1]))], dim=1)
 
 
 def only_scalars(scalars: Tensor, l_max: int) -> Tensor:
-    """(n, channels) invariant features as (n, (l_max+1)², channels), zero above l = 0."""
+    """Return invariant features as features that are zero above l = 0.
+
+    Parameters
+    ----------
+    scalars : Tensor
+        (n, channels).
+    l_max : int
+        Highest degree.
+
+    Returns
+    -------
+    Tensor
+        (n, (l_max+1)², channels).
+    """
     result = scalars.new_zeros(len(scalars), (l_max + 1) ** 2, scalars.shape[-1])
     result[:, 0] = scalars
     return result
 
 
 class SO3Linear(nn.Module):
-    """y_lm = W_l x_lm, with a bias on l = 0 (EquiformerV2)."""
+    """Linear map y_lm = W_l x_lm with a bias on l = 0 (EquiformerV2).
+
+    Parameters
+    ----------
+    channels_in, channels_out : int
+        Channels of inputs and outputs.
+    l_max : int
+        Highest degree.
+    """
 
     def __init__(self, channels_in: int, channels_out: int, l_max: int) -> None:
         super().__init__()
@@ -47,14 +69,22 @@ class SO3Linear(nn.Module):
         self.l_max = l_max
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, K, channels_in) → (n, K, channels_out)."""
+        """Return (n, K, channels_out) of features x (n, K, channels_in)."""
         parts = [part @ weight.T for part, weight in zip(by_degree(x), self.weight.unbind())]
         parts[0] = parts[0] + self.bias
         return torch.cat(parts, dim=1)
 
 
 class EquivariantLayerNorm(nn.Module):
-    """Layer norm on l = 0; all l > 0 share one root mean square in which every degree counts alike."""
+    """Layer norm on l = 0; all l > 0 share one root mean square in which every degree counts alike.
+
+    Parameters
+    ----------
+    channels : int
+        Channels.
+    l_max : int
+        Highest degree.
+    """
 
     degree: Tensor
     balance: Tensor
@@ -68,7 +98,7 @@ class EquivariantLayerNorm(nn.Module):
         self.register_buffer("balance", 1.0 / ((2 * degrees.double() + 1) * l_max), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, K, channels) → the same shape."""
+        """Return the normalised features, (n, K, channels) like x."""
         scalars, higher = x.split([1, x.shape[1] - 1], dim=1)
         square = torch.einsum("nkc,k->nc", higher**2, self.balance.to(x.dtype)).mean(dim=1)
         scale = (square + EPSILON).rsqrt()
@@ -77,7 +107,13 @@ class EquivariantLayerNorm(nn.Module):
 
 
 class Gate(nn.Module):
-    """SiLU on l = 0; each l > 0 is multiplied by the sigmoid of its own invariant gate."""
+    """SiLU on l = 0; each l > 0 is multiplied by the sigmoid of its own invariant gate.
+
+    Parameters
+    ----------
+    l_max : int
+        Highest degree.
+    """
 
     degree: Tensor
 
@@ -86,14 +122,35 @@ class Gate(nn.Module):
         self.register_buffer("degree", degree_of_component(l_max)[1:] - 1, persistent=False)
 
     def forward(self, x: Tensor, gates: Tensor) -> Tensor:
-        """x (n, K, channels), gates (n, l_max·channels), degree-major → (n, K, channels)."""
+        """Return the gated features.
+
+        Parameters
+        ----------
+        x : Tensor
+            (n, K, channels).
+        gates : Tensor
+            (n, l_max·channels), degree-major.
+
+        Returns
+        -------
+        Tensor
+            (n, K, channels).
+        """
         sigmoid = torch.sigmoid(gates).reshape(len(x), gates.shape[1] // x.shape[-1], x.shape[-1])
         scalars, higher = x.split([1, x.shape[1] - 1], dim=1)
         return torch.cat([nn.functional.silu(scalars), higher * sigmoid.index_select(1, self.degree)], dim=1)
 
 
 class FeedForward(nn.Module):
-    """Linear, gate, linear on every node or edge; gates are linear in the invariant input (paper, Table 7)."""
+    """Linear, gate, linear on every node or edge; gates are linear in the invariant input (paper, Table 7).
+
+    Parameters
+    ----------
+    channels, hidden : int
+        Channels outside and inside.
+    l_max : int
+        Highest degree.
+    """
 
     def __init__(self, channels: int, hidden: int, l_max: int) -> None:
         super().__init__()
@@ -103,5 +160,5 @@ class FeedForward(nn.Module):
         self.down = SO3Linear(hidden, channels, l_max)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, K, channels) → the same shape."""
+        """Return features (n, K, channels) like x."""
         return self.down(self.gate(self.up(x), self.gates(x[:, 0])))

@@ -1,10 +1,9 @@
-"""Targets: what the network should say about one part, and how its per-image outputs are compared with it.
+"""Targets of a partition, and how the network's per-image outputs are compared with them.
 
 The network predicts one block per edge, that is per image. A reference folded to Γ knows only the sum over images,
 H_ij(Γ) = Σ_R H_ij(R), and its on-site blocks contain the images H_ii(R). So outputs are summed into the reference's
-rows before they are compared; where the reference is resolved in R, every edge has its own row.
-
-EdgeTargets: what the outputs of edges are compared with, and how.
+rows before they are compared; where the reference is in real space (operators in R), every edge has its own row, and
+`EdgeTargets` compares edges without keeping their outputs.
 """
 
 from __future__ import annotations
@@ -24,16 +23,22 @@ from nearsight.units import HARTREE_IN_EV
 
 @dataclass(frozen=True, eq=False)
 class Targets:
-    """Rows of coupled targets of one part: first its labelled nodes, then its labelled pairs.
+    """Rows of coupled targets of one partition: first its labelled nodes, then its labelled pairs.
 
-    Attributes:
-        values: (rows, size) E_h, zero in the padding.
-        row_of_edge: (labelled edges,) int64, the row that each edge's output is added to; None where edge k has
-            row n_nodes + k.
-        element_pair: (rows,) int64, position of the row's (Z_i, Z_j) in `element_pairs`.
-        element_pairs: the pairs of atomic numbers that occur.
-        filled: (len(element_pairs), size) bool, what is not padding.
-        n_nodes: labelled nodes.
+    Attributes
+    ----------
+    values : Tensor
+        (rows, size) E_h, zero in the padding.
+    row_of_edge : Tensor or None
+        (labelled edges,) int64, the row that each edge's output is added to; None where edge k has row n_nodes + k.
+    element_pair : Tensor
+        (rows,) int64, position of the row's (Z_i, Z_j) in `element_pairs`.
+    element_pairs : tuple of (int, int)
+        The pairs of atomic numbers that occur.
+    filled : Tensor
+        (len(element_pairs), size) bool, what is not padding.
+    n_nodes : int
+        Labelled nodes.
     """
 
     values: Tensor
@@ -44,7 +49,20 @@ class Targets:
     n_nodes: int
 
     def gather(self, node_output: Tensor, edge_output: Tensor) -> Tensor:
-        """The network's outputs summed into rows, (rows, size)."""
+        """Return the network's outputs summed into rows.
+
+        Parameters
+        ----------
+        node_output : Tensor
+            (n_nodes, size).
+        edge_output : Tensor
+            (labelled edges, size).
+
+        Returns
+        -------
+        Tensor
+            (rows, size).
+        """
         if self.row_of_edge is None:
             return torch.cat([node_output, edge_output])
         padding = node_output.new_zeros(len(self.values) - self.n_nodes, node_output.shape[1])
@@ -56,7 +74,7 @@ class Targets:
         return self.filled[self.element_pair]
 
     def to(self, device: torch.device | str) -> Targets:
-        """The same on another device."""
+        """Return a copy on another device."""
         rows = None if self.row_of_edge is None else self.row_of_edge.to(device)
         return Targets(
             self.values.to(device),
@@ -76,7 +94,26 @@ def couple_pairs(
     shift: np.ndarray,
     dtype: np.typing.DTypeLike = np.float64,
 ) -> np.ndarray:
-    """(P, size) coupled blocks of the given pairs in E_h (operator in eV); zero where a pair is not stored."""
+    """Return the coupled blocks of given pairs.
+
+    Parameters
+    ----------
+    operator : BlockOperator
+        The operator, eV.
+    layout : CoupledLayout
+        Layout of the result.
+    source, target : ndarray
+        (P,) int64, i and j.
+    shift : ndarray
+        (P, 3) int64, R.
+    dtype : dtype
+        Number type of the result.
+
+    Returns
+    -------
+    ndarray
+        (P, size) E_h; zero where a pair is not stored.
+    """
     result = np.zeros((len(source), layout.size), dtype=dtype)
     for pair, rows in group_by_elements(operator.numbers, source, target).items():
         blocks = operator.blocks(pair, source[rows], target[rows], shift[rows])
@@ -86,13 +123,18 @@ def couple_pairs(
 
 @dataclass(frozen=True, eq=False)
 class TargetRows:
-    """Which pair each row of a part's targets belongs to.
+    """The pair of atoms that each row of a partition's targets belongs to.
 
-    Attributes:
-        source, target: (rows,) int64, i and j.
-        shift: (rows, 3) int64, R.
-        row_of_edge: as in `Targets`.
-        n_nodes: labelled nodes, the first rows.
+    Attributes
+    ----------
+    source, target : ndarray
+        (rows,) int64, i and j.
+    shift : ndarray
+        (rows, 3) int64, R.
+    row_of_edge : ndarray or None
+        (labelled edges,) int64, as in `Targets`.
+    n_nodes : int
+        Labelled nodes, the first rows.
     """
 
     source: np.ndarray
@@ -102,17 +144,45 @@ class TargetRows:
     n_nodes: int
 
     def __len__(self) -> int:
-        """Number of rows."""
+        """Return the number of rows."""
         return len(self.source)
 
     def n_filled(self, numbers: np.ndarray, layout: CoupledLayout) -> int:
-        """Numbers that are not padding."""
+        """Return how many numbers are not padding.
+
+        Parameters
+        ----------
+        numbers : ndarray
+            (N,) atomic numbers.
+        layout : CoupledLayout
+            Layout of a row.
+
+        Returns
+        -------
+        int
+            Numbers in all rows.
+        """
         groups = group_by_elements(numbers, self.source, self.target)
         return sum(len(rows) * int(layout.mask(zi, zj).sum()) for (zi, zj), rows in groups.items())
 
 
 def target_rows(folded: bool, graph: Graph, partition: Partition) -> TargetRows:
-    """The rows of one part, for a reference resolved in R or folded to Γ."""
+    """Return the rows of one partition.
+
+    Parameters
+    ----------
+    folded : bool
+        Whether the reference is folded to Γ; else it is in real space.
+    graph : Graph
+        Graph of the whole structure.
+    partition : Partition
+        The partition.
+
+    Returns
+    -------
+    TargetRows
+        The rows.
+    """
     nodes = partition.nodes[: partition.n_labelled]
     edges = partition.edges[: partition.n_labelled_edges]
     source, target, shift = graph.source[edges], graph.target[edges], graph.shift[edges]
@@ -131,7 +201,26 @@ def target_rows(folded: bool, graph: Graph, partition: Partition) -> TargetRows:
 def make_targets(
     hamiltonian: BlockOperator, graph: Graph, partition: Partition, layout: CoupledLayout, dtype: torch.dtype
 ) -> Targets:
-    """The targets of one part of a structure."""
+    """Return the targets of one partition of a structure.
+
+    Parameters
+    ----------
+    hamiltonian : BlockOperator
+        The reference, eV.
+    graph : Graph
+        Graph of the whole structure.
+    partition : Partition
+        The partition.
+    layout : CoupledLayout
+        Layout of a row.
+    dtype : torch.dtype
+        Number type of the values.
+
+    Returns
+    -------
+    Targets
+        The targets on the CPU, E_h.
+    """
     rows = target_rows(hamiltonian.folded, graph, partition)
     real = torch.empty(0, dtype=dtype).numpy().dtype
     values = couple_pairs(hamiltonian, layout, rows.source, rows.target, rows.shift, real)
@@ -150,7 +239,7 @@ def make_targets(
 def _fold_rows(
     source: np.ndarray, target: np.ndarray, nodes: np.ndarray, n_atoms: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
-    """Distinct off-site pairs (i, j) and the row of every edge; an atom's own images go to its on-site row."""
+    """Return distinct off-site pairs (i, j) and the row of every edge; an atom's own images go to its on-site row."""
     own = source == target
     pairs, which = np.unique(source[~own] * n_atoms + target[~own], return_inverse=True)
     rows = np.empty(len(source), dtype=np.int64)
@@ -174,12 +263,12 @@ def _element_pairs(
 
 @dataclass(frozen=True, eq=False)
 class EdgeTargets:
-    """Targets of the labelled edges; the measure of the error is Σ (mask · (output − target))².
+    """Targets of the labelled edges; the error is Σ (mask · (output − target))².
 
     Attributes
     ----------
     values : Tensor
-        (e, size).
+        (e, size) E_h.
     mask : Tensor or None
         (e, size) bool, what is compared; None is everything.
     """
@@ -192,13 +281,14 @@ class EdgeTargets:
         return EdgeTargets(self.values[chosen], None if self.mask is None else self.mask[chosen])
 
     def error(self, output: Tensor) -> Tensor:
-        """Return the measure of outputs (e, size), differentiable."""
+        """Return the error of outputs (e, size), differentiable."""
         return self._masked(output - self.values).square().sum()
 
     def error_and_gradient(self, output: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the measure in float64 and its gradient with respect to the outputs (e, size)."""
+        """Return the error in float64, and its gradient with respect to the outputs (e, size)."""
         error = self._masked(output - self.values)
         return error.square().sum(dtype=torch.float64), self._masked(error).mul_(2)
 
     def _masked(self, error: Tensor) -> Tensor:
+        """Set to zero what is not compared."""
         return error.clone() if self.mask is None else error * self.mask

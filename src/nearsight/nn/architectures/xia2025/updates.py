@@ -1,12 +1,7 @@
-"""The node update: attention over messages in the bond frames, then a feed-forward network (paper, section 3.2).
+"""Node and edge updates, attention, radial weights and heads of the network `xia2025` (paper, section 3.2).
 
-The edge update: the two nodes of an edge change its features (paper, section 3.2).
-
-Attention over the edges that arrive at a node.
-
-The linear map from features to the coupled target.
-
-Functions of the distance and of the two elements of an edge.
+The node update is attention over messages in the bond frames, then a feed-forward network. In the edge update the two
+nodes of an edge change its features.
 """
 
 from __future__ import annotations
@@ -32,19 +27,40 @@ from nearsight.nn.architectures.xia2025.so3 import (
 
 
 class SmoothLeakyReLU(nn.Module):
-    """½(1+a)x + ½(1−a)x(2σ(x) − 1), a smooth leaky ReLU (EquiformerV2)."""
+    """The smooth leaky ReLU ½(1+a)x + ½(1−a)x(2σ(x) − 1) (EquiformerV2).
+
+    Parameters
+    ----------
+    slope : float
+        Slope a for negative x.
+    """
 
     def __init__(self, slope: float = 0.2) -> None:
         super().__init__()
         self.slope = slope
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape."""
+        """Return the function of x, of any shape."""
         return (1 + self.slope) / 2 * x + (1 - self.slope) / 2 * x * (2 * torch.sigmoid(x) - 1)
 
 
 def softmax_over_targets(logits: Tensor, target: Tensor, n_nodes: int) -> Tensor:
-    """(e, heads) logits → weights that sum to one over the edges of each target; nodes without edges have none."""
+    """Return weights that sum to one over the edges of each target.
+
+    Parameters
+    ----------
+    logits : Tensor
+        (e, heads).
+    target : Tensor
+        (e,) int64, node at which each edge arrives.
+    n_nodes : int
+        Number of nodes; those without edges have no weights.
+
+    Returns
+    -------
+    Tensor
+        (e, heads).
+    """
     index = target[:, None].expand_as(logits)
     highest = logits.new_full((n_nodes, logits.shape[1]), -torch.inf)
     highest = highest.scatter_reduce(0, index, logits.detach(), "amax")
@@ -54,7 +70,13 @@ def softmax_over_targets(logits: Tensor, target: Tensor, n_nodes: int) -> Tensor
 
 
 class AttentionLogits(nn.Module):
-    """One logit per head from the head's own invariant channels."""
+    """One attention logit per head from the head's own invariant channels.
+
+    Parameters
+    ----------
+    heads, channels : int
+        Heads, and channels of each.
+    """
 
     def __init__(self, heads: int, channels: int) -> None:
         super().__init__()
@@ -65,16 +87,23 @@ class AttentionLogits(nn.Module):
         self.vector = nn.Parameter(torch.empty(heads, channels).uniform_(-bound, bound))
 
     def forward(self, invariants: Tensor) -> Tensor:
-        """(e, heads·channels) → (e, heads)."""
+        """Return logits (e, heads) from invariants (e, heads·channels)."""
         x = self.activation(self.norm(invariants.unflatten(1, self.vector.shape)))
         return torch.einsum("ehc,hc->eh", x, self.vector)
 
 
 class CoupledHead(nn.Module):
-    """Every irrep of the target is a linear combination of the channels of its degree; a bias on l = 0.
+    """Linear map from features to the coupled target: every irrep combines the channels of its degree; a bias on l = 0.
 
-    Equals e3nn's `o3.Linear(channels x 0e + … , targets)`. Rows of `weight` are the target's irreps sorted by degree
+    It equals e3nn's `o3.Linear(channels x 0e + … , targets)`. Rows of `weight` are the target's irreps sorted by degree
     (stable), which is e3nn's order.
+
+    Parameters
+    ----------
+    channels : int
+        Channels of the features.
+    degrees : sequence of int
+        Degree of every irrep of the target.
     """
 
     restore: Tensor
@@ -90,7 +119,7 @@ class CoupledHead(nn.Module):
         self.register_buffer("restore", _restore(degrees), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, K, channels) → (n, size of the coupled vector)."""
+        """Return coupled vectors (n, size) from features x (n, K, channels)."""
         parts = []
         for l, rows in enumerate(self.rows):
             part = self.scale * (x[:, components(l)] @ self.weight[rows].T)
@@ -99,7 +128,7 @@ class CoupledHead(nn.Module):
 
 
 def _restore(degrees: Sequence[int]) -> Tensor:
-    """For every number of the coupled vector its place when the irreps are sorted by degree."""
+    """Return for every number of the coupled vector its place when the irreps are sorted by degree."""
     starts, at = {}, 0
     for k in sorted(range(len(degrees)), key=lambda k: degrees[k]):
         starts[k] = at
@@ -108,7 +137,17 @@ def _restore(degrees: Sequence[int]) -> Tensor:
 
 
 class GaussianBasis(nn.Module):
-    """Gaussians with fixed centres, equally spaced on [0, upper] Å; σ = width × spacing."""
+    """Gaussians of the distance with fixed centres, equally spaced on [0, upper] Å; σ = width × spacing.
+
+    Parameters
+    ----------
+    count : int
+        Number of Gaussians.
+    upper : float
+        Largest centre, Å.
+    width : float
+        σ in units of the spacing.
+    """
 
     centres: Tensor
 
@@ -119,12 +158,24 @@ class GaussianBasis(nn.Module):
         self.exponent = -0.5 / (width * float(centres[1] - centres[0])) ** 2
 
     def forward(self, distance: Tensor) -> Tensor:
-        """(e,) Å → (e, count)."""
+        """Return (e, count) values at distances (e,) in Å."""
         return torch.exp(self.exponent * (distance[:, None] - self.centres.to(distance.dtype)) ** 2)
 
 
 class RadialWeights(nn.Module):
-    """Weights of every (degree, channel) of a message from the distance and the elements of source and target."""
+    """Weights of every (degree, channel) of a message from the distance and the elements of source and target.
+
+    Parameters
+    ----------
+    n_gaussians : int
+        Radial functions.
+    channels : int
+        Channels inside, and of the embeddings of the elements.
+    outputs : int
+        Number of weights.
+    max_number : int
+        Number of elements with an embedding.
+    """
 
     def __init__(self, n_gaussians: int, channels: int, outputs: int, max_number: int) -> None:
         super().__init__()
@@ -143,15 +194,33 @@ class RadialWeights(nn.Module):
         )
 
     def forward(self, gaussians: Tensor, number_source: Tensor, number_target: Tensor) -> Tensor:
-        """(e, n_gaussians), (e,), (e,) → (e, outputs)."""
+        """Return the weights of edges.
+
+        Parameters
+        ----------
+        gaussians : Tensor
+            (e, n_gaussians).
+        number_source, number_target : Tensor
+            (e,) int64, atomic numbers.
+
+        Returns
+        -------
+        Tensor
+            (e, outputs).
+        """
         return self.network(torch.cat([gaussians, self.source(number_source), self.target(number_target)], dim=1))
 
 
 class NodeUpdate(nn.Module):
-    """n_j ← n_j + Σ_i attention-weighted messages (i → j); n_j ← n_j + feed-forward(n_j).
+    """Node update n_j ← n_j + Σ_i attention-weighted messages (i → j); n_j ← n_j + feed-forward(n_j).
 
     A message is [norm(n_i), norm(n_j), e_ij], weighted by functions of the distance and the elements, turned into the
     frame of the bond, convolved, gated, convolved, and turned back.
+
+    Parameters
+    ----------
+    widths : Widths
+        Sizes.
     """
 
     degree: Tensor
@@ -172,23 +241,87 @@ class NodeUpdate(nn.Module):
         self.register_buffer("degree", degree_of_component(w.l_max), persistent=False)
 
     def forward(self, nodes: Tensor, edges: Tensor, gaussians: Tensor, graph: GraphTensors) -> Tensor:
-        """nodes (n, K, C), edges (e, K, C), gaussians (e, G) → nodes (n, K, C)."""
+        """Return the updated nodes.
+
+        Parameters
+        ----------
+        nodes : Tensor
+            (n, K, C).
+        edges : Tensor
+            (e, K, C) in the common axes.
+        gaussians : Tensor
+            (e, G).
+        graph : GraphTensors
+            Nodes and edges.
+
+        Returns
+        -------
+        Tensor
+            (n, K, C).
+        """
         logits, values = self.messages(self.norm_message(nodes), edges, gaussians, graph)
         return self.finish(nodes, self.sum_up(logits, values, graph.target, graph.n_nodes))
 
     def sum_up(self, logits: Tensor, values: Tensor, target: Tensor, n_nodes: int) -> Tensor:
-        """Attention-weighted sum of the values (e, K, heads·value) at each target, (n_nodes, K, heads·value)."""
+        """Return the attention-weighted sum of values at each target.
+
+        Parameters
+        ----------
+        logits : Tensor
+            (e, heads).
+        values : Tensor
+            (e, K, heads·value).
+        target : Tensor
+            (e,) int64.
+        n_nodes : int
+            Number of nodes.
+
+        Returns
+        -------
+        Tensor
+            (n_nodes, K, heads·value).
+        """
         weights = softmax_over_targets(logits, target, n_nodes)
         values = values.unflatten(2, (self.widths.heads, self.widths.value)) * weights[:, None, :, None]
         return values.new_zeros(n_nodes, *values.shape[1:]).index_add(0, target, values).flatten(2)
 
     def finish(self, nodes: Tensor, received: Tensor) -> Tensor:
-        """What is left once the weighted messages are summed: (n, K, heads·value) → nodes (n, K, C)."""
+        """Return the updated nodes from the sums of weighted messages: projection and feed-forward network.
+
+        Parameters
+        ----------
+        nodes : Tensor
+            (n, K, C).
+        received : Tensor
+            (n, K, heads·value).
+
+        Returns
+        -------
+        Tensor
+            (n, K, C).
+        """
         nodes = nodes + self.project(received)
         return nodes + self.feed_forward(self.norm_feed_forward(nodes))
 
     def messages(self, normed: Tensor, edges: Tensor, gaussians: Tensor, graph: GraphTensors) -> tuple[Tensor, Tensor]:
-        """Attention logits (e, heads) and values (e, K, heads·value) of every edge."""
+        """Return attention logits and values of every edge.
+
+        Parameters
+        ----------
+        normed : Tensor
+            (n, K, C), nodes after `norm_message`.
+        edges : Tensor
+            (e, K, C) in the common axes.
+        gaussians : Tensor
+            (e, G).
+        graph : GraphTensors
+            Nodes and edges.
+
+        Returns
+        -------
+        tuple of Tensor
+            (e, heads) and (e, K, heads·value).
+        """
         message = torch.cat([normed.index_select(0, graph.source), normed.index_select(0, graph.target), edges], dim=2)
         weights = self.weights(gaussians, graph)
         return self.convolve(rotate(message * weights.index_select(1, self.degree), graph.wigner), graph)
@@ -196,18 +329,57 @@ class NodeUpdate(nn.Module):
     def messages_in_frames(
         self, normed: Tensor, edges: Tensor, gaussians: Tensor, graph: GraphTensors
     ) -> tuple[Tensor, Tensor]:
-        """`messages` of edges given in the frames of their bonds, so that only the two nodes have to be turned."""
+        """Return `messages` of edges given in the frames of their bonds, so that only the two nodes have to be turned.
+
+        Parameters
+        ----------
+        normed, gaussians, graph
+            Arguments of `messages`.
+        edges : Tensor
+            (e, K, C) in the frames of the bonds.
+
+        Returns
+        -------
+        tuple of Tensor
+            (e, heads) and (e, K, heads·value).
+        """
         message = torch.cat([pair_in_frames(normed, graph), edges], dim=2)
         weights = self.weights(gaussians, graph)
         return self.convolve(message * weights.index_select(1, self.degree), graph)
 
     def weights(self, gaussians: Tensor, graph: GraphTensors) -> Tensor:
-        """Radial weights (e, l_max+1, 3C) of the messages."""
+        """Return the radial weights (e, l_max+1, 3C) of the messages.
+
+        Parameters
+        ----------
+        gaussians : Tensor
+            (e, G).
+        graph : GraphTensors
+            Nodes and edges.
+
+        Returns
+        -------
+        Tensor
+            (e, l_max+1, 3C).
+        """
         radial = self.radial(gaussians, graph.numbers[graph.source], graph.numbers[graph.target])
         return radial.unflatten(1, (self.widths.l_max + 1, 3 * self.widths.channels))
 
     def convolve(self, message: Tensor, graph: GraphTensors) -> tuple[Tensor, Tensor]:
-        """Logits and values of messages (e, K, 3C) in the frames of their bonds."""
+        """Return logits and values of messages in the frames of their bonds.
+
+        Parameters
+        ----------
+        message : Tensor
+            (e, K, 3C).
+        graph : GraphTensors
+            Nodes and edges.
+
+        Returns
+        -------
+        tuple of Tensor
+            (e, heads), and (e, K, heads·value) in the common axes.
+        """
         w = self.widths
         hidden, extra = self.first(message)
         logits = self.attention(extra[:, : w.heads * w.alpha])
@@ -216,10 +388,16 @@ class NodeUpdate(nn.Module):
 
 
 class EdgeUpdate(nn.Module):
-    """e_ij ← e_ij + message; e_ij ← e_ij + feed-forward(e_ij). The message is as a node's, without attention.
+    """Edge update e_ij ← e_ij + message; e_ij ← e_ij + feed-forward(e_ij).
 
-    The message is [n_i, n_j, norm(e_ij)] with the updated nodes. The published network computes heads × alpha further
-    outputs of the convolution and does not use them; they are kept so that its parameters fit.
+    The message is built like a node's, without attention, from [n_i, n_j, norm(e_ij)] with the updated nodes. The
+    published network computes heads × alpha further outputs of the convolution and does not use them; they are kept so
+    that its parameters fit.
+
+    Parameters
+    ----------
+    widths : Widths
+        Sizes.
     """
 
     degree: Tensor
@@ -239,16 +417,45 @@ class EdgeUpdate(nn.Module):
         self.register_buffer("degree", degree_of_component(w.l_max), persistent=False)
 
     def forward(self, nodes: Tensor, edges: Tensor, gaussians: Tensor, graph: GraphTensors) -> Tensor:
-        """nodes (n, K, C), edges (e, K, C), gaussians (e, G) → edges (e, K, C)."""
+        """Return the updated edges.
+
+        Parameters
+        ----------
+        nodes : Tensor
+            (n, K, C).
+        edges : Tensor
+            (e, K, C) in the common axes.
+        gaussians : Tensor
+            (e, G).
+        graph : GraphTensors
+            Nodes and edges.
+
+        Returns
+        -------
+        Tensor
+            (e, K, C).
+        """
         parts = [nodes.index_select(0, graph.source), nodes.index_select(0, graph.target), self.norm_message(edges)]
         message = torch.cat(parts, dim=2) * self.weights(gaussians, graph).index_select(1, self.degree)
         hidden, extra = self.convolution(rotate(message, graph.wigner))
         return self.finish(edges, rotate_back(self.gate(hidden, extra[:, self.unused :]), graph.wigner))
 
     def in_frames(self, nodes: Tensor, edges: Tensor | None, gaussians: Tensor, graph: GraphTensors) -> Tensor:
-        """`forward` with the edges given and returned in the frames of their bonds; None: the initial, invariant ones.
+        """Return `forward` with the edges given and returned in the frames of their bonds.
 
         All but the two nodes commutes with turning an edge, so nothing else has to be turned.
+
+        Parameters
+        ----------
+        nodes, gaussians, graph
+            Arguments of `forward`.
+        edges : Tensor or None
+            (e, K, C) in the frames of the bonds; None for the initial, invariant ones.
+
+        Returns
+        -------
+        Tensor
+            (e, K, C) in the frames of the bonds.
         """
         channels = self.widths.channels
         pair_weights, own_weights = self.weights(gaussians, graph).split([2 * channels, channels], dim=2)
@@ -263,11 +470,37 @@ class EdgeUpdate(nn.Module):
         return self.finish(edges, self.gate(hidden, extra[:, self.unused :]))
 
     def weights(self, gaussians: Tensor, graph: GraphTensors) -> Tensor:
-        """Radial weights (e, l_max+1, 3C) of the messages."""
+        """Return the radial weights of the messages.
+
+        Parameters
+        ----------
+        gaussians : Tensor
+            (e, G).
+        graph : GraphTensors
+            Nodes and edges.
+
+        Returns
+        -------
+        Tensor
+            (e, l_max+1, 3C).
+        """
         radial = self.radial(gaussians, graph.numbers[graph.source], graph.numbers[graph.target])
         return radial.unflatten(1, (self.widths.l_max + 1, 3 * self.widths.channels))
 
     def finish(self, edges: Tensor, hidden: Tensor) -> Tensor:
-        """What is left after the convolution, in any frame: edges (e, K, C), hidden (e, K, hidden) → edges."""
+        """Return the updated edges from the convolved messages, in any frame.
+
+        Parameters
+        ----------
+        edges : Tensor
+            (e, K, C).
+        hidden : Tensor
+            (e, K, hidden).
+
+        Returns
+        -------
+        Tensor
+            (e, K, C).
+        """
         edges = edges + self.project(hidden)
         return edges + self.feed_forward(self.norm_feed_forward(edges))

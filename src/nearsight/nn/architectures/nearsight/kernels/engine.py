@@ -1,6 +1,6 @@
 """The network `nearsight` over all bonds in cache-sized chunks, forward and at once backward, in threads.
 
-Chunks are dealt to threads in a fixed order: results depend on the number of threads only by rounding.
+Chunks are assigned to threads in a fixed order: results depend on the number of threads only by rounding.
 """
 
 from __future__ import annotations
@@ -31,9 +31,12 @@ class PairNetworks(Protocol):
     """What the engine reads of the network."""
 
     @property
-    def config(self) -> NearsightConfig: ...
+    def config(self) -> NearsightConfig:
+        """Sizes of the layers, and the cutoff."""
+
     @property
-    def layouts(self) -> Mapping[ElementPair, BondLayout]: ...
+    def layouts(self) -> Mapping[ElementPair, BondLayout]:
+        """Layouts of the outputs, by pair of elements."""
 
     def pair(self, pair: ElementPair) -> PairNetwork:
         """Return the network of one pair of elements."""
@@ -41,7 +44,19 @@ class PairNetworks(Protocol):
 
 @dataclass
 class Sums:
-    """Of one thread: gradients of each pair's weights and of the features, and the error."""
+    """What one thread adds up.
+
+    Attributes
+    ----------
+    weights : dict of ElementPair to list of Tensor
+        Gradients of each pair's weights, in the order of `parameters_of`.
+    places : dict of ElementPair to PairWeights
+        The same tensors by their meaning.
+    features : Tensor
+        (n, (l_max+1)², channels), gradient of the features.
+    error : float
+        Sum of the errors.
+    """
 
     weights: dict[ElementPair, list[Tensor]]
     places: dict[ElementPair, PairWeights]
@@ -50,10 +65,12 @@ class Sums:
 
 
 class BondEngine:
-    """Runs a network's pairs over their bonds.
+    """The compiled pass of a network's pairs over their bonds, on a CPU.
 
-    Args:
-        network: whose pairs they are.
+    Parameters
+    ----------
+    network : PairNetworks
+        The network whose pairs they are.
     """
 
     def __init__(self, network: PairNetworks) -> None:
@@ -61,7 +78,20 @@ class BondEngine:
         self.cutoff = network.config.cutoff
 
     def outputs(self, features: Tensor, bonds: Mapping[ElementPair, Bonds]) -> dict[ElementPair, Tensor]:
-        """(e, width) of each pair; the backward pass computes each chunk again."""
+        """Return the outputs of bonds, differentiable; the backward pass computes each chunk again.
+
+        Parameters
+        ----------
+        features : Tensor
+            (n, (l_max+1)², channels) of the atoms.
+        bonds : mapping of ElementPair to Bonds
+            Bonds by pair of elements.
+
+        Returns
+        -------
+        dict of ElementPair to Tensor
+            (e, width) of each pair.
+        """
         pairs = self._pairs(bonds)
         results = _Outputs.apply(self, bonds, pairs, features, *self._parameters(pairs))
         return dict(zip(pairs, results)) | {
@@ -69,7 +99,22 @@ class BondEngine:
         }
 
     def hidden(self, features: Tensor, pair: ElementPair, bonds: Bonds) -> list[Tensor]:
-        """For each hidden block (e, components, width), what the outputs are linear in."""
+        """Return the last hidden values of bonds, without gradient: the outputs are linear in them.
+
+        Parameters
+        ----------
+        features : Tensor
+            (n, (l_max+1)², channels) of the atoms.
+        pair : ElementPair
+            The pair of elements.
+        bonds : Bonds
+            Its bonds.
+
+        Returns
+        -------
+        list of Tensor
+            (e, components, width) for each hidden block.
+        """
         found: dict[int, list[Tensor]] = {}
 
         def keep(own: BondPass, pair: ElementPair, batch: slice, sums: Sums) -> None:
@@ -83,7 +128,22 @@ class BondEngine:
     def error(
         self, features: Tensor, bonds: Mapping[ElementPair, Bonds], targets: Mapping[ElementPair, BondTargets]
     ) -> Tensor:
-        """`BondTargets.error` of all outputs."""
+        """Return the summed `BondTargets.error` of all outputs, differentiable; value and gradient come from one pass.
+
+        Parameters
+        ----------
+        features : Tensor
+            (n, (l_max+1)², channels) of the atoms.
+        bonds : mapping of ElementPair to Bonds
+            Bonds by pair of elements.
+        targets : mapping of ElementPair to BondTargets
+            Their targets.
+
+        Returns
+        -------
+        Tensor
+            The error, a scalar.
+        """
         pairs = self._pairs(bonds)
         result: Tensor = _SummedError.apply(self, bonds, targets, pairs, features, *self._parameters(pairs))
         return result
@@ -103,7 +163,28 @@ class BondEngine:
         visit: Visit,
         with_gradient: bool,
     ) -> Sums:
-        """Forward on every chunk, then `visit`, in as many threads as torch has; the threads' sums added up."""
+        """Run the forward pass on every chunk, then `visit` it, in as many threads as torch has.
+
+        Parameters
+        ----------
+        features : Tensor
+            (n, (l_max+1)², channels) of the atoms.
+        parameters : sequence of Tensor
+            Weights of all pairs, one after another.
+        bonds : mapping of ElementPair to Bonds
+            Bonds by pair of elements.
+        pairs : sequence of ElementPair
+            Pairs with bonds, in the order of the parameters.
+        visit : callable
+            Called with the pass, the pair, the slice of its bonds and the sums of the thread.
+        with_gradient : bool
+            Whether the sums have room for gradients.
+
+        Returns
+        -------
+        Sums
+            The sums of all threads.
+        """
         batches: list[Batch] = [
             (pair, slice(k, min(k + CHUNK, len(bonds[pair]))))
             for pair in pairs

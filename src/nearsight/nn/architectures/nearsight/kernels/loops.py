@@ -2,7 +2,8 @@
 
 Hidden values lie block after block: block k is a contiguous (B, components, width) array at offset row_k·B of a flat
 buffer, as the matrix products want them. A row of `sizes` describes a block by its inputs, width, components, first
-channel, first hidden column (`HiddenBlock`), outputs and first output column. Slow twin of all: `PairNetwork`.
+channel, first hidden column (`HiddenBlock`), outputs, first output column, parity and order. The reference
+implementation of all loops is `PairNetwork`.
 """
 
 from __future__ import annotations
@@ -17,8 +18,19 @@ INPUTS, WIDTH, COMPONENTS, START, ROW, OUTPUTS, COLUMN, PARITY, ORDER = range(9)
 
 @compiled
 def splines(distance, count, cutoff, scale, first, values):  # type: ignore[no-untyped-def]
-    """The four functions of `radial_splines.splines` that are not zero at each distance: number of the first (those
-    from `count` on do not exist), values (B, 4)."""
+    """Compute the four functions of `pair_network.splines` that are not zero at each distance.
+
+    Parameters
+    ----------
+    distance : array
+        (B,) Å.
+    count : int
+        Number of functions; those from `count` on do not exist.
+    cutoff, scale : float
+        Cutoff in Å, and factor of the functions.
+    first, values : array
+        Written: (B,) number of the first function, and (B, 4) values.
+    """
     for b in range(len(distance)):
         s = distance[b] * count / cutoff
         k = int(s)
@@ -32,9 +44,22 @@ def splines(distance, count, cutoff, scale, first, values):  # type: ignore[no-u
 
 @compiled
 def gather(features, source, target, frames, sizes, place, x):  # type: ignore[no-untyped-def]
-    """Both atoms' features (n, K, C) in the frame of each bond, as inputs of the blocks.
+    """Write both atoms' features in the frame of each bond, as inputs of the blocks.
 
-    place (blocks,): offset of each block's (B, components, inputs) array in the flat x, divided by B.
+    Parameters
+    ----------
+    features : array
+        (n, K, C) of the atoms.
+    source, target : array
+        (B,) atoms of each bond.
+    frames : array
+        (B, Σ_l (2l+1)²) rows of the Wigner matrices of each bond.
+    sizes : array
+        (blocks, 9) sizes of the blocks.
+    place : array
+        (blocks,) offset of each block's (B, components, inputs) array in the flat x, divided by B.
+    x : array
+        Written: the inputs.
     """
     kk, c = features.shape[1:]
     l_max = int(np.sqrt(kk)) - 1
@@ -63,11 +88,11 @@ def gather(features, source, target, frames, sizes, place, x):  # type: ignore[n
                 m = sizes[k, ORDER]
                 if m > l:
                     continue
-                inputs, parts = sizes[k, INPUTS], sizes[k, COMPONENTS]
-                for part in range(parts):
-                    row = l + m if part == 0 else l - m
+                inputs, components = sizes[k, INPUTS], sizes[k, COMPONENTS]
+                for component in range(components):
+                    row = l + m if component == 0 else l - m
                     first, second = both[row, 0], both[row, 1]
-                    start = place[k] * bonds + (b * parts + part) * inputs
+                    start = place[k] * bonds + (b * components + component) * inputs
                     if exchange:
                         factor = sign if sizes[k, PARITY] == 0 else -sign
                         out = x[start + (l - m) * c : start + (l - m) * c + c]
@@ -83,7 +108,17 @@ def gather(features, source, target, frames, sizes, place, x):  # type: ignore[n
 
 @compiled
 def scatter(dx, source, target, frames, sizes, place, dfeatures):  # type: ignore[no-untyped-def]
-    """Add the gradients of `gather` to dfeatures (n, K, C)."""
+    """Add the gradients of `gather` to those of the features.
+
+    Parameters
+    ----------
+    dx : array
+        Gradient of the inputs, flat as in `gather`.
+    source, target, frames, sizes, place
+        Arguments of `gather`.
+    dfeatures : array
+        (n, K, C), added to.
+    """
     kk, c = dfeatures.shape[1:]
     l_max = int(np.sqrt(kk)) - 1
     both = np.empty((2 * l_max + 1, 2, c), dtype=dfeatures.dtype)
@@ -100,11 +135,11 @@ def scatter(dx, source, target, frames, sizes, place, dfeatures):  # type: ignor
                 m = sizes[k, ORDER]
                 if m > l:
                     continue
-                inputs, parts = sizes[k, INPUTS], sizes[k, COMPONENTS]
-                for part in range(parts):
-                    row = l + m if part == 0 else l - m
+                inputs, components = sizes[k, INPUTS], sizes[k, COMPONENTS]
+                for component in range(components):
+                    row = l + m if component == 0 else l - m
                     first, second = both[row, 0], both[row, 1]
-                    start = place[k] * bonds + (b * parts + part) * inputs
+                    start = place[k] * bonds + (b * components + component) * inputs
                     if exchange:
                         factor = sign if sizes[k, PARITY] == 0 else -sign
                         back = dx[start + (l - m) * c : start + (l - m) * c + c]
@@ -132,9 +167,26 @@ def scatter(dx, source, target, frames, sizes, place, dfeatures):  # type: ignor
 
 @compiled
 def modulate(y, add, one, first, values, table, offset, sizes, h):  # type: ignore[no-untyped-def]
-    """h = add + y·f, f = one + Σ values·table rows per channel; the first block gets Σ values·offset rows, too.
+    """Compute h = add + y·f, f = one + Σ values·table rows per channel; the first block gets Σ values·offset rows, too.
 
-    add: flat like h, or empty for nothing; table (functions, channels); offset (functions, width of block 0) or empty.
+    Parameters
+    ----------
+    y : array
+        Flat hidden values.
+    add : array
+        Flat like h, or empty for nothing.
+    one : int
+        Constant term of the factors.
+    first, values : array
+        What `splines` wrote.
+    table : array
+        (functions, channels).
+    offset : array
+        (functions, width of block 0), or empty for nothing.
+    sizes : array
+        (blocks, 9) sizes of the blocks.
+    h : array
+        Written: flat hidden values.
     """
     bonds, count, adds = len(first), len(table), len(add) > 0
     factor = np.empty(table.shape[1], dtype=y.dtype)
@@ -147,10 +199,10 @@ def modulate(y, add, one, first, values, table, offset, sizes, h):  # type: igno
                 for q in range(len(factor)):
                     factor[q] += v * source[q]
         for k in range(len(sizes)):
-            width, parts = sizes[k, WIDTH], sizes[k, COMPONENTS]
+            width, components = sizes[k, WIDTH], sizes[k, COMPONENTS]
             f = factor[sizes[k, START] : sizes[k, START] + width]
-            for part in range(parts):
-                at = sizes[k, ROW] * bonds + (b * parts + part) * width
+            for component in range(components):
+                at = sizes[k, ROW] * bonds + (b * components + component) * width
                 value, out = y[at : at + width], h[at : at + width]
                 if adds:
                     more = add[at : at + width]
@@ -172,7 +224,19 @@ def modulate(y, add, one, first, values, table, offset, sizes, h):  # type: igno
 
 @compiled
 def modulate_back(y, dh, one, first, values, table, sizes, dy, dtable, doffset):  # type: ignore[no-untyped-def]
-    """Gradients of `modulate`: dy is written; dtable and, unless empty, doffset are added to."""
+    """Compute the gradients of `modulate`.
+
+    Parameters
+    ----------
+    y, one, first, values, table, sizes
+        Arguments of `modulate`.
+    dh : array
+        Gradient of h.
+    dy : array
+        Written: gradient of y.
+    dtable, doffset : array
+        Gradients of table and, unless empty, of offset; added to.
+    """
     bonds, count = len(first), len(table)
     factor = np.empty(table.shape[1], dtype=y.dtype)
     dfactor = np.empty(table.shape[1], dtype=y.dtype)
@@ -186,11 +250,11 @@ def modulate_back(y, dh, one, first, values, table, sizes, dy, dtable, doffset):
                 for q in range(len(factor)):
                     factor[q] += v * source[q]
         for k in range(len(sizes)):
-            width, parts = sizes[k, WIDTH], sizes[k, COMPONENTS]
+            width, components = sizes[k, WIDTH], sizes[k, COMPONENTS]
             f = factor[sizes[k, START] : sizes[k, START] + width]
             df = dfactor[sizes[k, START] : sizes[k, START] + width]
-            for part in range(parts):
-                at = sizes[k, ROW] * bonds + (b * parts + part) * width
+            for component in range(components):
+                at = sizes[k, ROW] * bonds + (b * components + component) * width
                 value, above, out = y[at : at + width], dh[at : at + width], dy[at : at + width]
                 for q in range(width):
                     out[q] = above[q] * f[q]
@@ -211,7 +275,17 @@ def modulate_back(y, dh, one, first, values, table, sizes, dy, dtable, doffset):
 
 @compiled
 def activate(h, width, bonds, scalars):  # type: ignore[no-untyped-def]
-    """scalars (B, width) = ½x(1 + x/√(1+x²)) of the first block."""
+    """Compute scalars = ½x(1 + x/√(1+x²)) of the first block.
+
+    Parameters
+    ----------
+    h : array
+        Flat hidden values.
+    width, bonds : int
+        Width of the first block, and B.
+    scalars : array
+        Written: (B, width).
+    """
     half, one = h.dtype.type(0.5), h.dtype.type(1)
     for b in range(bonds):
         value, out = h[b * width : b * width + width], scalars[b]
@@ -222,7 +296,21 @@ def activate(h, width, bonds, scalars):  # type: ignore[no-untyped-def]
 
 @compiled
 def apply_gates(h, scalars, t, sizes, z):  # type: ignore[no-untyped-def]
-    """z = h·(1 + t/√(1+t²)), with the scalars in place of the first block; t (B, channels)."""
+    """Compute z = h·(1 + t/√(1+t²)), with the scalars in place of the first block.
+
+    Parameters
+    ----------
+    h : array
+        Flat hidden values.
+    scalars : array
+        (B, width of block 0).
+    t : array
+        (B, channels).
+    sizes : array
+        (blocks, 9) sizes of the blocks.
+    z : array
+        Written: flat hidden values.
+    """
     one, bonds = h.dtype.type(1), len(t)
     g = np.empty(t.shape[1], dtype=h.dtype)
     for b in range(bonds):
@@ -230,10 +318,10 @@ def apply_gates(h, scalars, t, sizes, z):  # type: ignore[no-untyped-def]
         for q in range(len(g)):
             g[q] = one + raw[q] / np.sqrt(one + raw[q] * raw[q])
         for k in range(len(sizes)):
-            width, parts = sizes[k, WIDTH], sizes[k, COMPONENTS]
+            width, components = sizes[k, WIDTH], sizes[k, COMPONENTS]
             f = g[sizes[k, START] : sizes[k, START] + width]
-            for part in range(parts):
-                at = sizes[k, ROW] * bonds + (b * parts + part) * width
+            for component in range(components):
+                at = sizes[k, ROW] * bonds + (b * components + component) * width
                 value, out = (scalars[b] if k == 0 else h[at : at + width]), z[at : at + width]
                 for q in range(width):
                     out[q] = value[q] * f[q]
@@ -241,7 +329,19 @@ def apply_gates(h, scalars, t, sizes, z):  # type: ignore[no-untyped-def]
 
 @compiled
 def gates_back(h, scalars, t, dz, sizes, dh, dscalars, dt):  # type: ignore[no-untyped-def]
-    """Gradients of `apply_gates`: dt (B, channels), dscalars (B, width), and dh but for its first block."""
+    """Compute the gradients of `apply_gates`.
+
+    Parameters
+    ----------
+    h, scalars, t, sizes
+        Arguments of `apply_gates`.
+    dz : array
+        Gradient of z.
+    dh : array
+        Written: gradient of h but for its first block.
+    dscalars, dt : array
+        Written: (B, width) and (B, channels), gradients of scalars and t.
+    """
     one, bonds = h.dtype.type(1), len(t)
     g = np.empty(t.shape[1], dtype=h.dtype)
     slope = np.empty(t.shape[1], dtype=h.dtype)
@@ -252,11 +352,11 @@ def gates_back(h, scalars, t, dz, sizes, dh, dscalars, dt):  # type: ignore[no-u
             g[q] = one + raw[q] * inverse
             slope[q] = inverse * inverse * inverse
         for k in range(len(sizes)):
-            width, parts, start = sizes[k, WIDTH], sizes[k, COMPONENTS], sizes[k, START]
+            width, components, start = sizes[k, WIDTH], sizes[k, COMPONENTS], sizes[k, START]
             f, sums = g[start : start + width], out_t[start : start + width]
             sums[:] = 0
-            for part in range(parts):
-                at = sizes[k, ROW] * bonds + (b * parts + part) * width
+            for component in range(components):
+                at = sizes[k, ROW] * bonds + (b * components + component) * width
                 above = dz[at : at + width]
                 value = scalars[b] if k == 0 else h[at : at + width]
                 out = dscalars[b] if k == 0 else dh[at : at + width]
@@ -270,7 +370,17 @@ def gates_back(h, scalars, t, dz, sizes, dh, dscalars, dt):  # type: ignore[no-u
 
 @compiled
 def activate_back(h, width, bonds, dscalars, dh):  # type: ignore[no-untyped-def]
-    """Gradient of `activate`, written to the first block of dh."""
+    """Write the gradient of `activate` to the first block of dh.
+
+    Parameters
+    ----------
+    h, width, bonds
+        Arguments of `activate`.
+    dscalars : array
+        (B, width), gradient of the scalars.
+    dh : array
+        Flat gradient of h, whose first block is written.
+    """
     half, one = h.dtype.type(0.5), h.dtype.type(1)
     for b in range(bonds):
         value, above, out = h[b * width : b * width + width], dscalars[b], dh[b * width : b * width + width]
@@ -282,30 +392,48 @@ def activate_back(h, width, bonds, dscalars, dh):  # type: ignore[no-untyped-def
 
 @compiled
 def compare(o, envelope, values, weights, huber_delta, sizes, do):  # type: ignore[no-untyped-def]
-    """Error of the outputs o·envelope, `BondTargets.error`; its gradient is written to do (like o).
+    """Return `BondTargets.error` of the outputs o·envelope, and write its gradient.
 
-    o: flat, block k a (B, components, outputs) array at offset column_k·B; values, weights (B, columns).
+    Parameters
+    ----------
+    o : array
+        Flat; block k is a (B, components, outputs) array at offset column_k·B.
+    envelope : array
+        (B,) factors.
+    values, weights : array
+        (B, columns), targets and their weights.
+    huber_delta : float
+        Delta of the pseudo-Huber loss; 0 for squares.
+    sizes : array
+        (blocks, 9) sizes of the blocks.
+    do : array
+        Written: gradient with respect to o.
+
+    Returns
+    -------
+    float
+        The error.
     """
     total, bonds = 0.0, len(envelope)
-    soft, zero, two = o.dtype.type(huber_delta), o.dtype.type(0), o.dtype.type(2)
+    delta, zero, two = o.dtype.type(huber_delta), o.dtype.type(0), o.dtype.type(2)
     for k in range(len(sizes)):
-        n, parts, column = sizes[k, OUTPUTS], sizes[k, COMPONENTS], sizes[k, COLUMN]
+        n, components, column = sizes[k, OUTPUTS], sizes[k, COMPONENTS], sizes[k, COLUMN]
         for b in range(bonds):
-            at, e, sums = (column * bonds) + b * parts * n, envelope[b], zero
+            at, e, sums = (column * bonds) + b * components * n, envelope[b], zero
             for q in range(n):
-                square, w = soft * soft, weights[b, column + q]
-                for part in range(parts):
-                    error = w * (o[at + part * n + q] * e - values[b, column + part * n + q])
+                square, w = delta * delta, weights[b, column + q]
+                for component in range(components):
+                    error = w * (o[at + component * n + q] * e - values[b, column + component * n + q])
                     square += error * error
-                    do[at + part * n + q] = error * w * e
-                if soft > 0:
+                    do[at + component * n + q] = error * w * e
+                if delta > 0:
                     norm = np.sqrt(square)
-                    sums += norm - soft
+                    sums += norm - delta
                     factor = o.dtype.type(1) / norm
                 else:
                     sums += square
                     factor = two
-                for part in range(parts):
-                    do[at + part * n + q] *= factor
+                for component in range(components):
+                    do[at + component * n + q] *= factor
             total += sums
     return total

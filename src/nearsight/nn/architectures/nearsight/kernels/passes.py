@@ -26,7 +26,17 @@ NOTHING: dict[torch.dtype, np.ndarray] = {
 
 @dataclass(frozen=True, eq=False)
 class PairWeights:
-    """Detached weights of a `PairNetwork`, or the places of their gradients; per block, and per layer."""
+    """Detached weights of a `PairNetwork`, or the places of their gradients.
+
+    Attributes
+    ----------
+    first, second, last : list of Tensor
+        Linear maps, one for each block.
+    radial, gates : list of Tensor
+        Maps from radial functions and to gates, one for each layer.
+    offset : Tensor
+        (bond_functions, width of block 0).
+    """
 
     first: list[Tensor]
     second: list[Tensor]
@@ -37,7 +47,20 @@ class PairWeights:
 
     @classmethod
     def of(cls, tensors: Sequence[Tensor], blocks: int, layers: int) -> PairWeights:
-        """From the order of `parameters_of`."""
+        """Return the weights from the order of `parameters_of`.
+
+        Parameters
+        ----------
+        tensors : sequence of Tensor
+            All tensors of a pair.
+        blocks, layers : int
+            Numbers of hidden blocks and of layers.
+
+        Returns
+        -------
+        PairWeights
+            The same tensors by their meaning.
+        """
         t = list(tensors)
         return cls(
             t[:blocks],
@@ -50,18 +73,26 @@ class PairWeights:
 
 
 def parameters_of(network: PairNetwork) -> list[Tensor]:
-    """Weights of a network: first, second and last maps, radial functions, gates, offset."""
+    """Return the weights of a network: first, second and last maps, radial functions, gates, offset."""
     lists = (network.first, network.second, network.last, network.radial, network.gates)
     return [p for group in lists for p in group] + [network.offset]
 
 
 class BondPass:
-    """Sizes of a pair's network, and scratch memory. Call `forward`, then one of `outputs`, `compare`, `backward`.
+    """The passes of one pair's network over chunks, with scratch memory.
 
-    Args:
-        network: the pair's.
-        cutoff: Å.
-        buffers: of the thread.
+    Call `forward`, then one of `outputs`, `last_hidden`, `compare` and `take`, and after the last two `backward`.
+
+    Parameters
+    ----------
+    network : PairNetwork
+        The pair's network, of which the sizes are read.
+    weights : PairWeights
+        Its weights, detached.
+    cutoff : float
+        Cutoff in Å.
+    buffers : Buffers
+        Scratch memory of the thread.
     """
 
     def __init__(self, network: PairNetwork, weights: PairWeights, cutoff: float, buffers: Buffers) -> None:
@@ -81,7 +112,15 @@ class BondPass:
         self.scalars = self.blocks[0].width
 
     def forward(self, features: Tensor, bonds: Bonds) -> None:
-        """From the atoms' features to the outputs without envelope."""
+        """Compute the outputs without envelope.
+
+        Parameters
+        ----------
+        features : Tensor
+            (n, (l_max+1)², channels) of the atoms.
+        bonds : Bonds
+            The chunk.
+        """
         w, buffer, n = self.weights, self.buffer, len(bonds)
         self.n, self.bonds, self.features = n, bonds, features
         self.geometry = (bonds.source.numpy(), bonds.target.numpy(), bonds.frames.numpy(), self.sizes, self.place)
@@ -102,18 +141,18 @@ class BondPass:
                 torch.mm(z, weight, out=out)
 
     def last_hidden(self) -> list[Tensor]:
-        """For each block (B, components, width), what the outputs are linear in."""
+        """Return (B, components, width) for each block, the last hidden values."""
         return [
             z.view(self.n, b.components, b.width).clone() for z, b in zip(self._hidden(self.gated[1][2]), self.blocks)
         ]
 
     def outputs(self) -> Tensor:
-        """(B, columns)."""
+        """Return the outputs (B, columns), with envelope."""
         parts = [o.view(self.n, -1) for o in self._outputs(self.o)]
         return torch.cat(parts, dim=1) * self.envelope[:, None]
 
     def compare(self, targets: BondTargets) -> float:
-        """The error; its gradient goes to `backward`."""
+        """Return the error of the outputs; its gradient goes to `backward`."""
         self.do = self.buffer("do", self.n * self.columns)
         return float(
             loops.compare(
@@ -128,7 +167,7 @@ class BondPass:
         )
 
     def take(self, gradient: Tensor) -> None:
-        """Gradient (B, columns) of the outputs, for `backward`."""
+        """Take the gradient (B, columns) of the outputs, for `backward`."""
         self.do = self.buffer("do", self.n * self.columns)
         scaled = gradient * self.envelope[:, None]
         widths = [b.components * b.outputs for b in self.blocks]
@@ -136,7 +175,15 @@ class BondPass:
             place.copy_(part.reshape(place.shape))
 
     def backward(self, sums: PairWeights, dfeatures: Tensor) -> None:
-        """Add the gradients of weights and features."""
+        """Add the gradients of weights and features.
+
+        Parameters
+        ----------
+        sums : PairWeights
+            Gradients of the weights, added to.
+        dfeatures : Tensor
+            (n, (l_max+1)², channels), gradient of the features, added to.
+        """
         w, dz = self.weights, self.buffer("dz", self.n * self.hidden)
         for z, o, out, weight, dweight in zip(
             self._hidden(self.gated[1][2]), self._outputs(self.do), self._hidden(dz), w.last, sums.last
@@ -221,7 +268,7 @@ class BondPass:
         return self._hidden(dy)
 
     def _gate(self, h: Tensor, layer: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Scalars (B, width), what the gates are made of (B, channels), and the gated blocks."""
+        """Return the scalars (B, width), the arguments of the gates (B, channels), and the gated blocks."""
         scalars = self.buffer(f"scalars {layer}", self.n, self.scalars)
         loops.activate(h.numpy(), self.scalars, self.n, scalars.numpy())
         t = torch.mm(scalars, self.weights.gates[layer], out=self.buffer(f"gates {layer}", self.n, self.channels))

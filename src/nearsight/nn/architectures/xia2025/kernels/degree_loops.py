@@ -2,7 +2,8 @@
 
 After the norm nothing mixes degrees but the gates, which are functions of l = 0. So each degree of a few edges runs
 through both linear layers, the head, the comparison with targets in the edges' frames and back, while its features are
-in the second-level cache; only gradients of the inputs leave. Slow twin: `FeedForward` and `CoupledHead`.
+in the second-level cache; only gradients of the inputs leave. The reference implementation is `FeedForward` and
+`CoupledHead`.
 """
 
 from __future__ import annotations
@@ -26,7 +27,18 @@ WIDE = 16
 
 @cache
 def degree_pass(l_max: int, channels: int, feed_forward: int) -> Callable[..., Any]:
-    """The pass for a network's sizes; `pass_over` documents its arguments."""
+    """Return the compiled pass for a network's sizes.
+
+    Parameters
+    ----------
+    l_max, channels, feed_forward : int
+        Highest degree, and channels outside and inside the feed-forward network.
+
+    Returns
+    -------
+    callable
+        The pass, which returns the error; its inner function `pass_over` documents the arguments.
+    """
     C, F = channels, feed_forward
     fits = fit_tiles(C, F)
 
@@ -160,7 +172,29 @@ def up_gate_down(
     g: Any,
     e2: Any,
 ) -> None:
-    """u = up·f, g = gated u, e2 = e + down·g (+ bias) of the first rows of e and f."""
+    """Compute u = up·f, g = gated u and e2 = e + down·g (+ bias) of the first rows of e and f.
+
+    Parameters
+    ----------
+    C, F : int
+        Channels outside and inside.
+    fits : bool
+        Whether C and F fit tiles.
+    space : tuple of arrays
+        Workspace of the products.
+    l : int
+        Degree.
+    e, f : array
+        Flat rows (width C) before and after the norm.
+    raw, gates : array
+        (edges, (l_max+1)·F) before and after the sigmoid.
+    up_t, down_t : array
+        Flat transposed weights of the degree.
+    down_bias : array
+        (C,), added for l = 0.
+    u, g, e2 : array
+        Written: flat rows (widths F, F and C).
+    """
     size = 2 * l + 1
     rows = len(raw) * size
     if l > 0:
@@ -203,7 +237,21 @@ def up_gate_down_back(
     ddown: Any,
     ddown_bias: Any,
 ) -> None:
-    """Gradients of `up_gate_down` from that of e2; dg becomes that of u."""
+    """Compute the gradients of `up_gate_down` from that of e2.
+
+    Parameters
+    ----------
+    C, F, fits, space, l, f, raw, gates, u, g
+        Arguments of `up_gate_down`.
+    up, down : array
+        Flat weights of the degree.
+    de2 : array
+        Gradient of e2.
+    dg, df, draw : array
+        Written: gradient of u (scratch), of f (for l > 0) and of raw.
+    dup, ddown, ddown_bias : array
+        Gradients of the parameters, added to.
+    """
     size = 2 * l + 1
     rows = len(raw) * size
     one = f.dtype.type(1)
@@ -235,7 +283,26 @@ def up_gate_down_back(
 
 @numba.njit(inline="always")
 def error_of_degree(target: Any, weights: Any, starts: Any, own: Any, rows: int, size: int, n: int) -> Any:
-    """Outputs (rows, n) become the gradient of their error, which is returned; weights (edges, size) or empty."""
+    """Return the error of outputs, which become its gradient.
+
+    Parameters
+    ----------
+    target : array
+        Flat targets (rows, n).
+    weights : array
+        (edges, size) factors of the errors, or empty.
+    starts : array
+        (n,) first column of each irrep in the weights.
+    own : array
+        Flat outputs (rows, n), overwritten by the gradient.
+    rows, size, n : int
+        Rows, components of the degree, and irreps.
+
+    Returns
+    -------
+    float
+        Σ of squares.
+    """
     total = own.dtype.type(0)
     for k in range(rows * n):
         own[k] -= target[k]
@@ -259,7 +326,25 @@ def error_of_degree(target: Any, weights: Any, starts: Any, own: Any, rows: int,
 def head_of_degree(
     C: int, space: Any, e2: Any, head: Any, bias: Any, with_bias: bool, out: Any, rows: int, n: int
 ) -> None:
-    """out (rows, n) = e2 (rows, C) · headᵀ [+ bias], head (n, C)."""
+    """Compute out (rows, n) = e2 (rows, C) · headᵀ [+ bias].
+
+    Parameters
+    ----------
+    C : int
+        Channels.
+    space : tuple of arrays
+        Workspace of the products.
+    e2 : array
+        Flat features (rows, C).
+    head, bias : array
+        (n, C) and (n,).
+    with_bias : bool
+        Whether the bias is added.
+    out : array
+        Written: flat (rows, n).
+    rows, n : int
+        Rows and irreps.
+    """
     if n >= WIDE:
         product_nt(space, e2, head.ravel(), out, rows, n, C, 0)
     else:
@@ -291,7 +376,19 @@ def head_back(
     rows: int,
     n: int,
 ) -> None:
-    """de2 (rows, C) = dout (rows, n) · head; dhead += doutᵀ · e2 and, where asked for, dbias += Σ dout."""
+    """Compute the gradients of `head_of_degree`.
+
+    Parameters
+    ----------
+    C, space, e2, head, with_bias, rows, n
+        Arguments of `head_of_degree`.
+    dout : array
+        Flat (rows, n), gradient of the outputs.
+    de2 : array
+        Written: flat (rows, C), dout · head.
+    dhead, dbias : array
+        Gradients of the parameters, added to; dbias only with a bias.
+    """
     if with_bias:
         for row in range(rows):
             for k in range(n):

@@ -10,9 +10,7 @@ What it computes is `EdgeUpdate` on the initial edge features followed by `Coupl
 
 A chunk's forward pass is followed at once by its backward pass where the loss is a sum over edges
 (`error`), or repeated in the backward pass (`outputs`), so memory does not grow with the number of edges.
-Chunks are dealt to threads in a fixed order: results depend on the number of threads only by rounding.
-
-One thread's passes over chunks of edges: the first edge update and the head, forward and backward.
+Chunks are assigned to threads in a fixed order: results depend on the number of threads only by rounding.
 """
 
 from __future__ import annotations
@@ -42,7 +40,17 @@ if TYPE_CHECKING:
 
 @dataclass
 class Gradients:
-    """Sums of one thread."""
+    """What one thread adds up.
+
+    Attributes
+    ----------
+    packed, radial : list of Tensor
+        Gradients of what `pack` and `pack_radial_inputs` give.
+    nodes : Tensor
+        (n, K, C), gradient of the nodes.
+    error : float
+        Sum of the errors.
+    """
 
     packed: list[Tensor]
     radial: list[Tensor]
@@ -53,10 +61,14 @@ class Gradients:
 class EdgeChunk:
     """Buffers and passes of one thread. Call `begin`, then one of `outputs`, `compare` and `backward`.
 
-    Args:
-        engine: sizes and loops.
-        nodes: (n, K, C).
-        packed, radial: what `pack` and `pack_radial_inputs` give, detached and contiguous.
+    Parameters
+    ----------
+    engine : EdgeEngine
+        Sizes and loops.
+    nodes : Tensor
+        (n, K, C).
+    packed, radial : sequence of Tensor
+        What `pack` and `pack_radial_inputs` give, detached and contiguous.
     """
 
     def __init__(self, engine: EdgeEngine, nodes: Tensor, packed: Sequence[Tensor], radial: Sequence[Tensor]) -> None:
@@ -88,16 +100,37 @@ class EdgeChunk:
         self.degrees_pass = degree_pass(lay.l_max, lay.channels, lay.feed_forward)
 
     def segment(self, name: str, width: int) -> Tensor:
-        """A degree-major buffer, flat: degree l is a (B·(2l+1), width) matrix from l²·B·width on."""
+        """Return a degree-major buffer.
+
+        Parameters
+        ----------
+        name : str
+            Name of the buffer.
+        width : int
+            Channels.
+
+        Returns
+        -------
+        Tensor
+            Flat; degree l is a (B·(2l+1), width) matrix from l²·B·width on.
+        """
         return self.buffer(name, (self.layout.l_max + 1) ** 2 * self.n * width)
 
     def invariants(self, segment: Tensor) -> Tensor:
-        """Degree 0 of a segment, (B, C)."""
+        """Return degree 0 of a segment, (B, C)."""
         return segment[: self.n * self.layout.channels].view(self.n, -1)
 
     @torch.no_grad()
     def begin(self, graph: GraphTensors, batch: slice) -> None:
-        """Forward pass of a slice of the edges up to the norm before the feed-forward network."""
+        """Run the forward pass of a slice of the edges up to the norm before the feed-forward network.
+
+        Parameters
+        ----------
+        graph : GraphTensors
+            Nodes and edges.
+        batch : slice
+            Which edges.
+        """
         lay, ker = self.layout, self.engine.kernels
         self.n = batch.stop - batch.start
         self.source, self.target = graph.source[batch].numpy(), graph.target[batch].numpy()
@@ -159,7 +192,7 @@ class EdgeChunk:
 
     @torch.no_grad()
     def outputs(self) -> Tensor:
-        """Coupled outputs (B, size) on the common axes, in a buffer."""
+        """Return the coupled outputs (B, size) on the common axes, in a buffer."""
         engine = self.engine
         o = self._degrees(None, None)[1]
         out = self.buffer("out", self.n, engine.size)
@@ -168,20 +201,37 @@ class EdgeChunk:
 
     @torch.no_grad()
     def compare(self, targets: EdgeTargets, sums: Gradients, with_gradient: bool) -> None:
-        """Add the error of the chunk's outputs, and where wanted its gradients."""
+        """Add the error of the chunk's outputs, and where wanted its gradients.
+
+        Parameters
+        ----------
+        targets : EdgeTargets
+            Targets of the chunk.
+        sums : Gradients
+            Sums of the thread.
+        with_gradient : bool
+            Whether gradients are wanted.
+        """
         sums.error += self._degrees(targets, sums if with_gradient else None)[0]
         if with_gradient:
             self._finish(sums)
 
     @torch.no_grad()
     def backward(self, gradient: Tensor, sums: Gradients) -> None:
-        """Add the gradients of Σ gradient·output, gradient (B, size)."""
+        """Add the gradients of Σ gradient·output.
+
+        Parameters
+        ----------
+        gradient : Tensor
+            (B, size).
+        sums : Gradients
+            Sums of the thread.
+        """
         self._degrees(gradient, sums)
         self._finish(sums)
 
     def _degrees(self, given: EdgeTargets | Tensor | None, sums: Gradients | None) -> tuple[float, Tensor]:
-        """Feed-forward network and head, see `degree_pass`, given targets, or the gradient of the outputs, or nothing.
-        The error, and the outputs in the edges' frames."""
+        """Run feed-forward network and head (`degree_pass`) with targets or gradients; return error and outputs."""
         targets = given if isinstance(given, EdgeTargets) else None
         values = given.values if isinstance(given, EdgeTargets) else given
         weights = None if targets is None else targets.mask
@@ -224,13 +274,13 @@ class EdgeChunk:
         return float(error), o
 
     def _slots(self, sums: Gradients | None) -> list[np.ndarray]:
-        """Where the sweep adds the gradients of the feed-forward network and the head."""
+        """Return where the pass adds the gradients of the feed-forward network and the head."""
         values = [self.up, self.down, self.down_bias, self.head, self.head_bias]
         places = values if sums is None else sums.packed[-len(values) :]
         return [cast(np.ndarray, p.numpy()) for p in places]
 
     def _finish(self, sums: Gradients) -> None:
-        """From the gradients at the norm back to nodes and weights."""
+        """Go from the gradients at the norm back to nodes and weights."""
         n_orders = self.layout.l_max + 1
         (d_bias, d_project, d_project_bias, d_scale, d_norm_bias, d_norm_weight, d_invariant, d_invariant_bias) = (
             sums.packed[n_orders : n_orders + 8]
@@ -299,12 +349,16 @@ CHUNK = 640
 
 
 class EdgeEngine:
-    """Runs the first edge update and the head of one network over a graph's labelled edges.
+    """The compiled pass of the first edge update and the head of one network over a graph's labelled edges.
 
-    Args:
-        update: the edge update.
-        head: the edge head.
-        gaussians: the radial basis, which is also the initial edge feature.
+    Parameters
+    ----------
+    update : EdgeUpdate
+        The edge update.
+    head : CoupledHead
+        The edge head.
+    gaussians : GaussianBasis
+        The radial basis, which is also the initial edge feature.
     """
 
     def __init__(self, update: EdgeUpdate, head: CoupledHead, gaussians: GaussianBasis) -> None:
@@ -317,13 +371,41 @@ class EdgeEngine:
         self.size = len(head.restore)
 
     def outputs(self, nodes: Tensor, graph: GraphTensors) -> Tensor:
-        """Coupled outputs (e, size); the backward pass computes each chunk again."""
+        """Return the coupled outputs, differentiable; the backward pass computes each chunk again.
+
+        Parameters
+        ----------
+        nodes : Tensor
+            (n, K, C), after the node update.
+        graph : GraphTensors
+            Nodes and edges.
+
+        Returns
+        -------
+        Tensor
+            (e, size) E_h.
+        """
         radial = pack_radial_inputs(self.update)
         packed = pack(self.update, self.head)
         return _Outputs.apply(self, graph, len(packed), nodes, *packed, *radial)
 
     def error(self, nodes: Tensor, graph: GraphTensors, targets: EdgeTargets) -> Tensor:
-        """`targets.error` of all outputs."""
+        """Return `targets.error` of all outputs, differentiable.
+
+        Parameters
+        ----------
+        nodes : Tensor
+            (n, K, C), after the node update.
+        graph : GraphTensors
+            Nodes and edges.
+        targets : EdgeTargets
+            Targets of the edges.
+
+        Returns
+        -------
+        Tensor
+            The error, a scalar.
+        """
         radial = pack_radial_inputs(self.update)
         packed = pack(self.update, self.head)
         return _SummedError.apply(self, graph, targets, len(packed), nodes, *packed, *radial)
@@ -337,7 +419,26 @@ class EdgeEngine:
         visit: Callable[[EdgeChunk, slice, Gradients], None],
         with_gradient: bool,
     ) -> Gradients:
-        """Forward on every chunk, then `visit`, in as many threads as torch has; the threads' sums added up."""
+        """Run the forward pass on every chunk, then `visit` it, in as many threads as torch has.
+
+        Parameters
+        ----------
+        nodes : Tensor
+            (n, K, C).
+        packed, radial : sequence of Tensor
+            What `pack` and `pack_radial_inputs` give.
+        graph : GraphTensors
+            Nodes and edges.
+        visit : callable
+            Called with the chunk, the slice of its edges and the sums of the thread.
+        with_gradient : bool
+            Whether the sums have room for gradients.
+
+        Returns
+        -------
+        Gradients
+            The sums of all threads.
+        """
         batches = [slice(k, min(k + CHUNK, graph.n_edges)) for k in range(0, graph.n_edges, CHUNK)]
         threads = thread_count(len(batches))
         nodes, packed = nodes.detach().contiguous(), [p.detach().contiguous() for p in packed]
@@ -372,7 +473,7 @@ def _add_up(parts: Sequence[Gradients], with_gradient: bool) -> Gradients:
 
 
 def _irrep_starts(head: CoupledHead, counts: np.ndarray) -> np.ndarray:
-    """First column of every irrep in the coupled vector, irreps sorted by degree."""
+    """Return the first column of every irrep in the coupled vector, irreps sorted by degree."""
     column_of = torch.argsort(head.restore).numpy()
     starts, at = [], 0
     for l, count in enumerate(counts):

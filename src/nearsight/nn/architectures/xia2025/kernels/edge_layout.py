@@ -1,4 +1,4 @@
-"""Where the edge engine keeps components, and the network's parameters in the shapes it uses."""
+"""The places of components in the edge engine, and the network's parameters in the shapes it uses."""
 
 from __future__ import annotations
 
@@ -19,13 +19,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where components lie in the rows before (x) and after (y) the convolution.
+    """Places of components in the rows before (x) and after (y) the convolution.
 
-    Attributes:
-        l_max, channels, hidden, feed_forward: sizes.
-        x_place, y_place: (K,) first column of each component.
-        x_blocks, y_blocks: the columns of order m = 0 … l_max.
-        inputs: for each order the columns of the published weights that meet non-zero features.
+    Attributes
+    ----------
+    l_max, channels, hidden, feed_forward : int
+        Sizes of the network.
+    x_place, y_place : ndarray
+        (K,) first column of each component.
+    x_blocks, y_blocks : tuple of slice
+        Columns of order m = 0 … l_max.
+    inputs : tuple of Tensor
+        For each order the columns of the published weights that meet non-zero features.
     """
 
     l_max: int
@@ -41,7 +46,18 @@ class Layout:
 
 @cache
 def layout_for(l_max: int, channels: int, hidden: int, feed_forward: int) -> Layout:
-    """The layout for a network's sizes."""
+    """Return the layout for a network's sizes.
+
+    Parameters
+    ----------
+    l_max, channels, hidden, feed_forward : int
+        Sizes of the network.
+
+    Returns
+    -------
+    Layout
+        The layout.
+    """
     x_place = np.zeros((l_max + 1) ** 2, dtype=np.int64)
     y_place = np.zeros((l_max + 1) ** 2, dtype=np.int64)
     x_blocks, y_blocks, inputs = [], [], []
@@ -65,10 +81,22 @@ def layout_for(l_max: int, channels: int, hidden: int, feed_forward: int) -> Lay
 
 
 def pack(update: EdgeUpdate, head: CoupledHead) -> list[Tensor]:
-    """The parameters in the shapes the engine uses, differentiable.
+    """Return the parameters in the shapes the engine uses, differentiable.
 
-    Convolution per order, its bias, projection, norm, feed-forward (all that acts on invariants in one matrix, then
-    every degree), head: `EdgeChunk` takes them in this order.
+    They are the convolution per order, its bias, projection, norm, feed-forward (all that acts on invariants in one
+    matrix, then every degree) and head: `EdgeChunk` takes them in this order.
+
+    Parameters
+    ----------
+    update : EdgeUpdate
+        The edge update.
+    head : CoupledHead
+        The edge head.
+
+    Returns
+    -------
+    list of Tensor
+        The parameters.
     """
     w = update.widths
     layout = layout_for(w.l_max, w.channels, w.hidden, w.feed_forward)
@@ -100,7 +128,7 @@ def pack(update: EdgeUpdate, head: CoupledHead) -> list[Tensor]:
 
 
 def pack_radial_inputs(update: EdgeUpdate) -> list[Tensor]:
-    """The parameters of an edge's weights and of its own invariant features, in the order that `EdgeChunk` takes them.
+    """Return the parameters of an edge's weights and own invariant features, in the order that `EdgeChunk` takes them.
 
     Outputs of the radial network are ordered as in `Layout`: of both nodes degree by degree, then of the edge itself.
     """

@@ -6,11 +6,9 @@ All work on one chunk of B edges in the frames of their bonds. Two layouts occur
 * degree-major segments: degree l is a contiguous (B, 2l+1, width) array at offset l²·B·width of a flat buffer, as
   everything that acts on each degree alone wants it.
 
-`kernels` builds the functions for given sizes, which the compiler then knows. Slow twin of all: `EdgeUpdate`.
-
-Rotations of a pair of nodes into the frame of a bond, degree by degree, inlined into the loops over edges.
-
-Called with constants for degree and width, so that the compiler knows the length of every loop.
+`kernels` builds the functions for given sizes, which the compiler then knows. The reference implementation of all loops
+is `EdgeUpdate`. Rotations of a pair of nodes into the frame of a bond are inlined degree by degree, with constants for
+degree and width, so that the compiler knows the length of every loop.
 """
 
 from __future__ import annotations
@@ -31,7 +29,17 @@ from nearsight.nn.kernels.tiles import fit_tiles, times, times_tn
 
 @numba.njit(inline="always")
 def load_pair(first: Any, second: Any, pair: Any, size: int, channels: int) -> None:
-    """Both nodes (size, channels) side by side in pair (size, 2·channels)."""
+    """Write both nodes side by side.
+
+    Parameters
+    ----------
+    first, second : array
+        (size, channels) of the nodes.
+    pair : array
+        Written: (size, 2·channels).
+    size, channels : int
+        Components and channels.
+    """
     for k in range(size):
         for c in range(channels):
             pair[k, c] = first[k, c]
@@ -41,7 +49,23 @@ def load_pair(first: Any, second: Any, pair: Any, size: int, channels: int) -> N
 
 @numba.njit(inline="always")
 def rotate_degree(l: int, at: int, width: int, pair: Any, d: Any, weight: Any, x: Any, place: Any) -> None:
-    """Degree l of a pair turned by the matrix that starts at d[at], times weight[l·width …], into the row x."""
+    """Turn degree l of a pair into the frame of the bond, times the radial weights.
+
+    Parameters
+    ----------
+    l, at, width : int
+        Degree, start of its matrix in d, and channels of the pair.
+    pair : array
+        (K, width).
+    d : array
+        Wigner matrices of the bond, flat.
+    weight : array
+        Radial weights, those of the degree from l·width on.
+    x : array
+        Written: the row of inputs of the convolution.
+    place : array
+        (K,) first column of each component in x.
+    """
     size = 2 * l + 1
     factor = weight[l * width : l * width + width]
     for row in range(size):
@@ -68,7 +92,21 @@ def turn_back_degree(
     turned: Any,
     dweight: Any,
 ) -> None:
-    """Gradients of rotate_degree: to the pair (turned) and to its weights; rows (K, width) is scratch."""
+    """Compute the gradients of `rotate_degree`.
+
+    Parameters
+    ----------
+    l, at, width, pair, d, weight, place
+        Arguments of `rotate_degree`.
+    dx : array
+        Gradient of the row.
+    rows : array
+        (K, width), scratch.
+    turned : array
+        Written: (K, width), gradient of the pair.
+    dweight : array
+        Written: gradient of the weights of the degree.
+    """
     size = 2 * l + 1
     factor, dfactor = weight[l * width : l * width + width], dweight[l * width : l * width + width]
     for row in range(size):
@@ -89,7 +127,7 @@ def turn_back_degree(
 
 @dataclass(frozen=True)
 class Kernels:
-    """Compiled loops; arguments as documented at each function below."""
+    """Compiled loops for a network's sizes; the inner functions of this module document their arguments."""
 
     gather: Callable[..., Any]
     scatter: Callable[..., Any]
@@ -107,7 +145,18 @@ class Kernels:
 
 @cache
 def kernels(l_max: int, channels: int, hidden: int) -> Kernels:
-    """The loops for a network's sizes."""
+    """Return the compiled loops for a network's sizes.
+
+    Parameters
+    ----------
+    l_max, channels, hidden : int
+        Sizes of the network.
+
+    Returns
+    -------
+    Kernels
+        The loops, compiled at their first call.
+    """
     gather, scatter = _gather_kernels(l_max, channels)
     own, own_back = _own_kernels(l_max, channels)
     gate, gate_back = _gate_kernels(l_max, hidden)
@@ -120,7 +169,7 @@ def kernels(l_max: int, channels: int, hidden: int) -> Kernels:
 
 
 def _gather_kernels(l_max: int, channels: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """Both nodes of each edge into its frame, times the radial weights, as order-major rows.
+    """Return the loops that turn both nodes of each edge into its frame, times radial weights, as order-major rows.
 
     The sizes are written out for each degree: only loops of known length become vector instructions, which makes
     these two functions eight times faster.
@@ -186,7 +235,7 @@ def _gather_kernels(l_max: int, channels: int) -> tuple[Callable[..., Any], Call
 
 
 def _own_kernels(l_max: int, channels: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """The edge's own invariant features: layer norm times weights, beside those of the nodes in l = 0."""
+    """Return the loops of the edge's own invariants: layer norm times weights, beside those of the nodes in l = 0."""
     C, at = channels, (l_max + 1) * 2 * channels
 
     def own(features, scale, bias, weights, epsilon, normed, x):
@@ -214,7 +263,7 @@ def _own_kernels(l_max: int, channels: int) -> tuple[Callable[..., Any], Callabl
 
 
 def _gate_kernels(l_max: int, hidden: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """Gated order-major rows to degree-major segments."""
+    """Return the loops from order-major rows to gated degree-major segments."""
     H = hidden
 
     def gate(y, place, gates, z):
@@ -268,7 +317,7 @@ def _gate_kernels(l_max: int, hidden: int) -> tuple[Callable[..., Any], Callable
 
 
 def _project_kernels(l_max: int, channels: int, hidden: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """The linear layer per degree after the gate, and the edge's features before it, on degree-major segments."""
+    """Return the loops of the linear layer per degree after the gate plus the edge's features, on segments."""
     C, H = channels, hidden
     fits = fit_tiles(C, H)
 
@@ -299,7 +348,7 @@ def _project_kernels(l_max: int, channels: int, hidden: int) -> tuple[Callable[.
 
 
 def _norm_kernels(l_max: int, channels: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """`EquivariantLayerNorm` on degree-major segments."""
+    """Return the loops of `EquivariantLayerNorm` on degree-major segments."""
     C = channels
 
     def norm(e, scale0, bias0, weight, epsilon, f, statistics):
@@ -391,7 +440,7 @@ def _norm_kernels(l_max: int, channels: int) -> tuple[Callable[..., Any], Callab
 
 
 def _rotate_kernels(l_max: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """Coupled outputs from the frames of the edges to the common axes."""
+    """Return the loops that turn coupled outputs from the frames of the edges to the common axes, and back."""
 
     def rotate_out(o, wigner, counts, starts, out):
         """o flat, degree l a (B, 2l+1, counts[l]) array at offset B·Σ_{k<l} (2k+1)·counts[k]; starts: first column in

@@ -1,6 +1,7 @@
 """Loops over the edges that arrive at a group of nodes: scalar messages, attention, sums of harmonics.
 
-Edges are sorted by their target; `ends` says where each node's edges end. Slow twin: `scalar_messages.by_tensors`.
+Edges are sorted by their target; `ends` says where each node's edges end. The reference implementation is
+`messages.by_tensors`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from nearsight.nn.kernels.compilation import compiled
 
 @dataclass(frozen=True)
 class MessageKernels:
-    """Compiled loops; arguments as documented at each function below."""
+    """Compiled loops for a network's sizes; the inner functions of this module document their arguments."""
 
     combine: Callable[..., Any]
     combine_back: Callable[..., Any]
@@ -33,7 +34,18 @@ class MessageKernels:
 
 @cache
 def message_kernels(l_max: int, channels: int, gaussians: int, heads: int, alpha: int, hidden: int) -> MessageKernels:
-    """The loops for a network's sizes."""
+    """Return the compiled loops for a network's sizes.
+
+    Parameters
+    ----------
+    l_max, channels, gaussians, heads, alpha, hidden : int
+        Sizes of the network (`Widths`).
+
+    Returns
+    -------
+    MessageKernels
+        The loops, compiled at their first call.
+    """
     combine, combine_back = _combine_kernels(channels, gaussians)
     norm, attend, attend_back = _attention_kernels(heads, alpha)
     gate, gate_back = _gate_kernels(l_max, hidden)
@@ -186,7 +198,7 @@ def _gate_kernels(l_max: int, hidden: int) -> tuple[Callable[..., Any], Callable
 
 
 def _moment_kernels(l_max: int, heads: int, hidden: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """Sums over the edges of each node, before the second convolution: it is linear and commutes with them."""
+    """Return the loops of sums over each node's edges, taken before the second, linear, convolution."""
     N, K, W = heads, (l_max + 1) ** 2, (l_max + 1) * hidden
 
     def moments(weights, harmonics, g, ends, out, total):

@@ -1,19 +1,16 @@
-"""First-layer messages with compiled loops: a scalar function of distance and elements times harmonics.
-
-The edges of a group of nodes go through the radial weights, the first convolution's order 0, attention and gate; then
-the weighted sum over each node's edges is taken *before* the second convolution, which is linear and acts on every
-(l, m) alike within a degree: 4,000 multiplications per edge instead of 13,600 for the paper's sizes. Nothing of a group
-is kept; the backward pass computes it again.
-
-Messages of the first node update, whose inputs are invariant: no rotation, no convolution of order m > 0.
+"""Messages of the first node update, whose inputs are invariant: no rotation, no convolution of order m > 0.
 
 A feature with l = 0 only is the same in every frame, so the convolutions see order m = 0 alone, and turning the result
 back multiplies it by the column m = 0 of Dᵀ, which is Y_lm of the bond. The message is a function of (Z_i, Z_j, r)
-times Y_lm: exact, not an approximation. Slow twin: `NodeUpdate.messages`.
+times Y_lm: exact, not an approximation. The reference implementation is `NodeUpdate.messages`.
 
 Nodes are taken in groups with all their incoming edges, so that each group's attention is complete. Nothing of a group
 is kept for the backward pass, which computes it again: memory does not grow with the number of edges. On the CPU the
 groups run in as many threads as torch has.
+
+With compiled loops, the edges of a group go through the radial weights, the first convolution's order 0, attention and
+gate; then the weighted sum over each node's edges is taken *before* the second convolution, which is linear and acts on
+every (l, m) alike within a degree: 4,000 multiplications per edge instead of 13,600 for the paper's sizes.
 """
 
 from __future__ import annotations
@@ -38,11 +35,22 @@ if TYPE_CHECKING:
     from nearsight.nn.architectures.xia2025.updates import NodeUpdate
 
 COMPILED_EDGES = 2048
-"""Edges of a group, about: their buffers stay in the cache."""
+"""Approximate number of edges of a group in compiled loops: their buffers stay in the cache."""
 
 
 def compiled_messages(update: NodeUpdate, scalars: Tensor, gaussians: Radial, graph: GraphTensors) -> Tensor:
-    """As `scalar_messages`: (n, C) → (n, K, heads·value)."""
+    """Compute `scalar_messages` with compiled loops, on a CPU.
+
+    Parameters
+    ----------
+    update, scalars, gaussians, graph
+        Arguments of `scalar_messages`.
+
+    Returns
+    -------
+    Tensor
+        (n, K, heads·value).
+    """
     normed = update.norm_message.scalar(scalars)
     moments, totals = _Moments.apply(update, gaussians, graph, normed, *pack(update))
     w = update.widths
@@ -58,7 +66,7 @@ def compiled_messages(update: NodeUpdate, scalars: Tensor, gaussians: Radial, gr
 
 
 def pack(update: NodeUpdate) -> list[Tensor]:
-    """The parameters that a group's pass reads, in its shapes, differentiable."""
+    """Return the parameters that a group's pass reads, in its shapes, differentiable."""
     inputs = 2 * update.widths.channels + update.widths.n_gaussians
     first, attention = update.first.order_zero, update.attention
     return [
@@ -73,7 +81,7 @@ def pack(update: NodeUpdate) -> list[Tensor]:
 
 @dataclass
 class _Gradients:
-    """Sums of one thread."""
+    """What one thread adds up."""
 
     packed: list[Tensor]
     nodes: Tensor
@@ -96,7 +104,7 @@ class _GroupPass:
         self.n_sigmoids, self.n_gated = self.n_gates + w.hidden, (w.l_max + 1) * w.hidden
 
     def forward(self, group: Group) -> None:
-        """Up to attention weights and gated features."""
+        """Go up to attention weights and gated features."""
         graph, ker, buffer, n = self.graph, self.kernels, self.buffer, len(group.edges)
         source, target = graph.source[group.edges], graph.target[group.edges]
         self.source, self.target = source.numpy(), target.numpy()
@@ -137,7 +145,7 @@ class _GroupPass:
         ker.attend(self.a.numpy(), self.s.numpy(), self.vector.numpy(), self.slope, group.ends, self.weights.numpy())
 
     def sum_up(self, group: Group, moments: Tensor, totals: Tensor) -> None:
-        """The weighted sums of the group's nodes, written to their rows."""
+        """Write the weighted sums of the group's nodes to their rows."""
         rows = slice(group.first, group.last)
         self.kernels.moments(
             self.weights.numpy(),
@@ -241,21 +249,28 @@ class _Moments(torch.autograd.Function):
 
 
 EDGES = 4096
-"""Edges of a group, about: their features fit into a few MB."""
+"""Approximate number of edges of a group in tensor operations: their features fit into a few MB."""
 
 Radial = Callable[[Tensor], Tensor]
 
 
 def scalar_messages(update: NodeUpdate, scalars: Tensor, gaussians: Radial, graph: GraphTensors) -> Tensor:
-    """Attention-weighted sum of all messages at each node.
+    """Return the attention-weighted sum of all messages at each node.
 
-    Args:
-        update: whose parameters are used.
-        scalars: (n, C), the nodes' only features.
-        gaussians: the radial basis, which is also the edges' only feature.
-        graph: nodes and edges.
+    Parameters
+    ----------
+    update : NodeUpdate
+        The node update whose parameters are used.
+    scalars : Tensor
+        (n, C), the nodes' only features.
+    gaussians : callable
+        The radial basis, which is also the edges' only feature.
+    graph : GraphTensors
+        Nodes and edges.
 
-    Returns:
+    Returns
+    -------
+    Tensor
         (n, K, heads·value).
     """
     if scalars.device.type == "cpu":
@@ -264,13 +279,24 @@ def scalar_messages(update: NodeUpdate, scalars: Tensor, gaussians: Radial, grap
 
 
 def by_tensors(update: NodeUpdate, scalars: Tensor, gaussians: Radial, graph: GraphTensors) -> Tensor:
-    """`scalar_messages` with tensor operations."""
+    """Compute `scalar_messages` with tensor operations, on any device.
+
+    Parameters
+    ----------
+    update, scalars, gaussians, graph
+        Arguments of `scalar_messages`.
+
+    Returns
+    -------
+    Tensor
+        (n, K, heads·value).
+    """
     parameters = used_parameters(update)
     return cast(Tensor, _Messages.apply(update, gaussians, graph, scalars, *parameters))
 
 
 def used_parameters(update: NodeUpdate) -> list[Tensor]:
-    """The parameters that the messages read."""
+    """Return the parameters that the messages read."""
     modules = (
         update.norm_message.scalar,
         update.radial,
@@ -322,7 +348,7 @@ class _Messages(torch.autograd.Function):
 
 
 def _messages_of(update: NodeUpdate, scalars: Tensor, gaussians: Radial, graph: GraphTensors, group: Group) -> Tensor:
-    """The weighted sums at the nodes of one group."""
+    """Return the weighted sums at the nodes of one group."""
     w, edges = update.widths, group.edges
     source, target = graph.source[edges], graph.target[edges]
     logits, values = _functions_of_distance(
@@ -335,7 +361,24 @@ def _messages_of(update: NodeUpdate, scalars: Tensor, gaussians: Radial, graph: 
 
 
 def aggregate(functions: Tensor, harmonics: Tensor, target: Tensor, n_nodes: int) -> Tensor:
-    """Σ at each node over incoming edges of Y_lm·f_l: (e, l_max+1, V), (e, K), (e,) → (n_nodes, K, V)."""
+    """Return at each node the sum over incoming edges of Y_lm·f_l.
+
+    Parameters
+    ----------
+    functions : Tensor
+        (e, l_max+1, V), f_l.
+    harmonics : Tensor
+        (e, K), Y_lm.
+    target : Tensor
+        (e,) int64.
+    n_nodes : int
+        Number of nodes.
+
+    Returns
+    -------
+    Tensor
+        (n_nodes, K, V).
+    """
     parts = []
     for l in range(functions.shape[1]):
         outer = harmonics[:, l * l : (l + 1) ** 2, None] * functions[:, None, l]
@@ -346,7 +389,7 @@ def aggregate(functions: Tensor, harmonics: Tensor, target: Tensor, n_nodes: int
 def _functions_of_distance(
     update: NodeUpdate, scalars: Tensor, gaussians: Tensor, numbers: Tensor, source: Tensor, target: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Logits (e, heads) and the factor of Y_l of each message (e, l_max+1, heads·value)."""
+    """Return logits (e, heads) and the factor of Y_l of each message (e, l_max+1, heads·value)."""
     w = update.widths
     width = 3 * w.channels
     normed = update.norm_message.scalar(scalars)

@@ -1,12 +1,9 @@
-"""`RadialWeights` on one chunk of edges, forward and backward, with the compiled loops.
+"""`RadialWeights` on one chunk of edges, forward and backward, with compiled loops.
 
-Loops of the small network from distance and elements to weights (`RadialWeights`), up to its last layer.
-
-Two linear layers, each with a layer norm and SiLU, on C channels. The first acts on [gaussians, source, target]; what
-the elements contribute is a row of a table each. SiLU is left to torch, whose exponentials are vectorised; the forward
-pass is `first`, SiLU, `second`, SiLU, and `back` does all of the backward pass.
-
-Slow twin: `RadialWeights`.
+The small network from distance and elements to weights has two linear layers, each with a layer norm and SiLU, on C
+channels, before its last layer. The first acts on [gaussians, source, target]; what the elements contribute is a row
+of a table each. SiLU is left to torch, whose exponentials are vectorised; the forward pass is `first`, SiLU, `second`,
+SiLU, and `back` does all of the backward pass. The reference implementation is `RadialWeights`.
 """
 
 from __future__ import annotations
@@ -32,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RadialKernels:
-    """Compiled loops; arguments as documented at each function below."""
+    """Compiled loops for a network's sizes; the inner functions of `radial_kernels` document their arguments."""
 
     first: Callable[..., Any]
     second: Callable[..., Any]
@@ -41,7 +38,26 @@ class RadialKernels:
 
 @numba.njit(inline="always")
 def normalise(z: Any, scale: Any, bias: Any, epsilon: Any, normed: Any, out: Any, size: int) -> Any:
-    """Layer norm of z (size,): normed and scaled; returns 1/σ."""
+    """Compute the layer norm of z, and return 1/σ.
+
+    Parameters
+    ----------
+    z : array
+        (size,).
+    scale, bias : array
+        (size,), parameters of the norm.
+    epsilon : float
+        Added to the variance.
+    normed, out : array
+        Written: (size,), z normalised, and then scaled.
+    size : int
+        Length.
+
+    Returns
+    -------
+    float
+        1/σ.
+    """
     mean = z[0]
     for c in range(1, size):
         mean += z[c]
@@ -61,7 +77,19 @@ def normalise(z: Any, scale: Any, bias: Any, epsilon: Any, normed: Any, out: Any
 def normalise_back(
     above: Any, scale: Any, normed: Any, inverse: Any, dscale: Any, dbias: Any, dz: Any, size: int
 ) -> None:
-    """Gradient of `normalise` given that of its output; added to dscale and dbias, written to dz."""
+    """Compute the gradient of `normalise` given that of its output.
+
+    Parameters
+    ----------
+    above : array
+        (size,), gradient of the output.
+    scale, normed, inverse, size
+        Arguments and results of `normalise`.
+    dscale, dbias : array
+        (size,), added to.
+    dz : array
+        Written: (size,).
+    """
     total, along = above[0] * scale[0], above[0] * scale[0] * normed[0]
     for c in range(1, size):
         total += above[c] * scale[c]
@@ -79,7 +107,17 @@ def normalise_back(
 
 @numba.njit(inline="always")
 def silu_back(above: Any, a: Any, s: Any, out: Any, size: int) -> None:
-    """Gradient of a·s, s = σ(a)."""
+    """Compute the gradient of a·s with s = σ(a).
+
+    Parameters
+    ----------
+    above, a, s : array
+        (size,), gradient of the result, and the factors.
+    out : array
+        Written: (size,).
+    size : int
+        Length.
+    """
     one = a.dtype.type(1)
     for c in range(size):
         out[c] = above[c] * s[c] * (one + a[c] * (one - s[c]))
@@ -87,7 +125,18 @@ def silu_back(above: Any, a: Any, s: Any, out: Any, size: int) -> None:
 
 @cache
 def radial_kernels(gaussians: int, channels: int) -> RadialKernels:
-    """The loops for G Gaussians and C channels."""
+    """Return the compiled loops for G Gaussians and C channels.
+
+    Parameters
+    ----------
+    gaussians, channels : int
+        G and C.
+
+    Returns
+    -------
+    RadialKernels
+        The loops, compiled at their first call.
+    """
     G, C = gaussians, channels
 
     fits = fit_tiles(C)
@@ -167,11 +216,24 @@ def radial_kernels(gaussians: int, channels: int) -> RadialKernels:
 
 
 N_PARAMETERS = 11
-"""Tensors that `pack_radial` gives."""
+"""Number of tensors that `pack_radial` gives."""
 
 
 def pack_radial(radial: RadialWeights, rows: Tensor) -> list[Tensor]:
-    """The parameters in the shapes of `RadialPass`, differentiable; only some outputs (rows) of the last layer."""
+    """Return the parameters in the shapes of `RadialPass`, differentiable.
+
+    Parameters
+    ----------
+    radial : RadialWeights
+        The network.
+    rows : Tensor
+        int64, the outputs of the last layer that are wanted.
+
+    Returns
+    -------
+    list of Tensor
+        `N_PARAMETERS` tensors.
+    """
     steps = list(radial.network)
     linear0, norm0, linear1, norm1, last = (cast(nn.Linear, steps[k]) for k in (0, 1, 3, 4, 6))
     channels = radial.source.weight.shape[1]
@@ -195,9 +257,12 @@ def pack_radial(radial: RadialWeights, rows: Tensor) -> list[Tensor]:
 class RadialPass:
     """Forward and backward pass of one thread.
 
-    Args:
-        packed: what `pack_radial` gives, detached and contiguous.
-        buffers: scratch of the thread.
+    Parameters
+    ----------
+    packed : sequence of Tensor
+        What `pack_radial` gives, detached and contiguous.
+    buffers : Buffers
+        Scratch memory of the thread.
     """
 
     def __init__(self, packed: Sequence[Tensor], buffers: Buffers) -> None:
@@ -211,7 +276,20 @@ class RadialPass:
         self.buffers = buffers
 
     def forward(self, gaussians: Tensor, zi: np.ndarray, zj: np.ndarray) -> Tensor:
-        """(B, G), (B,), (B,) → weights (B, outputs), in a buffer."""
+        """Return the weights of edges.
+
+        Parameters
+        ----------
+        gaussians : Tensor
+            (B, G).
+        zi, zj : ndarray
+            (B,) atomic numbers of source and target.
+
+        Returns
+        -------
+        Tensor
+            (B, outputs), in a buffer.
+        """
         n, C, buffer = len(zi), self.width, self.buffers
         self.inputs = gaussians.numpy(), zi, zj
         self.normed0, self.inverse0, a0 = buffer("radial n0", n, C), buffer("radial i0", n), buffer("radial a0", n, C)
@@ -230,7 +308,15 @@ class RadialPass:
         return torch.addmm(self.last_bias, self.hidden, self.last.T, out=buffer("radial out", n, len(self.last)))
 
     def backward(self, gradient: Tensor, sums: Sequence[Tensor]) -> None:
-        """Add the gradients of all parameters, in the order of `pack_radial`, given that of the weights."""
+        """Add the gradients of all parameters, in the order of `pack_radial`.
+
+        Parameters
+        ----------
+        gradient : Tensor
+            (B, outputs), gradient of the weights.
+        sums : sequence of Tensor
+            Gradients of the parameters, added to.
+        """
         dsource, dtarget, dw0, dscale0, dbias0, dw1, dconstant, dscale1, dbias1, dlast, dlast_bias = sums
         dlast.addmm_(gradient.T, self.hidden)
         dlast_bias += gradient.sum(0)

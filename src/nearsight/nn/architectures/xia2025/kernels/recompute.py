@@ -1,9 +1,9 @@
-"""Computations over edges in shares: nothing of a share is kept, the backward pass computes it again.
+"""Computations over edges in chunks: nothing of a chunk is kept, the backward pass computes it again.
 
-A share reads some nodes and some rows of the edge features, and writes some rows of the output. Every edge is in one
-share at most, a node may be in many. Between forward and backward pass only the nodes, the edge features and the
-output are kept, so memory grows with those alone. Shares are dealt to threads in a fixed order: results depend on the
-number of threads only by rounding.
+A chunk reads some nodes and some rows of the edge features, and writes some rows of the output. Every edge is in one
+chunk at most, a node may be in many. Between forward and backward pass only the nodes, the edge features and the
+output are kept, so memory grows with those alone. Chunks are assigned to threads in a fixed order: results depend on
+the number of threads only by rounding.
 """
 
 from __future__ import annotations
@@ -21,14 +21,19 @@ from nearsight.nn.kernels.threads import in_threads, thread_count
 
 
 @dataclass(frozen=True, eq=False)
-class Share:
+class Chunk:
     """What is computed at once.
 
-    Attributes:
-        nodes: (k,) the nodes it reads, ascending.
-        edges: which rows of the edge features it reads.
-        rows: which rows of the output it writes.
-        graph: its nodes and edges, numbered within the share.
+    Attributes
+    ----------
+    nodes : Tensor
+        (k,) the nodes it reads, ascending.
+    edges : slice or Tensor
+        Rows of the edge features that it reads.
+    rows : slice
+        Rows of the output that it writes.
+    graph : GraphTensors
+        Its nodes and edges, numbered within the chunk.
     """
 
     nodes: Tensor
@@ -37,69 +42,150 @@ class Share:
     graph: GraphTensors
 
 
-def share_of(graph: GraphTensors, edges: slice | Tensor, rows: slice) -> Share:
-    """Some edges of a graph with the nodes at their ends."""
+def chunk_of(graph: GraphTensors, edges: slice | Tensor, rows: slice) -> Chunk:
+    """Return some edges of a graph with the nodes at their ends.
+
+    Parameters
+    ----------
+    graph : GraphTensors
+        All nodes and edges.
+    edges : slice or Tensor
+        Which edges.
+    rows : slice
+        Rows of the output that they write.
+
+    Returns
+    -------
+    Chunk
+        The chunk.
+    """
     source, target = graph.source[edges], graph.target[edges]
     nodes, places = torch.unique(torch.cat([source, target]), return_inverse=True)
     own = GraphTensors(
         graph.numbers[nodes],
         places[: len(source)],
         places[len(source) :],
-        taken(graph.distance, edges),
-        taken(graph.harmonics, edges),
-        taken(graph.frames, edges),
+        select_rows(graph.distance, edges),
+        select_rows(graph.harmonics, edges),
+        select_rows(graph.frames, edges),
         len(nodes),
         len(source),
     )
-    return Share(nodes, edges, rows, own)
+    return Chunk(nodes, edges, rows, own)
 
 
-def taken(x: Tensor, rows: slice | Tensor) -> Tensor:
-    """Rows of x; several times faster than plain indexing where they are numbered one by one."""
+def select_rows(x: Tensor, rows: slice | Tensor) -> Tensor:
+    """Return rows of x; several times faster than indexing where they are numbered one by one.
+
+    Parameters
+    ----------
+    x : Tensor
+        Any tensor.
+    rows : slice or Tensor
+        Which rows.
+
+    Returns
+    -------
+    Tensor
+        The rows.
+    """
     return x[rows] if isinstance(rows, slice) else x.index_select(0, rows)
 
 
-Compute = Callable[[Share, Tensor, Tensor | None], Tensor]
+Compute = Callable[[Chunk, Tensor, Tensor | None], Tensor]
 
 
 @dataclass(frozen=True, eq=False)
-class Work:
-    """A computation cut into shares.
+class ChunkedComputation:
+    """A computation divided into chunks.
 
-    Attributes:
-        graph: all nodes and edges.
-        cuts: edges and rows of each share.
-        compute: (share, its nodes, its edge features or None) → its rows of the output.
-        parameters: what `compute` reads besides.
-        shape: of the output.
+    Attributes
+    ----------
+    graph : GraphTensors
+        All nodes and edges.
+    chunks : sequence of (slice or Tensor, slice)
+        Edges and rows of each chunk.
+    compute : callable
+        Maps (chunk, its nodes, its edge features or None) to its rows of the output.
+    parameters : sequence of Tensor
+        What `compute` reads besides.
+    shape : tuple of int
+        Shape of the output.
     """
 
     graph: GraphTensors
-    cuts: Sequence[tuple[slice | Tensor, slice]]
+    chunks: Sequence[tuple[slice | Tensor, slice]]
     compute: Compute
     parameters: Sequence[Tensor]
     shape: tuple[int, ...]
 
 
 def slices_of(graph: GraphTensors, size: int) -> list[tuple[slice, slice]]:
-    """All edges in slices of `size`; each writes one row per edge."""
+    """Return all edges in slices, each of which writes one row per edge.
+
+    Parameters
+    ----------
+    graph : GraphTensors
+        Nodes and edges.
+    size : int
+        Edges in a slice.
+
+    Returns
+    -------
+    list of (slice, slice)
+        Edges and rows of each slice.
+    """
     starts = range(0, graph.n_edges, size)
     return [(batch, batch) for batch in (slice(k, min(k + size, graph.n_edges)) for k in starts)]
 
 
 def trained_parameters(*modules: nn.Module) -> list[Tensor]:
-    """The parameters that want a gradient."""
+    """Return the parameters of some modules that want a gradient."""
     return [p for module in modules for p in module.parameters() if p.requires_grad]
 
 
-def recomputed(work: Work, nodes: Tensor, edges: Tensor | None) -> Tensor:
-    """The output, `work.shape`; rows that no share writes are zero."""
-    return cast(Tensor, _Recomputed.apply(work, nodes, edges, *work.parameters))
+def recomputed(computation: ChunkedComputation, nodes: Tensor, edges: Tensor | None) -> Tensor:
+    """Return the output of a computation, differentiable.
+
+    Parameters
+    ----------
+    computation : ChunkedComputation
+        The computation.
+    nodes : Tensor
+        (n, …).
+    edges : Tensor or None
+        (e, …), edge features.
+
+    Returns
+    -------
+    Tensor
+        `computation.shape`; rows that no chunk writes are zero.
+    """
+    return cast(Tensor, _Recomputed.apply(computation, nodes, edges, *computation.parameters))
 
 
-def summed_error(work: Work, targets: EdgeTargets, nodes: Tensor, edges: Tensor | None) -> Tensor:
-    """The error of all outputs; each share is followed at once by its backward pass."""
-    return cast(Tensor, _SummedError.apply(work, targets, torch.is_grad_enabled(), nodes, edges, *work.parameters))
+def summed_error(computation: ChunkedComputation, targets: EdgeTargets, nodes: Tensor, edges: Tensor | None) -> Tensor:
+    """Return the error of all outputs, differentiable; each chunk is followed at once by its backward pass.
+
+    Parameters
+    ----------
+    computation : ChunkedComputation
+        The computation.
+    targets : EdgeTargets
+        Targets of the outputs.
+    nodes : Tensor
+        (n, …).
+    edges : Tensor or None
+        (e, …), edge features.
+
+    Returns
+    -------
+    Tensor
+        The error, a scalar.
+    """
+    return cast(
+        Tensor, _SummedError.apply(computation, targets, torch.is_grad_enabled(), nodes, edges, *computation.parameters)
+    )
 
 
 @dataclass
@@ -113,36 +199,29 @@ class _Sums:
 
 @dataclass(frozen=True)
 class _Inputs:
-    """Nodes and edge features, and which of them want a gradient.
-
-    Attributes:
-        nodes: (n, …).
-        edges: (e, …) or None.
-        to_nodes: whether the nodes want one.
-        to_edges: (e, …) where the gradients of the edge features go, or None.
-    """
+    """Nodes and edge features or None, whether nodes want a gradient, and where those of edges go or None."""
 
     nodes: Tensor
     edges: Tensor | None
     to_nodes: bool = False
     to_edges: Tensor | None = None
 
-    def of(self, share: Share) -> tuple[Tensor, Tensor | None]:
-        """Those of a share, as leaves."""
-        nodes = taken(self.nodes.detach(), share.nodes).requires_grad_(self.to_nodes)
+    def of(self, chunk: Chunk) -> tuple[Tensor, Tensor | None]:
+        """Return those of a chunk, as leaves."""
+        nodes = select_rows(self.nodes.detach(), chunk.nodes).requires_grad_(self.to_nodes)
         if self.edges is None:
             return nodes, None
-        return nodes, taken(self.edges.detach(), share.edges).requires_grad_(self.to_edges is not None)
+        return nodes, select_rows(self.edges.detach(), chunk.edges).requires_grad_(self.to_edges is not None)
 
 
-def _sweep(work: Work, device: torch.device, visit: Callable[[Share, _Sums], None]) -> _Sums:
-    """Visit every share; the threads' sums added up."""
-    threads = thread_count(len(work.cuts)) if device.type == "cpu" else 1
+def _over_chunks(computation: ChunkedComputation, device: torch.device, visit: Callable[[Chunk, _Sums], None]) -> _Sums:
+    """Visit every chunk, and return the threads' sums added up."""
+    threads = thread_count(len(computation.chunks)) if device.type == "cpu" else 1
 
     def run(first: int) -> _Sums:
         sums = _Sums()
-        for edges, rows in work.cuts[first::threads]:
-            visit(share_of(work.graph, edges, rows), sums)
+        for edges, rows in computation.chunks[first::threads]:
+            visit(chunk_of(computation.graph, edges, rows), sums)
         return sums
 
     total, *others = in_threads(run, range(threads), device)
@@ -154,27 +233,29 @@ def _sweep(work: Work, device: torch.device, visit: Callable[[Share, _Sums], Non
 
 
 def _differentiate(
-    work: Work, share: Share, inputs: _Inputs, gradient_of: Callable[[Tensor], Tensor], sums: _Sums
+    computation: ChunkedComputation, chunk: Chunk, inputs: _Inputs, gradient_of: Callable[[Tensor], Tensor], sums: _Sums
 ) -> None:
-    """Compute a share and add the gradients, given that of its output."""
+    """Compute a chunk and add the gradients, given that of its output."""
     with torch.enable_grad():
-        nodes, edges = inputs.of(share)
-        out = work.compute(share, nodes, edges)
+        nodes, edges = inputs.of(chunk)
+        out = computation.compute(chunk, nodes, edges)
     leaves = [x for x in (nodes, edges) if x is not None and x.requires_grad]
     above = gradient_of(out.detach())
     if not out.requires_grad:
         return
-    found: list[Tensor | None] = list(torch.autograd.grad(out, [*leaves, *work.parameters], above, allow_unused=True))
+    found: list[Tensor | None] = list(
+        torch.autograd.grad(out, [*leaves, *computation.parameters], above, allow_unused=True)
+    )
     if inputs.to_nodes:
         own = found.pop(0)
         if own is not None:
             if sums.nodes is None:
                 sums.nodes = torch.zeros_like(inputs.nodes)
-            sums.nodes.index_add_(0, share.nodes, own)
+            sums.nodes.index_add_(0, chunk.nodes, own)
     if inputs.to_edges is not None:
         mine = found.pop(0)
         if mine is not None:
-            inputs.to_edges[share.edges] = mine
+            inputs.to_edges[chunk.edges] = mine
     sums.parameters = _sum_each(sums.parameters, found)
 
 
@@ -192,16 +273,18 @@ class _Recomputed(torch.autograd.Function):
     """The output of all shares; the backward pass computes each again."""
 
     @staticmethod
-    def forward(ctx: Any, work: Work, nodes: Tensor, edges: Tensor | None, *parameters: Tensor) -> Tensor:
-        out = nodes.new_zeros(work.shape)
+    def forward(
+        ctx: Any, computation: ChunkedComputation, nodes: Tensor, edges: Tensor | None, *parameters: Tensor
+    ) -> Tensor:
+        out = nodes.new_zeros(computation.shape)
         inputs = _Inputs(nodes, edges)
 
-        def write(share: Share, sums: _Sums) -> None:
+        def write(chunk: Chunk, sums: _Sums) -> None:
             with torch.no_grad():
-                out[share.rows] = work.compute(share, *inputs.of(share))
+                out[chunk.rows] = computation.compute(chunk, *inputs.of(chunk))
 
-        _sweep(work, nodes.device, write)
-        ctx.work, ctx.n_parameters = work, len(parameters)
+        _over_chunks(computation, nodes.device, write)
+        ctx.computation, ctx.n_parameters = computation, len(parameters)
         ctx.save_for_backward(nodes, *([] if edges is None else [edges]))
         return out
 
@@ -213,10 +296,10 @@ class _Recomputed(torch.autograd.Function):
         to_edges = torch.zeros_like(edges) if edges is not None and wanted[2] else None
         inputs = _Inputs(nodes, edges, wanted[1], to_edges)
 
-        def back(share: Share, sums: _Sums) -> None:
-            _differentiate(ctx.work, share, inputs, lambda out: gradients[0][share.rows], sums)
+        def back(chunk: Chunk, sums: _Sums) -> None:
+            _differentiate(ctx.computation, chunk, inputs, lambda out: gradients[0][chunk.rows], sums)
 
-        sums = _sweep(ctx.work, nodes.device, back)
+        sums = _over_chunks(ctx.computation, nodes.device, back)
         return None, sums.nodes, to_edges, *(sums.parameters or [None] * ctx.n_parameters)
 
 
@@ -226,7 +309,7 @@ class _SummedError(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        work: Work,
+        computation: ChunkedComputation,
         targets: EdgeTargets,
         with_gradient: bool,
         nodes: Tensor,
@@ -237,19 +320,19 @@ class _SummedError(torch.autograd.Function):
         to_edges = torch.zeros_like(edges) if edges is not None and wanted[4] else None
         inputs = _Inputs(nodes, edges, wanted[3], to_edges)
 
-        def visit(share: Share, sums: _Sums) -> None:
+        def visit(chunk: Chunk, sums: _Sums) -> None:
             def compare(out: Tensor) -> Tensor:
-                error, gradient = targets.rows(share.rows).error_and_gradient(out)
+                error, gradient = targets.rows(chunk.rows).error_and_gradient(out)
                 sums.value = sums.value + error
                 return gradient
 
             if any(wanted):
-                _differentiate(work, share, inputs, compare, sums)
+                _differentiate(computation, chunk, inputs, compare, sums)
             else:
                 with torch.no_grad():
-                    compare(work.compute(share, *inputs.of(share)))
+                    compare(computation.compute(chunk, *inputs.of(chunk)))
 
-        sums = _sweep(work, nodes.device, visit)
+        sums = _over_chunks(computation, nodes.device, visit)
         gradients = [sums.nodes, to_edges, *(sums.parameters or [None] * len(parameters))]
         ctx.known = [g is not None for g in gradients]
         ctx.save_for_backward(*(g for g in gradients if g is not None))

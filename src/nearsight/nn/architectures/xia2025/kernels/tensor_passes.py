@@ -1,14 +1,11 @@
-"""Edge updates and edge outputs in chunks of edges, on any device, by tensor operations.
+"""Edge updates, edge outputs and node messages chunk by chunk, on any device, by tensor operations.
 
-Chunks are computed again in the backward pass, or go forward and backward at once where the loss is a sum over edges
-(`recompute.py`). The slow twins are `EdgeUpdate.forward` and `CoupledHead` on all edges at once.
+Edges: chunks are computed again in the backward pass, or go forward and backward at once where the loss is a sum over
+edges (`recompute.py`). The reference implementations are `EdgeUpdate.forward` and `CoupledHead` on all edges at once.
 
-Node messages of the second layer and later, in groups of nodes with all edges that arrive at them.
-
-A group's attention is complete, nothing of it is kept, and the backward pass computes it again (`recompute.py`).
-The slow twin is `NodeUpdate.forward`.
-
-Nodes in groups with all edges that arrive at them, so that each node's attention is complete within a group.
+Node messages of the second layer and later: nodes are taken in groups with all edges that arrive at them, so that each
+node's attention is complete within a group, nothing of it is kept, and the backward pass computes it again. The
+reference implementation is `NodeUpdate.forward`.
 """
 
 from __future__ import annotations
@@ -22,8 +19,8 @@ from torch import Tensor
 
 from nearsight.nn.architectures.xia2025.graph_tensors import GraphTensors
 from nearsight.nn.architectures.xia2025.kernels.recompute import (
-    Share,
-    Work,
+    Chunk,
+    ChunkedComputation,
     recomputed,
     slices_of,
     summed_error,
@@ -40,50 +37,100 @@ if TYPE_CHECKING:
 class EdgeChunks:
     """One edge update, alone or with the edge head behind it, over all edges of a graph.
 
-    Args:
-        update: the edge update.
-        head: the edge head.
-        gaussians: the radial basis, which is also the initial edge feature.
-        size: edges in a chunk.
+    Parameters
+    ----------
+    update : EdgeUpdate
+        The edge update.
+    head : CoupledHead
+        The edge head.
+    gaussians : GaussianBasis
+        The radial basis, which is also the initial edge feature.
+    size : int
+        Edges in a chunk.
     """
 
     def __init__(self, update: EdgeUpdate, head: CoupledHead, gaussians: GaussianBasis, size: int) -> None:
         self.update, self.head, self.gaussians, self.size = update, head, gaussians, size
 
     def features(self, nodes: Tensor, edges: Tensor | None, graph: GraphTensors) -> Tensor:
-        """Updated edge features (e, K, C) in the edges' frames; `edges` likewise, None for the initial ones."""
+        """Return the updated edge features.
+
+        Parameters
+        ----------
+        nodes : Tensor
+            (n, K, C), after the node update.
+        edges : Tensor or None
+            (e, K, C) in the edges' frames; None for the initial ones.
+        graph : GraphTensors
+            Nodes and edges.
+
+        Returns
+        -------
+        Tensor
+            (e, K, C) in the edges' frames.
+        """
         shape = (graph.n_edges, *nodes.shape[1:])
-        work = Work(graph, slices_of(graph, self.size), self._update, trained_parameters(self.update), shape)
-        return recomputed(work, nodes, edges)
+        computation = ChunkedComputation(
+            graph, slices_of(graph, self.size), self._update, trained_parameters(self.update), shape
+        )
+        return recomputed(computation, nodes, edges)
 
     def outputs(self, nodes: Tensor, edges: Tensor | None, graph: GraphTensors) -> Tensor:
-        """Coupled outputs (e, size) after the update."""
+        """Return the coupled outputs after the update.
+
+        Parameters
+        ----------
+        nodes, edges, graph
+            Arguments of `features`.
+
+        Returns
+        -------
+        Tensor
+            (e, size) E_h.
+        """
         return recomputed(self._work(graph), nodes, edges)
 
     def error(self, nodes: Tensor, edges: Tensor | None, graph: GraphTensors, targets: EdgeTargets) -> Tensor:
-        """`targets.error` of all outputs, none of which is kept."""
+        """Return `targets.error` of all outputs, none of which is kept.
+
+        Parameters
+        ----------
+        nodes, edges, graph
+            Arguments of `features`.
+        targets : EdgeTargets
+            Targets of the edges.
+
+        Returns
+        -------
+        Tensor
+            The error, a scalar.
+        """
         return summed_error(self._work(graph), targets, nodes, edges)
 
-    def _work(self, graph: GraphTensors) -> Work:
+    def _work(self, graph: GraphTensors) -> ChunkedComputation:
         shape = (graph.n_edges, len(self.head.restore))
         parameters = trained_parameters(self.update, self.head)
-        return Work(graph, slices_of(graph, self.size), self._output, parameters, shape)
+        return ChunkedComputation(graph, slices_of(graph, self.size), self._output, parameters, shape)
 
-    def _update(self, share: Share, nodes: Tensor, edges: Tensor | None) -> Tensor:
-        return self.update.in_frames(nodes, edges, self.gaussians(share.graph.distance), share.graph)
+    def _update(self, chunk: Chunk, nodes: Tensor, edges: Tensor | None) -> Tensor:
+        return self.update.in_frames(nodes, edges, self.gaussians(chunk.graph.distance), chunk.graph)
 
-    def _output(self, share: Share, nodes: Tensor, edges: Tensor | None) -> Tensor:
-        return self.head(rotate_back(self._update(share, nodes, edges), share.graph.wigner))
+    def _output(self, chunk: Chunk, nodes: Tensor, edges: Tensor | None) -> Tensor:
+        return self.head(rotate_back(self._update(chunk, nodes, edges), chunk.graph.wigner))
 
 
 @dataclass(frozen=True)
 class Group:
-    """Nodes first … last − 1.
+    """The nodes first … last − 1 with the edges that arrive at them.
 
-    Attributes:
-        first, last: the nodes.
-        edges: (e,) their incoming edges, sorted by target.
-        ends: (last − first,) where in `edges` those of each node end.
+    Attributes
+    ----------
+    first, last : int
+        The nodes.
+    edges : Tensor
+        (e,) their incoming edges, sorted by target.
+    ends : ndarray
+        (last − first,) where in `edges` those of each node end.
     """
 
     first: int
@@ -93,7 +140,20 @@ class Group:
 
 
 def group_by_target(graph: GraphTensors, size: int) -> list[Group]:
-    """Consecutive nodes whose incoming edges number at least `size` (the last group: what is left)."""
+    """Return groups of consecutive nodes with their incoming edges.
+
+    Parameters
+    ----------
+    graph : GraphTensors
+        Nodes and edges.
+    size : int
+        Least number of edges of a group, except of the last one.
+
+    Returns
+    -------
+    list of Group
+        The groups.
+    """
     order = torch.argsort(graph.target, stable=True)
     ends = torch.cumsum(torch.bincount(graph.target, minlength=graph.n_nodes), 0).cpu().numpy()
     groups, first, start = [], 0, 0
@@ -107,29 +167,40 @@ def group_by_target(graph: GraphTensors, size: int) -> list[Group]:
 def messages_in_groups(
     update: NodeUpdate, normed: Tensor, edges: Tensor, gaussians: GaussianBasis, graph: GraphTensors, size: int
 ) -> Tensor:
-    """Attention-weighted sum of all messages at each node.
+    """Return the attention-weighted sum of all messages at each node.
 
-    Args:
-        update: whose parameters are used.
-        normed: (n, K, C), the nodes after `update.norm_message`.
-        edges: (e, K, C), the edge features in the edges' frames.
-        gaussians: the radial basis.
-        graph: nodes and edges.
-        size: edges in a group, about.
+    Parameters
+    ----------
+    update : NodeUpdate
+        The node update whose parameters are used.
+    normed : Tensor
+        (n, K, C), the nodes after `update.norm_message`.
+    edges : Tensor
+        (e, K, C), the edge features in the edges' frames.
+    gaussians : GaussianBasis
+        The radial basis.
+    graph : GraphTensors
+        Nodes and edges.
+    size : int
+        Approximate number of edges in a group.
 
-    Returns:
+    Returns
+    -------
+    Tensor
         (n, K, heads·value).
     """
 
-    def compute(share: Share, normed: Tensor, edges: Tensor | None) -> Tensor:
+    def compute(chunk: Chunk, normed: Tensor, edges: Tensor | None) -> Tensor:
         assert edges is not None
-        own = share.graph
+        own = chunk.graph
         logits, values = update.messages_in_frames(normed, edges, gaussians(own.distance), own)
-        target = share.nodes[own.target] - share.rows.start
-        return update.sum_up(logits, values, target, share.rows.stop - share.rows.start)
+        target = chunk.nodes[own.target] - chunk.rows.start
+        return update.sum_up(logits, values, target, chunk.rows.stop - chunk.rows.start)
 
     w = update.widths
-    cuts = [(group.edges, slice(group.first, group.last)) for group in group_by_target(graph, size)]
+    chunks = [(group.edges, slice(group.first, group.last)) for group in group_by_target(graph, size)]
     parameters = trained_parameters(update.radial, update.first, update.attention, update.second)
-    work = Work(graph, cuts, compute, parameters, (graph.n_nodes, normed.shape[1], w.heads * w.value))
-    return recomputed(work, normed, edges)
+    computation = ChunkedComputation(
+        graph, chunks, compute, parameters, (graph.n_nodes, normed.shape[1], w.heads * w.value)
+    )
+    return recomputed(computation, normed, edges)
