@@ -56,3 +56,85 @@ def test_what_cannot_be_read(tmp_path: Path) -> None:
         read_structure(tmp_path / "b.npz")
     with pytest.raises(FormatError, match="expected an archive with numbers, positions_ang and cell_ang"):
         read_structure(tmp_path / "a.npz")
+
+
+LAMMPS = """LAMMPS data file
+
+3 atoms
+2 atom types
+
+0 10 xlo xhi
+0 11 ylo yhi
+0 12 zlo zhi
+{masses}
+Atoms # {style}
+
+1 1 {charge}0.0 0.0 0.0
+2 2 {charge}2.0 0.0 0.0
+3 2 {charge}0.0 2.0 0.0
+"""
+MASSES = "\nMasses\n\n1 178.49 # Hf\n2 15.999\n"
+
+
+@pytest.mark.parametrize("name", ["a.data", "a.lmp", "a.lammps-data", "a.txt"])
+@pytest.mark.parametrize(("style", "charge"), [("charge", "0.5 "), ("atomic", "")])
+def test_data_files_of_lammps(tmp_path: Path, name: str, style: str, charge: str) -> None:
+    (tmp_path / name).write_text(LAMMPS.format(masses=MASSES, style=style, charge=charge))
+    structure = read_structure(tmp_path / name)
+    assert structure.numbers.tolist() == [72, 8, 8]
+    np.testing.assert_allclose(structure.cell, np.diag([10, 11, 12]))
+    np.testing.assert_allclose(structure.positions[1], [2, 0, 0])
+
+
+@pytest.mark.parametrize(
+    ("masses", "message"),
+    [
+        ("", "expected the section Masses, which says what the atom types are"),
+        ("\nMasses\n\n1 1.0\n2 2.0\n", r"expected masses of elements, got 2 for the type 2"),
+    ],
+)
+def test_types_of_lammps_without_elements(tmp_path: Path, masses: str, message: str) -> None:
+    (tmp_path / "a.data").write_text(LAMMPS.format(masses=masses, style="atomic", charge=""))
+    with pytest.raises(FormatError, match=message):
+        read_structure(tmp_path / "a.data")
+
+
+DUMP = "ITEM: TIMESTEP\n0\nITEM: NUMBER OF ATOMS\n2\nITEM: BOX BOUNDS pp pp pp\n0 10\n0 10\n0 10\nITEM: ATOMS id type "
+
+
+def test_dumps_of_lammps(tmp_path: Path) -> None:
+    (tmp_path / "a.lammpstrj").write_text(DUMP + "x y z\n1 1 0 0 0\n2 2 2 0 0\n")
+    with pytest.raises(FormatError, match="expected a column `element` in the dump"):
+        read_structure(tmp_path / "a.lammpstrj")
+    (tmp_path / "a.lammpstrj").write_text(DUMP + "element x y z\n1 1 Hf 0 0 0\n2 2 O 2 0 0\n")
+    assert read_structure(tmp_path / "a.lammpstrj").numbers.tolist() == [72, 8]
+
+
+CIF = """data_x
+_cell_length_a 5.6
+_cell_length_b 5.6
+_cell_length_c 5.6
+_cell_angle_alpha 90
+_cell_angle_beta 90
+_cell_angle_gamma 90
+_symmetry_space_group_name_H-M 'P 1'
+loop_
+_atom_site_label
+_atom_site_type_symbol
+_atom_site_fract_x
+_atom_site_fract_y
+_atom_site_fract_z
+_atom_site_occupancy
+{sites}
+"""
+
+
+@pytest.mark.parametrize(
+    "sites", ["Hf1 Hf 0 0 0 0.75\nTi1 Ti 0 0 0 0.25\nO1 O 0.3 0.3 0.3 1.0", "Hf1 Hf 0 0 0 1.0\nO1 O 0.3 0.3 0.3 0.5"]
+)
+def test_partial_occupancies(tmp_path: Path, sites: str) -> None:
+    (tmp_path / "a.cif").write_text(CIF.format(sites=sites))
+    with pytest.raises(FormatError, match=r"expected every site filled by one element, got . partial occupancies"):
+        read_structure(tmp_path / "a.cif")
+    (tmp_path / "a.cif").write_text(CIF.format(sites="Hf1 Hf 0 0 0 1.0\nO1 O 0.3 0.3 0.3 1.0"))
+    assert read_structure(tmp_path / "a.cif").formula == "HfO"

@@ -32,8 +32,6 @@ def write(folder: Path, comment: str, atoms: str = ATOMS, count: int = 3) -> Pat
         ("52.3, 26.2, 26.4", [52.3, 26.2, 26.4]),
         ("Cell: 26.2 26.2 26.2", [26.2, 26.2, 26.2]),
         ("26.2, 26.2, 26.4,", [26.2, 26.2, 26.4]),
-        ("a-HfO2, 3000 atoms, 52.3 26.2 26.4", [52.3, 26.2, 26.4]),
-        ("3000 52.3 26.2 26.4", [52.3, 26.2, 26.4]),
         ("step 5 Cell: 52.3 26.2 26.4 Angstrom", [52.3, 26.2, 26.4]),
         ('Lattice="9 0 0 1 9 0 0 2 9" Properties=species:S:1:pos:R:3 pbc="T T T"', [[9, 0, 0], [1, 9, 0], [0, 2, 9]]),
         ("Cell: 9 0 0 1 9 0 0 2 9", [[9, 0, 0], [1, 9, 0], [0, 2, 9]]),
@@ -48,7 +46,18 @@ def test_forms_of_the_comment_line(tmp_path: Path, comment: str, cell: list[floa
     assert structure.pbc.all()
 
 
-@pytest.mark.parametrize("comment", ["", "a-HfO2", "i = 0, time = 0.000, E = -17.5", "26.2 26.2"])
+@pytest.mark.parametrize(
+    "comment",
+    [
+        "",
+        "a-HfO2",
+        "i = 0, time = 0.000, E = -17.5",
+        "26.2 26.2",
+        "a-HfO2, 3000 atoms, 52.3 26.2 26.4",
+        "3000 52.3 26.2 26.4",
+        "gdb 7\t800.1\t436.2\t-0.2928\t-76.401867\t-76.400922\t-76.422349\t6.002\t",
+    ],
+)
 def test_without_a_cell_one_is_demanded(tmp_path: Path, comment: str) -> None:
     path = write(tmp_path, comment)
     with pytest.raises(
@@ -164,3 +173,49 @@ def test_cells_from_numbers_and_text() -> None:
     ):
         with pytest.raises(InputError, match=message):
             parse_cell(text)
+
+
+LATTICE = 'Lattice="9 0 0 0 9 0 0 0 9" Properties=species:S:1:pos:R:3'
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ('pbc="T T F"', [True, True, False]),
+        ('pbc="True True False"', [True, True, False]),
+        ('pbc="False False False"', [False, False, False]),
+        ("pbc=[T, T, F]", [True, True, False]),
+        ("pbc='1 0 1'", [True, False, True]),
+        ("pbc=TFT", [True, False, True]),
+        ('PBC="true FALSE .TRUE."', [True, False, True]),
+        ("", [True, True, True]),
+    ],
+)
+def test_periodic_directions(tmp_path: Path, said: str, expected: list[bool]) -> None:
+    assert read_structure(write(tmp_path, f"{LATTICE} {said}")).pbc.tolist() == expected
+
+
+@pytest.mark.parametrize("said", ['pbc="yes yes no"', 'pbc="T T"', "pbc=T", 'pbc="T T T T"', 'pbc=""'])
+def test_periodic_directions_that_are_not_understood(tmp_path: Path, said: str) -> None:
+    with pytest.raises(FormatError, match='expected pbc="T T F", or words such as True and False'):
+        read_structure(write(tmp_path, f"{LATTICE} {said}"))
+
+
+def test_a_byte_order_mark_and_other_encodings(tmp_path: Path) -> None:
+    path = write(tmp_path, "9 9 9")
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert read_structure(path).formula == "HfO2"
+    path.write_bytes(f"3\nÅngström {LATTICE}\n{ATOMS}\n".encode("latin-1"))
+    assert read_structure(path).formula == "HfO2"
+
+
+def test_numbers_of_fortran(tmp_path: Path) -> None:
+    path = tmp_path / "a.xyz"
+    path.write_text("2\n9 9 9\nO 0.0D0 1.0d-1 0\nO 4.5 1/2 2*1.5\n")
+    np.testing.assert_allclose(read_structure(path).positions, [[0, 0.1, 0], [4.5, 0.5, 3.0]])
+
+
+@pytest.mark.parametrize("comment", ["-9 9 9", "9 -9 9", "Cell: 9 9 -9"])
+def test_negative_lengths(tmp_path: Path, comment: str) -> None:
+    with pytest.raises(FormatError, match="lengths above 0, got 3 in"):
+        read_structure(write(tmp_path, comment))

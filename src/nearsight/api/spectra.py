@@ -60,8 +60,8 @@ def spectrum(
     method : {"auto", "dense", "window"}
         LAPACK for all levels; or shift-invert Lanczos with a sparse factorisation for some, of which none is missed.
     n_electrons : int, optional
-        Number of electrons that fill the levels, two to each. By default the valence electrons of the neutral
-        structure.
+        Number of electrons that fill the levels, two to each. By default the calculation's own, its valence
+        electrons less its charge; those of the neutral structure for a bare operator.
     threshold : float, optional
         Directions of the basis in which eigenvalues of S are smaller are projected out. By default 1e-5, or more
         where a predicted H comes with expected errors; never less than 1e-5.
@@ -449,7 +449,7 @@ def charges(
     s: OverlapLike | None = None,
     *,
     kind: Kind = "mulliken",
-    charge: int = 0,
+    charge: float | None = None,
     temperature: float | None = None,
 ) -> np.ndarray:
     """Compute the charges of the atoms from H and S at Γ.
@@ -460,15 +460,15 @@ def charges(
         As for `spectrum`, but `h` must know its structure (no bare operator).
     kind : {"mulliken", "loewdin"}
         How electrons are shared among atoms.
-    charge : int
-        Of the cell, in e.
+    charge : float, optional
+        Of the cell, in e; the calculation's own by default.
     temperature : float, optional
         In K, of the electrons. By default levels are filled from below.
 
     Returns
     -------
     ndarray of shape (N,)
-        Charges of the atoms in e; they add up to `charge`.
+        Charges of the atoms in e; they add up to the cell's.
 
     Raises
     ------

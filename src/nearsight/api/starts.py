@@ -23,7 +23,7 @@ def start_files(
     pyscf: str | Path | None = None,
     overlap: OverlapLike | None = None,
     added_mos: int = ADDED_MOS,
-    charge: int = 0,
+    charge: float | None = None,
     smearing: float | None = None,
     threshold: float | None = None,
 ) -> str:
@@ -44,8 +44,8 @@ def start_files(
         Where S is taken from; the prediction's own if it is not given, which is computed where it has none.
     added_mos : int, optional
         The number of empty levels in CP2K's file: ADDED_MOS of the input.
-    charge : int, optional
-        The charge of the structure, e.
+    charge : float, optional
+        The charge of the structure, e; the calculation's own by default.
     smearing : float, optional
         The electronic temperature, K, as in CP2K's input.
     threshold : float, optional
@@ -98,7 +98,7 @@ def total_energy(
     functional: str = "pbe",
     basis: str | dict[str, str] = "def2-svp",
     pseudo: str | None = None,
-    charge: int = 0,
+    charge: float | None = None,
 ) -> TotalEnergy:
     """Return the total energy of the density of H's occupied orbitals, by PySCF, without a self-consistent cycle.
 
@@ -115,8 +115,8 @@ def total_energy(
         PySCF's name of the basis, or one for each element.
     pseudo : str, optional
         The pseudopotential, such as `gth-pbe`, or an effective core potential.
-    charge : int, optional
-        The charge of the structure, e.
+    charge : float, optional
+        The charge of the structure, e; the calculation's own by default.
 
     Returns
     -------
@@ -146,8 +146,10 @@ def total_energy(
     >>> abs(energy.total - exact.energy) < 1e-6
     True
     """
-    keys = {"functional": functional, "basis": basis, "pseudo": pseudo, "charge": charge}
-    return warm_start.total_energy(calculation_of(calculation), validated(PyscfSettings, keys, "total energy"))
+    known = calculation_of(calculation)
+    total = round(known.charge if charge is None else charge)
+    keys = {"functional": functional, "basis": basis, "pseudo": pseudo, "charge": total}
+    return warm_start.total_energy(known, validated(PyscfSettings, keys, "total energy"))
 
 
 def _cp2k_lines(path: str | Path, added_mos: int) -> str:

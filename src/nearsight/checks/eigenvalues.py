@@ -217,7 +217,7 @@ SMEARED = 0.5
 
 
 def check_fermi(subject: Subject) -> Iterator[Finding]:
-    """Check HOMO ≤ E_F ≤ LUMO, as counted from the electrons of the neutral structure."""
+    """Check HOMO ≤ E_F ≤ LUMO, as counted from the valence electrons and the charge."""
     fermi = subject.calculation.fermi
     if fermi is None:
         return
@@ -267,10 +267,7 @@ def _cause(fermi: float, lower: float, upper: float) -> str:
     for factor, text in ((HARTREE_IN_EV, "27.2114"), (1 / HARTREE_IN_EV, "1/27.2114")):
         if lower <= fermi * factor <= upper:
             return f"Multiplied by {text} it would be: eV and Hartree were confused."
-    return (
-        "It is in another zero of energy than H, of another run, or the structure is charged (electrons are "
-        "counted for the neutral one)."
-    )
+    return "It is in another zero of energy than H, of another run, or the charge in the file is not the run's."
 
 
 CONVERGENCE = "self-consistency"

@@ -136,7 +136,7 @@ class Subject:
 
     @cached_property
     def n_electrons(self) -> int | None:
-        """Valence electrons of the neutral structure; None where the basis does not say."""
+        """Valence electrons, less the charge; None where the basis does not say."""
         try:
             return self.calculation.n_electrons
         except InputError:

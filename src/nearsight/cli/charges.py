@@ -34,7 +34,7 @@ def charges_command(
     file: Annotated[Path, typer.Argument(help="file with H (and S)")],
     overlap: Annotated[Path | None, typer.Option("--overlap", help="file to take S from")] = None,
     kind: Annotated[Populations, typer.Option("--kind", help="mulliken or loewdin")] = Populations.MULLIKEN,
-    charge: Annotated[int, typer.Option("--charge", help="e, of the cell")] = 0,
+    charge: Annotated[float | None, typer.Option("--charge", help="e, of the cell; the file's own by default")] = None,
     temperature: Annotated[float | None, typer.Option("--temperature", help="K, of the electrons")] = None,
     csv: Annotated[Path | None, typer.Option("--csv", help="table of atoms and charges")] = None,
     json: Annotated[bool, typer.Option("--json", help="print JSON only")] = False,

@@ -27,7 +27,7 @@ def energy_command(
     functional: Annotated[str, typer.Option("--functional", help="any that PySCF knows")] = "pbe",
     basis: Annotated[str, typer.Option("--basis", help="PySCF's name")] = "def2-svp",
     pseudo: Annotated[str | None, typer.Option("--pseudo", help="such as gth-pbe")] = None,
-    charge: Annotated[int, typer.Option("--charge", help="e")] = 0,
+    charge: Annotated[float | None, typer.Option("--charge", help="e; the file's own by default")] = None,
     json: Annotated[bool, typer.Option("--json", help="print JSON only")] = False,
 ) -> None:
     """Energy."""

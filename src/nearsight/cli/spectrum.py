@@ -54,7 +54,7 @@ def spectrum_command(
     overlap: Annotated[Path | None, typer.Option("--overlap", help="file to take S from")] = None,
     electrons: Annotated[
         int | None,
-        typer.Option("--electrons", min=0, help="valence electrons; those of the neutral structure by default"),
+        typer.Option("--electrons", min=0, help="valence electrons; by default those of the file, less its charge"),
     ] = None,
     method: Annotated[Way, typer.Option("--method", help="auto, dense, window or kpm")] = Way.AUTO,
     states: Annotated[

@@ -28,7 +28,7 @@ def start_command(
     pyscf: Annotated[Path | None, typer.Option("--pyscf", help="density matrix to write (.npy)")] = None,
     overlap: Annotated[Path | None, typer.Option("--overlap", help="file to take S from")] = None,
     empty: Annotated[int, typer.Option("--added-mos", min=0, help="empty levels for CP2K")] = ADDED_MOS,
-    charge: Annotated[int, typer.Option("--charge", help="of the structure, e")] = 0,
+    charge: Annotated[float | None, typer.Option("--charge", help="e; the file's own by default")] = None,
     smearing: Annotated[float | None, typer.Option("--smearing", help="K, Fermi-Dirac (CP2K)")] = None,
     smallest: Annotated[
         float | None,

@@ -159,7 +159,7 @@ def spectrum_of(
     overlap : BlockOperator, optional
         Instead of the calculation's own.
     n_electrons : int, optional
-        Instead of the neutral structure's valence electrons.
+        Instead of the calculation's own, its valence electrons less its charge.
 
     Returns
     -------

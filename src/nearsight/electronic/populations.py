@@ -137,9 +137,9 @@ def _square_root(overlap: np.ndarray) -> np.ndarray:
 
 
 def atomic_charges(
-    calculation: Calculation, kind: Kind = "loewdin", charge: int = 0, temperature: float | None = None
+    calculation: Calculation, kind: Kind = "loewdin", charge: float | None = None, temperature: float | None = None
 ) -> np.ndarray:
-    """Compute the charges of the atoms; they add up to `charge`. Real-space blocks are summed to Γ.
+    """Compute the charges of the atoms; they add up to the cell's charge. Real-space blocks are summed to Γ.
 
     This takes about ten times as long as the eigenvalues alone.
 
@@ -149,8 +149,8 @@ def atomic_charges(
         With H, S and the valence of every element.
     kind : {"mulliken", "loewdin"}
         How electrons are shared among atoms.
-    charge : int
-        Of the cell, in e.
+    charge : float, optional
+        Of the cell, in e; the calculation's own by default.
     temperature : float, optional
         In K, of the electrons. By default levels are filled from below.
 
@@ -168,7 +168,7 @@ def atomic_charges(
     if kind not in KINDS:
         raise InputError(f"expected charges by {' or '.join(KINDS)}, got {kind!r}")
     h, s = calculation.require_hamiltonian(), calculation.require_overlap()
-    electrons = calculation.n_electrons - charge
+    electrons = calculation.electrons(charge)
     states = solve_states(h, s, electrons, method="dense")
     return charges_of(states, states.spectrum.filling(temperature), s, calculation, kind)
 

@@ -12,6 +12,7 @@ from ase import Atoms
 
 from nearsight.errors import FormatError, InputError
 from nearsight.formats.cp2k_input import is_input, read_input
+from nearsight.formats.lammps_files import is_lammps, read_lammps
 from nearsight.formats.sniffing import first_bytes
 from nearsight.formats.xyz import read_xyz
 from nearsight.operators.store import is_store, read_calculation
@@ -186,7 +187,9 @@ def _read_with_ase(path: Path, cell: np.ndarray | None) -> Structure:
     try:
         import ase.io  # half a second, and not needed for our own files
 
-        atoms = ase.io.read(path)
+        atoms = read_lammps(path) if is_lammps(path) else ase.io.read(path)
+    except FormatError:
+        raise
     except Exception as error:  # ASE's readers raise whatever comes up
         raise FormatError(
             path,
@@ -195,6 +198,7 @@ def _read_with_ase(path: Path, cell: np.ndarray | None) -> Structure:
         ) from error
     if not isinstance(atoms, Atoms):
         raise FormatError(path, "expected one structure, got several")
+    _check_occupancies(path, atoms)
     if cell is None and not atoms.pbc.any():
         raise FormatError(
             path,
@@ -207,3 +211,19 @@ def _read_with_ase(path: Path, cell: np.ndarray | None) -> Structure:
         atoms.cell.array if cell is None else cell,
         atoms.pbc if cell is None else np.ones(3, dtype=bool),
     )
+
+
+def _check_occupancies(path: Path, atoms: Atoms) -> None:
+    """A site that is partly filled, or with two elements, is no structure: ASE fills it with the first."""
+    sites = atoms.info.get("occupancy")
+    shares = [share for site in sites.values() for share in site.values()] if isinstance(sites, dict) else []
+    column = atoms.arrays.get("occupancy")
+    if column is not None and np.any((np.asarray(column) > 0) & (np.asarray(column) < 1)):
+        shares += np.asarray(column)[(np.asarray(column) > 0)].tolist()
+    partial = [share for share in shares if abs(float(share) - 1) > 1e-6]
+    if partial:
+        raise FormatError(
+            path,
+            f"expected every site filled by one element, got {len(partial)} partial occupancies (the first is "
+            f"{float(partial[0]):g}); choose which atoms are there, in a larger cell where needed",
+        )

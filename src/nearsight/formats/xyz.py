@@ -15,12 +15,14 @@ import numpy as np
 
 from nearsight.elements import GHOST, number_of
 from nearsight.errors import FormatError
+from nearsight.formats.fortran_numbers import parse_number
 from nearsight.formats.sniffing import first_bytes
 from nearsight.structures.structure import Structure
 
 _LATTICE = re.compile(r"Lattice\s*=\s*[\"'{\[]([^\"'}\]]*)[\"'}\]]", re.IGNORECASE)
 _CELL = re.compile(r"\bcell\s*[:=]\s*[\"(\[]?(.*)$", re.IGNORECASE)
-_PBC = re.compile(r"pbc\s*=\s*[\"']?\s*([TF01])[\s,]*([TF01])[\s,]*([TF01])", re.IGNORECASE)
+_PBC = re.compile(r"\bpbc\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|\[([^\]]*)\]|\{([^}]*)\}|(\S+))", re.IGNORECASE)
+_FLAGS = {"T": True, "TRUE": True, "1": True, ".TRUE.": True, "F": False, "FALSE": False, "0": False, ".FALSE.": False}
 _PROPERTIES = re.compile(r"Properties\s*=\s*(\S+)", re.IGNORECASE)
 
 GHOST_BY_V = ("X", "V")
@@ -58,7 +60,7 @@ def read_xyz(
     numbers = [_number(path, k, label, ghosts) for k, label in enumerate(labels)]
     if isolated:
         return Structure(np.array(numbers), positions, np.zeros((3, 3)), np.zeros(3, dtype=bool))
-    pbc = _pbc(comment)
+    pbc = _pbc(path, comment)
     if cell is not None:
         return Structure(np.array(numbers), positions, cell, pbc if pbc.any() else np.ones(3, dtype=bool))
     lacking = not pbc.any() and not _LATTICE.search(comment)
@@ -89,7 +91,8 @@ def read_xyz_atoms(path: str | Path) -> tuple[list[str], np.ndarray, str]:
     """
     first_bytes(path, "an xyz file")
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        # A byte order mark is no part of the count, and a comment may be in any encoding.
+        lines = Path(path).read_text(encoding="utf-8-sig", errors="replace").splitlines()
         count = int(lines[0].split()[0])
     except (ValueError, IndexError) as error:
         raise FormatError(path, "expected an xyz file, which begins with the number of atoms") from error
@@ -104,10 +107,17 @@ def read_xyz_atoms(path: str | Path) -> tuple[list[str], np.ndarray, str]:
         words = row.split()
         try:
             labels.append(words[0])
-            positions[k] = [float(word) for word in words[1:4]]
+            positions[k] = [_coordinate(word) for word in words[1:4]]
         except (ValueError, IndexError) as error:
             raise FormatError(path, f"expected `symbol x y z` for atom {k} (line {k + 3}), got {row!r}") from error
     return labels, positions, lines[1]
+
+
+def _coordinate(word: str) -> float:
+    try:
+        return float(word)
+    except ValueError:
+        return parse_number(word)
 
 
 def _has_other_columns(comment: str) -> bool:
@@ -143,32 +153,44 @@ def _number(path: str | Path, atom: int, label: str, ghosts: Sequence[str]) -> i
     return number
 
 
-def _pbc(comment: str) -> np.ndarray:
+def _pbc(path: str | Path, comment: str) -> np.ndarray:
+    """Three words or letters after `pbc=`; all periodic where it is not there."""
     found = _PBC.search(comment)
-    return np.array([found[k].upper() in "T1" for k in (1, 2, 3)]) if found else np.ones(3, dtype=bool)
+    if found is None:
+        return np.ones(3, dtype=bool)
+    text = next(group for group in found.groups() if group is not None)
+    words = re.split(r"[\s,]+", text.strip(" ,[](){}").upper())
+    if len(words) == 1 and len(words[0]) == 3:
+        words = list(words[0])
+    flags = [_FLAGS.get(word) for word in words]
+    if len(flags) != 3 or None in flags:
+        raise FormatError(
+            path, f'expected pbc="T T F", or words such as True and False, in the comment line, got pbc={text!r}'
+        )
+    return np.array(flags, dtype=bool)
 
 
 def _cell(path: str | Path, comment: str) -> np.ndarray:
-    """From `Lattice="9 numbers"`, `Cell: 3 or 9 numbers`, or three numbers at the end; commas allowed."""
+    """From `Lattice="9 numbers"`, `Cell: 3 or 9 numbers`, or a line of 3 or 9 numbers alone; commas allowed."""
     if lattice := _LATTICE.search(comment):
         numbers, form = _leading_numbers(lattice[1]), "Lattice="
     elif labelled := _CELL.search(comment):
         numbers, form = _leading_numbers(labelled[1]), "Cell:"
     else:
-        numbers, form = _trailing_numbers(comment), "the end"
+        numbers, form = _only_numbers(comment), "the end"
     if len(numbers) == 9:
         return np.array(numbers).reshape(3, 3)
-    if len(numbers) == 3 and form != "Lattice=":
+    if len(numbers) == 3 and form != "Lattice=" and min(numbers) >= 0:
         return np.diag(numbers)
     if numbers:
         raise FormatError(
             path,
-            f"expected 3 or 9 numbers (Å) of the cell at {form} in the comment line, got "
+            f"expected 3 or 9 numbers (Å) of the cell at {form} in the comment line, lengths above 0, got "
             f"{len(numbers)} in {comment.strip()!r}; give the cell (--cell)",
         )
     raise FormatError(
         path,
-        f'expected a cell in the comment line (Lattice="…", `Cell: a b c` or three lengths, Å), got '
+        f'expected a cell in the comment line (Lattice="…", `Cell: a b c` or nothing but three lengths, Å), got '
         f"{comment.strip()!r}; give the cell (--cell), or say that it is an isolated molecule "
         "(--cell none)",
     )
@@ -188,14 +210,11 @@ def _leading_numbers(text: str) -> list[float]:
     return numbers
 
 
-def _trailing_numbers(text: str) -> list[float]:
-    """The last three words, where they are numbers; nine where all nine are the whole line."""
+def _only_numbers(text: str) -> list[float]:
+    """The words of a line that is nothing but 3 or 9 numbers; numbers after other words may mean anything."""
     words = _words(text)
-    values = [_float(word) for word in words]
-    if len(words) == 9 and None not in values:
-        return [value for value in values if value is not None]
-    last = [value for value in values[-3:] if value is not None]
-    return last if len(last) == 3 else []
+    values = [value for value in map(_float, words) if value is not None]
+    return values if len(values) == len(words) and len(values) in (3, 9) else []
 
 
 def _float(word: str) -> float | None:

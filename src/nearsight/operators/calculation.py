@@ -110,7 +110,28 @@ class Calculation:
         InputError
             If the valence of an element is not known in the basis, as where no pseudopotential was named.
         """
-        return round(self.basis.n_electrons(self.structure.numbers) - self.charge)
+        return self.electrons()
+
+    def electrons(self, charge: float | None = None) -> int:
+        """Count valence electrons.
+
+        Parameters
+        ----------
+        charge : float, optional
+            Total charge in units of e; the calculation's own by default.
+
+        Returns
+        -------
+        int
+            The valence of all atoms less the charge.
+
+        Raises
+        ------
+        InputError
+            If the valence of an element is not known in the basis.
+        """
+        neutral = self.basis.n_electrons(self.structure.numbers)
+        return round(neutral - (self.charge if charge is None else charge))
 
     def require_hamiltonian(self) -> BlockOperator:
         """Return H.

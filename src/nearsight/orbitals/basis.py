@@ -168,7 +168,8 @@ class BasisSet:
             if int(z) not in self.valence:
                 raise InputError(
                     f"expected the valence of {symbol_of(int(z))} in basis {self.name}, got none; "
-                    "it is the q of the pseudopotential's name, as in GTH-PBE-q12"
+                    "it is the q of the pseudopotential's name, as in GTH-PBE-q12, and Z for all electrons "
+                    "(POTENTIAL ALL); give the number of electrons itself (--electrons)"
                 )
         return int(sum(self.valence[int(z)] for z in numbers))
 

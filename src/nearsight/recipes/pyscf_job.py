@@ -296,6 +296,8 @@ def _calculation(result: _Result, attempt: str) -> Calculation:
         provenance=_provenance(result, attempt),
         k_points=None if mesh is None else mesh_points(mesh),
         k_eigenvalues=None if mesh is None else np.sort(result.levels, axis=1) * HARTREE_IN_EV,
+        charge=float(result.settings.charge),
+        multiplicity=1,
     )
 
 

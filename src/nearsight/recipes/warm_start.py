@@ -48,7 +48,7 @@ def cp2k_start(
     path: str | Path,
     *,
     added_mos: int = ADDED_MOS,
-    charge: int = 0,
+    charge: float | None = None,
     smearing: float | None = None,
     threshold: float | None = None,
 ) -> None:
@@ -62,8 +62,8 @@ def cp2k_start(
         The file, such as `job-RESTART.wfn` for PROJECT job.
     added_mos : int, optional
         The number of empty levels in the file (at most as many as there are): ADDED_MOS of the input.
-    charge : int, optional
-        The charge of the structure, e.
+    charge : float, optional
+        The charge of the structure, e; the calculation's own by default.
     smearing : float, optional
         The electronic temperature, K, as in the input; no smearing if there is none.
     threshold : float, optional
@@ -111,19 +111,19 @@ def pyscf_start(calculation: Calculation, mol: Any, *, threshold: float | None =
         Where there is no H, the system has another structure or basis, or the number of electrons is odd.
     """
     _check_same(calculation, mol)
-    electrons = calculation.n_electrons
-    return pyscf_density(calculation, electrons - int(mol.nelectron), threshold)
+    neutral = calculation.basis.n_electrons(calculation.structure.numbers)
+    return pyscf_density(calculation, neutral - int(mol.nelectron), threshold)
 
 
-def pyscf_density(calculation: Calculation, charge: int = 0, threshold: float | None = None) -> np.ndarray:
+def pyscf_density(calculation: Calculation, charge: float | None = None, threshold: float | None = None) -> np.ndarray:
     """Return the density matrix of `pyscf_start` where there is no system of PySCF's yet.
 
     Parameters
     ----------
     calculation : Calculation
         The Hamiltonian and, where it has one, S; else S is computed.
-    charge : int, optional
-        The charge of the structure, e.
+    charge : float, optional
+        The charge of the structure, e; the calculation's own by default.
     threshold : float, optional
         As in `pyscf_start`.
 
@@ -162,14 +162,15 @@ def known_overlap(calculation: Calculation) -> BlockOperator:
 
 
 def _filled(
-    calculation: Calculation, charge: int, threshold: float | None, smearing: float | None = None
+    calculation: Calculation, charge: float | None, threshold: float | None, smearing: float | None = None
 ) -> tuple[States, Filling]:
     """Return all states of H at Γ, and the electrons in them."""
-    electrons = calculation.n_electrons - charge
+    electrons = calculation.electrons(charge)
     if electrons % 2:
+        total = calculation.charge if charge is None else charge
         raise InputError(
             f"expected an even number of electrons (closed shells), got {electrons} in "
-            f"{calculation.structure.formula} with charge {charge}; give another charge"
+            f"{calculation.structure.formula} with charge {total:g}; give another charge"
         )
     if threshold is None:
         threshold = start_threshold(calculation)
