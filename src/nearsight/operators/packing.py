@@ -16,6 +16,8 @@ from typing import Protocol
 import h5py
 import numpy as np
 
+_ROW = 256
+"""Words whose weighted sum fits into 32 bits."""
 THREADS = min(4, os.cpu_count() or 1)
 
 
@@ -119,15 +121,20 @@ def fletcher32(data: bytes) -> int:
     Parameters
     ----------
     data : bytes
-        At most 4 MB, for the sums to be exact.
+        At most 1 GB, for the sums to be exact.
 
     Returns
     -------
     int
         Σ w and Σ (n − i) w of the n big-endian words of 16 bits, each modulo 65535, in the low and the high half.
     """
-    words = np.frombuffer(data, ">u2", count=len(data) // 2).astype(np.float64)
-    first, second = int(words.sum()), int(words @ np.arange(len(words), 0, -1, dtype=np.float64))
+    words = np.frombuffer(data, ">u2", count=len(data) // 2)
+    padded = np.zeros(len(words) + -len(words) % _ROW, dtype=np.uint32)
+    padded[len(padded) - len(words) :] = words
+    rows = padded.reshape(-1, _ROW)
+    sums = rows.sum(axis=1, dtype=np.uint64)
+    inner = int((rows * np.arange(_ROW, 0, -1, dtype=np.uint32)).sum(dtype=np.uint64))
+    first, second = int(sums.sum()), inner + _ROW * int(sums @ np.arange(len(sums) - 1, -1, -1, dtype=np.uint64))
     if len(data) % 2:
         first += data[-1] << 8
         second += first
