@@ -7,24 +7,27 @@ Hartree. Or from any source that can be imported by itself: then its H is H₀.
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 
 import numpy as np
 
 from nearsight.errors import FormatError
+from nearsight.foreign_files import reading, require_readable
 from nearsight.formats import cp2k_ao_matrices
 from nearsight.formats.cp2k_csr import read_csr
+from nearsight.formats.npz_file import read_arrays, read_bare
 from nearsight.formats.registry import read_any
 from nearsight.formats.sniffing import first_bytes
 from nearsight.formats.triplets import Triplets, assemble, check_complete
 from nearsight.operators.blocks import BlockOperator
 from nearsight.operators.calculation import Calculation
+from nearsight.operators.invariants import check_operator
 from nearsight.progress import Progress, silent
 from nearsight.structures.structure import Structure
 from nearsight.units import HARTREE_IN_EV
 
 TRIANGLE = "H0_triu"
+_EXPECTED = "a NumPy array or archive"
 
 SAME_PLACE = 1e-3
 """Å; positions of one structure in files of two programs may differ by this."""
@@ -53,6 +56,12 @@ def read_h0(path: str | Path, calculation: Calculation, progress: Progress = sil
         If there is no such file, its format is not known, it is damaged, or it is of another size, structure or basis.
     """
     path = Path(path)
+    require_readable(path, "a matrix H₀")
+    with reading(path, "a matrix H₀ (.csr, .npy, .npz) or a calculation of it"):
+        return _read(path, calculation, progress)
+
+
+def _read(path: Path, calculation: Calculation, progress: Progress) -> BlockOperator:
     bare = _bare_matrix(path, calculation, progress)
     if bare is None:
         return _of_source(path, calculation)
@@ -60,6 +69,7 @@ def read_h0(path: str | Path, calculation: Calculation, progress: Progress = sil
     operator, _ = assemble(bare, calculation.structure.numbers, calculation.basis)
     check_complete(bare, n_orbitals, n_orbitals // 1000 + 1)
     operator.values[:] *= HARTREE_IN_EV
+    check_operator("H₀", operator)
     return operator
 
 
@@ -77,16 +87,9 @@ def _bare_matrix(path: Path, calculation: Calculation, progress: Progress) -> Tr
 
 def _load(path: Path) -> np.ndarray | None:
     """The array of a .npy, or the triangle of an .npz; None where an .npz has no such key."""
-    try:
-        with open(path, "rb") as raw:
-            data = np.load(raw, allow_pickle=False)
-            if not isinstance(data, np.lib.npyio.NpzFile):
-                return np.asarray(data)
-            return np.asarray(data[TRIANGLE]) if TRIANGLE in data else None
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise FormatError(
-            path, f"expected a NumPy array or archive, got a file that cannot be read as one ({error})"
-        ) from error
+    with reading(path, _EXPECTED):
+        bare = read_bare(path, "float", (1, 2))
+        return read_arrays(path, {TRIANGLE: ("float", 1)}, _EXPECTED).get(TRIANGLE) if bare is None else bare
 
 
 def _entries(path: Path, matrix: np.ndarray, calculation: Calculation) -> Triplets:

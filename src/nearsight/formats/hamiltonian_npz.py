@@ -6,7 +6,6 @@ Keys: `numbers`, `positions_ang`, `cell_ang`, `norb`; `H_row`, `H_col`, `H_val` 
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import numpy as np
 
 from nearsight.errors import FormatError, InputError
 from nearsight.formats.basis_choice import choose_basis, said_of
+from nearsight.formats.npz_file import Kind, keys, read_arrays
 from nearsight.formats.options import ReadOptions
 from nearsight.formats.structure_files import as_cell, check_distances
 from nearsight.formats.triplets import Triplets, assemble
@@ -24,6 +24,17 @@ from nearsight.structures.structure import Structure
 from nearsight.units import HARTREE_IN_EV
 
 _NEEDED = ("numbers", "positions_ang", "cell_ang", "H_row", "H_col", "H_val")
+_KNOWN: dict[str, tuple[Kind, int | tuple[int, ...]]] = {
+    "numbers": ("float", 1),
+    "positions_ang": ("float", 2),
+    "cell_ang": ("float", 2),
+    "norb": ("integer", 1),
+    **{f"{letter}_{part}": ("integer", 1) for letter in "HS" for part in ("row", "col")},
+    **{f"{letter}_val": ("float", 1) for letter in "HS"},
+    "mo_eig_ha": ("float", 1),
+    "energy_ha": ("float", (0, 1)),
+}
+"""Arrays that are read, with what they hold and how many dimensions they have; others are not looked at."""
 
 
 def recognises(path: Path) -> bool:
@@ -60,7 +71,7 @@ def read(path: Path, options: ReadOptions) -> Calculation:
         basis,
         hamiltonian.with_values(hamiltonian.values * HARTREE_IN_EV),
         _operator(path, data, "S", structure, basis) if "S_val" in data else None,
-        energy=float(data["energy_ha"]) * HARTREE_IN_EV if "energy_ha" in data else None,
+        energy=_energy(path, data["energy_ha"]) if "energy_ha" in data else None,
         eigenvalues=np.sort(data["mo_eig_ha"]) * HARTREE_IN_EV if "mo_eig_ha" in data else None,
         provenance={
             "format": "NumPy archive",
@@ -69,6 +80,13 @@ def read(path: Path, options: ReadOptions) -> Calculation:
             "basis": said_of(basis, options),
         },
     )
+
+
+def _energy(path: Path, value: np.ndarray) -> float:
+    """eV."""
+    if value.size != 1:
+        raise FormatError(path, f"expected one number in energy_ha, got {value.size}")
+    return float(value.reshape(-1)[0]) * HARTREE_IN_EV
 
 
 def _structure(path: Path, data: Mapping[str, np.ndarray], options: ReadOptions) -> Structure:
@@ -87,16 +105,11 @@ def _structure(path: Path, data: Mapping[str, np.ndarray], options: ReadOptions)
 
 
 def _load(path: Path) -> Mapping[str, np.ndarray]:
-    try:
-        with open(path, "rb") as raw:
-            archive = np.load(raw, allow_pickle=False)
-            data = dict(archive) if isinstance(archive, np.lib.npyio.NpzFile) else {}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise FormatError(path, f"expected a NumPy archive, got a file that cannot be read as one ({error})") from error
-    missing = [key for key in _NEEDED if key not in data]
+    held = keys(path)
+    missing, found = [key for key in _NEEDED if key not in held], read_arrays(path, _KNOWN)
     if not missing:
-        return data
-    if "H0" in path.name or "H0_triu" in data:
+        return found
+    if "H0" in path.name or "H0_triu" in held:
         raise FormatError(
             path,
             "expected structure, H and S, got only the matrix of superposed atomic densities (H0) "
@@ -106,13 +119,16 @@ def _load(path: Path) -> Mapping[str, np.ndarray]:
     raise FormatError(
         path,
         f"expected the keys {', '.join(_NEEDED)}, got an archive without {', '.join(missing)} "
-        f"(it has {', '.join(data) or 'a bare array'})",
+        f"(it has {', '.join(held[:20]) or 'a bare array'})",
     )
 
 
 def _operator(
     path: Path, data: Mapping[str, np.ndarray], letter: str, structure: Structure, basis: BasisSet
 ) -> BlockOperator:
+    lacking = [f"{letter}_{part}" for part in ("row", "col", "val") if f"{letter}_{part}" not in data]
+    if lacking:
+        raise FormatError(path, f"expected {letter}_row, {letter}_col and {letter}_val, got no {', '.join(lacking)}")
     rows, columns, values = (data[f"{letter}_{part}"] for part in ("row", "col", "val"))
     if not (rows.shape == columns.shape == values.shape):
         raise FormatError(
@@ -120,13 +136,9 @@ def _operator(
             f"expected as many {letter}_row and {letter}_col as {letter}_val, got "
             f"{len(rows)}, {len(columns)} and {len(values)}",
         )
-    if not np.isfinite(values).all():
-        raise FormatError(
-            path,
-            f"expected finite numbers in {letter}_val, got NaN or infinity in entry "
-            f"{int(np.argmin(np.isfinite(values)))}",
-        )
     if len(rows) and min(rows.min(), columns.min()) < 0:
         raise FormatError(path, f"expected indices from 0 in {letter}_row and {letter}_col, got a negative one")
+    if len(rows) and max(rows.max(), columns.max()) > np.iinfo(np.int32).max:
+        raise FormatError(path, f"expected indices below 2^31 in {letter}_row and {letter}_col, got larger ones")
     triplets = Triplets(path, rows.astype(np.int32), columns.astype(np.int32), values.astype(np.float64))
     return assemble(triplets, structure.numbers, basis)[0]

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from nearsight.errors import FormatError
+from nearsight.foreign_files import reading, require_readable
 from nearsight.formats import amorphous_hamiltonians, cp2k, hamiltonian_npz, qh9, schnorb
 from nearsight.formats.options import ReadOptions
 from nearsight.formats.sniffing import first_bytes
-from nearsight.formats.structure_files import as_cell
+from nearsight.formats.structure_files import as_cell, check_distances
 from nearsight.operators.calculation import Calculation
+from nearsight.operators.invariants import check_calculation_values, check_reverses
 from nearsight.operators.store import is_store, read_calculation
 
 
@@ -73,6 +75,7 @@ def read_any(source: str | Path, **options: Any) -> Calculation:
         If an option is not valid.
     """
     path = Path(source)
+    require_readable(path, "a calculation")
     if options.get("cell") is not None:
         options["cell"] = as_cell(options["cell"])
     for key in ("structure", "output", "input", "overlap"):
@@ -81,7 +84,12 @@ def read_any(source: str | Path, **options: Any) -> Calculation:
     files = options.pop("basis_file", None)
     several = () if files is None else (files,) if isinstance(files, str | Path) else files
     chosen = ReadOptions(**options, basis_file=tuple(Path(file) for file in several))
-    return find_format(path).read(path, chosen)
+    with reading(path, "a calculation"):
+        found = find_format(path).read(path, chosen)
+        check_calculation_values(found)
+        check_reverses(found)
+        check_distances(found.structure)
+    return found
 
 
 def find_format(path: Path) -> Format:

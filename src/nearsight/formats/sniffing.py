@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from nearsight.errors import FormatError
+from nearsight.foreign_files import require_readable
 
 _SIGNATURES = (
     (b"version https://git-lfs", "a git-lfs pointer: the content itself was not downloaded; run `git lfs pull` there"),
@@ -41,6 +42,7 @@ def first_bytes(path: str | Path, expected: str, count: int = 512) -> bytes:
     """
     if Path(path).is_dir():
         raise FormatError(path, f"expected {expected}, got a folder")
+    require_readable(path, expected)
     try:
         with open(path, "rb") as raw:
             head = raw.read(count)

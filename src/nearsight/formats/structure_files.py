@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,8 +10,10 @@ import numpy as np
 from ase import Atoms
 
 from nearsight.errors import FormatError, InputError
+from nearsight.foreign_files import reading, require_readable
 from nearsight.formats.cp2k_input import is_input, read_input
 from nearsight.formats.lammps_files import is_lammps, read_lammps
+from nearsight.formats.npz_file import Kind, read_arrays
 from nearsight.formats.sniffing import first_bytes
 from nearsight.formats.xyz import read_xyz
 from nearsight.operators.store import is_store, read_calculation
@@ -52,7 +53,8 @@ def read_structure(
     """
     path = Path(path)
     given = None if cell is None else as_cell(cell)
-    try:
+    require_readable(path, "a structure")
+    with reading(path, "a structure"):
         structure = _read(path, given, isolated, ghosts)
         if isolated:
             structure = Structure(structure.numbers, structure.positions, np.zeros((3, 3)), np.zeros(3, dtype=bool))
@@ -64,10 +66,6 @@ def read_structure(
                 structure.pbc if structure.pbc.any() else np.ones(3, dtype=bool),
             )
         check_distances(structure)
-    except FormatError:
-        raise
-    except InputError as error:
-        raise FormatError(path, str(error)) from error
     return structure
 
 
@@ -171,16 +169,13 @@ def _of_input(path: Path) -> Structure:
 
 
 def _read_npz(path: Path) -> Structure:
-    try:
-        with open(path, "rb") as raw:
-            data = np.load(raw, allow_pickle=False)
-            return Structure(data["numbers"], data["positions_ang"], data["cell_ang"], np.ones(3, dtype=bool))
-    except (KeyError, IndexError, ValueError, OSError, zipfile.BadZipFile) as error:
-        if isinstance(error, InputError):
-            raise
-        raise FormatError(
-            path, f"expected an archive with numbers, positions_ang and cell_ang, got: {error}"
-        ) from error
+    expected = "an archive with numbers, positions_ang and cell_ang"
+    with reading(path, expected):
+        wanted: dict[str, tuple[Kind, int]] = {"numbers": ("float", 1), "positions_ang": ("float", 2)}
+        data = read_arrays(path, {**wanted, "cell_ang": ("float", 2)}, expected)
+        if len(data) < 3:
+            raise FormatError(path, f"expected {expected}, got {', '.join(data) or 'none of them'}")
+        return Structure(data["numbers"], data["positions_ang"], data["cell_ang"], np.ones(3, dtype=bool))
 
 
 def _read_with_ase(path: Path, cell: np.ndarray | None) -> Structure:

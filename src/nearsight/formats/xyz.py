@@ -15,6 +15,7 @@ import numpy as np
 
 from nearsight.elements import GHOST, number_of
 from nearsight.errors import FormatError
+from nearsight.foreign_files import read_text
 from nearsight.formats.fortran_numbers import parse_number
 from nearsight.formats.sniffing import first_bytes
 from nearsight.structures.structure import Structure
@@ -90,12 +91,14 @@ def read_xyz_atoms(path: str | Path) -> tuple[list[str], np.ndarray, str]:
         If it is not an xyz file, or has another number of atoms than it says.
     """
     first_bytes(path, "an xyz file")
+    # A byte order mark is no part of the count, and a comment may be in any encoding.
+    lines = read_text(path, "an xyz file", any_encoding=True).splitlines()
     try:
-        # A byte order mark is no part of the count, and a comment may be in any encoding.
-        lines = Path(path).read_text(encoding="utf-8-sig", errors="replace").splitlines()
         count = int(lines[0].split()[0])
     except (ValueError, IndexError) as error:
         raise FormatError(path, "expected an xyz file, which begins with the number of atoms") from error
+    if len(lines) < 2:
+        raise FormatError(path, "expected a comment line and atoms in an xyz file, got one line")
     rows = [line for line in lines[2:] if line.strip()]
     if len(rows) != count:
         more = "; are there several structures in it?" if len(rows) > count else "; is it complete?"
@@ -145,7 +148,7 @@ def _number(path: str | Path, atom: int, label: str, ghosts: Sequence[str]) -> i
         return GHOST
     if symbol == "Va" and "V" in ghosts:
         symbol = "V"
-    number = int(label) if label.isdigit() else number_of(symbol)
+    number = int(label) if re.fullmatch("[0-9]{1,3}", label) else number_of(symbol)
     if number is None:
         raise FormatError(
             path, f"expected a chemical symbol for atom {atom} (line {atom + 3}), got {label!r}; ghosts are written X"

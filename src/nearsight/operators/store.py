@@ -36,6 +36,7 @@ from nearsight.errors import FormatError, InputError, NearsightError
 from nearsight.operators.blocks import BlockOperator, is_on_site
 from nearsight.operators.calculation import Calculation
 from nearsight.operators.hdf5_content import HASH, Refused, array, attribute, check_objects, checked_dataset, number
+from nearsight.operators.invariants import check_calculation_values
 from nearsight.operators.store_head import (
     ERROR_ESTIMATE,
     ESTIMATE_MEANING,
@@ -196,9 +197,11 @@ def _read_atoms(path: str | Path, file: h5py.File) -> tuple[Structure, BasisSet]
 
 def _calculation(path: str | Path, *parts: Any) -> Calculation:
     try:
-        return Calculation(*parts)
+        found = Calculation(*parts)
+        check_calculation_values(found)
     except InputError as error:
         raise FormatError(path, str(error)) from error
+    return found
 
 
 def group_of(file: h5py.File, name: str) -> h5py.Group:
