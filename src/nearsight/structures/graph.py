@@ -7,10 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 from matscipy.neighbours import neighbour_list
+from scipy.spatial import cKDTree
 
 from nearsight.elements import symbol_of
 from nearsight.errors import InputError
 from nearsight.structures.structure import MINIMUM_DISTANCE, Structure
+
+_MOST_IMAGES = 20_000_000
+"""Atoms within reach of the cell, images included, that are searched at most."""
+_BINS_PER_ATOM, _BINS = 8, 2_000_000
+"""Bins of the size of the cutoff, up to which space is divided into them; a cell with more is nearly empty."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,25 +186,56 @@ def build_graph(structure: Structure, cutoff: float) -> Graph:
 
 def _neighbours(structure: Structure, cutoff: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     cell = _complete_cell(structure, cutoff)
-    i, j, shift = neighbour_list(
-        "ijS",
-        positions=structure.positions,
-        cell=cell,
-        pbc=structure.pbc,
-        cutoff=cutoff,
-        numbers=structure.numbers.astype(np.int32),
-    )
-    source, target, shift = i.astype(np.int64), j.astype(np.int64), shift.astype(np.int64)
+    heights = 1 / np.linalg.norm(np.linalg.inv(cell), axis=0)
+    images = np.where(structure.pbc, 2 * np.ceil(cutoff / heights) + 1, 1.0)
+    if np.prod(images) * len(structure) > _MOST_IMAGES:
+        raise InputError(
+            f"expected a cell that is not much smaller than the cutoff, got {np.prod(images):.3g} images of "
+            f"{len(structure)} atoms within {cutoff:g} Å of the cell {structure.cell.tolist()}"
+        )
+    if np.prod(np.maximum(heights / cutoff, 1.0)) > _BINS_PER_ATOM * len(structure) + _BINS:
+        source, target, shift = _sparse_pairs(structure, cell, cutoff)
+    else:
+        source, target, shift = neighbour_list(
+            "ijS",
+            positions=structure.positions,
+            cell=cell,
+            pbc=structure.pbc,
+            cutoff=cutoff,
+            numbers=structure.numbers.astype(np.int32),
+        )
+    source, target, shift = source.astype(np.int64), target.astype(np.int64), shift.astype(np.int64)
     vector = structure.positions[target] + shift @ structure.cell - structure.positions[source]
     return source, target, shift, vector
 
 
+def _sparse_pairs(structure: Structure, cell: np.ndarray, cutoff: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pairs and shifts by a k-d tree, whose memory does not grow with the volume: for cells that are nearly empty."""
+    n, pbc = len(structure), structure.pbc
+    cells = np.where(pbc, np.floor(structure.positions @ np.linalg.inv(cell)), 0).astype(np.int64)
+    wrapped = structure.positions - cells @ structure.cell
+    reach = np.where(pbc, np.ceil(cutoff * np.linalg.norm(np.linalg.inv(cell), axis=0)), 0).astype(np.int64)
+    steps = np.stack(np.meshgrid(*(np.arange(-r, r + 1) for r in reach), indexing="ij"), axis=-1).reshape(-1, 3)
+    images = (wrapped[None] + (steps @ structure.cell)[:, None]).reshape(-1, 3)
+    near = cKDTree(wrapped).sparse_distance_matrix(cKDTree(images), cutoff, output_type="ndarray")
+    near = near[near["v"] < cutoff]
+    source, (step, target) = near["i"].astype(np.int64), np.divmod(near["j"].astype(np.int64), n)
+    shift = steps[step] + cells[source] - cells[target]
+    x, y, z = shift.T
+    positive = (x > 0) | ((x == 0) & ((y > 0) | ((y == 0) & (z > 0))))
+    half = (source < target) | ((source == target) & positive)  # both directions of a pair are rounded alike
+    source, target, shift = source[half], target[half], shift[half]
+    return np.concatenate([source, target]), np.concatenate([target, source]), np.concatenate([shift, -shift])
+
+
 def _complete_cell(structure: Structure, cutoff: float) -> np.ndarray:
-    """A cell with volume: rows without one (isolated directions) become orthogonal to the others."""
+    """A cell with volume: vectors that are not periodic do not matter, and become orthogonal to the others."""
     cell = np.array(structure.cell)
-    extent = float(np.ptp(structure.positions, axis=0).max()) + 2 * cutoff + 1.0
     if np.linalg.matrix_rank(cell, tol=1e-6) == 3:
-        return cell
+        heights = 1 / np.linalg.norm(np.linalg.inv(cell), axis=0)
+        if (heights[~structure.pbc] > cutoff).all():
+            return cell
+    extent = float(np.ptp(structure.positions, axis=0).max()) + 2 * cutoff + 1.0
     kept = [k for k in range(3) if structure.pbc[k]]
     basis = np.linalg.svd(cell[kept])[2][len(kept) :] if kept else np.eye(3)
     free = [k for k in range(3) if k not in kept]

@@ -14,6 +14,12 @@ from nearsight.errors import InputError
 MINIMUM_DISTANCE = 0.3
 """Å. Two atoms nearer than this are the same atom twice, for no chemical bond is shorter than 0.7 Å."""
 
+FARTHEST = 1e6
+"""Å. Coordinates up to here tell distances to 1e-10 Å; at 1e9 Å, a Hamiltonian is wrong by 1e-5 eV."""
+
+_FLATTEST = 1e-2
+"""Å. Lattice planes nearer than this are those of no crystal."""
+
 
 @dataclass(frozen=True, eq=False)
 class Structure:
@@ -33,7 +39,8 @@ class Structure:
     Raises
     ------
     InputError
-        If shapes do not match, a number is not finite, there are no atoms, or a periodic cell has no volume.
+        If shapes do not match, a number is not finite or larger than `FARTHEST`, there are no atoms, or a periodic cell
+        has no volume.
     """
 
     numbers: np.ndarray
@@ -66,11 +73,17 @@ class Structure:
             raise InputError(f"expected finite positions, got {self.positions[atom]} for atom {atom}")
         if not np.all(np.isfinite(self.cell)):
             raise InputError(f"expected a finite cell, got {self.cell.tolist()}")
+        largest = max(float(np.abs(self.positions).max()), float(np.abs(self.cell).max()))
+        if largest > FARTHEST:
+            raise InputError(
+                f"expected coordinates and cell vectors below {FARTHEST:g} Å, beyond which numbers do not tell "
+                f"distances exactly, got {largest:.3g}; wrap the atoms into the cell, or is the unit of length wrong?"
+            )
         if np.any((self.numbers < 0) | (self.numbers > HEAVIEST)):
             raise InputError(
                 f"expected atomic numbers 0 to {HEAVIEST}, got {self.numbers.min()} to {self.numbers.max()}"
             )
-        if self.pbc.any() and np.linalg.matrix_rank(self.cell[self.pbc], tol=1e-6) < int(self.pbc.sum()):
+        if self.pbc.any() and np.linalg.matrix_rank(self.cell[self.pbc], tol=_FLATTEST) < int(self.pbc.sum()):
             raise InputError(
                 f"expected a cell with volume along the periodic directions {self.pbc.tolist()}, "
                 f"got {self.cell.tolist()}; give the cell (Å) or mark the structure as not periodic"
@@ -172,8 +185,11 @@ def _whole_numbers(numbers: Any) -> np.ndarray:
     given = np.asarray(numbers)
     if given.ndim != 1:
         raise InputError(f"expected one row of atomic numbers, got an array of shape {given.shape}")
-    with np.errstate(invalid="ignore"):
-        whole = np.array(given, dtype=np.int64)
+    try:
+        with np.errstate(invalid="ignore"):
+            whole = np.array(given, dtype=np.int64)
+    except (OverflowError, TypeError, ValueError) as error:
+        raise InputError(f"expected whole atomic numbers, got others ({error})") from error
     if not np.array_equal(whole, given):
         raise InputError(
             f"expected whole atomic numbers, got {given[whole != given][0]} for atom {int(np.argmax(whole != given))}"
