@@ -144,8 +144,12 @@ def joined(parts: Mapping[int, tuple[str, tuple[int, ...], int | None]]) -> Basi
     BasisSet
         Its name is the common one, or such as `Hf:NAME, O:NAME`.
     """
-    names = {name for name, _, _ in parts.values()}
-    title = names.pop() if len(names) == 1 else ", ".join(f"{symbol_of(z)}:{p[0]}" for z, p in sorted(parts.items()))
+    names = {name.upper(): name for name, _, _ in parts.values()}
+    title = (
+        next(iter(names.values()))
+        if len(names) == 1
+        else ", ".join(f"{symbol_of(z)}:{p[0]}" for z, p in sorted(parts.items()))
+    )
     return BasisSet(title, {z: p[1] for z, p in parts.items()}, {z: p[2] for z, p in parts.items() if p[2] is not None})
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from nearsight.elements import symbol_of
 from nearsight.errors import FormatError
 from nearsight.formats.basis_choice import GUESSED
 from nearsight.formats.cp2k_csr import read_gamma_matrices
@@ -17,6 +18,7 @@ from nearsight.formats.cp2k_run import CP2KRun, describe_run
 from nearsight.formats.options import ReadOptions
 from nearsight.operators.blocks import BlockOperator
 from nearsight.operators.calculation import Calculation
+from nearsight.operators.position_check import misfit
 from nearsight.orbitals.basis import BasisSet
 from nearsight.units import HARTREE_IN_EV
 
@@ -50,6 +52,8 @@ def read(path: Path, options: ReadOptions) -> Calculation:
         _at_gamma(files, run, options) if files.hamiltonian is not None else _in_real_space(files, run, options)
     )
     _check_size(files, run, hamiltonian)
+    if overlap is not None:
+        _check_positions(files, run, overlap)
     return Calculation(
         run.structure,
         basis,
@@ -114,6 +118,30 @@ def _check_size(files: Cp2kFiles, run: CP2KRun, hamiltonian: BlockOperator) -> N
             f"expected an output with {n} orbitals ({hamiltonian.basis.describe()}), got one with "
             f"{output.n_orbitals}; is it another basis or another run?",
         )
+
+
+def _check_positions(files: Cp2kFiles, run: CP2KRun, overlap: BlockOperator) -> None:
+    """S against the positions, where the output prints the functions."""
+    kinds = run.output.kinds if run.output is not None else ()
+    sites = run.output.sites if run.output is not None else None
+    if run.output is None or sites is None or not all(kind.gaussians for kind in kinds):
+        return
+    if run.output.cell is not None and run.output.cell.pbc.any() and not run.structure.pbc.any():
+        return  # the user takes a molecule in a box for an isolated one
+    shells = {int(z): kinds[k].gaussians for z, k in zip(sites.numbers(kinds), sites.kinds)}
+    if any(tuple(s.l for s in shells[z]) != overlap.basis.shells[z] for z in overlap.basis.shells):
+        return
+    found = misfit(overlap, run.structure, shells)
+    if found is None:
+        return
+    names = ", ".join(f"{k} ({symbol_of(int(run.structure.numbers[k]))})" for k in found.atoms[:5])
+    raise FormatError(
+        files.overlap or files.folder,
+        f"expected the overlaps of these positions and this cell, got others for {found.n_wrong} of {found.n_pairs} "
+        f"pairs, all with atom {names}{' …' if len(found.atoms) > 5 else ''}: between atoms {found.worst[0]} and "
+        f"{found.worst[1]}, {found.distance:.3f} Å apart, {found.expected:.4f} is expected and {found.found:.4f} is "
+        "there; are S, the output and the structure of one step of one run?",
+    )
 
 
 def _provenance(files: Cp2kFiles, run: CP2KRun, first: Path, basis: BasisSet, said: dict[str, str]) -> dict[str, str]:

@@ -9,6 +9,7 @@ import numpy as np
 from ase.geometry import cellpar_to_cell
 
 from nearsight.elements import GHOST
+from nearsight.orbitals.gaussian_overlap import GaussianShell
 from nearsight.units import BOHR_IN_ANGSTROM
 
 _R = r"(-?\d+\.\d+)"
@@ -34,7 +35,8 @@ _PERIODIC = re.compile(r"^\s*CELL\| Periodicity\s+([XYZ]+|NONE)")
 _KIND = re.compile(r"^\s*\d+\. Atomic kind: (\S+)")
 _BASIS = re.compile(r"^\s+(\S.*?)\s+Basis Set\s+(\S+)\s*$")
 _POTENTIAL = re.compile(r"^\s+(GTH|AE|SGP|ECP|All-electron)\b.*[Pp]otential information for\s+(\S+)")
-_SHELL = re.compile(r"^\s+(\d+)\s+(\d+)\s+\d+([spdfghi])\S*\s+-?\d")
+_SHELL = re.compile(rf"^\s+(\d+)\s+(\d+)\s+\d+([spdfghi])(\S*)\s+{_R}\s+{_R}\s*$")
+_PRIMITIVE = re.compile(rf"^\s+{_R}\s+{_R}\s*$")
 _SITES = re.compile(r"ATOMIC COORDINATES IN (\w+)", re.IGNORECASE)
 _SITE = re.compile(rf"^\s*\d+\s+(\d+)\s+([A-Z][a-z]?)\s+(\d+)\s+{_R}\s+{_R}\s+{_R}\s+{_R}")
 
@@ -93,6 +95,8 @@ class PrintedKind:
         Whether its atoms have functions and no nucleus.
     all_electron : bool
         Whether its potential is the nucleus itself.
+    gaussians : tuple of GaussianShell
+        The shells themselves, with the digits that are printed; empty where a number did not fit its column.
     """
 
     label: str
@@ -101,6 +105,7 @@ class PrintedKind:
     potential: str | None
     ghost: bool
     all_electron: bool
+    gaussians: tuple[GaussianShell, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,6 +144,29 @@ class _KindLines:
     all_electron: bool = False
     reads_shells: bool = False
     shells: dict[tuple[int, int], int] = field(default_factory=dict)
+    component: str | None = None
+    primitives: dict[tuple[int, int], list[tuple[float, float]]] = field(default_factory=dict)
+
+    def take_basis(self, line: str) -> None:
+        """A line of the table of orbitals; of each shell the first component tells all."""
+        if found := _SHELL.match(line):
+            key = int(found[1]), int(found[2])
+            self.component = found[4] if key not in self.shells else None
+            self.shells.setdefault(key, "spdfghi".index(found[3]))
+            row = (float(found[5]), float(found[6]))
+        elif found := _PRIMITIVE.match(line):
+            row = (float(found[1]), float(found[2]))
+        else:
+            return
+        if self.component is not None and self.shells:
+            self.primitives.setdefault(next(reversed(self.shells)), []).append(row)
+
+    def gaussians(self) -> tuple[GaussianShell, ...]:
+        """The shells with their primitives; nothing where one has none."""
+        if any(not any(a > 0 and c for a, c in self.primitives.get(key, [])) for key in self.shells):
+            return ()
+        tables = {key: np.array([row for row in self.primitives[key] if row[0] > 0]) for key in self.shells}
+        return tuple(GaussianShell(l, tables[key][:, 0], tables[key][:, 1]) for key, l in self.shells.items())
 
 
 class Head:
@@ -170,7 +198,7 @@ class Head:
     def kinds(self) -> tuple[PrintedKind, ...]:
         """All kinds in CP2K's order."""
         return tuple(
-            PrintedKind(k.label, k.basis, tuple(k.shells.values()), k.potential, k.ghost, k.all_electron)
+            PrintedKind(k.label, k.basis, tuple(k.shells.values()), k.potential, k.ghost, k.all_electron, k.gaussians())
             for k in self._kinds
         )
 
@@ -231,8 +259,8 @@ class Head:
             kind.all_electron = found[1] in ("AE", "All-electron")
         elif "GHOST" in line:
             kind.ghost = True
-        elif kind.reads_shells and (found := _SHELL.match(line)):
-            kind.shells[int(found[1]), int(found[2])] = "spdfghi".index(found[3])
+        elif kind.reads_shells:
+            kind.take_basis(line)
 
     def _take_site(self, line: str) -> None:
         if found := _SITES.search(line):

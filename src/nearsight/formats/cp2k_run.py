@@ -203,22 +203,24 @@ def _at_step(files: Cp2kFiles, output: Cp2kOutput) -> tuple[Cp2kOutput, Frame | 
     if not places:
         known = sorted({e.step for e in output.evaluations if e.step is not None})
         raise FormatError(path, f"expected step {files.step} in the output, got steps {known}: is it of this run?")
-    if frame is not None and frame.energy is not None:
-        same = [k for k in places if _is_energy(output.evaluations[k], frame.energy)]
-        if not same:
-            energies = ", ".join(f"{(output.evaluations[k].energy or 0) / HARTREE_IN_EV:.10f}" for k in places)
-            raise FormatError(
-                trajectory,
-                f"expected the energy of step {files.step} in {Path(path).name}, {energies} E_h, got "
-                f"{frame.energy:.10f} E_h: are they of two runs?",
-            )
-        places = same
-    energies_ = [output.evaluations[k].energy or 0.0 for k in places]
-    if max(energies_) - min(energies_) > _SAME_ENERGY * HARTREE_IN_EV:
+    chosen = output.evaluations[places[-1]]  # the others of a line search are overwritten
+    if frame is not None and frame.energy is not None and not _is_energy(chosen, frame.energy):
+        raise FormatError(
+            trajectory,
+            f"expected the energy of the matrices of step {files.step}, {(chosen.energy or 0.0) / HARTREE_IN_EV:.10f} "
+            f"E_h in {Path(path).name}, got {frame.energy:.10f} E_h: "
+            + (
+                "the matrices are those of the last try of a line search, whose positions are not written; take "
+                "another step, or run its positions again"
+                if any(_is_energy(output.evaluations[k], frame.energy) for k in places)
+                else "are they of two runs?"
+            ),
+        )
+    if frame is None and len(places) > 1:
         raise FormatError(
             path,
             f"expected one electronic structure of step {files.step}, got {len(places)} (a line search) and no "
-            f"trajectory that says which is the step's; give {output.project}-pos-1.xyz beside the matrices",
+            f"trajectory with the positions; give {output.project}-pos-1.xyz beside the matrices",
         )
     if frame is None and places[0] != 0:
         raise FormatError(
