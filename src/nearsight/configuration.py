@@ -17,6 +17,12 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from nearsight.errors import ConfigError
+from nearsight.foreign_files import read_text, reading, require_readable
+
+_LARGEST = 10_000_000
+"""Bytes of a file."""
+_DEEPEST = 50
+_MOST_VALUES = 100_000
 
 
 class Section(BaseModel):
@@ -76,14 +82,8 @@ def read_tree(source: str | Path, shipped: Shipped) -> dict[str, Any]:
     ConfigError
         Where there is neither a file nor a shipped one, or what is there is not YAML with keys and values.
     """
-    try:
-        tree = yaml.safe_load(_text(str(source), shipped))
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        where = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise ConfigError(f"{source}: expected YAML, got a mistake{where}: {error.problem}") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{source}: expected YAML, got: {error}") from error
+    with reading(source, "YAML", _refused):
+        tree = _parsed(_text(str(source), shipped), str(source))
     if tree is None:
         return {}
     if not isinstance(tree, dict):
@@ -91,16 +91,60 @@ def read_tree(source: str | Path, shipped: Shipped) -> dict[str, Any]:
     return tree
 
 
+def _refused(source: object, message: str) -> ConfigError:
+    return ConfigError(f"{source}: {message}")
+
+
+def _parsed(text: str, source: str) -> Any:
+    """The values of a YAML text that is neither deep nor, by its aliases, much longer than it looks."""
+    try:
+        loader = yaml.SafeLoader(text)
+        try:
+            node = loader.get_single_node()
+            if node is None:
+                return None
+            _check_node(node, source, {}, ())
+            return loader.construct_document(node)
+        finally:
+            loader.dispose()
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise ConfigError(f"{source}: expected YAML, got a mistake{where}: {error.problem}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{source}: expected YAML, got: {error}") from error
+
+
+def _check_node(node: yaml.Node, source: str, sizes: dict[int, int], above: tuple[int, ...]) -> int:
+    """The number of values below a node, each counted as often as aliases repeat it."""
+    if id(node) in above:
+        raise ConfigError(f"{source}: expected YAML, got a value that contains itself")
+    if len(above) > _DEEPEST:
+        raise ConfigError(f"{source}: expected at most {_DEEPEST} levels in YAML, got more")
+    if id(node) not in sizes:
+        inner: list[yaml.Node] = []
+        if isinstance(node, yaml.MappingNode):
+            keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+            twice = [key for key in dict.fromkeys(keys) if keys.count(key) > 1 and key != "<<"]
+            if twice:
+                line = node.start_mark.line + 1
+                raise ConfigError(f"{source}: expected every key once, got {twice[0]!r:.80} twice below line {line}")
+            inner = [part for pair in node.value for part in pair]
+        elif isinstance(node, yaml.SequenceNode):
+            inner = node.value
+        sizes[id(node)] = 1 + sum(_check_node(part, source, sizes, (*above, id(node))) for part in inner)
+    if sizes[id(node)] > _MOST_VALUES:
+        raise ConfigError(f"{source}: expected at most {_MOST_VALUES} values in YAML, got more, by its aliases")
+    return sizes[id(node)]
+
+
 def _text(source: str, shipped: Shipped) -> str:
     names = shipped.names()
     if source in names:
         return shipped.text(source)
-    path = Path(source)
-    if path.is_file():
-        try:
-            return path.read_text(encoding="utf-8", errors="replace")
-        except OSError as error:
-            raise ConfigError(f"{path}: expected a YAML file, got: {error.strerror}") from error
+    require_readable(source, "a YAML file", _refused)
+    if Path(source).is_file():
+        return read_text(source, "a YAML file", largest=_LARGEST, any_encoding=True, wrapped=_refused)
     near = difflib.get_close_matches(source, names, 1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise ConfigError(f"expected a YAML file or one of the {shipped.what} {', '.join(names)}, got {source!r}{hint}")
@@ -140,9 +184,9 @@ def _pair(text: str) -> tuple[str, Any]:
     if not equals or not key.strip():
         raise ConfigError(f"expected key=value, such as section.key=10, got {text!r}")
     try:
-        return key.strip(), yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"expected a YAML value after {key.strip()}=, got {value!r}") from error
+        return key.strip(), _parsed(value, key.strip())
+    except (ConfigError, ValueError, RecursionError) as error:
+        raise ConfigError(f"expected a YAML value after {key.strip()}=, got {value!r:.200}") from error
 
 
 def _inside(node: Any, name: str, key: str) -> Any:
@@ -211,10 +255,11 @@ def validated(model: type[AnySection], tree: Mapping[str, Any], source: str | Pa
     ConfigError
         Where a key is unknown (the nearest known one is named) or a value is not possible.
     """
-    try:
-        return model.model_validate(tree)
-    except ValidationError as error:
-        raise ConfigError(f"{source}: {explain(error, model)}") from error
+    with reading(source, "a configuration", _refused):
+        try:
+            return model.model_validate(tree)
+        except ValidationError as error:
+            raise ConfigError(f"{source}: {explain(error, model)}") from error
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> str:

@@ -7,6 +7,8 @@ from typing import Literal
 
 from nearsight.errors import InputError
 
+_MOST_FUNCTIONS = 10_000
+
 
 @dataclass(frozen=True)
 class BaselineSettings:
@@ -97,6 +99,8 @@ class BaselineSettings:
             self.product_penalty,
             self.long_range_penalty,
         )
+        if max(*counts, self.product_functions) > _MOST_FUNCTIONS:
+            raise InputError(f"expected at most {_MOST_FUNCTIONS} functions of each kind, got {self}")
         if min(counts) < 1 or min(positive) <= 0 or min(self.pair_bending, self.h0_slope, self.product_functions) < 0:
             raise InputError(
                 "expected positive numbers of functions, lengths and penalties (pair_bending, "

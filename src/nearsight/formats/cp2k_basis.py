@@ -17,8 +17,11 @@ from pathlib import Path
 
 from nearsight.elements import GHOST, number_of
 from nearsight.errors import FormatError, InputError
+from nearsight.foreign_files import read_text
 from nearsight.orbitals.basis import BasisSet
 
+_HIGHEST, _MOST = 9, 100
+"""Degree, and numbers of sets and of contractions, beyond those of any basis."""
 _CHARGE = re.compile(r"-q(\d+)$", re.IGNORECASE)
 
 
@@ -81,10 +84,7 @@ def read_basis_file(path: str | Path, name: str) -> BasisSet:
 
 def _lines(path: Path) -> list[tuple[int, str]]:
     """(line number, text) without comments and empty lines."""
-    try:
-        raw = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise FormatError(path, f"expected a CP2K basis file, got {error}") from error
+    raw = read_text(path, "a CP2K basis file")
     stripped = ((k, re.split("[#!]", text, maxsplit=1)[0].strip()) for k, text in enumerate(raw.splitlines(), 1))
     return [(k, text) for k, text in stripped if text]
 
@@ -94,8 +94,14 @@ def _shells(path: str | Path, lines: list[tuple[int, str]], at: int) -> tuple[in
     shells: list[int] = []
     try:
         n_sets, at = int(lines[at][1]), at + 1
+        if not 1 <= n_sets <= _MOST:
+            raise ValueError(f"{n_sets} sets")
         for _ in range(n_sets):
             _, lowest, highest, n_exponents, *contractions = map(int, lines[at][1].split())
+            if not 0 <= lowest <= highest <= _HIGHEST or n_exponents < 1:
+                raise ValueError(f"l = {lowest} to {highest}, {n_exponents} exponents")
+            if min(contractions, default=0) < 0 or max(contractions, default=0) > _MOST:
+                raise ValueError(f"counts {contractions}")
             if len(contractions) != highest - lowest + 1:
                 raise ValueError(f"{len(contractions)} counts for l = {lowest} to {highest}")
             for momentum, count in zip(range(lowest, highest + 1), contractions, strict=True):

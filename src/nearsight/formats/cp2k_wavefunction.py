@@ -25,6 +25,8 @@ import numpy as np
 
 from nearsight.atomic_files import written_atomically
 from nearsight.errors import FormatError, InputError
+from nearsight.foreign_files import reading
+from nearsight.formats.sniffing import first_bytes
 from nearsight.orbitals.basis import BasisSet
 
 Sets = tuple[tuple[int, ...], ...]
@@ -153,6 +155,11 @@ def read_wavefunction(path: str | Path) -> Cp2kWavefunction:
     FormatError
         If it is not such a file, or truncated.
     """
+    with reading(path, "a wavefunction of CP2K (.wfn)"):
+        return _read(path)
+
+
+def _read(path: str | Path) -> Cp2kWavefunction:
     records = _Records(Path(path))
     head = records.integers(5, "atoms, spins, orbitals, sets, shells")
     atoms, spins, orbitals, most_sets, most_shells = head.tolist()
@@ -164,6 +171,8 @@ def read_wavefunction(path: str | Path) -> Cp2kWavefunction:
         )
     n_sets = records.integers(atoms, "the sets of each atom")
     n_shells = records.integers(atoms * most_sets, "the shells of each set").reshape(atoms, most_sets)
+    if n_sets.min() < 0 or n_sets.max() > most_sets or n_shells.min() < 0 or n_shells.max() > most_shells:
+        raise FormatError(path, f"expected at most {most_sets} sets of {most_shells} shells, got others; it is damaged")
     sizes = records.integers(atoms * most_sets * most_shells, "the functions of each shell")
     sizes = sizes.reshape(atoms, most_sets, most_shells)
     sets = tuple(tuple(tuple(sizes[a, s, : n_shells[a, s]].tolist()) for s in range(n_sets[a])) for a in range(atoms))
@@ -225,6 +234,7 @@ def _records(wavefunction: Cp2kWavefunction) -> Iterator[np.ndarray]:
 def _read_spin(records: _Records, orbitals: int) -> SpinOrbitals:
     levels, homo, lfomo, electrons = records.integers(4, "levels, homo, lfomo, electrons").tolist()
     both = records.numbers(2 * levels, "energies and occupations")
+    records.require(levels * (8 * orbitals + 8), f"the coefficients of {levels} levels")
     coefficients = np.empty((orbitals, levels), order="F")
     for level in range(levels):
         coefficients[:, level] = records.numbers(orbitals, f"the coefficients of level {level + 1}")
@@ -236,6 +246,7 @@ class _Records:
 
     def __init__(self, path: Path) -> None:
         self.path, self.at, self.count = path, 0, 0
+        first_bytes(path, "a wavefunction of CP2K (.wfn)")
         try:
             self.data = np.fromfile(path, dtype=np.uint8)
         except OSError as error:
@@ -246,6 +257,11 @@ class _Records:
 
     def numbers(self, count: int, what: str) -> np.ndarray:
         return self._next(count, np.dtype("<f8"), what)
+
+    def require(self, size: int, what: str) -> None:
+        """Refuse a count that the file is far too short for, before memory is asked for."""
+        if not 0 <= size <= 2 * len(self.data):
+            raise FormatError(self.path, f"expected {size} bytes of {what}, got a file of {len(self.data)}")
 
     def end(self) -> None:
         if self.at != len(self.data):

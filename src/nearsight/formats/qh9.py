@@ -10,6 +10,7 @@ not read.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -119,8 +120,8 @@ def calculations(path: Path, rows: Rows = slice(None)) -> Iterator[Calculation]:
         identifiers = sqlite_file.row_ids(connection, "data")
         query = f"SELECT {', '.join(names)} FROM data WHERE rowid = ?"
         for row in chosen(path, rows, len(identifiers)):
-            values = dict(zip(names, connection.execute(query, (identifiers[row],)).fetchone()))
             with reading_row(path, row):
+                values = dict(zip(names, connection.execute(query, (identifiers[row],)).fetchone(), strict=True))
                 yield _calculation(path, values, f"{row} of {len(identifiers)}")
 
 
@@ -133,6 +134,8 @@ def _calculation(path: Path, row: Row, position: str) -> Calculation:
     except InputError as error:
         raise InputError(f"Ham: {error}") from error
     energy = row.get("epot")
+    if energy is not None and (not isinstance(energy, (int, float)) or not math.isfinite(energy)):
+        raise InputError(f"expected a finite number in epot, got {energy!r:.80}")
     return Calculation(
         structure,
         basis,
@@ -155,7 +158,7 @@ def _structure(row: Row) -> Structure:
 
 def _array(row: Row, name: str, shape: tuple[int, ...], kind: str) -> np.ndarray:
     """Raw bytes as an array; 4 or 8 bytes a number, as their count says."""
-    raw, count = row[name], int(np.prod(shape))
+    raw, count = row[name], math.prod(shape)
     if not isinstance(raw, bytes) or len(raw) not in (4 * count, 8 * count):
         got = f"{len(raw)}" if isinstance(raw, bytes) else f"{type(raw).__name__}"
         raise InputError(f"expected {8 * count} or {4 * count} bytes in {name} for shape {shape}, got {got}")

@@ -6,12 +6,16 @@ Also which rows of a database of many calculations are read, and what is said wh
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 from nearsight.errors import FormatError, InputError
 
+_LONGEST_QUERIES = 600.0
+"""Seconds that all queries of one opening of a database may take."""
+_LONGEST_VALUE = 1 << 30
 _MAGIC = b"SQLite format 3\0"
 
 
@@ -41,8 +45,8 @@ def columns(path: Path, table: str) -> tuple[str, ...]:
         if raw.read(len(_MAGIC)) != _MAGIC:
             return ()
     with opened(path) as connection:
-        found = connection.execute("SELECT name FROM pragma_table_info(?)", (table,)).fetchall()
-    return tuple(name for (name,) in found)
+        found = connection.execute("SELECT name, hidden FROM pragma_table_xinfo(?)", (table,)).fetchall()
+    return tuple(str(name) for name, hidden in found if not hidden)
 
 
 @contextmanager
@@ -56,11 +60,32 @@ def opened(path: Path) -> Iterator[sqlite3.Connection]:
     """
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+            _check_schema(path, connection)
             yield connection
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.Error, OverflowError, UnicodeDecodeError) as error:
         raise FormatError(
             path, f"expected an SQLite database, got one that cannot be read ({error}); was the file cut off?"
         ) from error
+
+
+def _check_schema(path: Path, connection: sqlite3.Connection) -> None:
+    """Check that a database holds tables of values alone, and let no query run for ever.
+
+    A view or a computed column runs whatever query its author wrote, without end or filling the memory.
+    """
+    started = time.monotonic()
+    connection.set_progress_handler(lambda: time.monotonic() - started > _LONGEST_QUERIES, 100_000)
+    connection.execute("PRAGMA trusted_schema = OFF")
+    if hasattr(connection, "setlimit"):  # since Python 3.11
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST_VALUE)
+    for kind, name, sql in connection.execute("SELECT type, name, sql FROM sqlite_master LIMIT 1000").fetchall():
+        words = " ".join(str(sql).upper().split())
+        if (
+            kind not in ("table", "index")
+            or words.startswith("CREATE VIRTUAL")
+            or (kind == "table" and " AS (" in words)
+        ):
+            raise FormatError(path, f"expected tables of values in the database, got the {kind} {name!r:.80}")
 
 
 def row_ids(connection: sqlite3.Connection, table: str) -> list[int]:
@@ -143,7 +168,7 @@ def reading_row(path: Path, row: int) -> Iterator[None]:
     Raises
     ------
     FormatError
-        For every InputError of the block.
+        For every InputError of the block, and for whatever values of other types lead to.
     """
     try:
         yield
@@ -151,3 +176,10 @@ def reading_row(path: Path, row: int) -> Iterator[None]:
         raise
     except InputError as error:
         raise FormatError(path, f"row {row}: {error}") from error
+    except sqlite3.Error:
+        raise
+    except Exception as error:  # values of other types than a row should have
+        raise FormatError(
+            path,
+            f"row {row}: expected a calculation, got values that are none ({type(error).__name__}: {error!s:.200})",
+        ) from error

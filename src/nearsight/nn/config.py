@@ -25,7 +25,7 @@ class ModelSection(Section):
     """
 
     architecture: str
-    cutoff: float = Field(8.0, gt=0, description="r_cut, Å: pairs beyond it are not predicted")
+    cutoff: float = Field(8.0, gt=0, le=1e5, description="r_cut, Å: pairs beyond it are not predicted")
 
 
 class LossSection(Section):

@@ -12,9 +12,22 @@ import torch
 from torch import Tensor
 
 from nearsight.errors import CheckpointError, ConfigError, InputError
+from nearsight.foreign_files import reading
+from nearsight.nn.allocation import AllocationLimit
 from nearsight.nn.architectures.registry import architecture_named
 from nearsight.nn.model import HamiltonianModel
-from nearsight.nn.model_file import WEIGHTS, basis_of_metadata, find_model_file, read_tensors, upgraded_metadata
+from nearsight.nn.model_file import (
+    WEIGHTS,
+    basis_of_metadata,
+    damaged,
+    find_model_file,
+    read_tensors,
+    upgraded_metadata,
+)
+from nearsight.operators.invariants import check_basis
+
+_ALWAYS, _TIMES_STORED = 50_000_000, 20
+"""Elements that making a network may take, beside those of its weights some times over: tables of the couplings."""
 
 
 def model_class(architecture: str) -> type[HamiltonianModel]:
@@ -65,13 +78,27 @@ def load_model(path: Path | str) -> HamiltonianModel:
     file = find_model_file(Path(path))
     metadata, tensors = read_tensors(file)
     try:
-        metadata = upgraded_metadata(metadata)
-        basis = basis_of_metadata(metadata["basis"])
-        name = str(json.loads(metadata["model"])["architecture"])
-        config = architecture_named(name).model_section.model_validate_json(metadata["model"])
-        model = model_class(name).from_file(config, basis, metadata, tensors, _dtype(tensors))
-    except (KeyError, ValueError, InputError, ConfigError) as error:
+        with reading(file, "a nearsight model", damaged):
+            return _assembled(file, metadata, tensors)
+    except CheckpointError:
+        raise
+    except (InputError, ConfigError) as error:
         raise CheckpointError(f"{file}: expected a nearsight model, got contents that do not fit: {error}") from error
+
+
+def _assembled(file: Path, metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> HamiltonianModel:
+    """The model of metadata and tensors, which is not larger than they are."""
+    metadata = upgraded_metadata(metadata)
+    basis = basis_of_metadata(metadata["basis"])
+    check_basis(basis)
+    name = str(json.loads(metadata["model"])["architecture"])
+    config = architecture_named(name).model_section.model_validate_json(metadata["model"])
+    infinite = [key for key, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())]
+    if infinite:
+        raise CheckpointError(f"{file}: expected finite numbers in a model, got NaN or infinity in {infinite[0]}")
+    stored = sum(tensor.numel() for key, tensor in tensors.items() if key.startswith(WEIGHTS))
+    with AllocationLimit(_ALWAYS + _TIMES_STORED * stored):
+        model = model_class(name).from_file(config, basis, metadata, tensors, _dtype(tensors))
     load_weights(model, tensors, file)
     return model
 

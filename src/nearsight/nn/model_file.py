@@ -6,10 +6,11 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
 
 from nearsight.errors import CheckpointError
+from nearsight.foreign_files import reading, require_readable
 from nearsight.orbitals.basis import BasisSet
 
 FORMAT = "nearsight-model-2"
@@ -38,6 +39,11 @@ def basis_of_metadata(text: str) -> BasisSet:
     return BasisSet(basis["name"], shells, {int(z): v for z, v in basis["valence"].items()})
 
 
+def damaged(path: object, message: str) -> CheckpointError:
+    """Return the error of a file that is no model."""
+    return CheckpointError(f"{path}: {message}")
+
+
 def find_model_file(path: Path) -> Path:
     """Return the model file that a path names.
 
@@ -56,9 +62,10 @@ def find_model_file(path: Path) -> Path:
     CheckpointError
         There is nothing of that name, or the folder holds no checkpoint.
     """
+    require_readable(path, "a model file or a run's folder", damaged)
     if path.is_dir():
         for name in ("best.safetensors", "last.safetensors"):
-            if (path / name).exists():
+            if (path / name).is_file():
                 return path / name
         raise CheckpointError(f"{path}: expected a run's folder with best.safetensors, got one without")
     if not path.exists():
@@ -88,15 +95,10 @@ def read_tensors(path: Path, checkpoint: bool = False) -> tuple[dict[str, str], 
     CheckpointError
         The file is truncated, or not a safetensors file of a known format.
     """
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            metadata = file.metadata() or {}
-            names = [k for k in file.keys() if checkpoint or not k.startswith(CHECKPOINT_ONLY)]  # noqa: SIM118
-            tensors = {k: file.get_tensor(k) for k in names}
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(
-            f"{path}: expected a nearsight model (safetensors), got a file that cannot be read as one: {error}"
-        ) from error
+    with reading(path, "a nearsight model (safetensors)", damaged), safe_open(str(path), framework="pt") as file:
+        metadata = file.metadata() or {}
+        names = [k for k in file.keys() if checkpoint or not k.startswith(CHECKPOINT_ONLY)]  # noqa: SIM118
+        tensors = {k: file.get_tensor(k) for k in names}
     if metadata.get("format") not in (FORMAT, *FORMER_FORMATS):
         raise CheckpointError(f"{path}: expected format {FORMAT}, got {metadata.get('format', 'none')}")
     return metadata, tensors

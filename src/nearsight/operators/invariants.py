@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from nearsight.elements import symbol_of
+from nearsight.elements import HEAVIEST, symbol_of
 from nearsight.errors import InputError
 from nearsight.operators.blocks import BlockOperator
 from nearsight.operators.calculation import Calculation
+from nearsight.orbitals.basis import BasisSet
 from nearsight.structures.graph import is_ascending, reverse_index
 
 LARGEST = {"H": 1e9, "S": 1e6, "H₀": 1e9}
 """eV, and for S 1: magnitudes far beyond those of any matrix element, at which sums of squares are still exact."""
 _LARGEST_ENERGY = 1e10
 """eV, of a whole structure."""
-_MOST_SHELLS = 200
+_MOST_ORBITALS = 512
+"""Of one atom; real basis sets have up to 200."""
 
 
 def check_calculation_values(calculation: Calculation) -> None:
@@ -35,7 +37,7 @@ def check_calculation_values(calculation: Calculation) -> None:
         error estimates are not finite, not of the right shape, or cannot be; or pairs of a matrix are of other atoms,
         not sorted, or its elements too large.
     """
-    _check_basis(calculation)
+    check_basis(calculation.basis)
     for name, value in (("total energy", calculation.energy), ("Fermi level", calculation.fermi)):
         if value is not None and not abs(value) < _LARGEST_ENERGY:
             raise InputError(f"expected a finite {name} in eV, got {value}")
@@ -103,13 +105,28 @@ def check_operator(name: str, operator: BlockOperator) -> None:
         raise InputError(f"expected elements of {name} below {LARGEST[name]:g}, got {largest:g}; are the units right?")
 
 
-def _check_basis(calculation: Calculation) -> None:
-    basis = calculation.basis
+def check_basis(basis: BasisSet) -> None:
+    """Check that a basis has a name of one line, elements that exist, and not more functions than any real one.
+
+    Parameters
+    ----------
+    basis : BasisSet
+        What a file held.
+
+    Raises
+    ------
+    InputError
+        If not, or if a valence is larger than the atomic number.
+    """
+    if not isinstance(basis.name, str) or not basis.name.isprintable():
+        raise InputError(f"expected one line of text as the name of the basis, got {basis.name!r:.80}")
     for z, shells in basis.shells.items():
-        if len(shells) > _MOST_SHELLS:
-            raise InputError(f"expected at most {_MOST_SHELLS} shells of {symbol_of(z)}, got {len(shells)}")
+        if not 0 <= z <= HEAVIEST:
+            raise InputError(f"expected elements 0 to {HEAVIEST} in the basis, got {z}")
+        if sum(2 * l + 1 for l in shells) > _MOST_ORBITALS:
+            raise InputError(f"expected at most {_MOST_ORBITALS} orbitals of {symbol_of(z)}, got more")
     for z, valence in basis.valence.items():
-        if not 0 <= valence <= z:
+        if z not in basis.shells or not 0 <= valence <= z:
             raise InputError(f"expected 0 to {z} valence electrons of {symbol_of(z)}, got {valence}")
 
 

@@ -14,14 +14,16 @@ class NearsightConfig(ModelSection):
 
     architecture: Literal["nearsight"] = Field("nearsight", description="which architecture")
     l_max: int = Field(4, ge=1, le=8, description="highest degree of the neighbour densities")
-    density_functions: int = Field(10, ge=1, description="radial functions of the neighbour densities")
-    channels: int = Field(24, ge=1, description="learnt combinations of the densities, for each element and degree")
+    density_functions: int = Field(10, ge=1, le=1000, description="radial functions of the neighbour densities")
+    channels: int = Field(
+        24, ge=1, le=4096, description="learnt combinations of the densities, for each element and degree"
+    )
     hidden: tuple[int, ...] = Field(
         (64, 32, 32, 16, 8),
         min_length=1,
         description="channels of order m = 0, 1, …; the last one holds for all higher m",
     )
-    bond_functions: int = Field(20, ge=1, description="radial functions of the bond's length")
+    bond_functions: int = Field(20, ge=1, le=1000, description="radial functions of the bond's length")
     h0: bool = Field(
         False, description="start from H0 of superposed atomic densities, which every structure must then have beside S"
     )

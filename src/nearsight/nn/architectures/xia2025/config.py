@@ -52,15 +52,15 @@ class Xia2025Config(ModelSection):
     """The network (paper, Tables 7 and 14; the defaults are Table 7)."""
 
     architecture: Literal["xia2025"] = Field("xia2025", description="which architecture")
-    layers: int = Field(1, ge=1, description="message-passing layers; 1 is strictly local")
+    layers: int = Field(1, ge=1, le=64, description="message-passing layers; 1 is strictly local")
     l_max: int = Field(4, ge=1, le=8, description="highest degree of the features")
-    channels: int = Field(16, ge=1, description="features per component of a node or edge")
-    heads: int = Field(2, ge=1, description="attention heads")
-    hidden: int = Field(16, ge=1, description="channels between the convolutions")
-    alpha: int = Field(16, ge=1, description="channels per head for attention logits")
-    value: int = Field(16, ge=1, description="channels per head of a message")
-    feed_forward: int = Field(64, ge=1, description="channels inside the feed-forward network")
-    gaussians: int | None = Field(None, ge=2, description="radial functions; as many as channels by default")
+    channels: int = Field(16, ge=1, le=4096, description="features per component of a node or edge")
+    heads: int = Field(2, ge=1, le=256, description="attention heads")
+    hidden: int = Field(16, ge=1, le=4096, description="channels between the convolutions")
+    alpha: int = Field(16, ge=1, le=4096, description="channels per head for attention logits")
+    value: int = Field(16, ge=1, le=4096, description="channels per head of a message")
+    feed_forward: int = Field(64, ge=1, le=65536, description="channels inside the feed-forward network")
+    gaussians: int | None = Field(None, ge=2, le=65536, description="radial functions; as many as channels by default")
 
     def widths(self) -> Widths:
         """Return the sizes of the layers."""
