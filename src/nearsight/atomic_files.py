@@ -1,14 +1,38 @@
-"""Files that take another's place once they are complete, so that no half-written file is ever seen under its name."""
+"""Files that take another's place once they are complete, so that no half-written file is ever seen under its name.
+
+Everything that is written goes through here: the temporary file lies in the folder of the target, under a name that no
+other process has, and is locked while its process lives. What a killed process left behind is therefore known, and
+removed by the next one that writes into the folder.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
+import re
+import socket
+import stat
 import tempfile
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from nearsight.errors import InputError
+from nearsight.output_path import check_output, followed
+
+try:
+    import fcntl
+except ImportError:  # no locks of files on this system; leftovers are then removed when they are old
+    fcntl = None  # type: ignore[assignment]
+
+OLD = 24 * 3600.0
+"""Seconds after which a temporary file that no process holds is a leftover, wherever it was made."""
+
+_LONGEST = 80
+"""Characters of the target's name in that of a temporary file, so that long names stay possible."""
 
 
 @contextmanager
@@ -16,7 +40,8 @@ def written_atomically(path: str | Path) -> Iterator[Path]:
     """Give the name of a temporary file that takes the place of `path` at the end of the `with` block.
 
     Until then, and whenever the block is left by an exception (a `KeyboardInterrupt` too), what was at `path` stays as
-    it was, and no temporary file is left behind.
+    it was, and no temporary file is left behind. Symbolic links are followed: the link stays, the file that it leads to
+    is replaced.
 
     Parameters
     ----------
@@ -31,27 +56,39 @@ def written_atomically(path: str | Path) -> Iterator[Path]:
     Raises
     ------
     InputError
-        If there is no such folder, or an `OSError` (a full disk, missing permissions) was met within the block.
+        If there is no such folder, the path is a folder or a device, or an `OSError` (a full disk, missing permissions)
+        was met within the block.
     """
-    target = Path(path)
-    _check_folder(target)
-    temporary = None
+    check_output(path)
+    target = followed(path)
+    with explained(path), contextlib.ExitStack() as cleanup:
+        temporary = _Temporary(target)
+        cleanup.callback(temporary.discard)
+        yield temporary.path
+        temporary.commit()
+
+
+@contextmanager
+def explained(path: str | Path) -> Iterator[None]:
+    """Turn an `OSError` met within the `with` block into one line that names the file.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        What is written within the block.
+
+    Raises
+    ------
+    InputError
+        If an `OSError` was met.
+    """
     try:
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
-        os.close(handle)
-        temporary = Path(name)
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        _take_place(temporary, target)
+        yield
     except OSError as error:
         raise InputError(
-            f"expected to write {target}, got: {error.strerror or error}; nothing was changed there. "
+            f"expected to write {path}, got: {error.strerror or error}; nothing was changed there. "
             "Free some space or give another place"
         ) from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
 
 
 def write_text_atomically(path: str | Path, text: str) -> None:
@@ -73,6 +110,52 @@ def write_text_atomically(path: str | Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def append_line(path: str | Path, line: str) -> None:
+    """Add a line to a text file, whole or not at all.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        The file; made if it is not there.
+    line : str
+        The line, without its end.
+
+    Raises
+    ------
+    InputError
+        If it cannot be written; what was in the file stays.
+    """
+    data = (line + "\n").encode()
+    with explained(path), open(path, "ab", buffering=0) as file:
+        before = os.fstat(file.fileno()).st_size
+        try:
+            written = file.write(data)
+            while written < len(data):
+                written += file.write(data[written:])
+        except OSError:
+            os.ftruncate(file.fileno(), before)
+            raise
+
+
+def remove_leftovers(folder: str | Path) -> None:
+    """Remove temporary files of processes that ended before their file was complete.
+
+    A file is a leftover if it has the name of a temporary file of this module, no process of this machine holds its
+    lock, and it was made on this machine or is older than a day. Files of processes at work, here and on other machines
+    that share the folder, stay.
+
+    Parameters
+    ----------
+    folder : str or pathlib.Path
+        Where to look; folders within it are not looked into.
+    """
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            found = _TEMPORARY.fullmatch(entry.name)
+            if found and entry.is_file(follow_symlinks=False):
+                _remove_if_left(entry, here=found["host"] == _host())
+
+
 class Replacement:
     """A file object beside a target that takes its place at `commit`, for HDF5.
 
@@ -92,13 +175,14 @@ class Replacement:
     """
 
     def __init__(self, target: Path) -> None:
-        _check_folder(target)
-        self.target, self.place, self.length = target, 0, 0
+        check_output(target)
+        self.target, self.place, self.length = followed(target), 0, 0
         self.failure: BaseException | None = None
         try:
-            self.handle, self.name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
+            self._temporary = _Temporary(self.target)
         except OSError as error:
             raise self._explained(error) from error
+        self.handle, self.name = self._temporary.handle, str(self._temporary.path)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """Move to a place in the file, as `io.IOBase.seek` does, and return it."""
@@ -175,11 +259,9 @@ class Replacement:
         """
         self.check()
         try:
-            os.fsync(self.handle)
-            _take_place(Path(self.name), self.target)
+            self._temporary.commit()
         except OSError as error:
             raise self._explained(error) from error
-        os.close(self.handle)
 
     def give_up(self) -> None:
         """Drop whatever is still going to be written."""
@@ -187,8 +269,7 @@ class Replacement:
 
     def discard(self) -> None:
         """Remove the file; what was at the target stays."""
-        os.close(self.handle)
-        Path(self.name).unlink(missing_ok=True)
+        self._temporary.discard()
 
     def _explained(self, error: OSError) -> InputError:
         return InputError(
@@ -197,18 +278,100 @@ class Replacement:
         )
 
 
-def _check_folder(target: Path) -> None:
-    if not target.parent.is_dir():
-        raise InputError(f"expected an existing folder for {target}, got none at {target.parent}; make it first")
+class _Temporary:
+    """A locked file of a random name beside a target."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+        remove_leftovers(target.parent)
+        while True:
+            prefix = f".{_short(target.name)}.nearsight-{_host()}-"
+            self.handle, name = tempfile.mkstemp(dir=target.parent, prefix=prefix, suffix=".tmp")
+            self.path = Path(name)
+            try:
+                _lock(self.handle)
+                if self._is_there():
+                    return
+            except BaseException:
+                self.discard()
+                raise
+            os.close(self.handle)  # another process took it for a leftover before it was locked
+
+    def commit(self) -> None:
+        """Take the target's place, with the mode that a file opened the usual way would have."""
+        # By name: a library that was given the name may have replaced the file instead of filling it.
+        with self.path.open("rb") as file:
+            os.fsync(file.fileno())
+        self.path.chmod(0o666 & ~_umask())
+        os.replace(self.path, self.target)
+        self._close()
+        _sync_folder(self.target.parent)
+
+    def discard(self) -> None:
+        """Remove the file, unless it has taken the target's place."""
+        if self.handle >= 0:
+            with contextlib.suppress(OSError):
+                self.path.unlink(missing_ok=True)
+            self._close()
+
+    def _is_there(self) -> bool:
+        try:
+            return os.path.samestat(os.stat(self.path), os.fstat(self.handle))
+        except FileNotFoundError:
+            return False
+
+    def _close(self) -> None:
+        handle, self.handle = self.handle, -1
+        with contextlib.suppress(OSError):
+            os.close(handle)
 
 
-def _take_place(temporary: Path, target: Path) -> None:
-    """Rename a finished file, with the mode that a file opened the usual way would have."""
-    temporary.chmod(0o666 & ~_umask())
-    os.replace(temporary, target)
+_UMASK = threading.Lock()
+_TEMPORARY = re.compile(r"\..+\.nearsight-(?P<host>[0-9a-f]{8})-[0-9a-z_]{8}\.tmp")
+
+
+def _short(name: str) -> str:
+    return name[:_LONGEST].encode()[: 2 * _LONGEST].decode(errors="ignore") if name.isprintable() else "file"
+
+
+def _host() -> str:
+    return hashlib.sha256(socket.gethostname().encode(errors="replace")).hexdigest()[:8]
+
+
+def _lock(handle: int) -> None:
+    """Hold a file until it is closed, by whatever end of the process."""
+    if fcntl is not None:
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(handle, fcntl.LOCK_EX)  # waits a moment for one who takes the file for a leftover
+
+
+def _remove_if_left(entry: os.DirEntry[str], *, here: bool) -> None:
+    old = time.time() - entry.stat(follow_symlinks=False).st_mtime > OLD
+    if not old and (fcntl is None or not here):
+        return
+    with contextlib.suppress(OSError):
+        handle = os.open(entry.path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
+        try:
+            if fcntl is not None:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if stat.S_ISREG(os.fstat(handle).st_mode):
+                os.unlink(entry.path)
+        finally:
+            os.close(handle)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Let the new name survive a power failure, where the system can."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    with _UMASK:  # it can only be read by setting it
+        mask = os.umask(0)
+        os.umask(mask)
+        return mask

@@ -27,6 +27,7 @@ from nearsight.operators.blocks import BlockOperator
 from nearsight.operators.calculation import Calculation
 from nearsight.operators.store import is_store, operator_basis, read_calculation
 from nearsight.orbitals.basis import BasisSet
+from nearsight.output_path import STORE, check_output
 from nearsight.partition.slabs import Slabs
 from nearsight.progress import Progress, StopToken, silent
 from nearsight.structures.structure import Structure
@@ -169,6 +170,7 @@ class Model:
         started, target = time.monotonic(), Path(path)
         if not target.parent.is_dir():
             raise InputError(f"{target}: expected a folder to write into, got none at {target.parent}")
+        check_output(target, [structure, self.source], STORE)
         store = _store(structure)
         overlap = None if store is None else operator_basis(store, "overlap")
         check_basis(self.inner, overlap)

@@ -10,6 +10,7 @@ from nearsight.api.sources import CalculationLike, calculation_of
 from nearsight.electronic.evaluation import Evaluation, evaluate, spectrum_of
 from nearsight.errors import FormatError, InputError
 from nearsight.operators.calculation import Calculation
+from nearsight.output_path import PAGE, check_output
 from nearsight.report.compared_prediction import ComparedPrediction
 from nearsight.report.comparison import Comparison, write_comparison
 from nearsight.report.page import Page, prediction_facts, reference_facts, structure_facts, write_page
@@ -80,6 +81,7 @@ def write_report(
             )
         prediction, run = None, prediction
     target = _target(prediction, run, output)
+    check_output(target, [prediction, reference, run], PAGE)
     write_page(target, _page(prediction, reference, None if run is None else Path(run), evaluation))
     return target
 
@@ -175,6 +177,7 @@ def compare_predictions(
     """
     if not predictions:
         raise InputError("expected at least one prediction to compare with the reference, got none")
+    check_output(output, [reference, *predictions.values(), *(runs or {}).values()], PAGE)
     exact = calculation_of(reference)
     compared = [
         _compared(name, calculation_of(source), exact, (runs or {}).get(name)) for name, source in predictions.items()

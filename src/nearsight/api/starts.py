@@ -11,6 +11,7 @@ from nearsight.api.sources import CalculationLike, OverlapLike, calculation_of, 
 from nearsight.atomic_files import written_atomically
 from nearsight.configuration import validated
 from nearsight.errors import InputError
+from nearsight.output_path import ARRAY, WAVEFUNCTION, check_output
 from nearsight.recipes import warm_start
 from nearsight.recipes.pyscf_system import PyscfSettings
 from nearsight.recipes.warm_start import ADDED_MOS, TotalEnergy, cp2k_start, known_overlap, pyscf_density
@@ -78,6 +79,9 @@ def start_files(
         raise InputError("expected a file to write for CP2K or PySCF, got none")
     if pyscf is not None and smearing is not None:
         raise InputError("expected no smearing with a density for PySCF, which is that of full levels")
+    for path, kind in ((cp2k, WAVEFUNCTION), (pyscf, ARRAY)):
+        if path is not None:
+            check_output(path, [prediction, overlap], kind)
     calculation = calculation_of(prediction)
     s = known_overlap(calculation) if overlap is None else overlap_of(overlap)
     calculation = replace(calculation, overlap=s)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from nearsight.checks.linter import check_calculation, check_set
 from nearsight.errors import ConfigError, InputError
+from nearsight.folder_lock import check_free
 from nearsight.formats.registry import read_any
 from nearsight.inference.level_check import LevelCheck
 from nearsight.learning.config import TrainingConfig
@@ -45,6 +46,7 @@ def run_training(
     """
     if not config.data.train and training is None:
         raise ConfigError("expected data.train=[file, …] with at least one file, got none")
+    check_free(config.run_dir, "give another run_dir")
     check_run_folder(config)
     training = read_all(config.data.train, progress) if training is None else training
     validation = read_all(config.data.validation, progress) if validation is None else validation

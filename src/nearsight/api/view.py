@@ -7,6 +7,7 @@ from pathlib import Path
 
 from nearsight.atomic_files import write_text_atomically
 from nearsight.operators.calculation import Calculation
+from nearsight.output_path import PAGE, check_output
 from nearsight.report.html import document
 from nearsight.report.structure_view import ALL_STATES, colourings, structure_section
 
@@ -57,6 +58,7 @@ def view(
     ...     (Path(folder) / "silicon.html").is_file()
     True
     """
+    check_output(path, kind=PAGE)
     if calculation.overlap is None and reference is not None:
         calculation = replace(calculation, overlap=reference.overlap)
     structure, all_states = calculation.structure, computes_states(calculation, states)

@@ -12,7 +12,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from nearsight.atomic_files import write_text_atomically
+from nearsight.atomic_files import append_line, write_text_atomically
 from nearsight.errors import NearsightError
 from nearsight.learning.checkpoint import TrainingState, load_checkpoint, save_checkpoint, write_tensors
 from nearsight.learning.config import TrainingConfig
@@ -308,7 +308,6 @@ class Trainer:
     def _save(self, name: str) -> None:
         # First the best model: the checkpoint says that it is there.
         self._write_best()
-        self.folder.mkdir(parents=True, exist_ok=True)
         save_checkpoint(
             self.folder / name, self.model, self.optimizer.optimizer, self.schedule, self.state, self.average
         )
@@ -322,14 +321,11 @@ class Trainer:
 
     def _write_best(self) -> None:
         if self._best is not None:
-            self.folder.mkdir(parents=True, exist_ok=True)
             write_tensors(self.folder / "best.safetensors", self._best, self.model.metadata())
             self._best, self._best_saved_at = None, time.monotonic()
 
     def _log(self, record: Record) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "log.jsonl").open("a") as log:
-            log.write(json.dumps({k: v for k, v in record.items() if not _is_nan(v)}) + "\n")
+        append_line(self.folder / "log.jsonl", json.dumps({k: v for k, v in record.items() if not _is_nan(v)}))
         done = self.state.epoch / self.config.max_epochs
         if self.config.budget_minutes:
             done = max(done, self.state.seconds / (60 * self.config.budget_minutes))

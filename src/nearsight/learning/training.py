@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +10,9 @@ from pathlib import Path
 import torch
 from lightning_fabric import Fabric
 
-from nearsight.atomic_files import write_text_atomically
-from nearsight.errors import CheckpointError, ConfigError, InputError
+from nearsight.atomic_files import explained, remove_leftovers, write_text_atomically
+from nearsight.errors import CheckpointError, ConfigError
+from nearsight.folder_lock import locked_folder
 from nearsight.learning.checkpoint import TrainingState, write_tensors
 from nearsight.learning.config import TrainingConfig, dump_config, load_config, training_config
 from nearsight.learning.loop import Levels, Trainer
@@ -102,9 +104,25 @@ def train(
         raise ConfigError("expected something that computes levels with levels_every, got none")
     if not training:
         raise ConfigError("expected data.train=[file, …] with at least one file, got none")
-    folder, token = Path(config.run_dir), stop or StopToken()
+    with locked_folder(config.run_dir, "give another run_dir"):
+        return _train(config, training, validation, progress, stop or StopToken(), levels)
+
+
+def _train(
+    config: TrainingConfig,
+    training: Sequence[Calculation],
+    validation: Sequence[Calculation],
+    progress: Progress,
+    token: StopToken,
+    levels: Levels | None,
+) -> TrainingResult:
+    """Train in a folder that is locked."""
+    folder = Path(config.run_dir)
+    remove_leftovers(folder)
     resuming = check_run_folder(config)
     config, start = (as_begun(config), None) if resuming else load_start(config)
+    if not resuming:
+        _begin_folder(folder, config)
     fabric = Fabric(accelerator=config.device, devices=1)
     task = TrainingTask(
         config,
@@ -265,8 +283,14 @@ def check_run_folder(config: TrainingConfig) -> bool:
         the model it is to start from.
     """
     folder = Path(config.run_dir)
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"expected a folder for run_dir, got the file {folder}; give another run_dir")
     if not (folder / "last.safetensors").exists():
-        load_start(config)
+        start = load_start(config)[1]
+        if start is not None and find_model_file(Path(config.start_from or "")).resolve().parent == folder.resolve():
+            raise ConfigError(
+                f"expected another folder for run_dir than that of the model that the run starts from, got {folder}"
+            )
         return False
     path = folder / CONFIG_FILE
     if path.exists():
@@ -326,12 +350,18 @@ def changed_keys(old: TrainingConfig, new: TrainingConfig) -> list[str]:
     return [key for key in a if key not in MAY_CHANGE and a[key] != b[key]]
 
 
+def _begin_folder(folder: Path, config: TrainingConfig) -> None:
+    """Say what the run is before anything else, and set aside what a run without a checkpoint has left."""
+    with explained(folder):
+        for name in ("log.jsonl", "best.safetensors"):
+            old = folder / name
+            if old.exists():
+                os.replace(old, old.with_name(f"previous_{name}"))
+    _write_config(folder, config)
+
+
 def _write_config(folder: Path, config: TrainingConfig) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_text_atomically(folder / CONFIG_FILE, dump_config(config))
-    except OSError as error:
-        raise InputError(f"{folder}: expected a folder for the run that can be written, got {error}") from error
+    write_text_atomically(folder / CONFIG_FILE, dump_config(config))
 
 
 def _provenance(config: TrainingConfig, training: Sequence[Calculation]) -> dict[str, str]:

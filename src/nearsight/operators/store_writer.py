@@ -20,6 +20,7 @@ from nearsight.operators.packing import PackedSink, PlainSink, Sink
 from nearsight.operators.store_head import UNIT_OF, OperatorName, write_head
 from nearsight.operators.symmetry import in_half, is_exactly_hermitian
 from nearsight.orbitals.basis import BasisSet
+from nearsight.output_path import STORE, check_output
 
 CHUNK = 1 << 15
 """Numbers per HDF5 chunk: the rows of a few atoms, so that reading some atoms' rows touches little else."""
@@ -74,6 +75,7 @@ class StoreWriter:
             raise InputError(f"expected compression {', '.join(FILTERS)}, got {compression!r}")
         self._numbers, self._dtype, self._filters = head.structure.numbers, np.dtype(precision), FILTERS[compression]
         self._streams: list[OperatorStream] = []
+        check_output(path, kind=STORE)
         self._replacement = Replacement(Path(path))
         try:
             with self.guarded():

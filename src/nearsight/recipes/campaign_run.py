@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import multiprocessing
 import os
 import signal
@@ -14,7 +13,9 @@ from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from nearsight.atomic_files import remove_leftovers
 from nearsight.errors import ConfigError, NearsightError
+from nearsight.folder_lock import locked_folder
 from nearsight.operators.store import is_store
 from nearsight.progress import Event, Progress, StopToken, Value, labelled, silent
 from nearsight.recipes.campaign import Campaign, Task, tasks
@@ -191,15 +192,9 @@ class CampaignRun:
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
         """Keep other processes out of the folder."""
-        self.output.mkdir(parents=True, exist_ok=True)
-        with (self.output / ".lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise ConfigError(
-                    f"expected {self.output} to be free, got another nearsight at work in it; wait "
-                    "for it, or give another --output"
-                ) from error
+        with locked_folder(self.output, "give another --output"):
+            for folder in (self.output, *(folder.path for folder in self.folders.values())):
+                remove_leftovers(folder)
             yield
 
 
