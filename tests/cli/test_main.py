@@ -220,3 +220,36 @@ def test_every_command_file_is_registered() -> None:
         if isinstance(node, ast.FunctionDef) and node.name.endswith("_command") and node.name != "load_command"
     }
     assert found == {target for target, _ in cli.COMMANDS.values()}
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_signal_leaves_no_temporary_file(tmp_path: Path, name: str) -> None:
+    code = f"""
+import os, signal, typer
+from nearsight.cli import main as cli
+from nearsight.atomic_files import written_atomically
+@cli.app.command()
+def probe():
+    with written_atomically({str(tmp_path / "a.txt")!r}) as temporary:
+        temporary.write_text("half")
+        os.kill(os.getpid(), signal.{name})
+        signal.pause()
+cli.main()
+"""
+    done = start("probe", code=code)
+    assert done.stderr == f"stopped by {name}\n"
+    assert done.returncode == 128 + getattr(signal, name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_that_is_no_text_is_an_error_like_others(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", MAIN, "spectrum", os.fsencode(tmp_path) + b"/\xff.h5"],
+        capture_output=True,
+        env={**os.environ, "PYTHONPATH": str(SOURCES.parents[1])},
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith(b"error: ")
+    assert b"\\udcff.h5" in done.stderr

@@ -7,15 +7,16 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from rich.console import Console
 
 from nearsight.api.numbers import band_numbers
 from nearsight.api.sources import calculation_of
 from nearsight.api.spectra import band_path, bands, read_band_table
 from nearsight.cli.arguments import energy_window
-from nearsight.cli.output import check_figure_name, print_json, write_figure, write_table
+from nearsight.cli.output import FIGURE, check_outputs, print_json, write_figure, write_table
+from nearsight.cli.printing import Terminal, say
 from nearsight.cli.running import shown
 from nearsight.electronic.bands import Bands
+from nearsight.output_path import TABLE
 
 EXAMPLE = """The band structure of a real-space H, along special points of its lattice.
 
@@ -40,13 +41,12 @@ def bands_command(
     json: Annotated[bool, typer.Option("--json", help="print JSON only")] = False,
 ) -> None:
     """Compute bands and compare them with a reference."""
-    if output is not None:
-        check_figure_name(output)
     limits = energy_window(window)
+    check_outputs([(output, FIGURE), (csv, TABLE)], [file, overlap, reference])
     calculation = calculation_of(file, overlap)
     table = None if reference is None or reference.suffix.lower() != ".csv" else read_band_table(reference)
     line = band_path(calculation.structure, path, points, None if table is None else table[0])
-    with shown(Console(stderr=True), "diagonalising") as progress:
+    with shown(Terminal(stderr=True), "diagonalising") as progress:
         found = bands(calculation, path=line, progress=progress)
         other = None if table is None else table[1]
         if reference is not None and table is None:
@@ -72,20 +72,18 @@ def _columns(found: Bands) -> dict[str, np.ndarray]:
 
 def _print(found: Bands, keys: dict[str, Any]) -> None:
     kind = "metal" if not found.gap > 0 else "gap"
-    console = Console()
+    console = Terminal()
     top, bottom = (found.path.points[place[1]] for place in (found.highest_occupied, found.lowest_empty))
     text = f"{kind} {found.gap:.4f} eV" if kind == "gap" else "no gap along the path"
     highest, lowest = keys["valence_band_maximum_eV"], keys["conduction_band_minimum_eV"]
-    console.print(
+    say(
+        console,
         f"{text}, direct {found.direct_gap:.4f} eV; highest filled level {highest:.4f} eV at k = "
         f"{np.round(top, 4).tolist()}, lowest empty {lowest:.4f} eV at {np.round(bottom, 4).tolist()}",
-        highlight=False,
-        soft_wrap=True,
     )
     if "largest_difference_meV" in keys:
-        console.print(
+        say(
+            console,
             f"difference to the reference: at most {keys['largest_difference_meV']:.3f} meV, occupied "
             f"{keys['largest_difference_occupied_meV']:.3f}, mean {keys['mean_difference_meV']:.3f}",
-            highlight=False,
-            soft_wrap=True,
         )

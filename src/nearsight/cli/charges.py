@@ -8,14 +8,15 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from nearsight.api.sources import calculation_of
 from nearsight.api.spectra import charges
-from nearsight.cli.output import print_json, write_table
+from nearsight.cli.output import check_outputs, print_json, write_table
+from nearsight.cli.printing import Terminal, show
 from nearsight.elements import symbol_of
 from nearsight.operators.calculation import Calculation
+from nearsight.output_path import TABLE
 
 EXAMPLE = """Charges of the atoms, by Mulliken or Löwdin, from H and S at Gamma.
 
@@ -40,6 +41,7 @@ def charges_command(
     json: Annotated[bool, typer.Option("--json", help="print JSON only")] = False,
 ) -> None:
     """Compute the charges of the atoms."""
+    check_outputs([(csv, TABLE)], [file, overlap])
     calculation = calculation_of(file, overlap)
     found = charges(calculation, kind=kind.value, charge=charge, temperature=temperature)
     symbols = np.array([symbol_of(int(z)) for z in calculation.structure.numbers])
@@ -48,7 +50,7 @@ def charges_command(
     if json:
         print_json({"kind": kind.value, "elements": symbols.tolist(), "charges_e": found.tolist()})
     else:
-        Console().print(_table(found, calculation, kind))
+        show(Terminal(), _table(found, calculation, kind))
 
 
 def _table(charges: np.ndarray, calculation: Calculation, kind: Populations) -> Table:

@@ -16,8 +16,10 @@ from rich.text import Text
 from nearsight.api.checking import check
 from nearsight.atomic_files import write_text_atomically
 from nearsight.checks.subject import LEVELS, Finding
-from nearsight.cli.output import json_text
+from nearsight.cli.output import check_outputs, json_text
+from nearsight.cli.printing import Terminal, echo, say, show, visible
 from nearsight.cli.process import tune_process
+from nearsight.output_path import JSON
 
 EXAMPLE = """Look for wrong units, orders, signs, damaged or unconverged matrices, leaks between training and test.
 
@@ -40,17 +42,23 @@ def check_command(
 ) -> None:
     """Check data; the exit status says whether there are errors."""
     tune_process()
-    with Console(stderr=True).status("") as status:
+    if json != Path("-"):
+        check_outputs([(json, JSON)], [*paths, *(test or [])])
+    with Terminal(stderr=True).status(Text()) as status:
         findings = check(
-            paths, tests=test or [], cutoff=cutoff, quick=quick, progress=lambda event: status.update(event.message)
+            paths,
+            tests=test or [],
+            cutoff=cutoff,
+            quick=quick,
+            progress=lambda event: status.update(Text(visible(event.message))),
         )
     text = json_text(as_dict(findings, [*paths, *(test or [])]))
     if json == Path("-"):
-        typer.echo(text)
+        echo(text)
     else:
         if json is not None:
             write_text_atomically(json, text + "\n")
-        print_findings(findings, len(paths), len(test or []), Console())
+        print_findings(findings, len(paths), len(test or []), Terminal())
     if any(finding.level == "error" for finding in findings):
         raise typer.Exit(EXIT_FOUND)
 
@@ -68,11 +76,11 @@ def as_dict(findings: Sequence[Finding], files: Sequence[Path]) -> dict[str, obj
 def print_findings(findings: Sequence[Finding], n_files: int, n_tests: int, console: Console) -> None:
     """Print a paragraph for each finding, and a line that sums up."""
     for finding in findings:
-        head = Text.assemble((finding.level, STYLES[finding.level]), f" · {finding.check} · ", (finding.file, "bold"))
-        console.print(head, soft_wrap=True)
+        level, file = (finding.level, STYLES[finding.level]), (visible(finding.file), "bold")
+        show(console, Text.assemble(level, f" · {finding.check} · ", file), soft_wrap=True)
         for text, style in ((finding.message, ""), (finding.meaning, "dim"), (f"→ {finding.advice}", "italic")):
-            console.print(Padding(Text(text, style=style), (0, 0, 0, 4)))
+            show(console, Padding(Text(visible(text), style=style), (0, 0, 0, 4)))
     counts = Counter(finding.level for finding in findings)
     summed = ", ".join(f"{counts[level]} {level}{'' if counts[level] == 1 else 's'}" for level in LEVELS)
     held = f" and {n_tests} for testing" if n_tests else ""
-    console.print(f"{n_files} {'file' if n_files == 1 else 'files'}{held}: {summed}", highlight=False)
+    say(console, f"{n_files} {'file' if n_files == 1 else 'files'}{held}: {summed}")

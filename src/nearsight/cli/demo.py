@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from nearsight.cli.running import say
+from nearsight.cli.printing import Terminal, say, show
 
 if TYPE_CHECKING:
     from nearsight.learning.config import TrainingConfig
@@ -52,7 +52,7 @@ def demo_command(
     from nearsight.cli.process import tune_process
 
     tune_process(threads)
-    run_demo(minutes, folder, seed, Console(), None if only is None else only.value)
+    run_demo(minutes, folder, seed, Terminal(), None if only is None else only.value)
 
 
 def run_demo(minutes: float, folder: Path, seed: int, console: Console, only: str | None = None) -> None:
@@ -79,7 +79,7 @@ def run_demo(minutes: float, folder: Path, seed: int, console: Console, only: st
         predict_shown(run, data / TEST, folder / f"{name}.h5", 1, None, console)
     console.rule(f"{len(names) + 2}. Compare with CP2K")
     predictions = {name: folder / f"{name}.h5" for name in names}
-    console.print(comparison_table(compare_predictions(predictions, data / TEST, page, runs=runs)))
+    show(console, comparison_table(compare_predictions(predictions, data / TEST, page, runs=runs)))
     say(console, f"Figures and numbers: {page.resolve()}")
     say(console, f"{(time.monotonic() - started) / 60:.1f} minutes in all.")
 

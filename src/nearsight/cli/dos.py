@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from nearsight.api.numbers import density_of_states_numbers
 from nearsight.api.sources import calculation_of
 from nearsight.api.spectra import density_of_states
 from nearsight.cli.arguments import energy_window, mesh_counts
-from nearsight.cli.output import check_figure_name, print_json, write_figure, write_table
+from nearsight.cli.output import FIGURE, check_outputs, print_json, write_figure, write_table
+from nearsight.cli.printing import Terminal, say
 from nearsight.cli.running import shown
 from nearsight.errors import InputError
+from nearsight.output_path import TABLE
 
 EXAMPLE = """The density of states: a figure, a table, or JSON; whole or by element, shell or atom.
 
@@ -51,11 +52,10 @@ def dos_command(
     """Compute the density of states and write it where it was asked for."""
     if output is None and csv is None and not json:
         raise InputError("expected a figure (-o dos.png), a table (--csv dos.csv) or --json, got none")
-    if output is not None:
-        check_figure_name(output)
     limits, counts = energy_window(window), mesh_counts(mesh)
+    check_outputs([(output, FIGURE), (csv, TABLE)], [file, overlap])
     calculation = calculation_of(file, overlap)
-    with shown(Console(stderr=True), "diagonalising") as progress:
+    with shown(Terminal(stderr=True), "diagonalising") as progress:
         found = density_of_states(
             calculation,
             width=width,
@@ -75,9 +75,8 @@ def dos_command(
         write_figure(output, density_figure(found, limits, calculation.structure.formula))
     if not json:
         filling = found.filling
-        Console().print(
+        say(
+            Terminal(),
             f"Fermi level {filling.fermi:.4f} eV, gap {filling.gap:.4f} eV"
             + "".join(f"; {path}" for path in (output, csv) if path),
-            highlight=False,
-            soft_wrap=True,
         )

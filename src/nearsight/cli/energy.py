@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from nearsight.api.files import read
 from nearsight.api.starts import total_energy
 from nearsight.cli.output import print_json
+from nearsight.cli.printing import Terminal, show
 
 EXAMPLE = """The total energy of the density of H's occupied orbitals, by PySCF, without a self-consistent cycle.
 
@@ -43,4 +43,4 @@ def energy_command(
     names = ("total energy", "band energy", "rest (double counting, xc, nuclei)", "above the file's energy")
     for name, value in zip(names, keys.values()):
         table.add_row(name, f"{value:.6f} eV")
-    Console().print(table)
+    show(Terminal(), table)

@@ -12,6 +12,7 @@ from rich.table import Table
 from nearsight.api.numbers import evaluation_numbers
 from nearsight.api.spectra import evaluate
 from nearsight.cli.output import print_json
+from nearsight.cli.printing import Terminal, say, show
 from nearsight.electronic.evaluation import Evaluation
 from nearsight.electronic.matrix_errors import BlockErrors, MatrixErrors
 from nearsight.electronic.spectrum_errors import LevelErrors, StateErrors
@@ -44,24 +45,23 @@ def evaluate_command(
     if json:
         print_json(evaluation_numbers(result))
     else:
-        print_evaluation(result, Console())
+        print_evaluation(result, Terminal())
 
 
 def print_evaluation(result: Evaluation, console: Console) -> None:
     """Print tables of an evaluation for people."""
-    console.print(_matrix_table(result.matrix))
+    show(console, _matrix_table(result.matrix))
     outside = result.matrix.outside
     if outside.n_elements:
-        console.print(
+        say(
+            console,
             f"Beyond the cutoff the reference holds {outside.n_blocks} more blocks, mean |H| "
             f"{ev_to_millihartree(outside.magnitude):.4f} mE_h.",
-            highlight=False,
-            soft_wrap=True,
         )
     s = result.spectrum
     if s is None:
         if result.missing_overlap:
-            console.print("Neither file holds an overlap matrix: no eigenvalues.", highlight=False)
+            say(console, "Neither file holds an overlap matrix: no eigenvalues.")
         return
     table = Table(title="Eigenvalues", title_justify="left")
     for column in ("", "all", "occupied"):
@@ -69,21 +69,19 @@ def print_evaluation(result: Evaluation, console: Console) -> None:
     table.add_row("relative L1", f"{100 * s.relative_l1:.3f} %", f"{100 * s.relative_l1_occupied:.3f} %")
     table.add_row("relative L2", f"{100 * s.relative_l2:.3f} %", f"{100 * s.relative_l2_occupied:.3f} %")
     table.add_row("mean error", f"{1e3 * s.mean_absolute:.1f} meV", f"{1e3 * s.mean_absolute_occupied:.1f} meV")
-    console.print(table)
-    console.print(
+    show(console, table)
+    say(
+        console,
         f"within 3 eV of the gap: mean error {1e3 * s.mean_absolute_near_gap:.1f} meV; "
         f"gap {s.gap_prediction:.3f} eV, reference {s.gap_reference:.3f} eV",
-        highlight=False,
-        soft_wrap=True,
     )
     if result.levels is not None:
-        console.print(_physical_table(result.levels, result.states))
+        show(console, _physical_table(result.levels, result.states))
     projected_out = result.prediction.projected_out if result.prediction is not None else 0
     if projected_out:
-        console.print(
+        say(
+            console,
             f"{projected_out} ill-conditioned directions of the basis are projected out of the prediction's spectrum.",
-            highlight=False,
-            soft_wrap=True,
         )
 
 

@@ -17,7 +17,7 @@ from nearsight.api.figures import (
     structure_comparison,
 )
 from nearsight.cli.arguments import cutoff_list
-from nearsight.cli.output import check_figure_name, print_json, write_figure
+from nearsight.cli.output import FIGURE, check_outputs, print_json, write_figure
 from nearsight.errors import InputError
 
 EXAMPLE = """The analysis figures of the paper.
@@ -61,8 +61,7 @@ def figure_command(
     """Analyse, and draw or print."""
     if output is None and not json:
         raise InputError("expected a figure (-o figure.png) or --json, got none")
-    if output is not None:
-        check_figure_name(output)
+    check_outputs([(output, FIGURE)], files)
     analysis = _analysis(kind, files, cutoffs, pair, bond)
     if json:
         print_json(analysis.numbers)

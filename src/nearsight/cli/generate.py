@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
 from nearsight.api.data import collect, generate, write_inputs
 from nearsight.cli.main import EXIT_INTERRUPTED
-from nearsight.cli.running import say, stopped_by_signals
+from nearsight.cli.printing import Terminal, Words, say
+from nearsight.cli.running import stopped_by_signals
 from nearsight.errors import ConfigError
 from nearsight.progress import Event
 from nearsight.recipes.campaign_run import CampaignResult
@@ -69,32 +68,32 @@ def generate_command(
                 result = generate(campaign, output, overrides=changes or [], progress=display, stop=stop)
     _print_result(result, (time.monotonic() - started) / 60)
     if result.unfinished and not collect_only:
-        print("Run the same command again to go on.")
+        say(Terminal(), "Run the same command again to go on.")
         raise typer.Exit(EXIT_INTERRUPTED)
     if result.failed:
-        print("Run the same command again to try what failed.")
+        say(Terminal(), "Run the same command again to try what failed.")
         raise typer.Exit(1)
 
 
 def _print_result(result: CampaignResult, minutes: float) -> None:
-    console = Console()
+    console = Terminal()
     for name, path in result.stores.items():
-        console.print(str(path), style="bold", markup=False, highlight=False, soft_wrap=True)
+        say(console, path, "bold")
         for line in result.summaries[name]:
             say(console, f"  {line}")
     for name, why in result.failed.items():
-        console.print(f"{name} failed:", style="red", markup=False, highlight=False, end=" ")
-        say(console, why)
+        say(console, f"{name} failed: {why}", "red")
     jobs = len(result.stores) + len(result.failed) + len(result.unfinished)
     say(console, f"{len(result.stores)} of {jobs} structures in {result.folder}; {minutes:.1f} minutes.")
 
 
 def _print_folders(folders: list[Path]) -> None:
     for folder in folders:
-        print(f"{folder}: run.sh")
-    print(
+        say(Terminal(), f"{folder}: run.sh")
+    say(
+        Terminal(),
         f"{len(folders)} inputs written. Run each run.sh where CP2K is, bring the folders back, then: the same command "
-        "with --collect."
+        "with --collect.",
     )
 
 
@@ -103,12 +102,12 @@ class _Bars:
 
     def __init__(self) -> None:
         self.bars = Bars(
-            TextColumn("{task.description}"),
+            Words("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[left]}"),
-            console=Console(stderr=True),
+            Words("{task.fields[left]}"),
+            console=Terminal(stderr=True),
             transient=True,
         )
         self.rows: dict[str, TaskID] = {}
@@ -128,7 +127,7 @@ class _Bars:
         if event.values.get("state") == "running":
             if job not in self.rows:
                 self.rows[job] = self.bars.add_task(job, total=None, left="")
-            self.bars.update(self.rows[job], description=escape(event.message))
+            self.bars.update(self.rows[job], description=event.message)
         elif job in self.rows:
             self.bars.remove_task(self.rows.pop(job))
 
@@ -154,7 +153,7 @@ class _Lines:
         else:
             message = message.split(",")[0].split(" of at most")[0].split(" step ")[0]
         if message and self.last.get(job) != message:
-            print(message, file=sys.stderr, flush=True)
+            say(Terminal(stderr=True), message)
             self.last[job] = message
 
 

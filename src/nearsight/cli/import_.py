@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Annotated, cast
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, DownloadColumn, TaskID, TimeRemainingColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
+from rich.text import Text
 
 from nearsight.api.files import import_calculation, steps, write
+from nearsight.cli.output import check_outputs
+from nearsight.cli.printing import Terminal, Words, show
 from nearsight.cli.process import tune_process
 from nearsight.errors import InputError
 from nearsight.formats.basis_choice import GUESSED
@@ -22,6 +24,7 @@ from nearsight.formats.options import BasisChoice
 from nearsight.operators.calculation import Calculation
 from nearsight.operators.store_writer import Precision
 from nearsight.operators.symmetry import hermiticity_error
+from nearsight.output_path import STORE
 from nearsight.progress import Event, Progress
 
 _LONG = 20_000_000
@@ -82,8 +85,11 @@ def import_command(
     tune_process()
     _check_target(output, precision)
     files = {"structure": structure, "output_file": output_file, "input_file": input_file}
-    for one, target in _targets(source, output, step, files):
-        _check_target(target, precision)
+    read = [source, *(basis_file or []), overlap, h0, initial, *files.values()]
+    targets = _targets(source, output, step, files)
+    for _, target in targets:
+        check_outputs([(target, STORE)], read)
+    for one, target in targets:
         with _reporting() as progress:
             calculation = import_calculation(
                 source,
@@ -99,7 +105,7 @@ def import_command(
                 **files,
             )
         write(target, calculation, precision=cast(Precision, precision))
-        Console().print(_summary(calculation, target))
+        show(Terminal(), _summary(calculation, target))
 
 
 def _targets(
@@ -135,8 +141,8 @@ def _basis(text: str | None) -> BasisChoice | None:
 @contextmanager
 def _reporting() -> Iterator[Progress]:
     """A callback that draws a bar for every long file."""
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
+    columns = (Words("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Bars(*columns, console=Terminal(stderr=True), transient=True) as bars:
         tasks: list[TaskID] = []
 
         def report(event: Event) -> None:
@@ -155,7 +161,7 @@ def _summary(calculation: Calculation, output: Path) -> Table:
     return table
 
 
-def _rows(calculation: Calculation, output: Path) -> Iterator[tuple[str, str]]:
+def _rows(calculation: Calculation, output: Path) -> Iterator[tuple[str, str | Text]]:
     structure, basis, said = calculation.structure, calculation.basis, calculation.provenance
     found = " ".join(part for part in (said.get("encoding"), said.get("entries")) if part)
     yield "source", said.get("format", "") + (f" ({found})" if found else "")
@@ -193,5 +199,5 @@ def _rows(calculation: Calculation, output: Path) -> Iterator[tuple[str, str]]:
     if calculation.eigenvalues is not None:
         yield "eigenvalues", f"{len(calculation.eigenvalues)} printed by the code"
     if said.get("scf", "").startswith("NOT"):
-        yield ("[yellow]warning[/]", "[yellow]the SCF did not converge: these matrices are not the ground state's[/]")
+        yield ("warning", Text("the SCF did not converge: these matrices are not the ground state's", style="yellow"))
     yield "written", f"{output} ({output.stat().st_size / 1e6:.1f} MB)"

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import io
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from importlib import import_module
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -44,6 +47,22 @@ COMMANDS = {
 
 EXIT_INPUT = 2
 EXIT_INTERRUPTED = 130
+EXIT_SIGNAL = 128
+"""To which the number of a signal is added, as shells do."""
+
+
+class Terminated(KeyboardInterrupt):
+    """A signal asked the process to end; raised so that it cleans up on its way out.
+
+    Attributes
+    ----------
+    signal : signal.Signals
+        Which.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.signal = signal.Signals(number)
 
 
 def load_command(name: str) -> typer.core.TyperCommand:
@@ -109,6 +128,9 @@ def reported_errors(verbose: bool) -> Iterator[None]:
     """
     try:
         yield
+    except Terminated as stop:
+        _say(f"stopped by {stop.signal.name}", "yellow")
+        raise typer.Exit(EXIT_SIGNAL + stop.signal) from None
     except KeyboardInterrupt:
         _say("interrupted", "yellow")
         raise typer.Exit(EXIT_INTERRUPTED) from None
@@ -120,18 +142,20 @@ def reported_errors(verbose: bool) -> Iterator[None]:
         _say(f"error: {error}", "red")
         raise typer.Exit(EXIT_INPUT) from error
     except OSError as error:
-        if verbose or error.filename is None:
+        if verbose or error.errno is None:
             raise
-        _say(f"error: {error.filename}: {error.strerror}", "red")
+        if error.filename is None:
+            _flush()  # what could not be written may be the output itself
+        place = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+        _say(f"error: {place}{error.strerror}", "red")
         raise typer.Exit(EXIT_INPUT) from error
 
 
 def _say(text: str, style: str) -> None:
     """Print a line to stderr as it is: brackets in foreign text are no markup."""
-    from rich.console import Console  # a quarter of the time that --version takes
-    from rich.text import Text
+    from nearsight.cli.printing import Terminal, say  # rich takes a quarter of the time that --version takes
 
-    Console(stderr=True).print(Text(text, style=style), soft_wrap=True)
+    say(Terminal(stderr=True), text, style)
 
 
 def _version(wanted: bool) -> None:
@@ -164,18 +188,33 @@ app.callback()(start)
 
 def main() -> None:
     """Entry point of the console script."""
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        # A signal that the parent ignores, as nohup does, stays ignored.
+        if number is not None and signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, _terminate)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names of files need not be text
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     finally:
         _flush()
 
 
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise Terminated(number)
+
+
 def _flush() -> None:
     """Write out what is buffered; where the reader of a pipe is gone, silently nowhere."""
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            _say(f"error: standard output: {error.strerror}", "red")
+            raise SystemExit(EXIT_INPUT) from None
 
 
 if __name__ == "__main__":

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import typer
 
 from nearsight.atomic_files import written_atomically
+from nearsight.cli.printing import echo
 from nearsight.errors import InputError
+from nearsight.output_path import TABLE, check_output
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FIGURE_FORMATS = (".png", ".svg", ".pdf")
+FIGURE = "figure"
+"""Kind of an output of `check_outputs`: a figure in the format that its name says."""
 
 
 def json_text(tree: Any) -> str:
@@ -31,7 +34,7 @@ def json_text(tree: Any) -> str:
 
 def print_json(tree: Any) -> None:
     """Print JSON to stdout."""
-    typer.echo(json_text(tree))
+    echo(json_text(tree))
 
 
 def check_figure_name(path: Path) -> str:
@@ -51,6 +54,32 @@ def check_figure_name(path: Path) -> str:
     return ending[1:]
 
 
+def check_outputs(outputs: Iterable[tuple[Path | None, str]], inputs: Iterable[Path | None]) -> None:
+    """Refuse files that a command cannot or must not write, before it begins to work.
+
+    Parameters
+    ----------
+    outputs : iterable of (Path or None, str)
+        Files that are written and what they will be, one of the kinds of `nearsight.output_path` or `FIGURE`; None
+        where there is none.
+    inputs : iterable of Path or None
+        Files that are read, and are therefore not written.
+
+    Raises
+    ------
+    InputError
+        As of `nearsight.output_path.check_output`, and if two outputs are the same file.
+    """
+    read, places = [source for source in inputs if source is not None], []
+    for path, kind in outputs:
+        if path is None:
+            continue
+        check_output(path, read, f".{check_figure_name(path)} figure" if kind == FIGURE else kind)
+        if path.resolve() in places:
+            raise InputError(f"expected different files to write, got {path} twice")
+        places.append(path.resolve())
+
+
 def write_figure(path: Path, figure: Figure, dots_per_inch: int = 160) -> None:
     """Write a figure, in the format that the name says.
 
@@ -60,6 +89,7 @@ def write_figure(path: Path, figure: Figure, dots_per_inch: int = 160) -> None:
         For another ending, or where the file cannot be written.
     """
     form = check_figure_name(path)
+    check_output(path, kind=f".{form} figure")
     with written_atomically(path) as temporary:
         figure.savefig(temporary, format=form, dpi=dots_per_inch)
 
@@ -72,6 +102,7 @@ def write_table(path: Path, columns: Mapping[str, np.ndarray]) -> None:
     InputError
         Where the file cannot be written.
     """
+    check_output(path, kind=TABLE)
     with written_atomically(path) as temporary:
         pd.DataFrame(dict(columns)).to_csv(temporary, index=False, float_format="%.8g")
 

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from nearsight.api.files import write
 from nearsight.api.structures import overlap as compute_overlap
+from nearsight.cli.output import check_outputs
+from nearsight.cli.printing import Terminal, say
+from nearsight.output_path import STORE
 from nearsight.recipes.overlap import SMALLEST
 
 EXAMPLE = """The overlap matrix of a structure from PySCF's integrals, in real space; no DFT run is needed.
@@ -33,13 +35,13 @@ def overlap_command(
     ] = SMALLEST,
 ) -> None:
     """Compute S."""
+    check_outputs([(output, STORE)], [structure])
     started = time.monotonic()
     found = compute_overlap(structure, basis, cell=cell, ghost_element=ghost, smallest=smallest).calculation
     write(output, found, compression="none")
     s = found.require_overlap()
-    Console().print(
+    say(
+        Terminal(),
         f"{output}: S of {found.structure.formula}, {s.n_orbitals} orbitals, {s.n_pairs} blocks, "
         f"{time.monotonic() - started:.1f} s",
-        highlight=False,
-        soft_wrap=True,
     )

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from nearsight.cli.running import say, shown
+from nearsight.cli.printing import Terminal, say
+from nearsight.cli.running import shown
 
 if TYPE_CHECKING:
     from nearsight.api.models import WrittenPrediction
@@ -34,7 +35,7 @@ def predict_command(
     # Before NumPy is imported: matrix products here are small, and its threads would spin beside the network's.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     tune_process(threads)
-    predict_shown(model, structure, output, parts, cell, Console())
+    predict_shown(model, structure, output, parts, cell, Terminal())
 
 
 def predict_shown(
@@ -42,8 +43,11 @@ def predict_shown(
 ) -> WrittenPrediction:
     """Predict one file and print what it holds."""
     from nearsight.api.models import load_model
+    from nearsight.cli.output import check_outputs
     from nearsight.formats.structure_files import parse_cell, read_structure
+    from nearsight.output_path import STORE
 
+    check_outputs([(output, STORE)], [model, structure])
     atoms: Any = structure
     if cell is not None:
         given = parse_cell(cell)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from nearsight.api.reports import write_report
+from nearsight.cli.printing import Terminal, say
 
 EXAMPLE = """One HTML page with figures and numbers; it needs no network.
 
@@ -26,4 +27,4 @@ def report_command(
     ] = None,
 ) -> None:
     """Write the page."""
-    typer.echo(write_report(source, reference, run, output))
+    say(Terminal(), write_report(source, reference, run, output))

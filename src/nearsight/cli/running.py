@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import Progress as Bar
 
+from nearsight.cli.printing import say
 from nearsight.progress import Event, Progress, StopToken
 
 
@@ -45,8 +46,3 @@ def shown(console: Console, task: str) -> Iterator[Progress]:
                 bar.update(line, completed=event.done, total=event.total)
 
         yield progress
-
-
-def say(console: Console, text: str) -> None:
-    """Print a line as it is: brackets are no markup, and long lines are not broken."""
-    console.print(text, markup=False, highlight=False, soft_wrap=True)

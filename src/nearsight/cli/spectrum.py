@@ -17,6 +17,7 @@ from nearsight.api.spectra import recommended_method, stochastic_density
 from nearsight.api.spectra import spectrum as compute_spectrum
 from nearsight.api.spectra import states as compute_states
 from nearsight.cli.output import print_json
+from nearsight.cli.printing import Terminal, say, show
 from nearsight.cli.running import shown
 from nearsight.electronic.density_matrix import band_energy
 from nearsight.electronic.filling import Filling
@@ -79,13 +80,13 @@ def spectrum_command(
         electrons = calculation.n_electrons
     way, number = recommended_method(calculation.require_hamiltonian().n_orbitals, method.value, states)
     if way == "kpm":
-        with shown(Console(stderr=True), "kernel polynomials") as progress:
+        with shown(Terminal(stderr=True), "kernel polynomials") as progress:
             density = stochastic_density(calculation, resolution=resolution, progress=progress)
         _give_density(stochastic_density_numbers(density, electrons), density, electrons, calculation, json)
         return
     options: dict[str, Any] = {"n_electrons": electrons, "method": way, "number": number, "threshold": project}
     places = None
-    with shown(Console(stderr=True), "diagonalising") as progress:
+    with shown(Terminal(stderr=True), "diagonalising") as progress:
         if number is None:
             found = compute_spectrum(calculation, progress=progress, **options)
         else:
@@ -96,7 +97,7 @@ def spectrum_command(
     if json:
         print_json(spectrum_numbers(found, filling, places))
     else:
-        _print(found, filling, places, temperature, calculation, Console())
+        _print(found, filling, places, temperature, calculation, Terminal())
 
 
 def _print(
@@ -138,11 +139,11 @@ def _print(
         rows.append((f"largest difference to the {len(printed)} printed by the code", f"{difference:.1e} eV"))
     for name, text in rows:
         table.add_row(name, text.replace("nan eV", "none").replace("nan", "not computed"))
-    console.print(table)
+    show(console, table)
     if places is not None:
-        console.print(_states(places, filling, calculation))
+        show(console, _states(places, filling, calculation))
     for text in _notes(spectrum):
-        console.print(text, highlight=False, soft_wrap=True)
+        say(console, text)
 
 
 def _states(places: Localisation, filling: Filling, calculation: Calculation) -> Table:
@@ -192,4 +193,4 @@ def _give_density(
         ("density of states at the Fermi level", f"{keys['density_at_fermi_per_eV']:.4g} electrons/eV"),
     ):
         table.add_row(name, text)
-    Console().print(table)
+    show(Terminal(), table)

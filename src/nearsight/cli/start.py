@@ -9,8 +9,11 @@ from typing import Annotated
 import typer
 
 from nearsight.api.starts import start_files
+from nearsight.cli.output import check_outputs
+from nearsight.cli.printing import Terminal, say
 from nearsight.errors import InputError
 from nearsight.operators.store import read_calculation
+from nearsight.output_path import ARRAY, WAVEFUNCTION
 from nearsight.recipes.warm_start import ADDED_MOS
 
 EXAMPLE = """Start a self-consistent run from a predicted Hamiltonian instead of from atoms.
@@ -40,6 +43,7 @@ def start_command(
         raise InputError("expected one of --cp2k FILE and --pyscf FILE, got " + ("none" if cp2k is None else "both"))
     if pyscf is not None and smearing is not None:
         raise InputError("expected no --smearing with --pyscf, whose density is that of full levels")
+    check_outputs([(cp2k, WAVEFUNCTION), (pyscf, ARRAY)], [prediction, overlap])
     started, calculation = time.monotonic(), read_calculation(prediction, h0=False)
     said = start_files(
         calculation,
@@ -51,5 +55,5 @@ def start_command(
         smearing=smearing,
         threshold=smallest,
     )
-    typer.echo(f"{cp2k or pyscf}: start of {calculation.structure.formula}, {time.monotonic() - started:.1f} s")
-    typer.echo(said)
+    say(Terminal(), f"{cp2k or pyscf}: start of {calculation.structure.formula}, {time.monotonic() - started:.1f} s")
+    say(Terminal(), said)

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TimeElapsedColumn
 
-from nearsight.cli.running import say, stopped_by_signals
+from nearsight.cli.printing import Terminal, Words, say
+from nearsight.cli.running import stopped_by_signals
 from nearsight.progress import Event, Value
 
 if TYPE_CHECKING:
@@ -41,9 +42,9 @@ def train_command(
     tune_process(threads)
     from nearsight.learning.config import dump_config, load_config
 
-    checked, console = load_config(config, overrides or []), Console()
+    checked, console = load_config(config, overrides or []), Terminal()
     if show:
-        console.print(dump_config(checked), end="", highlight=False, markup=False)
+        say(console, dump_config(checked).rstrip("\n"))
         return
     train_shown(checked, console)
 
@@ -66,12 +67,12 @@ class TrainingDisplay:
     def __init__(self, console: Console, budget_minutes: float | None, max_epochs: int) -> None:
         self.progress = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
+            Words("{task.description}"),
             BarColumn(bar_width=24),
-            TextColumn("{task.percentage:3.0f}%"),
+            Words("{task.percentage:3.0f}%"),
             TimeElapsedColumn(),
-            TextColumn("left {task.fields[left]}"),
-            TextColumn("{task.fields[text]}"),
+            Words("left {task.fields[left]}"),
+            Words("{task.fields[text]}"),
             console=console,
             refresh_per_second=2,
         )

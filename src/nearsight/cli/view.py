@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from nearsight.api.files import read
 from nearsight.api.view import computes_states
 from nearsight.api.view import view as write_view
 from nearsight.cli.arguments import energy_window
+from nearsight.cli.output import check_outputs
+from nearsight.cli.printing import Terminal, say
+from nearsight.output_path import PAGE
 
 EXAMPLE = """The structure in 3D in one HTML page that needs no network: turn it, and colour its atoms.
 
@@ -36,16 +38,15 @@ def view_command(
 ) -> None:
     """View."""
     limits = energy_window(energies) or (-4.0, 4.0)
+    target = output or file.with_name(f"{file.stem}_view.html")
+    check_outputs([(target, PAGE)], [file, reference, overlap])
     calculation = read(file)
     if overlap is not None:
         calculation = replace(calculation, overlap=read(overlap).require_overlap())
-    console, h = Console(), calculation.hamiltonian
+    console, h = Terminal(), calculation.hamiltonian
     if h is not None and states is None and not computes_states(calculation):
-        console.print(
-            f"{h.n_orbitals:,} orbitals: no charges and local densities (--states computes them)", highlight=False
-        )
-    target = output or file.with_name(f"{file.stem}_view.html")
+        say(console, f"{h.n_orbitals:,} orbitals: no charges and local densities (--states computes them)")
     exact = None if reference is None else read(reference)
     title = f"{len(calculation.structure):,} atoms of {file.name}."
     write_view(target, calculation, title=title, reference=exact, energies=limits, states=states)
-    console.print(str(target), highlight=False, soft_wrap=True)
+    say(console, target)
