@@ -206,6 +206,25 @@ def test_rotated_copies_and_copies_in_a_set(rng: np.random.Generator) -> None:
     assert "a rotated or mirrored copy" in found.message
 
 
+@pytest.mark.parametrize("pbc", [False, True])
+def test_geometries_of_a_molecule_are_no_copies(pbc: bool) -> None:
+    random = np.random.default_rng(0)
+    water = np.array([[0, 0, 0], [0.757, 0.586, 0], [-0.757, 0.586, 0]])
+    box, basis = 10 * np.eye(3) * pbc, BasisSet("a", {1: (0,), 8: (0, 1)}, {})
+    places = [water + random.normal(0, 0.02, (3, 3)) for _ in range(300)]
+    items = [(f"w{k}", Calculation(Structure([8, 1, 1], p, box, [pbc] * 3), basis)) for k, p in enumerate(places)]
+    assert check_set(items[:200], items[200:]) == []
+    bent = water.copy()
+    bent[2] = [-0.77, 0.568, 0.0]  # the same two bonds, another angle
+    turned = Rotation.random(random_state=1).apply(places[3][[0, 2, 1]]) + np.array([0.1, 4.2, 0.3])
+    for extra, name in ((turned, "w3, copy"), (np.round(places[7], 4) + 0.5, "w7, copy")):
+        copy = Calculation(Structure([8, 1, 1], extra, box, [pbc] * 3), basis)
+        (found,) = check_set(items, [("copy", copy)])
+        assert (found.level, found.file) == ("error", name)
+    pair = [("a", Calculation(Structure([8, 1, 1], p, box, [pbc] * 3), basis)) for p in (water, bent)]
+    assert check_set(pair) == []
+
+
 def test_structures_that_are_only_similar(rng: np.random.Generator) -> None:
     structure = random_hfo2(8, rng)
     other = structure.translated(rng.normal(0, 0.1, (len(structure), 3)))

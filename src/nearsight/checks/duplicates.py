@@ -2,14 +2,14 @@
 
 Two structures are the same if they differ only by a translation, the order of atoms, the choice of lattice vectors, a
 rotation or a reflection; a network that turns with its input cannot tell them apart. Sorted distances with their
-elements find candidates. They do not depend on any of these. What matches them is compared atom by atom.
+elements find candidates; they do not depend on any of these, and means over them say which two to compare, so that not
+every two are. What matches is compared atom by atom.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -69,32 +69,59 @@ class Entry:
 
 CHECK = "duplicates"
 REACH = 5.0
-"""Largest distance (Å) that is compared."""
-SAME_PLACE = 0.02
-"""Distance (Å) within which places and distances are the same."""
-EDGE = 0.02
-"""Share of the longest distances that is not compared: a pair there may be within reach in one structure only."""
+"""Å, of the distances that are compared; all are in a small molecule."""
+SMALL = 300
+"""Atoms of a molecule up to which all distances are compared."""
+SAME_PLACE = 1e-3
+"""Å: what H cannot tell apart. A change of all places by this changes elements of H by less than a network's errors."""
+SAME_SHAPE = 2e-4
+"""Å, for a turned copy, of which distances alone are compared: among many geometries of a small molecule two come
+nearer to each other than `SAME_PLACE` by chance."""
 SAMPLED = 50
 """One distance in so many is compared first: most pairs of structures differ there."""
 
 Fingerprint = dict[tuple[int, int], np.ndarray]
-"""Sorted distances (Å) of each pair of elements."""
+"""Elements of a pair → sorted distances, Å."""
 
 
 def check_duplicates(entries: Sequence[Entry]) -> Iterator[Finding]:
-    """Compare every pair of entries with the same composition."""
-    prints: dict[int, Fingerprint] = {}
+    """Every pair of entries with the same composition whose distances are the same."""
     by_formula: dict[str, list[int]] = {}
     for k, entry in enumerate(entries):
         by_formula.setdefault(entry.structure.formula, []).append(k)
     for members in by_formula.values():
-        for a, b in combinations(members, 2):
-            for k in (a, b):
-                if k not in prints:
-                    prints[k] = fingerprint(entries[k].structure)
+        if len(members) < 2:
+            continue
+        prints = {k: fingerprint(entries[k].structure) for k in members}
+        for a, b in _candidates([k for k in members if prints[k]], prints):
             if not alike(prints[a], prints[b]):
                 continue
-            yield _finding(entries[a], entries[b], same_atoms(entries[a].structure, entries[b].structure))
+            moved_only = same_atoms(entries[a].structure, entries[b].structure)
+            if moved_only or alike(prints[a], prints[b], SAME_SHAPE):
+                yield _finding(entries[a], entries[b], moved_only)
+
+
+def _candidates(members: list[int], prints: Mapping[int, Fingerprint]) -> list[tuple[int, int]]:
+    """Pairs that may be alike, without comparing every two: means over the distances differ by no more than they do."""
+    groups: dict[tuple[object, ...], list[int]] = {}
+    for k in members:
+        groups.setdefault((tuple(prints[k]),), []).append(k)
+    pairs: list[tuple[int, int]] = []
+    for some in groups.values():
+        near = cKDTree(_means([prints[k] for k in some])).query_pairs(1.1 * SAME_PLACE, p=np.inf)
+        pairs += [(some[a], some[b]) for a, b in near]
+    return sorted((min(pair), max(pair)) for pair in pairs)
+
+
+def _means(prints: Sequence[Fingerprint]) -> np.ndarray:
+    """(structures, means) of functions of the distances with slope at most 1 that end smoothly at the largest one."""
+    columns = []
+    for key in prints[0]:
+        most = max(1, *(len(p[key]) for p in prints))
+        end = max(REACH, *(float(p[key].max(initial=0.0)) for p in prints))
+        for power in (2, 4, 8):
+            columns.append([float(((1 - p[key] / end) ** power).sum()) * end / (power * most) for p in prints])
+    return np.array(columns).T.reshape(len(prints), -1)
 
 
 def _finding(a: Entry, b: Entry, moved_only: bool) -> Finding:
@@ -117,20 +144,11 @@ def _finding(a: Entry, b: Entry, moved_only: bool) -> Finding:
 
 
 def fingerprint(structure: Structure) -> Fingerprint:
-    """Sort the distances within `REACH` of every pair of elements.
-
-    Parameters
-    ----------
-    structure : Structure
-        The atoms.
-
-    Returns
-    -------
-    dict of (int, int) to ndarray
-        Ascending distances (Å) by atomic numbers; empty where atoms lie on top of each other.
-    """
+    """Sorted distances of every pair of elements, within `REACH` or all; empty where atoms lie on top of each other."""
+    whole = not structure.pbc.any() and len(structure) <= SMALL
+    extent = float(np.linalg.norm(np.ptp(structure.positions, axis=0)))
     try:
-        graph = build_graph(structure, REACH)
+        graph = build_graph(structure, max(REACH, extent + 1.0) if whole else REACH)
     except InputError:
         return {}
     zi, zj = structure.numbers[graph.source], structure.numbers[graph.target]
@@ -142,17 +160,17 @@ def fingerprint(structure: Structure) -> Fingerprint:
     }
 
 
-def alike(a: Fingerprint, b: Fingerprint) -> bool:
-    """Return whether all distances agree within `SAME_PLACE` (but for a few at the edge of the reach)."""
+def alike(a: Fingerprint, b: Fingerprint, within: float = SAME_PLACE) -> bool:
+    """Whether all distances agree within some Å; one at the end of the reach may be in one structure only."""
     if a.keys() != b.keys() or not a:
         return False
     for key in a:
         x, y = a[key], b[key]
-        if abs(len(x) - len(y)) > 2 + EDGE * max(len(x), len(y)):
+        n = min(len(x), len(y))
+        if np.any(x[n:] < REACH - 2 * SAME_PLACE) or np.any(y[n:] < REACH - 2 * SAME_PLACE):
             return False
-        n = int(min(len(x), len(y)) * (1 - EDGE))
         for some in (slice(0, n, SAMPLED), slice(0, n)):
-            if np.any(np.abs(x[some] - y[some]) > SAME_PLACE):
+            if np.any(np.abs(x[some] - y[some]) > within):
                 return False
     return True
 
