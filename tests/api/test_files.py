@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ from nearsight.errors import FormatError, InputError
 from nearsight.operators.bloch import to_csr
 from nearsight.progress import Event
 from tests.formats.files import H_NAME, MHFO2
+
+DATA = Path(__file__).parents[2] / "data"
 
 
 def test_examples() -> None:
@@ -72,3 +75,14 @@ def test_errors_say_the_way_out(tmp_path: Path) -> None:
         write(tmp_path / "a.h5", read(MHFO2 / "binary_upper"), precision="half")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="expected a cell such as"):
         import_calculation(MHFO2 / "binary_upper", cell="wide")
+
+
+def test_s_of_other_positions_is_refused(tmp_path: Path) -> None:
+    """Without an output that prints the functions, S itself shows that two atoms are exchanged."""
+    calculation = read(DATA / "aHfO2_96_A.h5")
+    structure = calculation.structure
+    places = structure.positions.copy()
+    places[[3, 80]] = places[[80, 3]]
+    write(tmp_path / "a.h5", replace(calculation, structure=replace(structure, positions=places)))
+    with pytest.raises(FormatError, match=r"expected overlaps that are those of the positions, got others for .* atom"):
+        import_calculation(tmp_path / "a.h5")

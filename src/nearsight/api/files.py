@@ -8,6 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from nearsight.checks.positions import check_positions
+from nearsight.checks.subject import Subject
+from nearsight.errors import FormatError
 from nearsight.formats.cp2k import steps_in
 from nearsight.formats.h0 import read_h0
 from nearsight.formats.options import BasisChoice, ReadOptions
@@ -112,7 +115,7 @@ def import_calculation(
     Raises
     ------
     FormatError
-        If a file is missing, damaged, of no known format, or does not fit the others.
+        If a file is missing, damaged, of no known format, does not fit the others, or S is not that of the positions.
     InputError
         If an addition cannot be used, such as a basis that is not known.
 
@@ -145,6 +148,8 @@ def import_calculation(
         row=row,
         progress=progress,
     )
+    for finding in check_positions(Subject(str(source), calculation)):
+        raise FormatError(source, f"{finding.message}. {finding.meaning} {finding.advice}")
     if h0 is not None:
         provenance = {**calculation.provenance, "initial Hamiltonian": Path(h0).name}
         calculation = replace(calculation, h0=read_h0(h0, calculation, progress), provenance=provenance)

@@ -13,6 +13,7 @@ from nearsight.checks.hermiticity import check_hermiticity, check_transposition
 from nearsight.checks.magnitude import check_magnitude
 from nearsight.checks.orbital_order import check_orbital_order
 from nearsight.checks.overlap import check_overlap
+from nearsight.checks.positions import check_positions
 from nearsight.checks.settings import check_settings
 from nearsight.checks.subject import Finding, Subject, sorted_by_level
 from nearsight.errors import NearsightError
@@ -27,6 +28,7 @@ CHECKS: tuple[Callable[[Subject], Iterator[Finding]], ...] = (
     check_hermiticity,
     check_overlap,
     check_orbital_order,
+    check_positions,
     check_transposition,
     check_convergence,
     check_eigenvalues,

@@ -83,6 +83,22 @@ class ShellOverlaps:
 
 def single_bonds(structure: Structure, operator: BlockOperator) -> Bonds:
     """Find pairs of different atoms nearer than `NEAR` whose block is one image's (a second one is negligible)."""
+    pairs, _, vectors = near_pairs(structure, operator)
+    return Bonds(pairs[pairs >= 0], vectors[pairs >= 0])
+
+
+def near_pairs(structure: Structure, operator: BlockOperator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Find the pairs of `single_bonds`, and those of which the operator holds no block.
+
+    Returns
+    -------
+    pairs : ndarray of shape (b,)
+        Their positions in the operator, −1 where it has none.
+    atoms : ndarray of shape (b, 2)
+        Both atoms.
+    vectors : ndarray of shape (b, 3)
+        From the first to the second, Å.
+    """
     graph = build_graph(structure, ALONE if operator.folded else NEAR)
     chosen = (graph.distance <= NEAR) & (graph.source != graph.target)
     shift = graph.shift
@@ -94,7 +110,7 @@ def single_bonds(structure: Structure, operator: BlockOperator) -> Bonds:
         shift = np.zeros_like(shift)
     edges = np.flatnonzero(chosen)
     pairs = operator.find(graph.source[edges], graph.target[edges], shift[edges])
-    return Bonds(pairs[pairs >= 0], graph.vector[edges[pairs >= 0]])
+    return pairs, np.column_stack([graph.source[edges], graph.target[edges]]), graph.vector[edges]
 
 
 def shell_overlaps(operator: BlockOperator, bonds: Bonds) -> list[ShellOverlaps]:
