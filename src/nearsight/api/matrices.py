@@ -102,10 +102,16 @@ class Hamiltonian(Matrix):
         made it.
     out_of_distribution : ndarray or None
         (N,) bool, atoms in environments unlike those of the model's training data.
+    charges : ndarray or None
+        (N,) e, Löwdin charges that a self-consistent prediction agrees with.
+    potential : ndarray or None
+        (N,) eV, by how much self-consistency has changed the mean on-site element of each atom.
     """
 
     expected_errors: tuple[float, float] | None = None
     out_of_distribution: np.ndarray | None = None
+    charges: np.ndarray | None = None
+    potential: np.ndarray | None = None
 
     @property
     def operator(self) -> BlockOperator:

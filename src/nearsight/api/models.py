@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from nearsight.api.matrices import Hamiltonian
+from nearsight.api.matrices import Hamiltonian, Overlap
 from nearsight.api.sources import calculation_of
 from nearsight.api.structures import as_structure
 from nearsight.api.training import run_training
@@ -26,11 +26,16 @@ from nearsight.nn.prediction import Prediction
 from nearsight.operators.blocks import BlockOperator
 from nearsight.operators.calculation import Calculation
 from nearsight.operators.store import is_store, operator_basis, read_calculation
+from nearsight.operators.store_writer import StoreWriter
 from nearsight.orbitals.basis import BasisSet
 from nearsight.output_path import STORE, check_output
 from nearsight.partition.slabs import Slabs
-from nearsight.progress import Progress, StopToken, silent
+from nearsight.progress import Event, Progress, StopToken, silent
+from nearsight.self_consistency.solver import NotConvergedError, solve_self_consistent
 from nearsight.structures.structure import Structure
+
+MOST_ORBITALS = 10_000
+"""Orbitals up to which a prediction is made self-consistent without being asked: its matrices are dense."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,8 @@ class WrittenPrediction:
         Expected mean absolute errors (eV), on site and between atoms; None where the model is not calibrated.
     out_of_distribution : ndarray or None
         (N,) bool, atoms in environments unlike those of the training data; None likewise.
+    self_consistent : str or None
+        How the prediction was made self-consistent, or why not; None where it was not tried.
     """
 
     path: Path
@@ -65,6 +72,7 @@ class WrittenPrediction:
     has_overlap: bool
     expected_errors: tuple[float, float] | None
     out_of_distribution: np.ndarray | None
+    self_consistent: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +109,12 @@ class Model:
         return self.inner.architecture
 
     def predict(
-        self, structure: Any, known: Calculation | Hamiltonian | None = None, *, progress: Progress = silent
+        self,
+        structure: Any,
+        known: Calculation | Hamiltonian | Overlap | None = None,
+        *,
+        self_consistent: bool | None = None,
+        progress: Progress = silent,
     ) -> Hamiltonian:
         """Predict the Hamiltonian of a structure, in memory.
 
@@ -111,7 +124,12 @@ class Model:
             Atoms in Å, of elements that the model knows. A file can be an xyz, a CP2K input, an .h5 of this project, or
             anything that ASE reads; only its structure is used, and the overlap of an .h5 is passed on.
         known : Calculation or Hamiltonian, optional
-            Holds H₀ and S for a model that starts from them; an .h5 as `structure` is read for them too.
+            Holds the overlap (such as `nearsight.overlap` returns), and H₀ for a model that starts from it; an .h5 as
+            `structure` is read for them too.
+        self_consistent : bool, optional
+            Solve for H and its density until they agree. By default where the model has learnt to (it was trained with
+            `model.self_consistent=true`, and that helped), S is at hand, and there are at most 10,000 orbitals; what
+            was done is in the provenance of the result.
         progress : Progress
             Told how many edges are done.
 
@@ -126,6 +144,8 @@ class Model:
             An element that the model was not trained on, or a matrix missing that it starts from.
         CheckpointError
             The overlap of the file is in another basis.
+        NotConvergedError
+            `self_consistent` was asked for, and charges and Hamiltonian do not come to agree.
 
         Examples
         --------
@@ -142,14 +162,24 @@ class Model:
         operator, expected = prediction.operator(), prediction.expected_errors
         estimate = None if expected is None else _of_whole(prediction, operator)
         calculation = replace(self._head(atoms), hamiltonian=operator, overlap=overlap, error_estimate=estimate)
+        if self._solves(calculation, self_consistent):
+            return self._solved(calculation, self_consistent is True, progress)
         return Hamiltonian(
             calculation, prediction.mean_expected_errors(), None if expected is None else expected.out_of_distribution
         )
 
     def predict_to(
-        self, path: str | PathLike[str], structure: Any, *, parts: int = 1, progress: Progress = silent
+        self,
+        path: str | PathLike[str],
+        structure: Any,
+        *,
+        parts: int = 1,
+        self_consistent: bool | None = None,
+        progress: Progress = silent,
     ) -> WrittenPrediction:
-        """Predict into an .h5 file block by block: memory never holds the Hamiltonian.
+        """Predict into an .h5 file, block by block where the prediction is not self-consistent.
+
+        Memory never holds the Hamiltonian, then.
 
         Parameters
         ----------
@@ -159,6 +189,8 @@ class Model:
             As of `predict`; the overlap of an .h5 is copied.
         parts : int
             Slabs whose atoms are computed one after another; the result does not depend on it.
+        self_consistent : bool, optional
+            As of `predict`; the file holds `charges` and `potential`, then.
         progress : Progress
             Told how many edges are done.
 
@@ -174,6 +206,10 @@ class Model:
         store = _store(structure)
         overlap = None if store is None else operator_basis(store, "overlap")
         check_basis(self.inner, overlap)
+        size = _orbitals(self.inner, store)
+        known_to_help = self.inner.density_functional is not None and overlap is not None and size <= MOST_ORBITALS
+        if self_consistent or (self_consistent is None and known_to_help):
+            return self._write_self_consistent(target, structure, self_consistent, started, progress)
         needs = bool(self.inner.needs) and store is not None
         given = read_calculation(store, hamiltonian=False) if needs and store else None
         atoms = as_structure(structure) if given is None else given.structure
@@ -196,6 +232,63 @@ class Model:
     def describe(self) -> str:
         """Say how the model is computed here."""
         return self.inner.describe()
+
+    def _write_self_consistent(
+        self, target: Path, structure: Any, wanted: bool | None, started: float, progress: Progress
+    ) -> WrittenPrediction:
+        """Predict in memory and write what came out, with charges and potential."""
+        h = self.predict(structure, self_consistent=wanted, progress=progress)
+        operator = h.operator
+        with StoreWriter(target, h.calculation) as writer:
+            writer.write("hamiltonian", operator)
+            if h.calculation.overlap is not None:
+                writer.write("overlap", h.calculation.overlap)
+            if h.charges is not None and h.potential is not None:
+                writer.annotate("charges", h.charges, "e", "Löwdin charges that H agrees with")
+                writer.annotate("potential", h.potential, "eV", "change of each atom's mean on-site element")
+        on_site = np.flatnonzero(operator.on_site)
+        mean = float(np.mean([np.abs(operator.stack(on_site[k : k + 1])).mean() for k in range(len(on_site))]))
+        seconds, has_overlap = time.monotonic() - started, h.calculation.overlap is not None
+        return WrittenPrediction(
+            target,
+            h.structure,
+            operator.n_pairs,
+            mean,
+            seconds,
+            has_overlap,
+            h.expected_errors,
+            h.out_of_distribution,
+            h.calculation.provenance.get("self_consistent"),
+        )
+
+    def _solves(self, calculation: Calculation, wanted: bool | None) -> bool:
+        """Whether a prediction is to be made self-consistent."""
+        if wanted is False or (wanted is None and self.inner.density_functional is None):
+            return False
+        if self.inner.density_functional is None:
+            said = self.inner.provenance.get("self_consistency", "it was not trained with model.self_consistent=true")
+            raise InputError(
+                f"expected a model that has learnt H as a functional of the density, got one without: {said}"
+            )
+        small = calculation.require_hamiltonian().n_orbitals <= MOST_ORBITALS
+        return wanted is True or (calculation.overlap is not None and small)
+
+    def _solved(self, plain: Calculation, wanted: bool, progress: Progress) -> Hamiltonian:
+        """The prediction made self-consistent; where that was not asked for and fails, the plain one, which says so."""
+        functional = self.inner.density_functional
+        assert functional is not None
+        try:
+            found = solve_self_consistent(plain.require_hamiltonian(), plain, functional, progress=progress)
+        except (NotConvergedError, InputError) as error:
+            if wanted:
+                raise
+            progress(Event(f"the prediction is not self-consistent: {error}"))
+            return Hamiltonian(replace(plain, provenance={**plain.provenance, "self_consistent": f"no: {error}"}))
+        said = f"{found.diagonalisations} diagonalisations, charges agree to {found.residual:.1e} e"
+        provenance = {**plain.provenance, "self_consistent": said}
+        progress(Event(f"self-consistent after {said}"))
+        calculation = replace(plain, hamiltonian=found.hamiltonian, error_estimate=None, provenance=provenance)
+        return Hamiltonian(calculation, charges=found.density.charges, potential=found.potential)
 
     def _head(self, structure: Structure) -> Calculation:
         """What a file says besides the matrices."""
@@ -308,7 +401,15 @@ def _store(structure: Any) -> Path | None:
     return None
 
 
-def _input(structure: Any, known: Calculation | Hamiltonian | None) -> tuple[Structure, Calculation | None]:
+def _orbitals(model: HamiltonianModel, store: Path | None) -> int:
+    """Orbitals of the structure in a store; 0 without one."""
+    if store is None:
+        return 0
+    numbers = read_calculation(store, hamiltonian=False, overlap=False, h0=False).structure.numbers
+    return int(model.basis.sizes(numbers).sum()) if set(numbers.tolist()) <= set(model.basis.shells) else 0
+
+
+def _input(structure: Any, known: Calculation | Hamiltonian | Overlap | None) -> tuple[Structure, Calculation | None]:
     """The structure, and what is known of it besides."""
     store = _store(structure)
     if store is not None:

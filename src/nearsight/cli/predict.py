@@ -27,6 +27,13 @@ def predict_command(
     output: Annotated[Path, typer.Option("--output", "-o", help="the file to write (.h5)")],
     parts: Annotated[int, typer.Option("--parts", min=1, help="slabs whose atoms are updated one after another")] = 1,
     cell: Annotated[str | None, typer.Option("--cell", help="cell, Å: 3 or 9 numbers, or none")] = None,
+    self_consistent: Annotated[
+        bool | None,
+        typer.Option(
+            "--self-consistent/--plain",
+            help="H and its density agree; by default where the model has learnt it and S is at hand",
+        ),
+    ] = None,
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads")] = None,
 ) -> None:
     """Predict H."""
@@ -35,11 +42,17 @@ def predict_command(
     # Before NumPy is imported: matrix products here are small, and its threads would spin beside the network's.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     tune_process(threads)
-    predict_shown(model, structure, output, parts, cell, Terminal())
+    predict_shown(model, structure, output, parts, cell, Terminal(), self_consistent)
 
 
 def predict_shown(
-    model: Path, structure: Path, output: Path, parts: int, cell: str | None, console: Console
+    model: Path,
+    structure: Path,
+    output: Path,
+    parts: int,
+    cell: str | None,
+    console: Console,
+    self_consistent: bool | None = None,
 ) -> WrittenPrediction:
     """Predict one file and print what it holds."""
     from nearsight.api.models import load_model
@@ -55,7 +68,7 @@ def predict_shown(
     known = load_model(model)
     say(console, known.describe())
     with shown(console, "predicting") as progress:
-        written = known.predict_to(output, atoms, parts=parts, progress=progress)
+        written = known.predict_to(output, atoms, parts=parts, self_consistent=self_consistent, progress=progress)
     for line in describe(written, known.cutoff):
         say(console, line)
     return written
@@ -70,7 +83,9 @@ def describe(written: WrittenPrediction, cutoff: float) -> list[str]:
         f"{written.seconds:.1f} s; mean |H| on site {written.mean_on_site:.3f} eV"
     ]
     strange = written.out_of_distribution
-    if written.expected_errors is None or strange is None:
+    if written.self_consistent is not None:
+        lines.append(f"self-consistent: {written.self_consistent}")
+    elif written.expected_errors is None or strange is None:
         lines.append("expected errors: unknown, the model was not calibrated")
     else:
         on_site, between = (1e3 * error / HARTREE_IN_EV for error in written.expected_errors)

@@ -149,7 +149,7 @@ def _train(
     best = folder / "best.safetensors"
     if best.exists():
         known = load_model(best)
-        final = known.finalise(data)
+        final = known.finalise(data, progress)
         if final is not known:
             write_tensors(best, final.tensors(), final.metadata())
     return TrainingResult(model, trainer.state, reason, folder, token.stopped)

@@ -21,6 +21,7 @@ from nearsight.nn.prediction import Prediction
 from nearsight.operators.calculation import Calculation
 from nearsight.orbitals.basis import BasisSet
 from nearsight.progress import Event, Progress, silent
+from nearsight.self_consistency.functional import OnSiteFunctional
 from nearsight.structures.graph import build_graph
 from nearsight.structures.structure import Structure
 
@@ -230,6 +231,11 @@ class HamiltonianModel(ABC):
         return frozenset()
 
     @property
+    def density_functional(self) -> OnSiteFunctional | None:
+        """On-site blocks of H as a function of the density matrix too, for models that have learnt it."""
+        return None
+
+    @property
     def dtype(self) -> torch.dtype:
         """Number type of the parameters."""
         return next(self.network.parameters()).dtype
@@ -281,13 +287,15 @@ class HamiltonianModel(ABC):
     def objective(self, loss: LossSection) -> Objective:
         """Return the objective that a step minimises, for settings of this architecture's loss."""
 
-    def finalise(self, data: TrainingData) -> HamiltonianModel:
+    def finalise(self, data: TrainingData, progress: Progress = silent) -> HamiltonianModel:
         """Return the trained model with what is fitted after training, such as its uncertainty.
 
         Parameters
         ----------
         data : TrainingData
             The batches of the run.
+        progress : Progress, optional
+            Told how far the work is.
 
         Returns
         -------

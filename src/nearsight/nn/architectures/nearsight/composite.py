@@ -26,10 +26,11 @@ from nearsight.nn.model import HamiltonianModel, Need
 from nearsight.orbitals.basis import BasisSet
 from nearsight.orbitals.bond_layout import BondLayout
 from nearsight.orbitals.coupled_layout import CoupledLayout
+from nearsight.self_consistency.functional import OnSiteFunctional, functional_arrays, functional_of_arrays
 from nearsight.structures.graph import Graph
 from nearsight.structures.structure import Structure
 
-BASELINE, SCALE, UNCERTAINTY = "baseline.", "bond_scale.", "uncertainty."
+BASELINE, SCALE, UNCERTAINTY, FUNCTIONAL = "baseline.", "bond_scale.", "uncertainty.", "functional."
 """Prefixes of the names of arrays in a file."""
 
 Self = TypeVar("Self", bound="BaselinePlusNetwork")
@@ -55,6 +56,8 @@ class BaselinePlusNetwork(HamiltonianModel):
         Training data, seed, time …, text by key.
     uncertainty : LastLayerUncertainty or None
         Uncertainty of its predictions, once it is trained.
+    functional : OnSiteFunctional or None
+        On-site blocks as a function of the density too, where it was learnt and found to help.
     """
 
     config: NearsightConfig
@@ -64,6 +67,7 @@ class BaselinePlusNetwork(HamiltonianModel):
     scale: BondScale
     provenance: Mapping[str, str] = field(default_factory=dict)
     uncertainty: LastLayerUncertainty | None = None
+    functional: OnSiteFunctional | None = None
 
     architecture: ClassVar[str] = "nearsight"
 
@@ -71,6 +75,11 @@ class BaselinePlusNetwork(HamiltonianModel):
     def layout(self) -> CoupledLayout:
         """The coupled layout of the baseline."""
         return self.baseline.layout
+
+    @property
+    def density_functional(self) -> OnSiteFunctional | None:
+        """The functional, where it was learnt and found to help."""
+        return self.functional
 
     @property
     def needs(self) -> frozenset[Need]:
@@ -130,6 +139,8 @@ class BaselinePlusNetwork(HamiltonianModel):
         arrays[SCALE + "distances"] = self.scale.centres
         if self.uncertainty is not None:
             arrays |= {UNCERTAINTY + k: v for k, v in uncertainty_arrays(self.uncertainty).items()}
+        if self.functional is not None:
+            arrays |= {FUNCTIONAL + k: v for k, v in functional_arrays(self.functional).items()}
         return super().tensors() | {k: torch.as_tensor(np.ascontiguousarray(v)) for k, v in arrays.items()}
 
     @classmethod
@@ -158,9 +169,14 @@ class BaselinePlusNetwork(HamiltonianModel):
         arrays = {k.removeprefix(BASELINE): v.numpy() for k, v in tensors.items() if k.startswith(BASELINE)}
         baseline = from_arrays(arrays, json.loads(metadata["baseline"]))
         known = {k.removeprefix(UNCERTAINTY): v.numpy() for k, v in tensors.items() if k.startswith(UNCERTAINTY)}
+        functional = {k.removeprefix(FUNCTIONAL): v.numpy() for k, v in tensors.items() if k.startswith(FUNCTIONAL)}
         provenance: dict[str, str] = json.loads(metadata.get("provenance", "{}"))
         model = cls.new(config, basis, baseline, _scale(baseline.layout, tensors), dtype, 0, provenance)
-        return replace(model, uncertainty=uncertainty_of_arrays(known) if known else None)
+        return replace(
+            model,
+            uncertainty=uncertainty_of_arrays(known) if known else None,
+            functional=functional_of_arrays(functional, baseline.layout, config.cutoff, config.strictly_local),
+        )
 
     def atoms(
         self, structure: Structure, graph: Graph, on_site: np.ndarray | None = None, h0: H0Matrices | None = None

@@ -34,6 +34,12 @@ class NearsightConfig(ModelSection):
         "training files must hold S",
     )
 
+    self_consistent: bool = Field(
+        False,
+        description="learn on-site blocks as a function of the density matrix too, for self-consistent predictions; "
+        "training files must hold S",
+    )
+
     @property
     def layers(self) -> int:
         """Number of hops within which atoms are seen by the network itself."""

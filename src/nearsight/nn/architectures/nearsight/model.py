@@ -10,6 +10,7 @@ import numpy as np
 from nearsight.nn.architectures.nearsight.batches import BondBatch
 from nearsight.nn.architectures.nearsight.calibration import fit_uncertainty
 from nearsight.nn.architectures.nearsight.composite import BaselinePlusNetwork
+from nearsight.nn.architectures.nearsight.density_functional import calculations_of, with_functional
 from nearsight.nn.architectures.nearsight.objective import BondObjective
 from nearsight.nn.architectures.nearsight.prediction import BondBlocks
 from nearsight.nn.architectures.nearsight.training import begin, divide
@@ -18,7 +19,7 @@ from nearsight.nn.config import LossSection
 from nearsight.nn.model import CHUNK, TrainingData, TrainingTask, edges_within
 from nearsight.nn.prediction import Prediction, pairs_of
 from nearsight.operators.calculation import Calculation
-from nearsight.progress import Progress, silent
+from nearsight.progress import Event, Progress, silent
 from nearsight.structures.structure import Structure
 
 
@@ -39,10 +40,14 @@ class NearsightModel(BaselinePlusNetwork):
         """Return the pseudo-Huber error; its parameters are in the batches."""
         return BondObjective()
 
-    def finalise(self, data: TrainingData) -> NearsightModel:
-        """Return the model with its uncertainty calibrated on the validation bonds."""
+    def finalise(self, data: TrainingData, progress: Progress = silent) -> NearsightModel:
+        """Return the model with its uncertainty, and with its functional of the density where that is asked for."""
         training, validation = (cast("PlannedBatches[BondBatch]", b) for b in (data.training, data.validation))
-        return replace(self, uncertainty=fit_uncertainty(self, training, validation))
+        progress(Event("calibrating the uncertainty"))
+        model = replace(self, uncertainty=fit_uncertainty(self, training, validation))
+        if not self.config.self_consistent:
+            return model
+        return with_functional(model, calculations_of(training), calculations_of(validation), progress)
 
     def predict(
         self,

@@ -1,0 +1,48 @@
+"""Anderson mixing (Pulay's DIIS of residuals) for fixed points x = f(x)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+HISTORY = 6
+"""Steps that are remembered."""
+CONDITION = 1e-6
+"""Relative singular values below which differences of residuals count as none."""
+
+
+class AndersonMixing:
+    """Propose the next x of a fixed point from the last few x and their residuals f(x) − x.
+
+    Parameters
+    ----------
+    damping : float
+        Share of the residual that is taken beyond what the history predicts, 0 to 1.
+
+    References
+    ----------
+    D. G. Anderson, J. ACM 12, 547 (1965); P. Pulay, Chem. Phys. Lett. 73, 393 (1980).
+    """
+
+    def __init__(self, damping: float = 0.3) -> None:
+        self.damping = damping
+        self._points: list[np.ndarray] = []
+        self._residuals: list[np.ndarray] = []
+
+    def next(self, point: np.ndarray, residual: np.ndarray) -> np.ndarray:
+        """Return the next x.
+
+        Parameters
+        ----------
+        point : (n,) array
+            The last x.
+        residual : (n,) array
+            Its f(x) − x.
+        """
+        self._points = [*self._points, point][-HISTORY:]
+        self._residuals = [*self._residuals, residual][-HISTORY:]
+        proposal = point + self.damping * residual
+        if len(self._points) == 1:
+            return proposal
+        steps, changes = (np.diff(np.array(rows), axis=0).T for rows in (self._points, self._residuals))
+        coefficients = np.linalg.lstsq(changes, residual, rcond=CONDITION)[0]
+        return np.asarray(proposal - (steps + self.damping * changes) @ coefficients)
