@@ -19,6 +19,7 @@ import statistics
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,6 @@ from nearsight.formats.registry import read_any
 from nearsight.inference.predict import predict_hamiltonian
 from nearsight.learning.config import load_config
 from nearsight.learning.training import train
-from nearsight.nn.architectures.nearsight.model import NearsightModel
 from nearsight.nn.loading import load_model
 from nearsight.operators.calculation import Calculation
 from nearsight.units import HARTREE_IN_EV
@@ -54,7 +54,6 @@ def run(
     preset: str,
     minutes: float,
     seed: int,
-    threads: int,
     overrides: list[str],
     training: list[Calculation],
     test: Calculation,
@@ -62,21 +61,13 @@ def run(
 ) -> dict[str, Any]:
     """One training, one prediction, one comparison."""
     with tempfile.TemporaryDirectory() as folder:
-        given = [
-            f"budget_minutes={minutes}",
-            f"seed={seed}",
-            f"threads={threads}",
-            f"run_dir='{folder}'",
-            f"data.train={json.dumps(names)}",
-        ]
+        given = [f"budget_minutes={minutes}", f"seed={seed}", f"run_dir='{folder}'", f"data.train={json.dumps(names)}"]
         if preset == "demo":
             given.append(f"optimizer.decay_patience={max(3, round(0.7 * minutes))}")
         started = time.monotonic()
-        result = train(load_config(preset, given + overrides), training, [])
+        result = train(load_config(preset, given + overrides), training)
         seconds = time.monotonic() - started
-        model = load_model(folder)
-        h0 = model.baseline.h0_of(test) if isinstance(model, NearsightModel) else None
-        predicted = predict_hamiltonian(model, test.structure, h0=h0)
+        predicted = predict_hamiltonian(load_model(folder), test.structure, known=replace(test, hamiltonian=None))
     found = evaluate(Calculation(test.structure, predicted.basis, predicted, test.overlap), test)
     return {
         "preset": preset,
@@ -130,7 +121,7 @@ def main() -> None:
         for seed in a.seeds:
             for preset in a.presets:
                 print(f"{preset}, seed {seed}, {minutes:g} minutes …", file=sys.stderr)
-                results.append(run(preset, minutes, seed, a.threads, a.changes, training, test, a.train))
+                results.append(run(preset, minutes, seed, a.changes, training, test, a.train))
     medians = [
         median([r for r in results if (r["preset"], r["minutes"]) == key])
         for key in dict.fromkeys((r["preset"], r["minutes"]) for r in results)
@@ -157,7 +148,7 @@ def show(results: list[dict[str, Any]]) -> None:
     for r in results:
         print(
             f"{r['preset']:10s} {r['minutes']:8g}  {r['seed']!s:6s} {r['epochs']:7g} "
-            + "".join(f"{r[name]:30.4f}" for name in SHOWN)
+            + "".join(f"{r[name]:15.4f}" for name in SHOWN)
         )
 
 

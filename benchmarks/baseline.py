@@ -3,7 +3,7 @@
     .venv/bin/python benchmarks/baseline.py
     .venv/bin/python benchmarks/baseline.py --train C.h5 F.npz G.npz --test D.h5 --json
     .venv/bin/python benchmarks/baseline.py --long-range
-    .venv/bin/python benchmarks/baseline.py --initial C_H0.npz D_H0.npz
+    .venv/bin/python benchmarks/baseline.py --h0 C_H0.npz D_H0.npz
 
 Frozen protocol: fitted on whole structures, tested on others with the cutoff of the paper. Stages: nothing; the mean
 on-site block of each element with two-centre terms; the same with the on-site regression. With several training
@@ -66,7 +66,7 @@ def settings_of(stage: str, strictly_local: bool) -> BaselineSettings:
 def operator_of(
     baseline: Baseline, structure: Structure, factor: float = 1.0, h0: H0Matrices | None = None
 ) -> BlockOperator:
-    """The baseline as H, eV, resolved in R."""
+    """The baseline as a real-space H, eV."""
     graph = build_graph(structure, baseline.cutoff)
     atoms = np.arange(len(structure))
     source, target = np.concatenate([atoms, graph.source]), np.concatenate([atoms, graph.target])
@@ -134,7 +134,7 @@ def table(rows: list[Row]) -> str:
 def with_h0(calculations: Sequence[Calculation], paths: Sequence[str]) -> list[Calculation]:
     """The calculations with H₀ from one file each."""
     if len(paths) != len(calculations):
-        raise SystemExit(f"expected {len(calculations)} files for --initial, one per structure, got {len(paths)}")
+        raise SystemExit(f"expected {len(calculations)} files for --h0, one per structure, got {len(paths)}")
     return [replace(c, h0=read_h0(path, c)) for c, path in zip(calculations, paths)]
 
 
@@ -143,7 +143,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--train", nargs="+", default=[str(DATA / "aHfO2_372_C.h5")])
     parser.add_argument("--test", nargs="+", default=[str(DATA / "aHfO2_372_D.h5")])
-    parser.add_argument("--initial", nargs="+", help="H₀ of the training structures, then of the test structures")
+    parser.add_argument("--h0", nargs="+", help="H₀ of the training structures, then of the test structures")
     parser.add_argument("--strictly-local", action="store_true", help="without the second hop")
     parser.add_argument("--long-range", action="store_true", help="charges of all atoms too; needs S")
     parser.add_argument("--json", action="store_true")

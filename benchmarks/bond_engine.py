@@ -1,12 +1,12 @@
-"""Cost of one training pass of the network nearsight beside the paper's network's fast path, in one run.
+"""Cost of one training pass of the network nearsight beside the engine of the paper's network, in one run.
 
     .venv/bin/python benchmarks/bond_engine.py --atoms 375 --threads 1
     .venv/bin/python benchmarks/bond_engine.py --atoms 3000 --threads 2 --json
 
-The structures, cutoff, repeats and the fast path of the paper's network are those of `engine.py`; the network is that
-of the preset `nearsight` (its plain twin with `--plain`), float32, with random targets. Each bond is computed once, so
-the cost per directed edge is half of that per bond. What is computed once per structure (densities, frames, targets)
-is not part of a pass, in both networks.
+The structures, cutoff, repeats and the engine of the paper's network are those of `engine.py`; the other network is
+that of the preset `nearsight` (its reference implementation with `--reference`), float32, with random targets. Each
+bond is computed once, so the cost per directed edge is half of that per bond. What is computed once per structure
+(densities, frames, targets) is not part of a pass, in both networks.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def main() -> None:
     parser.add_argument("--atoms", type=int, default=375)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--plain", action="store_true")
+    parser.add_argument("--reference", action="store_true", help="compute everything with torch alone")
     parser.add_argument("--json", action="store_true")
     a = parser.parse_args()
     torch.set_num_threads(a.threads)

@@ -74,8 +74,8 @@ def measure(folder: Path) -> dict[str, object]:
     tune_process()
     import torch
 
-    from nearsight.learning.config import PartitionConfig
-    from nearsight.nn.architectures.xia2025.batches import cut
+    from nearsight.nn.architectures.xia2025.batches import partitions_of
+    from nearsight.nn.architectures.xia2025.config import Xia2025Partition
     from nearsight.nn.architectures.xia2025.targets import make_targets
     from nearsight.operators.bloch import to_csr
     from nearsight.operators.store import read_calculation
@@ -86,7 +86,7 @@ def measure(folder: Path) -> dict[str, object]:
     import_run(clock, folder, store)
     calculation = clock("read store", lambda: read_calculation(store))
     graph = clock("neighbour list", lambda: build_graph(calculation.structure, CUTOFF))
-    parts = clock("slabs", lambda: cut(calculation.structure, graph, PartitionConfig(), 1))
+    parts = clock("slabs", lambda: partitions_of(calculation.structure, graph, Xia2025Partition(), 1))
     hamiltonian, overlap = calculation.require_hamiltonian(), calculation.require_overlap()
     targets = clock("targets", lambda: [make_targets(hamiltonian, graph, p, LAYOUT, torch.float32) for p in parts])
     matrices = clock("assembly", lambda: [to_csr(hamiltonian), to_csr(overlap)])
@@ -128,7 +128,7 @@ def epoch_seconds(atoms: int) -> float:
         sys.executable,
         str(Path(__file__).parent / "engine.py"),
         "--one",
-        "fast",
+        "engine",
         "--atoms",
         str(atoms),
         "--threads",

@@ -1,8 +1,8 @@
-"""Cost of one training pass of the paper's network: plain network and compiled engine, in one run.
+"""Cost of one training pass of the paper's network: reference implementation and compiled engine, in one run.
 
     .venv/bin/python benchmarks/engine.py --atoms 375 --threads 1
-    .venv/bin/python benchmarks/engine.py --atoms 3000 --threads 2 --skip-plain --json
-    .venv/bin/python benchmarks/engine.py --atoms 3000 --cutoff 12 --threads 2 --skip-plain
+    .venv/bin/python benchmarks/engine.py --atoms 3000 --threads 2 --skip-reference --json
+    .venv/bin/python benchmarks/engine.py --atoms 3000 --cutoff 12 --threads 2 --skip-reference
     .venv/bin/python benchmarks/engine.py --scaling
 
 Frozen protocol: random periodic HfO₂-like structures (12.17 Å³ per atom, minimum distance 1.75 Å, one Hf to two O,
@@ -102,7 +102,7 @@ def one_pass(network: Xia2025, tensors: GraphTensors, backward: bool) -> float:
 
 
 def measure(atoms: int, threads: int, reference: bool, repeats: int, cutoff: float) -> dict[str, float]:
-    """Times and memory of one network in this process."""
+    """Times and memory of one implementation in this process."""
     torch.set_num_threads(threads)
     network, tensors, graph = make_case(atoms, reference, cutoff)
     with _Peak() as peak:
@@ -155,7 +155,7 @@ def in_new_process(atoms: int, threads: int, reference: bool, repeats: int, cuto
         "--cutoff",
         str(cutoff),
         "--one",
-        "plain" if reference else "fast",
+        "reference" if reference else "engine",
     ]
     result = subprocess.run(command, capture_output=True, text=True)
     if result.returncode:
@@ -178,7 +178,7 @@ def gemm_gflops(threads: int) -> float:
 
 
 def difference(dtype: torch.dtype, atoms: int = 96) -> float:
-    """Largest difference of outputs and gradients between both networks, relative to the largest of each tensor."""
+    """Largest difference of outputs and gradients of both implementations, relative to the largest of each."""
     results = []
     for reference in (True, False):
         network, tensors, graph = make_case(atoms, reference)
@@ -193,18 +193,18 @@ def difference(dtype: torch.dtype, atoms: int = 96) -> float:
     return max(float((a - b).abs().max() / max(float(a.abs().max()), 1e-6)) for a, b in zip(*results))
 
 
-def compare(atoms: int, threads: int, repeats: int, skip_plain: bool, cutoff: float) -> dict[str, object]:
+def compare(atoms: int, threads: int, repeats: int, skip_reference: bool, cutoff: float) -> dict[str, object]:
     """Everything for one size."""
-    fast = in_new_process(atoms, threads, False, repeats, cutoff)
-    reference = None if skip_plain else in_new_process(atoms, threads, True, repeats, cutoff)
+    engine = in_new_process(atoms, threads, False, repeats, cutoff)
+    slow = None if skip_reference else in_new_process(atoms, threads, True, repeats, cutoff)
     peak = gemm_gflops(threads)
-    reached = 3 * 2 * macs_per_edge(Widths()) / (fast["us_per_edge_fwd_bwd"] * 1e3)
+    reached = 3 * 2 * macs_per_edge(Widths()) / (engine["us_per_edge_fwd_bwd"] * 1e3)
     return {
         "atoms": atoms,
         "threads": threads,
         "cutoff": cutoff,
-        "fast": fast,
-        "plain": reference,
+        "engine": engine,
+        "reference": slow,
         "gemm_gflops": peak,
         "gemm_fraction": reached / peak,
         "max_abs_diff": difference(torch.float64),
@@ -254,13 +254,13 @@ def table(result: dict[str, object]) -> str:
         f"reached {100 * float(str(result['gemm_fraction'])):.0f} %; "
         f"largest relative difference {result['max_abs_diff']:.1e} in float64, "
         f"{result['max_abs_diff_float32']:.1e} in float32",
-        f"{'':8s}{'edges':>10s}{'fwd µs/edge':>14s}{'fwd+bwd µs/edge':>18s}{'pass s':>9s}{'peak MB':>10s}",
+        f"{'':10s}{'edges':>10s}{'fwd µs/edge':>14s}{'fwd+bwd µs/edge':>18s}{'pass s':>9s}{'peak MB':>10s}",
     ]
-    for name in ("plain", "fast"):
+    for name in ("reference", "engine"):
         row = result[name]
         if isinstance(row, dict):
             lines.append(
-                f"{name:8s}{row['edges']:10d}{row['us_per_edge_fwd']:14.1f}{row['us_per_edge_fwd_bwd']:18.1f}"
+                f"{name:10s}{row['edges']:10d}{row['us_per_edge_fwd']:14.1f}{row['us_per_edge_fwd_bwd']:18.1f}"
                 f"{row['seconds_fwd_bwd']:9.2f}{row['peak_mb']:10.0f}"
             )
     return "\n".join(lines)
@@ -273,16 +273,16 @@ def main() -> None:
     parser.add_argument("--cutoff", type=float, default=CUTOFF, help="Å")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--skip-plain", action="store_true", help="the plain network needs 115 kB per edge")
+    parser.add_argument("--skip-reference", action="store_true", help="it needs 115 kB per edge")
     parser.add_argument("--scaling", action="store_true", help="cost against the numbers of edges and slabs")
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--one", choices=["plain", "fast"], help=argparse.SUPPRESS)
+    parser.add_argument("--one", choices=["reference", "engine"], help=argparse.SUPPRESS)
     a = parser.parse_args()
     if a.one:
-        print(json.dumps(measure(a.atoms, a.threads, a.one == "plain", a.repeats, a.cutoff)))
+        print(json.dumps(measure(a.atoms, a.threads, a.one == "reference", a.repeats, a.cutoff)))
         return
     if not a.scaling:
-        result = compare(a.atoms, a.threads, a.repeats, a.skip_plain, a.cutoff)
+        result = compare(a.atoms, a.threads, a.repeats, a.skip_reference, a.cutoff)
         print(json.dumps(result, indent=2) if a.json else table(result))
         return
     sizes = [compare(n, a.threads, a.repeats, True, a.cutoff) for n in (96, 375, 1000, 3000)]

@@ -13,7 +13,6 @@ compilation included.
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import os
 import subprocess
@@ -30,14 +29,13 @@ tune_process()
 
 import numpy as np
 import psutil
+import torch
 from engine import CUTOFF, LAYOUT, random_structure
-from rich.console import Console
 from safetensors.torch import save_file
 
-from nearsight.cli.prediction_run import run_prediction
+from nearsight.api.models import load_model
 from nearsight.learning.config import load_config
-from nearsight.nn.architectures.xia2025.network import parameter_dtype
-from nearsight.nn.model import new_xia2025_model
+from nearsight.nn.architectures.xia2025.model import Xia2025Model
 from nearsight.operators.calculation import Calculation
 from nearsight.operators.store import read_calculation, write_calculation
 from nearsight.structures.graph import build_graph
@@ -69,11 +67,8 @@ class Peak:
 
 def write_inputs(folder: Path, atoms: int) -> int:
     """Model and structure files; how many directed edges the structure has."""
-    import torch
-
     model = Xia2025Model.new(load_config("xia2025").model, LAYOUT.basis, torch.float32, 0)
     assert model.config.cutoff == CUTOFF
-    assert parameter_dtype(model.network) == torch.float32
     save_file(model.tensors(), folder / "model.safetensors", metadata=model.metadata())
     for n in (24, atoms):
         structure = random_structure(n)
@@ -81,25 +76,18 @@ def write_inputs(folder: Path, atoms: int) -> int:
     return build_graph(structure, CUTOFF).n_edges
 
 
-def predict(folder: Path, atoms: int, threads: int) -> None:
-    """One prediction, quietly."""
-    run_prediction(
-        folder / "model.safetensors",
-        folder / f"{atoms}.h5",
-        folder / "prediction.h5",
-        parts=1,
-        cell=None,
-        threads=threads,
-        console=Console(file=io.StringIO()),
-    )
+def predict(folder: Path, atoms: int) -> None:
+    """One prediction, file to file."""
+    load_model(folder / "model.safetensors").predict_to(folder / "prediction.h5", folder / f"{atoms}.h5")
 
 
 def measure(folder: Path, atoms: int, threads: int) -> dict[str, float]:
     """Seconds and memory of one prediction in this process."""
-    predict(folder, 24, threads)
+    torch.set_num_threads(threads)
+    predict(folder, 24)
     with Peak() as peak:
         wall, cpu = time.perf_counter(), time.process_time()
-        predict(folder, atoms, threads)
+        predict(folder, atoms)
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     return {
         "seconds": wall,

@@ -5,13 +5,14 @@
 For every file (a structure with its reference H) the blocks of all pairs of atoms are put into ten groups of equal
 size by the error that the model expects; the table holds the mean of what it expects and the r.m.s. of what is found.
 A large error is one above ten times the median found in the first file; a block is flagged if one of its atoms is
-unlike those of training, or its expected error above three times the median expected in the first file.
+out-of-distribution, or its expected error above three times the median expected in the first file.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,38 +23,37 @@ tune_process()
 import numpy as np
 
 from nearsight.formats.registry import read_any
-from nearsight.inference.predict import predict
-from nearsight.nn.architectures.nearsight.model import NearsightModel
 from nearsight.nn.loading import load_model
+from nearsight.nn.model import HamiltonianModel
 from nearsight.units import HARTREE_IN_EV
 
 GROUPS = 10
 PER_MEH = 1e3 / HARTREE_IN_EV
 
 
-def blocks_of(model: NearsightModel, path: str) -> dict[str, np.ndarray]:
-    """Of every pair of different atoms: r.m.s. error expected and found (mE_h), and whether an atom is strange."""
+def blocks_of(model: HamiltonianModel, path: str) -> dict[str, np.ndarray]:
+    """Of every pair of atoms: r.m.s. error expected and found (mE_h), and whether one is out-of-distribution."""
     calculation = read_any(path)
     reference = calculation.require_hamiltonian()
-    prediction = predict(model, calculation.structure, h0=model.baseline.h0_of(calculation))
-    pairs, bonds = prediction.pairs, prediction.bonds
-    if bonds is None or bonds.out_of_distribution is None:
+    prediction = model.predict(calculation.structure, replace(calculation, hamiltonian=None))
+    pairs, expected = prediction.pairs, prediction.expected_errors
+    if expected is None:
         raise SystemExit("expected a model with uncertainty (data.validation_slabs=1), got one without")
     sizes = model.basis.sizes(calculation.structure.numbers)
     found = np.empty(len(pairs))
-    for batch, values in prediction.groups:
+    for batch, values in prediction.blocks():
         source, target = pairs.source[batch], pairs.target[batch]
         shift = pairs.shift[batch] * (not reference.folded)
         where, ends = reference.find(source, target, shift), np.cumsum(sizes[source] * sizes[target])
         for k, block in enumerate(np.split(values, ends[:-1])):
             truth = reference.stack(where[k : k + 1])[0].ravel() if where[k] >= 0 else 0.0
             found[batch.start + k] = np.sqrt(np.mean((block - truth) ** 2))
-    off = pairs.edge >= 0
+    off, atoms = pairs.edge >= 0, expected.out_of_distribution
     return {
-        "expected": PER_MEH * bonds.estimates[off],
+        "expected": PER_MEH * expected.of_blocks[off],
         "found": PER_MEH * found[off],
-        "strange": (bonds.out_of_distribution[pairs.source] | bonds.out_of_distribution[pairs.target])[off],
-        "strange_atoms": np.array([bonds.out_of_distribution.mean()]),
+        "out_of_distribution": (atoms[pairs.source] | atoms[pairs.target])[off],
+        "out_of_distribution_atoms": np.array([atoms.mean()]),
     }
 
 
@@ -66,9 +66,9 @@ def calibration(blocks: dict[str, np.ndarray]) -> list[tuple[float, float]]:
 def alarms(blocks: dict[str, np.ndarray], first: dict[str, np.ndarray]) -> dict[str, float]:
     """Shares of large errors, of flagged blocks, and of the large errors that are flagged."""
     large = blocks["found"] > 10 * np.median(first["found"])
-    flagged = blocks["strange"] | (blocks["expected"] > 3 * np.median(first["expected"]))
+    flagged = blocks["out_of_distribution"] | (blocks["expected"] > 3 * np.median(first["expected"]))
     return {
-        "strange_atoms": float(blocks["strange_atoms"][0]),
+        "out_of_distribution_atoms": float(blocks["out_of_distribution_atoms"][0]),
         "large": float(large.mean()),
         "flagged": float(flagged.mean()),
         "large_flagged": float(flagged[large].mean()) if large.any() else 1.0,
@@ -110,8 +110,6 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     a = parser.parse_args()
     model = load_model(a.model)
-    if not isinstance(model, NearsightModel):
-        raise SystemExit(f"expected a model of the network nearsight, got {model.config.network}")
     blocks = {path: blocks_of(model, path) for path in a.files}
     first = blocks[a.files[0]]
     results = {path: {"calibration": calibration(own), **alarms(own, first)} for path, own in blocks.items()}

@@ -30,13 +30,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
+import torch
 
-from nearsight.cli.prediction_run import run_prediction
+from nearsight.api.models import load_model
 from nearsight.formats.cp2k_output import read_output
 from nearsight.formats.registry import read_any
 from nearsight.formats.structure_files import read_structure
-from nearsight.nn.loading import load_model
 from nearsight.operators.calculation import Calculation
 from nearsight.operators.store import is_store, read_calculation, write_calculation
 from nearsight.orbitals.basis import BasisSet, basis_named
@@ -81,7 +80,8 @@ def predicted(model: Path, structure: Structure, basis: Any, folder: Path) -> tu
     folder.mkdir(parents=True, exist_ok=True)
     write_calculation(bare, Calculation(structure, basis))
     began = time.monotonic()
-    run_prediction(model, bare, result, parts=1, cell=None, threads=1, console=Console(file=sys.stderr))
+    torch.set_num_threads(1)
+    load_model(model).predict_to(result, bare)
     return read_calculation(result), time.monotonic() - began
 
 

@@ -44,8 +44,8 @@ DENSE = (1116, 2232, 4464)
 LARGE = 18_000
 
 
-def resolved(operator: BlockOperator, graph: Graph) -> BlockOperator:
-    """A folded operator as one resolved in R, where every pair of the graph is the nearest image."""
+def in_real_space(operator: BlockOperator, graph: Graph) -> BlockOperator:
+    """A folded operator in real space, where every pair of the graph is the nearest image."""
     atoms = np.arange(operator.n_atoms)
     source, target = np.concatenate([atoms, graph.source]), np.concatenate([atoms, graph.target])
     shift = np.concatenate([np.zeros((len(atoms), 3), dtype=np.int64), graph.shift])
@@ -67,10 +67,10 @@ def tiled(operator: BlockOperator, tiles: tuple[int, int, int]) -> sparse.csr_ma
 
 
 def matrices() -> tuple[BlockOperator, BlockOperator]:
-    """H and S of one box, resolved in R."""
+    """H and S of one box in real space."""
     calculation = read_calculation(DATA)
     graph = build_graph(calculation.structure, CUTOFF)
-    return resolved(calculation.require_hamiltonian(), graph), resolved(calculation.require_overlap(), graph)
+    return in_real_space(calculation.require_hamiltonian(), graph), in_real_space(calculation.require_overlap(), graph)
 
 
 def exact_levels(h: BlockOperator, s: BlockOperator, tiles: tuple[int, int, int]) -> np.ndarray:
