@@ -1,0 +1,42 @@
+"""`nearsight train model.self_consistent=true` and `nearsight predict`, where the functional does not help."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from pathlib import Path
+
+import pytest
+
+from nearsight.cli.main import load_command
+from nearsight.errors import InputError
+from nearsight.operators.store import read_calculation
+
+DATA = Path(__file__).parents[2] / "data" / "aHfO2_96_A.h5"
+
+
+def call(*words: object) -> str:
+    """What a command prints."""
+    name, *rest = [str(w) for w in words]
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        load_command(name).main(args=rest, prog_name=name, standalone_mode=False)
+    return printed.getvalue()
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A short run that learns H as a functional of the density."""
+    folder = tmp_path_factory.mktemp("self_consistent")
+    settings = ["model.self_consistent=true", "max_epochs=2", "budget_minutes=null"]
+    print(call("train", "nearsight", f"data.train=[{DATA}]", f"run_dir={folder / 'run'}", *settings))
+    return folder / "run"
+
+
+def test_where_it_does_not_help_the_run_says_so_and_the_local_model_predicts(run: Path, tmp_path: Path) -> None:
+    # Two epochs are too few: the charges of such a Hamiltonian do not come to agree.
+    assert "self-consistent: " not in call("predict", run, DATA, "-o", tmp_path / "h.h5")
+    assert "self_consistent" not in read_calculation(tmp_path / "h.h5").provenance
+    with pytest.raises(InputError, match="not used"):
+        call("predict", run, DATA, "-o", tmp_path / "no.h5", "--self-consistent")
+    assert not (tmp_path / "no.h5").exists()
