@@ -208,7 +208,7 @@ def load_config(source: str | Path, *overrides: Iterable[str] | Mapping[str, Any
     tree = read_tree(source, Presets())
     for changes in overrides:
         apply_overrides(tree, changes)
-    return training_config(tree, "configuration")
+    return training_config(tree, str(source))
 
 
 def training_config(tree: Mapping[str, Any], source: str = "configuration") -> TrainingConfig:
@@ -237,7 +237,8 @@ def training_config(tree: Mapping[str, Any], source: str = "configuration") -> T
     try:
         return validated(config_class(architecture_named(str(name))), tree, source)
     except ConfigError as error:
-        raise ConfigError(f"{error}{renamed_hint(str(error))}") from error
+        named = str(error) if source in str(error) else f"{source}: {error}"
+        raise ConfigError(f"{named}{renamed_hint(str(error))}") from error
 
 
 @cache

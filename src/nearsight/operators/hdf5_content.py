@@ -39,6 +39,7 @@ _DTYPES = {"integer": ("i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8"), "float":
 _REFERENCE = 16
 """Bytes that HDF5 stores for a text of variable length, beside the text."""
 _PIECE = 1 << 20
+_SMALL = 1 << 14
 
 
 class Refused(ValueError):  # noqa: N818 - what is wrong is said in its message
@@ -74,6 +75,15 @@ def check_objects(file: h5py.File) -> None:
             declared += _declared_bytes(name, item)
     if declared > _ALWAYS + _INFLATION * file.id.get_filesize():
         raise Refused(f"datasets of {declared / 1e9:.3g} GB are declared in {file.id.get_filesize() / 1e6:.3g} MB")
+
+
+def look(file: h5py.File) -> None:
+    """Read every attribute and small dataset of a file that `check_objects` lets through, and nothing else."""
+    for item in (file, *(item for _, item in _objects(file))):
+        for name in item.attrs:
+            attribute(item, name)
+        if isinstance(item, h5py.Dataset) and item.size <= _SMALL:
+            item[()]
 
 
 def _objects(group: h5py.Group, path: str = "", depth: int = 0) -> Iterator[tuple[str, h5py.Group | h5py.Dataset]]:

@@ -36,6 +36,7 @@ from nearsight.errors import FormatError, InputError, NearsightError
 from nearsight.operators.blocks import BlockOperator, is_on_site
 from nearsight.operators.calculation import Calculation
 from nearsight.operators.hdf5_content import HASH, Refused, array, attribute, check_objects, checked_dataset, number
+from nearsight.operators.hdf5_probe import may_be_read
 from nearsight.operators.invariants import check_calculation_values
 from nearsight.operators.store_head import (
     ERROR_ESTIMATE,
@@ -295,6 +296,8 @@ def is_store(path: str | Path) -> bool:
                 return False
     except (OSError, ValueError):
         return False
+    if may_be_read(path) is not None:
+        return True
     try:
         with h5py.File(path, "r") as file:
             return "format" in file.attrs and bool(attribute(file, "format") == FORMAT)
@@ -345,6 +348,9 @@ def _opened(path: str | Path) -> Iterator[h5py.File]:
         raise FormatError(
             path, "expected a store (.h5) of nearsight, got a file that is not HDF5; make one with `nearsight import`"
         )
+    problem = may_be_read(path)
+    if problem is not None:
+        raise FormatError(path, f"expected a complete store, got a damaged file ({problem}); write or copy it again")
     try:
         with h5py.File(path, "r") as file:
             check_objects(file)
