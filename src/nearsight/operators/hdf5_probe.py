@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 SECONDS = 1
-"""Processor time for the tables of one file, and for every 10 GB of it; those of 40,000 chunks take a tenth of it."""
+"""Processor time for the tables of one file, and for every 10 GB of it; those of 40,000 chunks take a fifth of it."""
 _PATIENCE = 120.0
 """Seconds to wait for the process, where it is the disk or the machine that is slow."""
 _MEMORY = 4 << 30
