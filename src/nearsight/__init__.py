@@ -3,6 +3,8 @@
 The names below are the public interface; everything else may move. They are imported when they are first used, so that
 `import nearsight` is fast.
 
+Examples
+--------
 >>> import nearsight as ns
 >>> ns.read("data/silicon_2.h5").structure.formula
 'Si2'
