@@ -11,7 +11,7 @@ import numpy as np
 from nearsight.checks.positions import check_positions
 from nearsight.checks.subject import Subject
 from nearsight.errors import FormatError
-from nearsight.formats.cp2k import steps_in
+from nearsight.formats.cp2k import OVERLAPS, steps_in
 from nearsight.formats.h0 import read_h0
 from nearsight.formats.options import BasisChoice, ReadOptions
 from nearsight.formats.registry import read_any
@@ -148,7 +148,8 @@ def import_calculation(
         row=row,
         progress=progress,
     )
-    for finding in check_positions(Subject(str(source), calculation)):
+    known = OVERLAPS in calculation.provenance
+    for finding in () if known else check_positions(Subject(str(source), calculation)):
         raise FormatError(source, f"{finding.message}. {finding.meaning} {finding.advice}")
     if h0 is not None:
         provenance = {**calculation.provenance, "initial Hamiltonian": Path(h0).name}

@@ -82,7 +82,7 @@ def culprits(atoms: np.ndarray, wrong: np.ndarray) -> list[int]:
     size = int(atoms.max()) + 1
     every = np.bincount(atoms.reshape(-1), minlength=size)
     result: list[int] = []
-    while len(left):
+    while len(left) and len(result) < 1000:
         counts = np.bincount(left.reshape(-1), minlength=size)
         atom = int(np.lexsort((-counts / np.maximum(every, 1), -counts))[0])
         result.append(atom)
@@ -157,7 +157,8 @@ def _off_curve(distance: np.ndarray, radial: np.ndarray) -> np.ndarray:
     weight = np.ones(len(distance))
     error = np.zeros(len(distance))
     for _ in range(6):
-        fit = np.linalg.lstsq(design * weight[:, None], radial * weight[:, None], rcond=None)[0]
+        weighted = (design * weight[:, None] ** 2).T
+        fit = np.linalg.lstsq(weighted @ design, weighted @ radial, rcond=1e-13)[0]
         error = np.abs(radial - design @ fit).max(axis=1)
         scale = max(float(np.median(error)), 1e-4)
         weight = 1 / (1 + (error / (3 * scale)) ** 2)

@@ -22,7 +22,10 @@ from nearsight.operators.position_check import misfit
 from nearsight.orbitals.basis import BasisSet
 from nearsight.units import HARTREE_IN_EV
 
-__all__ = ["read", "recognises", "steps_in"]
+OVERLAPS = "overlaps"
+"""Key of the provenance that says that S was compared with the positions."""
+
+__all__ = ["OVERLAPS", "read", "recognises", "steps_in"]
 
 
 def read(path: Path, options: ReadOptions) -> Calculation:
@@ -52,8 +55,8 @@ def read(path: Path, options: ReadOptions) -> Calculation:
         _at_gamma(files, run, options) if files.hamiltonian is not None else _in_real_space(files, run, options)
     )
     _check_size(files, run, hamiltonian)
-    if overlap is not None:
-        _check_positions(files, run, overlap)
+    if overlap is not None and _fits_positions(files, run, overlap):
+        said = {**said, OVERLAPS: "those of the positions and the cell"}
     return Calculation(
         run.structure,
         basis,
@@ -120,20 +123,20 @@ def _check_size(files: Cp2kFiles, run: CP2KRun, hamiltonian: BlockOperator) -> N
         )
 
 
-def _check_positions(files: Cp2kFiles, run: CP2KRun, overlap: BlockOperator) -> None:
-    """S against the positions, where the output prints the functions."""
+def _fits_positions(files: Cp2kFiles, run: CP2KRun, overlap: BlockOperator) -> bool:
+    """Compare S with the positions, where the output prints the functions; whether that could be done."""
     kinds = run.output.kinds if run.output is not None else ()
     sites = run.output.sites if run.output is not None else None
     if run.output is None or sites is None or not all(kind.gaussians for kind in kinds):
-        return
+        return False
     if run.output.cell is not None and run.output.cell.pbc.any() and not run.structure.pbc.any():
-        return  # the user takes a molecule in a box for an isolated one
+        return False  # the user takes a molecule in a box for an isolated one
     shells = {int(z): kinds[k].gaussians for z, k in zip(sites.numbers(kinds), sites.kinds)}
     if any(tuple(s.l for s in shells[z]) != overlap.basis.shells[z] for z in overlap.basis.shells):
-        return
+        return False
     found = misfit(overlap, run.structure, shells)
     if found is None:
-        return
+        return True
     names = ", ".join(f"{k} ({symbol_of(int(run.structure.numbers[k]))})" for k in found.atoms[:5])
     raise FormatError(
         files.overlap or files.folder,

@@ -24,9 +24,10 @@ TOLERANCE = 1e-3
 """An overlap may be off by this: shells are known with six decimals. An atom 0.01 Å away changes S by more."""
 LEFT_OUT = 5e-3
 """Elements below this may be missing in a file, for CP2K's THRESHOLD; or below the smallest that is there."""
-GRID = 0.04
-"""Å, between distances at which many pairs are interpolated."""
+GRID = 0.05
+"""Å, between distances below 4 Å at which many pairs are interpolated; wider beyond, where overlaps are smooth."""
 _PART = 1 << 18
+_MOST_NAMED = 100
 MOST_DIRECT = 150
 """Distances that are computed one by one."""
 
@@ -107,13 +108,14 @@ def _smallest(overlap: BlockOperator) -> float:
 
 
 def _cover(pairs: list[tuple[int, int]]) -> tuple[int, ...]:
-    """Atoms that are in all pairs, the most frequent first."""
-    left, result = list(pairs), []
-    while left:
-        names, counts = np.unique(np.array([atom for pair in left for atom in set(pair)]), return_counts=True)
-        atom = int(names[np.argmax(counts)])
+    """Atoms that are in all pairs, the most frequent first; of very many the first ones."""
+    left = np.array(pairs).reshape(-1, 2)
+    result: list[int] = []
+    while len(left) and len(result) < _MOST_NAMED:
+        counts = np.bincount(left.reshape(-1))
+        atom = int(np.argmax(counts))
         result.append(atom)
-        left = [pair for pair in left if atom not in pair]
+        left = left[(left != atom).all(axis=1)]
     return tuple(result)
 
 
@@ -243,6 +245,9 @@ def _along_z(lower: Sequence[GaussianShell], upper: Sequence[GaussianShell], dis
         return np.asarray(overlaps_along_z(lower, upper, different)[which])
     from scipy.interpolate import CubicSpline
 
-    grid = np.arange(different[0] - GRID, different[-1] + 2 * GRID, GRID)
+    ends = different[0] - GRID, different[-1] + 4 * GRID
+    grid = np.concatenate(
+        [np.arange(ends[0], min(ends[1], 4.0), GRID), np.arange(max(ends[0], 4.0), ends[1], 3 * GRID)]
+    )
     grid = grid if len(grid) < len(different) else different
     return np.asarray(CubicSpline(grid, overlaps_along_z(lower, upper, np.abs(grid)))(distance))

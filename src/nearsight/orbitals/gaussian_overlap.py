@@ -74,19 +74,42 @@ def _shells(a: GaussianShell, b: GaussianShell, distance: np.ndarray) -> np.ndar
     weight = np.einsum("i,j,k->ijk", weights, weights, weights).reshape(-1)
     alpha, beta = (x.reshape(-1) for x in np.meshgrid(a.exponents, b.exponents, indexing="ij"))
     factor = np.outer(a.coefficients, b.coefficients).reshape(-1)
-    p = alpha + beta
     result = np.zeros((len(distance), 2 * a.l + 1, 2 * b.l + 1))
-    for k, d in enumerate(distance):
-        size = factor * np.exp(-alpha * beta / p * d * d) / p**1.5
-        kept = np.abs(size) > 1e-14
-        if not kept.any():
-            continue
-        places = grid / np.sqrt(p[kept])[:, None, None]
-        places[..., 2] += (beta[kept] * d / p[kept])[:, None]
-        ours, theirs = _solid(places, a.l), _solid(places - [0.0, 0.0, d], b.l)
-        ours = ours * (size[kept][:, None] * weight)[..., None]
-        result[k] = ours.reshape(-1, 2 * a.l + 1).T @ theirs.reshape(-1, 2 * b.l + 1)
+    at_once = max(1, _POINTS // (len(alpha) * len(grid)))
+    for some in (slice(k, k + at_once) for k in range(0, len(distance), at_once)):
+        result[some] = _quadrature(a.l, b.l, alpha, beta, factor, grid, weight, distance[some])
     return result / (a.norm * b.norm)
+
+
+_POINTS = 300_000
+"""Points of quadrature at once."""
+
+
+def _quadrature(
+    l: int,
+    other: int,
+    alpha: np.ndarray,
+    beta: np.ndarray,
+    factor: np.ndarray,
+    grid: np.ndarray,
+    weight: np.ndarray,
+    distance: np.ndarray,
+) -> np.ndarray:
+    """(D, 2l+1, 2l'+1) sums over pairs of primitives and points, but for those that are negligible at each distance."""
+    p = alpha + beta
+    size = factor * np.exp(-alpha * beta / p * distance[:, None] ** 2) / p**1.5
+    which, kept = np.nonzero(np.abs(size) > 1e-14)
+    result = np.zeros((len(distance), 2 * l + 1, 2 * other + 1))
+    if not len(which):
+        return result
+    d, places = distance[which], grid / np.sqrt(p[kept])[:, None, None]
+    places[..., 2] += (beta[kept] * d / p[kept])[:, None]
+    ours = _solid(places, l) * (size[which, kept][:, None] * weight)[..., None]
+    places[..., 2] -= d[:, None]
+    products = ours.transpose(0, 2, 1) @ _solid(places, other)
+    first = np.flatnonzero(np.diff(which, prepend=-1))
+    result[which[first]] = np.add.reduceat(products, first, axis=0)
+    return result
 
 
 def _solid(places: np.ndarray, l: int) -> np.ndarray:
