@@ -156,6 +156,12 @@ def test_methods_and_spins_of_the_output(copy: Callable[[str], Path]) -> None:
     edit(folder / "job.out", (r"QS\| Method: +GPW", "QS| Method:   xTB"))
     with pytest.raises(FormatError, match=r"expected a Kohn-Sham run of Quickstep .* got METHOD xTB"):
         read_any(folder)
+    (folder / "job.out").write_text(re.sub(r"(?m)^ QS\| Method.*\n", "", text))  # as xTB
+    assert read_any(folder).provenance["method"] == "GPW"
+    (folder / "job.inp").rename(folder / "kept.txt.gz")
+    with pytest.raises(FormatError, match=r"expected an output that says its METHOD"):
+        read_any(folder)
+    (folder / "kept.txt.gz").rename(folder / "job.inp")
     (folder / "job.out").write_text(re.sub("Orbital Basis Set", "No Basis", text))
     with pytest.raises(FormatError, match="kinds of atoms have no orbital basis"):
         read_any(folder)

@@ -175,6 +175,12 @@ def _check_kind_of_run(files: Cp2kFiles, given: Cp2kInput | None, output: Cp2kOu
             "expected a run with Gaussian orbitals (METHOD GPW or GAPW), got an output whose kinds of atoms have no "
             "orbital basis, as of tight binding (DFTB, xTB) and semi-empirical methods",
         )
+    if output is not None and output.kinds and method is None:
+        raise FormatError(
+            path,
+            "expected an output that says its METHOD (`QS| Method:`, which tight binding does not print), got one "
+            "without; give the input (--input)",
+        )
     run_type = _alias((output.run_type if output else None) or (given.run_type if given else None))
     if run_type is not None and run_type not in (*STATIC, *_MOVING):
         raise FormatError(path, f"expected RUN_TYPE ENERGY, {', '.join(_MOVING)}, got {run_type}, which is not read")
