@@ -344,6 +344,9 @@ def test_an_input_alone_with_several_basis_files(copy: Callable[[str], Path], mo
     data = folder / "data"
     data.mkdir()
     (data / "GTH_BASIS_SETS").write_text(entry)
+    (data / "OTHER").write_text("Si other\n  1\n  1 0 0 1 1\n 8.0 0.1\n")
+    files = [data / "OTHER", data / "GTH_BASIS_SETS"]
+    assert read_any(folder, basis_file=files).basis.describe() == "H 2s1p, O 2s2p1d"
     monkeypatch.setenv("CP2K_DATA_DIR", str(data))
     assert read_any(folder).basis.describe() == "H 2s1p, O 2s2p1d"
 

@@ -487,7 +487,7 @@ def _parts(
         )
     parts: Parts = {}
     for label, kind in given.kinds.items():
-        source = _kind_basis(files, given, str(kind.basis), kind.element)
+        source = _kind_basis(given, options.basis_file, str(kind.basis), kind.element)
         shells = source.shells[kind.element]
         valence = kind.valence if kind.valence is not None else source.valence.get(kind.element)
         _add(files.input, parts, label, kind.number, (_CHARGE.sub("", str(kind.basis)), shells, valence))
@@ -522,13 +522,13 @@ def _add(
         )
 
 
-def _kind_basis(files: Cp2kFiles, given: Cp2kInput, name: str, number: int) -> BasisSet:
+def _kind_basis(given: Cp2kInput, told: tuple[Path, ...], name: str, number: int) -> BasisSet:
     """From the files that the user gives, else shipped, else the input's own file: beside it, or in CP2K's folder."""
     path = given.path
     folders = [path.parent, *(Path(folder) for folder in (os.environ.get("CP2K_DATA_DIR"),) if folder)]
     own = [folder / file for file in given.basis_files for folder in folders if (folder / file).is_file()]
     tries: list[tuple[str, Path | None]]
-    tries = [(_CHARGE.sub("", name), None), *((name, file) for file in own)]
+    tries = [*((name, file) for file in told), (_CHARGE.sub("", name), None), *((name, file) for file in own)]
     cause: InputError | None = None
     for candidate, file in tries:
         try:
