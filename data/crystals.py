@@ -1,4 +1,4 @@
-"""Make silicon_2: H and S of a mesh of k-points, resolved in R, and PySCF's own levels along a path.
+"""Make silicon_2: H and S in real space, from a mesh of k-points, and PySCF's own levels along a path.
 
     .venv/bin/python data/crystals.py silicon_2
 
