@@ -11,6 +11,7 @@ import numpy as np
 from nearsight.api.sources import CalculationLike, calculation_of
 from nearsight.api.spectra import evaluate
 from nearsight.electronic.locality import decay, response, spectra_by_cutoff
+from nearsight.electronic.spectrum_errors import level_changes, mean
 from nearsight.elements import number_of, symbol_of
 from nearsight.errors import InputError
 from nearsight.structures.radial_distribution import coordination, pair_distribution
@@ -130,7 +131,7 @@ def structure_comparison(sources: Mapping[str, CalculationLike], pair: str = "Hf
     keys = {
         name: {
             "coordination": counts[name].tolist(),
-            "mean_coordination": float(counts[name].mean()),
+            "mean_coordination": mean(counts[name]),
             "first_peak_A": {label: g.peak for label, g in distributions[name].items()},
         }
         for name in structures
@@ -226,13 +227,13 @@ def levels_by_cutoff(sources: Mapping[str, CalculationLike], cutoffs: Sequence[f
     }
     keys: dict[str, Any] = {}
     for name, found in spectra.items():
-        exact = found[every[-1]].eigenvalues
+        exact = found[every[-1]]
         keys[name] = [
             {
                 "cutoff_A": None if np.isinf(c) else c,
                 "gap_eV": s.gap,
-                "mean_change_meV": 1e3 * float(np.abs(s.eigenvalues - exact).mean()),
-                "mean_change_occupied_meV": 1e3 * float(np.abs(s.eigenvalues - exact)[: s.n_filled].mean()),
+                "mean_change_meV": 1e3 * mean(level_changes(s, exact)),
+                "mean_change_occupied_meV": 1e3 * mean(level_changes(s, exact)[: s.n_filled]),
             }
             for c, s in found.items()
         ]

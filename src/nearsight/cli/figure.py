@@ -70,7 +70,7 @@ def figure_command(
 
 
 def _analysis(kind: Kind, files: list[Path], cutoffs: str, pair: str, bond: float) -> Analysis:
-    named = {file.stem: file for file in files}
+    named = _named(files)
     if kind == Kind.SPECTRUM:
         if len(files) != 2:
             raise InputError(f"expected a prediction and its reference, got {len(files)} files")
@@ -83,4 +83,10 @@ def _analysis(kind: Kind, files: list[Path], cutoffs: str, pair: str, bond: floa
         return levels_by_cutoff(named, cutoff_list(cutoffs))
     if len(files) < 2:
         raise InputError("expected the unchanged structure and one changed or more, got one file")
-    return response_to_one_atom(files[0], {file.stem: file for file in files[1:]})
+    return response_to_one_atom(files[0], _named(files[1:]))
+
+
+def _named(files: list[Path]) -> dict[str, Path]:
+    """Files by their stems, and by their whole paths where stems are the same."""
+    stems = [file.stem for file in files]
+    return {file.stem if stems.count(file.stem) == 1 else str(file): file for file in files}

@@ -216,6 +216,8 @@ def response(unperturbed: Calculation, perturbed: Calculation) -> Response:
         If the numbers of atoms or the cells differ, none or several atoms changed, or there is no H.
     """
     site = _site(unperturbed, perturbed)
+    if len(unperturbed.structure) < 2:
+        raise InputError("expected other atoms than the one that was changed, got a structure of one atom")
     before, after = (fold(c.require_hamiltonian()) for c in (unperturbed, perturbed))
     structure = unperturbed.structure
     atoms = np.delete(np.arange(len(structure)), site)
@@ -225,7 +227,7 @@ def response(unperturbed: Calculation, perturbed: Calculation) -> Response:
     if structure.pbc.any():
         distance = np.asarray(find_mic(vector, structure.cell, structure.pbc)[1])
     diagonal = np.array([np.diag(block).mean() for block in difference])
-    shift = float(np.median(diagonal[distance >= FAR * distance.max()]))
+    shift = float(np.median(diagonal[distance >= FAR * distance.max(initial=0.0)]))
     aligned = [np.abs(block - shift * np.eye(len(block))).mean() for block in difference]
     return Response(
         site, atoms, distance, np.array([np.abs(block).mean() for block in difference]), np.array(aligned), shift

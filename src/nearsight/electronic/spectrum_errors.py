@@ -86,9 +86,9 @@ def spectrum_errors(prediction: Spectrum, reference: Spectrum) -> SpectrumErrors
         _relative(error[:filled], exact[:filled], 1),
         _relative(error[:filled], exact[:filled], 2),
         float(absolute.mean()),
-        _mean(absolute[:filled]),
-        _mean(absolute[near]),
-        _mean(error[:filled]),
+        mean(absolute[:filled]),
+        mean(absolute[near]),
+        mean(error[:filled]),
         float(absolute.max()),
         prediction.gap,
         reference.gap,
@@ -125,6 +125,23 @@ def common_levels(prediction: Spectrum, reference: Spectrum) -> tuple[np.ndarray
         raise InputError("expected all levels of both, got a window of them")
     number = min(prediction.n_levels, reference.n_levels)
     return prediction.eigenvalues[:number], reference.eigenvalues[:number]
+
+
+def level_changes(levels: Spectrum, exact: Spectrum) -> np.ndarray:
+    """Return |E − E_exact| of the levels that both spectra have, the k-th with the k-th.
+
+    Parameters
+    ----------
+    levels, exact : Spectrum
+        Complete spectra; directions of the basis may be projected out of either.
+
+    Returns
+    -------
+    (n,) array of float
+        eV, from the lowest level on.
+    """
+    number = min(len(levels.eigenvalues), len(exact.eigenvalues))
+    return np.abs(levels.eigenvalues[:number] - exact.eigenvalues[:number])
 
 
 def _relative(error: np.ndarray, exact: np.ndarray, order: int) -> float:
@@ -320,5 +337,6 @@ def _share(theirs: np.ndarray, ours: np.ndarray, among: np.ndarray, state: int) 
     return float((np.abs(theirs[:, among].conj().T @ ours[:, state]) ** 2).sum())
 
 
-def _mean(values: np.ndarray) -> float:
+def mean(values: np.ndarray) -> float:
+    """Return the mean of some values; NaN where there are none."""
     return float(values.mean()) if len(values) else float("nan")

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from nearsight.electronic.spectrum import Spectrum
-from nearsight.electronic.spectrum_errors import GAP_WINDOW
+from nearsight.electronic.spectrum_errors import GAP_WINDOW, common_levels
 from nearsight.report.compared_prediction import ComparedPrediction
 from nearsight.report.style import EDGES, HALO, NODES, PREDICTION, REFERENCE, enlarge_gap, log_if_positive, styled
 from nearsight.report.training_log import TrainingLog
@@ -40,8 +40,9 @@ def levels_figure(predictions: Sequence[ComparedPrediction], reference: Spectrum
         errors.axhline(0, color=REFERENCE, lw=0.9)
         for name, color, spectrum in _spectra(predictions):
             style = {"color": color, "ms": 3.2, "mew": 0, "alpha": 0.7, "label": name, "rasterized": True}
-            near.plot(index, spectrum.eigenvalues, ".", **style)
-            errors.plot(reference.eigenvalues, 1e3 * (spectrum.eigenvalues - reference.eigenvalues), ".", **style)
+            near.plot(np.arange(1, spectrum.n_levels + 1), spectrum.eigenvalues, ".", **style)
+            ours, theirs = common_levels(spectrum, reference)
+            errors.plot(theirs, 1e3 * (ours - theirs), ".", **style)
         enlarge_gap(near, reference)
         near.set(xlabel="level", ylabel="energy / eV")
         near.legend(loc="lower right", markerscale=1.6)

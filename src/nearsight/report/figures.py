@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from nearsight.electronic.matrix_errors import MatrixErrors, Parity
 from nearsight.electronic.spectrum import Spectrum
+from nearsight.electronic.spectrum_errors import common_levels
 from nearsight.report.style import EDGES, HALO, NODES, PREDICTION, REFERENCE, enlarge_gap, log_if_positive, styled
 from nearsight.report.training_log import TrainingLog
 from nearsight.units import ev_to_millihartree
@@ -154,9 +155,10 @@ def _draw_gap_window(ax: Axes, spectrum: Spectrum) -> None:
 
 
 def _draw_level_errors(ax: Axes, prediction: Spectrum, reference: Spectrum) -> None:
-    error = 1e3 * (prediction.eigenvalues - reference.eigenvalues)
+    ours, theirs = common_levels(prediction, reference)
+    error = 1e3 * (ours - theirs)
     ax.axhline(0, color=REFERENCE, lw=0.9)
-    ax.plot(reference.eigenvalues, error, ".", color=PREDICTION, ms=3.2, mew=0, alpha=0.7, rasterized=True)
+    ax.plot(theirs, error, ".", color=PREDICTION, ms=3.2, mew=0, alpha=0.7, rasterized=True)
     if reference.gap > 0:
         ax.axvspan(reference.homo, reference.lumo, color="#f3e9c9", zorder=0, lw=0)
     ax.set(title="Error of each level", xlabel="reference energy / eV", ylabel="prediction − reference / meV")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,7 +15,8 @@ from nearsight.electronic.bands import Bands
 from nearsight.electronic.density_of_states import DensityOfStates
 from nearsight.electronic.locality import Decay, Response
 from nearsight.electronic.spectrum import Spectrum
-from nearsight.report.style import EDGES, NODES, PREDICTION, REFERENCE, styled
+from nearsight.electronic.spectrum_errors import level_changes, mean
+from nearsight.report.style import EDGES, NODES, PREDICTION, REFERENCE, log_where_positive, styled
 from nearsight.structures.radial_distribution import PairDistribution
 from nearsight.units import ev_to_millihartree
 
@@ -266,8 +268,9 @@ def cutoff_figure(spectra: Mapping[str, Mapping[float, Spectrum]]) -> Figure:
             _draw_columns(axes[0, column], found)
             _draw_columns(axes[1, column], found)
             exact = found[max(found)]
-            axes[1, column].set_ylim(exact.homo - 1.5, exact.lumo + 1.5)
-            axes[1, column].axhspan(exact.homo, exact.lumo, color="#f3e9c9", zorder=0, lw=0)
+            if np.isfinite(exact.fermi):  # neither all levels are full nor all empty
+                axes[1, column].set_ylim(exact.homo - 1.5, exact.lumo + 1.5)
+                axes[1, column].axhspan(exact.homo, exact.lumo, color="#f3e9c9", zorder=0, lw=0)
             _draw_changes(axes[2, column], found)
             axes[0, column].set_title(name)
         for row, label in enumerate(("all levels / eV", "around the gap / eV", "mean change / meV")):
@@ -290,7 +293,7 @@ def response_figure(responses: Mapping[str, Response], numbers: np.ndarray, labe
     labels : mapping of int to str
         The symbols of the elements by atomic number.
     """
-    colours = dict(zip(labels, (NODES, EDGES, REFERENCE, PREDICTION)))
+    colours = dict(zip(labels, cycle((NODES, EDGES, REFERENCE, PREDICTION, *COLOURS))))
     with styled():
         figure = Figure(figsize=(3.4 * len(responses) + 0.4, 3.6), layout="constrained")
         axes = figure.subplots(1, len(responses), squeeze=False, sharey=True)[0]
@@ -315,7 +318,8 @@ def response_figure(responses: Mapping[str, Response], numbers: np.ndarray, labe
                     color=colours[number],
                     label=f"{symbol}, zeros aligned",
                 )
-            ax.set(title=name, xlabel="distance from the site / Å", yscale="log", xlim=(0, None))
+            ax.set(title=name, xlabel="distance from the site / Å", xlim=(0, None))
+            log_where_positive(ax)
             ax.text(0.03, 0.03, f"shift {1e3 * found.shift:+.1f} meV", transform=ax.transAxes, fontsize=8)
         axes[0].set_ylabel("mean |ΔH| on site / mE$_h$")
         axes[-1].legend(loc="upper right", fontsize=8)
@@ -355,7 +359,7 @@ def _draw_largest(ax: Axes, found: Decay) -> None:
         clip_on=False,
         label="on site (median)",
     )
-    ax.set_yscale("log")
+    log_where_positive(ax)
     ax.set_xlim(0, None)
 
 
@@ -369,19 +373,19 @@ def _draw_columns(ax: Axes, found: Mapping[float, Spectrum]) -> None:
 def _draw_changes(ax: Axes, found: Mapping[float, Spectrum]) -> None:
     cutoffs = sorted(found)
     exact = found[cutoffs[-1]]
-    change = [np.abs(found[c].eigenvalues - exact.eigenvalues) for c in cutoffs[:-1]]
+    change = [level_changes(found[c], exact) for c in cutoffs[:-1]]
     places = np.arange(len(change))
-    ax.plot(places, [1e3 * c.mean() for c in change], "o-", color=EDGES, ms=4, lw=1.2, label="all levels")
+    ax.plot(places, [1e3 * mean(c) for c in change], "o-", color=EDGES, ms=4, lw=1.2, label="all levels")
     ax.plot(
         places,
-        [1e3 * c[: exact.n_filled].mean() for c in change],
+        [1e3 * mean(c[: exact.n_filled]) for c in change],
         "s-",
         color=PREDICTION,
         ms=4,
         lw=1.2,
         label="occupied",
     )
-    ax.set_yscale("log")
+    log_where_positive(ax)
     _name_cutoffs(ax, cutoffs)
 
 

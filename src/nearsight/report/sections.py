@@ -89,7 +89,7 @@ def spectrum_section(evaluation: Evaluation) -> Section:
                 f"Both spectra use the same overlap S (condition number {theirs.overlap_condition:.3g}) and "
                 f"{theirs.n_electrons:,} electrons in {theirs.n_levels:,} levels. Relative errors are "
                 "‖E_pred − E_ref‖ / ‖E_ref‖ with the L1 or L2 norm; they depend on the zero of energy, the errors "
-                f"in meV do not.{_odd(theirs)}",
+                f"in meV do not.{_odd(theirs)}{_projected_out(ours)}",
                 "note",
             ),
         ),
@@ -291,6 +291,15 @@ def _millihartree(energy: float, form: str) -> str:
 
 def _percent(fraction: float) -> str:
     return number(100 * fraction, ".3f", "%")
+
+
+def _projected_out(spectrum: Spectrum) -> str:
+    if not spectrum.projected_out:
+        return ""
+    return (
+        f" {spectrum.projected_out:,} ill-conditioned directions of the basis are projected out of the prediction's "
+        "spectrum; the highest levels of the reference have no partner and are not compared."
+    )
 
 
 def _odd(spectrum: Spectrum) -> str:

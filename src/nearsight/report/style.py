@@ -76,6 +76,13 @@ def log_if_positive(ax: Axes, values: np.ndarray) -> None:
         ax.set_yscale("log")
 
 
+def log_where_positive(ax: Axes) -> None:
+    """Make the axis of values logarithmic unless nothing that is drawn has a logarithm."""
+    drawn = [np.asarray(line.get_ydata(), dtype=np.float64) for line in ax.get_lines()]
+    if any((values > 0).any() for values in drawn):
+        ax.set_yscale("log")
+
+
 def svg_bytes(figure: Figure) -> bytes:
     """Return the figure as an SVG file: text as outlines, no date, the same bytes for the same data."""
     buffer = io.BytesIO()
