@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 from pathlib import Path
 
@@ -91,7 +92,8 @@ def start_files(
         said.append(_cp2k_lines(cp2k, added_mos))
     if pyscf is not None:
         with written_atomically(Path(pyscf)) as temporary, temporary.open("wb") as file:
-            np.save(file, pyscf_density(calculation, charge, threshold))
+            np.save(array := io.BytesIO(), pyscf_density(calculation, charge, threshold))
+            file.write(array.getbuffer())
         said.append(_pyscf_lines(pyscf))
     return "\n".join(said)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
 from collections.abc import Callable
@@ -40,7 +41,18 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     sources = digest_of(Path(function.__code__.co_filename).parent, Path(__file__).parent)
     kept: Any = result._cache._cache_file
     kept._source_stamp = (kept._source_stamp, sources)
+    result._cache.save_overload = _unless_it_fails(result._cache.save_overload)
     return result
+
+
+def _unless_it_fails(save: Callable[..., None]) -> Callable[..., None]:
+    """Let work go on where compiled code cannot be kept, such as on a full disk."""
+
+    def tolerant(*arguments: Any) -> None:
+        with contextlib.suppress(OSError):
+            save(*arguments)
+
+    return tolerant
 
 
 @cache
