@@ -1,6 +1,6 @@
 """The network `nearsight` over all bonds in cache-sized chunks, forward and at once backward, in threads.
 
-Chunks are assigned to threads in a fixed order: results depend on the number of threads only by rounding.
+Chunks are assigned to threads in a fixed order: sums do not depend on the number of threads.
 """
 
 from __future__ import annotations
@@ -17,11 +17,14 @@ from nearsight.nn.architectures.nearsight.graph import Bonds, BondTargets, Eleme
 from nearsight.nn.architectures.nearsight.kernels.passes import BondPass, PairWeights, parameters_of
 from nearsight.nn.architectures.nearsight.pair_network import LAYERS, PairNetwork
 from nearsight.nn.kernels.compilation import Buffers
-from nearsight.nn.kernels.threads import in_threads, thread_count
+from nearsight.nn.kernels.threads import in_threads
 from nearsight.orbitals.bond_layout import BondLayout
 
 CHUNK = 512
 """Bonds at once; their buffers stay in the last level of the cache."""
+
+SHARES = 32
+"""Parts of the work, each with sums of its own, that are added up in order: results do not depend on threads."""
 
 Batch = tuple[ElementPair, slice]
 Visit = Callable[[BondPass, ElementPair, slice, "Sums"], None]
@@ -190,11 +193,11 @@ class BondEngine:
             for pair in pairs
             for k in range(0, len(bonds[pair]), CHUNK)
         ]
-        threads = thread_count(len(batches))
+        shares = min(SHARES, len(batches))
         features = features.detach().contiguous()
         weights = self._by_pair(pairs, [p.detach().contiguous() for p in parameters])
 
-        def work(thread: int) -> Sums:
+        def work(share: int) -> Sums:
             sums = self._sums(features, weights, with_gradient)
             buffers = Buffers(features.dtype)
             passes = {
@@ -202,12 +205,12 @@ class BondEngine:
                 for pair in pairs
             }
             with torch.no_grad():
-                for pair, batch in batches[thread::threads]:
+                for pair, batch in batches[share::shares]:
                     passes[pair].forward(features, bonds[pair].rows(batch))
                     visit(passes[pair], pair, batch, sums)
             return sums
 
-        results = in_threads(work, range(threads), features.device)
+        results = in_threads(work, range(shares), features.device)
         return _add_up(results)
 
     def _by_pair(self, pairs: Sequence[ElementPair], flat: Sequence[Tensor]) -> dict[ElementPair, list[Tensor]]:
