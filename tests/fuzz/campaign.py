@@ -2,8 +2,8 @@
 
 `python -m tests.fuzz.campaign FOLDER FIRST COUNT WORKERS` begins with case number FIRST.
 
-A worker that is silent for ten seconds hangs, and one that ends before its last case has crashed; both are found out
-here, and the next worker goes on after the case.
+A worker that computes for ten seconds in silence hangs, and one that ends before its last case has crashed; both are found
+out here, and the next worker goes on after the case.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ import sys
 import threading
 from pathlib import Path
 
+import psutil
+
 from tests.fuzz.readers import write_seeds
 
 SILENCE = 10.0
-"""Seconds that one case may take."""
-_START = 120.0
+"""Seconds of processor time that one case may take."""
+_PATIENCE = 120.0
 
 
 @dataclasses.dataclass
@@ -83,9 +85,12 @@ def _run_worker(folder: Path, first: int, end: int, outcome: Outcome, lock: thre
         assert process.stdout is not None
         os.set_blocking(process.stdout.fileno(), False)
         selector.register(process.stdout, selectors.EVENT_READ)
-        rest, open_case = b"", False
+        rest, open_case, waited, before = b"", False, 0.0, 0.0
         while True:
-            if not selector.select(_START if reader == "start" else SILENCE):
+            if not selector.select(SILENCE):
+                waited += SILENCE
+                if waited < _PATIENCE and (reader == "start" or _cpu_seconds(process.pid) - before < SILENCE):
+                    continue  # the machine is busy with something else
                 process.kill()
                 with lock:
                     outcome.wrong.append(f"{reader} {seed}: hangs")
@@ -94,6 +99,7 @@ def _run_worker(folder: Path, first: int, end: int, outcome: Outcome, lock: thre
             data = os.read(process.stdout.fileno(), 1 << 16)
             if not data:
                 break
+            waited, before = 0.0, _cpu_seconds(process.pid)
             *lines, rest = (rest + data).split(b"\n")
             for line in lines:
                 text = line.decode(errors="replace")
@@ -117,6 +123,14 @@ def _run_worker(folder: Path, first: int, end: int, outcome: Outcome, lock: thre
             outcome.counts[reader, "wrong"] += 1
         return seed + 1
     return end
+
+
+def _cpu_seconds(pid: int) -> float:
+    try:
+        times = psutil.Process(pid).cpu_times()
+    except psutil.Error:
+        return 0.0
+    return float(times.user + times.system)
 
 
 if __name__ == "__main__":
