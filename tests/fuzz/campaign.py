@@ -2,8 +2,8 @@
 
 `python -m tests.fuzz.campaign FOLDER FIRST COUNT WORKERS` begins with case number FIRST.
 
-A worker that computes for ten seconds in silence hangs, and one that ends before its last case has crashed; both are found
-out here, and the next worker goes on after the case.
+A worker that computes for ten seconds in silence hangs, and one that ends before its last case has crashed; both are
+found out here, and the next worker goes on after the case.
 """
 
 from __future__ import annotations
