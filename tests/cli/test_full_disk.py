@@ -16,6 +16,9 @@ import pytest
 
 from nearsight.cli.main import COMMANDS, load_command, main
 
+# Children are forked; after tests that have started threads, one can wait for ever.
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 SILICON = ROOT / "data" / "silicon_2.h5"
 KNOWN = ROOT / "tests" / "data" / "version_0_1_0"
