@@ -55,5 +55,5 @@ def hamiltonian(hfo2: Structure, hfo2_graph: Graph, basis: BasisSet, rng: np.ran
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Periodic PySCF first: in a process that has run the tests before them, its fields do not converge (cause unknown)."""
+    """Periodic PySCF first: in a process that has run the tests before them, its fields do not converge."""
     items.sort(key=lambda item: item.path.name not in ("test_pyscf_job.py", "test_warm_start.py"))
