@@ -52,8 +52,3 @@ def hfo2_graph(hfo2: Structure) -> Graph:
 def hamiltonian(hfo2: Structure, hfo2_graph: Graph, basis: BasisSet, rng: np.random.Generator) -> BlockOperator:
     """A random Hermitian operator on it, resolved in R."""
     return random_operator(hfo2, hfo2_graph, basis, rng)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Periodic PySCF first: in a process that has run the tests before them, its fields do not converge."""
-    items.sort(key=lambda item: item.path.name not in ("test_pyscf_job.py", "test_warm_start.py"))

@@ -7,10 +7,10 @@ Row i of the lower triangular G comes from a few columns alone (Kolotilina and Y
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 from scipy import sparse
 
+from nearsight.electronic.row_threads import over_rows, row_loop
 from nearsight.errors import InputError
 
 COLUMNS = 60
@@ -40,7 +40,8 @@ def approximate_inverse_factor(overlap: sparse.csr_matrix, columns: int = COLUMN
         If S is not positive definite.
     """
     n = overlap.shape[0]
-    rows, values, lengths = _rows(overlap.indptr, overlap.indices, overlap.data, n, columns)
+    rows, values, lengths = np.zeros((n, columns), np.int64), np.zeros((n, columns)), np.zeros(n, np.int64)
+    over_rows(_rows, n, overlap.indptr, overlap.indices, overlap.data, columns, rows, values, lengths, least=16)
     if (lengths == 0).any():
         row = int(np.argmin(lengths))
         raise InputError(
@@ -54,12 +55,10 @@ def approximate_inverse_factor(overlap: sparse.csr_matrix, columns: int = COLUMN
     return result
 
 
-@numba.njit(parallel=True, cache=True)
-def _rows(starts, columns, values, n, most):  # type: ignore[no-untyped-def]
+@row_loop
+def _rows(begin_row, end_row, starts, columns, values, most, found, weights, lengths):  # type: ignore[no-untyped-def]
     """Columns and values of the rows of G, (n, most) each, and how many there are; none where S_JJ has no factor."""
-    found, weights = np.zeros((n, most), np.int64), np.zeros((n, most))
-    lengths = np.zeros(n, np.int64)
-    for i in numba.prange(n):
+    for i in range(begin_row, end_row):
         begin, end = starts[i], starts[i + 1]
         below = begin + np.searchsorted(columns[begin:end], i)
         order = np.argsort(-np.abs(values[begin:below]))[: most - 1]
@@ -104,4 +103,3 @@ def _rows(starts, columns, values, n, most):  # type: ignore[no-untyped-def]
         for a in range(size):
             found[i, a], weights[i, a] = chosen[a], x[a]
         lengths[i] = size
-    return found, weights, lengths

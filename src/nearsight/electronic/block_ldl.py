@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 from scipy import sparse
 
 from nearsight.electronic.elimination import Elimination, Front, elimination
+from nearsight.electronic.row_threads import over_rows, row_loop
 
 BLOCK = 256
 """Number of orbitals in a diagonal block. With 128 diagonalising takes less time, and products more."""
@@ -92,7 +92,7 @@ class BlockLdl:
             for first in range(at, end, TILE):
                 last = min(first + TILE, end)
                 change = _product(left[first:], (left[first:last] * signs).conj().T, workspace)
-                _take(self._panels[which], rows[first - at :], change)
+                over_rows(_take, len(change), self._panels[which], rows[first - at :], change)
             at = end
 
     def solve(self, b: np.ndarray) -> np.ndarray:
@@ -119,7 +119,9 @@ def _panels(matrix: sparse.csr_matrix, plan: Elimination) -> list[np.ndarray]:
         panel.fill(0)  # np.zeros gets small pages of memory, which take seconds
         row[front.start : front.stop] = np.arange(front.size)
         row[front.coupled] = front.size + np.arange(len(front.coupled))
-        _gather(
+        over_rows(
+            _gather,
+            front.size,
             panel,
             matrix.indptr,
             matrix.indices,
@@ -149,12 +151,14 @@ def _eliminate(panel: np.ndarray, workspace: np.ndarray) -> list[_Block]:
             below = _product(panel[stop:, start:stop], blocks[-1].root, workspace)
             panel[stop:, start:stop] = below
             signed = (below[: end - stop] * blocks[-1].sign).conj().T
-            _subtract(panel, stop, stop, _product(below, signed, workspace[below.size :]))
+            change = _product(below, signed, workspace[below.size :])
+            over_rows(_subtract, len(change), panel, stop, stop, change)
         signs = np.concatenate([b.sign for b in blocks if b.start >= begin])
         for first in range(end, size, TILE):
             last = min(first + TILE, size)
             signed = (panel[first:last, begin:end] * signs).conj().T
-            _subtract(panel, first, first, _product(panel[first:, begin:end], signed, workspace))
+            change = _product(panel[first:, begin:end], signed, workspace)
+            over_rows(_subtract, len(change), panel, first, first, change)
     return blocks
 
 
@@ -185,29 +189,29 @@ def _backward(front: Front, panel: np.ndarray, blocks: list[_Block], x: np.ndarr
         sums[:, : block.start] += mine[rows].conj().T @ panel[rows, : block.start]
 
 
-@numba.njit(parallel=True, cache=True)
-def _gather(panel, starts, columns, values, orbitals, start, place, row):  # type: ignore[no-untyped-def]
+@row_loop
+def _gather(first, last, panel, starts, columns, values, orbitals, start, place, row):  # type: ignore[no-untyped-def]
     """Matrix elements of the orbitals into their columns; a row of a Hermitian matrix is its column's conjugate."""
-    for k in numba.prange(len(orbitals)):
+    for k in range(first, last):
         for j in range(starts[orbitals[k]], starts[orbitals[k] + 1]):
             there = place[columns[j]]
             if there >= start + k:
                 panel[row[there], k] += np.conj(values[j])
 
 
-@numba.njit(parallel=True, cache=True)
-def _subtract(panel, row, column, change):  # type: ignore[no-untyped-def]
+@row_loop
+def _subtract(first, last, panel, row, column, change):  # type: ignore[no-untyped-def]
     """panel −= change, from this row and column on."""
-    for i in numba.prange(change.shape[0]):
+    for i in range(first, last):
         target = panel[row + i]
         for j in range(change.shape[1]):
             target[column + j] -= change[i, j]
 
 
-@numba.njit(parallel=True, cache=True)
-def _take(panel, rows, change):  # type: ignore[no-untyped-def]
+@row_loop
+def _take(first, last, panel, rows, change):  # type: ignore[no-untyped-def]
     """panel[rows, rows of the first columns] −= change; all columns of the change are the panel's."""
-    for i in numba.prange(change.shape[0]):
+    for i in range(first, last):
         target = panel[rows[i]]
         for j in range(change.shape[1]):
             target[rows[j]] -= change[i, j]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-import numba
 import numpy as np
 from scipy import sparse
 
+from nearsight.electronic.row_threads import fast_row_loop, over_rows
 from nearsight.errors import InputError
 from nearsight.operators.bloch import to_csr
 from nearsight.operators.blocks import BlockOperator
@@ -217,13 +217,13 @@ class SparseProduct:
     def __matmul__(self, x: np.ndarray) -> np.ndarray:
         """Return the product with x of shape (n, r) in C order, with r a multiple of `AT_ONCE`."""
         result = np.empty_like(x)
-        _multiply(self.starts, self.columns, self.values, x, result)
+        over_rows(_multiply, self.size, self.starts, self.columns, self.values, x, result)
         return result
 
 
-@numba.njit(parallel=True, fastmath=True, cache=True)
-def _multiply(starts, columns, values, x, result):  # type: ignore[no-untyped-def]
-    for row in numba.prange(len(starts) - 1):
+@fast_row_loop
+def _multiply(begin, end, starts, columns, values, x, result):  # type: ignore[no-untyped-def]
+    for row in range(begin, end):
         for first in range(0, x.shape[1], 4):
             a = b = c = d = x.dtype.type(0)
             for place in range(starts[row], starts[row + 1]):

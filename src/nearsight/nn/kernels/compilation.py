@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import math
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numba
 import torch
 from torch import Tensor
+
+from nearsight.compiled_code import compiled_with
 
 FAST = {"contract", "reassoc", "arcp", "nsz"}
 """Freedoms in rounding that the compiler may take; infinities and NaN keep their meaning."""
@@ -31,37 +29,7 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     callable
         The compiled function; it is compiled anew when a source file in either package changes.
     """
-    options: dict[str, Any] = {"nogil": True, "fastmath": FAST, "error_model": "numpy"}
-    try:
-        result: Any = numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # no folder for the cache
-        uncached: Any = numba.njit(**options)(function)
-        return uncached
-    # numba takes kept code for fresh as long as the function's own file is; ours inlines functions of others.
-    sources = digest_of(Path(function.__code__.co_filename).parent, Path(__file__).parent)
-    kept: Any = result._cache._cache_file
-    kept._source_stamp = (kept._source_stamp, sources)
-    result._cache.save_overload = _unless_it_fails(result._cache.save_overload)
-    return result
-
-
-def _unless_it_fails(save: Callable[..., None]) -> Callable[..., None]:
-    """Let work go on where compiled code cannot be kept, such as on a full disk."""
-
-    def tolerant(*arguments: Any) -> None:
-        with contextlib.suppress(OSError):
-            save(*arguments)
-
-    return tolerant
-
-
-@cache
-def digest_of(*folders: Path) -> str:
-    """Return a SHA-256 digest (hexadecimal) of the Python sources in some folders."""
-    digest = hashlib.sha256()
-    for source in sorted({path for folder in folders for path in folder.glob("*.py")}):
-        digest.update(source.name.encode() + source.read_bytes())
-    return digest.hexdigest()
+    return compiled_with(function, (Path(__file__).parent,), nogil=True, fastmath=FAST, error_model="numpy")
 
 
 class Buffers:
