@@ -6,18 +6,18 @@ Every write of the process fails beyond so many bytes (the limit of the size of 
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import resource
 import shutil
 import sys
+import threading
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
 
-from nearsight.cli.main import COMMANDS, load_command, main
-
-# Children are forked; after tests that have started threads, one can wait for ever.
-pytestmark = pytest.mark.slow
+from nearsight.cli.main import main
 
 ROOT = Path(__file__).parents[2]
 SILICON = ROOT / "data" / "silicon_2.h5"
@@ -61,35 +61,53 @@ dft: {code: pyscf, basis: sto-3g}
 """
 
 
+SERVER = multiprocessing.get_context("forkserver")
+"""Children come from a process that has no threads: one of pytest's own could wait for ever for a lock of a thread."""
+SERVER.set_forkserver_preload(["tests.cli.every_command"])
+LONGEST = 120.0
+"""Seconds a command may take."""
+
+
 def run(words: str, folder: Path, limit: int) -> tuple[int, str]:
     """Run a command in a child process in which no file can grow beyond so many bytes; exit code and stderr."""
-    for name in COMMANDS:
-        load_command(name)
     words = words.replace("SILICON", str(SILICON)).replace("MODEL", str(KNOWN / "nearsight"))
     words = words.replace("MHFO2", str(KNOWN / "calculation.h5"))
-    reader, writer = os.pipe()
-    child = os.fork()
-    if not child:
-        status = 99
-        try:
-            os.chdir(folder)
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            os.dup2(writer, 2)
-            sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
-            sys.argv = ["nearsight", *words.split()]
-            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-            main()
-        except SystemExit as end:
-            status = int(end.code or 0)
-        except BaseException as error:
-            os.write(2, f"Traceback: {error!r}".encode())
-        finally:
-            sys.stderr.flush()
-            os._exit(status)
-    os.close(writer)
-    with os.fdopen(reader, errors="replace") as pipe:
-        text = pipe.read()
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), text
+    reader, writer = SERVER.Pipe(duplex=False)
+    child = SERVER.Process(target=limited, args=(words.split(), folder, limit, writer))
+    child.start()
+    writer.close()
+    parts: list[bytes] = []
+    reading = threading.Thread(target=lambda: parts.extend(iter(lambda: os.read(reader.fileno(), 65536), b"")))
+    reading.start()
+    child.join(LONGEST)
+    if child.is_alive():
+        child.kill()
+        child.join()
+    reading.join()
+    reader.close()
+    assert child.exitcode is not None
+    return child.exitcode, b"".join(parts).decode(errors="replace")
+
+
+def limited(words: list[str], folder: Path, limit: int, errors: Connection) -> None:
+    """Be the command, with stderr into a pipe; the process ends here."""
+    status = 99
+    try:
+        os.chdir(folder)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        os.dup2(errors.fileno(), 2)
+        errors.close()
+        sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
+        sys.argv = ["nearsight", *words]
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+        main()
+    except SystemExit as end:
+        status = int(end.code or 0)
+    except BaseException as error:
+        os.write(2, f"Traceback: {error!r}".encode())
+    finally:
+        sys.stderr.flush()
+        os._exit(status)
 
 
 @pytest.fixture
