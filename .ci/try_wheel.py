@@ -101,7 +101,7 @@ def main() -> None:
             raise SystemExit(f"expected {wheel.name} in the new environment, got {' '.join(where)}")
         nearsight = place / "venv" / "bin" / "nearsight"
         run(nearsight, "import", RUN, "-o", "small.h5")
-        run(nearsight, "train", "nearsight", f"data.train=[{TRAINED}]", "max_epochs=1", "threads=1", "run_dir=run")
+        run(nearsight, "train", "nearsight", f"data.train=[{TRAINED}]", "max_epochs=1", "run_dir=run", "--threads", "1")
         run(nearsight, "predict", "run", "small.h5", "-o", "prediction.h5", "--threads", "1")
         run(nearsight, "report", "prediction.h5", "-o", "page.html")
         if not (work / "page.html").stat().st_size:

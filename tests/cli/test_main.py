@@ -234,6 +234,7 @@ def probe():
         temporary.write_text("half")
         os.kill(os.getpid(), signal.{name})
         signal.pause()
+signal.signal(signal.{name}, signal.SIG_DFL)  # nohup leaves SIGHUP ignored
 cli.main()
 """
     done = start("probe", code=code)

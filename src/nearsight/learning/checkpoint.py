@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
@@ -188,6 +189,18 @@ def _load_average(average: AveragedModel, weights: Mapping[str, Tensor], step: i
     set_step(average, step)
 
 
+def _same_network(stored: str, model: HamiltonianModel) -> bool:
+    """Compare sections `model`; keys that the version of the file did not know have their defaults."""
+    section = type(model.config)
+    known = json.loads(stored)
+    if known.get("architecture") != model.architecture:
+        return False
+    try:
+        return section.model_validate(known) == model.config
+    except ValidationError:
+        return False
+
+
 def _check_same(path: Path, metadata: Mapping[str, str], model: HamiltonianModel) -> None:
     own = model.metadata()
     stored, wanted = json.loads(metadata["basis"]), json.loads(own["basis"])
@@ -196,7 +209,7 @@ def _check_same(path: Path, metadata: Mapping[str, str], model: HamiltonianModel
             f"{path}: expected a checkpoint for the basis {wanted['shells']}, got one for {stored['shells']} "
             "(atomic number: l of shells)"
         )
-    if json.loads(metadata["model"]) != json.loads(own["model"]):
+    if not _same_network(metadata["model"], model):
         raise CheckpointError(
             f"{path}: expected a checkpoint of the network {own['model']}, got {metadata['model']}; "
             "train with another run_dir, or with the configuration of that run"

@@ -104,6 +104,7 @@ class Trainer:
         str
             Why the run ended.
         """
+        self.folder.mkdir(parents=True, exist_ok=True)
         self._resumed_at = time.monotonic() - self.state.seconds
         self._saved_at = time.monotonic()
         try:
