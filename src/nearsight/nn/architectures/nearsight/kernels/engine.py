@@ -1,13 +1,14 @@
 """The network `nearsight` over all bonds in cache-sized chunks, forward and at once backward, in threads.
 
-Chunks are assigned to threads in a fixed order: sums do not depend on the number of threads.
+Chunks are dealt to shares in a fixed order: sums do not depend on the number of threads.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from threading import local
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -17,13 +18,13 @@ from nearsight.nn.architectures.nearsight.graph import Bonds, BondTargets, Eleme
 from nearsight.nn.architectures.nearsight.kernels.passes import BondPass, PairWeights, parameters_of
 from nearsight.nn.architectures.nearsight.pair_network import LAYERS, PairNetwork
 from nearsight.nn.kernels.compilation import Buffers
-from nearsight.nn.kernels.threads import in_threads
+from nearsight.nn.kernels.threads import in_order
 from nearsight.orbitals.bond_layout import BondLayout
 
 CHUNK = 512
 """Bonds at once; their buffers stay in the last level of the cache."""
 
-SHARES = 32
+SHARES = 16
 """Parts of the work, each with sums of its own, that are added up in order: results do not depend on threads."""
 
 Batch = tuple[ElementPair, slice]
@@ -47,12 +48,12 @@ class PairNetworks(Protocol):
 
 @dataclass
 class Sums:
-    """What one thread adds up.
+    """What one share of the work adds up.
 
     Attributes
     ----------
     weights : dict of ElementPair to list of Tensor
-        Gradients of each pair's weights, in the order of `parameters_of`.
+        Gradients of the weights of each pair that the share holds, in the order of `parameters_of`.
     places : dict of ElementPair to PairWeights
         The same tensors by their meaning.
     features : Tensor
@@ -179,14 +180,14 @@ class BondEngine:
         pairs : sequence of ElementPair
             Pairs with bonds, in the order of the parameters.
         visit : callable
-            Called with the pass, the pair, the slice of its bonds and the sums of the thread.
+            Called with the pass, the pair, the slice of its bonds and the sums of the share.
         with_gradient : bool
             Whether the sums have room for gradients.
 
         Returns
         -------
         Sums
-            The sums of all threads.
+            The sums of all shares.
         """
         batches: list[Batch] = [
             (pair, slice(k, min(k + CHUNK, len(bonds[pair]))))
@@ -197,21 +198,35 @@ class BondEngine:
         features = features.detach().contiguous()
         weights = self._by_pair(pairs, [p.detach().contiguous() for p in parameters])
 
+        own = local()
+
+        def passes() -> dict[ElementPair, BondPass]:
+            if not hasattr(own, "passes"):
+                own.passes = self._passes(pairs, weights, features.dtype)
+            return cast(dict[ElementPair, BondPass], own.passes)
+
         def work(share: int) -> Sums:
-            sums = self._sums(features, weights, with_gradient)
-            buffers = Buffers(features.dtype)
-            passes = {
-                pair: BondPass(self.network.pair(pair), self._places(pair, weights[pair]), self.cutoff, buffers)
-                for pair in pairs
-            }
+            chunks = batches[share * len(batches) // shares : (share + 1) * len(batches) // shares]
+            mine = {pair: weights[pair] for pair, _ in chunks}
+            sums = self._sums(features, mine, with_gradient)
             with torch.no_grad():
-                for pair, batch in batches[share::shares]:
-                    passes[pair].forward(features, bonds[pair].rows(batch))
-                    visit(passes[pair], pair, batch, sums)
+                for pair, batch in chunks:
+                    passes()[pair].forward(features, bonds[pair].rows(batch))
+                    visit(passes()[pair], pair, batch, sums)
             return sums
 
-        results = in_threads(work, range(shares), features.device)
-        return _add_up(results)
+        threads = torch.get_num_threads() if features.device.type == "cpu" else 1
+        return _add_up(in_order(work, range(shares), threads))
+
+    def _passes(
+        self, pairs: Sequence[ElementPair], weights: Mapping[ElementPair, list[Tensor]], dtype: torch.dtype
+    ) -> dict[ElementPair, BondPass]:
+        """Return the passes of one thread, which share their buffers."""
+        buffers = Buffers(dtype)
+        return {
+            pair: BondPass(self.network.pair(pair), self._places(pair, weights[pair]), self.cutoff, buffers)
+            for pair in pairs
+        }
 
     def _by_pair(self, pairs: Sequence[ElementPair], flat: Sequence[Tensor]) -> dict[ElementPair, list[Tensor]]:
         result, at = {}, 0
@@ -231,14 +246,16 @@ class BondEngine:
         return Sums(zeros, {pair: self._places(pair, own) for pair, own in zeros.items()}, torch.zeros_like(features))
 
 
-def _add_up(parts: Sequence[Sums]) -> Sums:
-    first = parts[0]
-    for other in parts[1:]:
+def _add_up(parts: Iterator[Sums]) -> Sums:
+    """Return the sum of the shares in their order; few of them exist at once."""
+    first = next(parts)
+    for other in parts:
         first.error += other.error
-        for pair, own in first.weights.items():
-            for mine, theirs in zip(own, other.weights[pair]):
-                mine += theirs
-        if first.weights:
+        for pair, theirs in other.weights.items():
+            for total, more in zip(first.weights.setdefault(pair, theirs), theirs):
+                if total is not more:
+                    total += more
+        if other.weights:
             first.features += other.features
     return first
 
