@@ -81,7 +81,7 @@ def test_shells_in_order():
 
 def test_missing_elements_are_named():
     basis = basis_named(SZV)
-    message = r"got none for C, Si in SZV-MOLOPT-SR-GTH \(it has X, H, N, O, .*\); give the basis file"
+    message = r"got none for C, Si in SZV-MOLOPT-SR-GTH \(it has X, H, Li, N, O, .*\); give the basis file"
     for fails in (basis.offsets, basis.restricted, basis.sizes, basis.check):
         with pytest.raises(InputError, match=message):
             fails(np.array([8, 14, 6, 14]))
