@@ -35,6 +35,7 @@ _HOMES = {
     "evaluate": "nearsight.api.spectra",
     "generate": "nearsight.api.data",
     "import_calculation": "nearsight.api.files",
+    "junction": "nearsight.api.transport",
     "load_model": "nearsight.api.models",
     "overlap": "nearsight.api.structures",
     "read": "nearsight.api.files",
@@ -43,6 +44,7 @@ _HOMES = {
     "states": "nearsight.api.spectra",
     "total_energy": "nearsight.api.starts",
     "train": "nearsight.api.models",
+    "transport": "nearsight.api.transport",
     "view": "nearsight.api.view",
     "write": "nearsight.api.files",
     "write_report": "nearsight.api.reports",
@@ -59,6 +61,7 @@ if TYPE_CHECKING:
     from nearsight.api.spectra import bands, charges, density_of_states, evaluate, spectrum, states
     from nearsight.api.starts import start_files, total_energy
     from nearsight.api.structures import as_structure, overlap
+    from nearsight.api.transport import junction, transport
     from nearsight.api.view import view
     from nearsight.errors import NearsightError
     from nearsight.operators.calculation import Calculation
@@ -84,6 +87,7 @@ __all__ = [
     "evaluate",
     "generate",
     "import_calculation",
+    "junction",
     "load_model",
     "overlap",
     "read",
@@ -92,6 +96,7 @@ __all__ = [
     "states",
     "total_energy",
     "train",
+    "transport",
     "view",
     "write",
     "write_report",

@@ -1,0 +1,222 @@
+"""Quantum transport through a junction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from nearsight.api.sources import CalculationLike, OverlapLike, calculation_of
+from nearsight.electronic.k_points import monkhorst_pack
+from nearsight.errors import InputError
+from nearsight.progress import Progress, StopToken, silent
+from nearsight.quantum_transport.junction import TOLERANCE, Junction, make_junction
+from nearsight.quantum_transport.points_file import PointsFile, key_of
+from nearsight.quantum_transport.potential import biased
+from nearsight.quantum_transport.result import Transmission, gathered
+from nearsight.quantum_transport.self_energy import ETA
+from nearsight.quantum_transport.sweep import Sweep, SweepSettings
+
+
+def junction(
+    device: CalculationLike,
+    *,
+    bulk: CalculationLike | None = None,
+    right_bulk: CalculationLike | None = None,
+    layer: float | None = None,
+    overlap: OverlapLike | None = None,
+    axis: int = 2,
+    cut: float = 0.0,
+    tolerance: float = TOLERANCE,
+    match: bool = True,
+    bulk_ends: bool | None = None,
+) -> Junction:
+    """Make a junction: left lead | device | right lead.
+
+    Parameters
+    ----------
+    device : str, pathlib.Path, Calculation or object with an attribute `calculation`
+        H and S of the whole device, from DFT or predicted. Along the axis it begins and ends with undistorted layers of
+        the leads: one layer each where `bulk` is given, two each where `layer` is.
+    bulk : as `device`, optional
+        The leads' bulk, in a cell whose multiples the device's is across the axis, in real space.
+    right_bulk : as `device`, optional
+        The bulk of the right lead where it is another one.
+    layer : float, optional
+        Thickness along the axis, Å, of the layers that repeat each other at the device's own ends.
+    overlap : as `device`, or BlockOperator, optional
+        S of the device where its file has none.
+    axis : int, default 2
+        Lattice direction of transport: 0, 1 or 2.
+    cut : float, default 0.0
+        Fractional coordinate along the axis where the device begins.
+    tolerance : float, default 1e-4
+        Blocks with smaller |H| (eV) and |S| are no coupling.
+    match : bool, default True
+        Whether the bulk's zero of energy is matched to the device's: H + μ S nearest to the device's on-site blocks.
+    bulk_ends : bool, optional
+        Whether the device's end layers get H and S of the bulk; by default where `bulk` is given.
+
+    Returns
+    -------
+    Junction
+        For `transport`.
+
+    Raises
+    ------
+    InputError
+        If a matrix is missing or not Hermitian, a lead is not periodic, a layer too thin, or the leads touch.
+    FormatError
+        If a file cannot be read.
+    """
+    return make_junction(
+        calculation_of(device, overlap),
+        bulk=None if bulk is None else calculation_of(bulk),
+        right_bulk=None if right_bulk is None else calculation_of(right_bulk),
+        layer=layer,
+        axis=axis,
+        cut=cut,
+        tolerance=tolerance,
+        match=match,
+        bulk_ends=bulk_ends,
+    )
+
+
+def transport(
+    device: Junction | CalculationLike,
+    energies: tuple[float, float] | Sequence[float] | np.ndarray = (-1.0, 1.0),
+    *,
+    step: float = 0.02,
+    adaptive: float | None = None,
+    k_points: tuple[int, int] = (1, 1),
+    bias: float = 0.0,
+    temperature: float = 300.0,
+    potential: str | np.ndarray | None = None,
+    fermi: float | None = None,
+    local: bool = False,
+    eta: float = ETA,
+    processes: int = 1,
+    file: str | Path | None = None,
+    progress: Progress = silent,
+    stop: StopToken | None = None,
+    **leads: object,
+) -> Transmission:
+    """Compute the transmission of a junction over energies.
+
+    Parameters
+    ----------
+    device : Junction, or what `junction` accepts
+        The junction, or the device of which it is made.
+    energies : (float, float), or array of float
+        eV, relative to the Fermi level: two limits of a grid, or more than two energies.
+    step : float, default 0.02
+        eV, of the grid between two limits.
+    adaptive : float, optional
+        Energies are added until the integral of T (in the bias window, where there is a bias) is converged to this
+        fraction, and around the narrow levels of the device. By default none are added.
+    k_points : (int, int), default (1, 1)
+        Mesh across the axis; more than (1, 1) needs matrices in real space.
+    bias : float, default 0.0
+        V. It weights refinement and, with `potential`, enters H.
+    temperature : float, default 300
+        K, of the electrons in the leads.
+    potential : "linear", (N,) array of float, optional
+        How the bias drops along the device: linearly between the leads, or as the energy (eV) of an electron at each
+        atom. By default H stays as it is.
+    fermi : float, optional
+        Fermi level in the device's zero of energy, eV; by default the left lead's.
+    local : bool, default False
+        Whether reflection and local densities of states are computed, which takes about twice as long.
+    eta : float, default 1e-8
+        Imaginary part of the energy in the leads, eV.
+    processes : int, default 1
+        Number of processes, each with one thread. More than one belong under ``if __name__ == "__main__":``.
+    file : str or pathlib.Path, optional
+        Where points are kept (`.h5`): a run that was interrupted goes on there, and ends with the same numbers.
+    progress : callable, optional
+        Told how many energies are done.
+    stop : StopToken, optional
+        Ends the run after the points under way.
+    **leads
+        `bulk`, `layer` and the other arguments of `junction`, where the device is none yet.
+
+    Returns
+    -------
+    Transmission
+        T(E), open channels, eigenchannels, local densities, with methods for current and conductance.
+
+    Raises
+    ------
+    InputError
+        As `junction`; if no Fermi level is known, or an argument is out of range.
+    InterruptedSweepError
+        If it was stopped.
+
+    Examples
+    --------
+    >>> import nearsight as ns
+    >>> result = ns.transport("junction.h5", (-1, 1), bulk="lead.h5", adaptive=1e-3)  # doctest: +SKIP
+    >>> result.current(bias=0.1)  # doctest: +SKIP
+    """
+    built = device if isinstance(device, Junction) else junction(device, **leads)  # type: ignore[arg-type]
+    if isinstance(device, Junction) and leads:
+        raise InputError(f"expected no {min(leads)} with a junction that is made already")
+    zero = _fermi_level(built, fermi)
+    if potential is not None:
+        if isinstance(potential, str) and potential != "linear":
+            raise InputError(f"expected a potential 'linear' or one energy for each atom, got {potential!r}")
+        built = biased(built, bias, None if isinstance(potential, str) else potential)
+    points, weights = _mesh(k_points, built.axial.axis, time_reversal=not local)
+    settings = SweepSettings(
+        _grid(energies, step), zero, points, weights, eta, adaptive, 1e-7, bias, temperature, local
+    )
+    kept = None if file is None else PointsFile(Path(file), _key(built, settings))
+    found, solved = Sweep(built, settings, kept, _count(processes)).run(progress, stop)
+    return gathered(built, found, solved, points, weights, zero, bias if potential is not None else 0.0)
+
+
+def _fermi_level(built: Junction, fermi: float | None) -> float:
+    level = built.fermi if fermi is None else fermi
+    if level is None:
+        raise InputError("expected a Fermi level with the leads, got files without one; give it as fermi (eV)")
+    return float(level)
+
+
+def _grid(energies: tuple[float, float] | Sequence[float] | np.ndarray, step: float) -> np.ndarray:
+    given = np.asarray(energies, dtype=np.float64)
+    if given.shape != (2,):
+        return given
+    if not (step > 0 and given[0] < given[1]):
+        raise InputError(f"expected two ascending limits and a step above 0, got {given.tolist()} and {step}")
+    return np.linspace(given[0], given[1], max(2, round((given[1] - given[0]) / step) + 1))
+
+
+def _mesh(counts: tuple[int, int], axis: int, time_reversal: bool) -> tuple[np.ndarray, np.ndarray]:
+    if len(counts) != 2 or min(counts) < 1:
+        raise InputError(f"expected a mesh of two counts across the direction of transport, got {counts}")
+    three = list(counts)
+    three.insert(axis, 1)
+    return monkhorst_pack((three[0], three[1], three[2]), time_reversal=time_reversal)
+
+
+def _count(processes: int) -> int:
+    if processes < 1:
+        raise InputError(f"expected at least one process, got {processes}")
+    return processes
+
+
+def _key(built: Junction, settings: SweepSettings) -> str:
+    """Everything that a point depends on; energies beyond the grid may be others."""
+    axial = built.axial
+    parts: list[object] = []
+    for operator in (
+        axial.hamiltonian,
+        axial.overlap,
+        *(o for x in (built.left, built.right) for o in (x.hamiltonian, x.overlap)),
+    ):
+        parts += [operator.source, operator.target, operator.shift, operator.values]
+    for lead in (built.left, built.right):
+        parts += [lead.atoms, lead.energy_shift, lead.axis]
+    parts += [built.order, built.bulk_ends, settings.zero, settings.k_points, settings.eta, settings.local]
+    return key_of(*parts)

@@ -1,0 +1,1 @@
+"""Quantum transport: electrons that pass from one lead through a device into another, from H and S alone."""
