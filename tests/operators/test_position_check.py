@@ -9,7 +9,8 @@ from nearsight.formats.cp2k_output import read_output
 from nearsight.formats.registry import read_any
 from nearsight.operators.calculation import Calculation
 from nearsight.operators.position_check import misfit
-from nearsight.orbitals.gaussian_overlap import GaussianShell, overlaps_along_z
+from nearsight.orbitals.gaussian_overlap import overlaps_along_z
+from nearsight.orbitals.gaussian_shell import GaussianShell
 from nearsight.structures.structure import Structure
 from tests.formats.files import MHFO2
 

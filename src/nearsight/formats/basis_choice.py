@@ -12,6 +12,7 @@ from nearsight.errors import FormatError, InputError
 from nearsight.formats.cp2k_basis import read_basis_file
 from nearsight.formats.options import BasisChoice, ReadOptions
 from nearsight.orbitals.basis import BasisSet, basis_named, shipped_names
+from nearsight.orbitals.gaussian_shell import GaussianShell
 from nearsight.structures.structure import Structure
 
 
@@ -98,13 +99,15 @@ def named_basis(choice: BasisChoice, basis_file: Path | Sequence[Path] | None, e
     if lacking:
         raise InputError(f"expected a basis for every element, got none for {', '.join(lacking)}")
     parts = {z: named_basis(names[z], basis_file, (z,)) for z in elements}
-    return joined({z: (part.name, part.shells[z], part.valence.get(z)) for z, part in parts.items()})
+    whole = joined({z: (part.name, part.shells[z], part.valence.get(z)) for z, part in parts.items()})
+    return whole.with_functions({z: part.functions[z] for z, part in parts.items() if z in part.functions})
 
 
 def _of_files(files: tuple[Path, ...], name: str) -> BasisSet:
     """Every element of any of the files, from the first that has it."""
     shells: dict[int, tuple[int, ...]] = {}
     valence: dict[int, int] = {}
+    functions: dict[int, tuple[GaussianShell, ...]] = {}
     missing: list[InputError] = []
     for file in files:
         try:
@@ -116,11 +119,11 @@ def _of_files(files: tuple[Path, ...], name: str) -> BasisSet:
             continue
         for z in found.shells:
             if z not in shells:
-                shells[z] = found.shells[z]
+                shells[z], functions[z] = found.shells[z], found.functions[z]
                 valence |= {z: found.valence[z]} if z in found.valence else {}
     if not shells:
         raise missing[0]
-    return BasisSet(name, shells, valence)
+    return BasisSet(name, shells, valence, functions)
 
 
 GUESSED = "guessed by the number of orbitals"

@@ -15,10 +15,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
+
 from nearsight.elements import GHOST, number_of
 from nearsight.errors import FormatError, InputError
 from nearsight.foreign_files import read_text
+from nearsight.formats.fortran_numbers import parse_number
 from nearsight.orbitals.basis import BasisSet
+from nearsight.orbitals.gaussian_shell import GaussianShell
 
 _HIGHEST, _MOST = 9, 100
 """Degree, and numbers of sets and of contractions, beyond those of any basis."""
@@ -39,7 +43,7 @@ def read_basis_file(path: str | Path, name: str) -> BasisSet:
     Returns
     -------
     BasisSet
-        Shells, and valences where a name says them.
+        Shells and functions, and valences where a name says them.
 
     Raises
     ------
@@ -50,6 +54,7 @@ def read_basis_file(path: str | Path, name: str) -> BasisSet:
     """
     shells: dict[int, tuple[int, ...]] = {}
     valence: dict[int, int] = {}
+    functions: dict[int, tuple[GaussianShell, ...]] = {}
     held: set[str] = set()
     lines = _lines(Path(path))
     for at, (line, text) in enumerate(lines):
@@ -66,7 +71,8 @@ def read_basis_file(path: str | Path, name: str) -> BasisSet:
                 f"expected {name} once for {words[0]}, got it again in line {line}; "
                 "give the name with its charge, such as -q12",
             )
-        shells[number] = _shells(path, lines, at + 1)
+        functions[number] = _functions(path, lines, at + 1)
+        shells[number] = tuple(shell.l for shell in functions[number])
         charges = [int(found[1]) for word in words[1:] if (found := _CHARGE.search(word))]
         if charges:
             valence[number] = charges[0]
@@ -78,8 +84,8 @@ def read_basis_file(path: str | Path, name: str) -> BasisSet:
         )
     oxygen = number_of("O")
     if oxygen in shells:
-        shells[GHOST], valence[GHOST] = shells[oxygen], 0
-    return BasisSet(name, shells, valence)
+        shells[GHOST], valence[GHOST], functions[GHOST] = shells[oxygen], 0, functions[oxygen]
+    return BasisSet(name, shells, valence, functions)
 
 
 def _lines(path: Path) -> list[tuple[int, str]]:
@@ -89,29 +95,38 @@ def _lines(path: Path) -> list[tuple[int, str]]:
     return [(k, text) for k, text in stripped if text]
 
 
-def _shells(path: str | Path, lines: list[tuple[int, str]], at: int) -> tuple[int, ...]:
-    """l of every shell of the entry whose number of sets is in `lines[at]`."""
-    shells: list[int] = []
+def _functions(path: str | Path, lines: list[tuple[int, str]], at: int) -> tuple[GaussianShell, ...]:
+    """Every shell of the entry whose number of sets is in `lines[at]`."""
+    shells: list[GaussianShell] = []
     try:
         n_sets, at = int(lines[at][1]), at + 1
         if not 1 <= n_sets <= _MOST:
             raise ValueError(f"{n_sets} sets")
         for _ in range(n_sets):
-            _, lowest, highest, n_exponents, *contractions = map(int, lines[at][1].split())
-            if not 0 <= lowest <= highest <= _HIGHEST or n_exponents < 1:
-                raise ValueError(f"l = {lowest} to {highest}, {n_exponents} exponents")
-            if min(contractions, default=0) < 0 or max(contractions, default=0) > _MOST:
-                raise ValueError(f"counts {contractions}")
-            if len(contractions) != highest - lowest + 1:
-                raise ValueError(f"{len(contractions)} counts for l = {lowest} to {highest}")
-            for momentum, count in zip(range(lowest, highest + 1), contractions, strict=True):
-                shells += [momentum] * count
+            momenta, n_exponents = _set(lines[at][1])
+            rows = [[parse_number(word) for word in text.split()] for _, text in lines[at + 1 : at + 1 + n_exponents]]
+            if len(rows) < n_exponents or any(len(row) != 1 + len(momenta) for row in rows):
+                raise ValueError(f"expected {n_exponents} lines of an exponent and {len(momenta)} coefficients")
+            table = np.array(rows)
+            shells += [GaussianShell.of_normalised(l, table[:, 0], table[:, k]) for k, l in enumerate(momenta, 1)]
             at += 1 + n_exponents
-    except (ValueError, IndexError) as error:
+    except (ValueError, IndexError, InputError) as error:
         where = lines[at][0] if at < len(lines) else "the end"
         raise FormatError(
             path,
-            f"expected a set `n lmin lmax exponents counts…` of a CP2K basis in line {where}, "
+            f"expected a set `n lmin lmax exponents counts…` of a CP2K basis, and its numbers, in line {where}, "
             f"got {lines[at][1] if at < len(lines) else 'nothing'!r} ({error})",
         ) from error
     return tuple(shells)
+
+
+def _set(text: str) -> tuple[list[int], int]:
+    """l of each contraction of a set, and the number of its exponents, from its first line."""
+    _, lowest, highest, n_exponents, *contractions = map(int, text.split())
+    if not 0 <= lowest <= highest <= _HIGHEST or not 1 <= n_exponents <= _MOST:
+        raise ValueError(f"l = {lowest} to {highest}, {n_exponents} exponents")
+    if min(contractions, default=0) < 0 or max(contractions, default=0) > _MOST:
+        raise ValueError(f"counts {contractions}")
+    if len(contractions) != highest - lowest + 1:
+        raise ValueError(f"{len(contractions)} counts for l = {lowest} to {highest}")
+    return [l for l, count in zip(range(lowest, highest + 1), contractions, strict=True) for _ in range(count)], n_exponents

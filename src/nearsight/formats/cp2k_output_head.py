@@ -9,7 +9,7 @@ import numpy as np
 from ase.geometry import cellpar_to_cell
 
 from nearsight.elements import GHOST
-from nearsight.orbitals.gaussian_overlap import GaussianShell
+from nearsight.orbitals.gaussian_shell import GaussianShell
 from nearsight.units import BOHR_IN_ANGSTROM
 
 _R = r"(-?\d+\.\d+)"

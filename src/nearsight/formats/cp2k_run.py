@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,8 @@ from nearsight.formats.cp2k_trajectory import Frame, cell_of, find_trajectory, f
 from nearsight.formats.options import ReadOptions
 from nearsight.formats.structure_files import check_distances, read_structure
 from nearsight.orbitals.basis import BasisSet
+from nearsight.orbitals.gaussian_overlap import overlaps_along_z
+from nearsight.orbitals.gaussian_shell import GaussianShell
 from nearsight.structures.structure import Structure
 from nearsight.units import HARTREE_IN_EV
 
@@ -525,10 +528,8 @@ def _add(
 def _kind_basis(given: Cp2kInput, told: tuple[Path, ...], name: str, number: int) -> BasisSet:
     """From the files that the user gives, else shipped, else the input's own file: beside it, or in CP2K's folder."""
     path = given.path
-    folders = [path.parent, *(Path(folder) for folder in (os.environ.get("CP2K_DATA_DIR"),) if folder)]
-    own = [folder / file for file in given.basis_files for folder in folders if (folder / file).is_file()]
-    tries: list[tuple[str, Path | None]]
-    tries = [*((name, file) for file in told), (_CHARGE.sub("", name), None), *((name, file) for file in own)]
+    tries: list[tuple[str, Path | None]] = [(name, file) for file in told]
+    tries += [(_CHARGE.sub("", name), None), *((name, file) for file in _own_files(given))]
     cause: InputError | None = None
     for candidate, file in tries:
         try:
@@ -565,15 +566,60 @@ def _basis(
                         f"({basis.describe()})",
                     )
             valence = {z: part[2] for z, part in parts.items() if part[2] is not None}
-            basis = BasisSet(basis.name, basis.shells, {**basis.valence, **valence})
-        return basis, basis.name
+            basis = replace(basis, valence={**basis.valence, **valence})
+        return basis.with_functions(_functions(given, output, options, basis)), basis.name
     if parts is not None:
         basis = joined({z: parts[z] for z in parts})
         basis.check(structure.numbers)
-        return basis, basis.name
+        return basis.with_functions(_functions(given, output, options, basis)), basis.name
     if given is not None:
         raise FormatError(files.input, "expected the basis in the input or the output, got none; say it (--basis)")
     return None, GUESSED
+
+
+def _own_files(given: Cp2kInput) -> list[Path]:
+    """The basis files that an input names: beside it, or in CP2K's folder."""
+    folders = [given.path.parent, *(Path(folder) for folder in (os.environ.get("CP2K_DATA_DIR"),) if folder)]
+    return [folder / file for file in given.basis_files for folder in folders if (folder / file).is_file()]
+
+
+SAME_FUNCTIONS = 1e-5
+"""Overlaps of printed functions, which have six digits, with those of a file of the same basis differ from 1 by less."""
+
+
+def _functions(
+    given: Cp2kInput | None, output: Cp2kOutput | None, options: ReadOptions, basis: BasisSet
+) -> dict[int, tuple[GaussianShell, ...]]:
+    """Radial functions of the elements: of the run's basis files, which have all digits, else as printed."""
+    result: dict[int, tuple[GaussianShell, ...]] = {}
+    if output is not None and output.sites is not None:
+        for z, k in zip(output.sites.numbers(output.kinds).tolist(), output.sites.kinds.tolist()):
+            printed = output.kinds[k].gaussians if k < len(output.kinds) else ()
+            if printed and tuple(shell.l for shell in printed) == basis.shells.get(z):
+                result[z] = printed
+    if given is None:
+        return result
+    files_of_basis = [*options.basis_file, *_own_files(given)]
+    for kind in given.kinds.values():
+        if kind.number not in basis.shells or kind.basis is None or "+" in kind.basis:
+            continue
+        for file in files_of_basis:
+            with suppress(InputError):  # what one file lacks, another one or the output says
+                found = named_basis(kind.basis, file, (kind.element,)).functions[kind.element]
+                if _same(found, result.get(kind.number), basis.shells[kind.number]):
+                    result[kind.number] = found
+                    break
+    return result
+
+
+def _same(found: Sequence[GaussianShell], printed: Sequence[GaussianShell] | None, shells: tuple[int, ...]) -> bool:
+    """Whether functions of a file are those of the run, as far as it prints them."""
+    if tuple(shell.l for shell in found) != shells:
+        return False
+    if printed is None:
+        return True
+    diagonal = np.diagonal(overlaps_along_z(found, printed, np.zeros(1))[0])
+    return bool((np.abs(diagonal - 1) < SAME_FUNCTIONS).all())
 
 
 def _charge(

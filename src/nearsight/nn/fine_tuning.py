@@ -8,6 +8,7 @@ from nearsight.errors import ConfigError, InputError
 from nearsight.nn.model import TrainingTask
 from nearsight.operators.calculation import Calculation
 from nearsight.orbitals.basis import BasisSet
+from nearsight.orbitals.gaussian_shell import GaussianShell
 
 
 def common_basis(calculations: Sequence[Calculation]) -> BasisSet:
@@ -30,6 +31,7 @@ def common_basis(calculations: Sequence[Calculation]) -> BasisSet:
     """
     shells: dict[int, tuple[int, ...]] = {}
     valence: dict[int, int] = {}
+    functions: dict[int, tuple[GaussianShell, ...]] = {}
     for calculation in calculations:
         own = calculation.basis.restricted(calculation.structure.numbers)
         for z, ls in own.shells.items():
@@ -39,7 +41,8 @@ def common_basis(calculations: Sequence[Calculation]) -> BasisSet:
                     f"{calculation.structure.formula} where another one has l = {shells[z]}"
                 )
         valence.update(own.valence)
-    return BasisSet(calculations[0].basis.name, shells, valence)
+        functions.update(own.functions)
+    return BasisSet(calculations[0].basis.name, shells, valence, functions)
 
 
 def check_basis(task: TrainingTask, known: BasisSet, basis: BasisSet) -> None:

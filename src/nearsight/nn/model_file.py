@@ -12,6 +12,7 @@ from torch import Tensor
 from nearsight.errors import CheckpointError
 from nearsight.foreign_files import reading, require_readable
 from nearsight.orbitals.basis import BasisSet
+from nearsight.orbitals.gaussian_shell import GaussianShell
 
 FORMAT = "nearsight-model-2"
 FORMER_FORMATS = ("nearsight-model-1",)
@@ -22,12 +23,16 @@ CHECKPOINT_ONLY = ("optimizer.", "raw.", "random")
 
 
 def basis_metadata(basis: BasisSet) -> str:
-    """Return a basis as JSON: its name, the degrees l of the shells and the valence of each element."""
+    """Return a basis as JSON: its name, the degrees l of the shells, the valence and the functions of each element."""
     return json.dumps(
         {
             "name": basis.name,
             "shells": {str(z): list(ls) for z, ls in basis.shells.items()},
             "valence": {str(z): v for z, v in basis.valence.items()},
+            "functions": {
+                str(z): [[shell.exponents.tolist(), shell.coefficients.tolist()] for shell in own]
+                for z, own in basis.functions.items()
+            },
         }
     )
 
@@ -36,7 +41,11 @@ def basis_of_metadata(text: str) -> BasisSet:
     """Return the basis that `basis_metadata` wrote as JSON."""
     basis = json.loads(text)
     shells = {int(z): tuple(ls) for z, ls in basis["shells"].items()}
-    return BasisSet(basis["name"], shells, {int(z): v for z, v in basis["valence"].items()})
+    functions = {
+        int(z): tuple(GaussianShell.of_primitives(l, *numbers) for l, numbers in zip(shells[int(z)], own, strict=True))
+        for z, own in basis.get("functions", {}).items()
+    }
+    return BasisSet(basis["name"], shells, {int(z): v for z, v in basis["valence"].items()}, functions)
 
 
 def damaged(path: object, message: str) -> CheckpointError:

@@ -14,7 +14,8 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from nearsight.operators.blocks import BlockOperator
-from nearsight.orbitals.gaussian_overlap import GaussianShell, overlaps_along_z
+from nearsight.orbitals.gaussian_overlap import overlaps_along_z
+from nearsight.orbitals.gaussian_shell import GaussianShell
 from nearsight.orbitals.rotations import bond_frames, orbital_frames, wigner_d
 from nearsight.structures.structure import Structure
 

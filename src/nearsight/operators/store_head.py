@@ -11,6 +11,7 @@ import numpy as np
 from nearsight.operators.calculation import Calculation
 from nearsight.operators.hdf5_content import HASH, Refused, array, attribute, content_hash, text, texts
 from nearsight.orbitals.basis import BasisSet
+from nearsight.orbitals.gaussian_shell import GaussianShell
 from nearsight.structures.structure import Structure
 
 FORMAT = "nearsight calculation"
@@ -27,6 +28,9 @@ UNITS = "length: angstrom; energy: eV; overlap: 1"
 _LONG = 4_000
 """Bytes. HDF5 wants the attributes of an object to be small: 64 kB in all."""
 _MOST_ELEMENTS = 200
+_MOST_PRIMITIVES = 100_000
+_FUNCTIONS = ("function_element", "function_shell", "exponents", "coefficients")
+"""Datasets of the basis' radial functions, one number for each primitive; files may lack them."""
 SCALARS = ("cutoff", "energy", "fermi")
 ERROR_ESTIMATE = "error_estimate"
 ESTIMATE_MEANING = "expected r.m.s. error of the elements of each stored block of the Hamiltonian, in its order"
@@ -171,7 +175,7 @@ def read_basis(group: h5py.Group) -> BasisSet:
     Returns
     -------
     BasisSet
-        Shells and valences.
+        Shells and valences, and functions where the file holds them.
     """
     elements = array(group, "elements", "integer", (None,), largest=_MOST_ELEMENTS).tolist()
     shells = [tuple(int(word) for word in words.split()) for words in texts(group, "shells")]
@@ -181,9 +185,23 @@ def read_basis(group: h5py.Group) -> BasisSet:
         raise Refused(f"the basis has {name!r:.80} as its name, which is not one line of text")
     if len(set(elements)) != len(elements):
         raise Refused("an element is twice in the basis")
-    return BasisSet(
-        name, dict(zip(elements, shells, strict=True)), {z: v for z, v in zip(elements, valence, strict=True) if v >= 0}
-    )
+    of_elements = dict(zip(elements, shells, strict=True))
+    known = {z: v for z, v in zip(elements, valence, strict=True) if v >= 0}
+    return BasisSet(name, of_elements, known, _read_functions(group, of_elements) if _FUNCTIONS[0] in group else {})
+
+
+def _read_functions(group: h5py.Group, shells: Mapping[int, tuple[int, ...]]) -> dict[int, tuple[GaussianShell, ...]]:
+    element, shell = (array(group, name, "integer", (None,), largest=_MOST_PRIMITIVES) for name in _FUNCTIONS[:2])
+    exponents, coefficients = (array(group, name, "float", (len(element),)) for name in _FUNCTIONS[2:])
+    if len(shell) != len(element) or (exponents <= 0).any():
+        raise Refused("the functions of the basis have exponents that are not positive, or columns of unequal length")
+    result: dict[int, tuple[GaussianShell, ...]] = {}
+    for z in np.unique(element).tolist():
+        rows = [np.flatnonzero((element == z) & (shell == k)) for k in range(len(shells.get(z, ())))]
+        if not rows or not all(len(own) for own in rows) or sum(map(len, rows)) != np.count_nonzero(element == z):
+            raise Refused(f"the functions of element {z} are not those of its shells")
+        result[z] = tuple(GaussianShell.of_primitives(l, exponents[own], coefficients[own]) for l, own in zip(shells[z], rows))
+    return result
 
 
 def _write_attributes(file: h5py.File, calculation: Calculation) -> None:
@@ -212,3 +230,14 @@ def _write_basis(group: h5py.Group, basis: BasisSet) -> None:
     group["elements"] = np.array(list(basis.shells), dtype=np.int64)
     group["shells"] = [" ".join(map(str, shells)) for shells in basis.shells.values()]
     group["valence"] = np.array([basis.valence.get(z, -1) for z in basis.shells], dtype=np.int64)
+    rows = [
+        (z, k, exponent, coefficient)
+        for z, own in basis.functions.items()
+        for k, shell in enumerate(own)
+        for exponent, coefficient in zip(shell.exponents, shell.coefficients)
+    ]
+    if rows:
+        for name, column, kind in zip(_FUNCTIONS, zip(*rows), (np.int64, np.int64, np.float64, np.float64)):
+            group[name] = np.array(column, dtype=kind)
+        group[_FUNCTIONS[2]].attrs["unit"] = "1/bohr^2"
+        group[_FUNCTIONS[3]].attrs["meaning"] = "of r^l exp(-exponent r^2) Y_lm; each shell is normalised as a whole"

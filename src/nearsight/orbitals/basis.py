@@ -7,8 +7,8 @@ molecules, for H to Kr.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.resources import files
 from types import MappingProxyType
@@ -17,6 +17,7 @@ import numpy as np
 
 from nearsight.elements import GHOST, number_of, symbol_of
 from nearsight.errors import InputError
+from nearsight.orbitals.gaussian_shell import GaussianShell
 
 SHELL_LETTERS = "spdfghi"
 
@@ -38,21 +39,32 @@ class BasisSet:
     valence : mapping of int to int
         Atomic number → number of electrons that the pseudopotential leaves; 0 for the ghost. Elements whose valence is
         not known are absent.
+    functions : mapping of int to tuple of GaussianShell
+        Atomic number → its radial functions in the order of `shells`, from which S of any structure follows. Elements
+        whose functions are not known are absent.
 
     Raises
     ------
     InputError
-        If an element has no shells, or an l that is not supported.
+        If an element has no shells, an l that is not supported, or functions of other shells.
     """
 
     name: str
     shells: Mapping[int, tuple[int, ...]]
     valence: Mapping[int, int]
+    functions: Mapping[int, tuple[GaussianShell, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         shells = {int(z): tuple(int(l) for l in ls) for z, ls in sorted(self.shells.items())}
         object.__setattr__(self, "shells", MappingProxyType(shells))
         object.__setattr__(self, "valence", MappingProxyType({int(z): int(v) for z, v in self.valence.items()}))
+        functions = {int(z): tuple(own) for z, own in self.functions.items() if int(z) in shells}
+        object.__setattr__(self, "functions", MappingProxyType(functions))
+        for z, own in functions.items():
+            if tuple(shell.l for shell in own) != shells[z]:
+                raise InputError(
+                    f"expected functions of the shells {shells[z]} for {symbol_of(z)}, got l = {[s.l for s in own]}"
+                )
         for z, ls in shells.items():
             if not ls or min(ls) < 0 or max(ls) >= len(SHELL_LETTERS):
                 raise InputError(f"expected shells l = 0..{len(SHELL_LETTERS) - 1} for {symbol_of(z)}, got {ls}")
@@ -64,7 +76,7 @@ class BasisSet:
         return hash(tuple(self.shells.items()))
 
     def __reduce__(self) -> tuple[object, ...]:
-        return BasisSet, (self.name, dict(self.shells), dict(self.valence))
+        return BasisSet, (self.name, dict(self.shells), dict(self.valence), dict(self.functions))
 
     def n_orbitals(self, number: int) -> int:
         """Return the number of orbitals of one atom.
@@ -206,7 +218,7 @@ class BasisSet:
         Returns
         -------
         BasisSet
-            The same shells and valences under the same name.
+            The same shells, valences and functions under the same name.
 
         Raises
         ------
@@ -216,8 +228,32 @@ class BasisSet:
         keep = {int(z) for z in numbers}
         self.check(keep)
         return BasisSet(
-            self.name, {z: self.shells[z] for z in keep}, {z: v for z, v in self.valence.items() if z in keep}
+            self.name,
+            {z: self.shells[z] for z in keep},
+            {z: v for z, v in self.valence.items() if z in keep},
+            {z: own for z, own in self.functions.items() if z in keep},
         )
+
+    def with_functions(self, functions: Mapping[int, Sequence[GaussianShell]]) -> BasisSet:
+        """Return the basis with its radial functions known.
+
+        Parameters
+        ----------
+        functions : mapping of int to sequence of GaussianShell
+            Atomic number → functions in the order of the shells; those that were known before stay. Elements that the
+            basis does not have are left out.
+
+        Raises
+        ------
+        InputError
+            If they are of other shells.
+        """
+        return replace(self, functions={**{z: tuple(own) for z, own in functions.items()}, **self.functions})
+
+    @property
+    def lacking_functions(self) -> tuple[int, ...]:
+        """Atomic numbers of elements whose functions are not known."""
+        return tuple(z for z in self.shells if z not in self.functions)
 
     def describe(self) -> str:
         """Return the shells in words, such as `Hf 2s1p1d, O 1s1p`."""

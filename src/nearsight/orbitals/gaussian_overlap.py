@@ -1,7 +1,7 @@
 """Overlaps of contracted Gaussian shells of two atoms, exactly, with the bond along z.
 
-The product of two primitives is a Gaussian about a point between the atoms times a polynomial, which Gauss-Hermite
-quadrature integrates without error. Shells are normalised here, so that only the ratios of coefficients count.
+The product of two primitives is a Gaussian about a point between the atoms times a polynomial, which Gaussian quadrature
+(Hermite along the bond, Laguerre in the square of the distance from it) integrates without error. Shells are normalised here, so that only the ratios of coefficients count.
 """
 
 from __future__ import annotations
@@ -10,40 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import gamma
 
+from nearsight.orbitals.gaussian_shell import GaussianShell
 from nearsight.orbitals.rotations import spherical_harmonics
 from nearsight.units import BOHR_IN_ANGSTROM
-
-
-@dataclass(frozen=True, eq=False)
-class GaussianShell:
-    """A contracted shell, Σ_k c_k r^l exp(−α_k r²) Y_lm.
-
-    Attributes
-    ----------
-    l : int
-        Angular momentum.
-    exponents : (K,) array of float64
-        α, 1/bohr².
-    coefficients : (K,) array of float64
-        c, of primitives that are not normalised; a common factor has no meaning.
-    """
-
-    l: int
-    exponents: np.ndarray
-    coefficients: np.ndarray
-
-    @property
-    def norm(self) -> float:
-        """Square root of the overlap with itself."""
-        p = self.exponents[:, None] + self.exponents
-        radial = gamma(self.l + 1.5) / (2 * p ** (self.l + 1.5))
-        return float(np.sqrt(self.coefficients @ radial @ self.coefficients * 4 * np.pi / (2 * self.l + 1)))
-
-    def reach(self, smallest: float = 1e-6) -> float:
-        """Return the distance in Å from which the overlap of two such shells is about `smallest`."""
-        return float(np.sqrt(-2 * np.log(smallest) / self.exponents.min())) * BOHR_IN_ANGSTROM
 
 
 def overlaps_along_z(
@@ -63,53 +33,86 @@ def overlaps_along_z(
     (D, n_lower, n_upper) array of float64
         Overlaps, m = −l..l inside each shell.
     """
-    rows = [[_shells(a, b, distances / BOHR_IN_ANGSTROM) for b in upper] for a in lower]
-    return np.concatenate([np.concatenate(row, axis=2) for row in rows], axis=1)
+    result = np.zeros((len(distances), sum(2 * s.l + 1 for s in lower), sum(2 * s.l + 1 for s in upper)))
+    bohr = np.asarray(distances, dtype=np.float64) / BOHR_IN_ANGSTROM
+    for ours in _with_same_primitives(lower):
+        for theirs in _with_same_primitives(upper):
+            m = np.arange(min(ours.l, theirs.l) + 1)
+            along = _contracted(ours, theirs, bohr) * np.where(m == 0, 2 * np.pi, np.pi)[:, None, None]
+            for i, row in enumerate(ours.middle):
+                for j, column in enumerate(theirs.middle):
+                    for sign in (1, -1):  # diagonal in m, alike for m and −m
+                        result[:, row + sign * m, column + sign * m] = along[:, :, i, j]
+    return result
 
 
-def _shells(a: GaussianShell, b: GaussianShell, distance: np.ndarray) -> np.ndarray:
-    """(D, 2l+1, 2l'+1) at distances in bohr."""
-    points, weights = np.polynomial.hermite.hermgauss((a.l + b.l) // 2 + 1)
-    grid = np.stack(np.meshgrid(points, points, points, indexing="ij"), axis=-1).reshape(-1, 3)
-    weight = np.einsum("i,j,k->ijk", weights, weights, weights).reshape(-1)
-    alpha, beta = (x.reshape(-1) for x in np.meshgrid(a.exponents, b.exponents, indexing="ij"))
-    factor = np.outer(a.coefficients, b.coefficients).reshape(-1)
-    result = np.zeros((len(distance), 2 * a.l + 1, 2 * b.l + 1))
-    at_once = max(1, _POINTS // (len(alpha) * len(grid)))
-    for some in (slice(k, k + at_once) for k in range(0, len(distance), at_once)):
-        result[some] = _quadrature(a.l, b.l, alpha, beta, factor, grid, weight, distance[some])
-    return result / (a.norm * b.norm)
+@dataclass(frozen=True, eq=False)
+class _Primitives:
+    """Shells of one atom with the same l and exponents: rows of coefficients of normalised shells, places of m = 0."""
+
+    l: int
+    exponents: np.ndarray
+    coefficients: np.ndarray
+    middle: list[int]
+
+
+def _with_same_primitives(shells: Sequence[GaussianShell]) -> list[_Primitives]:
+    starts = np.cumsum([0] + [2 * s.l + 1 for s in shells])
+    groups: dict[tuple[int, bytes], list[int]] = {}
+    for k, s in enumerate(shells):
+        groups.setdefault((s.l, np.ascontiguousarray(s.exponents, dtype=np.float64).tobytes()), []).append(k)
+    return [
+        _Primitives(
+            l,
+            shells[own[0]].exponents,
+            np.array([shells[k].coefficients / shells[k].norm for k in own]),
+            [int(starts[k]) + l for k in own],
+        )
+        for (l, _), own in groups.items()
+    ]
 
 
 _POINTS = 300_000
 """Points of quadrature at once."""
 
 
-def _quadrature(
-    l: int,
-    other: int,
-    alpha: np.ndarray,
-    beta: np.ndarray,
-    factor: np.ndarray,
-    grid: np.ndarray,
-    weight: np.ndarray,
-    distance: np.ndarray,
-) -> np.ndarray:
-    """(D, 2l+1, 2l'+1) sums over pairs of primitives and points, but for those that are negligible at each distance."""
-    p = alpha + beta
-    size = factor * np.exp(-alpha * beta / p * distance[:, None] ** 2) / p**1.5
-    which, kept = np.nonzero(np.abs(size) > 1e-14)
-    result = np.zeros((len(distance), 2 * l + 1, 2 * other + 1))
-    if not len(which):
-        return result
-    d, places = distance[which], grid / np.sqrt(p[kept])[:, None, None]
-    places[..., 2] += (beta[kept] * d / p[kept])[:, None]
-    ours = _solid(places, l) * (size[which, kept][:, None] * weight)[..., None]
-    places[..., 2] -= d[:, None]
-    products = ours.transpose(0, 2, 1) @ _solid(places, other)
-    first = np.flatnonzero(np.diff(which, prepend=-1))
-    result[which[first]] = np.add.reduceat(products, first, axis=0)
+def _contracted(ours: _Primitives, theirs: _Primitives, distance: np.ndarray) -> np.ndarray:
+    """(D, m, i, j) of all shells of two groups, m ≥ 0, at distances in bohr, but for the integral over the angle."""
+    points, weights = _points(ours.l + theirs.l)
+    result = np.empty(
+        (len(distance), min(ours.l, theirs.l) + 1, len(ours.coefficients), len(theirs.coefficients)), dtype=np.float64
+    )
+    at_once = max(1, _POINTS // (len(ours.exponents) * len(theirs.exponents) * len(points)))
+    for some in (slice(k, k + at_once) for k in range(0, len(distance), at_once)):
+        primitive = _quadrature(ours, theirs, points, weights, distance[some])
+        result[some] = ours.coefficients @ primitive @ theirs.coefficients.T
     return result
+
+
+def _points(degree: int) -> tuple[np.ndarray, np.ndarray]:
+    """Points (ρ, 0, z) and weights that integrate polynomials in ρ² and z times exp(−ρ² − z²) over ρ dρ dz exactly."""
+    z, along = np.polynomial.hermite.hermgauss(degree // 2 + 1)
+    squares, across = np.polynomial.laguerre.laggauss(degree // 4 + 1)
+    rho, height = (x.reshape(-1) for x in np.meshgrid(np.sqrt(squares), z, indexing="ij"))
+    return np.stack([rho, np.zeros_like(rho), height], axis=1), np.outer(across / 2, along).reshape(-1)
+
+
+def _quadrature(
+    ours: _Primitives, theirs: _Primitives, points: np.ndarray, weights: np.ndarray, distance: np.ndarray
+) -> np.ndarray:
+    """(D, m, K, K') of pairs of primitives."""
+    alpha, beta = ours.exponents[:, None], theirs.exponents
+    p = alpha + beta
+    d = distance[:, None, None]
+    size = np.exp(-alpha * beta / p * d**2) / p**1.5
+    shape = (*size.shape, *points.shape)
+    places = np.broadcast_to(points / np.sqrt(p)[..., None, None], shape).copy()
+    places[..., 2] += (beta / p * d)[..., None]
+    m = np.arange(min(ours.l, theirs.l) + 1)
+    first = _solid(places, ours.l)[..., ours.l + m]
+    places[..., 2] -= d[..., None]
+    products = np.einsum("dabpm,dabpm,p->dmab", first, _solid(places, theirs.l)[..., theirs.l + m], weights)
+    return np.asarray(products * size[:, None])
 
 
 def _solid(places: np.ndarray, l: int) -> np.ndarray:

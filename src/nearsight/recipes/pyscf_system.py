@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -15,6 +15,7 @@ from nearsight.configuration import Section
 from nearsight.elements import GHOST, symbol_of
 from nearsight.errors import InputError
 from nearsight.orbitals.basis import DEF2_SVP, BasisSet
+from nearsight.orbitals.gaussian_shell import GaussianShell
 from nearsight.recipes.born_von_karman import mesh_points
 from nearsight.recipes.pyscf_names import checked_name, checked_symbol, forbid_evaluation
 from nearsight.structures.structure import Structure
@@ -222,12 +223,30 @@ def basis_of(system: Any, numbers: np.ndarray, settings: PyscfSettings) -> Basis
     """
     shells: dict[int, tuple[int, ...]] = {}
     valence: dict[int, int] = {}
+    functions: dict[int, tuple[GaussianShell, ...]] = {}
     for atom, z in enumerate(numbers):
         if int(z) not in shells:
-            own = system.atom_shell_ids(atom)
-            shells[int(z)] = tuple(l for b in own for l in [int(system.bas_angular(b))] * int(system.bas_nctr(b)))
+            functions[int(z)] = shells_of(system, system.atom_shell_ids(atom))
+            shells[int(z)] = tuple(shell.l for shell in functions[int(z)])
             valence[int(z)] = int(system.atom_charge(atom))
-    return BasisSet(_basis_name(settings), shells, valence)
+    return BasisSet(_basis_name(settings), shells, valence, functions)
+
+
+def shells_of(system: Any, places: Iterable[int]) -> tuple[GaussianShell, ...]:
+    """Return the radial functions of some of PySCF's shells, one for each contraction.
+
+    Parameters
+    ----------
+    system : pyscf.gto.Mole or pyscf.pbc.gto.Cell
+        The system.
+    places : iterable of int
+        Which of its shells.
+    """
+    return tuple(
+        GaussianShell.of_normalised(int(system.bas_angular(b)), system.bas_exp(b), system.bas_ctr_coeff(b)[:, k])
+        for b in places
+        for k in range(int(system.bas_nctr(b)))
+    )
 
 
 def _basis_name(settings: PyscfSettings) -> str:

@@ -1,0 +1,182 @@
+"""S of any structure from the radial functions of its basis, or from any other two-centre function.
+
+With the bond along z, the overlap of two atoms depends on their distance alone. So the block of each pair of elements is
+computed at the Chebyshev points of the range of distances, which converge exponentially, interpolated by splines of
+fifth order, and rotated to the direction of each bond.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.interpolate import make_interp_spline
+
+from nearsight.elements import symbol_of
+from nearsight.errors import InputError
+from nearsight.operators.blocks import BlockOperator, zeros
+from nearsight.orbitals.basis import BasisSet
+from nearsight.orbitals.gaussian_overlap import overlaps_along_z
+from nearsight.orbitals.gaussian_shell import GaussianShell
+from nearsight.orbitals.rotations import bond_frames, orbital_frames, wigner_d
+from nearsight.structures.graph import Graph, build_graph, pair_order
+from nearsight.structures.structure import MINIMUM_DISTANCE, Structure
+
+SMALLEST = 1e-8
+"""Blocks at distances beyond which no element is larger are not stored."""
+STEP = 0.02
+"""Å, between tabulated distances: splines are then exact to 1e-10."""
+FARTHEST = 30.0
+"""Å, that tables reach at most."""
+_NODES_PER_ANGSTROM = 14
+"""Chebyshev points: functions as narrow as 0.2 Å are interpolated to 1e-11."""
+_AT_ONCE = 20_000
+"""Pairs that are rotated together."""
+
+
+def overlap_of(structure: Structure, basis: BasisSet, *, smallest: float = SMALLEST) -> BlockOperator:
+    """Compute the overlap matrix S of a structure as a real-space operator, Hermitian to the last bit.
+
+    Parameters
+    ----------
+    structure : Structure
+        The atoms and ghosts.
+    basis : BasisSet
+        The basis with its functions.
+    smallest : float, optional
+        Blocks at distances beyond which no element of any block is larger are not stored.
+
+    Returns
+    -------
+    BlockOperator
+        S, without unit, with a block for every pair of atoms and cell vector R.
+
+    Raises
+    ------
+    InputError
+        Where the functions of an element are not known.
+    """
+    basis = basis.restricted(structure.numbers)
+    if basis.lacking_functions:
+        names = ", ".join(symbol_of(z) for z in basis.lacking_functions)
+        raise InputError(
+            f"expected the radial functions of {names} ({basis.name}), got a basis whose shells alone are known; "
+            "import with the basis file (--basis-file), or give a file that holds S"
+        )
+    elements = tuple(basis.shells)
+    tables = {(a, b): _table(basis, a, b, smallest) for a in elements for b in elements if a <= b}
+    graph = build_graph(structure, max(table.range for table in tables.values()))
+    result = empty_operator(structure, basis, graph)
+    upper = np.arange(result.n_pairs) <= result.reverse
+    for (a, b), pairs in result.element_pairs.items():
+        own = result.on_site[pairs]
+        if own.any():
+            block = overlaps_along_z(basis.functions[a], basis.functions[a], np.zeros(1))[0]
+            block = (block + block.T) / 2
+            result.put(pairs[own], np.broadcast_to(block, (int(own.sum()), *block.shape)))
+        pairs = pairs[~own & (a < b if a != b else upper[pairs])]
+        for some in (pairs[k : k + _AT_ONCE] for k in range(0, len(pairs), _AT_ONCE)):
+            blocks = _rotated(tables[a, b], basis, (a, b), pair_vectors(structure, result, some))
+            result.put(some, blocks)
+            result.put(result.reverse[some], blocks.transpose(0, 2, 1))
+    return result
+
+
+@dataclass(frozen=True, eq=False)
+class _Table:
+    """Blocks of two elements, the second above the first along z; `filled` says which elements are not always zero."""
+
+    range: float
+    filled: np.ndarray
+    spline: Any
+
+    def blocks(self, distance: np.ndarray) -> np.ndarray:
+        """Return (P, n_i, n_j) blocks at distances in Å."""
+        result = np.zeros((len(distance), *self.filled.shape))
+        result[:, self.filled] = self.spline(distance)
+        return result
+
+
+_KEPT: OrderedDict[tuple[Any, ...], _Table] = OrderedDict()
+_MOST_KEPT = 32
+"""Tables are kept: predictions of many structures need the same ones."""
+
+
+def _table(basis: BasisSet, a: int, b: int, smallest: float) -> _Table:
+    lower, upper = basis.functions[a], basis.functions[b]
+    key = (_identity(lower), _identity(upper), smallest)
+    if key not in _KEPT:
+        _KEPT[key] = _tabulated(lower, upper, smallest)
+        while len(_KEPT) > _MOST_KEPT:
+            _KEPT.popitem(last=False)
+    return _KEPT[key]
+
+
+def _identity(shells: tuple[GaussianShell, ...]) -> tuple[tuple[int, bytes, bytes], ...]:
+    return tuple((s.l, s.exponents.tobytes(), s.coefficients.tobytes()) for s in shells)
+
+
+def _tabulated(lower: tuple[GaussianShell, ...], upper: tuple[GaussianShell, ...], smallest: float) -> _Table:
+    """Tabulate the blocks of two elements up to the distance at which all elements are small."""
+    begin = 0.5 * MINIMUM_DISTANCE
+    coarse = np.arange(begin, FARTHEST, 0.25)
+    large = np.flatnonzero(np.abs(overlaps_along_z(lower, upper, coarse)).max(axis=(1, 2)) > smallest)
+    last = float(coarse[min(int(large[-1]) + 2, len(coarse) - 1)]) if len(large) else begin + 1.0
+    nodes = int(_NODES_PER_ANGSTROM * (last - begin)) + 30
+    points = np.cos(np.pi * (np.arange(nodes) + 0.5) / nodes)
+    values = overlaps_along_z(lower, upper, begin + (points + 1) / 2 * (last - begin))
+    distance = np.arange(begin, last, STEP)
+    filled = np.abs(values).max(axis=0) > 1e-14
+    series = np.polynomial.chebyshev.chebfit(points, values[:, filled], nodes - 1) if filled.any() else None
+    fine = np.zeros((len(distance), int(filled.sum())))
+    if series is not None:
+        fine = np.polynomial.chebyshev.chebval(2 * (distance - begin) / (last - begin) - 1, series).T
+    large = np.flatnonzero(np.abs(fine).max(axis=1, initial=0.0) > smallest)
+    end = min(int(large[-1]) + 2, len(distance)) if len(large) else 2
+    inner = slice(0, min(end + 5, len(distance)))
+    return _Table(float(distance[end - 1]), filled, make_interp_spline(distance[inner], fine[inner], k=5))
+
+
+def empty_operator(structure: Structure, basis: BasisSet, graph: Graph) -> BlockOperator:
+    """Return an operator of zeros on site and on all edges of a graph.
+
+    Parameters
+    ----------
+    structure : Structure
+        The atoms.
+    basis : BasisSet
+        Their orbitals.
+    graph : Graph
+        Its edges.
+
+    Returns
+    -------
+    BlockOperator
+        In real space.
+    """
+    atoms = np.arange(len(structure))
+    source, target = np.concatenate([atoms, graph.source]), np.concatenate([atoms, graph.target])
+    shift = np.concatenate([np.zeros((len(atoms), 3), dtype=np.int64), graph.shift])
+    order = pair_order(source, target, shift)
+    return zeros(structure.numbers, basis, source[order], target[order], shift[order], folded=False)
+
+
+def pair_vectors(structure: Structure, operator: BlockOperator, pairs: np.ndarray) -> np.ndarray:
+    """Return the (P, 3) vectors between the atoms of pairs of an operator, Å."""
+    i, j = operator.source[pairs], operator.target[pairs]
+    vectors: np.ndarray = structure.positions[j] + operator.shift[pairs] @ structure.cell - structure.positions[i]
+    return vectors
+
+
+def _rotated(table: _Table, basis: BasisSet, elements: tuple[int, int], vectors: np.ndarray) -> np.ndarray:
+    """Return (P, n_i, n_j) blocks along the given vectors; zero beyond the table's range."""
+    distance = np.linalg.norm(vectors, axis=1)
+    near = distance <= table.range
+    a, b = elements
+    frames = wigner_d(bond_frames(vectors[near]), max(*basis.shells[a], *basis.shells[b]))
+    left, right = orbital_frames(basis, a, frames), orbital_frames(basis, b, frames)
+    result = np.zeros((len(vectors), *table.filled.shape))
+    result[near] = left.transpose(0, 2, 1) @ table.blocks(distance[near]) @ right
+    return result
