@@ -165,7 +165,7 @@ def test_the_overlap_is_that_of_the_other_file(tmp_path):
     with_overlap = Calculation(calculation.structure, BASIS, None, calculation.require_hamiltonian())
     write_calculation(tmp_path / "given.h5", with_overlap)
     prediction = make_model().predict(calculation.structure)
-    write_prediction(tmp_path / "a.h5", head_of(calculation.structure), prediction, overlap_from=tmp_path / "given.h5")
+    write_prediction(tmp_path / "a.h5", head_of(calculation.structure), prediction, overlap=tmp_path / "given.h5")
     overlap = read_calculation(tmp_path / "a.h5").require_overlap()
     np.testing.assert_array_equal(overlap.values, calculation.require_hamiltonian().values)
 

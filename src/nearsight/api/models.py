@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from nearsight.api.matrices import Hamiltonian, Overlap
+from nearsight.api.overlaps import computed_overlap
 from nearsight.api.sources import calculation_of
 from nearsight.api.structures import as_structure
 from nearsight.api.training import run_training
 from nearsight.errors import CheckpointError, InputError
-from nearsight.inference.predict import write_prediction
+from nearsight.inference.predict import annotate_out_of_distribution, write_prediction
 from nearsight.learning.config import load_config
 from nearsight.learning.training import TrainingResult
 from nearsight.nn.loading import load_model as load_hamiltonian_model
@@ -25,7 +26,7 @@ from nearsight.nn.model_file import find_model_file
 from nearsight.nn.prediction import Prediction
 from nearsight.operators.blocks import BlockOperator
 from nearsight.operators.calculation import Calculation
-from nearsight.operators.store import is_store, operator_basis, read_calculation
+from nearsight.operators.store import is_store, operator_basis, read_calculation, write_estimate
 from nearsight.operators.store_writer import StoreWriter
 from nearsight.orbitals.basis import BasisSet
 from nearsight.output_path import STORE, check_output
@@ -36,6 +37,8 @@ from nearsight.structures.structure import Structure
 
 MOST_ORBITALS = 10_000
 """Orbitals up to which a prediction is made self-consistent without being asked: its matrices are dense."""
+MOST_OVERLAP = 200_000
+"""Orbitals up to which a prediction brings S along without being given it: it is held in memory."""
 
 
 @dataclass(frozen=True)
@@ -54,14 +57,15 @@ class WrittenPrediction:
         Mean |H| over the on-site blocks, eV.
     seconds : float
         Time taken.
-    has_overlap : bool
-        Whether the file holds S too, copied from the input.
+    overlap : str
+        Where the S in the file comes from (``given``, ``exact, …``), or why it holds none.
     expected_errors : tuple of float or None
         Expected mean absolute errors (eV), on site and between atoms; None where the model is not calibrated.
     out_of_distribution : ndarray or None
         (N,) bool, atoms in environments unlike those of the training data; None likewise.
     self_consistent : str or None
-        How the prediction was made self-consistent, or why not; None where it was not tried.
+        How the prediction was made self-consistent, or why not; None for a model that has not learnt to, and where it
+        was not wanted.
     """
 
     path: Path
@@ -69,10 +73,25 @@ class WrittenPrediction:
     n_pairs: int
     mean_on_site: float
     seconds: float
-    has_overlap: bool
+    overlap: str
     expected_errors: tuple[float, float] | None
     out_of_distribution: np.ndarray | None
     self_consistent: str | None = None
+
+    @property
+    def has_overlap(self) -> bool:
+        """Whether the file holds S, too."""
+        return self.overlap.startswith(("given", "exact"))
+
+
+@dataclass(frozen=True, eq=False)
+class _AtHand:
+    """A structure, what was given of it, and S, or why there is none."""
+
+    atoms: Structure
+    given: Calculation | None
+    overlap: BlockOperator | None
+    said: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,18 +174,45 @@ class Model:
         >>> h.to_csr().shape
         (192, 192)
         """
-        atoms, given = _input(structure, known)
-        overlap = None if given is None else given.overlap
-        check_basis(self.inner, None if overlap is None else overlap.basis)
-        prediction = self.inner.predict(atoms, given, progress=progress)
+        return self._predicted(self._known(structure, known, progress), self_consistent, progress)
+
+    def overlap(self, structure: Any) -> Overlap:
+        """Compute S of a structure in the basis of the model, without a DFT run.
+
+        Parameters
+        ----------
+        structure : Structure, ase.Atoms or path
+            As of `predict`.
+
+        Raises
+        ------
+        InputError
+            The radial functions are not known: the model's training data did not hold them, and PySCF does not have a
+            basis of this name.
+
+        Examples
+        --------
+        >>> import nearsight as ns
+        >>> model = ns.load_model("tests/data/version_0_1_0/nearsight")
+        >>> model.overlap("tests/data/version_0_1_0/calculation.h5").operator.n_orbitals
+        192
+        """
+        atoms = as_structure(structure)
+        self.inner.check(atoms, Calculation(atoms, self.basis.restricted(atoms.numbers)))
+        s, said = computed_overlap(atoms, self.basis)
+        head = self._head(atoms)
+        return Overlap(replace(head, overlap=s, provenance={**head.provenance, "overlap": said}))
+
+    def _predicted(self, at_hand: _AtHand, self_consistent: bool | None, progress: Progress) -> Hamiltonian:
+        prediction = self.inner.predict(at_hand.atoms, at_hand.given, progress=progress)
         operator, expected = prediction.operator(), prediction.expected_errors
         estimate = None if expected is None else _of_whole(prediction, operator)
-        calculation = replace(self._head(atoms), hamiltonian=operator, overlap=overlap, error_estimate=estimate)
-        if self._solves(calculation, self_consistent):
-            return self._solved(calculation, self_consistent is True, progress)
-        return Hamiltonian(
-            calculation, prediction.mean_expected_errors(), None if expected is None else expected.out_of_distribution
+        calculation = replace(
+            self._head(at_hand.atoms, at_hand), hamiltonian=operator, overlap=at_hand.overlap, error_estimate=estimate
         )
+        if self._solves(calculation, self_consistent, at_hand):
+            return self._solved(calculation, prediction, self_consistent is True, progress)
+        return _plain(calculation, prediction)
 
     def predict_to(
         self,
@@ -203,20 +249,18 @@ class Model:
         if not target.parent.is_dir():
             raise InputError(f"{target}: expected a folder to write into, got none at {target.parent}")
         check_output(target, [structure, self.source], STORE)
-        store = _store(structure)
-        overlap = None if store is None else operator_basis(store, "overlap")
-        check_basis(self.inner, overlap)
-        size = _orbitals(self.inner, store)
-        known_to_help = self.inner.density_functional is not None and overlap is not None and size <= MOST_ORBITALS
-        if self_consistent or (self_consistent is None and known_to_help):
-            return self._write_self_consistent(target, structure, self_consistent, started, progress)
-        needs = bool(self.inner.needs) and store is not None
-        given = read_calculation(store, hamiltonian=False) if needs and store else None
-        atoms = as_structure(structure) if given is None else given.structure
+        small, copied = self._orbitals(structure) <= MOST_ORBITALS, self._may_copy(structure)
+        learnt = self.inner.density_functional is not None and self_consistent is not False
+        if self_consistent or (learnt and small) or copied is None:
+            copied, at_hand = None, self._known(structure, None, progress)
+        else:
+            at_hand = _AtHand(as_structure(structure), None, None, "given")
+        if self_consistent or (learnt and small and at_hand.overlap is not None):
+            return self._write_self_consistent(target, at_hand, self_consistent, started, progress)
+        atoms, given = at_hand.atoms, at_hand.given
         labels = Slabs(count=parts).assign(atoms) if parts > 1 else None
         prediction = self.inner.predict(atoms, given, parts=labels, progress=progress)
-        copied = store if overlap else None
-        written = write_prediction(target, self._head(atoms), prediction, overlap_from=copied)
+        written = write_prediction(target, self._head(atoms, at_hand), prediction, overlap=copied or at_hand.overlap)
         expected = prediction.expected_errors
         return WrittenPrediction(
             target,
@@ -224,9 +268,10 @@ class Model:
             written.n_pairs,
             written.mean_on_site,
             time.monotonic() - started,
-            copied is not None,
+            at_hand.said,
             prediction.mean_expected_errors(),
             None if expected is None else expected.out_of_distribution,
+            _why_plain(self.inner, at_hand, self_consistent, small),
         )
 
     def describe(self) -> str:
@@ -234,10 +279,10 @@ class Model:
         return self.inner.describe()
 
     def _write_self_consistent(
-        self, target: Path, structure: Any, wanted: bool | None, started: float, progress: Progress
+        self, target: Path, at_hand: _AtHand, wanted: bool | None, started: float, progress: Progress
     ) -> WrittenPrediction:
         """Predict in memory and write what came out, with charges and potential."""
-        h = self.predict(structure, self_consistent=wanted, progress=progress)
+        h = self._predicted(at_hand, wanted, progress)
         operator = h.operator
         with StoreWriter(target, h.calculation) as writer:
             writer.write("hamiltonian", operator)
@@ -246,22 +291,25 @@ class Model:
             if h.charges is not None and h.potential is not None:
                 writer.annotate("charges", h.charges, "e", "Löwdin charges that H agrees with")
                 writer.annotate("potential", h.potential, "eV", "change of each atom's mean on-site element")
+            write_estimate(writer, h.calculation)
+            if h.out_of_distribution is not None:
+                annotate_out_of_distribution(writer, h.out_of_distribution)
         on_site = np.flatnonzero(operator.on_site)
         mean = float(np.mean([np.abs(operator.stack(on_site[k : k + 1])).mean() for k in range(len(on_site))]))
-        seconds, has_overlap = time.monotonic() - started, h.calculation.overlap is not None
+        seconds = time.monotonic() - started
         return WrittenPrediction(
             target,
             h.structure,
             operator.n_pairs,
             mean,
             seconds,
-            has_overlap,
+            at_hand.said,
             h.expected_errors,
             h.out_of_distribution,
             h.calculation.provenance.get("self_consistent"),
         )
 
-    def _solves(self, calculation: Calculation, wanted: bool | None) -> bool:
+    def _solves(self, calculation: Calculation, wanted: bool | None, at_hand: _AtHand) -> bool:
         """Whether a prediction is to be made self-consistent."""
         if wanted is False or (wanted is None and self.inner.density_functional is None):
             return False
@@ -270,10 +318,12 @@ class Model:
             raise InputError(
                 f"expected a model that has learnt H as a functional of the density, got one without: {said}"
             )
+        if wanted and calculation.overlap is None:
+            raise InputError(f"expected S for a self-consistent prediction, got none: {at_hand.said}")
         small = calculation.require_hamiltonian().n_orbitals <= MOST_ORBITALS
         return wanted is True or (calculation.overlap is not None and small)
 
-    def _solved(self, plain: Calculation, wanted: bool, progress: Progress) -> Hamiltonian:
+    def _solved(self, plain: Calculation, prediction: Prediction, wanted: bool, progress: Progress) -> Hamiltonian:
         """The prediction made self-consistent; where that was not asked for and fails, the plain one, which says so."""
         functional = self.inner.density_functional
         assert functional is not None
@@ -283,17 +333,52 @@ class Model:
             if wanted:
                 raise
             progress(Event(f"the prediction is not self-consistent: {error}"))
-            return Hamiltonian(replace(plain, provenance={**plain.provenance, "self_consistent": f"no: {error}"}))
+            said = {**plain.provenance, "self_consistent": f"no: {error}"}
+            return _plain(replace(plain, provenance=said), prediction)
         said = f"{found.diagonalisations} diagonalisations, charges agree to {found.residual:.1e} e"
         provenance = {**plain.provenance, "self_consistent": said}
         progress(Event(f"self-consistent after {said}"))
         calculation = replace(plain, hamiltonian=found.hamiltonian, error_estimate=None, provenance=provenance)
-        return Hamiltonian(calculation, charges=found.density.charges, potential=found.potential)
+        strange = None if prediction.expected_errors is None else prediction.expected_errors.out_of_distribution
+        return Hamiltonian(
+            calculation, out_of_distribution=strange, charges=found.density.charges, potential=found.potential
+        )
 
-    def _head(self, structure: Structure) -> Calculation:
+    def _known(self, structure: Any, known: Calculation | Hamiltonian | Overlap | None, progress: Progress) -> _AtHand:
+        """The structure, what is known of it, and S: what was given, else of the radial functions of the basis."""
+        atoms, given = _input(structure, known)
+        if given is not None and given.overlap is not None:
+            check_basis(self.inner, given.overlap.basis)
+            return _AtHand(atoms, given, given.overlap, "given")
+        if not set(atoms.numbers.tolist()) <= set(self.basis.shells):
+            return _AtHand(atoms, given, None, "unknown")  # where it predicts, such an element is refused
+        size = int(self.basis.sizes(atoms.numbers).sum())
+        if size > MOST_OVERLAP:
+            return _AtHand(atoms, given, None, f"not computed for more than {MOST_OVERLAP:,} orbitals")
+        progress(Event("overlap matrix"))
+        try:
+            return _AtHand(atoms, given, *computed_overlap(atoms, self.basis))
+        except InputError as error:
+            return _AtHand(atoms, given, None, f"unknown: {error}")
+
+    def _may_copy(self, structure: Any) -> Path | None:
+        """A store that holds S, which nothing but the new file needs."""
+        store = _store(structure)
+        basis = None if store is None or self.inner.needs else operator_basis(store, "overlap")
+        check_basis(self.inner, basis)
+        return store if basis is not None else None
+
+    def _orbitals(self, structure: Any) -> int:
+        """Orbitals of a structure; 0 where it has an unknown element, which is refused where it predicts."""
+        numbers = as_structure(structure).numbers
+        return int(self.basis.sizes(numbers).sum()) if set(numbers.tolist()) <= set(self.basis.shells) else 0
+
+    def _head(self, structure: Structure, at_hand: _AtHand | None = None) -> Calculation:
         """What a file says besides the matrices."""
         source = {"model": str(self.source)} if self.source is not None else {}
         provenance = {**source, "predicted": "yes", **self.inner.provenance}
+        if at_hand is not None and at_hand.overlap is not None and at_hand.said != "given":
+            provenance["overlap"] = at_hand.said
         basis = self.basis.restricted(structure.numbers)
         return Calculation(structure, basis, cutoff=self.cutoff, provenance=provenance)
 
@@ -401,12 +486,14 @@ def _store(structure: Any) -> Path | None:
     return None
 
 
-def _orbitals(model: HamiltonianModel, store: Path | None) -> int:
-    """Orbitals of the structure in a store; 0 without one."""
-    if store is None:
-        return 0
-    numbers = read_calculation(store, hamiltonian=False, overlap=False, h0=False).structure.numbers
-    return int(model.basis.sizes(numbers).sum()) if set(numbers.tolist()) <= set(model.basis.shells) else 0
+def _why_plain(model: HamiltonianModel, at_hand: _AtHand, wanted: bool | None, small: bool) -> str | None:
+    """Why a prediction is not self-consistent, of a model that could."""
+    if model.density_functional is None:
+        said = model.provenance.get("self_consistency")
+        return None if said is None else f"no: {said}"
+    if wanted is False:
+        return None
+    return f"no: no S ({at_hand.said})" if small else f"no: more than {MOST_ORBITALS:,} orbitals (--self-consistent does)"
 
 
 def _input(structure: Any, known: Calculation | Hamiltonian | Overlap | None) -> tuple[Structure, Calculation | None]:
@@ -425,6 +512,13 @@ def _input(structure: Any, known: Calculation | Hamiltonian | Overlap | None) ->
 def _name(item: Any) -> str:
     own = getattr(item, "calculation", item)
     return own.structure.formula if isinstance(own, Calculation) else str(item)
+
+
+def _plain(calculation: Calculation, prediction: Prediction) -> Hamiltonian:
+    """A prediction that is not self-consistent, with the errors that the model expects."""
+    expected = prediction.expected_errors
+    strange = None if expected is None else expected.out_of_distribution
+    return Hamiltonian(calculation, prediction.mean_expected_errors(), strange)
 
 
 def _of_whole(prediction: Prediction, operator: BlockOperator) -> np.ndarray:

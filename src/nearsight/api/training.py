@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from nearsight.api.overlaps import with_known_functions
 from nearsight.checks.linter import check_calculation, check_set
 from nearsight.errors import ConfigError, InputError
 from nearsight.folder_lock import check_free
@@ -52,6 +53,7 @@ def run_training(
     validation = read_all(config.data.validation, progress) if validation is None else validation
     if config.data.check:
         check_data(config, training, validation, progress)
+    training = with_known_functions(training, progress)
     levels = None if config.levels_every is None else LevelCheck(validation)
     return train(config, training, validation, progress=progress, stop=stop, levels=levels)
 

@@ -30,7 +30,7 @@ def predict_command(
     self_consistent: Annotated[
         bool | None,
         typer.Option(
-            "--self-consistent/--plain",
+            "--self-consistent/--no-self-consistent",
             help="H and its density agree; by default where the model has learnt it and S is at hand",
         ),
     ] = None,
@@ -76,29 +76,36 @@ def predict_shown(
 
 def describe(written: WrittenPrediction, cutoff: float) -> list[str]:
     """What a file with a prediction holds, and how large its errors are expected to be, in lines."""
-    from nearsight.units import HARTREE_IN_EV
-
     lines = [
         f"{written.path}: H of {written.structure.formula}, {written.n_pairs} blocks within {cutoff:g} Å, "
         f"{written.seconds:.1f} s; mean |H| on site {written.mean_on_site:.3f} eV"
     ]
-    strange = written.out_of_distribution
     if written.self_consistent is not None:
         lines.append(f"self-consistent: {written.self_consistent}")
-    elif written.expected_errors is None or strange is None:
-        lines.append("expected errors: unknown, the model was not calibrated")
-    else:
-        on_site, between = (1e3 * error / HARTREE_IN_EV for error in written.expected_errors)
-        text = f"expected mean errors: on site {on_site:.3f} mE_h, between atoms {between:.4f} mE_h"
-        lines.append(text if strange.any() else f"{text}; no atom is unlike those of the training data")
-        if strange.any():
-            share = f"{int(strange.sum())} of {len(strange)} atoms ({100 * strange.mean():.1f} %)"
-            lines.append(
-                f"WARNING: {share} are in environments unlike those of the training data; expect larger errors there "
-                "(out_of_distribution in the file)"
-            )
+    lines += _expected_errors(written)
+    if written.overlap != "given":
+        lines.append(f"overlap matrix: {written.overlap}")
     if not written.has_overlap:
+        lines.append("Eigenvalues will need S (spectrum --overlap FILE, nearsight overlap).")
+    return lines
+
+
+def _expected_errors(written: WrittenPrediction) -> list[str]:
+    from nearsight.units import HARTREE_IN_EV
+
+    lines, strange = [], written.out_of_distribution
+    solved = written.self_consistent is not None and not written.self_consistent.startswith("no")
+    if written.expected_errors is not None:
+        on_site, between = (1e3 * error / HARTREE_IN_EV for error in written.expected_errors)
+        lines.append(f"expected mean errors: on site {on_site:.3f} mE_h, between atoms {between:.4f} mE_h")
+    elif not solved:
+        lines.append("expected errors: unknown, the model was not calibrated")
+    if strange is not None and not strange.any():
+        lines.append("no atom is unlike those of the training data")
+    elif strange is not None:
+        share = f"{int(strange.sum())} of {len(strange)} atoms ({100 * strange.mean():.1f} %)"
         lines.append(
-            "The input holds no overlap matrix: eigenvalues will need one (spectrum --overlap FILE, nearsight overlap)."
+            f"WARNING: {share} are in environments unlike those of the training data; expect larger errors there "
+            "(out_of_distribution in the file)"
         )
     return lines

@@ -78,7 +78,7 @@ def write_prediction(
     head: Calculation,
     prediction: Prediction,
     *,
-    overlap_from: Path | None = None,
+    overlap: BlockOperator | Path | None = None,
     precision: Precision = "float64",
     compression: Compression = "none",
 ) -> Written:
@@ -92,8 +92,8 @@ def write_prediction(
         What the file says besides the matrices.
     prediction : Prediction
         The Hamiltonian, whose blocks are computed here.
-    overlap_from : Path, optional
-        A store of the same atoms whose overlap is copied.
+    overlap : BlockOperator or Path, optional
+        S of the same atoms, which is written, too; or a store whose S is copied without being held in memory.
     precision : {"float64", "float32"}
         Number type of H; the overlap stays as it is.
     compression : {"none", "gzip"}
@@ -113,8 +113,10 @@ def write_prediction(
     sizes = prediction.basis.sizes(prediction.numbers)
     total, count = 0.0, 0
     with StoreWriter(path, head, precision=precision, compression=compression) as writer:
-        if overlap_from is not None:
-            copy_operator(overlap_from, "overlap", writer)
+        if isinstance(overlap, Path):
+            copy_operator(overlap, "overlap", writer)
+        elif overlap is not None:
+            writer.write("overlap", overlap)
         stream = writer.begin("hamiltonian", prediction.basis, pairs.source, pairs.target, pairs.shift, half=half)
         for batch, values in prediction.blocks():
             stream.append(values)
@@ -132,9 +134,22 @@ def _annotate(writer: StoreWriter, prediction: Prediction) -> None:
     if known is None:
         return
     writer.annotate(ERROR_ESTIMATE, known.of_blocks.astype(np.float32), "eV", ESTIMATE_MEANING)
+    annotate_out_of_distribution(writer, known.out_of_distribution)
+
+
+def annotate_out_of_distribution(writer: StoreWriter, atoms: np.ndarray) -> None:
+    """Write which atoms are in environments unlike those of the training data.
+
+    Parameters
+    ----------
+    writer : StoreWriter
+        The store under construction.
+    atoms : ndarray of shape (N,)
+        Whether each atom is one of them.
+    """
     writer.annotate(
         "out_of_distribution",
-        np.flatnonzero(known.out_of_distribution),
+        np.flatnonzero(atoms),
         "1",
         "atoms (from 0) in environments unlike those of the training data",
     )

@@ -89,7 +89,7 @@ def write_calculation(
             operator: BlockOperator | None = getattr(calculation, name)
             if operator is not None:
                 writer.write(name, operator)
-        _write_estimate(writer, calculation)
+        write_estimate(writer, calculation)
 
 
 def read_calculation(
@@ -447,7 +447,16 @@ def _read_pairs(group: h5py.Group, n: int, half: bool, folded: bool) -> tuple[np
     return source, target, shift
 
 
-def _write_estimate(writer: StoreWriter, calculation: Calculation) -> None:
+def write_estimate(writer: StoreWriter, calculation: Calculation) -> None:
+    """Write the expected errors of H, where a calculation has them.
+
+    Parameters
+    ----------
+    writer : StoreWriter
+        The store under construction.
+    calculation : Calculation
+        H, and the expected errors of its blocks.
+    """
     operator, estimate = calculation.hamiltonian, calculation.error_estimate
     if operator is not None and estimate is not None:
         half = is_exactly_hermitian(operator)

@@ -1,0 +1,114 @@
+"""S always at hand: from a file, from the radial functions of a basis, or from those that PySCF has of its name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from nearsight.errors import InputError
+from nearsight.operators.bloch import to_csr
+from nearsight.operators.blocks import BlockOperator
+from nearsight.operators.calculation import Calculation
+from nearsight.operators.two_centre_overlap import overlap_of
+from nearsight.orbitals.basis import BasisSet
+from nearsight.progress import Event, Progress, silent
+from nearsight.recipes.overlap import with_pyscf_functions
+from nearsight.structures.structure import Structure
+
+AGREES = 1e-4
+"""Largest difference of computed and given overlaps with which the functions count as those of the data. CP2K leaves out
+1e-6; printed functions have six digits."""
+
+
+def with_known_functions(calculations: Sequence[Calculation], progress: Progress = silent) -> list[Calculation]:
+    """Return calculations whose basis knows its radial functions, where they are known and give the data's own S.
+
+    Functions that the files do not hold are PySCF's of the same name. They are believed where S computed from them is
+    that of the smallest calculation with an S that has the element; where there is none, they are not looked up.
+
+    Parameters
+    ----------
+    calculations : sequence of Calculation
+        With H and S of one basis.
+    progress : Progress
+        Told what was found.
+
+    Returns
+    -------
+    list of Calculation
+        The same ones; of those whose functions do not fit, without functions.
+    """
+    known: dict[int, bool] = {}
+    result = []
+    for calculation in calculations:
+        basis = calculation.basis
+        if basis.lacking_functions and calculation.overlap is not None:
+            basis = _looked_up(basis)
+        result.append(replace(calculation, basis=basis))
+    for calculation in sorted(result, key=lambda c: len(c.structure)):
+        elements = calculation.structure.elements
+        basis = calculation.basis
+        if all(z in known for z in elements) or calculation.overlap is None:
+            continue
+        if any(z not in basis.functions for z in elements):
+            continue
+        difference = overlap_difference(calculation)
+        known |= {z: difference < AGREES for z in elements}
+        said = "S follows from it" if difference < AGREES else "it is not the basis of these data, and not used"
+        progress(Event(f"functions of {basis.name}: S of the data within {difference:.1e}; {said}"))
+    refused = {z for z, fits in known.items() if not fits}
+    return [_without(c, refused) if refused else c for c in result]
+
+
+def overlap_difference(calculation: Calculation) -> float:
+    """Return the largest difference of a calculation's S and that of the functions of its basis.
+
+    Raises
+    ------
+    InputError
+        S or functions are missing.
+    """
+    theirs = calculation.require_overlap()
+    ours = overlap_of(calculation.structure, calculation.basis)
+    if theirs.folded:
+        difference = to_csr(ours) - to_csr(theirs)
+        return float(np.abs(difference.data).max(initial=0.0))
+    missing = ours.select(theirs.find(ours.source, ours.target, ours.shift) < 0)
+    same = ours.on_pairs(theirs.source, theirs.target, theirs.shift)
+    return max(float(np.abs(part).max(initial=0.0)) for part in (same.values - theirs.values, missing.values))
+
+
+def computed_overlap(structure: Structure, basis: BasisSet) -> tuple[BlockOperator, str]:
+    """Compute S of a structure from what is known of a basis, and say from what.
+
+    Parameters
+    ----------
+    structure : Structure
+        The atoms.
+    basis : BasisSet
+        Their basis; what it does not hold of its functions is looked up in PySCF.
+
+    Raises
+    ------
+    InputError
+        The functions are not known anywhere.
+    """
+    basis = basis.restricted(structure.numbers)
+    if not basis.lacking_functions:
+        return overlap_of(structure, basis), "exact, of the radial functions of the basis"
+    return overlap_of(structure, with_pyscf_functions(basis)), f"exact, of PySCF's functions of {basis.name}"
+
+
+def _looked_up(basis: BasisSet) -> BasisSet:
+    try:
+        return with_pyscf_functions(basis)
+    except InputError:
+        return basis
+
+
+def _without(calculation: Calculation, refused: set[int]) -> Calculation:
+    basis = calculation.basis
+    functions = {z: own for z, own in basis.functions.items() if z not in refused}
+    return replace(calculation, basis=replace(basis, functions=functions))
