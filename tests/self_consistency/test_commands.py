@@ -35,7 +35,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_where_it_does_not_help_the_run_says_so_and_the_local_model_predicts(run: Path, tmp_path: Path) -> None:
     # Two epochs are too few: the charges of such a Hamiltonian do not come to agree.
-    assert "self-consistent: " not in call("predict", run, DATA, "-o", tmp_path / "h.h5")
+    assert "self-consistent: no: not used" in call("predict", run, DATA, "-o", tmp_path / "h.h5")
     assert "self_consistent" not in read_calculation(tmp_path / "h.h5").provenance
     with pytest.raises(InputError, match="not used"):
         call("predict", run, DATA, "-o", tmp_path / "no.h5", "--self-consistent")

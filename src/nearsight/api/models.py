@@ -333,8 +333,8 @@ class Model:
             if wanted:
                 raise
             progress(Event(f"the prediction is not self-consistent: {error}"))
-            said = {**plain.provenance, "self_consistent": f"no: {error}"}
-            return _plain(replace(plain, provenance=said), prediction)
+            failed = {**plain.provenance, "self_consistent": f"no: {error}"}
+            return _plain(replace(plain, provenance=failed), prediction)
         said = f"{found.diagonalisations} diagonalisations, charges agree to {found.residual:.1e} e"
         provenance = {**plain.provenance, "self_consistent": said}
         progress(Event(f"self-consistent after {said}"))
@@ -493,7 +493,9 @@ def _why_plain(model: HamiltonianModel, at_hand: _AtHand, wanted: bool | None, s
         return None if said is None else f"no: {said}"
     if wanted is False:
         return None
-    return f"no: no S ({at_hand.said})" if small else f"no: more than {MOST_ORBITALS:,} orbitals (--self-consistent does)"
+    return (
+        f"no: no S ({at_hand.said})" if small else f"no: more than {MOST_ORBITALS:,} orbitals (--self-consistent does)"
+    )
 
 
 def _input(structure: Any, known: Calculation | Hamiltonian | Overlap | None) -> tuple[Structure, Calculation | None]:

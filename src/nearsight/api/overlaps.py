@@ -18,8 +18,8 @@ from nearsight.recipes.overlap import with_pyscf_functions
 from nearsight.structures.structure import Structure
 
 AGREES = 1e-4
-"""Largest difference of computed and given overlaps with which the functions count as those of the data. CP2K leaves out
-1e-6; printed functions have six digits."""
+"""Largest difference of computed and given overlaps with which the functions count as those of the data. CP2K leaves
+out 1e-6; printed functions have six digits."""
 
 
 def with_known_functions(calculations: Sequence[Calculation], progress: Progress = silent) -> list[Calculation]:
@@ -55,7 +55,7 @@ def with_known_functions(calculations: Sequence[Calculation], progress: Progress
         if any(z not in basis.functions for z in elements):
             continue
         difference = overlap_difference(calculation)
-        known |= {z: difference < AGREES for z in elements}
+        known |= dict.fromkeys(elements, difference < AGREES)
         said = "S follows from it" if difference < AGREES else "it is not the basis of these data, and not used"
         progress(Event(f"functions of {basis.name}: S of the data within {difference:.1e}; {said}"))
     refused = {z for z, fits in known.items() if not fits}

@@ -160,16 +160,43 @@ def choose_method(
     if method == "window" or (method == "auto" and number is not None and n > WINDOW_FROM and number < n // 4):
         progress(Event(f"{number} of {n} levels: window (sparse factorisation, inertia counts)"))
         return "window"
-    width = 8 if isinstance(hamiltonian, BlockOperator) or not np.iscomplexobj(hamiltonian) else 16
-    needed, there = MATRICES * width * n**2, free_bytes()
-    if needed > there:
-        raise InputError(
-            f"expected room for all {n:,} levels ({needed / 1e9:.1f} GB), got {there / 1e9:.1f} GB; ask "
-            "for some around the gap (number=50, --states 50) or for the density of states alone "
-            "(--method kpm)"
-        )
+    known_room(
+        n,
+        MATRICES,
+        complex_=not isinstance(hamiltonian, BlockOperator) and np.iscomplexobj(hamiltonian),
+        way_out="ask for some around the gap (number=50, --states 50) or for the density of states alone "
+        "(--method kpm)",
+    )
     progress(Event(f"{'all' if number is None else number} of {n} levels: dense (LAPACK)"))
     return "dense"
+
+
+def known_room(
+    n: int, matrices: int, *, complex_: bool = False, way_out: str = "predict without self-consistency"
+) -> None:
+    """Refuse dense matrices that do not fit into memory.
+
+    Parameters
+    ----------
+    n : int
+        Number of orbitals.
+    matrices : int
+        Number of dense matrices at the worst moment.
+    complex_ : bool, optional
+        Whether they are complex.
+    way_out : str, optional
+        What the message says to do instead.
+
+    Raises
+    ------
+    InputError
+        If they do not fit.
+    """
+    needed, there = matrices * (16 if complex_ else 8) * n**2, free_bytes()
+    if needed > there:
+        raise InputError(
+            f"expected room for all {n:,} levels ({needed / 1e9:.1f} GB), got {there / 1e9:.1f} GB; {way_out}"
+        )
 
 
 def known_method(name: str) -> Method:

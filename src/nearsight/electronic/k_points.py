@@ -75,6 +75,28 @@ def monkhorst_pack(
     return _halved(points, weights) if time_reversal else (points, weights)
 
 
+def half_mesh(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Keep one of k and −k, whose levels are the same, of a mesh that may hold both or one of them.
+
+    Parameters
+    ----------
+    points : ndarray of shape (K, 3)
+        In units of the reciprocal lattice vectors, of equal weight in the whole mesh.
+
+    Returns
+    -------
+    points : ndarray of shape (K', 3)
+        In (−½, ½].
+    weights : ndarray of shape (K',)
+        Their sum is 1.
+    """
+    wrapped = np.concatenate([points, -np.asarray(points)])
+    wrapped = wrapped - np.ceil(wrapped - 0.5 - SAME)
+    different = np.unique(_keys(wrapped), axis=0, return_index=True)[1]
+    whole = wrapped[np.sort(different)]
+    return _halved(whole, np.full(len(whole), 1.0 / len(whole)))
+
+
 def special_path(structure: Structure, path: str | None = None, number: int = 100) -> KPath:
     """Make a path between special points, with ASE's names for the structure's Bravais lattice.
 

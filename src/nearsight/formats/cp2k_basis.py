@@ -129,4 +129,6 @@ def _set(text: str) -> tuple[list[int], int]:
         raise ValueError(f"counts {contractions}")
     if len(contractions) != highest - lowest + 1:
         raise ValueError(f"{len(contractions)} counts for l = {lowest} to {highest}")
-    return [l for l, count in zip(range(lowest, highest + 1), contractions, strict=True) for _ in range(count)], n_exponents
+    return [
+        l for l, count in zip(range(lowest, highest + 1), contractions, strict=True) for _ in range(count)
+    ], n_exponents

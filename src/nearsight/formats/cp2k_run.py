@@ -584,7 +584,8 @@ def _own_files(given: Cp2kInput) -> list[Path]:
 
 
 SAME_FUNCTIONS = 1e-5
-"""Overlaps of printed functions, which have six digits, with those of a file of the same basis differ from 1 by less."""
+"""Overlaps of printed functions, which have six digits, with those of a file of the same basis differ from 1 by no
+more."""
 
 
 def _functions(

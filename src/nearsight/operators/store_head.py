@@ -200,7 +200,9 @@ def _read_functions(group: h5py.Group, shells: Mapping[int, tuple[int, ...]]) ->
         rows = [np.flatnonzero((element == z) & (shell == k)) for k in range(len(shells.get(z, ())))]
         if not rows or not all(len(own) for own in rows) or sum(map(len, rows)) != np.count_nonzero(element == z):
             raise Refused(f"the functions of element {z} are not those of its shells")
-        result[z] = tuple(GaussianShell.of_primitives(l, exponents[own], coefficients[own]) for l, own in zip(shells[z], rows))
+        result[z] = tuple(
+            GaussianShell.of_primitives(l, exponents[own], coefficients[own]) for l, own in zip(shells[z], rows)
+        )
     return result
 
 

@@ -1,7 +1,7 @@
-"""S of any structure from the radial functions of its basis, or from any other two-centre function.
+"""S of any structure from the radial functions of its basis.
 
-With the bond along z, the overlap of two atoms depends on their distance alone. So the block of each pair of elements is
-computed at the Chebyshev points of the range of distances, which converge exponentially, interpolated by splines of
+With the bond along z, the overlap of two atoms depends on their distance alone. So the block of each pair of elements
+is computed at the Chebyshev points of the range of distances, which converge exponentially, interpolated by splines of
 fifth order, and rotated to the direction of each bond.
 """
 
@@ -130,7 +130,7 @@ def _tabulated(lower: tuple[GaussianShell, ...], upper: tuple[GaussianShell, ...
     distance = np.arange(begin, last, STEP)
     filled = np.abs(values).max(axis=0) > 1e-14
     series = np.polynomial.chebyshev.chebfit(points, values[:, filled], nodes - 1) if filled.any() else None
-    fine = np.zeros((len(distance), int(filled.sum())))
+    fine: np.ndarray = np.zeros((len(distance), int(filled.sum())))
     if series is not None:
         fine = np.polynomial.chebyshev.chebval(2 * (distance - begin) / (last - begin) - 1, series).T
     large = np.flatnonzero(np.abs(fine).max(axis=1, initial=0.0) > smallest)

@@ -1,7 +1,8 @@
 """Overlaps of contracted Gaussian shells of two atoms, exactly, with the bond along z.
 
-The product of two primitives is a Gaussian about a point between the atoms times a polynomial, which Gaussian quadrature
-(Hermite along the bond, Laguerre in the square of the distance from it) integrates without error. Shells are normalised here, so that only the ratios of coefficients count.
+The product of two primitives is a Gaussian about a point between the atoms times a polynomial, which Gaussian
+quadrature (Hermite along the bond, Laguerre in the square of the distance from it) integrates without error. Shells are
+normalised here, so that only the ratios of coefficients count.
 """
 
 from __future__ import annotations

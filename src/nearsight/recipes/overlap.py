@@ -89,8 +89,8 @@ def _system(symbol: str, basis: str) -> Any:
         system.build(dump_input=False, parse_arg=False)
     except (KeyError, RuntimeError, ValueError, AssertionError) as error:  # unknown names end in any of them
         raise InputError(
-            f"expected a basis that PySCF has for {symbol}, got {basis!r}: {error}; give a file that holds S, or import "
-            "with the basis file (--basis-file)"
+            f"expected a basis that PySCF has for {symbol}, got {basis!r}: {error}; give a file that holds S, or "
+            "import with the basis file (--basis-file)"
         ) from error
     return system
 

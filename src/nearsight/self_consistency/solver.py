@@ -25,6 +25,8 @@ from nearsight.units import HARTREE_IN_EV
 
 TOLERANCE = 2e-5
 """e, r.m.s. change of the charges in a step at which they agree."""
+ROUGH = 1e-3
+"""e, change of the charges above which single precision is enough."""
 MOST = 40
 """Diagonalisations."""
 
@@ -99,12 +101,12 @@ def solve_self_consistent(
     flat = fold(prediction) if overlap.folded else prediction
     basis = LoewdinBasis(calculation, functional.layout, temperature)
     environment = functional.environment(structure, build_graph(structure, functional.descriptor.cutoff))
-    change = _Change(basis, prediction)
+    change = _Change(basis, prediction, overlap)
     density = basis.density_of(change.predicted)[0] if start is None else start
     count, mixing, residual = int(start is None), AndersonMixing(damping), np.inf
     while count < MOST:
         changes = change.of(functional(structure, environment, density))
-        found = basis.density_of(change.applied(changes))[0]
+        found = basis.density_of(change.applied(changes), single=residual > ROUGH)[0]
         count += 1
         residual = float(np.sqrt(((found.charges - density.charges) ** 2).mean()))
         progress(Event(f"self-consistency: step {count}, charges change by {residual:.1e} e"))
@@ -122,14 +124,14 @@ def solve_self_consistent(
 class _Change:
     """What new on-site blocks make of the predicted matrix at Γ. Images of an atom's own are no part of them."""
 
-    def __init__(self, basis: LoewdinBasis, prediction: BlockOperator) -> None:
+    def __init__(self, basis: LoewdinBasis, prediction: BlockOperator, overlap: BlockOperator) -> None:
         self.basis, self.predicted = basis, hermitian_dense(prediction, "H")
         self.numbers = basis.structure.numbers
         self.offsets = basis.basis.offsets(self.numbers)
         self.atom = np.repeat(np.arange(len(self.numbers)), np.diff(self.offsets))
         self._atoms = {z: np.flatnonzero(self.numbers == z) for z in np.unique(self.numbers).tolist()}
         self._old = {z: prediction.blocks((z, z), atoms, atoms) for z, atoms in self._atoms.items()}
-        self._between = basis.overlap - np.eye(len(self.atom))
+        self._between = hermitian_dense(overlap, "S") - np.eye(len(self.atom))
 
     def of(self, on_site: np.ndarray) -> dict[int, np.ndarray]:
         """Z → (n, n_Z, n_Z) eV, symmetric changes of the on-site blocks of an element's atoms."""
