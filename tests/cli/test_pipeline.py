@@ -11,6 +11,7 @@ import pytest
 
 from nearsight.cli.main import load_command
 from nearsight.errors import CheckpointError, ConfigError, InputError
+from nearsight.operators.bloch import to_csr
 from nearsight.operators.store import read_calculation
 from nearsight.units import HARTREE_IN_EV
 
@@ -60,8 +61,12 @@ def test_prediction_needs_no_hamiltonian_and_parts_do_not_matter(folder, tmp_pat
     structure = read_calculation(DATA).structure
     structure.to_ase().write(tmp_path / "structure.xyz", format="extxyz")
     output = call("predict", folder / "run", tmp_path / "structure.xyz", "-o", tmp_path / "p.h5", "--parts", 3)
-    assert "no overlap" in output
-    own = read_calculation(tmp_path / "p.h5").require_hamiltonian()
+    assert "overlap matrix: exact, of the radial functions of the basis" in output
+    predicted = read_calculation(tmp_path / "p.h5")
+    exact, overlap = read_calculation(DATA).require_overlap(), predicted.require_overlap()
+    difference = to_csr(overlap) - to_csr(exact)
+    assert abs(difference.data).max() < 1.1e-6  # what CP2K neglects
+    own = predicted.require_hamiltonian()
     other = read_calculation(folder / "prediction.h5").require_hamiltonian()
     assert abs(own.values - other.values).max() < 1e-4 * abs(other.values).max()
 

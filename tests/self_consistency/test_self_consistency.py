@@ -131,13 +131,6 @@ def test_no_convergence_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
         solve_self_consistent(poor(), calculation(), functional())
 
 
-def test_a_nearly_dependent_basis_is_refused() -> None:
-    known = read_calculation(DATA / "aGST_70_test.h5")
-    layout = CoupledLayout(known.basis.restricted(known.structure.numbers))
-    with pytest.raises(InputError, match="expected eigenvalues of S of at least"):
-        LoewdinBasis(known, layout)
-
-
 def test_anderson_mixing_solves_a_linear_fixed_point() -> None:
     rng = np.random.default_rng(1)
     matrix = -3 * np.diag(rng.uniform(0.1, 1, 5))

@@ -145,7 +145,9 @@ class LoewdinBasis:
         return result
 
     def _density(self, seen: np.ndarray) -> AtomicDensity:
-        return AtomicDensity(self._valence - seen[:, -1], seen[:, :-1])
+        """Charges add up to that of the cell, whatever single precision leaves."""
+        populations = seen[:, -1] * (self.electrons / seen[:, -1].sum() if self.electrons else 1.0)
+        return AtomicDensity(self._valence - populations, seen[:, :-1])
 
 
 class _Root:

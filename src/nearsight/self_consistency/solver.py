@@ -25,8 +25,8 @@ from nearsight.units import HARTREE_IN_EV
 
 TOLERANCE = 2e-5
 """e, r.m.s. change of the charges in a step at which they agree."""
-ROUGH = 1e-3
-"""e, change of the charges above which single precision is enough."""
+ROUGH, LARGE = 1e-3, 1500
+"""e, change of the charges above which single precision is enough, for matrices of this size and more."""
 MOST = 40
 """Diagonalisations."""
 
@@ -106,7 +106,8 @@ def solve_self_consistent(
     count, mixing, residual = int(start is None), AndersonMixing(damping), np.inf
     while count < MOST:
         changes = change.of(functional(structure, environment, density))
-        found = basis.density_of(change.applied(changes), single=residual > ROUGH)[0]
+        single = residual > ROUGH and flat.n_orbitals >= LARGE
+        found = basis.density_of(change.applied(changes), single=single)[0]
         count += 1
         residual = float(np.sqrt(((found.charges - density.charges) ** 2).mean()))
         progress(Event(f"self-consistency: step {count}, charges change by {residual:.1e} e"))
