@@ -82,6 +82,7 @@ def test_commands_are_listed_in_the_order_of_use() -> None:
         "dos",
         "bands",
         "charges",
+        "transport",
         "figure",
         "energy",
         "view",

@@ -18,6 +18,7 @@ from nearsight.elements import symbol_of
 from nearsight.units import ev_to_millihartree
 
 if TYPE_CHECKING:
+    from nearsight.api.transport import TransportStudy
     from nearsight.electronic.kernel_polynomial import StochasticDensity
 
 
@@ -264,4 +265,28 @@ def _state_numbers(states: StateErrors) -> dict[str, Any]:
         "misplaced_electrons": states.misplaced,
         "charge_mae_e": states.charge,
         "charge_max_e": states.largest_charge,
+    }
+
+
+def transport_numbers(study: TransportStudy) -> dict[str, Any]:
+    """Return the numbers of a transport study.
+
+    Parameters
+    ----------
+    study : TransportStudy
+        Of `nearsight.api.transport.transport_study`.
+    """
+    return {
+        "structure": study.junction.structure.formula,
+        "fermi_eV": study.transmissions[0].fermi,
+        "temperature_K": study.config.temperature,
+        "biases_V": list(study.config.biases),
+        "currents_A": list(study.currents),
+        "conductance_G0": study.conductance,
+        "leads_raised_by_eV": [study.junction.left.energy_shift, study.junction.right.energy_shift],
+        "notes": list(study.notes),
+        "transmissions": [
+            {"bias_V": x.bias, "energies_eV": x.energies.tolist(), "transmission": x.transmission.tolist()}
+            for x in study.transmissions
+        ],
     }

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from nearsight.api.sources import CalculationLike, OverlapLike, calculation_of
 from nearsight.electronic.k_points import monkhorst_pack
 from nearsight.errors import InputError
-from nearsight.progress import Progress, StopToken, silent
+from nearsight.progress import Event, Progress, StopToken, silent
 from nearsight.quantum_transport.junction import TOLERANCE, Junction, make_junction
+from nearsight.quantum_transport.junction_config import JunctionConfig, load_junction
+from nearsight.quantum_transport.landauer import check_window
 from nearsight.quantum_transport.points_file import PointsFile, key_of
 from nearsight.quantum_transport.potential import biased
 from nearsight.quantum_transport.result import Transmission, gathered
@@ -109,7 +113,7 @@ def transport(
     device : Junction, or what `junction` accepts
         The junction, or the device of which it is made.
     energies : (float, float), or array of float
-        eV, relative to the Fermi level: two limits of a grid, or more than two energies.
+        eV, relative to the Fermi level: a tuple of two is the limits of a grid, a list or an array all energies.
     step : float, default 0.02
         eV, of the grid between two limits.
     adaptive : float, optional
@@ -128,7 +132,7 @@ def transport(
         Fermi level in the device's zero of energy, eV; by default the left lead's.
     local : bool, default False
         Whether reflection and local densities of states are computed, which takes about twice as long.
-    eta : float, default 1e-8
+    eta : float, default 1e-9
         Imaginary part of the energy in the leads, eV.
     processes : int, default 1
         Number of processes, each with one thread. More than one belong under ``if __name__ == "__main__":``.
@@ -185,7 +189,7 @@ def _fermi_level(built: Junction, fermi: float | None) -> float:
 
 def _grid(energies: tuple[float, float] | Sequence[float] | np.ndarray, step: float) -> np.ndarray:
     given = np.asarray(energies, dtype=np.float64)
-    if given.shape != (2,):
+    if not isinstance(energies, tuple) or given.shape != (2,):
         return given
     if not (step > 0 and given[0] < given[1]):
         raise InputError(f"expected two ascending limits and a step above 0, got {given.tolist()} and {step}")
@@ -220,3 +224,159 @@ def _key(built: Junction, settings: SweepSettings) -> str:
         parts += [lead.atoms, lead.energy_shift, lead.axis]
     parts += [built.order, built.bulk_ends, settings.zero, settings.k_points, settings.eta, settings.local]
     return key_of(*parts)
+
+
+@dataclass(frozen=True, eq=False)
+class TransportStudy:
+    """What a junction's file asked for.
+
+    Attributes
+    ----------
+    config : JunctionConfig
+        The file's settings.
+    junction : Junction
+        The junction at zero bias.
+    transmissions : tuple of Transmission
+        One for each bias where the potential follows it, else one for all.
+    currents : tuple of float
+        A, of each bias.
+    conductance : float
+        At zero bias in G₀ = 2e²/h; of the first transmission.
+    notes : tuple of str
+        What should be known of the junction: how leads were matched, what was left out, what is doubtful.
+    """
+
+    config: JunctionConfig
+    junction: Junction
+    transmissions: tuple[Transmission, ...]
+    currents: tuple[float, ...]
+    conductance: float
+    notes: tuple[str, ...]
+
+
+def transport_study(
+    source: str | Path | JunctionConfig,
+    folder: str | Path | None = None,
+    *,
+    overrides: Iterable[str] | Mapping[str, Any] = (),
+    progress: Progress = silent,
+    stop: StopToken | None = None,
+) -> TransportStudy:
+    """Compute what a junction's YAML file asks for.
+
+    Parameters
+    ----------
+    source : str, pathlib.Path or JunctionConfig
+        The file, or its content.
+    folder : str or pathlib.Path, optional
+        Where points are kept (`points-*.h5`), so that an interrupted study goes on. By default they are not kept.
+    overrides : iterable of str, or mapping
+        Changes of the file's keys, such as `energies.end=2`.
+    progress : callable, optional
+        Told how many energies are done.
+    stop : StopToken, optional
+        Ends the study after the points under way.
+
+    Returns
+    -------
+    TransportStudy
+        Transmissions, currents, and what should be known.
+
+    Raises
+    ------
+    ConfigError
+        If the file cannot be used.
+    InputError
+        As `junction` and `transport`; if energies do not cover the bias windows.
+    InterruptedSweepError
+        If it was stopped.
+    """
+    config = source if isinstance(source, JunctionConfig) else load_junction(source, overrides)
+    window = config.energies
+    limits = np.array([window.start, window.end])
+    for bias in config.biases:
+        check_window(limits, bias, config.temperature)
+    built = junction(
+        config.device,
+        bulk=config.bulk,
+        right_bulk=config.right_bulk,
+        layer=config.layer,
+        overlap=config.overlap,
+        axis="abc".index(config.axis),
+        cut=config.cut,
+        tolerance=config.tolerance,
+        match=config.match,
+    )
+    for note in junction_notes(built):
+        progress(Event(note))
+    follows = config.potential == "linear"
+    found = []
+    for bias in config.biases if follows else (max(config.biases, key=abs),):
+        kept = None if folder is None else Path(folder) / (f"points-{bias:g}V.h5" if follows else "points.h5")
+        found.append(
+            transport(
+                built,
+                (window.start, window.end),
+                step=window.step,
+                adaptive=window.adaptive,
+                k_points=config.k_points,
+                bias=bias if follows else 0.0,
+                temperature=config.temperature,
+                potential="linear" if follows else None,
+                fermi=config.fermi,
+                local=config.local,
+                eta=config.eta,
+                processes=config.processes,
+                file=kept,
+                progress=progress,
+                stop=stop,
+            )
+        )
+    each = found if follows else found * len(config.biases)
+    currents = tuple(x.current(bias, config.temperature) for x, bias in zip(each, config.biases))
+    notes = (*junction_notes(built), *_channel_notes(found[0]))
+    return TransportStudy(config, built, tuple(found), currents, found[0].conductance(config.temperature), notes)
+
+
+DOUBTFUL_SHIFT = 1.0
+"""eV, of an energy reference above which it is doubtful that bulk and device are the same material."""
+MISMATCH = 0.05
+"""eV, by which Fermi levels of leads of one material may differ in equilibrium."""
+
+
+def junction_notes(built: Junction) -> tuple[str, ...]:
+    """Return what should be known of a junction, a line each; what is doubtful begins with "warning:".
+
+    Parameters
+    ----------
+    built : Junction
+        Any junction.
+    """
+    layers, left, right = np.diff(built.layers), built.left, built.right
+    notes = [
+        f"{built.structure.formula}: {layers.sum()} functions in {len(layers)} layers of {layers.min()}–{layers.max()}",
+        f"leads: {left.thickness:.2f} Å ({len(left.atoms)} atoms), {right.thickness:.2f} Å ({len(right.atoms)})",
+        f"left out: couplings up to {max(built.neglected, left.neglected, right.neglected):.1e} (eV or 1)",
+    ]
+    for lead, match in ((left, built.left_match), (right, built.right_match)):
+        if match is None:
+            continue
+        notes.append(
+            f"{lead.side} lead raised by {match.value:+.4f} eV to the device's zero of energy (atoms differ by "
+            f"{match.spread:.4f} eV, on-site blocks by up to {match.residual:.3f} eV)"
+        )
+        if match.is_ambiguous or abs(match.value) > DOUBTFUL_SHIFT:
+            notes.append(
+                f"warning: the {lead.side} lead's energy reference is doubtful: is its layer in the device bulk-like, "
+                "and computed as the bulk was?"
+            )
+    mismatch = built.fermi_mismatch
+    if mismatch is not None and abs(mismatch) > MISMATCH:
+        notes.append(f"warning: the leads' Fermi levels differ by {mismatch:+.3f} eV without a bias")
+    return tuple(notes)
+
+
+def _channel_notes(found: Transmission) -> tuple[str, ...]:
+    if not (found.channels_left * found.channels_right).any():
+        return ("warning: no channel is open in both leads at any energy: the energies lie outside the leads' bands",)
+    return ()

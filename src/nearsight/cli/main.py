@@ -37,6 +37,7 @@ COMMANDS = {
     "dos": ("dos:dos_command", "The density of states, whole or by element, shell or atom."),
     "bands": ("bands:bands_command", "The band structure along special points of the lattice."),
     "charges": ("charges:charges_command", "Charges of the atoms from H and S."),
+    "transport": ("transport:transport_command", "Transmission and current from lead to lead through a device."),
     "figure": ("figure:figure_command", "The analysis figures of the paper."),
     "energy": ("energy:energy_command", "The total energy of the density of H, by PySCF without a cycle."),
     "view": ("view:view_command", "The structure in 3D, coloured by charge, local states or error."),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 
@@ -33,16 +34,15 @@ def refined(evaluate: Evaluate, start: np.ndarray, tolerance: float, finest: flo
 
     Notes
     -----
-    In each round every interval that is still open is halved. Its error is how far the value in its middle is from the
-    straight line between its ends, times its length. Each interval may have the share of the tolerance that its length
-    has of the whole. Which energies are chosen depends on the values alone, so that an interrupted run which finds its
-    values again chooses the same.
+    In each round intervals are halved. With T_m in the middle of (a, b), linear interpolation between three points is
+    off by about |T_m − (T_a + T_b)/2| (b − a)/6; halves of intervals whose error is above an equal share of what is
+    accepted stay open, until all errors together are accepted. Which energies are chosen depends on the values
+    alone, so an interrupted run that finds its values again chooses the same.
     """
     energies = np.unique(np.asarray(start, dtype=np.float64))
-    values = np.asarray(evaluate(energies), dtype=np.float64)
-    known = dict(zip(energies.tolist(), values.tolist()))
-    pieces = list(zip(energies[:-1].tolist(), energies[1:].tolist()))
-    whole = float(energies[-1] - energies[0])
+    known = dict(zip(energies.tolist(), np.asarray(evaluate(energies), dtype=np.float64).tolist()))
+    pieces = list(pairwise(energies.tolist()))
+    settled = 0.0
     while True:
         pieces = [(a, b) for a, b in pieces if b - a > 2 * finest and a < (a + b) / 2 < b]
         if not pieces:
@@ -51,13 +51,23 @@ def refined(evaluate: Evaluate, start: np.ndarray, tolerance: float, finest: flo
         known.update(zip(middles.tolist(), np.asarray(evaluate(middles), dtype=np.float64).tolist()))
         grid = np.array(sorted(known))
         integrand = np.abs(np.array([known[e] for e in grid.tolist()]) * weight(grid))
-        total = float(np.trapezoid(integrand, grid))
+        accepted = tolerance * float(np.trapezoid(integrand, grid))
+        errors = [_error(known, a, b, weight) for a, b in pieces]
+        if settled + sum(errors) <= accepted:
+            break
+        share = accepted / len(grid)
         still = []
-        for a, b in pieces:
-            m = (a + b) / 2
-            most = float(np.max(np.abs(weight(np.array([a, m, b])))))
-            error = abs(known[m] - (known[a] + known[b]) / 2) * (b - a) * most
-            if error > tolerance * total * (b - a) / whole:
-                still += [(a, m), (m, b)]
+        for (a, b), error in zip(pieces, errors):
+            if error > share:
+                still += [(a, (a + b) / 2), ((a + b) / 2, b)]
+            else:
+                settled += error
         pieces = still
     return np.array(sorted(known))
+
+
+def _error(known: dict[float, float], a: float, b: float, weight: Evaluate) -> float:
+    """Error of the integral between a and b, with the point in the middle."""
+    middle = (a + b) / 2
+    most = float(np.max(np.abs(weight(np.array([a, middle, b])))))
+    return abs(known[middle] - (known[a] + known[b]) / 2) * (b - a) * most / 6

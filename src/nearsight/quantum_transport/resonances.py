@@ -53,8 +53,8 @@ def find_resonances(junction: JunctionAtK, low: float, high: float, eta: float =
 
     Notes
     -----
-    Levels are those with Re Σ in the middle of the window, corrected to first order for Σ at their own energy. For a
-    narrow level, which is weak at the leads, the error is small compared with its width.
+    Levels are those with Re Σ in the middle of the window, corrected to first order for Σ at their own energy. A narrow
+    level is weak at the leads, so that its error is of the order of its width.
     """
     n = junction.device.n_orbitals
     if n > LARGEST:

@@ -19,7 +19,7 @@ from nearsight.quantum_transport.dense_solve import solved
 from nearsight.quantum_transport.lead import Lead, Side
 from nearsight.quantum_transport.lead_modes import self_energy_from_modes
 
-ETA = 1e-8
+ETA = 1e-9
 """eV, imaginary part of the energy in the leads. It decides which solution is the outgoing one, and broadens bands by
 as much: transmissions are off by about η over the width of a band. Smaller ones lose digits in the decimation."""
 

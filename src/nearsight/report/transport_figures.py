@@ -1,0 +1,99 @@
+"""Figures of transport: T(E) with the bias window, local densities along the device, currents (paper, Fig. 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+
+from nearsight.quantum_transport.result import Transmission
+from nearsight.report.material_figures import COLOURS
+from nearsight.report.style import styled
+
+FLOOR = 1e-12
+"""Transmissions below are not drawn."""
+
+
+def transmission_figure(
+    transmissions: Mapping[str, Transmission], bias: float = 0.0, title: str = "", dashed: tuple[str, ...] = ()
+) -> Figure:
+    """Draw T(E) of junctions on a logarithmic axis, with the bias window shaded.
+
+    Parameters
+    ----------
+    transmissions : mapping of str to Transmission
+        Label → transmission.
+    bias : float, optional
+        V; the window of energies that carries current.
+    title : str, optional
+        The title of the figure.
+    dashed : tuple of str, optional
+        Labels that are drawn dashed and in the colour of the one before.
+    """
+    with styled():
+        figure = Figure(figsize=(6.8, 3.8), layout="constrained")
+        ax = figure.subplots()
+        if bias:
+            ax.axvspan(-abs(bias) / 2, abs(bias) / 2, color="#dfe5ec", lw=0, label=f"bias window, {abs(bias):g} V")
+        number = -1
+        for label, found in transmissions.items():
+            number += label not in dashed
+            ax.semilogy(
+                found.energies,
+                np.maximum(found.transmission, FLOOR),
+                color=COLOURS[max(number, 0) % len(COLOURS)],
+                ls="--" if label in dashed else "-",
+                lw=1.2,
+                label=label,
+            )
+        ax.axvline(0, color="black", lw=0.9, ls=":")
+        ax.set(xlabel="E − E_F (eV)", ylabel="transmission (one spin)", title=title)
+        ax.legend()
+    return figure
+
+
+def local_density_figure(found: Transmission, slices: int = 60, title: str = "") -> Figure:
+    """Draw the local density of states along the device against energy, both leads together.
+
+    Parameters
+    ----------
+    found : Transmission
+        With local densities.
+    slices : int, default 60
+        Number of slices along the direction of transport.
+    title : str, optional
+        The title of the figure.
+
+    Raises
+    ------
+    InputError
+        If there are no local densities.
+    """
+    density = found.require_density() + (0 if found.density_right is None else found.density_right)
+    axial = found.junction.axial
+    place = axial.along * float(np.linalg.norm(axial.structure.cell[axial.axis]))
+    edges = np.linspace(place.min(), place.max() + 1e-6, slices + 1)
+    which = np.digitize(place, edges) - 1
+    summed = np.zeros((slices, len(found.energies)))
+    np.add.at(summed, which, np.maximum(density.T, 0))
+    summed = np.maximum(summed / np.diff(edges)[:, None], 1e-6)
+    with styled():
+        figure = Figure(figsize=(6.8, 3.6), layout="constrained")
+        ax = figure.subplots()
+        image = ax.pcolormesh(
+            (edges[1:] + edges[:-1]) / 2,
+            found.energies,
+            summed.T,
+            norm=LogNorm(vmin=1e-4, vmax=max(float(summed.max()), 1e-3)),
+            shading="nearest",
+        )
+        figure.colorbar(image, ax=ax, label="states per eV, Å and spin")
+        ghosts = axial.structure.numbers == 0
+        if ghosts.any():
+            ax.plot(place[ghosts], np.zeros(int(ghosts.sum())), "o", ms=4, mfc="none", mec="#d1495b", label="vacancies")
+            ax.legend()
+        ax.grid(False)
+        ax.set(xlabel="along the device (Å)", ylabel="E − E_F (eV)", title=title)
+    return figure

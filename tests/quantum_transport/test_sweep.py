@@ -1,0 +1,95 @@
+"""Energies that are added where T varies, runs that are interrupted and go on, and parallel ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import nearsight as ns
+from nearsight.errors import FormatError
+from nearsight.quantum_transport.adaptive import refined
+from nearsight.quantum_transport.resonances import find_resonances
+from nearsight.quantum_transport.sweep import InterruptedSweepError
+from tests.quantum_transport.tight_binding import chain
+
+
+def resonant(weak: float, level: float = 0.4137) -> ns.Calculation:
+    """A site between two weak bonds: one level of width 4 t'² in a chain."""
+    n = 9
+    on_site = np.zeros(n)
+    on_site[4] = level
+    return chain(n, on_site=on_site, change=lambda i, j, r: np.where((i == 4) | (j == 4), weak, 1.0))
+
+
+def test_refinement_converges_an_integral() -> None:
+    calls = []
+
+    def peak(energies: np.ndarray) -> np.ndarray:
+        calls.append(len(energies))
+        return 1e-4 / ((energies - 0.1234) ** 2 + 1e-4)
+
+    grid = refined(peak, np.linspace(-1, 1, 11), 1e-4, 1e-9, lambda e: np.ones(len(e)))
+    exact = 1e-2 * (np.arctan((1 - 0.1234) / 1e-2) + np.arctan((1 + 0.1234) / 1e-2))
+    assert np.trapezoid(peak(grid), grid) == pytest.approx(exact, rel=1e-4)
+    assert len(grid) < 800
+    assert np.all(np.diff(grid) > 0)
+
+
+@pytest.mark.parametrize("weak", [0.1, 1e-2, 1e-3])
+def test_narrow_resonances_are_not_stepped_over(weak: float) -> None:
+    found = ns.transport(resonant(weak), (-0.5, 1.0), step=0.1, adaptive=1e-3, layer=1.0)
+    width = 2 * weak**2 * np.sqrt(1 - 0.4137**2 / 4)  # half width at half maximum of T
+    low, high = (np.arctan((e - 0.4137) / width) for e in (-0.5, 1.0))
+    tails = np.trapezoid(found.transmission, found.energies)
+    assert tails == pytest.approx(width * (high - low), rel=3e-2 if weak == 0.1 else 3e-3)
+    assert found.transmission.max() == pytest.approx(1, abs=1e-2)
+    assert len(found.energies) < 600
+
+
+def test_levels_are_found_within_their_widths() -> None:
+    at_k = ns.junction(resonant(1e-2), layer=1.0).at()
+    (level,) = (x for x in find_resonances(at_k, 0.3, 0.5, 1e-9) if x.width < 0.01)
+    exact = 4e-4 * np.sqrt(1 - 0.4137**2 / 4)
+    assert exact / 3 < level.width < 3 * exact
+    assert level.energy == pytest.approx(0.4137 * (1 + 1e-4), abs=2 * exact)
+
+
+def test_an_interrupted_sweep_goes_on_to_the_same_bits(tmp_path: Path) -> None:
+    device, file = resonant(0.1), tmp_path / "points.h5"
+    options = {"step": 0.1, "adaptive": 1e-2, "layer": 1.0, "local": True}
+    whole = ns.transport(device, (-0.5, 1.0), **options)  # type: ignore[arg-type]
+    stop, seen = ns.StopToken(), []
+
+    def after_ten(event: ns.Event) -> None:
+        seen.append(event.done)
+        if event.done == 10:
+            stop.stop("enough")
+
+    with pytest.raises(InterruptedSweepError, match="enough"):
+        ns.transport(device, (-0.5, 1.0), file=file, stop=stop, progress=after_ten, **options)  # type: ignore[arg-type]
+    assert file.is_file()
+    again: list[float | None] = []
+    resumed = ns.transport(
+        device,
+        (-0.5, 1.0),
+        file=file,
+        progress=lambda e: again.append(e.done),
+        **options,  # type: ignore[arg-type]
+    )
+    for name in ("energies", "transmission", "reflection", "density_left", "eigenchannels"):
+        np.testing.assert_array_equal(getattr(resumed, name), getattr(whole, name))
+    assert len([x for x in again if x]) == len(whole.energies) - 10
+    with pytest.raises(FormatError, match="those of another one"):
+        ns.transport(resonant(0.2), (-0.5, 1.0), file=file, **options)  # type: ignore[arg-type]
+    file.write_bytes(b"not HDF5")
+    with pytest.raises(FormatError, match="damaged"):
+        ns.transport(device, (-0.5, 1.0), file=file, **options)  # type: ignore[arg-type]
+
+
+def test_processes_give_the_same_bits() -> None:
+    device = resonant(0.1)
+    alone = ns.transport(device, (0.0, 0.4), step=0.1, layer=1.0)
+    many = ns.transport(device, (0.0, 0.4), step=0.1, layer=1.0, processes=2)
+    np.testing.assert_array_equal(many.transmission, alone.transmission)
