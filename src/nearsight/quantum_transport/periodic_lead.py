@@ -12,6 +12,7 @@ from nearsight.operators.bloch import bloch
 from nearsight.operators.blocks import BlockOperator, zeros
 from nearsight.quantum_transport.axial import Axial, rewrapped
 from nearsight.quantum_transport.lead import Lead, Side
+from nearsight.quantum_transport.tiling import places_in_tile, tiled
 
 PLACE = 0.1
 """Å, by which atoms of a lead may be away from their periodic places."""
@@ -100,8 +101,9 @@ def lead_from_bulk(
     wanted = round(abs(np.linalg.det(multiples))) * len(bulk.structure)
     atoms = _outermost(device, side, wanted)
     members, cells = _places(bulk, device, atoms, side)
-    h = _tiled(bulk.hamiltonian, device.structure.numbers[atoms], members, cells, multiples, side)
-    s = _tiled(bulk.overlap, device.structure.numbers[atoms], members, cells, multiples, side)
+    _check_whole(members, cells, multiples, side)
+    h = tiled(bulk.hamiltonian, members, cells, multiples)
+    s = tiled(bulk.overlap, members, cells, multiples)
     thickness = periods * _spacing(bulk)
     return LeadOperators(side, atoms, h, s, axis, thickness, neglected, 0.0, fermi)
 
@@ -220,45 +222,13 @@ def _places(bulk: Axial, device: Axial, atoms: np.ndarray, side: Side) -> tuple[
     return best[1], best[2]
 
 
-def _tiled(
-    operator: BlockOperator,
-    numbers: np.ndarray,
-    members: np.ndarray,
-    cells: np.ndarray,
-    multiples: np.ndarray,
-    side: Side,
-) -> BlockOperator:
-    """Return a bulk operator on the atoms of a layer, with shifts in the layer's lattice."""
-    inverse = np.linalg.inv(multiples)
-
-    def reduced(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        turns = np.floor(vectors @ inverse + 1e-9).astype(np.int64)
-        return vectors - turns @ multiples, turns
-
-    rest, turns = reduced(cells)
-    at = {(int(m), *map(int, r)): n for n, (m, r) in enumerate(zip(members, rest))}
-    if len(at) != len(members):
+def _check_whole(members: np.ndarray, cells: np.ndarray, multiples: np.ndarray, side: Side) -> None:
+    """Raise where some atoms of a layer are images of others."""
+    if len(set(places_in_tile(members, cells, multiples)[0])) != len(members):
         raise InputError(
             f"expected the {len(members)} outermost atoms at the {side} end of the device to be one whole layer of the "
             "bulk, got some that are images of others; order or positions of the lead's atoms differ from the bulk's"
         )
-    source, target, shift, which = [], [], [], []
-    starts = np.searchsorted(operator.source, np.arange(operator.n_atoms + 1))
-    for a, (member, cell) in enumerate(zip(members, cells)):
-        pairs = np.arange(starts[member], starts[member + 1])
-        left, over = reduced(cell + operator.shift[pairs])
-        others = np.array([at[(int(q), *map(int, r))] for q, r in zip(operator.target[pairs], left)], dtype=np.int64)
-        source.append(np.full(len(pairs), a))
-        target.append(others)
-        shift.append(over - turns[others])
-        which.append(pairs)
-    i, j, r, pairs = (np.concatenate(x) for x in (source, target, shift, which))
-    order = np.lexsort((r[:, 2], r[:, 1], r[:, 0], j, i))
-    result = zeros(numbers, operator.basis, i[order], j[order], r[order], False)
-    lengths = result.lengths
-    ends = np.cumsum(lengths)
-    flat = np.repeat(operator.offsets[pairs[order]] - (ends - lengths), lengths) + np.arange(len(result.values))
-    return result.with_values(operator.values[flat].astype(np.float64))
 
 
 def _counterparts(

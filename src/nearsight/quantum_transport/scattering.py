@@ -113,10 +113,25 @@ def scatter(
             sigma_right.n_channels,
             np.zeros((sigma_right.n_channels, sigma_left.n_channels), dtype=np.complex128),
         )
-    return _solve(device, sigma_left, sigma_right, energy, states)
+    return scatter_between(device, sigma_left, sigma_right, energy, states)
 
 
-def _solve(device: BlockTridiagonal, left: SelfEnergy, right: SelfEnergy, energy: float, states: bool) -> Scattering:
+def scatter_between(
+    device: BlockTridiagonal, left: SelfEnergy, right: SelfEnergy, energy: float, states: bool = False
+) -> Scattering:
+    """Solve for the states of a device between two self-energies.
+
+    Parameters
+    ----------
+    device : BlockTridiagonal
+        H and S, as in `scatter`.
+    left, right : SelfEnergy
+        On its first and last functions.
+    energy : float
+        E in eV.
+    states : bool, default False
+        Whether states are computed everywhere.
+    """
     n, m, last = len(left.sigma), len(right.sigma), device.n_layers - 1
     diagonal = _matrix(device, 0, energy)
     diagonal[:n, :n] -= left.sigma
