@@ -38,13 +38,11 @@ def repeated(bulk: Calculation, repeats: tuple[int, int, int]) -> Calculation:
     return Calculation(whole, bulk.basis, h, s, fermi=bulk.fermi)
 
 
-def places_in_tile(
-    members: np.ndarray, cells: np.ndarray, multiples: np.ndarray
-) -> tuple[list[Place], np.ndarray]:
+def places_in_tile(members: np.ndarray, cells: np.ndarray, multiples: np.ndarray) -> tuple[list[Place], np.ndarray]:
     """Return the place of each atom modulo the tile's lattice, and by how many of its vectors it is away, (n, 3)."""
     turns = np.floor(cells @ np.linalg.inv(multiples) + 1e-9).astype(np.int64)
     rest = cells - turns @ multiples
-    return [(int(m), *map(int, r)) for m, r in zip(members, rest)], turns
+    return [(int(m), int(x), int(y), int(z)) for m, (x, y, z) in zip(members, rest)], turns
 
 
 def tiled(operator: BlockOperator, members: np.ndarray, cells: np.ndarray, multiples: np.ndarray) -> BlockOperator:
