@@ -6,8 +6,8 @@
 Frozen protocol: aluminium of `data/Al32_lead.h5` (128 functions in a layer of 8.1 Å), 10 to 160 layers of it with
 random on-site energies (0.3 eV, seed 1) in all but the end layers, at 0.1 eV above the Fermi level; 1, 2 and 4 cells
 across at 20 layers. One energy is the self-energies, and the elimination for T alone; building the matrices is counted
-apart. Each case runs in a fresh process; memory is its largest. Seconds are of the processor (one thread). `--compare` does the
-same 10 layers by dense inversion (T = Tr Γ G Γ G†), and, where sisl is installed, by its block-tridiagonal inversion,
+apart. Each case runs in a fresh process; memory is its largest. Seconds are of the processor (one thread). `--compare`
+does the same 10 layers by dense inversion (T = Tr Γ G Γ G†), and, where sisl is installed, by its block-tridiagonal inversion,
 all with the same self-energies given.
 """
 
@@ -48,10 +48,9 @@ def wire(layers: int, across: int) -> Junction:
     level[:end] = level[-end:] = 0
     values = h.values.copy()
     for pair in np.flatnonzero(h.on_site):
-        size = int(round(np.sqrt(h.lengths[pair])))
-        values[h.offsets[pair] : h.offsets[pair + 1]].reshape(size, size)[np.diag_indices(size)] += level[
-            h.source[pair]
-        ]
+        size = round(np.sqrt(h.lengths[pair]))
+        block = values[h.offsets[pair] : h.offsets[pair + 1]].reshape(size, size)
+        block[np.diag_indices(size)] += level[h.source[pair]]
     return ns.junction(replace(device, hamiltonian=h.with_values(values)), bulk=bulk)
 
 
