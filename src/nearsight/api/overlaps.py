@@ -7,10 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 
+from nearsight.electronic.matrices import sparse_hermitian
+from nearsight.electronic.window import lowest_of_overlap
 from nearsight.errors import InputError
 from nearsight.operators.bloch import to_csr
 from nearsight.operators.blocks import BlockOperator
 from nearsight.operators.calculation import Calculation
+from nearsight.operators.overlap_fit import fit_overlap
 from nearsight.operators.two_centre_overlap import overlap_of
 from nearsight.orbitals.basis import BasisSet
 from nearsight.progress import Event, Progress, silent
@@ -59,7 +62,8 @@ def with_known_functions(calculations: Sequence[Calculation], progress: Progress
         said = "S follows from it" if difference < AGREES else "it is not the basis of these data, and not used"
         progress(Event(f"functions of {basis.name}: S of the data within {difference:.1e}; {said}"))
     refused = {z for z, fits in known.items() if not fits}
-    return [_without(c, refused) if refused else c for c in result]
+    result = [_without(c, refused) if refused else c for c in result]
+    return result if not any(c.basis.lacking_functions for c in result) else _with_fitted(result, progress)
 
 
 def overlap_difference(calculation: Calculation) -> float:
@@ -98,7 +102,55 @@ def computed_overlap(structure: Structure, basis: BasisSet) -> tuple[BlockOperat
     basis = basis.restricted(structure.numbers)
     if not basis.lacking_functions:
         return overlap_of(structure, basis), "exact, of the radial functions of the basis"
+    if basis.overlaps is not None:
+        s = overlap_of(structure, basis)
+        return s, f"fitted, of the training data's own S, elements within {checked_error(s, basis.overlaps.error):.1e}"
     return overlap_of(structure, with_pyscf_functions(basis)), f"exact, of PySCF's functions of {basis.name}"
+
+
+TOO_ILL_CONDITIONED = 0.1
+"""Norm of the expected error of a fitted S over the smallest eigenvalue of S, above which levels would be moved."""
+
+DENSE_UP_TO = 3000
+"""Orbitals up to which the smallest eigenvalue of S is computed by LAPACK."""
+
+
+def checked_error(overlap: BlockOperator, error: float) -> float:
+    """Return the expected largest error of a fitted S, where S is well-conditioned enough for it.
+
+    Parameters
+    ----------
+    overlap : BlockOperator
+        S in real space.
+    error : float
+        Of its elements. Their norm is taken as that of as many random numbers as a row has elements above `error`.
+
+    Raises
+    ------
+    InputError
+        The error may be a tenth of the smallest eigenvalue of S: H ψ = ε S ψ multiplies it.
+    """
+    s = sparse_hermitian(overlap, "S")
+    row = float(np.sqrt(np.bincount(s.nonzero()[0][np.abs(s.data) > error]).max(initial=1)))
+    few = s.shape[0] <= DENSE_UP_TO
+    lowest = float(np.linalg.eigvalsh(s.toarray())[0]) if few else lowest_of_overlap(s) or 0.0
+    if error * row > TOO_ILL_CONDITIONED * lowest:
+        raise InputError(
+            f"expected an S that is well-conditioned enough to be learnt from data (elements within {error:.1e}), got "
+            f"a smallest eigenvalue of {lowest:.2g}; give a file that holds S, or import the training data with the "
+            "basis file (--basis-file)"
+        )
+    return error
+
+
+def _with_fitted(calculations: list[Calculation], progress: Progress) -> list[Calculation]:
+    """The calculations with overlaps that were fitted to their S, where there is one."""
+    if all(c.overlap is None for c in calculations):
+        return calculations
+    shells = {z: ls for c in calculations for z, ls in c.basis.shells.items()}
+    fitted = fit_overlap(calculations, BasisSet(calculations[0].basis.name, shells, {}))
+    progress(Event(f"overlaps learnt from S of the data: pairs left out are within {fitted.error:.1e}"))
+    return [replace(c, basis=replace(c.basis, overlaps=fitted)) for c in calculations]
 
 
 def _looked_up(basis: BasisSet) -> BasisSet:

@@ -42,7 +42,8 @@ def common_basis(calculations: Sequence[Calculation]) -> BasisSet:
                 )
         valence.update(own.valence)
         functions.update(own.functions)
-    return BasisSet(calculations[0].basis.name, shells, valence, functions)
+    overlaps = next((c.basis.overlaps for c in calculations if c.basis.overlaps is not None), None)
+    return BasisSet(calculations[0].basis.name, shells, valence, functions, overlaps)
 
 
 def check_basis(task: TrainingTask, known: BasisSet, basis: BasisSet) -> None:

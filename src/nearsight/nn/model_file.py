@@ -12,6 +12,7 @@ from torch import Tensor
 from nearsight.errors import CheckpointError
 from nearsight.foreign_files import reading, require_readable
 from nearsight.orbitals.basis import BasisSet
+from nearsight.orbitals.fitted_overlap import FittedOverlap
 from nearsight.orbitals.gaussian_shell import GaussianShell
 
 FORMAT = "nearsight-model-2"
@@ -33,6 +34,7 @@ def basis_metadata(basis: BasisSet) -> str:
                 str(z): [[shell.exponents.tolist(), shell.coefficients.tolist()] for shell in own]
                 for z, own in basis.functions.items()
             },
+            "overlaps": None if basis.overlaps is None else basis.overlaps.as_plain(),
         }
     )
 
@@ -45,7 +47,9 @@ def basis_of_metadata(text: str) -> BasisSet:
         int(z): tuple(GaussianShell.of_primitives(l, *numbers) for l, numbers in zip(shells[int(z)], own, strict=True))
         for z, own in basis.get("functions", {}).items()
     }
-    return BasisSet(basis["name"], shells, {int(z): v for z, v in basis["valence"].items()}, functions)
+    fitted = basis.get("overlaps")
+    overlaps = None if fitted is None else FittedOverlap.of_plain(fitted)
+    return BasisSet(basis["name"], shells, {int(z): v for z, v in basis["valence"].items()}, functions, overlaps)
 
 
 def damaged(path: object, message: str) -> CheckpointError:

@@ -1,4 +1,4 @@
-"""S of any structure from the radial functions of its basis.
+"""S of any structure from the radial functions of its basis, or from overlaps that were fitted to other structures.
 
 With the bond along z, the overlap of two atoms depends on their distance alone. So the block of each pair of elements
 is computed at the Chebyshev points of the range of distances, which converge exponentially, interpolated by splines of
@@ -18,6 +18,7 @@ from nearsight.elements import symbol_of
 from nearsight.errors import InputError
 from nearsight.operators.blocks import BlockOperator, zeros
 from nearsight.orbitals.basis import BasisSet
+from nearsight.orbitals.fitted_overlap import FittedOverlap
 from nearsight.orbitals.gaussian_overlap import overlaps_along_z
 from nearsight.orbitals.gaussian_shell import GaussianShell
 from nearsight.orbitals.rotations import bond_frames, orbital_frames, wigner_d
@@ -56,29 +57,42 @@ def overlap_of(structure: Structure, basis: BasisSet, *, smallest: float = SMALL
     Raises
     ------
     InputError
-        Where the functions of an element are not known.
+        Where neither functions nor overlaps of an element are known, or atoms are nearer than any that overlaps were
+        fitted to.
     """
     basis = basis.restricted(structure.numbers)
-    if basis.lacking_functions:
+    fitted = basis.overlaps if basis.lacking_functions else None
+    if basis.lacking_functions and fitted is None:
         names = ", ".join(symbol_of(z) for z in basis.lacking_functions)
         raise InputError(
             f"expected the radial functions of {names} ({basis.name}), got a basis whose shells alone are known; "
             "import with the basis file (--basis-file), or give a file that holds S"
         )
     elements = tuple(basis.shells)
-    tables = {(a, b): _table(basis, a, b, smallest) for a in elements for b in elements if a <= b}
+    both = [(a, b) for a in elements for b in elements if a <= b]
+    tables: dict[tuple[int, int], _Table | _Fitted]
+    if fitted is None:
+        tables = {(a, b): _table(basis, a, b, smallest) for a, b in both}
+        own_blocks = {z: overlaps_along_z(basis.functions[z], basis.functions[z], np.zeros(1))[0] for z in elements}
+    else:
+        _check_fitted(fitted, both, elements)
+        shells = basis.shells
+        tables = {(a, b): _Fitted(fitted.range, fitted, (a, b), (shells[a], shells[b])) for a, b in both}
+        own_blocks = dict(fitted.own)
     graph = build_graph(structure, max(table.range for table in tables.values()))
     result = empty_operator(structure, basis, graph)
     upper = np.arange(result.n_pairs) <= result.reverse
     for (a, b), pairs in result.element_pairs.items():
         own = result.on_site[pairs]
         if own.any():
-            block = overlaps_along_z(basis.functions[a], basis.functions[a], np.zeros(1))[0]
-            block = (block + block.T) / 2
+            block = (own_blocks[a] + own_blocks[a].T) / 2
             result.put(pairs[own], np.broadcast_to(block, (int(own.sum()), *block.shape)))
         pairs = pairs[~own & (a < b if a != b else upper[pairs])]
         for some in (pairs[k : k + _AT_ONCE] for k in range(0, len(pairs), _AT_ONCE)):
-            blocks = _rotated(tables[a, b], basis, (a, b), pair_vectors(structure, result, some))
+            vectors = pair_vectors(structure, result, some)
+            if fitted is not None:
+                _check_distances(fitted, (a, b), vectors)
+            blocks = _rotated(tables[a, b], basis, (a, b), vectors)
             result.put(some, blocks)
             result.put(result.reverse[some], blocks.transpose(0, 2, 1))
     return result
@@ -97,6 +111,41 @@ class _Table:
         result = np.zeros((len(distance), *self.filled.shape))
         result[:, self.filled] = self.spline(distance)
         return result
+
+
+@dataclass(frozen=True, eq=False)
+class _Fitted:
+    """Blocks of two elements as they were fitted."""
+
+    range: float
+    fitted: FittedOverlap
+    pair: tuple[int, int]
+    shells: tuple[tuple[int, ...], tuple[int, ...]]
+
+    def blocks(self, distance: np.ndarray) -> np.ndarray:
+        """Return (P, n_i, n_j) blocks at distances in Å."""
+        return self.fitted.along_z(self.pair, self.shells, distance)
+
+
+NEARER = 0.05
+"""Å, by which atoms may be nearer than any that overlaps were fitted to."""
+
+
+def _check_fitted(fitted: FittedOverlap, pairs: list[tuple[int, int]], elements: tuple[int, ...]) -> None:
+    missing = [pair for pair in pairs if pair not in fitted.coefficients]
+    if missing or any(z not in fitted.own for z in elements):
+        names = ", ".join(f"{symbol_of(a)}-{symbol_of(b)}" for a, b in missing)
+        raise InputError(f"expected overlaps of {names} in the training data, got none; give a file that holds S")
+
+
+def _check_distances(fitted: FittedOverlap, pair: tuple[int, int], vectors: np.ndarray) -> None:
+    nearest = float(np.linalg.norm(vectors, axis=1).min(initial=np.inf))
+    if nearest < fitted.nearest[pair] - NEARER:
+        raise InputError(
+            f"expected {symbol_of(pair[0])} and {symbol_of(pair[1])} at least {fitted.nearest[pair]:.2f} Å apart, as "
+            f"in the data that overlaps were learnt from, got {nearest:.2f} Å; give a file that holds S, or the basis "
+            "file when importing the training data (--basis-file)"
+        )
 
 
 _KEPT: OrderedDict[tuple[Any, ...], _Table] = OrderedDict()
@@ -170,13 +219,13 @@ def pair_vectors(structure: Structure, operator: BlockOperator, pairs: np.ndarra
     return vectors
 
 
-def _rotated(table: _Table, basis: BasisSet, elements: tuple[int, int], vectors: np.ndarray) -> np.ndarray:
+def _rotated(table: _Table | _Fitted, basis: BasisSet, elements: tuple[int, int], vectors: np.ndarray) -> np.ndarray:
     """Return (P, n_i, n_j) blocks along the given vectors; zero beyond the table's range."""
     distance = np.linalg.norm(vectors, axis=1)
     near = distance <= table.range
     a, b = elements
     frames = wigner_d(bond_frames(vectors[near]), max(*basis.shells[a], *basis.shells[b]))
     left, right = orbital_frames(basis, a, frames), orbital_frames(basis, b, frames)
-    result = np.zeros((len(vectors), *table.filled.shape))
+    result = np.zeros((len(vectors), basis.n_orbitals(a), basis.n_orbitals(b)))
     result[near] = left.transpose(0, 2, 1) @ table.blocks(distance[near]) @ right
     return result

@@ -17,6 +17,7 @@ import numpy as np
 
 from nearsight.elements import GHOST, number_of, symbol_of
 from nearsight.errors import InputError
+from nearsight.orbitals.fitted_overlap import FittedOverlap
 from nearsight.orbitals.gaussian_shell import GaussianShell
 
 SHELL_LETTERS = "spdfghi"
@@ -42,6 +43,8 @@ class BasisSet:
     functions : mapping of int to tuple of GaussianShell
         Atomic number → its radial functions in the order of `shells`, from which S of any structure follows. Elements
         whose functions are not known are absent.
+    overlaps : FittedOverlap or None
+        What matrices S of the data say of their overlaps, where the functions are not known.
 
     Raises
     ------
@@ -53,6 +56,7 @@ class BasisSet:
     shells: Mapping[int, tuple[int, ...]]
     valence: Mapping[int, int]
     functions: Mapping[int, tuple[GaussianShell, ...]] = field(default_factory=dict)
+    overlaps: FittedOverlap | None = None
 
     def __post_init__(self) -> None:
         shells = {int(z): tuple(int(l) for l in ls) for z, ls in sorted(self.shells.items())}
@@ -76,7 +80,7 @@ class BasisSet:
         return hash(tuple(self.shells.items()))
 
     def __reduce__(self) -> tuple[object, ...]:
-        return BasisSet, (self.name, dict(self.shells), dict(self.valence), dict(self.functions))
+        return BasisSet, (self.name, dict(self.shells), dict(self.valence), dict(self.functions), self.overlaps)
 
     def n_orbitals(self, number: int) -> int:
         """Return the number of orbitals of one atom.
@@ -232,6 +236,7 @@ class BasisSet:
             {z: self.shells[z] for z in keep},
             {z: v for z, v in self.valence.items() if z in keep},
             {z: own for z, own in self.functions.items() if z in keep},
+            self.overlaps,
         )
 
     def with_functions(self, functions: Mapping[int, Sequence[GaussianShell]]) -> BasisSet:

@@ -12,7 +12,7 @@ from nearsight.operators.two_centre_overlap import overlap_of as overlap_of_func
 from nearsight.orbitals.basis import BasisSet
 from nearsight.orbitals.gaussian_shell import GaussianShell
 from nearsight.recipes.pyscf_names import checked_name, checked_symbol
-from nearsight.recipes.pyscf_system import pyscf_module, shells_of
+from nearsight.recipes.pyscf_system import pyscf_module, quiet, shells_of
 from nearsight.structures.structure import Structure
 
 
@@ -86,7 +86,8 @@ def _system(symbol: str, basis: str) -> Any:
     pyscf = pyscf_module()
     system = pyscf.gto.Mole(atom=[(f"ghost-{symbol}", (0.0, 0.0, 0.0))], basis=basis, verbose=0, cart=False)
     try:
-        system.build(dump_input=False, parse_arg=False)
+        with quiet():
+            system.build(dump_input=False, parse_arg=False)
     except (KeyError, RuntimeError, ValueError, AssertionError) as error:  # unknown names end in any of them
         raise InputError(
             f"expected a basis that PySCF has for {symbol}, got {basis!r}: {error}; give a file that holds S, or "
