@@ -16,10 +16,11 @@ from nearsight.api.overlaps import computed_overlap
 from nearsight.api.sources import calculation_of
 from nearsight.api.structures import as_structure
 from nearsight.api.training import run_training
+from nearsight.electronic.k_points import mesh_of_length, monkhorst_pack
 from nearsight.errors import CheckpointError, InputError
 from nearsight.inference.predict import annotate_out_of_distribution, write_prediction
 from nearsight.learning.config import load_config
-from nearsight.learning.training import TrainingResult
+from nearsight.learning.training import SAMPLED, TrainingResult
 from nearsight.nn.loading import load_model as load_hamiltonian_model
 from nearsight.nn.model import HamiltonianModel
 from nearsight.nn.model_file import find_model_file
@@ -81,7 +82,7 @@ class WrittenPrediction:
     @property
     def has_overlap(self) -> bool:
         """Whether the file holds S, too."""
-        return self.overlap.startswith(("given", "exact"))
+        return self.overlap.startswith(("given", "exact", "fitted"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +93,8 @@ class _AtHand:
     given: Calculation | None
     overlap: BlockOperator | None
     said: str
+    charge: float = 0.0
+    k_points: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,6 +136,8 @@ class Model:
         known: Calculation | Hamiltonian | Overlap | None = None,
         *,
         self_consistent: bool | None = None,
+        charge: float | None = None,
+        k_points: tuple[int, int, int] | None = None,
         progress: Progress = silent,
     ) -> Hamiltonian:
         """Predict the Hamiltonian of a structure, in memory.
@@ -149,6 +154,11 @@ class Model:
             Solve for H and its density until they agree. By default where the model has learnt to (it was trained with
             `model.self_consistent=true`, and that helped), S is at hand, and there are at most 10,000 orbitals; what
             was done is in the provenance of the result.
+        charge : float, optional
+            Of the cell, e; by default that of the calculation that is given, else 0. A local H does not depend on it.
+        k_points : (int, int, int), optional
+            Mesh through Γ that the density is summed over. By default that of the calculation that is given; else,
+            where the training data had several k-points, as fine a mesh as theirs; else Γ.
         progress : Progress
             Told how many edges are done.
 
@@ -174,7 +184,8 @@ class Model:
         >>> h.to_csr().shape
         (192, 192)
         """
-        return self._predicted(self._known(structure, known, progress), self_consistent, progress)
+        at_hand = self._known(structure, known, charge, k_points, progress)
+        return self._predicted(at_hand, self_consistent, progress)
 
     def overlap(self, structure: Any) -> Overlap:
         """Compute S of a structure in the basis of the model, without a DFT run.
@@ -211,7 +222,7 @@ class Model:
             self._head(at_hand.atoms, at_hand), hamiltonian=operator, overlap=at_hand.overlap, error_estimate=estimate
         )
         if self._solves(calculation, self_consistent, at_hand):
-            return self._solved(calculation, prediction, self_consistent is True, progress)
+            return self._solved(calculation, at_hand.k_points, prediction, self_consistent is True, progress)
         return _plain(calculation, prediction)
 
     def predict_to(
@@ -221,6 +232,8 @@ class Model:
         *,
         parts: int = 1,
         self_consistent: bool | None = None,
+        charge: float | None = None,
+        k_points: tuple[int, int, int] | None = None,
         progress: Progress = silent,
     ) -> WrittenPrediction:
         """Predict into an .h5 file, block by block where the prediction is not self-consistent.
@@ -237,6 +250,8 @@ class Model:
             Slabs whose atoms are computed one after another; the result does not depend on it.
         self_consistent : bool, optional
             As of `predict`; the file holds `charges` and `potential`, then.
+        charge, k_points
+            As of `predict`.
         progress : Progress
             Told how many edges are done.
 
@@ -252,9 +267,10 @@ class Model:
         small, copied = self._orbitals(structure) <= MOST_ORBITALS, self._may_copy(structure)
         learnt = self.inner.density_functional is not None and self_consistent is not False
         if self_consistent or (learnt and small) or copied is None:
-            copied, at_hand = None, self._known(structure, None, progress)
+            copied, at_hand = None, self._known(structure, None, charge, k_points, progress)
         else:
-            at_hand = _AtHand(as_structure(structure), None, None, "given")
+            head = read_calculation(copied, hamiltonian=False, overlap=False, h0=False)
+            at_hand = _AtHand(head.structure, None, None, "given", head.charge if charge is None else charge)
         if self_consistent or (learnt and small and at_hand.overlap is not None):
             return self._write_self_consistent(target, at_hand, self_consistent, started, progress)
         atoms, given = at_hand.atoms, at_hand.given
@@ -323,12 +339,15 @@ class Model:
         small = calculation.require_hamiltonian().n_orbitals <= MOST_ORBITALS
         return wanted is True or (calculation.overlap is not None and small)
 
-    def _solved(self, plain: Calculation, prediction: Prediction, wanted: bool, progress: Progress) -> Hamiltonian:
+    def _solved(
+        self, plain: Calculation, k_points: np.ndarray | None, prediction: Prediction, wanted: bool, progress: Progress
+    ) -> Hamiltonian:
         """The prediction made self-consistent; where that was not asked for and fails, the plain one, which says so."""
         functional = self.inner.density_functional
         assert functional is not None
         try:
-            found = solve_self_consistent(plain.require_hamiltonian(), plain, functional, progress=progress)
+            sampled = replace(plain, k_points=k_points)
+            found = solve_self_consistent(plain.require_hamiltonian(), sampled, functional, progress=progress)
         except (NotConvergedError, InputError) as error:
             if wanted:
                 raise
@@ -344,9 +363,32 @@ class Model:
             calculation, out_of_distribution=strange, charges=found.density.charges, potential=found.potential
         )
 
-    def _known(self, structure: Any, known: Calculation | Hamiltonian | Overlap | None, progress: Progress) -> _AtHand:
+    def _known(
+        self,
+        structure: Any,
+        known: Calculation | Hamiltonian | Overlap | None,
+        charge: float | None,
+        k_points: tuple[int, int, int] | None,
+        progress: Progress,
+    ) -> _AtHand:
         """The structure, what is known of it, and S: what was given, else of the radial functions of the basis."""
         atoms, given = _input(structure, known)
+        found = self._with_overlap(atoms, given, progress)
+        said = 0.0 if given is None else given.charge
+        return replace(found, charge=said if charge is None else charge, k_points=self._mesh(atoms, given, k_points))
+
+    def _mesh(
+        self, atoms: Structure, given: Calculation | None, k_points: tuple[int, int, int] | None
+    ) -> np.ndarray | None:
+        """The k-points of the density; None is Γ."""
+        if k_points is not None:
+            return monkhorst_pack(k_points, through_gamma=True)[0]
+        if given is not None and given.k_points is not None:
+            return given.k_points
+        length = self.inner.provenance.get(SAMPLED)
+        return None if length is None else mesh_of_length(atoms, float(length))
+
+    def _with_overlap(self, atoms: Structure, given: Calculation | None, progress: Progress) -> _AtHand:
         if given is not None and given.overlap is not None:
             check_basis(self.inner, given.overlap.basis)
             return _AtHand(atoms, given, given.overlap, "given")
@@ -380,7 +422,8 @@ class Model:
         if at_hand is not None and at_hand.overlap is not None and at_hand.said != "given":
             provenance["overlap"] = at_hand.said
         basis = self.basis.restricted(structure.numbers)
-        return Calculation(structure, basis, cutoff=self.cutoff, provenance=provenance)
+        charge = 0.0 if at_hand is None else at_hand.charge
+        return Calculation(structure, basis, cutoff=self.cutoff, provenance=provenance, charge=charge)
 
 
 def train(

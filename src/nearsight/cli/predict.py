@@ -34,6 +34,13 @@ def predict_command(
             help="H and its density agree; by default where the model has learnt it and S is at hand",
         ),
     ] = None,
+    charge: Annotated[
+        float | None, typer.Option("--charge", help="of the cell, e; by default that of the file")
+    ] = None,
+    k_points: Annotated[
+        tuple[int, int, int] | None,
+        typer.Option("--k-points", help="mesh of the density, 3 numbers; by default as fine as the training data's"),
+    ] = None,
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads")] = None,
 ) -> None:
     """Predict H."""
@@ -42,7 +49,7 @@ def predict_command(
     # Before NumPy is imported: matrix products here are small, and its threads would spin beside the network's.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     tune_process(threads)
-    predict_shown(model, structure, output, parts, cell, Terminal(), self_consistent)
+    predict_shown(model, structure, output, parts, cell, Terminal(), self_consistent, charge, k_points)
 
 
 def predict_shown(
@@ -53,6 +60,8 @@ def predict_shown(
     cell: str | None,
     console: Console,
     self_consistent: bool | None = None,
+    charge: float | None = None,
+    k_points: tuple[int, int, int] | None = None,
 ) -> WrittenPrediction:
     """Predict one file and print what it holds."""
     from nearsight.api.models import load_model
@@ -68,7 +77,15 @@ def predict_shown(
     known = load_model(model)
     say(console, known.describe())
     with shown(console, "predicting") as progress:
-        written = known.predict_to(output, atoms, parts=parts, self_consistent=self_consistent, progress=progress)
+        written = known.predict_to(
+            output,
+            atoms,
+            parts=parts,
+            self_consistent=self_consistent,
+            charge=charge,
+            k_points=k_points,
+            progress=progress,
+        )
     for line in describe(written, known.cutoff):
         say(console, line)
     return written

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -95,6 +96,47 @@ def half_mesh(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     different = np.unique(_keys(wrapped), axis=0, return_index=True)[1]
     whole = wrapped[np.sort(different)]
     return _halved(whole, np.full(len(whole), 1.0 / len(whole)))
+
+
+def sampled_length(structure: Structure, points: np.ndarray) -> float:
+    """Return the smallest edge of the Born-von Kármán cell of a mesh: edges of the cell times numbers of k-points.
+
+    Parameters
+    ----------
+    structure : Structure
+        With periodic directions.
+    points : ndarray of shape (K, 3)
+        A mesh, whole or one of each k and −k.
+
+    Returns
+    -------
+    float
+        Å; infinity where nothing is periodic.
+    """
+    whole = np.concatenate([points, -np.asarray(points)])
+    counts = [len(np.unique(_keys(whole)[:, axis])) for axis in range(3)]
+    edges = np.linalg.norm(structure.cell, axis=1)
+    return float(min((n * edge for n, edge, periodic in zip(counts, edges, structure.pbc) if periodic), default=np.inf))
+
+
+def mesh_of_length(structure: Structure, length: float) -> np.ndarray:
+    """Return a mesh through Γ whose Born-von Kármán cell has edges of about a length, one of each k and −k.
+
+    Parameters
+    ----------
+    structure : Structure
+        The cell.
+    length : float
+        Å; nine tenths of it are enough.
+
+    Returns
+    -------
+    ndarray of shape (K, 3)
+        In units of the reciprocal lattice vectors.
+    """
+    edges = np.linalg.norm(structure.cell, axis=1)
+    counts = [max(1, math.ceil(0.9 * length / edge)) if p else 1 for edge, p in zip(edges, structure.pbc)]
+    return monkhorst_pack((counts[0], counts[1], counts[2]), through_gamma=True)[0]
 
 
 def special_path(structure: Structure, path: str | None = None, number: int = 100) -> KPath:

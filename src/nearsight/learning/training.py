@@ -11,6 +11,7 @@ import torch
 from lightning_fabric import Fabric
 
 from nearsight.atomic_files import explained, remove_leftovers, write_text_atomically
+from nearsight.electronic.k_points import sampled_length
 from nearsight.errors import CheckpointError, ConfigError
 from nearsight.folder_lock import locked_folder
 from nearsight.learning.checkpoint import TrainingState, write_tensors
@@ -25,6 +26,8 @@ from nearsight.progress import Progress, StopToken, silent
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 CONFIG_FILE = "config.yaml"
+SAMPLED = "sampled_length_angstrom"
+"""Key of the provenance: smallest edge of the Born-von Kármán cells of the training data, Å."""
 MAY_CHANGE = {
     "budget_minutes",
     "max_epochs",
@@ -372,4 +375,13 @@ def _provenance(config: TrainingConfig, training: Sequence[Calculation]) -> dict
         "seed": str(config.seed),
         "architecture": config.model.architecture,
         "torch": torch.__version__,
+        **_sampled(training),
     }
+
+
+def _sampled(training: Sequence[Calculation]) -> dict[str, str]:
+    """How finely the training data sample the Brillouin zone, where all have several k-points."""
+    meshes = [(c.structure, c.k_points) for c in training if c.k_points is not None and len(c.k_points) > 1]
+    if len(meshes) < len(training):
+        return {}
+    return {SAMPLED: f"{min(sampled_length(structure, points) for structure, points in meshes):.3f}"}
