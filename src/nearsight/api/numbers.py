@@ -265,6 +265,7 @@ def _state_numbers(states: StateErrors) -> dict[str, Any]:
         "misplaced_electrons": states.misplaced,
         "charge_mae_e": states.charge,
         "charge_max_e": states.largest_charge,
+        "charge_rms_e": states.rms_charge,
     }
 
 

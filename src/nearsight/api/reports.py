@@ -198,7 +198,8 @@ def compare_predictions(
 def _compared(name: str, prediction: Calculation, exact: Calculation, run: str | Path | None) -> ComparedPrediction:
     """Return what is known of one prediction."""
     log, config = (None, None) if run is None else read_run(Path(run), log_required=False)
-    return ComparedPrediction(name, evaluate(prediction, exact), log, prediction_facts(prediction), config)
+    evaluation = evaluate(prediction, exact, states=None)
+    return ComparedPrediction(name, evaluation, log, prediction_facts(prediction), config)
 
 
 def _name(source: CalculationLike | None) -> str:

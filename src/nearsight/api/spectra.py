@@ -490,7 +490,7 @@ def evaluate(
     *,
     overlap: OverlapLike | None = None,
     eigenvalues: bool = True,
-    states: bool = False,
+    states: bool | None = None,
     progress: Progress = silent,
 ) -> Evaluation:
     """Compare a predicted Hamiltonian with a reference: matrix elements, eigenvalues and states.
@@ -503,8 +503,9 @@ def evaluate(
         S of both spectra. By default the reference's, or the prediction's where the reference has none.
     eigenvalues : bool
         Whether the spectra are compared.
-    states : bool
-        Whether wavefunctions and charges are compared, too, which takes several times as long.
+    states : bool, optional
+        Whether wavefunctions and charges are compared, too, which takes several times as long. By default up to 3,000
+        orbitals, which takes seconds.
     progress : callable, optional
         Told what is under way.
 

@@ -75,13 +75,24 @@ def run_demo(minutes: float, folder: Path, seed: int, console: Console, only: st
         if train_shown(demo_config(name, data / TRAIN, minutes, run, seed), console).interrupted:
             raise KeyboardInterrupt
     console.rule(f"{len(names) + 1}. Predict the unseen structure")
+    predictions, of_run = {}, {}
     for name, run in runs.items():
-        predict_shown(run, data / TEST, folder / f"{name}.h5", 1, None, console)
+        for title, solved in ways_to_predict(name, run):
+            predictions[title], of_run[title] = folder / f"{title.replace(', ', '_')}.h5", run
+            predict_shown(run, data / TEST, predictions[title], 1, None, console, solved)
     console.rule(f"{len(names) + 2}. Compare with CP2K")
-    predictions = {name: folder / f"{name}.h5" for name in names}
-    show(console, comparison_table(compare_predictions(predictions, data / TEST, page, runs=runs)))
+    show(console, comparison_table(compare_predictions(predictions, data / TEST, page, runs=of_run)))
     say(console, f"Figures and numbers: {page.resolve()}")
     say(console, f"{(time.monotonic() - started) / 60:.1f} minutes in all.")
+
+
+def ways_to_predict(name: str, run: Path) -> list[tuple[str, bool]]:
+    """Titles of the predictions of a run, and whether each is self-consistent: both where the model has learnt it."""
+    from nearsight.api.models import load_model
+
+    if load_model(run).inner.density_functional is None:
+        return [(name, False)]
+    return [(f"{name}, plain", False), (f"{name}, self-consistent", True)]
 
 
 def comparison_table(predictions: list[ComparedPrediction]) -> Table:
@@ -110,6 +121,8 @@ def demo_config(network: str, train: Path, minutes: float, run_dir: Path, seed: 
         "max_epochs": 20_000,
         "metrics_every": 5,
     }
+    if network == "nearsight":
+        changes["model.self_consistent"] = True
     if network == "xia2025":
         changes["optimizer.decay_patience"] = max(3, round(0.7 * minutes))
     return load_config(PRESETS[network], changes)

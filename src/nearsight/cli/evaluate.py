@@ -34,11 +34,12 @@ def evaluate_command(
     json: Annotated[bool, typer.Option("--json", help="print JSON only")] = False,
     eigenvalues: Annotated[bool, typer.Option("--eigenvalues/--no-eigenvalues", help="compare the spectra")] = True,
     states: Annotated[
-        bool,
+        bool | None,
         typer.Option(
-            "--states/--no-states", help="compare wavefunctions and charges, too; takes several times as long"
+            "--states/--no-states",
+            help="compare wavefunctions and charges, too; takes several times as long; by default up to 3,000 orbitals",
         ),
-    ] = False,
+    ] = None,
 ) -> None:
     """Compare a predicted H with a reference."""
     result = evaluate(prediction, reference, eigenvalues=eigenvalues, states=states)
@@ -107,7 +108,10 @@ def _physical_table(levels: LevelErrors, states: StateErrors | None) -> Table:
         rows += [
             ("overlap of HOMO, LUMO", f"{states.homo_overlap:.3f}, {states.lumo_overlap:.3f}"),
             ("electrons misplaced", f"{100 * states.misplaced:.4f} %"),
-            ("Mulliken charges", f"mean {states.charge:.5f} e, largest {states.largest_charge:.4f} e"),
+            (
+                "Mulliken charges",
+                f"r.m.s. {states.rms_charge:.5f}, mean {states.charge:.5f}, largest {states.largest_charge:.4f} e",
+            ),
         ]
     for row in rows:
         table.add_row(*row)

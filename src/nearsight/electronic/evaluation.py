@@ -27,6 +27,8 @@ from nearsight.progress import Event, Progress, silent
 from nearsight.structures.structure import Structure
 from nearsight.units import ev_to_millihartree
 
+STATES_UP_TO = 3000
+"""Orbitals up to which states and charges are compared without being asked for: that takes seconds."""
 SAME_PLACE = 1e-3
 """Distance (Å) within which atoms are at the same place; coordinates in text files have three or more decimals."""
 
@@ -77,7 +79,7 @@ class Evaluation:
                 f"within {GAP_WINDOW:g} eV of the gap {1e3 * s.mean_absolute_near_gap:.1f} meV",
             ]
         if self.states is not None:
-            lines.append(f"Mulliken charges, mean error {self.states.charge:.4f} e")
+            lines.append(f"Mulliken charges, r.m.s. error {self.states.rms_charge:.4f} e")
         return "\n".join(lines)
 
 
@@ -85,7 +87,7 @@ def evaluate(
     prediction: Calculation,
     reference: Calculation,
     eigenvalues: bool = True,
-    states: bool = False,
+    states: bool | None = False,
     progress: Progress = silent,
 ) -> Evaluation:
     """Compute the errors of a predicted Hamiltonian, of its spectrum and of its states.
@@ -99,8 +101,9 @@ def evaluate(
         Of one structure.
     eigenvalues : bool
         Whether the spectra are compared.
-    states : bool
-        Whether wavefunctions and charges are compared, too, which takes several times as long.
+    states : bool or None
+        Whether wavefunctions and charges are compared, too, which takes several times as long; None is up to
+        `STATES_UP_TO` orbitals.
     progress : callable, optional
         Told what is under way.
 
@@ -124,6 +127,7 @@ def evaluate(
     if not eigenvalues or overlap is None:
         return Evaluation(errors, sample, deviation, missing_overlap=eigenvalues)
     electrons = _electrons(prediction, reference)
+    states = predicted.n_orbitals <= STATES_UP_TO if states is None else states
     progress(Event("states of both" if states else "eigenvalues of both"))
     predicted, threshold = hermitian_part(predicted), overlap_threshold(prediction)
     if not states:

@@ -205,6 +205,8 @@ class StateErrors:
         Mean |q − q'| of Mulliken's charges, in e.
     largest_charge : float
         Largest |q − q'|, in e.
+    rms_charge : float
+        √(mean of (q − q')²), in e.
     """
 
     homo_overlap: float
@@ -212,6 +214,7 @@ class StateErrors:
     misplaced: float
     charge: float
     largest_charge: float
+    rms_charge: float
 
 
 def level_errors(prediction: Spectrum, reference: Spectrum, n_atoms: int) -> LevelErrors:
@@ -327,6 +330,7 @@ def state_errors(prediction: States, reference: States, overlap: Matrix, calcula
         float(1 - shares.sum() / filled) if filled else float("nan"),
         float(difference.mean()),
         float(difference.max()),
+        float(np.sqrt((difference**2).mean())),
     )
 
 

@@ -52,6 +52,8 @@ def key_rows(predictions: Sequence[ComparedPrediction]) -> list[tuple[str, ...]]
     if all(c.evaluation.spectrum is None for c in predictions):
         return rows
     rows += [(name, *(_of_levels(c, text) for c in predictions), "") for name, text in _LEVELS]
+    rows += [("charges, r.m.s. (Mulliken)", *(_charges(c.evaluation) for c in predictions), "")]
+    rows += [("gap, error", *(_of_levels(c, _gap_error) for c in predictions), "")]
     gaps = (s.gap_reference for c in predictions if (s := c.evaluation.spectrum) is not None)
     return [*rows, ("gap", *(_of_levels(c, _gap) for c in predictions), number(next(gaps), ".3f", "eV"))]
 
@@ -66,12 +68,21 @@ _LEVELS: tuple[tuple[str, Callable[[SpectrumErrors], str]], ...] = (
     ("levels, relative L1", lambda s: number(100 * s.relative_l1, ".3f", "%")),
     ("relative L1, occupied", lambda s: number(100 * s.relative_l1_occupied, ".3f", "%")),
     ("levels, mean error", lambda s: number(1e3 * s.mean_absolute, ".1f", "meV")),
+    ("occupied levels, mean error", lambda s: number(1e3 * s.mean_absolute_occupied, ".1f", "meV")),
     (f"within {GAP_WINDOW:g} eV of the gap", lambda s: number(1e3 * s.mean_absolute_near_gap, ".1f", "meV")),
 )
 
 
 def _gap(errors: SpectrumErrors) -> str:
     return number(errors.gap_prediction, ".3f", "eV")
+
+
+def _gap_error(errors: SpectrumErrors) -> str:
+    return number(1e3 * (errors.gap_prediction - errors.gap_reference), "+.0f", "meV")
+
+
+def _charges(evaluation: Evaluation) -> str:
+    return number(np.nan if evaluation.states is None else evaluation.states.rms_charge, ".4f", "e")
 
 
 def _of_levels(prediction: ComparedPrediction, text: Callable[[SpectrumErrors], str]) -> str:

@@ -170,6 +170,22 @@ def _matrix(predictions: Sequence[ComparedPrediction]) -> Section:
     )
 
 
+def _one_of_each_run(predictions: Sequence[ComparedPrediction]) -> list[ComparedPrediction]:
+    """The first of several predictions of one run, such as a plain and a self-consistent one."""
+    found: list[ComparedPrediction] = []
+    for c in predictions:
+        same = (
+            other.log is not None
+            and c.log is not None
+            and other.config == c.config
+            and list(other.log.seconds) == list(c.log.seconds)
+            for other in found
+        )
+        if not any(same):
+            found.append(c)
+    return found
+
+
 def _pair_table(predictions: Sequence[ComparedPrediction]) -> Table:
     """Mean errors by elements; all predictions have the blocks of one structure."""
     rows = [
@@ -189,6 +205,7 @@ def _pair_name(pair: ElementPairErrors) -> str:
 
 
 def _trainings(predictions: Sequence[ComparedPrediction]) -> list[Section]:
+    predictions = _one_of_each_run(predictions)
     trained = [(c, c.log) for c in predictions if c.log is not None]
     if not trained:
         return []
