@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 
 from nearsight.cli import demo as demo_module
 from nearsight.cli import train as train_module
-from nearsight.cli.demo import data_folder, demo_config, run_demo
+from nearsight.cli.demo import data_folder, demo_config, run_demo, ways_to_predict
 from nearsight.learning.training import TrainingResult
 from nearsight.nn.architectures.nearsight.config import NearsightConfig
 
@@ -73,6 +74,16 @@ def test_one_page_of_both_networks(both):
         "xia2025.h5",
         "report.html",
     }
+
+
+def test_a_model_that_has_learnt_it_predicts_both_ways(monkeypatch):
+    for functional, expected in (
+        (None, [("nearsight", False)]),
+        (object(), [("nearsight, plain", False), ("nearsight, self-consistent", True)]),
+    ):
+        model = SimpleNamespace(inner=SimpleNamespace(density_functional=functional))
+        monkeypatch.setattr("nearsight.api.models.load_model", lambda run, model=model: model)
+        assert ways_to_predict("nearsight", Path("run")) == expected
 
 
 def test_a_demo_that_is_there_is_continued(both):

@@ -46,8 +46,12 @@ def predict_command(
     """Predict H."""
     from nearsight.cli.process import tune_process
 
-    # Before NumPy is imported: matrix products here are small, and its threads would spin beside the network's.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # Before NumPy is imported. Without dense diagonalisations matrix products are small, and threads that spin while
+    # they wait would disturb the network's.
+    os.environ.setdefault(
+        "OPENBLAS_NUM_THREADS", "1" if self_consistent is False else str(threads or os.cpu_count() or 1)
+    )
+    os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
     tune_process(threads)
     predict_shown(model, structure, output, parts, cell, Terminal(), self_consistent, charge, k_points)
 
