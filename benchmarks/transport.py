@@ -7,8 +7,8 @@ Frozen protocol: aluminium of `data/Al32_lead.h5` (128 functions in a layer of 8
 random on-site energies (0.3 eV, seed 1) in all but the end layers, at 0.1 eV above the Fermi level; 1, 2 and 4 cells
 across at 20 layers. One energy is the self-energies, and the elimination for T alone; building the matrices is counted
 apart. Each case runs in a fresh process; memory is its largest. Seconds are of the processor (one thread). `--compare`
-does the same 10 layers by dense inversion (T = Tr Γ G Γ G†), and, where sisl is installed, by its block-tridiagonal inversion,
-all with the same self-energies given.
+does the same 10 layers by dense inversion (T = Tr Γ G Γ G†), and, where sisl is installed, by its block-tridiagonal
+inversion, all with the same self-energies given.
 """
 
 from __future__ import annotations

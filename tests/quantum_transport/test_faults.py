@@ -84,6 +84,8 @@ def test_matrices_at_gamma() -> None:
     folded = replace(given, hamiltonian=fold(given.hamiltonian), overlap=fold(given.overlap))  # type: ignore[arg-type]
     exact = ns.transport(given, [0.3, 1.0], layer=1.0).transmission
     np.testing.assert_array_equal(ns.transport(folded, [0.3, 1.0], layer=1.0).transmission, exact)
+    half = replace(given, overlap=fold(given.overlap))  # type: ignore[arg-type]
+    np.testing.assert_array_equal(ns.transport(half, [0.3, 1.0], layer=1.0).transmission, exact)
     with pytest.raises(InputError, match="matrices in real space for k"):
         ns.transport(folded, [0.3], layer=1.0, k_points=(2, 1))
     short = replace(

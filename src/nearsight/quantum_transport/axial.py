@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from nearsight.errors import InputError
+from nearsight.operators.bloch import fold
 from nearsight.operators.blocks import BlockOperator
 from nearsight.operators.calculation import Calculation
 from nearsight.structures.structure import Structure
@@ -63,7 +64,7 @@ def along_axis(calculation: Calculation, axis: int, cut: float = 0.0, tolerance:
     Parameters
     ----------
     calculation : Calculation
-        With H and S, in real space or folded to Γ. Of a folded operator each pair counts as its nearest image along
+        With H and S, in real space or folded to Γ; where only one is folded, the other is folded too. Of a folded operator each pair counts as its nearest image along
         the axis, which is right where the period is twice as long as H and S reach.
     axis : int
         0, 1 or 2.
@@ -80,13 +81,11 @@ def along_axis(calculation: Calculation, axis: int, cut: float = 0.0, tolerance:
     Raises
     ------
     InputError
-        If H or S is missing, only one is folded, or a folded operator reaches half a period.
+        If H or S is missing, or a folded operator reaches half a period.
     """
     h, s = calculation.require_hamiltonian(), calculation.require_overlap()
-    if h.folded != s.folded:
-        raise InputError(
-            "expected H and S either both in real space or both folded to Γ, got one of each; give S as H is"
-        )
+    if h.folded != s.folded:  # as of a prediction, and S from a run at Γ
+        h, s = fold(h), fold(s)
     h, s = on_common_pairs(h, s)
     structure = calculation.structure
     cell = _full_cell(structure)
