@@ -64,8 +64,9 @@ def along_axis(calculation: Calculation, axis: int, cut: float = 0.0, tolerance:
     Parameters
     ----------
     calculation : Calculation
-        With H and S, in real space or folded to Γ; where only one is folded, the other is folded too. Of a folded operator each pair counts as its nearest image along
-        the axis, which is right where the period is twice as long as H and S reach.
+        With H and S, in real space or folded to Γ; where only one is folded, the other is folded too. Of a folded
+        operator each pair counts as its nearest image along the axis, which is right where the period is twice as long
+        as H and S reach.
     axis : int
         0, 1 or 2.
     cut : float, default 0.0
