@@ -1,33 +1,51 @@
 """Runs cases in a process of its own, which may hang or crash.
 
-`python -m tests.fuzz.worker FOLDER FIRST COUNT [READER]` begins with case number FIRST. Before each case its name is
-printed, after it the outcome; a case is known by reader and seed alone.
+`python -m tests.fuzz.worker FOLDER FIRST COUNT` runs some cases and prints what became of each. With `FOLDER` alone,
+blocks of cases are asked for on the standard input (`FIRST COUNT`), and the answer to each is a line of JSON. The number
+of the case under way stands in the file `FOLDER/case-PID`, where the parent finds it when it waits too long.
 """
 
 from __future__ import annotations
 
+import ctypes
+import json
+import mmap
 import os
 import random
 import resource
-import shutil
 import sys
+import time
 import traceback
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from nearsight.errors import NearsightError
-from tests.fuzz.readers import READERS, Reader, write_seeds
+from nearsight.operators import hdf5_probe
+from tests.fuzz.readers import READERS, Reader
+from tests.fuzz.seeds import write_seeds
+
+
+@cache
+def _content(path: Path) -> bytes:
+    return path.read_bytes()
 
 
 def run_case(reader: Reader, seed: int, seeds: Path, folder: Path) -> str:
     """Spoil a file and read it: "refused", "accepted", or "WRONG" with what happened."""
     rng = random.Random(f"{reader.name} {seed}")
-    place = folder / reader.file
-    if len(Path(reader.file).parts) > 1 and not place.parent.exists():
-        shutil.copytree(seeds / Path(reader.file).parent, place.parent)
-    shutil.copy(seeds / reader.file, place)
+    place, beside = folder / reader.file, Path(reader.file).parent
+    if not place.parent.exists():
+        place.parent.mkdir()
+        for other in (seeds / beside).iterdir():
+            (place.parent / other.name).write_bytes(_content(other))
+    place.write_bytes(_content(seeds / reader.file))
     try:
         rng.choice(reader.mutations)(place, rng)
+        os.utime(place, ns=(seed, seed))  # clocks of file systems are slower than cases, and answers are kept by them
         found = reader.read(place)
     except NearsightError as error:
         said = str(error)
@@ -40,35 +58,85 @@ def run_case(reader: Reader, seed: int, seeds: Path, folder: Path) -> str:
             outcome = "accepted"
         except Exception:
             outcome = "WRONG content " + traceback.format_exc()
-    if len(Path(reader.file).parts) > 1:
-        shutil.copy(seeds / reader.file, place)
+    if place.parent != folder:
+        place.write_bytes(_content(seeds / reader.file))
     return outcome
 
 
-def main(folder: Path, first: int, count: int, only: str | None = None) -> None:
-    """Run `count` cases from number `first` on, the readers by their weights."""
+def in_order() -> list[Reader]:
+    """The readers by their shares, mixed; case n is one of number n modulo their total."""
+    order = [reader for reader in READERS for _ in range(reader.share)]
+    random.Random(0).shuffle(order)
+    return order
+
+
+@contextmanager
+def _number_of_case(folder: Path) -> Iterator[Any]:
+    """A number that another process can read at any time."""
+    with open(folder / f"case-{os.getpid()}", "w+b") as file:
+        file.truncate(mmap.PAGESIZE)
+        with mmap.mmap(file.fileno(), mmap.PAGESIZE) as shared:
+            number = ctypes.c_int64.from_buffer(shared)
+            number.value = -1
+            yield number
+            del number
+
+
+def _peak_of_probe() -> int:
+    """MB that the process which tries HDF5 files has had at most."""
+    process = hdf5_probe._PROCESS.get(os.getpid())
+    try:
+        text = Path(f"/proc/{process.pid}/status").read_text() if process else ""
+    except OSError:
+        return 0
+    return max((int(line.split()[1]) // 1000 for line in text.splitlines() if line.startswith("VmHWM")), default=0)
+
+
+def run_block(order: list[Reader], seeds: Path, work: Path, first: int, count: int, number: Any) -> dict[str, Any]:
+    """Run cases `first` to `first + count`, and count them by reader."""
+    readers: dict[str, dict[str, float]] = {}
+    wrong, peak = [], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start = peak
+    for seed in range(first, first + count):
+        reader = order[seed % len(order)]
+        own = readers.setdefault(
+            reader.name, {"refused": 0, "accepted": 0, "wrong": 0, "seconds": 0.0, "slowest": 0.0, "MB": 0}
+        )
+        began, number.value = time.perf_counter(), seed
+        outcome = run_case(reader, seed, seeds, work)
+        seconds, now = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        own["seconds"] += seconds
+        own["slowest"] = max(own["slowest"], seconds)
+        own["MB"] = max(own["MB"], (now - peak) // 1000)
+        peak = max(peak, now)
+        own[outcome.split(" ")[0].lower()] += 1
+        if outcome.startswith("WRONG"):
+            wrong.append(f"{reader.name} {seed}: {outcome[6:3000]}")
+    number.value = -1
+    return {"readers": readers, "wrong": wrong, "grown": (peak - start) // 1000, "probe": _peak_of_probe()}
+
+
+def main(folder: Path, first: int | None = None, count: int = 1) -> None:
+    """Run the cases that are asked for."""
     warnings.simplefilter("ignore")
-    seeds, work = folder / "seeds", folder / f"work-{os.getpid()}"
+    seeds, work, order = folder / "seeds", folder / f"work-{os.getpid()}", in_order()
     if not seeds.exists():
         seeds.mkdir(parents=True)
         write_seeds(seeds)
     work.mkdir()
-    order = [reader for reader in READERS for _ in range(reader.weight) if only in (None, reader.name)]
-    random.Random(0).shuffle(order)
-    for reader in order if count > 1 else []:  # what is compiled once is not counted among the seconds of a case
-        if reader.name.startswith("model"):
-            reader.read(seeds / reader.file)
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for seed in range(first, first + count):
-        reader = order[seed % len(order)]
-        print(f"> {reader.name} {seed}", flush=True)
-        outcome = run_case(reader, seed, seeds, work)
-        print("< " + outcome.replace("\n", "⏎"), flush=True)
-        now = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        if now > memory + 200_000:
-            print(f"+ {(now - memory) // 1000} MB", flush=True)
-            memory = now
+    if first is not None:
+        for seed in range(first, first + count):
+            reader = order[seed % len(order)]
+            print(f"{reader.name} {seed}: {run_case(reader, seed, seeds, work)}", flush=True)
+        return
+    for reader in READERS:  # what is imported and compiled once is not counted among the seconds of a case
+        run_case(reader, 0, seeds, work)
+    with _number_of_case(folder) as number:
+        print("ready", flush=True)
+        for line in sys.stdin:
+            begin, length = map(int, line.split())
+            print(json.dumps(run_block(order, seeds, work, begin, length, number)), flush=True)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), *sys.argv[4:])
+    main(Path(sys.argv[1]), *map(int, sys.argv[2:]))

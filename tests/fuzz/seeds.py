@@ -1,0 +1,231 @@
+"""Small good files of every kind, to be spoilt."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from nearsight.formats.cp2k_wavefunction import closed_shell, write_wavefunction
+from nearsight.operators.bloch import fold, to_csr
+from nearsight.operators.blocks import zeros
+from nearsight.operators.calculation import Calculation
+from nearsight.operators.store import write_calculation
+from nearsight.operators.symmetry import hermitian_part
+from nearsight.orbitals.basis import basis_named, def2_svp
+from nearsight.structures.graph import build_graph, pair_order
+from nearsight.structures.structure import Structure
+from tests.formats.test_cp2k_ao_matrices import text as ao_text
+from tests.formats.test_qh9 import DYNAMIC
+from tests.formats.test_qh9 import write as write_qh9
+
+DATA = Path(__file__).parents[1] / "data"
+
+
+@functools.cache
+def small_calculation() -> Calculation:
+    """HfO₂ in a small cell with H, S and all else that a store can hold."""
+    positions = np.array([[0.0, 0, 0], [2.0, 0.3, 0.2], [0.4, 2.1, 0.3]])
+    structure = Structure(np.array([72, 8, 8]), positions, np.diag([5.1, 5.2, 5.3]), np.ones(3, dtype=bool))
+    basis = basis_named("SZV-MOLOPT-SR-GTH").restricted([8, 72])
+    graph, atoms = build_graph(structure, 3.2), np.arange(3)
+    source, target = np.concatenate([atoms, graph.source]), np.concatenate([atoms, graph.target])
+    shift = np.concatenate([np.zeros((3, 3), dtype=np.int64), graph.shift])
+    order = pair_order(source, target, shift)
+    h = zeros(structure.numbers, basis, source[order], target[order], shift[order], folded=False)
+    h.values[:] = np.random.default_rng(1).normal(size=h.n_values)
+    h = hermitian_part(h)
+    return Calculation(
+        structure,
+        basis,
+        h,
+        h.with_values(h.values * 0.1),
+        4.0,
+        -123.4,
+        0.5,
+        np.linspace(-9, 9, 7),
+        {"code": "CP2K", "input": "x\n" * 3000},
+        k_points=np.array([[0.0, 0, 0], [0.5, 0, 0]]),
+        k_eigenvalues=np.linspace(-5, 5, 8).reshape(2, 4),
+    )
+
+
+def write_seeds(folder: Path) -> None:
+    """Write a good file of every kind into a folder."""
+    calculation = small_calculation()
+    write_calculation(folder / "packed.h5", calculation)
+    write_calculation(folder / "plain.h5", calculation, compression="none", precision="float32")
+    write_calculation(folder / "former.h5", calculation)
+    with h5py.File(folder / "former.h5", "r+") as file:
+        file.attrs["version"] = 1
+        for item in (file, file["hamiltonian"], file["overlap"]):
+            del item.attrs["sha256"]
+    _write_npz(folder / "calc.npz", calculation)
+    _write_qh9(folder / "qh9.db")
+    _write_schnorb(folder / "schnorb.db")
+    shutil.copytree(DATA / "cp2k_mhfo2" / "text_full", folder / "text")
+    with zipfile.ZipFile(DATA / "cp2k_runs.zip") as archive:
+        for name in ("charged", "md", "centred"):
+            archive.extractall(folder, [each for each in archive.namelist() if each.startswith(f"{name}/")])
+    _write_public_folder(folder / "public", folder / "charged")
+    (folder / "ao.txt").write_text(ao_text(np.random.default_rng(0).normal(size=(5, 5))))
+    (folder / "a.xyz").write_text("3\n Cell: 5.1 5.2 5.3\nHf 0 0 0\nO 2 .3 .2\nO1 .4 2.1 .3\n")
+    (folder / "a.extxyz").write_text(
+        '3\nLattice="5.1 0 0 0 5.2 0 0 0 5.3" Properties=species:S:1:pos:R:3 pbc="T T T"\n'
+        "Hf 0 0 0\nO 2 .3 .2\nO .4 2.1 .3\n"
+    )
+    (folder / "b.extxyz").write_text(
+        '2\nLattice="5 0 0 0 5 0 0 0 5" Properties=pos:R:3:species:S:1 pbc="T T F"\n0 0 0 Hf\n2 .3 .2 O\n'
+    )
+    shutil.copy(DATA / "BASIS_MOLOPT_excerpt", folder / "BASIS")
+    for name in ("nearsight", "xia2025"):
+        shutil.copy(DATA / "version_0_1_0" / name / "best.safetensors", folder / f"{name}.safetensors")
+    shutil.copy(DATA / "version_0_1_0" / "nearsight" / "last.safetensors", folder / "last.safetensors")
+    (folder / "run").mkdir()
+    for name in ("config.yaml", "log.jsonl"):
+        shutil.copy(DATA / "version_0_1_0" / "nearsight" / name, folder / "run" / name)
+    (folder / "a.data").write_text(LAMMPS)
+    (folder / "a.cif").write_text(CIF)
+    (folder / "POSCAR").write_text(POSCAR)
+    (folder / "train.yaml").write_text(TRAIN)
+    (folder / "campaign.yaml").write_text(CAMPAIGN)
+    n = 72
+    np.save(folder / "h0.npy", np.eye(n))
+    levels = np.linspace(-1, 1, 8)
+    occupations = np.where(np.arange(8) < 4, 2.0, 0.0)
+    write_wavefunction(
+        folder / "a.wfn",
+        closed_shell(calculation.basis, calculation.structure.numbers, levels, occupations, np.ones((18, 8))),
+    )
+
+
+def _write_public_folder(folder: Path, run: Path) -> None:
+    """As in the data set Amorphous-Hamiltonians, with the matrices of a run of CP2K."""
+    folder.mkdir()
+    for letter, kind in (("H", "KS"), ("S", "S")):
+        shutil.copy(run / f"charged-{kind}_SPIN_1-1_0.csr", folder / f"{letter}.csr")
+    (folder / "structure.xyz").write_text("2\n Cell: 6 6 6\nO 0 0 0\nH 0 0 0.97\n")
+
+
+LAMMPS = """HfO2
+
+3 atoms
+2 atom types
+
+0.0 5.1 xlo xhi
+0.0 5.2 ylo yhi
+0.0 5.3 zlo zhi
+
+Masses
+
+1 178.486
+2 15.999
+
+Atoms # atomic
+
+1 1 0.0 0.0 0.0
+2 2 2.0 0.3 0.2
+3 2 0.4 2.1 0.3
+"""
+CIF = """data_x
+_cell_length_a 5.1
+_cell_length_b 5.2
+_cell_length_c 5.3
+_cell_angle_alpha 90
+_cell_angle_beta 99
+_cell_angle_gamma 90
+_symmetry_space_group_name_H-M 'P 21/c'
+loop_
+_atom_site_label
+_atom_site_type_symbol
+_atom_site_occupancy
+_atom_site_fract_x
+_atom_site_fract_y
+_atom_site_fract_z
+Hf1 Hf 1.0 0.276 0.040 0.208
+O1 O 1.0 0.074 0.332 0.347
+O2 O 1.0 0.449 0.758 0.480
+"""
+POSCAR = """HfO2
+1.0
+5.1 0 0
+0 5.2 0
+0 0 5.3
+Hf O
+1 2
+Direct
+0 0 0
+0.4 0.06 0.04
+0.08 0.4 0.06
+"""
+TRAIN = """data:
+  train: [a.h5, b.h5]
+model: {architecture: xia2025, cutoff: 8.0, layers: 1, channels: 16}
+optimizer:
+  learning_rate: 1e-3
+  kind: adamw
+loss: {kind: mse}
+seed: 1
+"""
+CAMPAIGN = """structures:
+  - {name: water, molecules: {molecule: water, count: 2}}
+dft: {code: pyscf, functional: pbe, basis: {O: sto-3g, H: sto-3g}, charge: 0}
+precision: float64
+processes: 1
+"""
+
+
+def _write_npz(path: Path, calculation: Calculation) -> None:
+    upper = np.triu(to_csr(fold(calculation.require_hamiltonian())).toarray())
+    rows, columns = np.nonzero(upper)
+    keys: dict[str, Any] = {}
+    for letter in "HS":
+        keys |= {f"{letter}_row": rows.astype(np.int32), f"{letter}_col": columns.astype(np.int32)}
+        keys[f"{letter}_val"] = upper[rows, columns]
+    s = calculation.structure
+    norb = calculation.basis.sizes(s.numbers)
+    np.savez(
+        path,
+        numbers=s.numbers,
+        positions_ang=s.positions,
+        cell_ang=s.cell,
+        norb=norb,
+        mo_eig_ha=np.linspace(-1, 1, 5),
+        energy_ha=np.array(-3.0),
+        **keys,
+    )
+
+
+WATER = np.array([[0.0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]])
+
+
+def _matrix() -> np.ndarray:
+    n = int(def2_svp().offsets(np.array([8, 1, 1]))[-1])
+    matrix = np.random.default_rng(0).normal(size=(n, n))
+    return (matrix + matrix.T) / 2
+
+
+def _write_qh9(path: Path) -> None:
+    said = {
+        "id": 3,
+        "geo_id": 1,
+        "N": 3,
+        "Z": np.array([8, 1, 1], np.int32).tobytes(),
+        "pos": (WATER / 0.529).tobytes(),
+    }
+    write_qh9(path, DYNAMIC, said | {"Ham": _matrix().tobytes(), "epot": -76.0, "converged": 1, "time": 0.0})
+
+
+def _write_schnorb(path: Path) -> None:
+    from ase import Atoms
+    from ase.db import connect
+
+    with connect(path, type="db", use_lock_file=False) as database:
+        data = {"hamiltonian": _matrix(), "overlap": np.eye(len(_matrix())), "energy": np.array([-76.0])}
+        database.write(Atoms([8, 1, 1], WATER), data=data)
+        database.metadata = {"mean_energy": 0.0}
