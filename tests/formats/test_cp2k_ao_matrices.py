@@ -54,3 +54,19 @@ def test_damage_is_named(tmp_path):
         read_first_kohn_sham(write(tmp_path, text(first)), N - 1)
     with pytest.raises(FormatError, match="expected a KOHN-SHAM MATRIX"):
         read_first_kohn_sham(write(tmp_path, "nothing\n"), N)
+
+
+@pytest.mark.parametrize("word", ["nan", "inf", "-Infinity", "1e999"])
+def test_numbers_are_finite(tmp_path, word):
+    first, _ = matrices()
+    number = f"{first[1, 0]:18.12f}"
+    with pytest.raises(FormatError, match="in line 7"):
+        read_first_kohn_sham(write(tmp_path, text(first).replace(number, f"{word:>18}", 1)), N)
+
+
+@pytest.mark.parametrize("row", ["0", "-1", "6"])
+def test_rows_are_those_of_the_matrix(tmp_path, row):
+    """None is counted from the end."""
+    first, _ = matrices()
+    with pytest.raises(FormatError, match="in line 6"):
+        read_first_kohn_sham(write(tmp_path, text(first).replace("     1    1", f"{row:>6}    1", 1)), N)

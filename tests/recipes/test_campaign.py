@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nearsight.errors import ConfigError
+from nearsight.errors import ConfigError, FormatError
 from nearsight.recipes.campaign import campaign_names, load_campaign, tasks
 from nearsight.recipes.cp2k_settings import Cp2kSettings
 from nearsight.recipes.job import JobFolder
@@ -94,3 +94,12 @@ def test_a_job_keeps_its_settings(tmp_path):
         folder.claim({"dft": {"cutoff": 200}, "seed": 1})
     folder.write("job.json", '{"dft": {"initial": false}, "seed": 1}')
     folder.claim({"dft": {"h0": False}, "seed": 1})
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"[" * 100_000, b"\xff\xfe", b"\0"])
+def test_settings_of_a_job_that_are_none(tmp_path, text):
+    folder = JobFolder(tmp_path, "a")
+    folder.claim({"seed": 1})
+    (folder.path / "job.json").write_bytes(text)
+    with pytest.raises(FormatError, match=r"job\.json: expected the settings of a job"):
+        folder.claim({"seed": 1})

@@ -99,9 +99,17 @@ def test_no_epoch_yet(tmp_path, text):
 
 
 def test_no_such_file(tmp_path):
-    with pytest.raises(FormatError, match="expected a training log, got No such file") as error:
+    with pytest.raises(FormatError, match="expected a training log, got no such file") as error:
         read_training_log(tmp_path / "absent.jsonl")
     assert "absent.jsonl" in str(error.value)
+
+
+@pytest.mark.parametrize("broken", ["[" * 100_000, '{"epoch": 1e999}', "\x00\x01"])
+def test_lines_that_are_no_record(tmp_path, broken):
+    path = write(tmp_path, lines(RECORDS[:1]) + broken + "\n" + lines(RECORDS[2:]))
+    with pytest.raises(FormatError, match="expected") as error:
+        read_training_log(path)
+    assert str(error.value).startswith(f"{path}: ")
 
 
 def test_last_errors(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,10 +49,10 @@ def read_first_kohn_sham(path: Path, n_orbitals: int) -> np.ndarray:
             continue
         try:
             if all(word.isdigit() for word in words):
-                columns = [int(word) - 1 for word in words]
+                columns = [_place(word, n_orbitals) for word in words]
             else:
-                matrix[int(words[0]) - 1, columns] = [float(word) for word in words[4:]]
-        except (ValueError, IndexError) as error:
+                matrix[_place(words[0], n_orbitals), columns] = [_finite(word) for word in words[4:]]
+        except ValueError as error:
             raise FormatError(
                 path,
                 f"expected `row atom element orbital values` of {n_orbitals} orbitals in line "
@@ -65,6 +66,20 @@ def read_first_kohn_sham(path: Path, n_orbitals: int) -> np.ndarray:
             "file complete, and of this structure and basis?",
         )
     return matrix
+
+
+def _place(word: str, n_orbitals: int) -> int:
+    number = int(word)
+    if not 1 <= number <= n_orbitals:
+        raise ValueError(f"no orbital {number}")
+    return number - 1
+
+
+def _finite(word: str) -> float:
+    number = float(word)
+    if not math.isfinite(number):
+        raise ValueError(f"{word} is not finite")
+    return number
 
 
 def _first(path: Path) -> Iterator[tuple[int, str]]:

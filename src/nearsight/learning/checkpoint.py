@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,12 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from nearsight.atomic_files import written_atomically
-from nearsight.errors import CheckpointError, NearsightError
+from nearsight.errors import CheckpointError, InputError, NearsightError
+from nearsight.foreign_files import reading
 from nearsight.learning.optimisation import averaged_weights, set_step
 from nearsight.nn.loading import load_weights
 from nearsight.nn.model import HamiltonianModel
-from nearsight.nn.model_file import WEIGHTS, read_tensors, upgraded_metadata
+from nearsight.nn.model_file import WEIGHTS, damaged, read_tensors, upgraded_metadata
 
 OPTIMIZER = "optimizer."
 RAW = "raw."
@@ -159,33 +161,76 @@ def load_checkpoint(
     Raises
     ------
     CheckpointError
-        The file holds another network or another basis, or no optimiser (a bare model).
+        The file holds another network or another basis, no optimiser (a bare model), or is damaged.
     """
     metadata, tensors = read_tensors(path, checkpoint=True)
-    _check_same(path, upgraded_metadata(metadata), model)
-    if "progress" not in metadata:
-        raise CheckpointError(f"{path}: expected a checkpoint to continue from, got a model without optimiser")
-    state = TrainingState(**json.loads(metadata["progress"]))
-    weights = {k: v for k, v in tensors.items() if k.startswith(WEIGHTS)}
-    if average is not None:
-        _load_average(average, weights, state.step)
-        weights = {WEIGHTS + k.removeprefix(RAW): v for k, v in tensors.items() if k.startswith(RAW)}
-    load_weights(model, weights, path)
+    with reading(path, "a checkpoint to continue from", damaged):
+        _check_same(path, upgraded_metadata(metadata), model)
+        if "progress" not in metadata:
+            raise CheckpointError(f"{path}: expected a checkpoint to continue from, got a model without optimiser")
+        infinite = [k for k, t in tensors.items() if t.is_floating_point() and not bool(torch.isfinite(t).all())]
+        if infinite:
+            raise CheckpointError(
+                f"{path}: expected finite numbers in a checkpoint, got NaN or infinity in {infinite[0]}"
+            )
+        state = _state(metadata["progress"])
+        weights = {k: v for k, v in tensors.items() if k.startswith(WEIGHTS)}
+        if average is not None:
+            _load_average(average, weights, state.step)
+            weights = {WEIGHTS + k.removeprefix(RAW): v for k, v in tensors.items() if k.startswith(RAW)}
+        load_weights(model, weights, path)
+        _load_optimizer(optimizer, tensors, json.loads(metadata["optimizer_groups"]))
+        scheduler.load_state_dict(json.loads(metadata["scheduler"]))
+        torch.set_rng_state(tensors[RANDOM])
+    return state
+
+
+def _state(text: str) -> TrainingState:
+    """The place that a run has reached, if it is one."""
+    said = json.loads(text)
+    if set(said) != {own.name for own in fields(TrainingState)}:
+        raise InputError(f"expected the place of a run, got {text:.200}")
+    state = TrainingState(**said)
+    counts = (state.epoch, state.step_in_epoch, state.step, state.best_epoch + 1)
+    sums = (state.seconds, *state.epoch_sums)
+    if not all(type(n) is int and n >= 0 for n in counts) or len(state.epoch_sums) != 3:
+        raise InputError(f"expected numbers of epochs and steps, got {text:.200}")
+    if not all(type(x) in (int, float) and math.isfinite(x) for x in sums) or math.isnan(state.best_loss):
+        raise InputError(f"expected seconds, sums and losses that are numbers, got {text:.200}")
+    return state
+
+
+def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], groups: Any) -> None:
+    """Take moments and learning rates; what else a group says, the configuration says."""
     own: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         if name.startswith(OPTIMIZER):
             index, key = name.removeprefix(OPTIMIZER).split(".", 1)
             own.setdefault(int(index), {})[key] = tensor
-    optimizer.load_state_dict({"state": own, "param_groups": json.loads(metadata["optimizer_groups"])})
-    scheduler.load_state_dict(json.loads(metadata["scheduler"]))
-    torch.set_rng_state(tensors[RANDOM])
-    return state
+    known = optimizer.state_dict()["param_groups"]
+    if [group["params"] for group in groups] != [group["params"] for group in known]:
+        raise InputError("expected the parameters of this network in the optimiser, got others")
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    for index, moments in own.items():
+        shape = parameters[index].shape if 0 <= index < len(parameters) else None
+        shapes = {"step": torch.Size([]), "exp_avg": shape, "exp_avg_sq": shape}
+        if {key: tensor.shape for key, tensor in moments.items()} != shapes:
+            raise InputError(f"expected the moments of parameter {index} of this network, got others")
+    for group, stored in zip(known, groups, strict=True):
+        rate = stored["lr"]
+        if not isinstance(rate, float) or not 0 <= rate < math.inf:
+            raise InputError(f"expected a learning rate, got {rate!r:.80}")
+        group["lr"] = rate
+    optimizer.load_state_dict({"state": own, "param_groups": known})
 
 
 @torch.no_grad()
 def _load_average(average: AveragedModel, weights: Mapping[str, Tensor], step: int) -> None:
     for name, parameter in average.module.named_parameters():
-        parameter.copy_(weights[WEIGHTS + name])
+        stored = weights[WEIGHTS + name]
+        if stored.shape != parameter.shape:
+            raise InputError(f"expected shape {tuple(parameter.shape)} of {name}, got {tuple(stored.shape)}")
+        parameter.copy_(stored)
     set_step(average, step)
 
 

@@ -231,10 +231,10 @@ def training_config(tree: Mapping[str, Any], source: str = "configuration") -> T
     ConfigError
         There is an unknown architecture, an unknown key (the message names the nearest known one), or a wrong value.
     """
-    tree = upgrade(tree)
-    section = tree.get("model", {})
-    name = section.get("architecture", DEFAULT) if isinstance(section, Mapping) else section.architecture
     try:
+        tree = upgrade(tree)
+        section = tree.get("model", {})
+        name = section.get("architecture", DEFAULT) if isinstance(section, Mapping) else section.architecture
         return validated(config_class(architecture_named(str(name))), tree, source)
     except ConfigError as error:
         named = str(error) if source in str(error) else f"{source}: {error}"

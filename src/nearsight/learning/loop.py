@@ -336,7 +336,7 @@ class Trainer:
         """Drop records of epochs after the checkpoint: they will be trained again."""
         path = self.folder / "log.jsonl"
         if path.exists():
-            lines = [line for line in path.read_text().splitlines() if line.strip()]
+            lines = [line for line in path.read_text(errors="replace").splitlines() if line.strip()]
             kept = [line for line in lines if _epoch_of(line) <= self.state.epoch]
             write_text_atomically(path, "".join(line + "\n" for line in kept))
 
@@ -344,7 +344,7 @@ class Trainer:
 def _epoch_of(line: str) -> float:
     try:
         return float(json.loads(line)["epoch"])
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return math.inf
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from nearsight.errors import InputError
 from nearsight.nn.config import OptimizerSection
 
 
@@ -67,8 +68,22 @@ class Schedule:
         return self._plateau.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take a state that `state_dict` gave."""
-        self._plateau.load_state_dict(state)
+        """Take what `state_dict` said of the losses so far; the rest is that of the configuration.
+
+        Raises
+        ------
+        InputError
+            Where it is no such state.
+        """
+        counts = {key: state[key] for key in ("cooldown_counter", "num_bad_epochs", "last_epoch")}
+        if not all(type(n) is int and n >= 0 for n in counts.values()):
+            raise InputError(f"expected numbers of epochs in the schedule, got {counts}")
+        best, rates = state["best"], state["_last_lr"]
+        if type(best) not in (int, float) or math.isnan(best):
+            raise InputError(f"expected a loss as the best one of the schedule, got {best!r:.80}")
+        if len(rates) != len(self.optimizer.param_groups) or not all(type(r) in (int, float) and r >= 0 for r in rates):
+            raise InputError(f"expected a learning rate for each group of the schedule, got {rates!r:.80}")
+        self._plateau.load_state_dict({**counts, "best": best, "_last_lr": list(rates)})
 
 
 def cosine_rate(config: OptimizerSection, step: int, fraction: float) -> float:

@@ -35,7 +35,12 @@ _INFLATION = 200
 _ALWAYS = 1 << 28
 """Declared bytes that any file may have."""
 _LARGEST_CHUNK = 1 << 26
-_DTYPES = {"integer": ("i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8"), "float": ("f4", "f8"), "bool": ("?",)}
+_KINDS: dict[np.dtype[Any], Kind] = {
+    **{np.dtype(name): "integer" for name in ("i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8")},
+    **{np.dtype(name): "float" for name in ("f4", "f8")},
+    np.dtype("?"): "bool",
+}
+"""The processor's own types; HDF5 knows others, such as integers of 7 bits."""
 _REFERENCE = 16
 """Bytes that HDF5 stores for a text of variable length, beside the text."""
 _PIECE = 1 << 20
@@ -196,20 +201,18 @@ def checked_dataset(group: h5py.Group, name: str, kind: Kind, shape: tuple[int |
     dataset = group.get(name)
     if not isinstance(dataset, h5py.Dataset):
         raise Refused(f"no dataset {name} in {group.name}")
-    if not _is_kind(dataset.id.get_type(), kind):
+    if _kind(dataset.id.get_type()) != kind:
         raise Refused(f"{name} holds {dataset.dtype}, not {kind}s")
     if len(dataset.shape) != len(shape) or any(n is not None and n != m for n, m in zip(shape, dataset.shape)):
         raise Refused(f"{name} has shape {dataset.shape}, not {shape}")
     return dataset
 
 
-def _is_kind(stored: Any, kind: Kind) -> bool:
-    """Whether a type is one of a processor's own; HDF5 knows others, such as integers of 7 bits."""
+def _kind(stored: Any) -> Kind | None:
+    """The kind of a type, if it is one of a processor's own."""
     dtype = stored.dtype
-    native = dtype.newbyteorder("=")
-    return any(native == np.dtype(d) for d in _DTYPES[kind]) and bool(
-        h5py.h5t.py_create(dtype, logical=True).equal(stored)
-    )
+    kind = _KINDS.get(dtype.newbyteorder("="))
+    return kind if kind is not None and h5py.h5t.py_create(dtype, logical=True).equal(stored) else None
 
 
 def _converted(name: str, kind: Kind, values: Any) -> np.ndarray:
@@ -272,21 +275,22 @@ def attribute(item: h5py.Group | h5py.Dataset, name: str) -> Any:
     Refused
         If it is not there, or of any other type.
     """
-    if name not in item.attrs:
+    attributes = item.attrs
+    if name not in attributes:
         raise Refused(f"no attribute {name} of {item.name}")
-    stored = item.attrs.get_id(name)
-    kinds: tuple[Kind, ...] = ("integer", "float", "bool")
-    if len(stored.shape) > 1 or math.prod(stored.shape) > _MOST_TEXTS or stored.get_storage_size() > _MOST_TEXT:
-        raise Refused(f"the attribute {name} of {item.name} has shape {stored.shape}")
+    stored = attributes.get_id(name)
+    shape = stored.shape
+    if len(shape) > 1 or math.prod(shape) > _MOST_TEXTS or stored.get_storage_size() > _MOST_TEXT:
+        raise Refused(f"the attribute {name} of {item.name} has shape {shape}")
     if h5py.check_string_dtype(stored.dtype) is not None:
-        if stored.shape != ():
+        if shape != ():
             raise Refused(f"the attribute {name} of {item.name} is several texts")
-        value = item.attrs[name]
+        value = attributes[name]
         return _bounded(name, value.decode() if isinstance(value, bytes) else value)
-    kind = next((k for k in kinds if _is_kind(stored.get_type(), k)), None)
+    kind = _kind(stored.get_type())
     if kind is None:
         raise Refused(f"the attribute {name} of {item.name} holds {stored.dtype}")
-    found = _converted(name, kind, item.attrs[name])
+    found = _converted(name, kind, attributes[name])
     return found if found.ndim else found.item()
 
 
@@ -330,8 +334,9 @@ def _feed(digest: Any, item: h5py.Group | h5py.Dataset, without: tuple[str, ...]
         return
     for name in sorted(item):
         if name not in without:
-            _say(digest, name, type(item[name]).__name__)
-            _feed(digest, item[name])
+            member = item[name]
+            _say(digest, name, type(member).__name__)
+            _feed(digest, member)
 
 
 def _say(digest: Any, *words: object) -> None:

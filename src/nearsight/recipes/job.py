@@ -13,6 +13,7 @@ from nearsight.atomic_files import write_text_atomically
 from nearsight.checks.linter import check_calculation
 from nearsight.configuration import rename_keys
 from nearsight.errors import ConfigError, RecipeError
+from nearsight.foreign_files import read_text, reading
 from nearsight.formats.structure_files import parse_cell, read_structure
 from nearsight.formats.xyz import read_xyz
 from nearsight.operators.calculation import Calculation
@@ -87,7 +88,7 @@ class JobFolder:
         """
         text = json.dumps(settings, indent=1, sort_keys=True)
         path = self.path / "job.json"
-        if path.is_file() and path.read_text() != text and _earlier(path) != json.loads(text):
+        if path.is_file() and _text(path) != text and _earlier(path) != json.loads(text):
             raise ConfigError(
                 f"{path}: expected the settings that this job was begun with, got others "
                 f"({_difference(path, settings)}); give another --output, or delete {self.path} and "
@@ -107,17 +108,19 @@ class JobFolder:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text()
+        return path.read_text(errors="replace")
     except OSError:
         return ""
 
 
 def _earlier(path: Path) -> Any:
     """Return the settings that a job was begun with, under the names that keys have now."""
-    tree = json.loads(path.read_text())
-    if isinstance(tree, dict):
-        rename_keys(tree, RENAMED, path)
-    return tree
+    expected = "the settings of a job (JSON)"
+    with reading(path, expected):
+        tree = json.loads(read_text(path, expected))
+        if isinstance(tree, dict):
+            rename_keys(tree, RENAMED, path)
+        return tree
 
 
 def _difference(path: Path, settings: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from nearsight.errors import FormatError
+from nearsight.foreign_files import read_text, reading
 
 LOG_FILE = "log.jsonl"
 CONFIG_FILE = "config.yaml"
@@ -75,10 +76,12 @@ def read_training_log(path: Path) -> TrainingLog:
     FormatError
         Where there is no such file, a line is not JSON or has no epoch, or there is no line at all.
     """
-    try:
-        lines = path.read_text(errors="replace").splitlines()
-    except OSError as error:
-        raise FormatError(path, f"expected a training log, got {error.strerror}") from error
+    with reading(path, "a training log"):
+        return _read(path)
+
+
+def _read(path: Path) -> TrainingLog:
+    lines = read_text(path, "a training log", any_encoding=True).splitlines()
     records = []
     for k, line in enumerate(lines):
         if not line.strip():
@@ -134,7 +137,7 @@ def read_run(folder: Path, log_required: bool = True) -> tuple[TrainingLog | Non
     log, config = folder / LOG_FILE, folder / CONFIG_FILE
     return (
         read_training_log(log) if log_required or log.exists() else None,
-        config.read_text(errors="replace") if config.exists() else None,
+        read_text(config, "a configuration", any_encoding=True) if config.exists() else None,
     )
 
 
