@@ -1,7 +1,7 @@
 """Runs many cases in workers, tells what became of them, and goes on where it was stopped.
 
-`python -m tests.fuzz.campaign FOLDER --first N --count N --workers N --state FILE` runs cases from number N on, in blocks.
-Finished blocks stand in the state; the next call with it runs the others, and those cases again that went wrong.
+`python -m tests.fuzz.campaign FOLDER --first N --count N --workers N --state FILE` runs cases from number N on, in
+blocks. Finished blocks stand in the state; the next call with it runs the others, and again those that went wrong.
 
 A worker that computes for ten seconds with one case hangs, and one that ends before its last case has crashed; both are
 found out here, and another worker goes on after the case. FOLDER is best one in memory (/dev/shm).
@@ -262,8 +262,8 @@ def main() -> None:
     found = run(given.folder, given.first, given.count, given.workers, given.state)
     print(found.table())
     print(
-        f"{found.done} cases from {found.first} on, {len(found.wrong)} wrong, {len(found.mended)} mended; workers grew by "
-        f"up to {found.grown} MB, the process that tries HDF5 has {found.probe} MB; {time.monotonic() - began:.0f} s"
+        f"{found.done} cases from {found.first} on, {len(found.wrong)} wrong, {len(found.mended)} mended; workers grew "
+        f"by up to {found.grown} MB, the process that tries HDF5 has {found.probe} MB; {time.monotonic() - began:.0f} s"
     )
     for line in found.wrong[:200]:
         print(line)

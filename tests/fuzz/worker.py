@@ -1,8 +1,8 @@
 """Runs cases in a process of its own, which may hang or crash.
 
 `python -m tests.fuzz.worker FOLDER FIRST COUNT` runs some cases and prints what became of each. With `FOLDER` alone,
-blocks of cases are asked for on the standard input (`FIRST COUNT`), and the answer to each is a line of JSON. The number
-of the case under way stands in the file `FOLDER/case-PID`, where the parent finds it when it waits too long.
+blocks of cases are asked for on the standard input (`FIRST COUNT`), and the answer to each is a line of JSON. The
+number of the case under way stands in the file `FOLDER/case-PID`, where the parent finds it when it waits too long.
 """
 
 from __future__ import annotations

@@ -211,11 +211,11 @@ def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tens
     if [group["params"] for group in groups] != [group["params"] for group in known]:
         raise InputError("expected the parameters of this network in the optimiser, got others")
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    for index, moments in own.items():
-        shape = parameters[index].shape if 0 <= index < len(parameters) else None
+    for place, moments in own.items():
+        shape = parameters[place].shape if 0 <= place < len(parameters) else None
         shapes = {"step": torch.Size([]), "exp_avg": shape, "exp_avg_sq": shape}
         if {key: tensor.shape for key, tensor in moments.items()} != shapes:
-            raise InputError(f"expected the moments of parameter {index} of this network, got others")
+            raise InputError(f"expected the moments of parameter {place} of this network, got others")
     for group, stored in zip(known, groups, strict=True):
         rate = stored["lr"]
         if not isinstance(rate, float) or not 0 <= rate < math.inf:
