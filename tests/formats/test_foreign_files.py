@@ -26,7 +26,7 @@ from nearsight.learning.config import load_config
 from nearsight.nn.loading import load_model
 from nearsight.operators.store import is_store, read_calculation
 from nearsight.recipes.campaign import load_campaign
-from tests.fuzz.readers import write_seeds
+from tests.fuzz.seeds import write_seeds
 
 CAMPAIGNS = Shipped("nearsight.recipes", "campaigns", "campaigns")
 READERS: list[Callable[[Path], Any]] = [

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+import resource
+import time
 from pathlib import Path
 
 import ase.io
@@ -138,3 +141,36 @@ def test_partial_occupancies(tmp_path: Path, sites: str) -> None:
         read_structure(tmp_path / "a.cif")
     (tmp_path / "a.cif").write_text(CIF.format(sites="Hf1 Hf 0 0 0 1.0\nO1 O 0.3 0.3 0.3 1.0"))
     assert read_structure(tmp_path / "a.cif").formula == "HfO"
+
+
+COUNTS = {
+    "POSCAR": "HfO2\n1.0\n5 0 0\n0 5 0\n0 0 5\nHf O\n2147483648 2\nDirect\n0 0 0\n0.4 0.4 0.4\n",
+    "a.data": "x\n\n2147483648 atoms\n1 atom types\n\n0 5 xlo xhi\n0 5 ylo yhi\n0 5 zlo zhi\n\nMasses\n\n1 28.086\n\n"
+    "Atoms # atomic\n\n1 1 0 0 0\n",
+}
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_counts_that_ase_takes_at_their_word(tmp_path, name):
+    """It asks for 17 GB, or counts to two thousand million."""
+    (tmp_path / name).write_text(COUNTS[name])
+    began = time.process_time()
+    with pytest.raises(FormatError, match=r"expected a structure .* got a file") as error:
+        read_structure(tmp_path / name)
+    assert name in str(error.value)
+    assert time.process_time() - began < 5
+
+
+def test_a_packed_file_that_unfolds_is_refused(tmp_path):
+    (tmp_path / "a.cif.gz").write_bytes(gzip.compress(b" " * 20_000_000) * 100)
+    assert (tmp_path / "a.cif.gz").stat().st_size < 3_000_000
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(FormatError, match=r"a\.cif\.gz: expected a structure"):
+        read_structure(tmp_path / "a.cif.gz")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before + 200_000
+
+
+def test_names_are_names(tmp_path):
+    """ASE takes what follows an at sign for the number of a frame."""
+    ase.io.write(tmp_path / "a@1.cif", ase.Atoms("Si", cell=[5, 5, 5], pbc=True))
+    assert read_structure(tmp_path / "a@1.cif").numbers.tolist() == [14]

@@ -93,7 +93,7 @@ def _fresh() -> Any:
     return load_model(folder), load_config(folder / "config.yaml").optimizer
 
 
-def _checkpoint(path: Path) -> tuple[TrainingState, Any, Any]:
+def _checkpoint(path: Path) -> tuple[TrainingState, Any]:
     model, section = _fresh()
     optimizer = make_optimizer(list(model.network.parameters()), section)
     schedule = Schedule(optimizer, section)
@@ -103,13 +103,14 @@ def _checkpoint(path: Path) -> tuple[TrainingState, Any, Any]:
         state = load_checkpoint(path, model, optimizer, schedule, average)
     finally:
         torch.set_rng_state(before)
+    assert all(bool(parameter.isfinite().all()) for parameter in model.network.parameters())
     for parameter in model.network.parameters():
         parameter.grad = torch.zeros_like(parameter)
     optimizer.step()
     schedule.before_step(state.step, 0.5)
     schedule.after_epoch(1.0)
     json.dumps(schedule.state_dict())
-    return state, model, optimizer
+    return state, optimizer
 
 
 BYTES, TEXT = mutations.of_bytes, mutations.of_text

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from nearsight.errors import NearsightError
+from nearsight.formats import ase_files
 from nearsight.operators import hdf5_probe
 from tests.fuzz.readers import READERS, Reader
 from tests.fuzz.seeds import write_seeds
@@ -83,13 +84,15 @@ def _number_of_case(folder: Path) -> Iterator[Any]:
 
 
 def _peak_of_probe() -> int:
-    """MB that the process which tries HDF5 files has had at most."""
-    process = hdf5_probe._PROCESS.get(os.getpid())
-    try:
-        text = Path(f"/proc/{process.pid}/status").read_text() if process else ""
-    except OSError:
-        return 0
-    return max((int(line.split()[1]) // 1000 for line in text.splitlines() if line.startswith("VmHWM")), default=0)
+    """MB that the processes which try HDF5 files, and run ASE, have had at most."""
+    peak = 0
+    for process in (hdf5_probe.PROCESS, ase_files.PROCESS):
+        try:
+            text = Path(f"/proc/{process.pid}/status").read_text() if process.pid else ""
+        except OSError:
+            continue
+        peak = max([peak, *(int(line.split()[1]) // 1000 for line in text.splitlines() if line.startswith("VmHWM"))])
+    return peak
 
 
 def run_block(order: list[Reader], seeds: Path, work: Path, first: int, count: int, number: Any) -> dict[str, Any]:

@@ -18,7 +18,8 @@ from nearsight.errors import FormatError, NearsightError
 from nearsight.formats.registry import read_any
 from nearsight.operators.store import copy_operator, describe, read_calculation, write_calculation
 from nearsight.operators.store_writer import Compression, StoreWriter
-from tests.fuzz.readers import audit_same, small_calculation
+from tests.fuzz.audits import audit_same
+from tests.fuzz.seeds import small_calculation
 
 
 @pytest.fixture
@@ -251,13 +252,13 @@ def test_old_matrices_get_checksums_when_they_are_copied(former: Path, tmp_path:
 def test_a_file_that_hdf5_does_not_come_to_an_end_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The process that tries it ends by itself, and the next file is read."""
     import nearsight.operators.hdf5_probe as probe
+    from nearsight import limited_process
 
     write_calculation(tmp_path / "a.h5", small_calculation())
     shutil.copy(tmp_path / "a.h5", tmp_path / "b.h5")
     assert probe.may_be_read(tmp_path / "a.h5") is None
-    monkeypatch.setattr(probe, "_answer", lambda process: None)
+    monkeypatch.setattr(limited_process, "_line", lambda process: None)
     started = time.monotonic()
-    monkeypatch.setattr(probe, "_running", lambda: next(iter(probe._PROCESS.values())))
     with pytest.raises(FormatError, match="HDF5 does not come to an end"):
         read_any(tmp_path / "b.h5")
     monkeypatch.undo()

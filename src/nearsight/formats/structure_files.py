@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from ase import Atoms
 
 from nearsight.errors import FormatError, InputError
 from nearsight.foreign_files import reading, require_readable
+from nearsight.formats.ase_files import read_with_ase
 from nearsight.formats.cp2k_input import is_input, read_input
-from nearsight.formats.lammps_files import is_lammps, read_lammps
 from nearsight.formats.npz_file import Kind, read_arrays
 from nearsight.formats.sniffing import first_bytes
 from nearsight.formats.xyz import read_xyz
@@ -179,46 +178,16 @@ def _read_npz(path: Path) -> Structure:
 
 
 def _read_with_ase(path: Path, cell: np.ndarray | None) -> Structure:
-    try:
-        import ase.io  # half a second, and not needed for our own files
-
-        atoms = read_lammps(path) if is_lammps(path) else ase.io.read(path)
-    except FormatError:
-        raise
-    except Exception as error:  # ASE's readers raise whatever comes up
-        raise FormatError(
-            path,
-            "expected a structure (xyz, extxyz, CP2K input, .h5, or a format that ASE knows), got a "
-            f"file that cannot be read as one ({type(error).__name__}: {error})",
-        ) from error
-    if not isinstance(atoms, Atoms):
-        raise FormatError(path, "expected one structure, got several")
-    _check_occupancies(path, atoms)
-    if cell is None and not atoms.pbc.any():
+    found = read_with_ase(path)
+    if cell is None and not found.pbc.any():
         raise FormatError(
             path,
             "expected a cell, got a file without; give it (--cell), or say that it is an isolated "
             "molecule (--cell none)",
         )
     return Structure(
-        atoms.numbers,
-        atoms.positions,
-        atoms.cell.array if cell is None else cell,
-        atoms.pbc if cell is None else np.ones(3, dtype=bool),
+        found.numbers,
+        found.positions,
+        found.cell if cell is None else cell,
+        found.pbc if cell is None else np.ones(3, dtype=bool),
     )
-
-
-def _check_occupancies(path: Path, atoms: Atoms) -> None:
-    """A site that is partly filled, or with two elements, is no structure: ASE fills it with the first."""
-    sites = atoms.info.get("occupancy")
-    shares = [share for site in sites.values() for share in site.values()] if isinstance(sites, dict) else []
-    column = atoms.arrays.get("occupancy")
-    if column is not None and np.any((np.asarray(column) > 0) & (np.asarray(column) < 1)):
-        shares += np.asarray(column)[(np.asarray(column) > 0)].tolist()
-    partial = [share for share in shares if abs(float(share) - 1) > 1e-6]
-    if partial:
-        raise FormatError(
-            path,
-            f"expected every site filled by one element, got {len(partial)} partial occupancies (the first is "
-            f"{float(partial[0]):g}); choose which atoms are there, in a larger cell where needed",
-        )

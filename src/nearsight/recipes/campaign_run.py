@@ -233,7 +233,7 @@ class _Jobs:
         folder.write("status.txt", "begins")
         # A fresh interpreter: threads of BLAS do not survive a fork.
         process = multiprocessing.get_context("spawn").Process(target=_child, args=(task, self.campaign, folder))
-        with _threads(getattr(self.campaign.dft, "threads", 1)):
+        with _environment(getattr(self.campaign.dft, "threads", 1)):
             process.start()
         self.running[task.name], self.begun[task.name] = process, time.monotonic()
 
@@ -278,17 +278,22 @@ class _Jobs:
 
 
 @contextlib.contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """Set the environment of a process that is started now: libraries read it when they are loaded."""
-    before = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = str(count)
+def _environment(threads: int) -> Iterator[None]:
+    """Set the environment of a process that is started now: Python and its libraries read it when they are loaded.
+
+    Without PYTHONSAFEPATH (Python 3.11) modules are looked for in the present folder first, which may be one of others.
+    """
+    own = {"OMP_NUM_THREADS": str(threads), "PYTHONSAFEPATH": "1"}
+    before = {key: os.environ.get(key) for key in own}
+    os.environ.update(own)
     try:
         yield
     finally:
-        if before is None:
-            del os.environ["OMP_NUM_THREADS"]
-        else:
-            os.environ["OMP_NUM_THREADS"] = before
+        for key, value in before.items():
+            if value is None:
+                del os.environ[key]
+            else:
+                os.environ[key] = value
 
 
 def _child(task: Task, campaign: Campaign, folder: JobFolder) -> None:
