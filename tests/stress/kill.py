@@ -29,8 +29,7 @@ ROOT = Path(__file__).parents[2]
 SILICON = ROOT / "data" / "silicon_2.h5"
 KNOWN = ROOT / "tests" / "data" / "version_0_1_0"
 SMALL = "max_epochs=6 budget_minutes=null checkpoint_seconds=0.01 validation_every=2 data.check=false"
-CAMPAIGN = """name: kills
-structures:
+CAMPAIGN = """structures:
   - {name: a, files: [a.xyz], cell: none}
   - {name: b, files: [b.xyz], cell: none}
 dft: {code: pyscf, basis: sto-3g}
