@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -361,3 +362,13 @@ def test_the_valence_of_all_electrons_is_z(copy: Callable[[str], Path]) -> None:
     (folder / "allelectron-S_SPIN_1-1_0.csr").unlink()
     with pytest.raises(FormatError, match="expected indices 1 to 6"):
         read_any(folder)  # the basis of the input counts, though another fits the size
+
+
+def test_a_count_of_atoms_that_is_not_there(copy: Callable[[str], Path]) -> None:
+    """The end of the trajectory ends the frame."""
+    folder = copy("md")
+    edit(folder / "md-pos-1.xyz", (r"\A +3$", "2147483648"))
+    began = time.process_time()
+    with pytest.raises(FormatError, match="expected"):
+        read_any(folder, step=0)
+    assert time.process_time() - began < 5

@@ -119,7 +119,10 @@ def _frames(path: Path) -> Iterator[tuple[int, str, list[str]]]:
             said = _STEP.search(comment)
             if not line.strip().isdigit() or said is None:
                 raise FormatError(path, f"expected frames `count`, `i = STEP, …`, atoms, got {line.strip()!r}")
-            yield int(said[1]), comment, [file.readline() for _ in range(int(line))]
+            count, rows = int(line), list[str]()
+            while len(rows) < count and (row := file.readline()):
+                rows.append(row)
+            yield int(said[1]), comment, rows if len(rows) == count else [*rows, ""]  # cut off: no line of an atom
 
 
 def _atoms(path: Path, step: int, rows: list[str]) -> tuple[tuple[str, ...], np.ndarray]:
