@@ -272,3 +272,15 @@ def test_magnitudes_that_no_matrix_has(former: Path) -> None:
     write_calculation(former, replace(calculation, hamiltonian=h.with_values(h.values * 1e200)))
     with pytest.raises(FormatError, match="are the units right"):
         read_any(former)
+
+
+def test_what_hdf5_cannot_do_in_the_other_process_is_not_tried_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a flipped bit in a table it asks for 1.4 GB, and finds then that the address is wrong."""
+    import nearsight.operators.hdf5_probe as probe
+
+    write_calculation(tmp_path / "a.h5", small_calculation())
+    monkeypatch.setattr(probe.PROCESS, "ask", lambda path: "fault address of object past end of allocation")
+    with pytest.raises(FormatError, match=r"a damaged or truncated file \(address of object past end of allocation\)"):
+        read_any(tmp_path / "a.h5")

@@ -350,7 +350,9 @@ def _opened(path: str | Path) -> Iterator[h5py.File]:
         )
     problem = may_be_read(path)
     if problem is not None:
-        raise FormatError(path, f"expected a complete store, got a damaged file ({problem}); write or copy it again")
+        raise FormatError(
+            path, f"expected a complete store, got a damaged or truncated file ({problem}); write or copy it again"
+        )
     try:
         with h5py.File(path, "r") as file:
             check_objects(file)
@@ -367,7 +369,7 @@ def _opened(path: str | Path) -> Iterator[h5py.File]:
 
 
 def _said(error: BaseException) -> str:
-    lines = str(error).strip("'").splitlines()
+    lines = (str(error) if isinstance(error, Refused) else str(error).strip("'")).splitlines()
     return lines[0] if lines and isinstance(error, (Refused, OSError, KeyError)) else f"{type(error).__name__}: {error}"
 
 
