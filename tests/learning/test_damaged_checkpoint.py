@@ -55,6 +55,7 @@ def test_the_undamaged_one(tmp_path: Path) -> None:
         ("progress", {"epoch": -1}),
         ("progress", {"epoch": "4"}),
         ("progress", {"step": 1.5}),
+        ("progress", {"step_in_epoch": 21}),
         ("progress", {"epoch_sums": [0.0]}),
         ("progress", {"seconds": None}),
         ("progress", {"best_loss": float("nan")}),

@@ -103,3 +103,26 @@ def test_settings_of_a_job_that_are_none(tmp_path, text):
     (folder.path / "job.json").write_bytes(text)
     with pytest.raises(FormatError, match=r"job\.json: expected the settings of a job"):
         folder.claim({"seed": 1})
+
+
+def test_a_file_of_the_results_name_that_no_job_made(tmp_path):
+    """It is not taken for the result, nor written over."""
+    (tmp_path / "a.h5").write_bytes(b"a calculation of somebody")
+    with pytest.raises(ConfigError, match=r"a\.h5: expected no file of this name, or one that this campaign made"):
+        JobFolder(tmp_path, "a").claim({"seed": 1})
+    assert (tmp_path / "a.h5").read_bytes() == b"a calculation of somebody"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"dft.potential": {"O": "GTH-PBE-q6\n&END KIND"}},
+        {"dft.basis": "A B"},
+        {"dft.ghost_element": "O\n"},
+        {"dft.basis_file": "BASIS\n@INCLUDE x"},
+        {"dft.basis_file": ""},
+    ],
+)
+def test_words_that_would_be_more_input_of_cp2k(tmp_path, change):
+    with pytest.raises(ConfigError, match=r"expected (one word|the name of a file)"):
+        load_campaign(write(tmp_path, TEXT), change)

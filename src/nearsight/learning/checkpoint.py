@@ -193,7 +193,8 @@ def _state(text: str) -> TrainingState:
     state = TrainingState(**said)
     counts = (state.epoch, state.step_in_epoch, state.step, state.best_epoch + 1)
     sums = (state.seconds, *state.epoch_sums)
-    if not all(type(n) is int and n >= 0 for n in counts) or len(state.epoch_sums) != 3:
+    whole = all(type(n) is int and n >= 0 for n in counts) and state.step >= state.step_in_epoch
+    if not whole or len(state.epoch_sums) != 3:
         raise InputError(f"expected numbers of epochs and steps, got {text:.200}")
     if not all(type(x) in (int, float) and math.isfinite(x) for x in sums) or math.isnan(state.best_loss):
         raise InputError(f"expected seconds, sums and losses that are numbers, got {text:.200}")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from nearsight.atomic_files import write_text_atomically
 from nearsight.errors import NearsightError, RecipeError
 from nearsight.formats import cp2k
 from nearsight.formats.basis_choice import named_basis
@@ -86,11 +87,11 @@ class Cp2kJob:
         if own.is_file():  # CP2K runs in another folder
             settings = settings.model_copy(update={"basis_file": str(own.resolve())})
         text = input_text(self.structure, settings, self.basis, FALLBACKS[attempt].goes_on)
-        (folder / INPUT).write_text(text)
+        write_text_atomically(folder / INPUT, text)
         if settings.h0:
-            (folder / H0_INPUT).write_text(h0_text(self.structure, settings, self.basis))
+            write_text_atomically(folder / H0_INPUT, h0_text(self.structure, settings, self.basis))
         script = folder / SCRIPT
-        script.write_text(_script(settings))
+        write_text_atomically(script, _script(settings))
         script.chmod(0o755)
 
     def run(self, folder: Path, progress: Progress = silent) -> Calculation:

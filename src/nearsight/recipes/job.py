@@ -84,10 +84,15 @@ class JobFolder:
         Raises
         ------
         ConfigError
-            Where the job was begun with other settings.
+            Where the job was begun with other settings, or there is a result that is not this job's.
         """
         text = json.dumps(settings, indent=1, sort_keys=True)
         path = self.path / "job.json"
+        if self.result.exists() and not path.exists():
+            raise ConfigError(
+                f"{self.result}: expected no file of this name, or one that this campaign made, got one without "
+                f"{path}; give another --output, or move it away"
+            )
         if path.is_file() and _text(path) != text and _earlier(path) != json.loads(text):
             raise ConfigError(
                 f"{path}: expected the settings that this job was begun with, got others "

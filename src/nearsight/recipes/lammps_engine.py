@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from ase.calculators.lammps import Prism
 
+from nearsight.atomic_files import write_text_atomically
 from nearsight.elements import number_of, symbol_of
 from nearsight.errors import ConfigError, InputError, RecipeError
 from nearsight.progress import Event, Progress, silent
@@ -167,10 +168,10 @@ class LammpsEngine:
         types = self._types(structure)
         prism = Prism(structure.cell, structure.pbc)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "atoms.data").write_text(self._data(structure, types, prism))
+        write_text_atomically(folder / "atoms.data", self._data(structure, types, prism))
         for name, text in self.potential.files.items():
-            (folder / name).write_text(text)
-        (folder / "in.lammps").write_text("\n".join(self._script(lines)) + "\n")
+            write_text_atomically(folder / name, text)
+        write_text_atomically(folder / "in.lammps", "\n".join(self._script(lines)) + "\n")
         (folder / "final.dump").unlink(missing_ok=True)
 
         def follow(text: str) -> None:

@@ -143,7 +143,7 @@ class MoleculeSet(Section):
     """
 
     molecule: Literal["water", "malondialdehyde", "uracil", "ethanol"]
-    count: int = Field(1, ge=1)
+    count: int = Field(1, ge=1, le=1_000_000)
     temperature: float = Field(300.0, ge=0, description="temperature, K")
     method: Literal["normal_modes", "langevin"] = Field(
         "normal_modes", description="harmonic, at once; or dynamics that begin there, with forces of PySCF"

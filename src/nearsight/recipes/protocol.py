@@ -69,7 +69,7 @@ class Protocol(Section):
 
     description: str
     formula: dict[str, int] = Field(min_length=1, description="element → number in a formula unit")
-    atoms: int = Field(96, ge=1, description="about so many; whole formula units are made")
+    atoms: int = Field(96, ge=1, le=1_000_000, description="about so many; whole formula units are made")
     volume_per_atom: float = Field(gt=0, description="volume per atom of the random packing, Å³")
     least_distance: float = Field(1.7, gt=0, description="distance that packed atoms keep, Å")
     engine: str = Field(description="lammps:POTENTIAL, chgnet, or ase:MODULE.CLASS")
