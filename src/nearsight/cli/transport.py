@@ -9,6 +9,7 @@ import typer
 
 from nearsight.api.numbers import transport_numbers
 from nearsight.api.transport import TransportStudy, load_junction, transport_study
+from nearsight.atomic_files import write_text_atomically
 from nearsight.cli.main import EXIT_INTERRUPTED
 from nearsight.cli.output import json_text, print_json, write_figure, write_table
 from nearsight.cli.printing import Terminal, say
@@ -61,6 +62,7 @@ def transport_command(
 
 def _write(study: TransportStudy, folder: Path) -> None:
     from nearsight.report.transport_figures import local_density_figure, transmission_figure
+    from nearsight.report.transport_page import TransportPage, write_transport_page
 
     many = len(study.transmissions) > 1
     for found in study.transmissions:
@@ -74,12 +76,20 @@ def _write(study: TransportStudy, folder: Path) -> None:
                 "channels_right": found.channels_right,
             },
         )
-    from nearsight.atomic_files import write_text_atomically
-
     write_text_atomically(folder / "transport.json", json_text(transport_numbers(study)) + "\n")
     labels = [f"{x.bias:g} V" for x in study.transmissions] if many else [study.junction.structure.formula]
     window = max(study.config.biases, key=abs)
     write_figure(folder / "transmission.png", transmission_figure(dict(zip(labels, study.transmissions)), bias=window))
+    page = TransportPage(
+        f"Transport through {study.junction.structure.formula}",
+        list(zip(labels, study.transmissions)),
+        study.config.biases,
+        study.currents,
+        study.conductance,
+        study.config.temperature,
+        study.notes,
+    )
+    write_transport_page(folder / "report.html", page)
     if study.config.local:
         write_figure(folder / "local_density.png", local_density_figure(study.transmissions[0]))
 
@@ -96,4 +106,4 @@ def _say_currents(study: TransportStudy, folder: Path) -> None:
     for note in study.notes:
         if note.startswith("warning"):
             say(console, note, "yellow")
-    say(console, f"{folder}: transmission.csv, transport.json, transmission.png")
+    say(console, f"{folder}: transmission.csv, transport.json, transmission.png, report.html")

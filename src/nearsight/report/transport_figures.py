@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.colors import LogNorm
@@ -96,4 +96,23 @@ def local_density_figure(found: Transmission, slices: int = 60, title: str = "")
             ax.legend()
         ax.grid(False)
         ax.set(xlabel="along the device (Å)", ylabel="E − E_F (eV)", title=title)
+    return figure
+
+
+def current_figure(biases: Sequence[float], currents: Sequence[float], title: str = "") -> Figure:
+    """Draw current against bias.
+
+    Parameters
+    ----------
+    biases, currents : sequence of float
+        V and A.
+    title : str, optional
+        The title of the figure.
+    """
+    order = np.argsort(biases)
+    with styled():
+        figure = Figure(figsize=(5.2, 3.6), layout="constrained")
+        ax = figure.subplots()
+        ax.plot(np.asarray(biases)[order], np.asarray(currents)[order], "o-", color=COLOURS[0], lw=1.2, ms=4)
+        ax.set(xlabel="bias (V)", ylabel="current (A)", title=title)
     return figure

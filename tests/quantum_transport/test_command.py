@@ -1,0 +1,91 @@
+"""`nearsight transport` on a small junction: tables, figures, a page, and errors in one line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import nearsight as ns
+from nearsight.cli.main import app
+from nearsight.units import CONDUCTANCE_QUANTUM
+from tests.quantum_transport.tight_binding import chain
+
+FILE = """
+device: device.h5
+bulk: bulk.h5
+energies: {start: -0.6, end: 0.6, step: 0.1, adaptive: 0.01}
+biases: [0.05, 0.1, 0.2]
+local: true
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    on_site = np.zeros(9)
+    on_site[4] = 1.0
+    ns.write(tmp_path / "device.h5", chain(9, on_site=on_site))
+    ns.write(tmp_path / "bulk.h5", chain(1))
+    (tmp_path / "junction.yaml").write_text(FILE)
+    return tmp_path
+
+
+def run(folder: Path, *options: str) -> tuple[int, str]:
+    result = CliRunner().invoke(app, ["transport", str(folder / "junction.yaml"), *options])
+    return result.exit_code, result.output
+
+
+def test_a_junction_from_its_file(folder: Path) -> None:
+    code, said = run(folder, "-o", str(folder / "out"))
+    assert code == 0, said
+    out = folder / "out"
+    names = {"transmission.csv", "transport.json", "transmission.png", "local_density.png", "report.html", "points.h5"}
+    assert {path.name for path in out.iterdir()} == names
+    numbers = json.loads((out / "transport.json").read_text())
+    # T = 1 / (1 + 1 / (4 − E²)), nearly constant over the window
+    assert numbers["currents_A"] == pytest.approx([v * CONDUCTANCE_QUANTUM * 0.8 for v in (0.05, 0.1, 0.2)], rel=1e-2)
+    page = (out / "report.html").read_text()
+    assert "Current against bias" in page
+    assert "<script" in page
+    # Again: nothing is computed, the numbers are the same.
+    before = (out / "transport.json").read_text()
+    assert run(folder, "-o", str(out))[0] == 0
+    assert (out / "transport.json").read_text() == before
+
+
+def test_the_potential_follows_each_bias(folder: Path) -> None:
+    code, said = run(folder, "-o", str(folder / "out"), "--set", "potential=linear", "--set", "local=false", "--json")
+    assert code == 0, said
+    numbers = json.loads((folder / "out" / "transport.json").read_text())
+    assert [x["bias_V"] for x in numbers["transmissions"]] == [0.05, 0.1, 0.2]
+    assert len(set(numbers["currents_A"])) == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("energies.end=0.1", "bias of"),
+        ("layer=1.0", "one of bulk (a file) and layer"),
+        ("bluk=x.h5", "bluk"),
+        ("bulk=nowhere.h5", "nowhere.h5"),
+        ("axis=d", "axis"),
+        ("biases=[]", "at least one bias"),
+    ],
+)
+def test_errors_are_one_line(folder: Path, change: str, message: str) -> None:
+    code, said = run(folder, "-o", str(folder / "out"), "--set", change)
+    assert code == 2
+    assert message in said
+    assert "Traceback" not in said
+
+
+def test_energies_outside_the_bands_are_said(folder: Path) -> None:
+    from nearsight.api.transport import load_junction, transport_study
+
+    config = load_junction(folder / "junction.yaml", ["energies.adaptive=null", "fermi=5.0", "local=false"])
+    study = transport_study(config)
+    assert study.currents == (0.0, 0.0, 0.0)
+    assert any("outside the leads' bands" in note for note in study.notes)
