@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -53,6 +54,14 @@ def test_a_model_keeps_it() -> None:
     again = basis_of_metadata(basis_metadata(learnt()))
     structure = nameless("aHfO2_96_A").structure
     np.testing.assert_array_equal(overlap_of(structure, again).values, overlap_of(structure, learnt()).values)
+
+
+def test_a_damaged_model_is_refused() -> None:
+    text = basis_metadata(learnt())
+    plain = json.loads(text)
+    plain["overlaps"]["pairs"][0]["channels"][0].append(0.0)
+    with pytest.raises(InputError, match="expected fitted overlaps of the shells of the basis"):
+        basis_of_metadata(json.dumps(plain))
 
 
 def test_nearly_dependent_functions_are_refused() -> None:

@@ -49,6 +49,8 @@ def basis_of_metadata(text: str) -> BasisSet:
     }
     fitted = basis.get("overlaps")
     overlaps = None if fitted is None else FittedOverlap.of_plain(fitted)
+    if overlaps is not None:
+        overlaps.check(shells)
     return BasisSet(basis["name"], shells, {int(z): v for z, v in basis["valence"].items()}, functions, overlaps)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from nearsight.errors import InputError
 from nearsight.units import BOHR_IN_ANGSTROM
 
 EXPONENTS = np.geomspace(0.03, 2.5, 14) / BOHR_IN_ANGSTROM**2
@@ -90,6 +91,36 @@ class FittedOverlap:
             for sign in {1, -1} if m else {1}:
                 result[:, first[a] + l + sign * m, second[b] + other + sign * m] = values
         return result
+
+    def check(self, shells: Mapping[int, tuple[int, ...]]) -> None:
+        """Check that the numbers fit a basis.
+
+        Parameters
+        ----------
+        shells : mapping of int to tuple of int
+            Of the basis.
+
+        Raises
+        ------
+        InputError
+            They are of other shells, or not finite.
+        """
+        sound = all(
+            0 <= a < len(shells.get(pair[0], ()))
+            and 0 <= b < len(shells.get(pair[1], ()))
+            and 0 <= m <= min(shells[pair[0]][a], shells[pair[1]][b])
+            and c.shape == (len(powers(shells[pair[0]][a], shells[pair[1]][b])) * len(EXPONENTS),)
+            and bool(np.isfinite(c).all())
+            for pair, channels in self.coefficients.items()
+            for (a, b, m), c in channels.items()
+        )
+        sizes = {z: sum(2 * l + 1 for l in own) for z, own in shells.items()}
+        own = all(
+            block.shape == (sizes.get(z), sizes.get(z)) and bool(np.isfinite(block).all())
+            for z, block in self.own.items()
+        )
+        if not sound or not own or not np.isfinite([self.range, self.error, *self.nearest.values()]).all():
+            raise InputError("expected fitted overlaps of the shells of the basis, got others or numbers that are none")
 
     def as_plain(self) -> dict[str, Any]:
         """Return everything as plain numbers, lists and texts, for JSON."""
