@@ -121,3 +121,14 @@ def test_responses_as_numbers():
 def test_mistakes_are_named(arguments, said):
     output = call(*arguments, fails=True)
     assert said in " ".join(output.split())
+
+
+def test_predictions_beside_each_other(tmp_path):
+    for name in ("plain", "solved"):
+        (tmp_path / f"{name}.h5").write_bytes((DATA / "silicon_2.h5").read_bytes())
+    files = (tmp_path / "solved.h5", "--beside", tmp_path / "plain.h5")
+    call("report", *files, "--reference", DATA / "silicon_2.h5", "-o", tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert "<th>plain</th><th>solved</th><th>reference</th>" in page
+    assert "charges, r.m.s. (Mulliken)" in page
+    assert "expected --reference with several predictions" in call("report", *files, fails=True)
