@@ -7,7 +7,7 @@ import pytest
 
 import nearsight as ns
 from nearsight.quantum_transport.self_energy import self_energy
-from tests.quantum_transport.tight_binding import chain, chain_lead, strip
+from tests.quantum_transport.tight_binding import chain, chain_lead, strip, tight_binding
 
 
 @pytest.mark.parametrize("overlap", [0.0, 0.1, -0.2])
@@ -59,8 +59,6 @@ def test_wire_of_a_square_lattice_has_integer_steps() -> None:
 def test_square_lattice_over_k_is_the_wire_of_each_k() -> None:
     # Periodic across: T(E, k) = 1 where |E + 2 cos 2πk| < 2.
     positions = np.array([[0.0, 0, z] for z in range(6)])
-    from tests.quantum_transport.tight_binding import tight_binding
-
     plane = tight_binding(positions, np.diag([1.0, 20.0, 6.0]), -1.0)
     energies = np.linspace(-3.9, 3.9, 14)
     found = ns.transport(plane, energies, layer=1.0, k_points=(8, 1))
@@ -93,3 +91,14 @@ def test_self_energy_of_the_square_lattice() -> None:
     own = energy + 2 * np.cos(np.pi * i / (width + 1)) + 1e-8j
     chains = (own - np.sqrt(own - 2) * np.sqrt(own + 2)) / 2
     np.testing.assert_allclose(sigma, modes @ np.diag(chains) @ modes.T, atol=1e-7)
+
+
+def test_two_atoms_between_leads_without_features() -> None:
+    # T = Γ² t² / |(E + iΓ/2)² − t²|²
+    gamma, energies = 0.3, np.linspace(-2, 2, 9)
+    positions = np.column_stack([np.zeros(2), np.zeros(2), [0.0, 1.0]])
+    dimer = tight_binding(positions, np.diag([20.0, 20.0, 9.0]), -1.0)
+    found = ns.transport(dimer, energies, wide_band=(0.5, gamma), local=True)
+    exact = gamma**2 / np.abs((energies + 0.5j * gamma) ** 2 - 1) ** 2
+    np.testing.assert_allclose(found.transmission, exact, rtol=1e-12)
+    np.testing.assert_allclose(found.reflection + found.transmission, 1, atol=1e-12)

@@ -68,7 +68,7 @@ def test_the_potential_follows_each_bias(folder: Path) -> None:
     ("change", "message"),
     [
         ("energies.end=0.1", "bias of"),
-        ("layer=1.0", "one of bulk (a file) and layer"),
+        ("layer=1.0", "one of bulk (a file), layer"),
         ("bluk=x.h5", "bluk"),
         ("bulk=nowhere.h5", "nowhere.h5"),
         ("axis=d", "axis"),

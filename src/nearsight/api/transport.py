@@ -21,6 +21,7 @@ from nearsight.quantum_transport.potential import biased
 from nearsight.quantum_transport.result import Transmission, gathered
 from nearsight.quantum_transport.self_energy import ETA
 from nearsight.quantum_transport.sweep import Sweep, SweepSettings
+from nearsight.quantum_transport.wide_band import WideBandEnd
 
 
 def junction(
@@ -29,6 +30,7 @@ def junction(
     bulk: CalculationLike | None = None,
     right_bulk: CalculationLike | None = None,
     layer: float | None = None,
+    wide_band: tuple[float, float] | None = None,
     overlap: OverlapLike | None = None,
     axis: int = 2,
     cut: float = 0.0,
@@ -49,6 +51,8 @@ def junction(
         The bulk of the right lead where it is another one.
     layer : float, optional
         Thickness along the axis, Å, of the layers that repeat each other at the device's own ends.
+    wide_band : (float, float), optional
+        Thickness (Å) of the device's ends that touch leads without features, and their broadening Γ (eV): Σ = −iΓ/2.
     overlap : as `device`, or BlockOperator, optional
         S of the device where its file has none.
     axis : int, default 2
@@ -79,6 +83,7 @@ def junction(
         bulk=None if bulk is None else calculation_of(bulk),
         right_bulk=None if right_bulk is None else calculation_of(right_bulk),
         layer=layer,
+        wide_band=wide_band,
         axis=axis,
         cut=cut,
         tolerance=tolerance,
@@ -214,14 +219,15 @@ def _key(built: Junction, settings: SweepSettings) -> str:
     """Everything that a point depends on; energies beyond the grid may be others."""
     axial = built.axial
     parts: list[object] = []
-    for operator in (
-        axial.hamiltonian,
-        axial.overlap,
-        *(o for x in (built.left, built.right) for o in (x.hamiltonian, x.overlap)),
-    ):
-        parts += [operator.source, operator.target, operator.shift, operator.values]
+    operators = [axial.hamiltonian, axial.overlap]
     for lead in (built.left, built.right):
-        parts += [lead.atoms, lead.energy_shift, lead.axis]
+        if isinstance(lead, WideBandEnd):
+            parts += [lead.atoms, lead.broadening]
+        else:
+            operators += [lead.hamiltonian, lead.overlap]
+            parts += [lead.atoms, lead.energy_shift, lead.axis]
+    for operator in operators:
+        parts += [operator.source, operator.target, operator.shift, operator.values]
     parts += [built.order, built.bulk_ends, settings.zero, settings.k_points, settings.eta, settings.local]
     return key_of(*parts)
 
@@ -301,6 +307,7 @@ def transport_study(
         bulk=config.bulk,
         right_bulk=config.right_bulk,
         layer=config.layer,
+        wide_band=config.wide_band,
         overlap=config.overlap,
         axis="abc".index(config.axis),
         cut=config.cut,

@@ -17,6 +17,9 @@ from nearsight.operators.blocks import BlockOperator
 from nearsight.operators.calculation import Calculation
 from nearsight.structures.structure import Structure
 
+NEAR_HALF = 0.02
+"""Fraction of a period within which a pair of atoms is about half a period apart, where its image is not told."""
+
 
 @dataclass(frozen=True, eq=False)
 class Axial:
@@ -135,7 +138,7 @@ def _unfolded(axial: Axial, tolerance: float) -> Axial:
     apart = along[h.target] - along[h.source]
     shift = np.zeros_like(h.shift)
     shift[:, axial.axis] = -np.round(apart)
-    half = np.abs(np.abs(apart + shift[:, axial.axis]) - 0.5) < 0.05
+    half = np.abs(np.abs(apart + shift[:, axial.axis]) - 0.5) < NEAR_HALF
     sizes = axial.sizes()
     largest = float(sizes[half].max(initial=0.0))
     if largest > tolerance:

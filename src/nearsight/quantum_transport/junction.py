@@ -18,6 +18,7 @@ from nearsight.quantum_transport.energy_reference import EnergyShift, matched_en
 from nearsight.quantum_transport.layering import cut_layers
 from nearsight.quantum_transport.lead import Lead
 from nearsight.quantum_transport.periodic_lead import LeadOperators, lead_from_bulk, lead_from_device
+from nearsight.quantum_transport.wide_band import WideBandEnd, WideBandLead, wide_band_end
 from nearsight.structures.structure import Structure
 
 TOLERANCE = 1e-4
@@ -39,8 +40,8 @@ class JunctionAtK:
     """
 
     device: BlockTridiagonal
-    left: Lead
-    right: Lead
+    left: Lead | WideBandLead
+    right: Lead | WideBandLead
     h: sparse.csr_matrix
     s: sparse.csr_matrix
 
@@ -53,7 +54,7 @@ class Junction:
     ----------
     axial : Axial
         H and S of the device, which begins with a layer of the left lead and ends with one of the right lead.
-    left, right : LeadOperators
+    left, right : LeadOperators or WideBandEnd
         The leads.
     left_match, right_match : EnergyShift or None
         How a lead from a bulk calculation was matched to the device; None where the lead is the device's own.
@@ -66,8 +67,8 @@ class Junction:
     """
 
     axial: Axial
-    left: LeadOperators
-    right: LeadOperators
+    left: LeadOperators | WideBandEnd
+    right: LeadOperators | WideBandEnd
     left_match: EnergyShift | None
     right_match: EnergyShift | None
     bulk_ends: bool
@@ -107,7 +108,8 @@ class Junction:
     def layers(self) -> np.ndarray:
         """(B+1,) first function of each layer of the block-tridiagonal matrix."""
         pattern = _pattern(self.axial)[self.functions][:, self.functions]
-        return cut_layers(pattern, self.starts, len(self.left.atoms), len(self.right.atoms))
+        may_touch = isinstance(self.left, WideBandEnd) and isinstance(self.right, WideBandEnd)
+        return cut_layers(pattern, self.starts, len(self.left.atoms), len(self.right.atoms), may_touch)
 
     def at(self, k: np.ndarray | tuple[float, float, float] = (0.0, 0.0, 0.0)) -> JunctionAtK:
         """Return the matrices at k⊥.
@@ -141,6 +143,8 @@ class Junction:
         if not self.bulk_ends:
             return h, s
         left, right = self.left.at(k), self.right.at(k)
+        if not (isinstance(left, Lead) and isinstance(right, Lead)):
+            return h, s
         n, m, size = left.n_orbitals, right.n_orbitals, h.shape[0]
         return (_with_ends(h, left.h0, right.h0, n, size - m), _with_ends(s, left.s0, right.s0, n, size - m))
 
@@ -151,6 +155,7 @@ def make_junction(
     bulk: Calculation | None = None,
     right_bulk: Calculation | None = None,
     layer: float | None = None,
+    wide_band: tuple[float, float] | None = None,
     axis: int = 2,
     cut: float = 0.0,
     tolerance: float = TOLERANCE,
@@ -170,6 +175,8 @@ def make_junction(
         The same for the right lead where it is another material.
     layer : float, optional
         Thickness of a layer along the axis, Å, for leads from the device's own ends.
+    wide_band : (float, float), optional
+        Thickness (Å) of the device's ends that touch leads without features, and their broadening Γ (eV).
     axis : int, default 2
         Lattice direction of transport: 0, 1 or 2.
     cut : float, default 0.0
@@ -193,28 +200,37 @@ def make_junction(
     """
     if axis not in (0, 1, 2):
         raise InputError(f"expected 0, 1 or 2 as the direction of transport, got {axis}")
-    if (bulk is None) == (layer is None):
+    kinds = [name for name, x in (("bulk", bulk), ("layer", layer), ("wide_band", wide_band)) if x is not None]
+    if len(kinds) != 1:
         raise InputError(
-            "expected leads from a bulk calculation (bulk) or from the device's own ends (layer, a thickness in Å), "
-            f"got {'neither' if bulk is None else 'both'}"
+            "expected leads of one kind, from a bulk calculation (bulk), the device's own ends (layer, a thickness in "
+            f"Å) or without features (wide_band), got {' and '.join(kinds) or 'none'}"
         )
     axial = along_axis(device, axis, cut, tolerance)
     axial, neglected = _without_small_blocks(axial, tolerance)
     matches: list[EnergyShift | None] = [None, None]
-    if bulk is None:
+    left: LeadOperators | WideBandEnd
+    right: LeadOperators | WideBandEnd
+    if wide_band is not None:
+        left, right = (wide_band_end(axial, side, *wide_band, device.fermi) for side in ("left", "right"))
+    elif bulk is None:
         assert layer is not None
         left = lead_from_device(axial, "left", layer, device.fermi, tolerance)
         right = lead_from_device(axial, "right", layer, device.fermi, tolerance)
     else:
         other = bulk if right_bulk is None else right_bulk
-        left = lead_from_bulk(along_axis(bulk, axis, 0.0, tolerance), axial, "left", bulk.fermi, tolerance)
-        right = lead_from_bulk(along_axis(other, axis, 0.0, tolerance), axial, "right", other.fermi, tolerance)
+        ends = (
+            lead_from_bulk(along_axis(bulk, axis, 0.0, tolerance), axial, "left", bulk.fermi, tolerance),
+            lead_from_bulk(along_axis(other, axis, 0.0, tolerance), axial, "right", other.fermi, tolerance),
+        )
+        left, right = ends
         if match:
-            matches = [matched_energy(x.hamiltonian, x.overlap, axial.hamiltonian, x.atoms) for x in (left, right)]
-            left, right = (replace(x, energy_shift=m.value) for x, m in zip((left, right), matches) if m)
+            found = [matched_energy(x.hamiltonian, x.overlap, axial.hamiltonian, x.atoms) for x in ends]
+            left, right = (replace(x, energy_shift=m.value) for x, m in zip(ends, found))
+            matches = [*found]
     order = _order(axial, left.atoms, right.atoms)
-    ends = (bulk is not None) if bulk_ends is None else bulk_ends
-    return Junction(axial, left, right, matches[0], matches[1], ends, neglected, order)
+    own = (bulk is not None) if bulk_ends is None else bulk_ends
+    return Junction(axial, left, right, matches[0], matches[1], own, neglected, order)
 
 
 def _order(axial: Axial, left: np.ndarray, right: np.ndarray) -> np.ndarray:

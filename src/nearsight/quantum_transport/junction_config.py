@@ -39,6 +39,9 @@ class JunctionConfig(Section):
     bulk: str | None = Field(None, description="file with H and S of the leads' bulk, in real space")
     right_bulk: str | None = Field(None, description="the same of the right lead where it is another one")
     layer: float | None = Field(None, gt=0, description="Å, thickness of the layers that repeat at the device's ends")
+    wide_band: tuple[float, float] | None = Field(
+        None, description="leads without features: thickness (Å) of the ends that touch them, and Γ (eV)"
+    )
     axis: Literal["a", "b", "c"] = Field("c", description="lattice vector along which the current flows")
     cut: float = Field(0.0, description="fractional coordinate along it where the device begins")
     tolerance: float = Field(TOLERANCE, gt=0, description="blocks with smaller |H| (eV) and |S| are no coupling")
@@ -57,8 +60,8 @@ class JunctionConfig(Section):
 
     @model_validator(mode="after")
     def _one_kind_of_lead(self) -> JunctionConfig:
-        if (self.bulk is None) == (self.layer is None):
-            raise ValueError("expected one of bulk (a file) and layer (Å) for the leads")
+        if [self.bulk, self.layer, self.wide_band].count(None) != 2:
+            raise ValueError("expected one of bulk (a file), layer (Å) and wide_band (Å, eV) for the leads")
         if self.right_bulk is not None and self.bulk is None:
             raise ValueError("expected no right_bulk without bulk")
         if self.bulk is None and "match" in self.model_fields_set:

@@ -11,7 +11,9 @@ WIDEST = 3.0
 """A layer is at most this many times as large as the thinnest one that is possible there."""
 
 
-def cut_layers(pattern: sparse.csr_matrix, units: np.ndarray, first: int, last: int) -> np.ndarray:
+def cut_layers(
+    pattern: sparse.csr_matrix, units: np.ndarray, first: int, last: int, may_touch: bool = False
+) -> np.ndarray:
     """Cut functions that are ordered along the direction of transport into layers.
 
     Parameters
@@ -22,6 +24,8 @@ def cut_layers(pattern: sparse.csr_matrix, units: np.ndarray, first: int, last: 
         First function of each atom and n: atoms are not cut.
     first, last : int
         The first layer holds at least the first `first` atoms, the last one at least the last `last`.
+    may_touch : bool, default False
+        Whether the first and the last atoms may couple, as with leads that have no layers of their own beyond them.
 
     Returns
     -------
@@ -44,6 +48,8 @@ def cut_layers(pattern: sparse.csr_matrix, units: np.ndarray, first: int, last: 
         raise InputError(f"expected a device longer than its two leads' layers, got {n_atoms} atoms for {first}+{last}")
     reach = _reach(pattern, units)
     end = n_atoms - last
+    if reach[first] > end and may_touch:
+        return np.asarray(units)[[0, (first + end) // 2, n_atoms]]
     if reach[first] > end:
         raise InputError(
             "expected leads that do not touch, got a direct coupling between the left and the right lead's layer: "

@@ -22,6 +22,7 @@ from nearsight.quantum_transport.block_tridiagonal import BlockTridiagonal, Coup
 from nearsight.quantum_transport.dense_solve import solved
 from nearsight.quantum_transport.lead import Lead
 from nearsight.quantum_transport.self_energy import ETA, SelfEnergy, self_energy
+from nearsight.quantum_transport.wide_band import WideBandLead
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +77,13 @@ class Scattering:
 
 
 def scatter(
-    device: BlockTridiagonal, left: Lead, right: Lead, energy: float, *, eta: float = ETA, states: bool = False
+    device: BlockTridiagonal,
+    left: Lead | WideBandLead,
+    right: Lead | WideBandLead,
+    energy: float,
+    *,
+    eta: float = ETA,
+    states: bool = False,
 ) -> Scattering:
     """Solve for the states that come in from the leads at one energy.
 

@@ -18,6 +18,7 @@ from nearsight.errors import InputError
 from nearsight.quantum_transport.dense_solve import solved
 from nearsight.quantum_transport.lead import Lead, Side
 from nearsight.quantum_transport.lead_modes import self_energy_from_modes
+from nearsight.quantum_transport.wide_band import WideBandLead
 
 ETA = 1e-9
 """eV, imaginary part of the energy in the leads. It decides which solution is the outgoing one, and broadens bands by
@@ -56,12 +57,12 @@ class SelfEnergy:
         return int(self.channels.shape[1])
 
 
-def self_energy(lead: Lead, side: Side, energy: float, eta: float = ETA) -> SelfEnergy:
+def self_energy(lead: Lead | WideBandLead, side: Side, energy: float, eta: float = ETA) -> SelfEnergy:
     """Compute a lead's self-energy by decimation, or from its Bloch states where decimation loses digits.
 
     Parameters
     ----------
-    lead : Lead
+    lead : Lead or WideBandLead
         The lead.
     side : {"left", "right"}
         At which end of the device it is.
@@ -80,6 +81,9 @@ def self_energy(lead: Lead, side: Side, energy: float, eta: float = ETA) -> Self
     InputError
         If η is not positive, or decimation does not end.
     """
+    if isinstance(lead, WideBandLead):
+        one = np.eye(lead.n_orbitals, dtype=np.complex128)
+        return SelfEnergy(-0.5j * lead.broadening * one, np.sqrt(lead.broadening) * one)
     if not (np.isfinite(eta) and eta > 0):
         raise InputError(f"expected an imaginary part η of the energy above 0 eV in leads, got {eta}")
     sigma = decimated_self_energy(lead, side, energy, eta)
