@@ -9,6 +9,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import HealthCheck, settings
 
 from nearsight.operators.blocks import BlockOperator
@@ -52,3 +53,11 @@ def hfo2_graph(hfo2: Structure) -> Graph:
 def hamiltonian(hfo2: Structure, hfo2_graph: Graph, basis: BasisSet, rng: np.random.Generator) -> BlockOperator:
     """A random Hermitian operator on it, resolved in R."""
     return random_operator(hfo2, hfo2_graph, basis, rng)
+
+
+@pytest.fixture
+def gpu() -> torch.device:
+    """The GPU, for tests marked `gpu`."""
+    if not torch.cuda.is_available():
+        pytest.skip("needs an NVIDIA GPU")
+    return torch.device("cuda", 0)

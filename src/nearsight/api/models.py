@@ -21,6 +21,7 @@ from nearsight.errors import CheckpointError, InputError
 from nearsight.inference.predict import annotate_out_of_distribution, write_prediction
 from nearsight.learning.config import load_config
 from nearsight.learning.training import SAMPLED, TrainingResult
+from nearsight.nn.devices import device_named
 from nearsight.nn.loading import load_model as load_hamiltonian_model
 from nearsight.nn.model import HamiltonianModel
 from nearsight.nn.model_file import find_model_file
@@ -482,17 +483,26 @@ def train(
     result = run_training(config, *known, progress=progress, stop=stop)
     if not any((result.folder / name).exists() for name in ("best.safetensors", "last.safetensors")):
         raise InputError(f"{result.folder}: expected a trained model, got none: {result.reason}")
-    model = load_model(result.folder)
+    model = load_model(result.folder, config.device)
     return Model(model.inner, model.source, result)
 
 
-def load_model(path: str | PathLike[str]) -> Model:
+def load_model(path: str | PathLike[str], device: str = "auto") -> Model:
     """Load a model from its file, or the best one of a run's folder.
+
+    Parameters
+    ----------
+    path : path
+        A model file, or the folder of a run.
+    device : str
+        Where its network computes: `cpu`, `cuda` (an NVIDIA GPU), `cuda:N`; `auto` is a GPU where there is one.
 
     Raises
     ------
     CheckpointError
         No such file, not a model, or a damaged one.
+    ConfigError
+        There is no such device.
 
     Examples
     --------
@@ -500,8 +510,10 @@ def load_model(path: str | PathLike[str]) -> Model:
     >>> ns.load_model("tests/data/version_0_1_0/nearsight").cutoff
     4.0
     """
-    file = find_model_file(Path(path))
-    return Model(load_hamiltonian_model(file), file)
+    where, file = device_named(device), find_model_file(Path(path))
+    model = load_hamiltonian_model(file)
+    model.network.to(where)
+    return Model(model, file)
 
 
 def check_basis(model: HamiltonianModel, basis: BasisSet | None) -> None:

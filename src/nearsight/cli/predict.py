@@ -42,6 +42,7 @@ def predict_command(
         typer.Option("--k-points", help="mesh of the density, 3 numbers; by default as fine as the training data's"),
     ] = None,
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads")] = None,
+    device: Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:N; auto: a GPU where there is one")] = "auto",
 ) -> None:
     """Predict H."""
     from nearsight.cli.process import tune_process
@@ -53,7 +54,7 @@ def predict_command(
     )
     os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
     tune_process(threads)
-    predict_shown(model, structure, output, parts, cell, Terminal(), self_consistent, charge, k_points)
+    predict_shown(model, structure, output, parts, cell, Terminal(), self_consistent, charge, k_points, device)
 
 
 def predict_shown(
@@ -66,6 +67,7 @@ def predict_shown(
     self_consistent: bool | None = None,
     charge: float | None = None,
     k_points: tuple[int, int, int] | None = None,
+    device: str = "auto",
 ) -> WrittenPrediction:
     """Predict one file and print what it holds."""
     from nearsight.api.models import load_model
@@ -78,7 +80,7 @@ def predict_shown(
     if cell is not None:
         given = parse_cell(cell)
         atoms = read_structure(structure, cell=given, isolated=given is None)
-    known = load_model(model)
+    known = load_model(model, device)
     say(console, known.describe())
     with shown(console, "predicting") as progress:
         written = known.predict_to(

@@ -122,7 +122,11 @@ class TrainingConfig(Section):
     checkpoint_seconds: float = Field(60.0, gt=0, description="at most so long between checkpoints")
     seed: int = 42
     precision: Literal["float32", "float64"] = "float32"
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: str = Field(
+        "auto",
+        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
+        description="cpu, cuda (an NVIDIA GPU), cuda:N; auto: a GPU where there is one",
+    )
     memory_gb: float | None = Field(
         None, gt=0, description="memory the process may use in all, 10⁹ bytes; what is available by default"
     )

@@ -18,6 +18,8 @@ from nearsight.learning.checkpoint import TrainingState, write_tensors
 from nearsight.learning.config import TrainingConfig, dump_config, load_config, training_config
 from nearsight.learning.loop import Levels, Trainer
 from nearsight.nn.config import ModelSection
+from nearsight.nn.devices import device_named
+from nearsight.nn.kernels.device_memory import out_of_memory
 from nearsight.nn.loading import load_model, model_class
 from nearsight.nn.model import HamiltonianModel, TrainingTask
 from nearsight.nn.model_file import find_model_file
@@ -126,7 +128,8 @@ def _train(
     config, start = (as_begun(config), None) if resuming else load_start(config)
     if not resuming:
         _begin_folder(folder, config)
-    fabric = Fabric(accelerator=config.device, devices=1)
+    device = device_named(config.device)
+    fabric = Fabric(accelerator=device.type, devices=[device.index or 0] if device.type == "cuda" else 1)
     task = TrainingTask(
         config,
         training,
@@ -148,10 +151,14 @@ def _train(
         trainer.resume()
         task.say(f"continuing at epoch {trainer.state.epoch}")
     _write_config(folder, config)
-    reason = trainer.run()
+    try:
+        reason = trainer.run()
+    except torch.cuda.OutOfMemoryError as error:
+        raise out_of_memory(error) from error
     best = folder / "best.safetensors"
     if best.exists():
         known = load_model(best)
+        known.network.to(fabric.device)
         final = known.finalise(data, progress)
         if final is not known:
             write_tensors(best, final.tensors(), final.metadata())

@@ -39,10 +39,12 @@ class Buffers:
     ----------
     dtype : torch.dtype
         Number type of all tensors.
+    device : torch.device, optional
+        Where they are; on the CPU by default.
     """
 
-    def __init__(self, dtype: torch.dtype) -> None:
-        self.dtype = dtype
+    def __init__(self, dtype: torch.dtype, device: torch.device | None = None) -> None:
+        self.dtype, self.device = dtype, device
         self._memory: dict[str, Tensor] = {}
         self._views: dict[tuple[str, tuple[int, ...]], Tensor] = {}
 
@@ -66,7 +68,7 @@ class Buffers:
             size = math.prod(shape)
             memory = self._memory.get(name)
             if memory is None or len(memory) < size:
-                memory = self._memory[name] = torch.empty(size, dtype=self.dtype)
+                memory = self._memory[name] = torch.empty(size, dtype=self.dtype, device=self.device)
                 self._views = {key: v for key, v in self._views.items() if key[0] != name}
             view = self._views[name, shape] = memory[:size].view(shape)
         return view

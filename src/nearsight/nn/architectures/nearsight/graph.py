@@ -18,6 +18,7 @@ from nearsight.baselines.irrep_table import IrrepTable
 from nearsight.baselines.neighbour_densities import neighbour_densities
 from nearsight.baselines.radial_functions import RadialFunctions
 from nearsight.nn.architectures.nearsight.config import NearsightConfig
+from nearsight.nn.kernels.incidence import Incidence
 from nearsight.operators.blocks import ElementPair, group_by_elements
 from nearsight.operators.symmetry import in_half
 from nearsight.orbitals.bond_layout import BondLayout
@@ -49,8 +50,17 @@ class Bonds:
     def __len__(self) -> int:
         return len(self.source)
 
+    def ends(self, n_atoms: int) -> Incidence:
+        """Return which ends of bonds are at each of n atoms: the sources of all bonds, then the targets of all."""
+        known: Incidence | None = self.__dict__.get("_ends")
+        if known is None or len(known.start) != n_atoms + 1:
+            known = self.__dict__["_ends"] = Incidence.of(torch.cat([self.source, self.target]), n_atoms)
+        return known
+
     def rows(self, chosen: slice | Tensor) -> Bonds:
         """Return some of the bonds."""
+        if isinstance(chosen, slice) and chosen.indices(len(self)) == (0, len(self), 1):
+            return self
         return Bonds(self.source[chosen], self.target[chosen], self.distance[chosen], self.frames[chosen])
 
     def to(self, device: torch.device | str) -> Bonds:

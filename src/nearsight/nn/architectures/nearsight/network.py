@@ -21,6 +21,7 @@ from nearsight.nn.architectures.nearsight.config import NearsightConfig
 from nearsight.nn.architectures.nearsight.graph import BondGraph, Bonds, BondTargets, ElementPair
 from nearsight.nn.architectures.nearsight.kernels.engine import BondEngine
 from nearsight.nn.architectures.nearsight.pair_network import HiddenBlock, PairNetwork, envelope, splines
+from nearsight.nn.kernels.device_memory import compiles_kernels
 from nearsight.orbitals.bond_layout import BondLayout
 from nearsight.orbitals.coupled_layout import CoupledLayout
 
@@ -91,14 +92,22 @@ class NearsightNetwork(nn.Module):
         device, threads = self.mix[0].device, torch.get_num_threads()
         where = f"{threads} thread{'s' if threads > 1 else ''}" if device.type == "cpu" else str(device)
         if self.engine() is not None:
-            return f"compiled engine (numba), {where}"
+            return f"compiled engine ({'numba' if device.type == 'cpu' else 'Triton'}), {where}"
         return f"torch, {where}"
 
     def engine(self) -> BondEngine | None:
-        """Return the compiled pass, where it can run (on a CPU); else None."""
-        if self.reference or self.mix[0].device.type != "cpu":
+        """Return the compiled pass of this device, where there is one; else None."""
+        device = self.mix[0].device
+        if self.reference:
             return None
-        return BondEngine(self)
+        if device.type == "cpu":
+            return BondEngine(self)
+        if not compiles_kernels(device):
+            return None
+        # Triton comes with torch for GPUs alone.
+        from nearsight.nn.architectures.nearsight.kernels.device_engine import DeviceEngine
+
+        return DeviceEngine(self)
 
     def features(self, graph: BondGraph) -> Tensor:
         """Return the features of the atoms of a graph, (n, (l_max+1)², channels)."""
@@ -210,6 +219,10 @@ class NearsightNetwork(nn.Module):
     def _mixed(self, densities: Tensor, weights: Tensor, element: Tensor) -> Tensor:
         result = densities.new_zeros(*densities.shape[:2], weights.shape[2])
         for k in range(len(self.elements)):
+            if densities.device.type != "cpu":
+                # To count the atoms of an element would wait for the GPU.
+                result = torch.where((element == k)[:, None, None], densities @ weights[k], result)
+                continue
             rows = torch.nonzero(element == k)[:, 0]
             result = result.index_copy(0, rows, densities[rows] @ weights[k])
         return result

@@ -30,6 +30,9 @@ from nearsight.nn.architectures.xia2025.updates import CoupledHead, EdgeUpdate, 
 CHUNK = 1024
 """Edges computed at once unless the network is told otherwise."""
 
+CHUNK_ON_GPU = 65_536
+"""The same on a GPU, which larger chunks keep busy."""
+
 
 class Xia2025(nn.Module):
     """Coupled on-site and off-site targets of a graph.
@@ -48,8 +51,8 @@ class Xia2025(nn.Module):
 
     Attributes
     ----------
-    chunk : int
-        Edges that are computed at once, where the compiled engine does not run.
+    chunk : int or None
+        Edges that are computed at once where the compiled engine does not run; None for what suits the device.
 
     Raises
     ------
@@ -64,13 +67,19 @@ class Xia2025(nn.Module):
                 f"expected model.l_max >= {max(degrees)}, the highest degree in products of this basis' "
                 f"shells, got {widths.l_max}"
             )
-        self.widths, self.layers, self.reference, self.chunk = widths, layers, reference, CHUNK
+        self.widths, self.layers, self.reference = widths, layers, reference
+        self.chunk: int | None = None
         self.embedding = nn.Embedding(widths.max_number, widths.channels)
         self.gaussians = GaussianBasis(widths.n_gaussians)
         self.node_updates = nn.ModuleList(NodeUpdate(widths) for _ in range(layers))
         self.edge_updates = nn.ModuleList(EdgeUpdate(widths) for _ in range(layers))
         self.node_head = CoupledHead(widths.channels, degrees)
         self.edge_head = CoupledHead(widths.channels, degrees)
+
+    @property
+    def edges_at_once(self) -> int:
+        """Edges that are computed at once by tensor operations."""
+        return self.chunk or (CHUNK if self.embedding.weight.device.type == "cpu" else CHUNK_ON_GPU)
 
     def describe_path(self) -> str:
         """Return one line that says how the network is computed here."""
@@ -80,7 +89,7 @@ class Xia2025(nn.Module):
         where = f"{threads} thread{'s' if threads > 1 else ''}" if device.type == "cpu" else str(device)
         if self.engine() is not None:
             return f"compiled engine (numba), {where}"
-        text = f"torch in chunks of {self.chunk} edges, {where}"
+        text = f"torch in chunks of {self.edges_at_once} edges, {where}"
         if device.type != "cpu":
             return text
         return f"{text}; first node messages compiled (numba)"
@@ -191,7 +200,7 @@ class Xia2025(nn.Module):
         if edges is None:
             return update.finish(nodes, scalar_messages(update, nodes[:, 0], self.gaussians, graph))
         normed = update.norm_message(nodes)
-        return update.finish(nodes, messages_in_groups(update, normed, edges, self.gaussians, graph, self.chunk))
+        return update.finish(nodes, messages_in_groups(update, normed, edges, self.gaussians, graph, self.edges_at_once))
 
     def update_edges(self, layer: int, nodes: Tensor, edges: Tensor | None, graph: GraphTensors) -> Tensor:
         """Return the edges after the edge update of a layer.
@@ -220,7 +229,7 @@ class Xia2025(nn.Module):
 
     def chunked(self, layer: int) -> EdgeChunks:
         """Return the edge update of a layer, alone or with the edge head, in chunks by tensor operations."""
-        return EdgeChunks(cast(EdgeUpdate, self.edge_updates[layer]), self.edge_head, self.gaussians, self.chunk)
+        return EdgeChunks(cast(EdgeUpdate, self.edge_updates[layer]), self.edge_head, self.gaussians, self.edges_at_once)
 
 
 def count_parameters(network: nn.Module) -> int:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from nearsight.nn.architectures.xia2025.graph_tensors import GraphTensors
 from nearsight.nn.architectures.xia2025.so3 import by_degree
+from nearsight.nn.kernels.device_memory import compiles_kernels
 
 
 def rotate(x: Tensor, wigner: tuple[Tensor, ...]) -> Tensor:
@@ -68,8 +69,35 @@ def pair_in_frames(nodes: Tensor, graph: GraphTensors) -> Tensor:
     Tensor
         (e, K, 2C).
     """
+    if compiles_kernels(nodes.device):
+        # Triton comes with torch for GPUs alone.
+        from nearsight.nn.kernels import rotation_kernels
+
+        return rotation_kernels.pair_in_frames(nodes, graph.source, graph.target, graph.frames)
     pair = [nodes.index_select(0, graph.source), nodes.index_select(0, graph.target)]
     return rotate(torch.cat(pair, dim=2), graph.wigner)
+
+
+def in_common_axes(x: Tensor, graph: GraphTensors) -> Tensor:
+    """Return features of edges in the common axes.
+
+    Parameters
+    ----------
+    x : Tensor
+        (e, K, channels) in the frames of the edges.
+    graph : GraphTensors
+        Edges with Wigner matrices.
+
+    Returns
+    -------
+    Tensor
+        (e, K, channels).
+    """
+    if compiles_kernels(x.device):
+        from nearsight.nn.kernels import rotation_kernels
+
+        return rotation_kernels.turned_back(x, graph.frames)
+    return rotate_back(x, graph.wigner)
 
 
 def order_components(l_max: int, m: int) -> list[int]:

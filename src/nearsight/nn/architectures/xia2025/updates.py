@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from nearsight.nn.architectures.xia2025.config import Widths
 from nearsight.nn.architectures.xia2025.graph_tensors import GraphTensors
-from nearsight.nn.architectures.xia2025.so2 import SO2Convolution, pair_in_frames, rotate, rotate_back
+from nearsight.nn.architectures.xia2025.so2 import SO2Convolution, in_common_axes, pair_in_frames, rotate, rotate_back
 from nearsight.nn.architectures.xia2025.so3 import (
     EquivariantLayerNorm,
     FeedForward,
@@ -24,6 +24,8 @@ from nearsight.nn.architectures.xia2025.so3 import (
     degree_of_component,
     only_scalars,
 )
+from nearsight.nn.kernels.device_memory import compiles_kernels
+from nearsight.nn.kernels.incidence import Incidence
 
 
 class SmoothLeakyReLU(nn.Module):
@@ -65,8 +67,32 @@ def softmax_over_targets(logits: Tensor, target: Tensor, n_nodes: int) -> Tensor
     highest = logits.new_full((n_nodes, logits.shape[1]), -torch.inf)
     highest = highest.scatter_reduce(0, index, logits.detach(), "amax")
     weight = torch.exp(logits - highest[target])
-    total = logits.new_zeros(n_nodes, logits.shape[1]).index_add(0, target, weight)
-    return weight / total[target]
+    return weight / sum_over_targets(weight, target, n_nodes)[target]
+
+
+def sum_over_targets(values: Tensor, target: Tensor, n_nodes: int) -> Tensor:
+    """Return the sum of the rows of all edges that arrive at each node, on a GPU without atomic additions if possible.
+
+    Parameters
+    ----------
+    values : Tensor
+        (e, …).
+    target : Tensor
+        (e,) int64, node at which each edge arrives.
+    n_nodes : int
+        Number of nodes.
+
+    Returns
+    -------
+    Tensor
+        (n_nodes, …).
+    """
+    if compiles_kernels(values.device):
+        # Triton comes with torch for GPUs alone.
+        from nearsight.nn.kernels.rotation_kernels import node_sums
+
+        return node_sums(values, target, Incidence.of(target, n_nodes))
+    return values.new_zeros(n_nodes, *values.shape[1:]).index_add(0, target, values)
 
 
 class AttentionLogits(nn.Module):
@@ -283,7 +309,7 @@ class NodeUpdate(nn.Module):
         """
         weights = softmax_over_targets(logits, target, n_nodes)
         values = values.unflatten(2, (self.widths.heads, self.widths.value)) * weights[:, None, :, None]
-        return values.new_zeros(n_nodes, *values.shape[1:]).index_add(0, target, values).flatten(2)
+        return sum_over_targets(values, target, n_nodes).flatten(2)
 
     def finish(self, nodes: Tensor, received: Tensor) -> Tensor:
         """Return the updated nodes from the sums of weighted messages: projection and feed-forward network.
@@ -384,7 +410,7 @@ class NodeUpdate(nn.Module):
         hidden, extra = self.first(message)
         logits = self.attention(extra[:, : w.heads * w.alpha])
         hidden, _ = self.second(self.gate(hidden, extra[:, w.heads * w.alpha :]))
-        return logits, rotate_back(hidden, graph.wigner)
+        return logits, in_common_axes(hidden, graph)
 
 
 class EdgeUpdate(nn.Module):
@@ -457,9 +483,32 @@ class EdgeUpdate(nn.Module):
         Tensor
             (e, K, C) in the frames of the bonds.
         """
+        ends = graph.numbers[graph.source], graph.numbers[graph.target]
+        return self.of_pair(pair_in_frames(nodes, graph), edges, gaussians, *ends)
+
+    def of_pair(
+        self, pair: Tensor, edges: Tensor | None, gaussians: Tensor, number_source: Tensor, number_target: Tensor
+    ) -> Tensor:
+        """Return `in_frames` from the two nodes of every edge in its frame; every edge by itself.
+
+        Parameters
+        ----------
+        pair : Tensor
+            (e, K, 2C).
+        edges, gaussians
+            Arguments of `in_frames`.
+        number_source, number_target : Tensor
+            (e,) int64, atomic numbers.
+
+        Returns
+        -------
+        Tensor
+            (e, K, C) in the frames of the bonds.
+        """
         channels = self.widths.channels
-        pair_weights, own_weights = self.weights(gaussians, graph).split([2 * channels, channels], dim=2)
-        pair = pair_in_frames(nodes, graph) * pair_weights.index_select(1, self.degree)
+        radial = self.radial(gaussians, number_source, number_target).unflatten(1, (self.widths.l_max + 1, 3 * channels))
+        pair_weights, own_weights = radial.split([2 * channels, channels], dim=2)
+        pair = pair * pair_weights.index_select(1, self.degree)
         if edges is None:
             edges = only_scalars(gaussians, self.widths.l_max)
             own = self.norm_message.scalar(gaussians) * own_weights[:, 0]

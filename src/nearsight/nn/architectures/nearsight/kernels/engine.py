@@ -58,14 +58,14 @@ class Sums:
         The same tensors by their meaning.
     features : Tensor
         (n, (l_max+1)², channels), gradient of the features.
-    error : float
-        Sum of the errors.
+    error : float or Tensor
+        Sum of the errors; a tensor where they are on a GPU.
     """
 
     weights: dict[ElementPair, list[Tensor]]
     places: dict[ElementPair, PairWeights]
     features: Tensor
-    error: float = 0.0
+    error: float | Tensor = 0.0
 
 
 class BondEngine:
@@ -318,7 +318,7 @@ class _SummedError(torch.autograd.Function):
         sums = engine.over_chunks(features, parameters, bonds, pairs, compare, needed)
         if needed:
             ctx.save_for_backward(sums.features, *(g for pair in pairs for g in sums.weights[pair]))
-        return features.new_tensor(sums.error)
+        return torch.as_tensor(sums.error, dtype=features.dtype, device=features.device)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:

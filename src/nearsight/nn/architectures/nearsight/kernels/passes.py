@@ -151,7 +151,7 @@ class BondPass:
         parts = [o.view(self.n, -1) for o in self._outputs(self.o)]
         return torch.cat(parts, dim=1) * self.envelope[:, None]
 
-    def compare(self, targets: BondTargets) -> float:
+    def compare(self, targets: BondTargets) -> float | Tensor:
         """Return the error of the outputs; its gradient goes to `backward`."""
         self.do = self.buffer("do", self.n * self.columns)
         return float(

@@ -29,6 +29,8 @@ from nearsight.nn.architectures.xia2025.kernels.tensor_passes import Group, grou
 from nearsight.nn.architectures.xia2025.so3 import EPSILON
 from nearsight.nn.architectures.xia2025.updates import softmax_over_targets
 from nearsight.nn.kernels.compilation import Buffers
+from nearsight.nn.kernels.device_memory import compiles_kernels, with_smaller_chunks
+from nearsight.nn.kernels.incidence import Incidence
 from nearsight.nn.kernels.threads import in_threads, thread_count
 
 if TYPE_CHECKING:
@@ -251,6 +253,9 @@ class _Moments(torch.autograd.Function):
 EDGES = 4096
 """Approximate number of edges of a group in tensor operations: their features fit into a few MB."""
 
+EDGES_ON_GPU = 131_072
+"""The same on a GPU, which larger groups keep busy."""
+
 Radial = Callable[[Tensor], Tensor]
 
 
@@ -316,13 +321,17 @@ class _Messages(torch.autograd.Function):
     ) -> Tensor:
         w = update.widths
         out = scalars.new_zeros(graph.n_nodes, (w.l_max + 1) ** 2, w.heads * w.value)
-        groups = group_by_target(graph, EDGES)
 
         def work(group: Group) -> None:
             with torch.no_grad():
                 out[group.first : group.last] = _messages_of(update, scalars, gaussians, graph, group)
 
-        in_threads(work, groups, scalars.device)
+        def all_of(size: int) -> list[Group]:
+            groups = group_by_target(graph, size)
+            in_threads(work, groups, scalars.device)
+            return groups
+
+        groups = with_smaller_chunks(all_of, EDGES if scalars.device.type == "cpu" else EDGES_ON_GPU, EDGES)
         ctx.update, ctx.gaussians, ctx.graph, ctx.groups = update, gaussians, graph, groups
         ctx.save_for_backward(scalars)
         return out
@@ -379,6 +388,11 @@ def aggregate(functions: Tensor, harmonics: Tensor, target: Tensor, n_nodes: int
     Tensor
         (n_nodes, K, V).
     """
+    if compiles_kernels(functions.device):
+        # Triton comes with torch for GPUs alone.
+        from nearsight.nn.kernels.rotation_kernels import harmonic_sums
+
+        return harmonic_sums(functions, harmonics, target, Incidence.of(target, n_nodes))
     parts = []
     for l in range(functions.shape[1]):
         outer = harmonics[:, l * l : (l + 1) ** 2, None] * functions[:, None, l]

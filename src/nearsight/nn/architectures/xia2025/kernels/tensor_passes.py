@@ -26,12 +26,17 @@ from nearsight.nn.architectures.xia2025.kernels.recompute import (
     summed_error,
     trained_parameters,
 )
-from nearsight.nn.architectures.xia2025.so2 import rotate_back
+from nearsight.nn.architectures.xia2025.so2 import in_common_axes
 from nearsight.nn.architectures.xia2025.targets import EdgeTargets
 from nearsight.nn.architectures.xia2025.updates import CoupledHead, GaussianBasis
+from nearsight.nn.kernels.device_memory import with_smaller_chunks
 
 if TYPE_CHECKING:
     from nearsight.nn.architectures.xia2025.updates import EdgeUpdate, NodeUpdate
+
+
+SMALLEST = 1024
+"""Edges of a chunk below which it is not divided when a GPU's memory runs out."""
 
 
 class EdgeChunks:
@@ -69,11 +74,15 @@ class EdgeChunks:
         Tensor
             (e, K, C) in the edges' frames.
         """
-        shape = (graph.n_edges, *nodes.shape[1:])
-        computation = ChunkedComputation(
-            graph, slices_of(graph, self.size), self._update, trained_parameters(self.update), shape
-        )
-        return recomputed(computation, nodes, edges)
+
+        def compute(size: int) -> Tensor:
+            shape = (graph.n_edges, *nodes.shape[1:])
+            computation = ChunkedComputation(
+                graph, slices_of(graph, size), self._update, trained_parameters(self.update), shape
+            )
+            return recomputed(computation, nodes, edges)
+
+        return with_smaller_chunks(compute, self.size, SMALLEST)
 
     def outputs(self, nodes: Tensor, edges: Tensor | None, graph: GraphTensors) -> Tensor:
         """Return the coupled outputs after the update.
@@ -88,7 +97,7 @@ class EdgeChunks:
         Tensor
             (e, size) E_h.
         """
-        return recomputed(self._work(graph), nodes, edges)
+        return with_smaller_chunks(lambda size: recomputed(self._work(graph, size), nodes, edges), self.size, SMALLEST)
 
     def error(self, nodes: Tensor, edges: Tensor | None, graph: GraphTensors, targets: EdgeTargets) -> Tensor:
         """Return `targets.error` of all outputs, none of which is kept.
@@ -105,18 +114,20 @@ class EdgeChunks:
         Tensor
             The error, a scalar.
         """
-        return summed_error(self._work(graph), targets, nodes, edges)
+        return with_smaller_chunks(
+            lambda size: summed_error(self._work(graph, size), targets, nodes, edges), self.size, SMALLEST
+        )
 
-    def _work(self, graph: GraphTensors) -> ChunkedComputation:
+    def _work(self, graph: GraphTensors, size: int) -> ChunkedComputation:
         shape = (graph.n_edges, len(self.head.restore))
         parameters = trained_parameters(self.update, self.head)
-        return ChunkedComputation(graph, slices_of(graph, self.size), self._output, parameters, shape)
+        return ChunkedComputation(graph, slices_of(graph, size), self._output, parameters, shape)
 
     def _update(self, chunk: Chunk, nodes: Tensor, edges: Tensor | None) -> Tensor:
         return self.update.in_frames(nodes, edges, self.gaussians(chunk.graph.distance), chunk.graph)
 
     def _output(self, chunk: Chunk, nodes: Tensor, edges: Tensor | None) -> Tensor:
-        return self.head(rotate_back(self._update(chunk, nodes, edges), chunk.graph.wigner))
+        return self.head(in_common_axes(self._update(chunk, nodes, edges), chunk.graph))
 
 
 @dataclass(frozen=True)
@@ -157,10 +168,11 @@ def group_by_target(graph: GraphTensors, size: int) -> list[Group]:
     order = torch.argsort(graph.target, stable=True)
     ends = torch.cumsum(torch.bincount(graph.target, minlength=graph.n_nodes), 0).cpu().numpy()
     groups, first, start = [], 0, 0
-    for node, end in enumerate(ends.tolist()):
-        if end - start >= size or node == len(ends) - 1:
-            groups.append(Group(first, node + 1, order[start:end], ends[first : node + 1] - start))
-            first, start = node + 1, end
+    while first < len(ends):
+        last = max(first + 1, min(int(np.searchsorted(ends, start + size)) + 1, len(ends)))
+        end = int(ends[last - 1])
+        groups.append(Group(first, last, order[start:end], ends[first:last] - start))
+        first, start = last, end
     return groups
 
 

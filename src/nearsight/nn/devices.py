@@ -1,0 +1,37 @@
+"""Devices by their names: the CPU, or an NVIDIA GPU."""
+
+from __future__ import annotations
+
+import torch
+
+from nearsight.errors import ConfigError
+
+
+def device_named(name: str) -> torch.device:
+    """Return a device by its name.
+
+    Parameters
+    ----------
+    name : str
+        `cpu`, `cuda`, `cuda:N` for GPU number N, or `auto`: a GPU where there is one, else the CPU.
+
+    Returns
+    -------
+    torch.device
+        The device; a GPU has a number.
+
+    Raises
+    ------
+    ConfigError
+        There is no such device here, or no such name.
+    """
+    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name == "cpu" or (name == "auto" and not found):
+        return torch.device("cpu")
+    kind, _, number = ("cuda" if name == "auto" else name).partition(":")
+    if kind != "cuda" or (number and not number.isdigit()) or name.endswith(":"):
+        raise ConfigError(f"expected auto, cpu, cuda or cuda:N for the device, got {name}")
+    if int(number or 0) >= found:
+        gpus = f"{found} GPU{'s' if found > 1 else ''}" if found else "no GPU that torch can use"
+        raise ConfigError(f"expected a GPU for the device {name}, got {gpus}; device=cpu computes without one")
+    return torch.device("cuda", int(number or 0))

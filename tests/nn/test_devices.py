@@ -1,0 +1,62 @@
+"""Devices by name; what happens when a GPU's memory runs out."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from nearsight.errors import ConfigError, NearsightError
+from nearsight.nn.devices import device_named
+from nearsight.nn.kernels.device_memory import rows_that_fit, with_smaller_chunks
+from nearsight.nn.kernels.tall_products import ROWS, add_tall_product
+
+
+def test_names_of_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert device_named("cpu") == torch.device("cpu")
+    assert device_named("auto") == device_named("cuda") == torch.device("cuda", 0)
+    assert device_named("cuda:1") == torch.device("cuda", 1)
+    with pytest.raises(ConfigError, match=r"expected a GPU for the device cuda:2, got 2 GPUs"):
+        device_named("cuda:2")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert device_named("auto") == torch.device("cpu")
+    with pytest.raises(ConfigError, match=r"got no GPU that torch can use; device=cpu"):
+        device_named("cuda")
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:x", "mps", ""])
+def test_unknown_devices(name: str) -> None:
+    with pytest.raises(ConfigError, match="expected auto, cpu, cuda or cuda:N for the device"):
+        device_named(name)
+
+
+def test_chunks_are_halved_when_memory_runs_out() -> None:
+    tried: list[int] = []
+
+    def compute(size: int) -> int:
+        tried.append(size)
+        if size > 20:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has …")
+        return size
+
+    assert with_smaller_chunks(compute, 100, 3) == 12
+    assert tried == [100, 50, 25, 12]
+    with pytest.raises(NearsightError, match=r"memory on the GPU, got: CUDA out of memory. Tried to allocate 2.00 GiB;"):
+        with_smaller_chunks(compute, 100, 30)
+
+
+def test_as_many_rows_as_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nearsight.nn.kernels.device_memory.available_bytes", lambda device: 10**9)
+    device = torch.device("cuda", 0)
+    assert rows_that_fit(device, 1000, 100, 10) == 1000
+    assert rows_that_fit(device, 10**6, 5000, 10) == 10**5
+    assert rows_that_fit(device, 10**6, 10**9, 10) == 10
+
+
+@pytest.mark.parametrize("rows", [5, 2 * ROWS, 2 * ROWS + 3, 3 * ROWS - 1])
+def test_products_in_parts(rows: int) -> None:
+    a, b = torch.randn(rows, 5, dtype=torch.float64), torch.randn(rows, 3, dtype=torch.float64)
+    out = torch.ones(5, 3, dtype=torch.float64)
+    add_tall_product(out, a, b)
+    torch.testing.assert_close(out, 1 + a.T @ b)
