@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
 from nearsight.errors import ConfigError, NearsightError
 from nearsight.nn.devices import device_named
+from nearsight.nn.kernels.device_frames import frame_rows, harmonics_of
 from nearsight.nn.kernels.device_memory import rows_that_fit, with_smaller_chunks
 from nearsight.nn.kernels.tall_products import ROWS, add_tall_product
+from nearsight.orbitals.rotations import bond_frames, spherical_harmonics, wigner_d
 
 
 def test_names_of_devices(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,7 +45,9 @@ def test_chunks_are_halved_when_memory_runs_out() -> None:
 
     assert with_smaller_chunks(compute, 100, 3) == 12
     assert tried == [100, 50, 25, 12]
-    with pytest.raises(NearsightError, match=r"memory on the GPU, got: CUDA out of memory. Tried to allocate 2.00 GiB;"):
+    with pytest.raises(
+        NearsightError, match=r"memory on the GPU, got: CUDA out of memory. Tried to allocate 2.00 GiB;"
+    ):
         with_smaller_chunks(compute, 100, 30)
 
 
@@ -60,3 +65,12 @@ def test_products_in_parts(rows: int) -> None:
     out = torch.ones(5, 3, dtype=torch.float64)
     add_tall_product(out, a, b)
     torch.testing.assert_close(out, 1 + a.T @ b)
+
+
+def test_frames_of_a_device_are_those_of_the_cpu(rng: np.random.Generator) -> None:
+    vectors = np.concatenate([rng.standard_normal((50, 3)), np.eye(3), -np.eye(3), [[1, 1, 0], [2, 2, 2]]])
+    found = frame_rows(vectors, 4, torch.float64, torch.device("cpu"))
+    expected = [d.reshape(len(vectors), -1) for d in wigner_d(bond_frames(vectors), 4)]
+    np.testing.assert_allclose(found.numpy(), np.concatenate(expected, axis=1), atol=1e-13)
+    harmonics = np.concatenate(spherical_harmonics(vectors, 4), axis=1)
+    np.testing.assert_allclose(harmonics_of(found, 4).numpy(), harmonics, atol=1e-13)

@@ -1,4 +1,4 @@
-"""Memory of a GPU: whether kernels can be compiled for it, how large chunks may be, and what happens when it runs out."""
+"""Whether kernels can be compiled for a GPU, how large chunks may be, and what happens when its memory runs out."""
 
 from __future__ import annotations
 

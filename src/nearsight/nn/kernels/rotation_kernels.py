@@ -43,7 +43,7 @@ def _turn(
     q = tl.arange(0, CHANNELS)
     here = edge < edges
     inside = here[:, None] & (q < channels)[None, :]
-    if GATHERED:
+    if GATHERED:  # noqa: SIM108
         row = tl.load(index + edge, mask=here, other=0)
     else:
         row = edge
@@ -103,7 +103,7 @@ def turn(x: Tensor, index: Tensor | None, frames: Tensor, out: Tensor, back: boo
 class _PairInFrames(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, nodes: Tensor, source: Tensor, target: Tensor, frames: Tensor) -> Tensor:
-        n, rows, channels = nodes.shape
+        rows, channels = nodes.shape[1:]
         nodes = nodes.contiguous()
         out = nodes.new_empty(len(source), rows, 2 * channels)
         turn(nodes, source, frames, out[:, :, :channels], back=False)
@@ -236,7 +236,9 @@ def _harmonic_sums_back(
     total = tl.zeros([EDGES, WIDTH], dtype=above.dtype.element_ty)
     for row in range(l * l, (l + 1) * (l + 1)):
         y = tl.load(harmonics + edge * ROWS + row, mask=here, other=0.0)
-        total += y[:, None] * tl.load(above + ((node * ROWS + row) * width)[:, None] + q[None, :], mask=inside, other=0.0)
+        total += y[:, None] * tl.load(
+            above + ((node * ROWS + row) * width)[:, None] + q[None, :], mask=inside, other=0.0
+        )
     degrees = tl.num_programs(1)
     tl.store(out + ((edge * degrees + l) * width)[:, None] + q[None, :], total, mask=inside)
 

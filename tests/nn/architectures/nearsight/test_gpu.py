@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -26,14 +25,13 @@ Targets = dict[tuple[int, int], BondTargets]
 
 
 @pytest.fixture
-def chunks(request: pytest.FixtureRequest, gpu: torch.device, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def chunks(request: pytest.FixtureRequest, gpu: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks of so many bonds at most, and gradients of weights in parts of so many rows."""
     if request.param is not None:
         engine = pytest.importorskip("nearsight.nn.architectures.nearsight.kernels.device_engine")
         monkeypatch.setattr(engine, "LARGEST", request.param)
         monkeypatch.setattr(engine, "SMALLEST", 1)
         monkeypatch.setattr("nearsight.nn.kernels.tall_products.ROWS", 16)
-    yield
 
 
 def results(network: NearsightNetwork, graph: BondGraph, targets: Targets, what: str) -> list[np.ndarray]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import fields, replace
 from pathlib import Path
@@ -52,12 +51,12 @@ def typed(graph: GraphTensors, dtype: torch.dtype) -> GraphTensors:
 
 
 @pytest.fixture(params=[None, 37])
-def chunk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[int | None]:
+def chunk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int | None:
     """Chunks and groups of so many edges; None for what the network chooses."""
     if request.param is not None:
         messages = "nearsight.nn.architectures.xia2025.kernels.messages"
         monkeypatch.setattr(f"{messages}.EDGES_ON_GPU", request.param)
-    yield request.param
+    return request.param
 
 
 @pytest.mark.parametrize("layers", [1, 2])

@@ -272,7 +272,7 @@ class BondSource:
     def _sums(self, pair: ElementPair, edges: np.ndarray) -> tuple[Bonds, FoldedPairs]:
         model, weight = self.model, self.model.network.mix[0]
         layout, row = model.network.layouts[pair], self.images(edges)
-        bonds = make_bonds(self.graph, edges, model.config.l_max, weight.dtype)
+        bonds = make_bonds(self.graph, edges, model.config.l_max, weight.dtype, weight.device)
         first = np.unique(row, return_index=True)[1]
         values = self._reference(pair, edges[first])
         np.subtract.at(values, row, self._baseline(pair, edges))
@@ -287,19 +287,19 @@ class BondSource:
             self.loss.huber_delta,
             weight.dtype,
         )
-        return bonds.to(weight.device), folded.to(weight.device)
+        return bonds, folded.to(weight.device)
 
     def _pair(self, pair: ElementPair, edges: np.ndarray) -> tuple[Bonds, BondTargets, Tensor]:
         model, weight = self.model, self.model.network.mix[0]
         layout = model.network.layouts[pair]
-        bonds = make_bonds(self.graph, edges, model.config.l_max, weight.dtype)
+        bonds = make_bonds(self.graph, edges, model.config.l_max, weight.dtype, weight.device)
         residual = self._reference(pair, edges) - self._baseline(pair, edges)
         columns = layout.columns_of(residual, frames_of(bonds, max_shell(layout)))
         scale = model.scale(pair, np.linalg.norm(self.graph.vector[edges], axis=1))
         values, unit = (
             torch.as_tensor(x, dtype=weight.dtype, device=weight.device) for x in (columns / scale, scale * MEV)
         )
-        return (bonds.to(weight.device), BondTargets(values, unit**self.loss.weight_power, self.loss.huber_delta), unit)
+        return (bonds, BondTargets(values, unit**self.loss.weight_power, self.loss.huber_delta), unit)
 
     def _baseline(self, pair: ElementPair, edges: np.ndarray) -> np.ndarray:
         """Return the blocks of the baseline, (e, n_i, n_j) E_h."""

@@ -18,6 +18,7 @@ from nearsight.baselines.irrep_table import IrrepTable
 from nearsight.baselines.neighbour_densities import neighbour_densities
 from nearsight.baselines.radial_functions import RadialFunctions
 from nearsight.nn.architectures.nearsight.config import NearsightConfig
+from nearsight.nn.kernels.device_frames import frame_rows
 from nearsight.nn.kernels.incidence import Incidence
 from nearsight.operators.blocks import ElementPair, group_by_elements
 from nearsight.operators.symmetry import in_half
@@ -299,7 +300,9 @@ def is_canonical(structure: Structure, graph: Graph, edges: np.ndarray) -> np.nd
     return np.where(zi == zj, in_half(source, target, graph.shift[edges]), zi < zj)
 
 
-def make_bonds(graph: Graph, edges: np.ndarray, l_max: int, dtype: torch.dtype) -> Bonds:
+def make_bonds(
+    graph: Graph, edges: np.ndarray, l_max: int, dtype: torch.dtype, device: torch.device | None = None
+) -> Bonds:
     """Return the bonds along some edges.
 
     Parameters
@@ -312,13 +315,22 @@ def make_bonds(graph: Graph, edges: np.ndarray, l_max: int, dtype: torch.dtype) 
         Highest degree of the frames.
     dtype : torch.dtype
         Number type of lengths and frames; they are computed in float64.
+    device : torch.device, optional
+        Where they are; on the CPU by default.
 
     Returns
     -------
     Bonds
-        The bonds on the CPU.
+        The bonds.
     """
     vectors = graph.vector[edges]
+    if device is not None and device.type != "cpu":
+        return Bonds(
+            torch.as_tensor(graph.source[edges], device=device),
+            torch.as_tensor(graph.target[edges], device=device),
+            torch.as_tensor(np.linalg.norm(vectors, axis=1), dtype=dtype, device=device),
+            frame_rows(vectors, l_max, dtype, device),
+        )
     width = sum((2 * l + 1) ** 2 for l in range(l_max + 1))
     frames = torch.empty(len(edges), width, dtype=dtype)
     for start in range(0, len(edges), CHUNK):

@@ -161,9 +161,9 @@ class BondBlocks:
         model, network = self.model, self.model.network
         network.check([pair])
         layout, weight = network.layouts[pair], network.mix[0]
-        bonds = make_bonds(self.graph, edges, model.config.l_max, weight.dtype)
+        bonds = make_bonds(self.graph, edges, model.config.l_max, weight.dtype, weight.device)
         with torch.no_grad():
-            output = network.outputs(self._features, {pair: bonds.to(weight.device)})[pair].double().cpu().numpy()
+            output = network.outputs(self._features, {pair: bonds})[pair].double().cpu().numpy()
         distance = np.linalg.norm(self.graph.vector[edges], axis=1)
         baseline = model.baseline.edges(self.structure, self.graph, edges, self.h0, self._on_site)
         scale = model.scale(pair, distance)
@@ -171,7 +171,7 @@ class BondBlocks:
         blocks += model.layout.uncouple(baseline, *pair)
         errors = np.full(len(edges), np.nan)
         if model.uncertainty is not None:
-            squares = model.uncertainty.bond_variances(network, self._features, pair, bonds.to(weight.device))
+            squares = model.uncertainty.bond_variances(network, self._features, pair, bonds)
             errors = np.sqrt((squares * scale**2).sum(axis=1) / blocks[0].size) if len(edges) else errors
         return blocks, errors
 

@@ -234,7 +234,7 @@ def partition_tensors(model: CoupledNetwork, structure: Structure, graph: Graph,
     Returns
     -------
     GraphTensors
-        Labelled nodes and edges, then the halo, on the CPU.
+        Labelled nodes and edges, then the halo, where the network is.
     """
     updates = _updates(partition, model.network.layers)
     order = torch.argsort(updates, descending=True, stable=True).numpy()
@@ -248,4 +248,5 @@ def partition_tensors(model: CoupledNetwork, structure: Structure, graph: Graph,
         partition.n_labelled,
         partition.n_labelled_edges,
         None if model.network.reference else int((updates > 0).sum()),
+        model.device,
     )

@@ -17,10 +17,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nearsight.nn.kernels.device_frames import frame_rows, harmonics_of
 from nearsight.orbitals.rotations import bond_frames, spherical_harmonics, wigner_d
 
 CHUNK = 4096
 """Edges whose geometry is computed at once; it stays in the cache."""
+
+CHUNK_ON_GPU = 262_144
+"""The same on a GPU."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,6 +111,7 @@ def graph_tensors(
     n_labelled: int | None = None,
     n_labelled_edges: int | None = None,
     n_rotated: int | None = None,
+    device: torch.device | None = None,
 ) -> GraphTensors:
     """Return the tensors of a graph's nodes and edges.
 
@@ -126,23 +131,43 @@ def graph_tensors(
         Labelled nodes and edges, as in `GraphTensors`; all by default.
     n_rotated : int, optional
         How many of the first edges get Wigner matrices; all by default.
+    device : torch.device, optional
+        Where the tensors are; on the CPU by default.
 
     Returns
     -------
     GraphTensors
-        The tensors on the CPU.
+        The tensors.
     """
-    rotated = vectors[: len(vectors) if n_rotated is None else n_rotated]
+    n_rotated = len(vectors) if n_rotated is None else n_rotated
+    if device is None or device.type == "cpu":
+        harmonics, frames = _harmonics(vectors.reshape(-1, 3), l_max, dtype), _frames(vectors[:n_rotated], l_max, dtype)
+    else:
+        harmonics, frames = _on_device(vectors.reshape(-1, 3), l_max, dtype, n_rotated, device)
     return GraphTensors(
-        torch.as_tensor(np.array(numbers, dtype=np.int64)),
-        torch.as_tensor(np.array(source, dtype=np.int64)),
-        torch.as_tensor(np.array(target, dtype=np.int64)),
-        torch.as_tensor(np.linalg.norm(vectors, axis=-1), dtype=dtype),
-        _harmonics(vectors.reshape(-1, 3), l_max, dtype),
-        _frames(rotated, l_max, dtype),
+        torch.as_tensor(np.array(numbers, dtype=np.int64), device=device),
+        torch.as_tensor(np.array(source, dtype=np.int64), device=device),
+        torch.as_tensor(np.array(target, dtype=np.int64), device=device),
+        torch.as_tensor(np.linalg.norm(vectors, axis=-1), dtype=dtype, device=device),
+        harmonics,
+        frames,
         len(numbers) if n_labelled is None else n_labelled,
         len(source) if n_labelled_edges is None else n_labelled_edges,
     )
+
+
+def _on_device(
+    vectors: np.ndarray, l_max: int, dtype: torch.dtype, n_rotated: int, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Return the packed spherical harmonics, and the packed Wigner matrices of the first edges."""
+    width = sum((2 * l + 1) ** 2 for l in range(l_max + 1))
+    harmonics = torch.empty(len(vectors), (l_max + 1) ** 2, dtype=dtype, device=device)
+    frames = torch.empty(n_rotated, width, dtype=dtype, device=device)
+    for start in range(0, len(vectors), CHUNK_ON_GPU):
+        part = frame_rows(vectors[start : start + CHUNK_ON_GPU], l_max, dtype, device)
+        harmonics[start : start + CHUNK_ON_GPU] = harmonics_of(part, l_max)
+        frames[start : start + CHUNK_ON_GPU] = part[: max(0, n_rotated - start)]
+    return harmonics, frames
 
 
 def _harmonics(vectors: np.ndarray, l_max: int, dtype: torch.dtype) -> Tensor:

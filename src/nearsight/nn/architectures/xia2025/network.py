@@ -200,7 +200,9 @@ class Xia2025(nn.Module):
         if edges is None:
             return update.finish(nodes, scalar_messages(update, nodes[:, 0], self.gaussians, graph))
         normed = update.norm_message(nodes)
-        return update.finish(nodes, messages_in_groups(update, normed, edges, self.gaussians, graph, self.edges_at_once))
+        return update.finish(
+            nodes, messages_in_groups(update, normed, edges, self.gaussians, graph, self.edges_at_once)
+        )
 
     def update_edges(self, layer: int, nodes: Tensor, edges: Tensor | None, graph: GraphTensors) -> Tensor:
         """Return the edges after the edge update of a layer.
@@ -229,7 +231,9 @@ class Xia2025(nn.Module):
 
     def chunked(self, layer: int) -> EdgeChunks:
         """Return the edge update of a layer, alone or with the edge head, in chunks by tensor operations."""
-        return EdgeChunks(cast(EdgeUpdate, self.edge_updates[layer]), self.edge_head, self.gaussians, self.edges_at_once)
+        return EdgeChunks(
+            cast(EdgeUpdate, self.edge_updates[layer]), self.edge_head, self.gaussians, self.edges_at_once
+        )
 
 
 def count_parameters(network: nn.Module) -> int:

@@ -122,7 +122,8 @@ class LayerwisePass:
             len(group),
             len(edges),
             None if rotated else 0,
-        ).to(self.device)
+            self.device,
+        )
         mine = self.nodes[self._positions(nodes)]
         return network.update_nodes(layer, mine, self._features(edges), tensors)[: len(group)]
 
@@ -181,7 +182,8 @@ class LayerwisePass:
             self.graph.vector[edges],
             self.model.config.l_max,
             parameter_dtype(self.model.network),
-        ).to(self.device)
+            device=self.device,
+        )
 
     def _positions(self, rows: np.ndarray) -> Tensor:
         return torch.as_tensor(rows, device=self.device)

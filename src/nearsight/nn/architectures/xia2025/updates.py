@@ -506,7 +506,9 @@ class EdgeUpdate(nn.Module):
             (e, K, C) in the frames of the bonds.
         """
         channels = self.widths.channels
-        radial = self.radial(gaussians, number_source, number_target).unflatten(1, (self.widths.l_max + 1, 3 * channels))
+        radial = self.radial(gaussians, number_source, number_target).unflatten(
+            1, (self.widths.l_max + 1, 3 * channels)
+        )
         pair_weights, own_weights = radial.split([2 * channels, channels], dim=2)
         pair = pair * pair_weights.index_select(1, self.degree)
         if edges is None:

@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from nearsight.nn.architectures.nearsight.graph import Bonds, BondTargets, ElementPair
+from nearsight.nn.architectures.nearsight.graph import Bonds, ElementPair
 from nearsight.nn.architectures.nearsight.kernels.device_pass import DevicePass
-from nearsight.nn.architectures.nearsight.kernels.engine import BondEngine, PairNetworks, Sums
+from nearsight.nn.architectures.nearsight.kernels.engine import BondEngine, Sums
 from nearsight.nn.kernels.compilation import Buffers
 from nearsight.nn.kernels.device_memory import rows_that_fit, with_smaller_chunks
 

@@ -165,9 +165,7 @@ def _gather(
             tl.store(to + channels, second, mask=inside & (even >= 0))
 
 
-def gather(
-    features: Tensor, source: Tensor, target: Tensor, frames: Tensor, blocks: BlockTable, x: Tensor
-) -> None:
+def gather(features: Tensor, source: Tensor, target: Tensor, frames: Tensor, blocks: BlockTable, x: Tensor) -> None:
     """Write both atoms' features in the frame of each bond, as inputs of the blocks.
 
     Parameters
@@ -289,9 +287,7 @@ def scatter(
 
 
 @triton.jit(do_not_specialize=["bonds"])
-def _modulate(
-    y, add, factor, offset, sizes, h, scalars, bonds, channels, LATER: tl.constexpr, TILE: tl.constexpr
-):
+def _modulate(y, add, factor, offset, sizes, h, scalars, bonds, channels, LATER: tl.constexpr, TILE: tl.constexpr):
     block = tl.program_id(1)
     own = sizes + block * FIELDS
     width, components = tl.load(own + WIDTH), tl.load(own + COMPONENTS)
@@ -340,10 +336,10 @@ def modulate(
     """
     bonds, channels = factor.shape
     grid = blocks.grid(bonds, blocks.widest)
+    first, second = (y if add is None else add), (y if offset is None else offset)
     _modulate[grid](
-        y, y if add is None else add, factor, y if offset is None else offset, blocks.sizes, h, scalars, bonds, channels,
-        add is not None, TILE,
-    )  # fmt: skip
+        y, first, factor, second, blocks.sizes, h, scalars, bonds, channels, LATER=add is not None, TILE=TILE
+    )
 
 
 @triton.jit(do_not_specialize=["bonds"])
@@ -433,7 +429,9 @@ def gates_back(
         Written: (B, width of block 0) and (B, channels), gradients of scalars and t.
     """
     bonds, channels = t.shape
-    _gates_back[blocks.grid(bonds, blocks.widest)](h, scalars, t, dz, blocks.sizes, dh, dscalars, dt, bonds, channels, TILE)
+    _gates_back[blocks.grid(bonds, blocks.widest)](
+        h, scalars, t, dz, blocks.sizes, dh, dscalars, dt, bonds, channels, TILE
+    )
 
 
 @triton.jit(do_not_specialize=["bonds"])
@@ -498,14 +496,24 @@ def modulate_back(
     """
     bonds, channels = factor.shape
     _modulate_back[blocks.grid(bonds, blocks.widest)](
-        y, h, factor, blocks.sizes, dh, dscalars, y if more is None else more, dy, dfactor, bonds, channels, more is None, TILE
+        y,
+        h,
+        factor,
+        blocks.sizes,
+        dh,
+        dscalars,
+        y if more is None else more,
+        dy,
+        dfactor,
+        bonds,
+        channels,
+        more is None,
+        TILE,
     )
 
 
 @triton.jit(do_not_specialize=["bonds"])
-def _compare(
-    o, envelope, values, weights, sizes, do, sums, bonds, columns, DELTA: tl.constexpr, TILE: tl.constexpr
-):
+def _compare(o, envelope, values, weights, sizes, do, sums, bonds, columns, DELTA: tl.constexpr, TILE: tl.constexpr):
     block = tl.program_id(1)
     own = sizes + block * FIELDS
     outputs, components, column = tl.load(own + OUTPUTS), tl.load(own + COMPONENTS), tl.load(own + COLUMN)

@@ -28,9 +28,7 @@ class DevicePass(BondPass):
         Highest degree of the features.
     """
 
-    def __init__(
-        self, network: PairNetwork, weights: PairWeights, cutoff: float, buffers: Buffers, l_max: int
-    ) -> None:
+    def __init__(self, network: PairNetwork, weights: PairWeights, cutoff: float, buffers: Buffers, l_max: int) -> None:
         super().__init__(network, weights, cutoff, buffers)
         self.l_max = l_max
         self.table = self._table(network)
@@ -130,9 +128,7 @@ class DevicePass(BondPass):
         loops.apply_gates(h, scalars, t, self.table, z)
         return scalars, t, z
 
-    def _layer_back(
-        self, layer: int, dz: Tensor, dh: Tensor, more: Tensor | None, sums: PairWeights
-    ) -> list[Tensor]:
+    def _layer_back(self, layer: int, dz: Tensor, dh: Tensor, more: Tensor | None, sums: PairWeights) -> list[Tensor]:
         """Write the gradient of a layer's h, and return that of its products, block by block."""
         buffer, n, (scalars, t, _) = self.buffer, self.n, self.gated[layer]
         h, y = (self.h2, self.y2) if layer else (self.h, self.y)
