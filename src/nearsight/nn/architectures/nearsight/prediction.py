@@ -91,10 +91,11 @@ class BondBlocks:
         """
         self.model.network.eval()
         _ = self._on_site, self._features, self.of_blocks
+        on_cpu = self.model.network.mix[0].device.type == "cpu"
         count, done = len(self.pairs), 0
         batches = [slice(k, min(k + self.chunk, count)) for k in range(0, count, self.chunk)]
         total = int((self.pairs.edge >= 0).sum())
-        for batch, (n_edges, values) in zip(batches, in_order(self, batches, torch.get_num_threads())):
+        for batch, (n_edges, values) in zip(batches, in_order(self, batches, torch.get_num_threads() if on_cpu else 1)):
             done += n_edges
             self.progress(Event(done=done, total=total))
             yield batch, values

@@ -65,7 +65,7 @@ class LayerwisePass:
         network = self.model.network
         network.eval()
         self.device = next(network.parameters()).device
-        self.threads = torch.get_num_threads()
+        self.threads = torch.get_num_threads() if self.device.type == "cpu" else 1
         self.done = 0
         numbers = torch.as_tensor(self.structure.numbers.copy(), device=self.device)
         with torch.no_grad():

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from nearsight.nn.architectures.xia2025.graph_tensors import GraphTensors
-from nearsight.nn.architectures.xia2025.so3 import by_degree
+from nearsight.nn.architectures.xia2025.so3 import by_degree, permuted
 from nearsight.nn.kernels.device_memory import compiles_kernels
 
 
@@ -192,7 +192,7 @@ class SO2Convolution(nn.Module):
 
     def _by_order(self, x: Tensor) -> tuple[Tensor, ...]:
         """Return the components of each order m, those of +m before those of −m."""
-        return x.index_select(1, self.orders_first).split(self.sizes, dim=1)
+        return permuted(x, self.orders_first, self.restore).split(self.sizes, dim=1)
 
     def _assemble(
         self, invariant: Tensor, weights: Sequence[Tensor], others: Sequence[Tensor]
@@ -201,7 +201,7 @@ class SO2Convolution(nn.Module):
         extra, zero = invariant.split([self.extra, invariant.shape[1] - self.extra], dim=1)
         parts = [zero.unflatten(1, (self.l_max + 1, self.channels_out))]
         parts += [self._complex(weight, x) for weight, x in zip(weights, others)]
-        return torch.cat(parts, dim=1).index_select(1, self.restore), extra
+        return permuted(torch.cat(parts, dim=1), self.restore, self.orders_first), extra
 
     def order_weight(self, m: int) -> Tensor:
         """Return the weight of order m > 0."""

@@ -6,6 +6,7 @@ Features are (n, (l_max+1)², channels), degrees ascending, m = −l..l.
 from __future__ import annotations
 
 import math
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +29,57 @@ def components(l: int) -> slice:
 def by_degree(x: Tensor) -> tuple[Tensor, ...]:
     """Return features (n, K, channels) as views (n, 2l+1, channels) by l, cheaper to differentiate than slices."""
     return x.split([2 * l + 1 for l in range(math.isqrt(x.shape[1]))], dim=1)
+
+
+def of_components(x: Tensor, degree: Tensor, dim: int) -> Tensor:
+    """Return numbers of each degree as numbers of each component.
+
+    Parameters
+    ----------
+    x : Tensor
+        Any shape, degrees along `dim`: 0 … l_max, or 1 … l_max.
+    degree : Tensor
+        (K,) int64, position of the degree of every component.
+    dim : int
+        The dimension.
+
+    Returns
+    -------
+    Tensor
+        Components along `dim`.
+    """
+    # On a GPU the gradient of index_select is a sum in any order, and slow.
+    return x.index_select(dim, degree) if x.device.type == "cpu" else _expanded(x, len(degree), dim)
+
+
+def _expanded(x: Tensor, count: int, dim: int) -> Tensor:
+    """Return `of_components` for so many components by views, whose gradients are sums in a fixed order."""
+    n, shape = x.shape[dim], list(x.shape)
+    first = 0 if count == n * n else 1
+    parts = []
+    for l, part in enumerate(x.split(1, dim), start=first):
+        shape[dim] = 2 * l + 1
+        parts.append(part.expand(shape))
+    return torch.cat(parts, dim)
+
+
+def permuted(x: Tensor, order: Tensor, inverse: Tensor) -> Tensor:
+    """Return the columns (second dimension) of x in another order, given that order and its inverse (int64)."""
+    return x.index_select(1, order) if x.device.type == "cpu" else cast(Tensor, _Permuted.apply(x, order, inverse))
+
+
+class _Permuted(torch.autograd.Function):
+    """A permutation, whose gradient is one, too."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, order: Tensor, inverse: Tensor) -> Tensor:
+        ctx.save_for_backward(inverse)
+        return x.index_select(1, order)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (inverse,) = ctx.saved_tensors
+        return gradients[0].index_select(1, inverse), None, None
 
 
 def only_scalars(scalars: Tensor, l_max: int) -> Tensor:
@@ -102,7 +154,7 @@ class EquivariantLayerNorm(nn.Module):
         scalars, higher = x.split([1, x.shape[1] - 1], dim=1)
         square = torch.einsum("nkc,k->nc", higher**2, self.balance.to(x.dtype)).mean(dim=1)
         scale = (square + EPSILON).rsqrt()
-        higher = higher * (scale[:, None, None] * self.weight.index_select(0, self.degree))
+        higher = higher * (scale[:, None, None] * of_components(self.weight, self.degree, 0))
         return torch.cat([self.scalar(scalars), higher], dim=1)
 
 
@@ -138,7 +190,7 @@ class Gate(nn.Module):
         """
         sigmoid = torch.sigmoid(gates).reshape(len(x), gates.shape[1] // x.shape[-1], x.shape[-1])
         scalars, higher = x.split([1, x.shape[1] - 1], dim=1)
-        return torch.cat([nn.functional.silu(scalars), higher * sigmoid.index_select(1, self.degree)], dim=1)
+        return torch.cat([nn.functional.silu(scalars), higher * of_components(sigmoid, self.degree, 1)], dim=1)
 
 
 class FeedForward(nn.Module):

@@ -22,7 +22,9 @@ from nearsight.nn.architectures.xia2025.so3 import (
     SO3Linear,
     components,
     degree_of_component,
+    of_components,
     only_scalars,
+    permuted,
 )
 from nearsight.nn.kernels.device_memory import compiles_kernels
 from nearsight.nn.kernels.incidence import Incidence
@@ -133,6 +135,7 @@ class CoupledHead(nn.Module):
     """
 
     restore: Tensor
+    places: Tensor
 
     def __init__(self, channels: int, degrees: Sequence[int]) -> None:
         super().__init__()
@@ -143,6 +146,7 @@ class CoupledHead(nn.Module):
         counts = [sum(d == l for d in degrees) for l in range(self.l_max + 1)]
         self.rows = [slice(sum(counts[:l]), sum(counts[: l + 1])) for l in range(self.l_max + 1)]
         self.register_buffer("restore", _restore(degrees), persistent=False)
+        self.register_buffer("places", torch.argsort(self.restore), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return coupled vectors (n, size) from features x (n, K, channels)."""
@@ -150,7 +154,7 @@ class CoupledHead(nn.Module):
         for l, rows in enumerate(self.rows):
             part = self.scale * (x[:, components(l)] @ self.weight[rows].T)
             parts.append((part + self.bias if l == 0 else part).transpose(1, 2).flatten(1))
-        return torch.cat(parts, dim=1)[:, self.restore]
+        return permuted(torch.cat(parts, dim=1), self.restore, self.places)
 
 
 def _restore(degrees: Sequence[int]) -> Tensor:
@@ -350,7 +354,7 @@ class NodeUpdate(nn.Module):
         """
         message = torch.cat([normed.index_select(0, graph.source), normed.index_select(0, graph.target), edges], dim=2)
         weights = self.weights(gaussians, graph)
-        return self.convolve(rotate(message * weights.index_select(1, self.degree), graph.wigner), graph)
+        return self.convolve(rotate(message * of_components(weights, self.degree, 1), graph.wigner), graph)
 
     def messages_in_frames(
         self, normed: Tensor, edges: Tensor, gaussians: Tensor, graph: GraphTensors
@@ -371,7 +375,7 @@ class NodeUpdate(nn.Module):
         """
         message = torch.cat([pair_in_frames(normed, graph), edges], dim=2)
         weights = self.weights(gaussians, graph)
-        return self.convolve(message * weights.index_select(1, self.degree), graph)
+        return self.convolve(message * of_components(weights, self.degree, 1), graph)
 
     def weights(self, gaussians: Tensor, graph: GraphTensors) -> Tensor:
         """Return the radial weights (e, l_max+1, 3C) of the messages.
@@ -462,7 +466,7 @@ class EdgeUpdate(nn.Module):
             (e, K, C).
         """
         parts = [nodes.index_select(0, graph.source), nodes.index_select(0, graph.target), self.norm_message(edges)]
-        message = torch.cat(parts, dim=2) * self.weights(gaussians, graph).index_select(1, self.degree)
+        message = torch.cat(parts, dim=2) * of_components(self.weights(gaussians, graph), self.degree, 1)
         hidden, extra = self.convolution(rotate(message, graph.wigner))
         return self.finish(edges, rotate_back(self.gate(hidden, extra[:, self.unused :]), graph.wigner))
 
@@ -510,13 +514,13 @@ class EdgeUpdate(nn.Module):
             1, (self.widths.l_max + 1, 3 * channels)
         )
         pair_weights, own_weights = radial.split([2 * channels, channels], dim=2)
-        pair = pair * pair_weights.index_select(1, self.degree)
+        pair = pair * of_components(pair_weights, self.degree, 1)
         if edges is None:
             edges = only_scalars(gaussians, self.widths.l_max)
             own = self.norm_message.scalar(gaussians) * own_weights[:, 0]
             hidden, extra = self.convolution.with_scalars(pair, own)
         else:
-            own = self.norm_message(edges) * own_weights.index_select(1, self.degree)
+            own = self.norm_message(edges) * of_components(own_weights, self.degree, 1)
             hidden, extra = self.convolution(torch.cat([pair, own], dim=2))
         return self.finish(edges, self.gate(hidden, extra[:, self.unused :]))
 
