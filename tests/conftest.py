@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 # Small matrices: threads that wait for each other cost more than they do, on a busy machine many times more.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import HealthCheck, settings
 
 from nearsight.operators.blocks import BlockOperator
@@ -17,6 +17,9 @@ from nearsight.orbitals.basis import BasisSet
 from nearsight.structures.graph import Graph, build_graph
 from nearsight.structures.structure import Structure
 from tests.random_cases import HFO2_SZV, random_hfo2, random_operator
+
+if TYPE_CHECKING:
+    import torch
 
 # The default run is the same every time; HYPOTHESIS_PROFILE=search looks for new counterexamples.
 _COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow], "print_blob": True}
@@ -58,6 +61,8 @@ def hamiltonian(hfo2: Structure, hfo2_graph: Graph, basis: BasisSet, rng: np.ran
 @pytest.fixture
 def gpu() -> torch.device:
     """The GPU, for tests marked `gpu`."""
+    import torch
+
     if not torch.cuda.is_available():
         pytest.skip("needs an NVIDIA GPU")
     return torch.device("cuda", 0)
