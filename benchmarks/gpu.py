@@ -376,7 +376,7 @@ def product(folder: Path) -> dict[str, Any]:
         if "epoch" in event.values:
             records.append(dict(event.values))
 
-    model = ns.train(
+    ns.train(
         [DATA], preset="nearsight", run_dir=folder / "run", overrides=["max_epochs=3", "device=cuda"], progress=listen
     )
     trained = time.monotonic() - started
@@ -387,6 +387,7 @@ def product(folder: Path) -> dict[str, Any]:
         "losses": [r["loss"] for r in records],
         "validation_eps_e_mEh": [r.get("validation_eps_e_mEh") for r in records][-1],
     }
+    model = ns.load_model(folder / "run", device="cuda")
     structure = boxes(2)
     for name in ("prediction_s", "prediction_again_s"):
         started = time.monotonic()
@@ -396,7 +397,7 @@ def product(folder: Path) -> dict[str, Any]:
     row["prediction_us_per_edge"] = 1e6 * row["prediction_again_s"] / (written.n_pairs - len(structure))
     small = boxes(1)
     on_gpu = model.predict(small).operator.values
-    on_cpu = ns.load_model(folder / "run", device="cpu").predict(small).operator.values
+    on_cpu = ns.load_model(folder / "run").predict(small).operator.values
     row["largest_difference_to_cpu_eV"] = float(np.abs(on_gpu - on_cpu).max())
     return row
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from nearsight.errors import CheckpointError, ConfigError
+from nearsight.errors import CheckpointError, ConfigError, NearsightError
 from nearsight.learning.config import TrainingConfig, load_config, training_config
 from nearsight.learning.training import train
 from nearsight.nn.loading import load_model
@@ -118,3 +118,21 @@ def test_checkpoint_of_another_basis(tmp_path):
     changed = replace(old, basis=other, hamiltonian=hamiltonian)
     with pytest.raises(CheckpointError, match="expected a checkpoint for the basis"):
         train(config(tmp_path / "run", max_epochs=2), [changed], [])
+
+
+def test_a_device_that_is_not_there(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match="expected a GPU for the device cuda, got no GPU that torch can use"):
+        run(tmp_path / "run", device="cuda")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_gpu_without_enough_memory_ends_the_run_in_one_line(tmp_path, monkeypatch):
+    def full(self, chosen):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has …")
+
+    monkeypatch.setattr("nearsight.learning.loop.Trainer._step", full)
+    with pytest.raises(
+        NearsightError, match=r"memory on the GPU, got: CUDA out of memory. Tried to allocate 2.00 GiB; "
+    ):
+        run(tmp_path / "run")

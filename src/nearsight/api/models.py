@@ -483,11 +483,11 @@ def train(
     result = run_training(config, *known, progress=progress, stop=stop)
     if not any((result.folder / name).exists() for name in ("best.safetensors", "last.safetensors")):
         raise InputError(f"{result.folder}: expected a trained model, got none: {result.reason}")
-    model = load_model(result.folder, config.device)
+    model = load_model(result.folder)
     return Model(model.inner, model.source, result)
 
 
-def load_model(path: str | PathLike[str], device: str = "auto") -> Model:
+def load_model(path: str | PathLike[str], device: str = "cpu") -> Model:
     """Load a model from its file, or the best one of a run's folder.
 
     Parameters

@@ -13,6 +13,7 @@ from nearsight.formats.registry import read_any
 from nearsight.inference.level_check import LevelCheck
 from nearsight.learning.config import TrainingConfig
 from nearsight.learning.training import TrainingResult, check_run_folder, train
+from nearsight.nn.devices import device_named
 from nearsight.operators.calculation import Calculation
 from nearsight.progress import Event, Progress, StopToken, silent
 
@@ -47,6 +48,7 @@ def run_training(
     """
     if not config.data.train and training is None:
         raise ConfigError("expected data.train=[file, …] with at least one file, got none")
+    device_named(config.device)  # refused before anything is read
     check_free(config.run_dir, "give another run_dir")
     check_run_folder(config)
     training = read_all(config.data.train, progress) if training is None else training

@@ -42,7 +42,9 @@ def predict_command(
         typer.Option("--k-points", help="mesh of the density, 3 numbers; by default as fine as the training data's"),
     ] = None,
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads")] = None,
-    device: Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:N; auto: a GPU where there is one")] = "auto",
+    device: Annotated[
+        str, typer.Option("--device", help="cpu, cuda (an NVIDIA GPU), cuda:N; auto: a GPU where there is one")
+    ] = "cpu",
 ) -> None:
     """Predict H."""
     from nearsight.cli.process import tune_process
@@ -67,7 +69,7 @@ def predict_shown(
     self_consistent: bool | None = None,
     charge: float | None = None,
     k_points: tuple[int, int, int] | None = None,
-    device: str = "auto",
+    device: str = "cpu",
 ) -> WrittenPrediction:
     """Predict one file and print what it holds."""
     from nearsight.api.models import load_model

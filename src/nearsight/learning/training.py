@@ -102,15 +102,18 @@ def train(
     Raises
     ------
     ConfigError
-        The folder holds a run of another configuration, there is nothing to train on, or the data or the configuration
-        do not fit the model that the run starts from.
+        The folder holds a run of another configuration, there is nothing to train on or no such device, or the data or
+        the configuration do not fit the model that the run starts from.
+    NearsightError
+        The memory of a GPU does not suffice.
     """
     if config.levels_every is not None and levels is None:
         raise ConfigError("expected something that computes levels with levels_every, got none")
     if not training:
         raise ConfigError("expected data.train=[file, …] with at least one file, got none")
+    device = device_named(config.device)
     with locked_folder(config.run_dir, "give another run_dir"):
-        return _train(config, training, validation, progress, stop or StopToken(), levels)
+        return _train(config, training, validation, progress, stop or StopToken(), levels, device)
 
 
 def _train(
@@ -120,6 +123,7 @@ def _train(
     progress: Progress,
     token: StopToken,
     levels: Levels | None,
+    device: torch.device,
 ) -> TrainingResult:
     """Train in a folder that is locked."""
     folder = Path(config.run_dir)
@@ -128,7 +132,6 @@ def _train(
     config, start = (as_begun(config), None) if resuming else load_start(config)
     if not resuming:
         _begin_folder(folder, config)
-    device = device_named(config.device)
     fabric = Fabric(accelerator=device.type, devices=[device.index or 0] if device.type == "cuda" else 1)
     task = TrainingTask(
         config,
