@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from nearsight.errors import ConfigError, NearsightError
+from nearsight.nn.architectures.nearsight.graph import Bonds
 from nearsight.nn.devices import device_named
 from nearsight.nn.kernels.device_frames import frame_rows, harmonics_of
 from nearsight.nn.kernels.device_memory import rows_that_fit, with_smaller_chunks
@@ -24,7 +25,7 @@ def test_names_of_devices(monkeypatch: pytest.MonkeyPatch) -> None:
         device_named("cuda:2")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert device_named("auto") == torch.device("cpu")
-    with pytest.raises(ConfigError, match=r"got no GPU that torch can use; device=cpu"):
+    with pytest.raises(ConfigError, match=r"got no GPU that torch can use; the device cpu"):
         device_named("cuda")
 
 
@@ -74,3 +75,15 @@ def test_frames_of_a_device_are_those_of_the_cpu(rng: np.random.Generator) -> No
     np.testing.assert_allclose(found.numpy(), np.concatenate(expected, axis=1), atol=1e-13)
     harmonics = np.concatenate(spherical_harmonics(vectors, 4), axis=1)
     np.testing.assert_allclose(harmonics_of(found, 4).numpy(), harmonics, atol=1e-13)
+
+
+@pytest.mark.parametrize("n_atoms", [4, 50])
+def test_ends_of_bonds_at_atoms(n_atoms: int, rng: np.random.Generator) -> None:
+    source, target = (torch.as_tensor(rng.integers(0, 4, 9)) for _ in range(2))
+    bonds = Bonds(source, target, torch.ones(9), torch.ones(9, 1))
+    found, node = bonds.ends(n_atoms), torch.cat([source, target])
+    for atom in range(n_atoms):
+        rows = found.order[found.start[atom] : found.start[atom + 1]]
+        assert torch.equal(rows, torch.nonzero(node == atom)[:, 0])
+    assert (bonds.ends(n_atoms) is found) == (n_atoms <= len(bonds))
+    assert len(bonds.ends(7).start) == 8

@@ -11,6 +11,7 @@ dropped.
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field, create_model, model_validator
+from pydantic import Field, create_model, field_validator, model_validator
 
 from nearsight.configuration import Section, Shipped, apply_overrides, read_tree, rename_keys, validated
 from nearsight.errors import ConfigError
@@ -122,11 +123,7 @@ class TrainingConfig(Section):
     checkpoint_seconds: float = Field(60.0, gt=0, description="at most so long between checkpoints")
     seed: int = 42
     precision: Literal["float32", "float64"] = "float32"
-    device: str = Field(
-        "auto",
-        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
-        description="cpu, cuda (an NVIDIA GPU), cuda:N; auto: a GPU where there is one",
-    )
+    device: str = Field("auto", description="cpu, cuda (an NVIDIA GPU), cuda:N; auto: a GPU where there is one")
     memory_gb: float | None = Field(
         None, gt=0, description="memory the process may use in all, 10⁹ bytes; what is available by default"
     )
@@ -136,6 +133,13 @@ class TrainingConfig(Section):
     def validation_slabs(self) -> int:
         """Number of slabs of every training structure that are kept for validation."""
         return self.data.validation_slabs
+
+    @field_validator("device")
+    @classmethod
+    def _known_device(cls, name: str) -> str:
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
+            raise ValueError("expected auto, cpu, cuda or cuda:N")
+        return name
 
     @model_validator(mode="after")
     def _levels_possible(self) -> TrainingConfig:

@@ -33,5 +33,5 @@ def device_named(name: str) -> torch.device:
         raise ConfigError(f"expected auto, cpu, cuda or cuda:N for the device, got {name}")
     if int(number or 0) >= found:
         gpus = f"{found} GPU{'s' if found > 1 else ''}" if found else "no GPU that torch can use"
-        raise ConfigError(f"expected a GPU for the device {name}, got {gpus}; device=cpu computes without one")
+        raise ConfigError(f"expected a GPU for the device {name}, got {gpus}; the device cpu computes without one")
     return torch.device("cuda", int(number or 0))

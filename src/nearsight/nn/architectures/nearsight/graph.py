@@ -52,10 +52,15 @@ class Bonds:
         return len(self.source)
 
     def ends(self, n_atoms: int) -> Incidence:
-        """Return which ends of bonds are at each of n atoms: the sources of all bonds, then the targets of all."""
+        """Return which ends of bonds are at each of n atoms: the sources of all bonds, then the targets of all.
+
+        It is kept where it takes less memory than the bonds, not in small batches of large structures.
+        """
         known: Incidence | None = self.__dict__.get("_ends")
         if known is None or len(known.start) != n_atoms + 1:
-            known = self.__dict__["_ends"] = Incidence.of(torch.cat([self.source, self.target]), n_atoms)
+            known = Incidence.of(torch.cat([self.source, self.target]), n_atoms)
+            if n_atoms <= len(self):
+                self.__dict__["_ends"] = known
         return known
 
     def rows(self, chosen: slice | Tensor) -> Bonds:
