@@ -165,6 +165,14 @@ def test_a_shifted_fermi_level(shift: float, cause: str, quick: bool) -> None:
     assert cause in message_of(findings, "Fermi level")
 
 
+def test_the_fermi_level_of_a_metal_is_compared_with_the_levels_of_its_mesh() -> None:
+    lead = read_any(A96.parent / "Al32_lead.h5")  # its levels at Γ alone begin 0.6 eV above the Fermi level
+    assert "Fermi level" not in errors_of(check_calculation(lead, quick=True))
+    assert lead.fermi is not None
+    moved = replace(lead, fermi=lead.fermi + 2.0)
+    assert "Fermi level" in errors_of(check_calculation(moved, quick=True))
+
+
 def test_a_fermi_level_in_hartree() -> None:
     wrong = replace(crystal(), fermi=crystal().fermi / HARTREE_IN_EV)
     assert "Multiplied by 27.2114 it would be" in message_of(check_calculation(wrong, quick=True), "Fermi level")
