@@ -256,9 +256,9 @@ def _edges(subject: Subject) -> tuple[float, float] | None:
         return None
     of_mesh = subject.calculation.k_eigenvalues
     if of_mesh is not None and len(of_mesh) > 1:  # those at Γ alone need not be about the Fermi level
-        levels, filled = np.sort(of_mesh, axis=None), electrons * len(of_mesh)
-        if len(levels) > filled // 2:
-            return float(levels[(filled + 1) // 2 - 1]), float(levels[filled // 2])
+        every, filled = np.sort(of_mesh, axis=None), electrons * len(of_mesh)
+        if len(every) > filled // 2:
+            return float(every[(filled + 1) // 2 - 1]), float(every[filled // 2])
     printed = subject.calculation.eigenvalues
     highest, lowest_empty = (electrons + 1) // 2 - 1, electrons // 2
     for levels in (printed, subject.levels if printed is None or len(printed) <= lowest_empty else None):

@@ -12,6 +12,8 @@ from nearsight.quantum_transport.result import Transmission
 from nearsight.report.material_figures import COLOURS
 from nearsight.report.style import styled
 
+SPREAD = 0.7
+"""Å, standard deviation over which an atom's states are spread along the device."""
 FLOOR = 1e-12
 """Transmissions below are not drawn."""
 
@@ -54,15 +56,15 @@ def transmission_figure(
     return figure
 
 
-def local_density_figure(found: Transmission, slices: int = 60, title: str = "") -> Figure:
+def local_density_figure(found: Transmission, points: int = 200, title: str = "") -> Figure:
     """Draw the local density of states along the device against energy, both leads together.
 
     Parameters
     ----------
     found : Transmission
         With local densities.
-    slices : int, default 60
-        Number of slices along the direction of transport.
+    points : int, default 200
+        Number of points along the direction of transport.
     title : str, optional
         The title of the figure.
 
@@ -74,26 +76,25 @@ def local_density_figure(found: Transmission, slices: int = 60, title: str = "")
     density = found.require_density() + (0 if found.density_right is None else found.density_right)
     axial = found.junction.axial
     place = axial.along * float(np.linalg.norm(axial.structure.cell[axial.axis]))
-    edges = np.linspace(place.min(), place.max() + 1e-6, slices + 1)
-    which = np.digitize(place, edges) - 1
-    summed = np.zeros((slices, len(found.energies)))
-    np.add.at(summed, which, np.maximum(density.T, 0))
-    summed = np.maximum(summed / np.diff(edges)[:, None], 1e-6)
+    grid = np.linspace(place.min() - SPREAD, place.max() + SPREAD, points)
+    shape = np.exp(-0.5 * ((grid[:, None] - place) / SPREAD) ** 2) / (SPREAD * np.sqrt(2 * np.pi))
+    spread = shape @ np.maximum(density.T, 0)
+    top = max(float(spread.max()), 1e-3)
     with styled():
         figure = Figure(figsize=(6.8, 3.6), layout="constrained")
         ax = figure.subplots()
         image = ax.pcolormesh(
-            (edges[1:] + edges[:-1]) / 2,
+            grid,
             found.energies,
-            summed.T,
-            norm=LogNorm(vmin=1e-4, vmax=max(float(summed.max()), 1e-3)),
+            np.maximum(spread.T, 1e-4 * top),
+            norm=LogNorm(vmin=1e-4 * top, vmax=top),
             shading="nearest",
         )
         figure.colorbar(image, ax=ax, label="states per eV, Å and spin")
         ghosts = axial.structure.numbers == 0
         if ghosts.any():
             ax.plot(place[ghosts], np.zeros(int(ghosts.sum())), "o", ms=4, mfc="none", mec="#d1495b", label="vacancies")
-            ax.legend()
+            ax.legend(labelcolor="white")
         ax.grid(False)
         ax.set(xlabel="along the device (Å)", ylabel="E − E_F (eV)", title=title)
     return figure
