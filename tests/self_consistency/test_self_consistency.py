@@ -10,24 +10,20 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from nearsight.baselines.settings import BaselineSettings
 from nearsight.electronic.populations import atomic_charges
-from nearsight.errors import InputError
 from nearsight.operators.blocks import BlockOperator
 from nearsight.operators.calculation import Calculation
 from nearsight.operators.store import read_calculation
-from nearsight.operators.symmetry import hermiticity_error, rotate
+from nearsight.operators.symmetry import hermiticity_error, rotate, symmetric
 from nearsight.orbitals.coupled_layout import CoupledLayout
 from nearsight.self_consistency import solver
 from nearsight.self_consistency.atomic_density import AtomicDensity, LoewdinBasis
-from nearsight.self_consistency.functional import (
-    OnSiteFunctional,
-    fit_functional,
-    fit_local,
-    functional_arrays,
-    functional_of_arrays,
-)
+from nearsight.self_consistency.functional import FittedFunctional, OnSiteFunctional, fit_functional, fit_local
 from nearsight.self_consistency.mixing import AndersonMixing
-from nearsight.self_consistency.solver import NotConvergedError, solve_self_consistent
+from nearsight.self_consistency.potential import exact_potential, levels_of, potential_between, without_potential
+from nearsight.self_consistency.solver import HamiltonianOfDensity, NotConvergedError, solve_self_consistent
+from nearsight.self_consistency.start import DensityStart, fit_start
 from nearsight.structures.graph import build_graph
 from nearsight.units import HARTREE_IN_EV
 
@@ -41,22 +37,64 @@ def calculation() -> Calculation:
     return read_calculation(DATA / "aHfO2_96_A.h5")
 
 
+def layout_of(known: Calculation) -> CoupledLayout:
+    return CoupledLayout(known.basis.restricted(known.structure.numbers))
+
+
 @cache
-def functional() -> OnSiteFunctional:
+def fitted() -> FittedFunctional:
+    return fit_functional([calculation()], layout_of(calculation()), CUTOFF)
+
+
+@cache
+def begin() -> DensityStart:
+    layout = layout_of(calculation())
+    return fit_start([calculation()], fitted().densities, layout, CUTOFF, BaselineSettings())
+
+
+class FollowedBetween:
+    """A density functional without a network: between atoms CP2K's H of the atoms where they are, and the potential."""
+
+    def __init__(self, functional: OnSiteFunctional, between: BlockOperator) -> None:
+        self.functional, self.between, self.layout = functional, between, functional.layout
+        self.levels = levels_of([calculation()])
+        self.residual: dict[int, float] = {}
+
+    def bound(self, known: Calculation) -> HamiltonianOfDensity:
+        return _Bound(self, known)
+
+
+class _Bound:
+    def __init__(self, own: FollowedBetween, known: Calculation) -> None:
+        self.own, self.known, graph = own, known, build_graph(known.structure, CUTOFF)
+        self.graph = graph
+        self.environment = own.functional.environment(known.structure, graph)
+        self.features = own.functional.features(known.structure, graph)
+
+    def start(self) -> AtomicDensity:
+        return begin()(self.known.structure, self.graph, self.known.basis.valence, 0.0)
+
+    def expected_errors(self, density: AtomicDensity, h: BlockOperator) -> None:
+        return None
+
+    def __call__(self, density: AtomicDensity) -> BlockOperator:
+        own, numbers = self.own, self.known.structure.numbers
+        coupled = own.functional(self.environment, self.features, density)
+        potential = np.empty(len(numbers))
+        h = own.between.with_values(own.between.values.copy())
+        for z, level in own.levels.items():
+            atoms = np.flatnonzero(numbers == z)
+            blocks = symmetric(own.layout.uncouple(coupled[atoms], z, z))
+            potential[atoms] = np.trace(blocks, axis1=1, axis2=2) / blocks.shape[1] - level
+            h.put(h.find(atoms, atoms, np.zeros((len(atoms), 3), dtype=np.int64)), HARTREE_IN_EV * blocks)
+        return h.with_values(h.values + potential_between(h, self.known.require_overlap(), potential))
+
+
+@cache
+def model() -> FollowedBetween:
     known = calculation()
-    return fit_functional([known], CoupledLayout(known.basis.restricted(known.structure.numbers)), CUTOFF)
-
-
-@cache
-def poor() -> BlockOperator:
-    """CP2K's H with on-site blocks of every element replaced by their mean: what nothing nonlocal knows."""
-    h = calculation().require_hamiltonian()
-    result = h.with_values(h.values.copy())
-    for (zi, zj), pairs in h.element_pairs.items():
-        own = pairs[h.on_site[pairs]]
-        if zi == zj and len(own):
-            result.put(own, np.broadcast_to(h.stack(own).mean(axis=0), h.stack(own).shape))
-    return result
+    rest = without_potential(known, exact_potential(known, levels_of([known])))
+    return FollowedBetween(fitted().functional, rest.require_hamiltonian())
 
 
 def on_site_error(h: BlockOperator) -> float:
@@ -70,31 +108,37 @@ def on_site_error(h: BlockOperator) -> float:
 def test_the_loop_stays_at_the_hamiltonian_and_charges_of_the_dft_code() -> None:
     """CP2K's H of the structure that was fitted is nearly a fixed point; its charges are those of the result."""
     known = calculation()
-    solved = solve_self_consistent(known.require_hamiltonian(), known, functional())
+    solved = solve_self_consistent(model(), known)
     exact = atomic_charges(known, kind="loewdin")
     assert 0 < on_site_error(solved.hamiltonian) < 0.5
     assert np.sqrt(((solved.density.charges - exact) ** 2).mean()) < 5e-3
-    assert solved.residual < 2e-5
+    assert solved.residual < 5e-4
+    assert solved.diagonalisations <= 6
     assert hermiticity_error(solved.hamiltonian) < 1e-12
     assert abs(solved.density.charges.sum()) < 1e-8
 
 
 def test_the_density_of_the_result_is_the_density_it_was_made_of() -> None:
-    solved = solve_self_consistent(poor(), calculation(), functional())
-    again = LoewdinBasis(calculation(), functional().layout).density_of(solved.hamiltonian)[0]
-    assert np.abs(again.charges - solved.density.charges).max() < 2e-4
+    solved = solve_self_consistent(model(), calculation())
+    again = LoewdinBasis(calculation(), model().layout).density_of(solved.hamiltonian)[0]
+    assert np.sqrt(((again.charges - solved.density.charges) ** 2).mean()) < solved.residual
 
 
-def test_the_fixed_point_does_not_depend_on_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(solver, "TOLERANCE", 1e-7)
+def test_the_fixed_point_does_not_depend_on_the_start() -> None:
     rng, known, found = np.random.default_rng(0), calculation(), []
-    layout = functional().layout
-    true = LoewdinBasis(known, layout).density_of(known.require_hamiltonian())[0]
+    true = fitted().densities[0]
     noise = AtomicDensity(true.charges + 0.02 * rng.standard_normal(96), true.blocks)
     for start in (None, true, noise):
-        found.append(solve_self_consistent(poor(), known, functional(), start=start).density.charges)
+        found.append(solve_self_consistent(model(), known, start=start, tolerance=1e-7).density.charges)
     assert np.abs(found[1] - found[0]).max() < 1e-6
     assert np.abs(found[2] - found[0]).max() < 1e-6
+
+
+def test_the_start_is_near() -> None:
+    exact = fitted().densities[0]
+    start = model().bound(calculation()).start()
+    assert np.abs(start.charges - exact.charges).std() < 0.5 * exact.charges[calculation().structure.numbers == 8].std()
+    assert abs(start.charges.sum()) < 1e-10
 
 
 def test_charges_and_blocks_turn_with_the_structure() -> None:
@@ -105,30 +149,21 @@ def test_charges_and_blocks_turn_with_the_structure() -> None:
         hamiltonian=rotate(known.require_hamiltonian(), rotation),
         overlap=rotate(known.require_overlap(), rotation),
     )
-    solved = solve_self_consistent(poor(), known, functional())
-    other = solve_self_consistent(rotate(poor(), rotation), turned, functional())
+    between = model().between
+    known_model = FollowedBetween(fitted().functional, between)
+    turned_model = FollowedBetween(fitted().functional, rotate(between, rotation))
+    solved = solve_self_consistent(known_model, known)
+    other = solve_self_consistent(turned_model, turned)
     assert np.abs(solved.density.charges - other.density.charges).max() < 1e-8
+    assert np.abs(solved.potential - other.potential).max() < 1e-6
     expected = rotate(solved.hamiltonian, rotation)
     assert np.abs(expected.values - other.hamiltonian.values).max() < 1e-6
-
-
-def test_files_keep_it() -> None:
-    known = functional()
-    again = functional_of_arrays(functional_arrays(known), known.layout, CUTOFF, False)
-    assert again is not None
-    structure = calculation().structure
-    density = LoewdinBasis(calculation(), known.layout).density_of(calculation().require_hamiltonian())[0]
-    environment = known.environment(structure, build_graph(structure, CUTOFF))
-    np.testing.assert_array_equal(known(structure, environment, density), again(structure, environment, density))
-    damaged = {**functional_arrays(known), "8.0.weights": np.zeros((2, 2))}
-    with pytest.raises(InputError, match="expected weights of shape"):
-        functional_of_arrays(damaged, known.layout, CUTOFF, False)
 
 
 def test_no_convergence_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(solver, "MOST", 3)
     with pytest.raises(NotConvergedError, match=r"expected charges that agree to .* within 3 diagonalisations"):
-        solve_self_consistent(poor(), calculation(), functional())
+        solve_self_consistent(model(), calculation())
 
 
 def test_anderson_mixing_solves_a_linear_fixed_point() -> None:
@@ -143,11 +178,11 @@ def test_anderson_mixing_solves_a_linear_fixed_point() -> None:
 def test_unseen_atoms_are_better_than_by_a_local_fit() -> None:
     """Half of the atoms are fitted; on the other half the functional of CP2K's density beats a local regression."""
     known = calculation()
-    layout, half = functional().layout, np.arange(96) % 2 == 0
-    trial = fit_functional([known], layout, CUTOFF, used=[half])
+    layout, half = model().layout, np.arange(96) % 2 == 0
+    trial = fit_functional([known], layout, CUTOFF, used=[half]).functional
     graph = build_graph(known.structure, CUTOFF)
-    density = LoewdinBasis(known, layout).density_of(known.require_hamiltonian())[0]
-    blocks = trial(known.structure, trial.environment(known.structure, graph), density)
+    environment, features = trial.environment(known.structure, graph), trial.features(known.structure, graph)
+    blocks = trial(environment, features, fitted().densities[0])
     local = fit_local([known], layout, CUTOFF, used=[half])(known.structure, graph)
     errors = []
     for coupled in (blocks, local):

@@ -348,7 +348,7 @@ class Model:
         assert functional is not None
         try:
             sampled = replace(plain, k_points=k_points)
-            found = solve_self_consistent(plain.require_hamiltonian(), sampled, functional, progress=progress)
+            found = solve_self_consistent(functional, sampled, progress=progress)
         except (NotConvergedError, InputError) as error:
             if wanted:
                 raise
@@ -358,11 +358,12 @@ class Model:
         said = f"{found.diagonalisations} diagonalisations, charges agree to {found.residual:.1e} e"
         provenance = {**plain.provenance, "self_consistent": said}
         progress(Event(f"self-consistent after {said}"))
-        calculation = replace(plain, hamiltonian=found.hamiltonian, error_estimate=None, provenance=provenance)
+        errors = found.expected_errors
+        estimate = None if errors is None else errors.of_blocks
+        calculation = replace(plain, hamiltonian=found.hamiltonian, error_estimate=estimate, provenance=provenance)
         strange = None if prediction.expected_errors is None else prediction.expected_errors.out_of_distribution
-        return Hamiltonian(
-            calculation, out_of_distribution=strange, charges=found.density.charges, potential=found.potential
-        )
+        means = None if errors is None else errors.means(found.hamiltonian)
+        return Hamiltonian(calculation, means, strange, charges=found.density.charges, potential=found.potential)
 
     def _known(
         self,

@@ -82,6 +82,30 @@ def fit_baseline(
     )
 
 
+def fit_two_centre(
+    calculations: Sequence[Calculation], layout: CoupledLayout, cutoff: float, settings: BaselineSettings = DEFAULTS
+) -> TwoCentre:
+    """Fit two-centre terms alone.
+
+    Parameters
+    ----------
+    calculations : sequence of Calculation
+        With Hamiltonians.
+    layout : CoupledLayout
+        Of the blocks.
+    cutoff : float
+        Å.
+    settings : BaselineSettings
+        Sizes and penalties.
+
+    Returns
+    -------
+    TwoCentre
+        Of all pairs of elements that occur.
+    """
+    return _fit_edges([Reference.of(c, layout, cutoff) for c in calculations], IrrepTable(layout), cutoff, settings)
+
+
 @dataclass(frozen=True, eq=False)
 class _AtomFit:
     """On-site terms with their leave-one-out residuals, what was fitted before them, and the edges to be fitted."""

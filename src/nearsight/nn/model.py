@@ -21,7 +21,7 @@ from nearsight.nn.prediction import Prediction
 from nearsight.operators.calculation import Calculation
 from nearsight.orbitals.basis import BasisSet
 from nearsight.progress import Event, Progress, silent
-from nearsight.self_consistency.functional import OnSiteFunctional
+from nearsight.self_consistency.solver import DensityFunctional
 from nearsight.structures.graph import build_graph
 from nearsight.structures.structure import Structure
 
@@ -231,8 +231,8 @@ class HamiltonianModel(ABC):
         return frozenset()
 
     @property
-    def density_functional(self) -> OnSiteFunctional | None:
-        """On-site blocks of H as a function of the density matrix too, for models that have learnt it."""
+    def density_functional(self) -> DensityFunctional | None:
+        """H as a functional of the density matrix, for models that have learnt it."""
         return None
 
     @property

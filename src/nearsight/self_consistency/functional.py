@@ -1,8 +1,9 @@
 """OnSiteFunctional: on-site blocks of H as a function of an atom's environment and of the density matrix near by.
 
-To the environment (`baselines.on_site`) come, irrep by irrep: the potential and the field of the charges of all atoms,
-the atom's own charge, and its own block of the density matrix. It is fitted to the self-consistent densities of the
-training structures: a linear, local map that holds for every structure, while the density supplies what is not local.
+To the environment (`baselines.on_site`) come, irrep by irrep: the potential and the field of the charges of all atoms
+and of the atomic dipoles near by, the atom's own charge and its own block of the density matrix, and the charges and
+populations of the neighbours. It is fitted to the self-consistent densities of the training structures: a linear, local
+map that holds for every structure, while the density supplies what is not local.
 """
 
 from __future__ import annotations
@@ -13,25 +14,21 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from nearsight.baselines.irrep_table import IrrepTable
-from nearsight.baselines.on_site import EnvironmentDescriptor, Features, OnSite, fit_on_site, independent_irreps
+from nearsight.baselines.on_site import EnvironmentDescriptor, Features, OnSite, fit_on_site
 from nearsight.baselines.reference import Reference
-from nearsight.baselines.ridge import Regression
+from nearsight.baselines.residual_scale import NodeScaleFit
 from nearsight.baselines.settings import BaselineSettings
-from nearsight.electrostatics.potential import electrostatics
 from nearsight.errors import InputError
 from nearsight.operators.calculation import Calculation
 from nearsight.orbitals.coupled_layout import CoupledLayout
-from nearsight.orbitals.rotations import AXES
 from nearsight.self_consistency.atomic_density import AtomicDensity, LoewdinBasis
+from nearsight.self_consistency.density_features import DensityFeatures, Means, means_of, neighbour_count, told_counts
 from nearsight.structures.graph import Graph
 from nearsight.structures.structure import Structure
 
-POTENTIAL_SCALE = 0.1
-DENSITY_SCALE = 10.0
-"""Potentials (V) are ten times, charges and densities a tenth of what neighbour densities are: the regression takes
-features to be alike."""
-PENALTY = 0.01
-"""Of what the density tells, relative to the nearest neighbours: its part is large, and hardly held back."""
+PENALTY, NEIGHBOUR_PENALTY = 0.01, 300.0
+"""Of what the density tells of the atom itself and of potentials, relative to the nearest neighbours: its part is
+large, and hardly held back. Of the charges of neighbours beyond their potential, of which there are many numbers."""
 
 
 @dataclass(frozen=True)
@@ -40,59 +37,12 @@ class DensityDescriptor(EnvironmentDescriptor):
 
     def penalties(self, degree: int) -> np.ndarray:
         """Return the relative penalties (F_l,) of all features of a degree."""
-        return np.append(super().penalties(degree), np.full(self._added(degree), PENALTY))
+        near, far = told_counts(self.table, degree), neighbour_count(self.table)
+        return np.concatenate([super().penalties(degree), np.full(near, PENALTY), np.full(far, NEIGHBOUR_PENALTY)])
 
-    def extended(
-        self, features: Features, structure: Structure, density: AtomicDensity, means: Mapping[int, np.ndarray]
-    ) -> Features:
-        """Add to the features of the environment what the density tells.
-
-        Parameters
-        ----------
-        features : tuple of (N, F_l, 2l+1) array
-            Features of `EnvironmentDescriptor`.
-        structure : Structure
-            Atoms and cell.
-        density : AtomicDensity
-            Charges and own blocks.
-        means : mapping of int to array
-            Z → means of the charge and of the scalars of the own block, from the fitted structures.
-        """
-        found = electrostatics(structure, density.charges - density.charges.mean())
-        result = []
-        for degree, known in enumerate(features):
-            own = DENSITY_SCALE * self._own(structure, density, degree, means)
-            parts = [known, own]
-            if degree == 0:
-                unlike = density.charges - np.array([means[int(z)][0] for z in structure.numbers])
-                parts += [POTENTIAL_SCALE * found.potential[:, None, None], DENSITY_SCALE * unlike[:, None, None]]
-            if degree == 1:
-                parts.append(POTENTIAL_SCALE * found.field[:, None, AXES])
-            result.append(np.concatenate(parts, axis=1))
-        return tuple(result)
-
-    def scalars(self, blocks: np.ndarray, z: int) -> np.ndarray:
-        """Return the independent scalars (n, K) of own blocks (n, size) of one element."""
-        irreps = independent_irreps(self.table, z, 0)
-        return np.asarray(blocks[:, self.table.columns(irreps)][:, :, 0])
-
-    def _own(
-        self, structure: Structure, density: AtomicDensity, degree: int, means: Mapping[int, np.ndarray]
-    ) -> np.ndarray:
-        """(N, K, 2l+1) irreps of the own blocks, padded to the element that has most; scalars minus their means."""
-        result = np.zeros((len(structure), self._own_count(degree), 2 * degree + 1))
-        for z in structure.elements:
-            atoms, irreps = np.flatnonzero(structure.numbers == z), independent_irreps(self.table, z, degree)
-            if len(irreps):
-                values = density.blocks[atoms][:, self.table.columns(irreps)]
-                result[atoms, : len(irreps)] = values - (means[z][1:, None] if degree == 0 else 0)
-        return result
-
-    def _own_count(self, degree: int) -> int:
-        return max(len(independent_irreps(self.table, z, degree)) for z in self.table.layout.elements)
-
-    def _added(self, degree: int) -> int:
-        return self._own_count(degree) + {0: 2, 1: 1}.get(degree, 0)
+    def extended(self, environment: Features, told: Features, neighbours: Features) -> Features:
+        """Return the features of the environment with those of the density (`density_features`)."""
+        return tuple(np.concatenate(parts, axis=1) for parts in zip(environment, told, neighbours))
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +58,7 @@ class OnSiteFunctional:
     """
 
     on_site: OnSite
-    means: Mapping[int, np.ndarray]
+    means: Means
 
     @property
     def descriptor(self) -> DensityDescriptor:
@@ -126,10 +76,38 @@ class OnSiteFunctional:
         plain = EnvironmentDescriptor(self.descriptor.table, self.descriptor.cutoff, self.descriptor.settings)
         return plain(structure, graph)
 
-    def __call__(self, structure: Structure, environment: Features, density: AtomicDensity) -> np.ndarray:
+    def features(self, structure: Structure, graph: Graph) -> DensityFeatures:
+        """Return the features of the density, for any density of the structure."""
+        return DensityFeatures(self.descriptor.table, structure, graph, self.means)
+
+    def __call__(self, environment: Features, features: DensityFeatures, density: AtomicDensity) -> np.ndarray:
         """Return coupled on-site blocks (N, size), E_h."""
-        features = self.descriptor.extended(environment, structure, density, self.means)
-        return self.on_site.of_features(features, structure.numbers)
+        told, neighbours = features.told(density), features.of_neighbours(density)
+        extended = self.descriptor.extended(environment, told, neighbours)
+        return self.on_site.of_features(extended, features.structure.numbers)
+
+
+@dataclass(frozen=True, eq=False)
+class FittedFunctional:
+    """A functional with what it was fitted to.
+
+    Attributes
+    ----------
+    functional : OnSiteFunctional
+        The functional.
+    densities : sequence of AtomicDensity
+        Of the structures.
+    unseen : sequence of (N, size) array
+        E_h, on-site blocks of each structure as predicted by fits without the atom itself (leave-one-out): off by what
+        is to be expected of other structures. Atoms that were not fitted have the prediction.
+    scales : mapping of int to (K,) array
+        Z → r.m.s. of the leave-one-out residuals of each irrep, E_h.
+    """
+
+    functional: OnSiteFunctional
+    densities: Sequence[AtomicDensity]
+    unseen: Sequence[np.ndarray]
+    scales: Mapping[int, np.ndarray]
 
 
 def fit_functional(
@@ -138,7 +116,7 @@ def fit_functional(
     cutoff: float,
     settings: BaselineSettings | None = None,
     used: Sequence[np.ndarray] | None = None,
-) -> OnSiteFunctional:
+) -> FittedFunctional:
     """Fit the functional to calculations with H and S.
 
     Parameters
@@ -163,14 +141,35 @@ def fit_functional(
     references = _references(calculations, layout, cutoff, used)
     densities = [LoewdinBasis(c, layout).density_of(c.require_hamiltonian())[0] for c in calculations]
     descriptor = DensityDescriptor(IrrepTable(layout), cutoff, settings)
-    means = _means(descriptor, references, densities)
-    empty = OnSiteFunctional(OnSite(descriptor, {}), means)
-    features = [
-        descriptor.extended(empty.environment(r.structure, r.graph), r.structure, density, means)
+    means = means_of(descriptor.table, [r.structure for r in references], densities)
+    functional = OnSiteFunctional(OnSite(descriptor, {}), means)
+    features = [_features(functional, r, density) for r, density in zip(references, densities)]
+    on_site, residuals = fit_on_site(descriptor, references, features)
+    unseen = [on_site.of_features(f, r.structure.numbers) for f, r in zip(features, references)]
+    scales = NodeScaleFit(descriptor.table)
+    for blocks, own in zip(unseen, residuals):
+        for z, part in own.items():
+            blocks[part.atoms] = part.blocks - part.residual
+            scales.add(z, part.residual)
+    return FittedFunctional(replace(functional, on_site=on_site), densities, unseen, scales.solve())
+
+
+def predicted_by(functional: OnSiteFunctional, calculations: Sequence[Calculation]) -> FittedFunctional:
+    """Return the densities of other structures than those of the fit, and what the functional makes of them."""
+    layout, cutoff = functional.layout, functional.descriptor.cutoff
+    references = _references(calculations, layout, cutoff, None)
+    densities = [LoewdinBasis(c, layout).density_of(c.require_hamiltonian())[0] for c in calculations]
+    blocks = [
+        functional.on_site.of_features(_features(functional, r, density), r.structure.numbers)
         for r, density in zip(references, densities)
     ]
-    on_site, _ = fit_on_site(descriptor, references, features)
-    return replace(empty, on_site=on_site)
+    return FittedFunctional(functional, densities, blocks, {})
+
+
+def _features(functional: OnSiteFunctional, reference: Reference, density: AtomicDensity) -> Features:
+    environment = functional.environment(reference.structure, reference.graph)
+    told = functional.features(reference.structure, reference.graph)
+    return functional.descriptor.extended(environment, told.told(density), told.of_neighbours(density))
 
 
 def fit_local(
@@ -208,53 +207,3 @@ class _SomeAtoms(Reference):
         atoms, blocks = super().on_site(z)
         chosen = self.used[atoms]
         return atoms[chosen], blocks[chosen]
-
-
-def functional_arrays(functional: OnSiteFunctional) -> dict[str, np.ndarray]:
-    """Return the numbers of a functional by name."""
-    arrays = {f"mean.{z}": mean for z, mean in functional.means.items()}
-    for (z, degree), regression in functional.on_site.regressions.items():
-        arrays[f"{z}.{degree}.weights"] = regression.weights
-        arrays[f"{z}.{degree}.constant"] = regression.constant
-    return {name: np.ascontiguousarray(array, dtype=np.float64) for name, array in arrays.items()}
-
-
-def functional_of_arrays(
-    arrays: Mapping[str, np.ndarray], layout: CoupledLayout, cutoff: float, strictly_local: bool
-) -> OnSiteFunctional | None:
-    """Return the functional that `functional_arrays` took apart; None for no arrays.
-
-    Raises
-    ------
-    InputError
-        An array of another shape than the environment's.
-    """
-    if not arrays:
-        return None
-    descriptor = DensityDescriptor(IrrepTable(layout), cutoff, BaselineSettings(strictly_local=strictly_local))
-    means = {int(name.split(".")[1]): value for name, value in arrays.items() if name.startswith("mean.")}
-    regressions = {}
-    for name, weights in arrays.items():
-        if name.endswith(".weights"):
-            z, degree = (int(part) for part in name.split(".")[:2])
-            count = len(independent_irreps(descriptor.table, z, degree))
-            if weights.shape != (descriptor.n_features(degree), count):
-                raise InputError(
-                    f"expected weights of shape {(descriptor.n_features(degree), count)} in {name}, got {weights.shape}"
-                )
-            regressions[z, degree] = Regression(weights, arrays[f"{z}.{degree}.constant"])
-    return OnSiteFunctional(OnSite(descriptor, regressions), means)
-
-
-def _means(
-    descriptor: DensityDescriptor, references: Sequence[Reference], densities: Sequence[AtomicDensity]
-) -> dict[int, np.ndarray]:
-    means = {}
-    for z in sorted({z for r in references for z in r.structure.elements}):
-        rows = []
-        for reference, density in zip(references, densities):
-            atoms = np.flatnonzero(reference.structure.numbers == z)
-            scalars = descriptor.scalars(density.blocks[atoms], z)
-            rows.append(np.concatenate([density.charges[atoms, None], scalars], axis=1))
-        means[z] = np.concatenate(rows).mean(axis=0)
-    return means

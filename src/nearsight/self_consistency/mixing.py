@@ -15,15 +15,15 @@ class AndersonMixing:
 
     Parameters
     ----------
-    damping : float
-        Share of the residual that is taken beyond what the history predicts, 0 to 1.
+    damping : float or (n,) array
+        Share of the residual that is taken beyond what the history predicts, 0 to 1; of each number its own.
 
     References
     ----------
     D. G. Anderson, J. ACM 12, 547 (1965); P. Pulay, Chem. Phys. Lett. 73, 393 (1980).
     """
 
-    def __init__(self, damping: float = 0.3) -> None:
+    def __init__(self, damping: float | np.ndarray = 0.3) -> None:
         self.damping = damping
         self._points: list[np.ndarray] = []
         self._residuals: list[np.ndarray] = []
@@ -45,4 +45,4 @@ class AndersonMixing:
             return proposal
         steps, changes = (np.diff(np.array(rows), axis=0).T for rows in (self._points, self._residuals))
         coefficients = np.linalg.lstsq(changes, residual, rcond=CONDITION)[0]
-        return np.asarray(proposal - (steps + self.damping * changes) @ coefficients)
+        return np.asarray(proposal - steps @ coefficients - self.damping * (changes @ coefficients))

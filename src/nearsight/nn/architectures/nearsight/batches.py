@@ -32,9 +32,12 @@ from nearsight.nn.architectures.nearsight.graph import (
     frames_of,
     make_bonds,
 )
+from nearsight.nn.architectures.nearsight.informed import InformedTerms
 from nearsight.operators.calculation import Calculation
 from nearsight.orbitals.bond_layout import BondLayout
 from nearsight.orbitals.rotations import orbital_frames
+from nearsight.self_consistency.atomic_density import AtomicDensity
+from nearsight.self_consistency.potential import exact_potential, without_potential
 from nearsight.structures.graph import Graph, build_graph
 from nearsight.units import HARTREE_IN_EV
 
@@ -191,13 +194,18 @@ class BondSource:
     ----------
     calculation : Calculation
         A calculation with a Hamiltonian.
-    model : BaselinePlusNetwork
+    model : BaselinePlusNetwork or InformedTerms
         The model whose baseline is subtracted, and whose scale divides the residual.
     loss : NearsightLoss
         Huber delta and weights of the targets.
     """
 
-    def __init__(self, calculation: Calculation, model: BaselinePlusNetwork, loss: NearsightLoss) -> None:
+    informed = False
+    """Whether the atoms know the density matrix, and the informed network is trained."""
+
+    def __init__(
+        self, calculation: Calculation, model: BaselinePlusNetwork | InformedTerms, loss: NearsightLoss
+    ) -> None:
         self.calculation, self.model, self.loss = calculation, model, loss
         self.graph: Graph = build_graph(calculation.structure, model.config.cutoff)
         self.h0 = model.baseline.h0_of(calculation)
@@ -210,6 +218,7 @@ class BondSource:
     @cached_property
     def atoms(self) -> AtomInputs:
         """Features of all atoms."""
+        assert isinstance(self.model, BaselinePlusNetwork)
         return self.model.atoms(self.calculation.structure, self.graph, self.on_site, self.h0)
 
     @cached_property
@@ -318,6 +327,50 @@ class BondSource:
         """(E,) bool, whether the reference's block is that of this image alone."""
         folded = self.calculation.require_hamiltonian().folded
         return single_images(self.graph) if folded else np.ones(self.graph.n_edges, dtype=bool)
+
+
+class InformedSource(BondSource):
+    """One structure whose density matrix is known, for the informed network.
+
+    Parameters
+    ----------
+    calculation : Calculation
+        With H and S.
+    terms : InformedTerms
+        What is subtracted, and whose scale divides the rest.
+    loss : NearsightLoss
+        Huber delta and weights of the targets.
+    density : AtomicDensity
+        Of H.
+    on_site : (N, size) array
+        E_h, on-site blocks with the errors that are to be expected of a prediction.
+    """
+
+    informed = True
+
+    def __init__(
+        self,
+        calculation: Calculation,
+        terms: InformedTerms,
+        loss: NearsightLoss,
+        density: AtomicDensity,
+        on_site: np.ndarray,
+    ) -> None:
+        super().__init__(without_potential(calculation, exact_potential(calculation, terms.levels)), terms, loss)
+        self.terms, self.density, self.predicted = terms, density, on_site
+
+    @cached_property
+    def on_site(self) -> np.ndarray:
+        """(N, size) coupled on-site blocks of the functional, E_h."""
+        return self.predicted
+
+    @cached_property
+    def atoms(self) -> AtomInputs:
+        """Features of all atoms."""
+        structure = self.calculation.structure
+        told = self.terms.functional.features(structure, self.graph).told(self.density)
+        plain = self.terms.plain_atoms(structure, self.graph)
+        return self.terms.atoms(plain, structure.numbers, told, self.predicted)
 
 
 @dataclass(frozen=True, eq=False)

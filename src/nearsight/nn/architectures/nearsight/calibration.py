@@ -14,9 +14,12 @@ from nearsight.baselines.residual_scale import add_to_bins, bin_centres, scale_a
 from nearsight.nn.architectures.nearsight.batches import BondBatch, BondBatchPlan, BondSource
 from nearsight.nn.architectures.nearsight.composite import BaselinePlusNetwork
 from nearsight.nn.architectures.nearsight.graph import ElementPair
+from nearsight.nn.architectures.nearsight.informed import InformedTerms
 from nearsight.nn.architectures.nearsight.uncertainty import LastLayerUncertainty, inverse_cholesky, leverage
 from nearsight.nn.batches import PlannedBatches
 from nearsight.units import HARTREE_IN_EV
+
+BondModel = BaselinePlusNetwork | InformedTerms
 
 SMALLEST = 1e-4
 """Lowest r.m.s. error in units of the outputs."""
@@ -27,14 +30,14 @@ FEWEST = 30
 
 @torch.no_grad()
 def fit_uncertainty(
-    model: BaselinePlusNetwork, training: PlannedBatches[BondBatch], validation: PlannedBatches[BondBatch]
+    model: BondModel, training: PlannedBatches[BondBatch], validation: PlannedBatches[BondBatch]
 ) -> LastLayerUncertainty:
     """Fit and calibrate the last-layer uncertainty of a model.
 
     Parameters
     ----------
-    model : BaselinePlusNetwork
-        A trained model.
+    model : BaselinePlusNetwork or InformedTerms
+        Trained; the batches of the other one are skipped.
     training : PlannedBatches of BondBatch
         The batches that it was trained on.
     validation : PlannedBatches of BondBatch
@@ -47,7 +50,7 @@ def fit_uncertainty(
     """
     moments: dict[ElementPair, list[np.ndarray]] = {}
     counts: dict[ElementPair, int] = {}
-    for batch in _single(training):
+    for batch in _single(model, training):
         features = model.network.features(batch.graph)
         for pair, bonds in batch.graph.bonds.items():
             rows = [z.double().flatten(0, 1) for z in model.network.hidden(features, pair, bonds)]
@@ -61,7 +64,7 @@ def fit_uncertainty(
         pair: np.column_stack([_profile(block, len(centres)) for block in own]) for pair, own in training_errors.items()
     }
     calibration = _calibrate(training_errors, _errors(model, validation, inverse_factors), centres, rms_profiles)
-    sources = list({id(plan.source): plan.source for plan in _plans(training)}.values())
+    sources = list({id(plan.source): plan.source for plan in _plans(training) if _is_of(model, plan)}.values())
     known = LastLayerUncertainty(
         inverse_factors,
         calibration,
@@ -79,9 +82,13 @@ def _plans(batches: PlannedBatches[BondBatch]) -> list[BondBatchPlan]:
     return cast("list[BondBatchPlan]", batches.plans)
 
 
-def _single(batches: PlannedBatches[BondBatch]) -> list[BondBatch]:
-    """Return the batches of bonds that are compared one by one, not as sums over images."""
-    return [batches[k] for k, plan in enumerate(_plans(batches)) if not plan.folded]
+def _single(model: BondModel, batches: PlannedBatches[BondBatch]) -> list[BondBatch]:
+    """Return the batches of a model's bonds that are compared one by one, not as sums over images."""
+    return [batches[k] for k, plan in enumerate(_plans(batches)) if not plan.folded and _is_of(model, plan)]
+
+
+def _is_of(model: BondModel, plan: BondBatchPlan) -> bool:
+    return plan.source.informed == isinstance(model, InformedTerms)
 
 
 Errors = dict[ElementPair, list[list[np.ndarray]]]
@@ -110,10 +117,10 @@ def _profile(block: Sequence[np.ndarray], bins: int) -> np.ndarray:
     return smoothed(sums)[:, 0] + SMALLEST
 
 
-def _ratio(model: BaselinePlusNetwork, batches: PlannedBatches[BondBatch], known: LastLayerUncertainty) -> float:
+def _ratio(model: BondModel, batches: PlannedBatches[BondBatch], known: LastLayerUncertainty) -> float:
     """Return the mean |error| of matrix elements over the mean of the r.m.s. errors expected of their blocks."""
     absolute = expected = 0.0
-    for batch in _single(batches):
+    for batch in _single(model, batches):
         features = model.network.features(batch.graph)
         outputs = model.network.outputs(features, batch.graph.bonds)
         for pair, bonds in batch.graph.bonds.items():
@@ -126,11 +133,11 @@ def _ratio(model: BaselinePlusNetwork, batches: PlannedBatches[BondBatch], known
 
 
 def _errors(
-    model: BaselinePlusNetwork, batches: PlannedBatches[BondBatch], inverse_factors: dict[ElementPair, list[np.ndarray]]
+    model: BondModel, batches: PlannedBatches[BondBatch], inverse_factors: dict[ElementPair, list[np.ndarray]]
 ) -> Errors:
     """Return lengths, leverages and mean squared errors of all bonds, block by block."""
     found: Errors = {}
-    for batch in _single(batches):
+    for batch in _single(model, batches):
         features = model.network.features(batch.graph)
         outputs = model.network.outputs(features, batch.graph.bonds)
         for pair, bonds in batch.graph.bonds.items():
@@ -158,7 +165,7 @@ def _line(q: np.ndarray, squares: np.ndarray) -> np.ndarray:
     return np.asarray(nnls(rows[:, :2], rows[:, 2])[0])
 
 
-def _on_site_ratio(model: BaselinePlusNetwork, sources: Sequence[BondSource]) -> float:
+def _on_site_ratio(model: BondModel, sources: Sequence[BondSource]) -> float:
     """Return the mean |error| over the mean of blocks' r.m.s. errors, of the baseline on the training atoms."""
     absolute = expected = 0.0
     for source in sources:
@@ -172,9 +179,7 @@ def _on_site_ratio(model: BaselinePlusNetwork, sources: Sequence[BondSource]) ->
     return absolute / expected if expected else 1.0
 
 
-def _atoms(
-    model: BaselinePlusNetwork, sources: Sequence[BondSource]
-) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
+def _atoms(model: BondModel, sources: Sequence[BondSource]) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
     """Return inverse factor, threshold and number of atoms for every element."""
     rows = np.concatenate([model.network.descriptors(s.tensors).double().cpu().numpy() for s in sources])
     element = np.concatenate([s.atoms.element for s in sources])

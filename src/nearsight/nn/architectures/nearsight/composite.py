@@ -5,32 +5,37 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, TypeVar
+from typing import ClassVar, TypeVar, cast
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nearsight.baselines.baseline import Baseline
 from nearsight.baselines.bond_scale import BondScale
 from nearsight.baselines.h0.matrices import H0Matrices
 from nearsight.baselines.serialisation import from_arrays, to_arrays
 from nearsight.nn.architectures.nearsight.config import NearsightConfig
-from nearsight.nn.architectures.nearsight.graph import AtomInputs, ElementPair, atom_inputs, scalar_columns
-from nearsight.nn.architectures.nearsight.network import NearsightNetwork, name
+from nearsight.nn.architectures.nearsight.graph import AtomInputs, atom_inputs, scalar_columns
+from nearsight.nn.architectures.nearsight.informed import InformedTerms
+from nearsight.nn.architectures.nearsight.informed_file import (
+    informed_arrays,
+    informed_of_arrays,
+    scale_arrays,
+    scale_of_arrays,
+)
+from nearsight.nn.architectures.nearsight.network import NearsightNetwork
 from nearsight.nn.architectures.nearsight.uncertainty import LastLayerUncertainty
 from nearsight.nn.architectures.nearsight.uncertainty import from_arrays as uncertainty_of_arrays
 from nearsight.nn.architectures.nearsight.uncertainty import to_arrays as uncertainty_arrays
 from nearsight.nn.config import ModelSection
 from nearsight.nn.model import HamiltonianModel, Need
 from nearsight.orbitals.basis import BasisSet
-from nearsight.orbitals.bond_layout import BondLayout
 from nearsight.orbitals.coupled_layout import CoupledLayout
-from nearsight.self_consistency.functional import OnSiteFunctional, functional_arrays, functional_of_arrays
 from nearsight.structures.graph import Graph
 from nearsight.structures.structure import Structure
 
-BASELINE, SCALE, UNCERTAINTY, FUNCTIONAL = "baseline.", "bond_scale.", "uncertainty.", "functional."
+BASELINE, UNCERTAINTY, INFORMED = "baseline.", "uncertainty.", "informed."
 """Prefixes of the names of arrays in a file."""
 
 Self = TypeVar("Self", bound="BaselinePlusNetwork")
@@ -56,8 +61,8 @@ class BaselinePlusNetwork(HamiltonianModel):
         Training data, seed, time …, text by key.
     uncertainty : LastLayerUncertainty or None
         Uncertainty of its predictions, once it is trained.
-    functional : OnSiteFunctional or None
-        On-site blocks as a function of the density too, where it was learnt and found to help.
+    informed : InformedTerms or None
+        H as a functional of the density, where it is learnt.
     """
 
     config: NearsightConfig
@@ -67,7 +72,7 @@ class BaselinePlusNetwork(HamiltonianModel):
     scale: BondScale
     provenance: Mapping[str, str] = field(default_factory=dict)
     uncertainty: LastLayerUncertainty | None = None
-    functional: OnSiteFunctional | None = None
+    informed: InformedTerms | None = None
 
     architecture: ClassVar[str] = "nearsight"
 
@@ -76,10 +81,18 @@ class BaselinePlusNetwork(HamiltonianModel):
         """The coupled layout of the baseline."""
         return self.baseline.layout
 
-    @property
-    def density_functional(self) -> OnSiteFunctional | None:
-        """The functional, where it was learnt and found to help."""
-        return self.functional
+    def with_informed(self: Self, terms: InformedTerms | None) -> Self:
+        """Return the model with other informed terms, or without; their network becomes a part of this one's."""
+        self.network.informed = None if terms is None else terms.network
+        return replace(self, informed=terms)
+
+    def with_network(self: Self, network: nn.Module) -> Self:
+        """Return the model with another network of the same shape."""
+        model = replace(self, network=cast(NearsightNetwork, network))
+        if self.informed is None:
+            return model
+        assert model.network.informed is not None
+        return replace(model, informed=replace(self.informed, network=model.network.informed))
 
     @property
     def needs(self) -> frozenset[Need]:
@@ -130,17 +143,19 @@ class BaselinePlusNetwork(HamiltonianModel):
 
     def metadata(self) -> dict[str, str]:
         """Return what the model's file needs besides the numbers, as text by key."""
-        return {**super().metadata(), "baseline": json.dumps(to_arrays(self.baseline)[1])}
+        found = {**super().metadata(), "baseline": json.dumps(to_arrays(self.baseline)[1])}
+        if self.informed is not None:
+            found["informed"] = json.dumps(to_arrays(self.informed.baseline)[1])
+        return found
 
     def tensors(self) -> dict[str, Tensor]:
         """Return all numbers of the model's file by name: weights, baseline, scale and uncertainty."""
         arrays = {BASELINE + k: v for k, v in to_arrays(self.baseline)[0].items()}
-        arrays |= {SCALE + name(pair): v for pair, v in self.scale.values.items()}
-        arrays[SCALE + "distances"] = self.scale.centres
+        arrays |= scale_arrays(self.scale)
         if self.uncertainty is not None:
             arrays |= {UNCERTAINTY + k: v for k, v in uncertainty_arrays(self.uncertainty).items()}
-        if self.functional is not None:
-            arrays |= {FUNCTIONAL + k: v for k, v in functional_arrays(self.functional).items()}
+        if self.informed is not None:
+            arrays |= {INFORMED + k: v for k, v in informed_arrays(self.informed).items()}
         return super().tensors() | {k: torch.as_tensor(np.ascontiguousarray(v)) for k, v in arrays.items()}
 
     @classmethod
@@ -169,14 +184,12 @@ class BaselinePlusNetwork(HamiltonianModel):
         arrays = {k.removeprefix(BASELINE): v.numpy() for k, v in tensors.items() if k.startswith(BASELINE)}
         baseline = from_arrays(arrays, json.loads(metadata["baseline"]))
         known = {k.removeprefix(UNCERTAINTY): v.numpy() for k, v in tensors.items() if k.startswith(UNCERTAINTY)}
-        functional = {k.removeprefix(FUNCTIONAL): v.numpy() for k, v in tensors.items() if k.startswith(FUNCTIONAL)}
+        told = {k.removeprefix(INFORMED): v.numpy() for k, v in tensors.items() if k.startswith(INFORMED)}
         provenance: dict[str, str] = json.loads(metadata.get("provenance", "{}"))
-        model = cls.new(config, basis, baseline, _scale(baseline.layout, tensors), dtype, 0, provenance)
-        return replace(
-            model,
-            uncertainty=uncertainty_of_arrays(known) if known else None,
-            functional=functional_of_arrays(functional, baseline.layout, config.cutoff, config.strictly_local),
-        )
+        scale = scale_of_arrays(baseline.layout, {k: v.numpy() for k, v in tensors.items()})
+        model = cls.new(config, basis, baseline, scale, dtype, 0, provenance)
+        informed = informed_of_arrays(told, json.loads(metadata["informed"]), config, basis, dtype) if told else None
+        return replace(model, uncertainty=uncertainty_of_arrays(known) if known else None).with_informed(informed)
 
     def atoms(
         self, structure: Structure, graph: Graph, on_site: np.ndarray | None = None, h0: H0Matrices | None = None
@@ -235,12 +248,3 @@ def standardise(network: NearsightNetwork, atoms: list[AtomInputs]) -> None:
 def _set(place: Tensor, values: np.ndarray) -> None:
     with torch.no_grad():
         place.copy_(torch.as_tensor(values))
-
-
-def _scale(layout: CoupledLayout, tensors: Mapping[str, Tensor]) -> BondScale:
-    values: dict[ElementPair, np.ndarray] = {}
-    for key, tensor in tensors.items():
-        if key.startswith(SCALE) and key != SCALE + "distances":
-            first, second = key.removeprefix(SCALE).split("-")
-            values[int(first), int(second)] = tensor.numpy()
-    return BondScale({pair: BondLayout(layout, pair) for pair in values}, tensors[SCALE + "distances"].numpy(), values)

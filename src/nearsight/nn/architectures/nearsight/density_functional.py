@@ -1,85 +1,185 @@
-"""The functional of the density in a model `nearsight`: fitted to what it was trained on, kept only where it helps.
-
-It is judged on atoms that a trial fit has not seen: a slab of the smallest structure, or a validation structure with S.
-The trial makes a prediction self-consistent; only if the on-site blocks of the unseen atoms are nearer to the reference
-than those of a local regression that has not seen them either is the functional fitted to everything and kept.
-"""
+"""H of one structure as a function of its density: the informed terms of a model `nearsight` at work."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import TypeVar, cast
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
+import torch
 
-from nearsight.baselines.settings import BaselineSettings
-from nearsight.errors import InputError
-from nearsight.nn.architectures.nearsight.batches import BondBatch, BondBatchPlan
-from nearsight.nn.architectures.nearsight.composite import BaselinePlusNetwork
-from nearsight.nn.batches import PlannedBatches
+from nearsight.baselines.bond_scale import max_shell
+from nearsight.nn.architectures.nearsight.graph import (
+    BondGraph,
+    Bonds,
+    ElementPair,
+    canonical_edges,
+    frames_of,
+    make_bonds,
+)
+from nearsight.nn.architectures.nearsight.informed import InformedTerms
+from nearsight.nn.prediction import pairs_of
+from nearsight.operators.bloch import fold
+from nearsight.operators.blocks import BlockOperator
 from nearsight.operators.calculation import Calculation
-from nearsight.partition.slabs import Slabs
-from nearsight.progress import Event, Progress, silent
-from nearsight.self_consistency.functional import fit_functional, fit_local
-from nearsight.self_consistency.solver import NotConvergedError, solve_self_consistent
+from nearsight.operators.symmetry import symmetric
+from nearsight.orbitals.coupled_layout import CoupledLayout
+from nearsight.self_consistency.atomic_density import AtomicDensity
+from nearsight.self_consistency.potential import potential_between
+from nearsight.self_consistency.solver import BlockErrors, HamiltonianOfDensity
 from nearsight.structures.graph import build_graph
 from nearsight.units import HARTREE_IN_EV
 
-M = TypeVar("M", bound=BaselinePlusNetwork)
 
-SLABS = 4
-"""Slabs of a structure, of which one judges."""
+@dataclass(frozen=True, eq=False)
+class InformedFunctional:
+    """A `DensityFunctional` of informed terms.
+
+    Attributes
+    ----------
+    terms : InformedTerms
+        The terms, trained.
+    """
+
+    terms: InformedTerms
+
+    @property
+    def layout(self) -> CoupledLayout:
+        """Layout of the own blocks of a density."""
+        return self.terms.layout
+
+    @property
+    def residual(self) -> Mapping[int, float]:
+        """Z → r.m.s. error (eV) of the on-site elements of atoms that were not fitted, at self-consistency."""
+        return self.terms.residual
+
+    def bound(self, calculation: Calculation) -> HamiltonianOfDensity:
+        """Return H of one structure; what does not depend on the density is computed here."""
+        return InformedHamiltonian(self.terms, calculation)
 
 
-def calculations_of(batches: PlannedBatches[BondBatch]) -> list[Calculation]:
-    """Return the different structures of some batches."""
-    plans = cast("list[BondBatchPlan]", batches.plans)
-    return list({id(plan.source.calculation): plan.source.calculation for plan in plans}.values())
+@dataclass(frozen=True, eq=False)
+class _PairGroup:
+    """The bonds of one pair of elements: where their blocks lie, and what does not depend on the density."""
+
+    bonds: Bonds
+    forward: np.ndarray
+    backward: np.ndarray
+    constant: np.ndarray
+    scale: np.ndarray
+    frames: list[np.ndarray]
 
 
-def with_functional(
-    model: M, training: Sequence[Calculation], validation: Sequence[Calculation], progress: Progress = silent
-) -> M:
-    """Return the model with its functional, or without where it does not help; what was found is said and stored."""
-    progress(Event("learning H as a functional of the density"))
-    settings = BaselineSettings(strictly_local=model.config.strictly_local)
-    unseen = [c for c in validation if c.overlap is not None and all(c is not known for known in training)]
-    judge = min(unseen or training, key=lambda c: len(c.structure))
-    left_out = np.ones(len(judge.structure), dtype=bool)
-    if not unseen:
-        left_out = Slabs(count=SLABS).assign(judge.structure) == SLABS - 1
-    used = [~left_out if c is judge else np.ones(len(c.structure), dtype=bool) for c in training]
-    layout, cutoff = model.layout, model.config.cutoff
-    try:
-        trial = fit_functional(training, layout, cutoff, settings, used)
-        local = fit_local(training, layout, cutoff, settings, used)(
-            judge.structure, build_graph(judge.structure, cutoff)
+class InformedHamiltonian:
+    """H of one structure as a function of its density.
+
+    Parameters
+    ----------
+    terms : InformedTerms
+        The terms, trained.
+    calculation : Calculation
+        The structure and its overlap, in whose form (folded to Γ, or not) H comes.
+    """
+
+    def __init__(self, terms: InformedTerms, calculation: Calculation) -> None:
+        self.terms, self.calculation = terms, calculation
+        structure, graph = calculation.structure, build_graph(calculation.structure, terms.config.cutoff)
+        terms.network.eval()
+        terms.network.check(canonical_edges(structure, graph))
+        self.structure, self.graph = structure, graph
+        self._environment = terms.functional.environment(structure, graph)
+        self._features = terms.functional.features(structure, graph)
+        self._plain = terms.plain_atoms(structure, graph)
+        self._own_images = calculation.require_overlap().folded and bool((graph.source == graph.target).any())
+        pairs = pairs_of(graph, half=False)
+        basis = terms.basis.restricted(structure.numbers)
+        sizes = basis.sizes(structure.numbers)
+        empty = np.zeros(int((sizes[pairs.source] * sizes[pairs.target]).sum()))
+        self._empty = BlockOperator(structure.numbers, basis, pairs.source, pairs.target, pairs.shift, empty, False)
+        place = np.empty(graph.n_edges, dtype=np.int64)
+        place[pairs.edge[pairs.edge >= 0]] = np.flatnonzero(pairs.edge >= 0)
+        self._own = np.flatnonzero(pairs.edge < 0)
+        self._groups = {
+            pair: self._group(pair, edges, place) for pair, edges in canonical_edges(structure, graph).items()
+        }
+
+    def start(self) -> AtomicDensity:
+        """Return densities of atoms regressed from their surroundings."""
+        charge = sum(self.terms.basis.valence[int(z)] for z in self.structure.numbers) - self.calculation.n_electrons
+        return self.terms.start(self.structure, self.graph, self.terms.basis.valence, float(charge))
+
+    def __call__(self, density: AtomicDensity) -> BlockOperator:
+        """Return H (eV) of a density, folded to Γ where the overlap is."""
+        terms, numbers = self.terms, self.structure.numbers
+        on_site = terms.functional(self._environment, self._features, density)
+        h = self._empty.with_values(np.zeros(len(self._empty.values)))
+        for z in self.structure.elements:
+            atoms = np.flatnonzero(numbers == z)
+            h.put(self._own[atoms], HARTREE_IN_EV * symmetric(terms.layout.uncouple(on_site[atoms], z, z)))
+        outputs = self._outputs(density, on_site)
+        for pair, group in self._groups.items():
+            layout = terms.network.layouts[pair]
+            learnt = layout.blocks_of(outputs[pair] * group.scale, group.frames)
+            blocks = HARTREE_IN_EV * (group.constant + learnt)
+            h.put(group.forward, blocks)
+            h.put(group.backward, np.ascontiguousarray(blocks.transpose(0, 2, 1)))
+        overlap, potential = self.calculation.require_overlap(), terms.potential(on_site, numbers)
+        h = fold(h) if overlap.folded else h
+        return h.with_values(h.values + potential_between(h, overlap, potential, self._own_images))
+
+    @torch.no_grad()
+    def expected_errors(self, density: AtomicDensity, h: BlockOperator) -> BlockErrors | None:
+        """Return the errors to expect of H at self-consistency.
+
+        On site they are those of the unseen atoms that judged the functional, more where an atom's surroundings are
+        unlike those of training; between atoms those of the informed network (`uncertainty`).
+        """
+        terms, known, numbers = self.terms, self.terms.uncertainty, self.structure.numbers
+        if known is None or not set(self.structure.elements) <= set(terms.residual):
+            return None
+        on_site = terms.functional(self._environment, self._features, density)
+        tensors = self._tensors(density, on_site)
+        squares = np.zeros(h.n_pairs)
+        leverage = known.atom_leverage(terms.network.descriptors(tensors).double().cpu().numpy(), self._plain.element)
+        usual = np.array([terms.residual[int(z)] for z in numbers])
+        atoms = np.arange(len(numbers))
+        own = h.find(atoms, atoms, np.zeros((len(atoms), 3), dtype=np.int64))
+        squares[own] = (usual * known.on_site_inflation(leverage, self._plain.element)) ** 2
+        features = terms.network.features(tensors)
+        for pair, group in self._groups.items():
+            variances = known.bond_variances(terms.network, features, pair, group.bonds) * group.scale**2
+            means = HARTREE_IN_EV**2 * variances.sum(axis=1) / group.constant[0].size
+            for positions in (group.forward, group.backward):
+                np.add.at(squares, self._folded_place(h, positions), means)
+        return BlockErrors(np.sqrt(squares), (known.on_site_mean_to_rms, known.mean_to_rms))
+
+    def _folded_place(self, h: BlockOperator, positions: np.ndarray) -> np.ndarray:
+        empty = self._empty
+        shift = np.zeros_like(empty.shift[positions]) if h.folded else empty.shift[positions]
+        return h.find(empty.source[positions], empty.target[positions], shift)
+
+    def _tensors(self, density: AtomicDensity, on_site: np.ndarray) -> BondGraph:
+        weight = self.terms.network.mix[0]
+        told = self._features.told(density)
+        atoms = self.terms.atoms(self._plain, self.structure.numbers, told, on_site)
+        return atoms.graph({}, weight.dtype).to(weight.device)
+
+    @torch.no_grad()
+    def _outputs(self, density: AtomicDensity, on_site: np.ndarray) -> Mapping[ElementPair, np.ndarray]:
+        bonds = {pair: group.bonds for pair, group in self._groups.items()}
+        features = self.terms.network.features(self._tensors(density, on_site))
+        found = self.terms.network.outputs(features, bonds)
+        return {pair: output.double().cpu().numpy() for pair, output in found.items()}
+
+    def _group(self, pair: ElementPair, edges: np.ndarray, place: np.ndarray) -> _PairGroup:
+        terms, weight = self.terms, self.terms.network.mix[0]
+        bonds = make_bonds(self.graph, edges, terms.config.l_max, weight.dtype)
+        constant = terms.baseline.two_centre(pair, self.graph.vector[edges])
+        return _PairGroup(
+            bonds.to(weight.device),
+            place[edges],
+            place[self.graph.reverse[edges]],
+            terms.layout.uncouple(constant, *pair),
+            terms.scale(pair, np.linalg.norm(self.graph.vector[edges], axis=1)),
+            frames_of(bonds, max_shell(terms.network.layouts[pair])),
         )
-        plain = model.predict(judge.structure, judge).operator()
-        solved = solve_self_consistent(plain, judge, trial, progress=progress)
-        before = _error(judge, left_out, lambda z, own: HARTREE_IN_EV * layout.uncouple(local[own], z, z))
-        after = _error(judge, left_out, lambda z, own: solved.hamiltonian.blocks((z, z), own, own))
-    except (InputError, NotConvergedError) as error:
-        return _without(model, f"not used: {error}", progress)
-    said = f"on-site error of {int(left_out.sum())} unseen atoms {before:.3f} → {after:.3f} mE_h"
-    if after >= before:
-        return _without(model, f"not used, it does not help here: {said}", progress)
-    functional = trial if unseen else fit_functional(training, layout, cutoff, settings)
-    progress(Event(f"self-consistency: {said}"))
-    return replace(model, functional=functional, provenance={**model.provenance, "self_consistency": said})
-
-
-def _without(model: M, said: str, progress: Progress) -> M:
-    progress(Event(f"self-consistency: {said}"))
-    return replace(model, functional=None, provenance={**model.provenance, "self_consistency": said})
-
-
-def _error(judge: Calculation, atoms: np.ndarray, blocks_of: Callable[[int, np.ndarray], np.ndarray]) -> float:
-    """Mean |error| of the on-site elements of some atoms, mE_h."""
-    exact, numbers, errors = judge.require_hamiltonian(), judge.structure.numbers, []
-    for z in judge.structure.elements:
-        own = np.flatnonzero((numbers == z) & atoms)
-        if len(own):
-            errors.append(np.abs(blocks_of(z, own) - exact.blocks((z, z), own, own)).ravel())
-    return 1e3 * float(np.concatenate(errors).mean()) / HARTREE_IN_EV

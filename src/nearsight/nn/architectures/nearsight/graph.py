@@ -93,12 +93,15 @@ class BondGraph:
         (n, S), further features of each atom, unchanged by rotations.
     bonds : mapping of ElementPair to Bonds
         Bonds by pair of elements (Z_i ≤ Z_j).
+    informed : bool
+        Whether the features know the density matrix, as those of the informed network do.
     """
 
     element: Tensor
     densities: Tensor
     scalars: Tensor
     bonds: Mapping[ElementPair, Bonds]
+    informed: bool = False
 
     @property
     def n_bonds(self) -> int:
@@ -112,11 +115,12 @@ class BondGraph:
             self.densities.to(device),
             self.scalars.to(device),
             {pair: b.to(device) for pair, b in self.bonds.items()},
+            self.informed,
         )
 
     def with_bonds(self, bonds: Mapping[ElementPair, Bonds]) -> BondGraph:
         """Return the same atoms with other bonds."""
-        return BondGraph(self.element, self.densities, self.scalars, bonds)
+        return BondGraph(self.element, self.densities, self.scalars, bonds, self.informed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,11 +197,14 @@ class AtomInputs:
         (N, (l_max+1)², F), neighbour densities.
     scalars : ndarray
         (N, S), isotropic on-site terms.
+    informed : bool
+        Whether they know the density matrix.
     """
 
     element: np.ndarray
     densities: np.ndarray
     scalars: np.ndarray
+    informed: bool = False
 
     def graph(self, bonds: Mapping[ElementPair, Bonds], dtype: torch.dtype) -> BondGraph:
         """Return the atoms as tensors, with bonds.
@@ -219,7 +226,26 @@ class AtomInputs:
             torch.as_tensor(self.densities, dtype=dtype),
             torch.as_tensor(self.scalars, dtype=dtype),
             bonds,
+            self.informed,
         )
+
+    def with_told(self, scalars: np.ndarray, tensors: Sequence[np.ndarray], count: int) -> AtomInputs:
+        """Return the features with what the density matrix tells.
+
+        Parameters
+        ----------
+        scalars : (N, S') array
+            Scalars in place of these.
+        tensors : sequence of (N, F_l, 2l+1) array
+            Irreps of degree 1, 2, …, which become columns of the densities; above their degree they are left out.
+        count : int
+            Number of these columns, at least every F_l.
+        """
+        added = np.zeros((*self.densities.shape[:2], count))
+        for l, irreps in enumerate(tensors, start=1):
+            if l * l < added.shape[1]:
+                added[:, l * l : (l + 1) ** 2, : irreps.shape[1]] = irreps.transpose(0, 2, 1)
+        return AtomInputs(self.element, np.concatenate([self.densities, added], axis=2), scalars, True)
 
 
 def atom_inputs(

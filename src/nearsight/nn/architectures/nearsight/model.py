@@ -10,7 +10,8 @@ import numpy as np
 from nearsight.nn.architectures.nearsight.batches import BondBatch
 from nearsight.nn.architectures.nearsight.calibration import fit_uncertainty
 from nearsight.nn.architectures.nearsight.composite import BaselinePlusNetwork
-from nearsight.nn.architectures.nearsight.density_functional import calculations_of, with_functional
+from nearsight.nn.architectures.nearsight.density_functional import InformedFunctional
+from nearsight.nn.architectures.nearsight.judgement import calculations_of, judged
 from nearsight.nn.architectures.nearsight.objective import BondObjective
 from nearsight.nn.architectures.nearsight.prediction import BondBlocks
 from nearsight.nn.architectures.nearsight.training import begin, divide
@@ -20,6 +21,7 @@ from nearsight.nn.model import CHUNK, TrainingData, TrainingTask, edges_within
 from nearsight.nn.prediction import Prediction, pairs_of
 from nearsight.operators.calculation import Calculation
 from nearsight.progress import Event, Progress, silent
+from nearsight.self_consistency.solver import DensityFunctional
 from nearsight.structures.structure import Structure
 
 
@@ -41,13 +43,19 @@ class NearsightModel(BaselinePlusNetwork):
         return BondObjective()
 
     def finalise(self, data: TrainingData, progress: Progress = silent) -> NearsightModel:
-        """Return the model with its uncertainty, and with its functional of the density where that is asked for."""
+        """Return the model with its uncertainty, and with its informed terms where they help."""
         training, validation = (cast("PlannedBatches[BondBatch]", b) for b in (data.training, data.validation))
         progress(Event("calibrating the uncertainty"))
         model = replace(self, uncertainty=fit_uncertainty(self, training, validation))
-        if not self.config.self_consistent:
+        if self.informed is None:
             return model
-        return with_functional(model, calculations_of(training), calculations_of(validation), progress)
+        terms = replace(self.informed, uncertainty=fit_uncertainty(self.informed, training, validation))
+        return judged(model, terms, calculations_of(training), calculations_of(validation), progress)
+
+    @property
+    def density_functional(self) -> DensityFunctional | None:
+        """H as a functional of the density, where it was learnt and found to help."""
+        return None if self.informed is None else InformedFunctional(self.informed)
 
     def predict(
         self,

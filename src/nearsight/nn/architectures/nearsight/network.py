@@ -44,6 +44,14 @@ class NearsightNetwork(nn.Module):
         Number of scalars of each atom.
     reference : bool
         Compute everything with torch alone: slow, the reference implementation of the compiled engine.
+    told : int
+        Number of further irreps of each degree above 0 of each atom, beside its neighbour densities.
+
+    Attributes
+    ----------
+    informed : NearsightNetwork or None
+        The network of the same bonds that is told of the density matrix (`informed.InformedTerms`), trained beside this
+        one; nothing else is shared.
 
     Raises
     ------
@@ -63,8 +71,10 @@ class NearsightNetwork(nn.Module):
         pairs: Sequence[ElementPair],
         scalars: int,
         reference: bool = False,
+        told: int = 0,
     ) -> None:
         super().__init__()
+        self.informed: NearsightNetwork | None = None
         self.config, self.reference, self.layers = config, reference, 1
         self.elements = layout.elements
         self.layouts = {pair: BondLayout(layout, pair) for pair in sorted(pairs)}
@@ -74,7 +84,7 @@ class NearsightNetwork(nn.Module):
                 f"expected model.l_max >= {needed}, the highest order in blocks of this basis, got {config.l_max}"
             )
         self.pairs = nn.ModuleDict({name(pair): PairNetwork(config, own) for pair, own in self.layouts.items()})
-        count, kinds = len(self.elements) * config.density_functions, len(self.elements)
+        count, kinds = len(self.elements) * config.density_functions + told, len(self.elements)
         self.mix = nn.ParameterList(
             [_random(kinds, count + (0 if l else scalars), config.channels) for l in range(config.l_max + 1)]
         )
@@ -82,6 +92,13 @@ class NearsightNetwork(nn.Module):
         self.register_buffer("density_spread", torch.ones(config.l_max + 1, count))
         self.register_buffer("scalar_mean", torch.zeros(kinds, scalars))
         self.register_buffer("scalar_spread", torch.ones(kinds, scalars))
+
+    def of(self, graph: BondGraph) -> NearsightNetwork:
+        """Return the network that a graph is for: this one, or the informed one."""
+        if not graph.informed:
+            return self
+        assert self.informed is not None, "the graph knows the density, the network does not"
+        return self.informed
 
     def pair(self, pair: ElementPair) -> PairNetwork:
         """Return the network of one pair of elements."""

@@ -32,7 +32,7 @@ class BondObjective(Objective):
         Tensor
             (2,) sums.
         """
-        error = bond_error(_unwrapped(network), batch)
+        error = bond_error(_network_of(network, batch), batch)
         return torch.stack([error, error.new_zeros(())])
 
     def validate(self, network: nn.Module, batch: BondBatch, errors: ErrorSums | None) -> Tensor:
@@ -48,12 +48,12 @@ class BondObjective(Objective):
         Tensor
             (2,) float64 on the CPU.
         """
-        return torch.tensor([validate_bonds(_unwrapped(network), batch, errors), 0.0], dtype=torch.float64)
+        return torch.tensor([validate_bonds(_network_of(network, batch), batch, errors), 0.0], dtype=torch.float64)
 
 
-def _unwrapped(network: nn.Module) -> NearsightNetwork:
-    """Return the network itself, whose methods are called, without the wrapper of the device."""
-    return cast(NearsightNetwork, getattr(network, "module", network))
+def _network_of(network: nn.Module, batch: BondBatch) -> NearsightNetwork:
+    """Return the network that a batch is for, whose methods are called, without the wrapper of the device."""
+    return cast(NearsightNetwork, getattr(network, "module", network)).of(batch.graph)
 
 
 def bond_error(network: NearsightNetwork, batch: BondBatch) -> Tensor:

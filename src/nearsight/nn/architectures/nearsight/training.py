@@ -13,11 +13,12 @@ from nearsight.baselines.bond_scale import fit_bond_scale
 from nearsight.baselines.fit import fit_baseline
 from nearsight.baselines.settings import BaselineSettings
 from nearsight.electronic.populations import atomic_charges
-from nearsight.errors import ConfigError
-from nearsight.nn.architectures.nearsight.batches import BondBatchPlan, BondSource, random_split
+from nearsight.errors import ConfigError, InputError
+from nearsight.nn.architectures.nearsight.batches import BondBatchPlan, BondSource, InformedSource, random_split
 from nearsight.nn.architectures.nearsight.composite import BaselinePlusNetwork, standardise
 from nearsight.nn.architectures.nearsight.config import NearsightConfig, NearsightLoss, NearsightPartition
 from nearsight.nn.architectures.nearsight.graph import ElementPair, canonical_edges
+from nearsight.nn.architectures.nearsight.informed import InformedTerms, fit_informed
 from nearsight.nn.architectures.nearsight.transfer import transfer_weights
 from nearsight.nn.batches import MemoryBudget, PlannedBatches, available_bytes, split_validation
 from nearsight.nn.fine_tuning import check_basis, common_basis
@@ -25,7 +26,11 @@ from nearsight.nn.model import TrainingData, TrainingTask
 from nearsight.operators.calculation import Calculation
 from nearsight.orbitals.coupled_layout import CoupledLayout
 from nearsight.partition.slabs import Slabs
+from nearsight.self_consistency.functional import FittedFunctional, predicted_by
 from nearsight.structures.graph import build_graph
+
+INFORMED_SEED = 1_000_003
+"""Added to the seed for the weights of the informed network."""
 
 USED = 0.6
 """Fraction of the available memory that kept batches may take."""
@@ -59,7 +64,8 @@ def begin(cls: type[M], task: TrainingTask) -> M:
             task.say("baseline, scales and weights are those of the model that this run starts from")
             # What was calibrated at the end of its training is no longer so.
             network = start.network.to(task.dtype)
-            return replace(start, network=network, provenance=task.provenance, uncertainty=None)
+            known = replace(start, network=network, provenance=task.provenance, uncertainty=None)
+            return _informed(known, task)
     task.say("fitting the baseline")
     charges = None
     if config.long_range != "none":
@@ -71,7 +77,26 @@ def begin(cls: type[M], task: TrainingTask) -> M:
     model = cls.new(config, basis, baseline, scale, task.dtype, task.config.seed, task.provenance)
     if start is not None:
         _describe_change(model, start, task.say)
-    return model
+    return _informed(model, task)
+
+
+def _informed(model: M, task: TrainingTask) -> M:
+    """Return the model with informed terms, where they are wanted and can be had."""
+    if not model.config.self_consistent:
+        return model.with_informed(None)
+    if model.informed is not None:
+        return model
+    task.say("learning H as a functional of the density: densities of the training structures")
+    try:
+        if model.config.h0:
+            raise InputError("expected model.h0=false to learn H as a functional of the density, got true")
+        seed = task.config.seed + INFORMED_SEED
+        terms = fit_informed(task.training, model.config, model.basis, model.baseline, seed, task.dtype)
+    except InputError as error:
+        task.say(f"self-consistency: not used: {error}")
+        said = f"not used: {error}"
+        return replace(model, provenance={**model.provenance, "self_consistency": said}).with_informed(None)
+    return model.with_informed(terms)
 
 
 def divide(model: BaselinePlusNetwork, task: TrainingTask) -> TrainingData:
@@ -99,26 +124,54 @@ def divide(model: BaselinePlusNetwork, task: TrainingTask) -> TrainingData:
     config, start = task.config, cast("BaselinePlusNetwork | None", task.start)
     loss, partition = cast(NearsightLoss, config.loss), cast(NearsightPartition, config.partition)
     model.network.to(task.device)
-    sources = [BondSource(calculation, model, loss) for calculation in task.training]
+    sources: list[BondSource] = [BondSource(calculation, model, loss) for calculation in task.training]
     if not task.resumed and (start is None or start.baseline is not model.baseline):
         standardise(model.network, [source.atoms for source in sources])
         if start is not None:
             transfer_weights(model, start)
     training: list[BondBatchPlan] = []
     validation: list[BondBatchPlan] = []
+    judges = [BondSource(calculation, model, loss) for calculation in task.validation]
+    if model.informed is not None:
+        terms = model.informed
+        told = _informed_sources(terms, task.training, loss, terms.fitted)
+        if not task.resumed and terms.fitted is not None:
+            standardise(terms.network, [source.atoms for source in told])
+        sources += told
+        judges += _informed_sources(terms, [c for c in task.validation if c.overlap is not None], loss)
     for source in sources:
         own = random_split(source, partition.bonds_per_batch, config.seed)
         slabs = None if task.validation else _validation_atoms(source, partition, config.validation_slabs)
         training += own if slabs is None else _selected(own, slabs, False)
         validation += [] if slabs is None else _selected(own, slabs, True)
-    for calculation in task.validation:
-        validation += random_split(BondSource(calculation, model, loss), partition.bonds_per_batch, config.seed)
+    for source in judges:
+        validation += random_split(source, partition.bonds_per_batch, config.seed)
     if not training:
         raise ConfigError("expected bonds to train on, got none within the cutoff")
     count = sum(plan.n_bonds for plan in training)
     task.say(f"{count} bonds in {len(training)} batches, {sum(p.n_bonds for p in validation)} for validation")
     budget = MemoryBudget(USED * available_bytes(task.device, config.memory_gb))
     return TrainingData(partition, PlannedBatches(training, budget), PlannedBatches(validation, budget))
+
+
+def _informed_sources(
+    terms: InformedTerms,
+    calculations: Sequence[Calculation],
+    loss: NearsightLoss,
+    fitted: FittedFunctional | None = None,
+) -> list[BondSource]:
+    """Return the structures as the informed network sees them.
+
+    On-site blocks are predicted: those that the functional was fitted to without the atom in question, so that they are
+    off as they will be elsewhere.
+    """
+    if not calculations:
+        return []
+    known = fitted or predicted_by(terms.functional, calculations)
+    return [
+        InformedSource(calculation, terms, loss, density, on_site)
+        for calculation, density, on_site in zip(calculations, known.densities, known.unseen)
+    ]
 
 
 def unknown_pairs(model: BaselinePlusNetwork, training: Sequence[Calculation]) -> list[ElementPair]:

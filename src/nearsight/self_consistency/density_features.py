@@ -1,0 +1,192 @@
+"""What the density matrix tells an atom, irrep by irrep: the features of a functional of the density.
+
+Told are, for each degree: the atom's own block of the density matrix; the atom's charge; the potential and the field of
+the charges of all atoms (Ewald sum) and of the dipoles of atoms within the cutoff. The populations of the neighbours
+come as their densities do (`second_hop`), for what a point charge leaves out near by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from nearsight.baselines.irrep_table import IrrepTable
+from nearsight.baselines.neighbour_densities import second_hop
+from nearsight.baselines.on_site import Features, independent_irreps
+from nearsight.baselines.radial_functions import RadialFunctions
+from nearsight.electrostatics.potential import electrostatics
+from nearsight.orbitals.rotations import AXES
+from nearsight.self_consistency.atomic_density import AtomicDensity
+from nearsight.structures.graph import Graph, build_graph
+from nearsight.structures.structure import Structure
+
+POTENTIAL_SCALE = 0.1
+DENSITY_SCALE = 10.0
+"""Potentials (V) are ten times, charges and densities a tenth of what neighbour densities are: the regression takes
+features to be alike."""
+NEIGHBOUR_CUTOFF = 5.0
+NEIGHBOUR_FUNCTIONS = 5
+"""Å, and number of radial functions, of the populations of neighbours."""
+
+Means = Mapping[int, np.ndarray]
+"""Z → (1 + K,) means of the charge and of the scalars of the own block, over the fitted structures."""
+
+
+class DensityFeatures:
+    """The features of the atoms of one structure; what does not depend on the density is computed once.
+
+    Parameters
+    ----------
+    table : IrrepTable
+        The irreps of the blocks.
+    structure : Structure
+        Atoms and cell.
+    graph : Graph
+        Pairs within the cutoff of the dipoles.
+    means : mapping of int to array
+        Means of charges and scalars.
+    """
+
+    def __init__(self, table: IrrepTable, structure: Structure, graph: Graph, means: Means) -> None:
+        self.table, self.structure, self.graph, self.means = table, structure, graph, means
+
+    def told(self, density: AtomicDensity) -> Features:
+        """Return what the density tells of each atom, (N, `told_counts`, 2l+1) for each degree."""
+        monopoles = electrostatics(self.structure, density.charges - density.charges.mean())
+        potential, field = self._dipoles(density)
+        result = []
+        for degree in range(self.table.layout.l_max + 1):
+            parts = [DENSITY_SCALE * self._own(density, degree)]
+            if degree == 0:
+                parts += [DENSITY_SCALE * self._unlike(density)[:, None, None]]
+                parts += [POTENTIAL_SCALE * monopoles.potential[:, None, None], DENSITY_SCALE * potential[:, :, None]]
+            if degree == 1:
+                parts += [POTENTIAL_SCALE * monopoles.field[:, None, AXES], DENSITY_SCALE * field]
+            result.append(np.concatenate(parts, axis=1))
+        return tuple(result)
+
+    def of_neighbours(self, density: AtomicDensity) -> Features:
+        """Return the populations of the neighbours, (N, `neighbour_count`, 2l+1) for each degree."""
+        scalars = np.concatenate([self._unlike(density)[:, None], self._own(density, 0)[:, :, 0]], axis=1)
+        radial = RadialFunctions(self._reach, NEIGHBOUR_FUNCTIONS)
+        elements, l_max = self.table.layout.elements, self.table.layout.l_max
+        return second_hop(self.structure, self._near, radial, elements, DENSITY_SCALE * scalars, l_max)
+
+    def _unlike(self, density: AtomicDensity) -> np.ndarray:
+        """(N,) e, charges minus the means of their elements."""
+        return density.charges - np.array([self.means[int(z)][0] for z in self.structure.numbers])
+
+    def _own(self, density: AtomicDensity, degree: int) -> np.ndarray:
+        """(N, K, 2l+1) irreps of the own blocks; scalars minus their means."""
+        result = irreps_by_element(self.table, self.structure.numbers, density.blocks, degree)
+        if degree == 0:
+            for z in self.structure.elements:
+                mean = self.means[z][1:]
+                result[self.structure.numbers == z, : len(mean)] -= mean[:, None]
+        return result
+
+    def _dipoles(self, density: AtomicDensity) -> tuple[np.ndarray, np.ndarray]:
+        """Potential (N, D) and field (N, D, 3; y, z, x) of every kind of atomic dipole, an irrep of degree 1."""
+        potentials, fields = [], []
+        own = irreps_by_element(self.table, self.structure.numbers, density.blocks, 1)
+        for z in self.table.layout.elements:
+            for k in range(len(independent_irreps(self.table, z, 1))):
+                dipole = np.where((self.structure.numbers == z)[:, None], own[:, k], 0.0)
+                potentials.append(self._along @ dipole.ravel())
+                fields.append((self._field_of_dipoles @ dipole.ravel()).reshape(-1, 3))
+        n = len(self.structure)
+        if not potentials:
+            return np.zeros((n, 0)), np.zeros((n, 0, 3))
+        return np.stack(potentials, axis=1), np.stack(fields, axis=1)
+
+    @cached_property
+    def _window(self) -> np.ndarray:
+        """(E,) 1/Å³, 1/r³ that ends smoothly at the cutoff."""
+        r = self.graph.distance
+        return np.where(r < self.graph.cutoff, (1 - (r / self.graph.cutoff) ** 2) ** 2, 0.0) / r**3
+
+    @cached_property
+    def _along(self) -> csr_array:
+        """(N, 3N): potentials Σ_j p_j · (r_i − r_j)/r³ of dipoles."""
+        values = -self.graph.vector[:, AXES] * self._window[:, None]
+        columns = 3 * self.graph.target[:, None] + np.arange(3)
+        rows = np.repeat(self.graph.source, 3)
+        n = len(self.structure)
+        return csr_array((values.ravel(), (rows, columns.ravel())), shape=(n, 3 * n))
+
+    @cached_property
+    def _field_of_dipoles(self) -> csr_array:
+        """(3N, 3N): fields Σ_j (3 d d·p_j/r² − p_j)/r³ of dipoles."""
+        d = self.graph.vector[:, AXES] / self.graph.distance[:, None]
+        values = (3 * d[:, :, None] * d[:, None, :] - np.eye(3)) * self._window[:, None, None]
+        rows = np.broadcast_to(3 * self.graph.source[:, None, None] + np.arange(3)[:, None], values.shape)
+        columns = np.broadcast_to(3 * self.graph.target[:, None, None] + np.arange(3), values.shape)
+        n = 3 * len(self.structure)
+        return csr_array((values.ravel(), (rows.ravel(), columns.ravel())), shape=(n, n))
+
+    @cached_property
+    def _reach(self) -> float:
+        return min(NEIGHBOUR_CUTOFF, self.graph.cutoff)
+
+    @cached_property
+    def _near(self) -> Graph:
+        return build_graph(self.structure, self._reach)
+
+
+def irreps_by_element(table: IrrepTable, numbers: np.ndarray, blocks: np.ndarray, degree: int) -> np.ndarray:
+    """Return the independent irreps of one degree of coupled own blocks.
+
+    Parameters
+    ----------
+    table : IrrepTable
+        The irreps.
+    numbers : (N,) array of int
+        Atomic numbers.
+    blocks : (N, size) array
+        Coupled blocks of each atom with itself.
+    degree : int
+        L.
+
+    Returns
+    -------
+    (N, K, 2L+1) array
+        Padded with zeros to the element that has most.
+    """
+    result = np.zeros((len(numbers), own_count(table, degree), 2 * degree + 1))
+    for z in np.unique(numbers).tolist():
+        atoms, irreps = np.flatnonzero(numbers == z), independent_irreps(table, z, degree)
+        if len(irreps):
+            result[atoms, : len(irreps)] = blocks[atoms][:, table.columns(irreps)]
+    return result
+
+
+def own_count(table: IrrepTable, degree: int) -> int:
+    """Return the largest number of independent irreps of a degree among the elements."""
+    return max(len(independent_irreps(table, z, degree)) for z in table.layout.elements)
+
+
+def told_counts(table: IrrepTable, degree: int) -> int:
+    """Return the number of features of `DensityFeatures.told`."""
+    dipoles = sum(len(independent_irreps(table, z, 1)) for z in table.layout.elements) if table.layout.l_max else 0
+    return own_count(table, degree) + {0: 2 + dipoles, 1: 1 + dipoles}.get(degree, 0)
+
+
+def neighbour_count(table: IrrepTable) -> int:
+    """Return the number of features of `DensityFeatures.of_neighbours`, the same for each degree."""
+    return len(table.layout.elements) * NEIGHBOUR_FUNCTIONS * (1 + own_count(table, 0))
+
+
+def means_of(table: IrrepTable, structures: Sequence[Structure], densities: Sequence[AtomicDensity]) -> Means:
+    """Return the means of charges and of scalars of own blocks over the atoms of each element."""
+    means = {}
+    for z in sorted({z for structure in structures for z in structure.elements}):
+        rows, irreps = [], independent_irreps(table, z, 0)
+        for structure, density in zip(structures, densities):
+            atoms = np.flatnonzero(structure.numbers == z)
+            scalars = density.blocks[atoms][:, table.columns(irreps)][:, :, 0]
+            rows.append(np.concatenate([density.charges[atoms, None], scalars], axis=1))
+        means[z] = np.concatenate(rows).mean(axis=0)
+    return means

@@ -1,0 +1,157 @@
+"""H as a functional of the density: symmetries of what the informed network makes of it, training, files."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.spatial.transform import Rotation
+
+from nearsight.baselines.fit import fit_baseline
+from nearsight.baselines.serialisation import to_arrays
+from nearsight.baselines.settings import BaselineSettings
+from nearsight.nn.architectures.nearsight.batches import InformedSource
+from nearsight.nn.architectures.nearsight.composite import standardise
+from nearsight.nn.architectures.nearsight.config import NearsightConfig, NearsightLoss
+from nearsight.nn.architectures.nearsight.density_functional import InformedFunctional
+from nearsight.nn.architectures.nearsight.informed import InformedTerms, fit_informed
+from nearsight.nn.architectures.nearsight.informed_file import informed_arrays, informed_of_arrays
+from nearsight.operators.blocks import BlockOperator
+from nearsight.operators.calculation import Calculation
+from nearsight.operators.store import read_calculation
+from nearsight.operators.symmetry import hermiticity_error, rotate
+from nearsight.orbitals.coupled_layout import CoupledLayout
+from nearsight.orbitals.rotations import atom_rotation
+from nearsight.self_consistency.atomic_density import AtomicDensity
+from nearsight.self_consistency.functional import OnSiteFunctional
+from nearsight.units import HARTREE_IN_EV
+
+DATA = Path(__file__).parents[4] / "data" / "aHfO2_96_A.h5"
+CUTOFF = 4.5
+CONFIG = NearsightConfig(cutoff=CUTOFF, density_functions=4, channels=4, hidden=(8, 4), bond_functions=6)
+
+
+@cache
+def calculation() -> Calculation:
+    """96 atoms of a-HfO₂, CP2K at Γ."""
+    return read_calculation(DATA)
+
+
+@cache
+def terms() -> InformedTerms:
+    """Fitted, with a network of large random weights, float64."""
+    known = calculation()
+    layout = CoupledLayout(known.basis.restricted(known.structure.numbers))
+    baseline = fit_baseline([known], layout, CUTOFF, BaselineSettings())
+    result = fit_informed([known], CONFIG, layout.basis, baseline, 0, torch.float64)
+    standardise(result.network, [source(result).atoms])
+    with torch.no_grad():
+        for own in result.network.pairs.values():
+            for weight in own.last:
+                weight *= 10
+    return result
+
+
+def source(own: InformedTerms) -> InformedSource:
+    assert own.fitted is not None
+    return InformedSource(calculation(), own, NearsightLoss(), own.fitted.densities[0], own.fitted.unseen[0])
+
+
+def density() -> AtomicDensity:
+    known = terms().fitted
+    assert known is not None
+    return known.densities[0]
+
+
+def hamiltonian(known: Calculation, found: AtomicDensity) -> BlockOperator:
+    return InformedFunctional(terms()).bound(known)(found)
+
+
+def test_h_turns_with_structure_and_density() -> None:
+    known, rotation = calculation(), Rotation.random(random_state=3).as_matrix()
+    turned = replace(
+        known,
+        structure=known.structure.rotated(rotation),
+        hamiltonian=None,
+        overlap=rotate(known.require_overlap(), rotation),
+    )
+    blocks = density().blocks.copy()
+    for z in known.structure.elements:
+        atoms = np.flatnonzero(known.structure.numbers == z)
+        d, layout = atom_rotation(known.basis, z, rotation), terms().layout
+        blocks[atoms] = layout.couple(d @ layout.uncouple(blocks[atoms], z, z) @ d.T, z, z)
+    h = hamiltonian(known, density())
+    other = hamiltonian(turned, AtomicDensity(density().charges, blocks))
+    assert hermiticity_error(h) < 1e-12
+    assert np.abs(rotate(h, rotation).values - other.values).max() < 1e-8
+
+
+def test_the_order_of_atoms_and_the_origin_do_not_matter() -> None:
+    known = calculation()
+    order = np.random.default_rng(0).permutation(len(known.structure))
+    structure = known.structure
+    moved = replace(
+        structure, numbers=structure.numbers[order], positions=structure.positions[order] + [0.7, -0.2, 3.1]
+    )
+    place = np.argsort(order)
+    s = known.require_overlap()
+    pairs = s.source, s.target, s.shift
+    dense = {(i, j): s.block(int(i), int(j)) for i, j in zip(*pairs[:2])}
+    rows = sorted((int(place[i]), int(place[j])) for i, j in dense)
+    values = np.concatenate([dense[int(order[i]), int(order[j])].ravel() for i, j in rows])
+    i, j = np.array(rows).T
+    overlap = BlockOperator(moved.numbers, s.basis, i, j, np.zeros((len(i), 3), dtype=np.int64), values, True)
+    other = replace(known, structure=moved, hamiltonian=None, overlap=overlap)
+    first = hamiltonian(known, density())
+    second = hamiltonian(other, AtomicDensity(density().charges[order], density().blocks[order]))
+    for a, b in [(0, 0), (3, 50), (90, 17)]:
+        np.testing.assert_allclose(first.block(a, b), second.block(int(place[a]), int(place[b])), atol=1e-9)
+
+
+def test_h_is_what_the_network_is_trained_towards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With exact on-site blocks and the targets as outputs, H of the exact density is the reference."""
+    known, own = calculation(), terms()
+    made = source(own)
+    batch = made.make(made.single_edges())
+    bound = InformedFunctional(own).bound(known)
+    exact, numbers = known.require_hamiltonian(), known.structure.numbers
+    coupled = np.zeros((len(numbers), own.layout.size))
+    for z in known.structure.elements:
+        atoms = np.flatnonzero(numbers == z)
+        coupled[atoms] = own.layout.couple(exact.blocks((z, z), atoms, atoms) / HARTREE_IN_EV, z, z)
+    monkeypatch.setattr(OnSiteFunctional, "__call__", lambda *_: coupled)
+    monkeypatch.setattr(own.network, "outputs", lambda features, bonds: {k: t.values for k, t in batch.targets.items()})
+    h = bound(density())
+    on_pairs = exact.on_pairs(h.source, h.target, h.shift)
+    single = np.isin(h.source * 96 + h.target, _single_pairs(made)) | (h.source == h.target)
+    chosen = np.flatnonzero(single)
+    errors = [(h.stack(np.array([k])) - on_pairs.stack(np.array([k])))[0] for k in chosen]
+    # s orbitals have no pseudoscalar parts (p_x–p_y minus p_y–p_x about the bond), which no network of bonds has
+    n_s = {8: 1, 72: 2}
+    with_s = [
+        max(np.abs(e[: n_s[int(numbers[i])]]).max(), np.abs(e[:, : n_s[int(numbers[j])]]).max())
+        for e, i, j in zip(errors, h.source[chosen], h.target[chosen])
+    ]
+    assert len(errors) > 2900
+    assert max(with_s) < 1e-9
+    assert np.mean([np.abs(e).mean() for e in errors]) < 5e-4
+
+
+def _single_pairs(made: InformedSource) -> np.ndarray:
+    edges = np.concatenate(list(made.single_edges().values()))
+    i, j = made.graph.source[edges], made.graph.target[edges]
+    return np.concatenate([i * 96 + j, j * 96 + i])
+
+
+def test_files_keep_it() -> None:
+    own = terms()
+    again = informed_of_arrays(informed_arrays(own), to_arrays(own.baseline)[1], CONFIG, own.basis, torch.float64)
+    again.network.load_state_dict(own.network.state_dict())
+    first = InformedFunctional(own).bound(calculation())
+    second = InformedFunctional(again).bound(calculation())
+    np.testing.assert_array_equal(first(density()).values, second(density()).values)
+    np.testing.assert_array_equal(first.start().charges, second.start().charges)
