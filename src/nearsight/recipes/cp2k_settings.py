@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from nearsight.configuration import Section
+from nearsight.recipes.cp2k_names import checked_element, checked_path, checked_word
 
 
 class Hubbard(Section):
@@ -49,6 +50,25 @@ class Cp2kSettings(Section):
     threshold: float = Field(1e-10, ge=0, description="matrix elements below it are not written")
     threads: int = Field(1, ge=1)
 
+    def check_names(self) -> None:
+        """Check that what stands in CP2K's input as a name is one.
+
+        Raises
+        ------
+        InputError
+            Where a name is none.
+        """
+        basis = {} if isinstance(self.basis, str) else self.basis
+        for name in (self.basis,) if isinstance(self.basis, str) else self.basis.values():
+            checked_word(name, "basis")
+        for name in self.potential.values():
+            checked_word(name, "potential")
+        for where, symbols in (("basis", basis), ("potential", self.potential), ("hubbard", self.hubbard)):
+            for symbol in symbols:
+                checked_element(symbol, f"a key of `{where}`")
+        checked_element(self.ghost_element, "ghost_element")
+        checked_path(self.basis_file, "basis file")
+
     @model_validator(mode="after")
     def _words(self) -> Cp2kSettings:
         """What is written into an input is one word there, and a file one line: anything else would be more input."""
@@ -62,6 +82,7 @@ class Cp2kSettings(Section):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Cp2kSettings:
+        self.check_names()
         if min(self.kpoints) < 1:
             raise ValueError(f"expected kpoints of at least 1, got {self.kpoints}")
         if self.kpoints != (1, 1, 1) and not self.images:

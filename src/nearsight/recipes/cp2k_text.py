@@ -10,6 +10,7 @@ import numpy as np
 from nearsight.elements import GHOST, symbol_of
 from nearsight.errors import InputError
 from nearsight.orbitals.basis import BasisSet
+from nearsight.recipes.cp2k_names import checked_line
 from nearsight.recipes.cp2k_settings import Cp2kSettings
 from nearsight.structures.structure import Structure
 
@@ -78,15 +79,21 @@ def render(node: Node, depth: int = 0) -> str:
         Names and values; a name that begins with & opens a section, whose value is again such a sequence.
     depth : int, optional
         How far the text is indented, in steps of two spaces.
+
+    Raises
+    ------
+    InputError
+        Where a name or a value is more than one line of its own.
     """
     lines = []
     for name, value in node:
         pad = "  " * depth
+        checked_line(name.removeprefix("&"))
         if name.startswith("&"):
             section, _, _ = name.partition(" ")
             lines.append(f"{pad}{name}\n{render(value, depth + 1)}{pad}&END {section[1:]}\n")
         else:
-            lines.append(f"{pad}{name} {value}\n")
+            lines.append(f"{pad}{name} {checked_line(str(value))}\n")
     return "".join(lines)
 
 
