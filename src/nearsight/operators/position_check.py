@@ -208,7 +208,8 @@ def _expected(
     sizes = overlap.basis.n_orbitals(a), overlap.basis.n_orbitals(b)
     result = np.zeros((len(pairs), *sizes))
     own = distance < 1e-6
-    np.add.at(result, owner[own], np.eye(*sizes))
+    if own.any():  # shells of one atom need not be orthogonal
+        result[owner[own]] += overlaps_along_z(shells[a], shells[b], np.zeros(1))
     apart = ~own & (distance < reach)
     if apart.any():
         frames = wigner_d(bond_frames(vectors[apart]), max(*overlap.basis.shells[a], *overlap.basis.shells[b]))
