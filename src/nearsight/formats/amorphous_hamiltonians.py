@@ -11,6 +11,7 @@ from pathlib import Path
 from nearsight.errors import FormatError
 from nearsight.formats.basis_choice import named_basis, said_of
 from nearsight.formats.cp2k_csr import check_is_matrix, read_gamma_matrices
+from nearsight.formats.cp2k_files import has_run
 from nearsight.formats.options import ReadOptions
 from nearsight.formats.structure_files import read_structure
 from nearsight.formats.xyz import GHOST_BY_V
@@ -64,6 +65,8 @@ def read(path: Path, options: ReadOptions) -> Calculation:
 
 
 def _folder(path: Path) -> Path | None:
-    if path.is_dir() and (path / "H.csr").is_file():
-        return path
-    return path.parent if path.is_file() and path.name == "H.csr" else None
+    """The folder, unless CP2K's input or output in it says more of H.csr (`FILENAME =H.csr`) than a data set does."""
+    folder = path if path.is_dir() and (path / "H.csr").is_file() else None
+    if path.is_file() and path.name == "H.csr":
+        folder = path.parent
+    return None if folder is None or has_run(folder) else folder

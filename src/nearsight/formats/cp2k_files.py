@@ -19,7 +19,7 @@ from nearsight.formats.cp2k_trajectory import is_trajectory
 from nearsight.formats.options import ReadOptions
 
 _MATRIX = re.compile(
-    r"^(?P<run>.*?)-?(?P<kind>KS|S)_SPIN_(?P<spin>\d)(?:_(?P<grid>[RK])_(?P<image>\d+))?-(?P<level>\d+(?:_\d+)*)\.csr$"
+    r"^(?P<run>.*?)-?(?P<kind>KS|S)_SPIN_(?P<spin>\d)(?:_(?P<grid>[RK])_(?P<image>\d+))?(?:-(?P<level>\d+(?:_(?:\d+|l))*))?\.csr$"
 )
 _OTHERS = (".csr", ".wfn", ".cube", ".h5", ".npz", ".npy", ".db", ".xyz", ".extxyz", ".restart", ".cif", ".gz", ".zip")
 """Suffixes of files that are neither input nor output."""
@@ -45,7 +45,10 @@ class MatrixName:
     image : int
         Its number; 0 at Γ.
     step : int
-        The step of the run.
+        The step of the run; 0 where the name does not say it.
+    says_step : bool
+        Whether it does: with COMMON_ITERATION_LEVELS every step overwrites one file, and ADD_LAST SYMBOLIC calls the
+        last step `l`.
     """
 
     path: Path
@@ -55,6 +58,7 @@ class MatrixName:
     grid: str
     image: int
     step: int
+    says_step: bool = True
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,7 @@ class Cp2kFiles:
     input, output, structure : pathlib.Path or None
         CP2K's input and output, and a file with the structure alone.
     step : int or None
-        The step in the matrices' names; None where they have none.
+        The step in the matrices' names; None where they do not say it.
     """
 
     folder: Path
@@ -90,10 +94,17 @@ def matrix_name(path: Path) -> MatrixName | None:
     found = _MATRIX.match(path.name)
     if found is None:
         return None
-    level = [int(part) for part in found["level"].split("_")]
-    step = level[1] if len(level) > 1 else 0
+    level = (found["level"] or "").split("_")
+    says_step = len(level) > 1 and "l" not in level
     return MatrixName(
-        path, found["run"], found["kind"], int(found["spin"]), found["grid"] or "", int(found["image"] or 0), step
+        path,
+        found["run"],
+        found["kind"],
+        int(found["spin"]),
+        found["grid"] or "",
+        int(found["image"] or 0),
+        int(level[1]) if says_step else 0,
+        says_step,
     )
 
 
@@ -106,10 +117,15 @@ def matrices_in(folder: Path) -> list[MatrixName]:
 def recognises(path: Path) -> bool:
     """Tell whether a path is the folder of a run, or one of its files."""
     if path.is_dir():
-        return any(m.kind == "KS" for m in matrices_in(path)) or any(_names_matrix(p) for p in _inputs_in(path))
+        return any(m.kind == "KS" for m in matrices_in(path)) or has_run(path)
     if not path.is_file() or path.suffix in _OTHERS:
         return path.is_file() and path.suffix == ".csr"
     return is_output(path) or is_input(path) or _is_named_matrix(path)
+
+
+def has_run(folder: Path) -> bool:
+    """Tell whether an output of CP2K, or an input that writes Kohn-Sham matrices, is in a folder."""
+    return any(is_output(p) or (is_input(p) and _names_matrix(p)) for p in _texts_in(folder))
 
 
 def _is_named_matrix(path: Path) -> bool:
@@ -203,9 +219,11 @@ def _by_own_name(source: Path, given: Cp2kInput | None, options: ReadOptions) ->
     names = {kind: (given.matrix_file(section) if given else None) for kind, section in SECTIONS.items()}
     if names["S"] == f"={source.name}":
         raise FormatError(source, "expected the Kohn-Sham matrix, got the overlap; give the folder or the other file")
-    told = source.parent / (names["S"] or "").lstrip("=")
-    overlap = told if (names["S"] or "").startswith("=") and told.is_file() else None
-    return Cp2kFiles(source.parent, source, options.overlap or overlap, {}, None, None, None, None)
+    name = (names["S"] or "").lstrip("=")
+    places = [source.parent / name, *([given.path.parent / name] if given else [])]
+    found = [place for place in places if (names["S"] or "").startswith("=") and place.is_file()]
+    overlap = options.overlap or (found[0] if found else None)
+    return Cp2kFiles(source.parent, source, overlap, {}, None, None, None, None)
 
 
 def _by_name(
@@ -233,10 +251,18 @@ def _by_name(
         names = ", ".join(m.path.name for m in ks)
         raise FormatError(folder, f"expected one Kohn-Sham matrix of step {step}, got several: {names}; give one")
     if ks[0].grid:
-        return Cp2kFiles(folder, None, None, _images(folder, held, ks), None, None, None, step)
+        images = _images(folder, held, ks)
+        used = [matrix_name(path) for found in images.values() for path in found.values()]
+        return Cp2kFiles(folder, None, None, images, None, None, None, _said_step(step, used))
     check_is_matrix(ks[0].path)
     overlap = options.overlap or _overlap(folder, held, ks[0], given)
-    return Cp2kFiles(folder, ks[0].path, overlap, {}, None, None, None, step)
+    used = [ks[0], matrix_name(overlap) if overlap is not None else None]
+    return Cp2kFiles(folder, ks[0].path, overlap, {}, None, None, None, _said_step(step, used))
+
+
+def _said_step(step: int, used: list[MatrixName | None]) -> int | None:
+    """The step, unless one of the matrices may be of another: H of step 0 and S that every step overwrites."""
+    return step if all(m is None or m.says_step for m in used) else None
 
 
 def _check_kinds(folder: Path, held: list[MatrixName], start: MatrixName | None) -> None:
@@ -337,7 +363,7 @@ def _images(folder: Path, held: list[MatrixName], ks: list[MatrixName]) -> dict[
     """The file of every image; two of one image are of two runs."""
     step = ks[0].step
     result: dict[str, dict[int, Path]] = {}
-    for m in [*ks, *(m for m in held if m.kind == "S" and m.grid == "R" and m.step == step)]:
+    for m in [*ks, *(m for m in held if m.kind == "S" and m.grid == "R" and m.step == step and m.spin == 1)]:
         found = result.setdefault(m.kind, {})
         if m.image in found:
             raise FormatError(
@@ -353,7 +379,7 @@ def _images(folder: Path, held: list[MatrixName], ks: list[MatrixName]) -> dict[
 
 def _overlap(folder: Path, held: list[MatrixName], ks: MatrixName, given: Cp2kInput | None) -> Path | None:
     """S of the same step and run: by H's name with S for KS, else the only one."""
-    every = [m for m in held if m.kind == "S" and not m.grid]
+    every = [m for m in held if m.kind == "S" and not m.grid and m.spin == 1]  # others are derivatives
     found = [m for m in every if m.step == ks.step]
     if every and not found:
         raise _other_step(folder, every, ks.step)
