@@ -7,6 +7,16 @@ BOLTZMANN_IN_EV = 8.617333262e-5
 CONDUCTANCE_QUANTUM = 7.748091729e-5
 """G₀ = 2e²/h in S."""
 BOHR_IN_ANGSTROM = 0.529177210903
+LENGTHS_IN_ANGSTROM = {
+    "angstrom": 1.0,
+    "bohr": BOHR_IN_ANGSTROM,
+    "au_l": BOHR_IN_ANGSTROM,
+    "internal_cp2k": BOHR_IN_ANGSTROM,
+    "pm": 1e-2,
+    "nm": 1e1,
+    "m": 1e10,
+}
+"""Units of length by the names that CP2K has for them."""
 
 
 def ev_to_millihartree(energy: float) -> float:

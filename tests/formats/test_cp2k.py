@@ -155,7 +155,8 @@ def test_another_basis_than_the_matrix(run: Path) -> None:
         read_any(run, basis="STO-3G")
 
 
-def test_an_element_without_basis(run: Path) -> None:
+def test_an_element_without_basis(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CP2K_DATA_DIR", str(run))
     text = (run / "coord.inc").read_text().replace("O ", "Xe ", 1)
     (run / "coord.inc").write_text(text)
     (run / "hfo2.inp").write_text(

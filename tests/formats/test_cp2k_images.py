@@ -152,7 +152,7 @@ def test_wrapping_is_cp2k_s():
         ),
         (
             lambda f: (f / "job.out").write_text(re.sub(r"(?m)^ +40( +-?\d+){3} *\n", "", (f / "job.out").read_text())),
-            "table of periodic images, got one that lacks 1|no file|not in the table",
+            "expected image 40 in the table of periodic images, got 41",
         ),
         (lambda f: (f / "x-KS_SPIN_2_R_1-1_0.csr").write_bytes(b" 1 1 0.1\n"), "closed shell"),
     ],

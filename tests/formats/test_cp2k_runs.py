@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import shutil
 import time
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,46 +17,14 @@ import pytest
 from typer.testing import CliRunner
 
 from nearsight.api.files import import_calculation, steps
-from nearsight.api.spectra import spectrum
 from nearsight.cli.main import app
 from nearsight.errors import FormatError
 from nearsight.formats.cp2k_output import read_output
 from nearsight.formats.registry import read_any
 from nearsight.formats.structure_files import read_structure
-from nearsight.operators.calculation import Calculation
 from nearsight.operators.store import read_calculation
 from nearsight.units import HARTREE_IN_EV
-
-ARCHIVE = Path(__file__).parents[1] / "data" / "cp2k_runs.zip"
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("runs")
-    with zipfile.ZipFile(ARCHIVE) as archive:
-        archive.extractall(folder)
-    return folder
-
-
-@pytest.fixture
-def copy(runs: Path, tmp_path: Path) -> Callable[[str], Path]:
-    """A run's folder that may be changed."""
-    return lambda name: Path(shutil.copytree(runs / name, tmp_path / name))
-
-
-def edit(path: Path, *changes: tuple[str, str]) -> None:
-    text = path.read_text()
-    for old, new in changes:
-        assert re.search(old, text, re.MULTILINE), old
-        text = re.sub(old, new, text, flags=re.MULTILINE)
-    path.write_text(text)
-
-
-def off(calculation: Calculation) -> float:
-    """Largest difference to the printed eigenvalues, eV."""
-    assert calculation.eigenvalues is not None
-    own = spectrum(calculation).eigenvalues[: len(calculation.eigenvalues)]
-    return float(np.abs(own - calculation.eigenvalues).max())
+from tests.formats.cp2k_runs import edit, off
 
 
 @pytest.mark.parametrize(
@@ -338,7 +305,7 @@ def test_without_input_the_output_says_everything(copy: Callable[[str], Path]) -
 def test_an_input_alone_with_several_basis_files(copy: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
     folder = copy("two")
     (folder / "job.out").unlink()
-    monkeypatch.delenv("CP2K_DATA_DIR", raising=False)
+    monkeypatch.setenv("CP2K_DATA_DIR", str(folder))
     with pytest.raises(FormatError, match=r"basis DZVP-GTH of H, .*--basis-file.*BASIS_MOLOPT, GTH_BASIS_SETS"):
         read_any(folder)
     entry = "H dzvp-gth DZVP-GTH-q1\n  2\n  1 0 0 2 2\n 8.0 0.1 0.2\n 1.0 0.3 0.4\n  2 1 1 1 1\n 0.7 1.0\n"

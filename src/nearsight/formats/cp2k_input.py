@@ -17,9 +17,8 @@ from nearsight.formats.fortran_numbers import parse_number
 from nearsight.formats.sniffing import first_bytes
 from nearsight.formats.xyz import read_xyz_atoms
 from nearsight.structures.structure import Structure
-from nearsight.units import BOHR_IN_ANGSTROM
+from nearsight.units import LENGTHS_IN_ANGSTROM
 
-_LENGTHS = {"angstrom": 1.0, "bohr": BOHR_IN_ANGSTROM, "nm": 10.0, "pm": 0.01}
 _ANGLES = {"deg": 1.0, "rad": 180 / np.pi}
 _ON = {"", "T", ".T.", "TRUE", ".TRUE.", "ON", "YES", "1"}
 _PERIODIC = ("NONE", "X", "Y", "Z", "XY", "XZ", "YZ", "XYZ")
@@ -40,6 +39,8 @@ _SYMMETRIES = (
     "TETRAGONAL_BC",
 )
 _OPEN_SHELL = ("UKS", "UNRESTRICTED_KOHN_SHAM", "LSD", "SPIN_POLARIZED", "ROKS", "RESTRICTED_OPEN_KOHN_SHAM")
+SEVERAL = " + "
+"""Between the names of basis sets that make up one."""
 METHODS = ("GPW", "GAPW", "GAPW_XC")
 """Of Quickstep, those whose H and S are Kohn-Sham matrices in a Gaussian basis."""
 STATIC = ("ENERGY", "ENERGY_FORCE", "WAVEFUNCTION_OPTIMIZATION", "WFN_OPT", "LINEAR_RESPONSE", "LR")
@@ -168,8 +169,16 @@ class Cp2kInput:
         FormatError
             If its element is not known, or its basis is not named in one word.
         """
+        return _kind(self.path, label, self._kind_section(label))
+
+    def names_of(self, label: str) -> tuple[str | None, str | None]:
+        """Return the names of the orbital basis and of the potential of a kind; None where the input has none."""
+        section = self._kind_section(label)
+        return _orbital_basis(section), _potential(section)
+
+    def _kind_section(self, label: str) -> Section | None:
         sections = {s.parameter.upper(): s for s in self.subsys.all("KIND")}
-        return _kind(self.path, label, sections.get(label.upper(), sections.get("DEFAULT")))
+        return sections.get(label.upper(), sections.get("DEFAULT"))
 
     @cached_property
     def cell(self) -> np.ndarray:
@@ -214,10 +223,12 @@ class Cp2kInput:
 
     @property
     def method(self) -> str:
-        """METHOD of &QS in capitals; that of &FORCE_EVAL where it is not Quickstep."""
+        """METHOD of &QS in capitals; that of &FORCE_EVAL where it is not Quickstep, KG where molecules are embedded."""
         outer = (self.force_eval.get("METHOD") or "QS").upper()
         if outer not in ("QS", "QUICKSTEP"):
             return outer
+        if any(s.flag("KG_METHOD") for s in self.dft.all("QS")):
+            return "KG"
         return (next((s.get("METHOD") for s in self.dft.all("QS")), None) or "GPW").upper()
 
     @property
@@ -239,6 +250,18 @@ class Cp2kInput:
         """FILENAME of &KS_CSR_WRITE or &S_CSR_WRITE; None where there is no such section, empty where it has none."""
         sections = self.dft.all("PRINT", which)
         return (sections[0].get("FILENAME") or "").strip("'\"") if sections else None
+
+    @property
+    def trajectory_unit(self) -> float:
+        """Å, the unit of the positions that a run whose atoms move writes.
+
+        Raises
+        ------
+        FormatError
+            If it is not known.
+        """
+        said = [s.get("UNIT") for s in self.root.all("MOTION", "PRINT", "TRAJECTORY")]
+        return _unit_of(self.path, "&TRAJECTORY", next((unit for unit in said if unit), "angstrom"))
 
     @cached_property
     def leaves_open(self) -> tuple[str, ...]:
@@ -385,10 +408,18 @@ def _atoms(path: Path, force_eval: Section) -> tuple[list[str], np.ndarray]:
         positions = np.array([[parse_number(x) for x in rest[:3]] for _, rest in rows]).reshape(len(rows), 3)
     except ValueError as error:
         raise FormatError(path, f"expected `label x y z` in every line of &COORD ({error})") from error
-    unit = (coord[0].get("UNIT") or "angstrom").strip("[]").lower()
-    if unit not in _LENGTHS:
-        raise FormatError(path, f"expected the UNIT of &COORD to be one of {', '.join(_LENGTHS)}, got {unit}")
-    return [label for label, _ in rows], positions * (1.0 if _scaled(force_eval) else _LENGTHS[unit])
+    unit = _unit_of(path, "&COORD", coord[0].get("UNIT") or "angstrom")
+    return [label for label, _ in rows], positions * (1.0 if _scaled(force_eval) else unit)
+
+
+def _unit_of(path: Path, section: str, name: str) -> float:
+    """Å."""
+    unit = name.strip("[]").lower()
+    if unit not in LENGTHS_IN_ANGSTROM:
+        raise FormatError(
+            path, f"expected the UNIT of {section} to be one of {', '.join(LENGTHS_IN_ANGSTROM)}, got {unit}"
+        )
+    return LENGTHS_IN_ANGSTROM[unit]
 
 
 def _atoms_of_topology(path: Path, force_eval: Section) -> tuple[list[str], np.ndarray]:
@@ -416,12 +447,11 @@ def _kind(path: Path, label: str, section: Section | None) -> Kind:
     letters = re.match("[A-Za-z]+", label)
     symbol = (said or (letters[0] if letters else label)).capitalize()
     number = number_of(symbol)
-    ghost = section.flag("GHOST") if section else False
+    ghost = section.flag("GHOST") or section.flag("FLOATING_BASIS_CENTER") if section else False
     if number is None and not ghost:
         raise FormatError(path, f"expected an element for the kind {label!r}, got {symbol!r}; add ELEMENT to its &KIND")
     element = GHOST if number is None else number
-    potential = section.get("POTENTIAL", "POT") if section else None
-    name = potential.split()[-1] if potential else None
+    name = _potential(section)
     valence = 0 if ghost else potential_valence(name, element)
     return Kind(GHOST if ghost else element, _orbital_basis(section), name, valence, element)
 
@@ -447,6 +477,12 @@ def potential_valence(name: str | None, number: int) -> int | None:
     return number if (name or "").upper() in ("ALL", "ALLELECTRON", "ALL-ELECTRON") else None
 
 
+def _potential(section: Section | None) -> str | None:
+    """The name of the potential: `NAME` or `TYPE NAME`."""
+    potential = section.get("POTENTIAL", "POT") if section else None
+    return potential.split()[-1] if potential else None
+
+
 def _orbital_basis(section: Section | None) -> str | None:
     """The name of the orbital basis: `NAME` or `ORB NAME`; other types (AUX_FIT, RI_AUX …) are not H's."""
     names = []
@@ -454,7 +490,7 @@ def _orbital_basis(section: Section | None) -> str | None:
         words = value.split()
         if words and (len(words) == 1 or words[0].upper() == "ORB"):
             names.append(words[-1].strip("'\""))
-    return "+".join(names) or None
+    return SEVERAL.join(names) or None
 
 
 def _repeated(section: Section) -> bool:
@@ -475,7 +511,7 @@ def _cell(path: Path, section: Section) -> np.ndarray:
     return np.array(cellpar_to_cell([*_three(path, edges), *_three(path, angles or "90 90 90", _ANGLES, "angles")]))
 
 
-def _three(path: Path, text: str, units: dict[str, float] = _LENGTHS, what: str = "lengths") -> list[float]:
+def _three(path: Path, text: str, units: dict[str, float] = LENGTHS_IN_ANGSTROM, what: str = "lengths") -> list[float]:
     unit = re.match(r"\[(\w+)\]", text)
     words = re.sub(r"\[.*?\]", "", text).split()
     factor = units.get(unit[1].lower()) if unit else 1.0

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from nearsight.errors import FormatError
-from nearsight.formats.cp2k_output_head import Head, PrintedCell, PrintedKind, PrintedSites
+from nearsight.formats.cp2k_output_head import Head, PrintedCell, PrintedKind, PrintedSites, UnknownUnitError
 from nearsight.formats.sniffing import first_bytes
 from nearsight.units import HARTREE_IN_EV
 
@@ -29,8 +29,12 @@ _MD_STEP = re.compile(r"^\s*(?:MD\| Step number|STEP NUMBER\s+=)\s+(\d+)")
 _OPTIMISATION_STEP = re.compile(r"^\s*OPTIMIZATION STEP:\s+(\d+)")
 _NEXT = re.compile(r"SCF WAVEFUNCTION OPTIMIZATION|^ Number of electrons:|ATOMIC COORDINATES IN")
 """Where, after an energy, the next evaluation begins."""
-_IMAGES = re.compile(r"^\s*(KS|S) CSR write\|\s+(\d+) periodic images")
-_IMAGE = re.compile(r"^\s*(\d+)\s+(-?\d+)\s+(-?\d+)\s+(-?\d+)\s*$")
+_IMAGES = re.compile(r"^\s*(KS|S) CSR write\|\s*(\d+) periodic images")
+_IMAGE = re.compile(r"^\s*(\d+|\*+)\s+(-?\d+)\s+(-?\d+)\s+(-?\d+)\s*$")
+"""Their numbers go up from 1; from 1000 on there are stars, for they do not fit their column."""
+
+_FIXED_CELL = ("NVE", "NVT", "LANGEVIN", "ISOKIN", "NVT_ADIABATIC")
+"""Ensembles of MD in which the cell stays as it is."""
 
 ImageTables = dict[str, dict[int, tuple[int, int, int]]]
 """For KS and S: image number → cell vector."""
@@ -89,7 +93,8 @@ class Cp2kOutput:
     images : dict
         For KS and S: image number → cell vector.
     project, run_type, method, input_name : str or None
-        As CP2K names them: PROJECT, RUN_TYPE, Quickstep's METHOD, the input file.
+        As CP2K names them: PROJECT, RUN_TYPE, Quickstep's METHOD (that of &FORCE_EVAL where there is more than
+        Quickstep, such as QMMM), the input file.
     charge, multiplicity : int or None
         Of the run.
     restricted_open : bool
@@ -186,7 +191,7 @@ def read_output(path: str | Path, evaluation: int = -1) -> Cp2kOutput:
         chosen.images,
         head.last.get("project"),
         head.last.get("run type"),
-        head.last.get("method") or run.foreign,
+        run.foreign or head.last.get("method"),
         head.last.get("input"),
         head.count("charge"),
         head.count("multiplicity"),
@@ -195,7 +200,7 @@ def read_output(path: str | Path, evaluation: int = -1) -> Cp2kOutput:
         head.kinds,
         head.sites,
         head.last.get("trajectory"),
-        head.last.get("ensemble", "").startswith("NP") or head.last.get("run type") == "CELL_OPT",
+        head.last.get("run type") == "CELL_OPT" or head.last.get("ensemble", _FIXED_CELL[0]) not in _FIXED_CELL,
         tuple(run.evaluations),
     )
 
@@ -209,7 +214,10 @@ def _last_run(path: str | Path) -> _Run:
         for line in file:
             if "CP2K| version string" in line:  # CP2K appends: what an earlier run printed is not of this one
                 runs.append(_Run(path))
-            runs[-1].take(line)
+            try:
+                runs[-1].take(line)
+            except UnknownUnitError as error:
+                raise FormatError(path, str(error)) from error
     for run in runs:
         run.finish()
     return next((run for run in reversed(runs) if run.evaluations), runs[-1])
@@ -236,7 +244,12 @@ class _Run:
         if title := _TABLE.search(line):
             self._table = self._now.tables[int(title[1] or 0)] = []
         elif self._table is not None and (row := _EIGENVALUE.match(line)):
+            if not self._table and int(row[1]) > 1:  # MO_INDEX_RANGE: levels from the middle of the spectrum
+                self._table = None
+                return
             _append(self.path, self._table, int(row[1]), float(row[2]))
+        elif self._table:
+            self._table = None  # rows of other tables look like these
         if "SCF run" in line and "converged" in line:
             self._now.converged = "NOT" not in line
         if found := _K_POINT.search(line):
@@ -253,10 +266,15 @@ class _Run:
             self._images = self._now.images[title[1]] = {}
             self._images_left = int(title[2])
         elif self._images is not None and self._images_left and (row := _IMAGE.match(line)):
-            self._images[int(row[1])] = (int(row[2]), int(row[3]), int(row[4]))
+            number = len(self._images) + 1
+            if row[1].isdigit() and int(row[1]) != number:
+                raise FormatError(self.path, f"expected image {number} in the table of periodic images, got {row[1]}")
+            self._images[number] = (int(row[2]), int(row[3]), int(row[4]))
             self._images_left -= 1
 
     def _take_energies(self, line: str) -> None:
+        if "KG coloring result" in line:
+            self.foreign = "KG"
         if found := _ENERGY.search(line) or _ENERGY_OLD.search(line):
             if self._complete:
                 self._close()
@@ -302,7 +320,8 @@ class _Run:
 def _eigenvalues(
     path: str | Path, tables: dict[int, list[float]], k_points: dict[int, tuple[float, ...]]
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Those at Γ, and those at every k-point, eV."""
+    """Those at Γ, and those at every k-point, eV; none where all are zero, for orbitals were not computed (ALMO)."""
+    tables = {k: table for k, table in tables.items() if any(table)}
     if not k_points:
         found = tables.get(0) or None
         return (np.sort(np.array(found)) * HARTREE_IN_EV if found else None), None

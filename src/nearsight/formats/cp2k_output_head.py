@@ -10,7 +10,7 @@ from ase.geometry import cellpar_to_cell
 
 from nearsight.elements import GHOST
 from nearsight.orbitals.gaussian_shell import GaussianShell
-from nearsight.units import BOHR_IN_ANGSTROM
+from nearsight.units import LENGTHS_IN_ANGSTROM
 
 _R = r"(-?\d+\.\d+)"
 _ONCE = {
@@ -33,7 +33,9 @@ _VECTOR = re.compile(rf"^\s*CELL\| Vector ([abc]) \[(\w+)\]?:?\s+{_R}\s+{_R}\s+{
 _ANGLE = re.compile(rf"^\s*CELL\| Angle \([abc],[abc]\), (alpha|beta|gamma)\s+\[degree\]:\s+{_R}")
 _PERIODIC = re.compile(r"^\s*CELL\| Periodicity\s+([XYZ]+|NONE)")
 _KIND = re.compile(r"^\s*\d+\. Atomic kind: (\S+)")
-_BASIS = re.compile(r"^\s+(\S.*?)\s+Basis Set\s+(\S+)\s*$")
+_BASIS = re.compile(r"^\s+(\S.*?)\s+Basis Set(?:\s+(\S+))?\s*$")
+INLINE = "of the input's own &BASIS"
+"""Name of a basis that has none."""
 _POTENTIAL = re.compile(r"^\s+(GTH|AE|SGP|ECP|All-electron)\b.*[Pp]otential information for\s+(\S+)")
 _SHELL = re.compile(rf"^\s+(\d+)\s+(\d+)\s+\d+([spdfghi])(\S*)\s+{_R}\s+{_R}\s*$")
 _PRIMITIVE = re.compile(rf"^\s+{_R}\s+{_R}\s*$")
@@ -53,18 +55,18 @@ class PrintedCell:
         Lengths (Å) and angles (degrees); fewer than six where some are not printed.
     pbc : (3,) array of bool
         Periodic directions.
+    rounding : float
+        Å, that the printed digits of the vectors leave.
     """
 
     vectors: np.ndarray
     parameters: tuple[float, ...]
     pbc: np.ndarray
-
-    ROUNDING = 6e-4
-    """Å."""
+    rounding: float = 6e-4
 
     def agrees(self, cell: np.ndarray) -> bool:
         """Return whether a cell (rows, Å) is this one within the digits that are printed."""
-        return bool(np.abs(cell - self.vectors).max() < self.ROUNDING)
+        return bool(np.abs(cell - self.vectors).max() < self.rounding)
 
     @property
     def cell(self) -> np.ndarray:
@@ -122,12 +124,15 @@ class PrintedSites:
         Å, rounded.
     charges : (N,) array of float64
         Charges of the cores: the valence.
+    rounding : float
+        Å, that the printed digits of the positions leave.
     """
 
     kinds: np.ndarray
     elements: np.ndarray
     positions: np.ndarray
     charges: np.ndarray
+    rounding: float = 2e-6
 
     def numbers(self, kinds: tuple[PrintedKind, ...]) -> np.ndarray:
         """(N,) int, atomic numbers; 0 for ghosts."""
@@ -169,6 +174,17 @@ class _KindLines:
         return tuple(GaussianShell(l, tables[key][:, 0], tables[key][:, 1]) for key, l in self.shells.items())
 
 
+class UnknownUnitError(ValueError):
+    """An output in a unit that is not known."""
+
+
+def _unit(name: str) -> float:
+    """Å, of a unit that the output names."""
+    if name.lower() not in LENGTHS_IN_ANGSTROM:
+        raise UnknownUnitError(f"expected lengths in one of {', '.join(LENGTHS_IN_ANGSTROM)}, got {name}")
+    return LENGTHS_IN_ANGSTROM[name.lower()]
+
+
 class Head:
     """The head of an output, taken line by line."""
 
@@ -180,6 +196,7 @@ class Head:
         self._angles: dict[str, float] = {}
         self._periodic: str | None = None
         self._cell: PrintedCell | None = None
+        self._cell_unit = 1.0
         self._kinds: list[_KindLines] = []
         self._in_kind = False
         self._rows: list[tuple[float, ...]] = []
@@ -209,7 +226,9 @@ class Head:
             return None
         table = np.array(self._rows)
         whole = table[:, :2].astype(np.int64)
-        return PrintedSites(whole[:, 0] - 1, whole[:, 1], table[:, 2:5] * (self._unit or 1.0), table[:, 5])
+        unit = self._unit or 1.0
+        rounding = PrintedSites.rounding * max(unit, 1.0)
+        return PrintedSites(whole[:, 0] - 1, whole[:, 1], table[:, 2:5] * unit, table[:, 5], rounding)
 
     def take(self, line: str) -> None:
         """One line of the output."""
@@ -226,9 +245,10 @@ class Head:
 
     def _take_cell(self, line: str) -> None:
         if found := _VECTOR.match(line):
-            unit = BOHR_IN_ANGSTROM if found[2].lower() == "bohr" else 1.0
+            unit = _unit(found[2])
             self._vectors[found[1]] = [float(x) * unit for x in found.groups()[2:5]]
             self._lengths[found[1]] = float(found[6]) * unit
+            self._cell_unit = unit
         elif found := _ANGLE.match(line):
             self._angles[found[1]] = float(found[2])
         elif (found := _PERIODIC.match(line)) and len(self._vectors) == 3:
@@ -236,7 +256,8 @@ class Head:
             parameters = [self._lengths[a] for a in "abc"] + [
                 self._angles[name] for name in ("alpha", "beta", "gamma") if name in self._angles
             ]
-            self._cell = PrintedCell(np.array([self._vectors[a] for a in "abc"]), tuple(parameters), pbc)
+            rounding = PrintedCell.rounding * max(self._cell_unit, 1.0)
+            self._cell = PrintedCell(np.array([self._vectors[a] for a in "abc"]), tuple(parameters), pbc, rounding)
 
     def _take_kind(self, line: str) -> None:
         if "Atomic kind:" in line and (found := _KIND.match(line)):
@@ -253,11 +274,11 @@ class Head:
         if "Basis Set" in line and (found := _BASIS.match(line)):
             kind.reads_shells = found[1] == "Orbital"
             if kind.reads_shells:
-                kind.basis = found[2]
+                kind.basis = found[2] or INLINE
         elif "otential information" in line and (found := _POTENTIAL.match(line)):
             kind.potential, kind.reads_shells = found[2], False
             kind.all_electron = found[1] in ("AE", "All-electron")
-        elif "GHOST" in line:
+        elif "are GHOST atoms" in line or "FLOATING BASIS FUNCTIONS" in line:
             kind.ghost = True
         elif kind.reads_shells:
             kind.take_basis(line)
@@ -265,7 +286,7 @@ class Head:
     def _take_site(self, line: str) -> None:
         if found := _SITES.search(line):
             if not self._rows:
-                self._unit = BOHR_IN_ANGSTROM if found[1].lower() == "bohr" else 1.0
+                self._unit = _unit(found[1])
         elif self._unit is not None and (found := _SITE.match(line)) and not self._done:
             kind, element, place = int(found[1]), int(found[3]), [float(x) for x in found.groups()[3:]]
             self._rows.append((kind, element, *place))

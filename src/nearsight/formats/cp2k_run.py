@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,8 +21,9 @@ from nearsight.elements import GHOST, symbol_of
 from nearsight.errors import FormatError, InputError
 from nearsight.formats.basis_choice import GUESSED, joined, named_basis
 from nearsight.formats.cp2k_files import Cp2kFiles
-from nearsight.formats.cp2k_input import METHODS, STATIC, Cp2kInput, parse_input, potential_valence
+from nearsight.formats.cp2k_input import METHODS, SEVERAL, STATIC, Cp2kInput, parse_input, potential_valence
 from nearsight.formats.cp2k_output import Cp2kOutput, Evaluation, read_output
+from nearsight.formats.cp2k_output_head import PrintedSites
 from nearsight.formats.cp2k_trajectory import Frame, cell_of, find_trajectory, frame_of
 from nearsight.formats.options import ReadOptions
 from nearsight.formats.structure_files import check_distances, read_structure
@@ -32,12 +34,14 @@ from nearsight.structures.structure import Structure
 from nearsight.units import HARTREE_IN_EV
 
 _CHARGE = re.compile(r"-q(\d+)$", re.IGNORECASE)
-_SAME_PLACE = 2e-6
-"""Å, that digits of the output leave."""
 _GIVEN_PLACE = 2e-3
 """Å, by which positions that the user gives may differ from those of the run."""
 _SAME_ENERGY = 2e-8
 """E_h, that digits of a trajectory leave."""
+_DATA_FOLDER = "/usr/share/cp2k"
+"""Where Linux distributions put CP2K's basis sets."""
+_OTHER_UNIT = 1.6
+"""Ratio of two sizes of a structure that is more than atoms move, and less than between any two units."""
 _MOVING = ("MD", "GEO_OPT", "CELL_OPT")
 """Run types whose steps can be told apart."""
 _ALIASES = {
@@ -49,8 +53,19 @@ _ALIASES = {
     "LINEAR_RESPONSE": "LR",
 }
 
-Parts = dict[int, tuple[str, tuple[int, ...], int | None]]
-"""Z → name of the basis, shells, valence."""
+
+class Part(NamedTuple):
+    """The functions of one element."""
+
+    name: str
+    shells: tuple[int, ...]
+    valence: int | None
+    element: int
+    """Whose functions these are: of a ghost too."""
+
+
+Parts = dict[int, Part]
+"""By atomic number; 0 for ghosts."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +143,7 @@ def describe_run(files: Cp2kFiles, options: ReadOptions) -> CP2KRun:
     step = None
     if output is not None and moving:
         step = files.step
-        output, frame = _at_step(files, output)
+        output, frame = _at_step(files, given, output)
     if given is not None and output is not None:
         _compare(files, given, output)
     notes: dict[str, str] = {}
@@ -167,18 +182,19 @@ def _check_kind_of_run(files: Cp2kFiles, given: Cp2kInput | None, output: Cp2kOu
         raise FormatError(
             files.input, f"expected a closed shell, got {given.open_shell} in the input; run without it, or not at all"
         )
-    method = output.method if output is not None and output.method else given.method if given is not None else None
-    if method is not None and method.upper() not in METHODS:
-        raise FormatError(
-            path, f"expected a Kohn-Sham run of Quickstep (METHOD {', '.join(METHODS)}), got METHOD {method}"
-        )
+    methods = {files.output: output.method if output else None, files.input: given.method if given else None}
+    for where, method in methods.items():
+        if method is not None and method.upper() not in METHODS:
+            raise FormatError(
+                where, f"expected a Kohn-Sham run of Quickstep (METHOD {', '.join(METHODS)}), got METHOD {method}"
+            )
     if output is not None and output.kinds and not any(kind.basis for kind in output.kinds):
         raise FormatError(
             path,
             "expected a run with Gaussian orbitals (METHOD GPW or GAPW), got an output whose kinds of atoms have no "
             "orbital basis, as of tight binding (DFTB, xTB) and semi-empirical methods",
         )
-    if output is not None and output.kinds and method is None:
+    if output is not None and output.kinds and not any(methods.values()):
         raise FormatError(
             path,
             "expected an output that says its METHOD (`QS| Method:`, which tight binding does not print), got one "
@@ -195,19 +211,21 @@ def _check_kind_of_run(files: Cp2kFiles, given: Cp2kInput | None, output: Cp2kOu
         )
 
 
-def _at_step(files: Cp2kFiles, output: Cp2kOutput) -> tuple[Cp2kOutput, Frame | None]:
+def _at_step(files: Cp2kFiles, given: Cp2kInput | None, output: Cp2kOutput) -> tuple[Cp2kOutput, Frame | None]:
     """The output with energy and levels of the matrices' step, and the positions of this step."""
     path = files.output or files.folder
     if files.step is None:
         raise FormatError(
             files.folder,
             f"expected matrices named by their step (…-1_<step>.csr) of a run of type {output.run_type}, got one "
-            "whose name does not say it (FILENAME =…)",
+            "whose name does not say it (FILENAME =…, COMMON_ITERATION_LEVELS, ADD_LAST SYMBOLIC); run its positions "
+            "again with RUN_TYPE ENERGY",
         )
     trajectory = find_trajectory(files.folder, output.trajectory, output.project) or (
         find_trajectory(Path(path).parent, output.trajectory, output.project)
     )
-    frame = frame_of(trajectory, files.step) if trajectory is not None else None
+    unit = given.trajectory_unit if given is not None else 1.0
+    frame = frame_of(trajectory, files.step, unit) if trajectory is not None else None
     places = [k for k, e in enumerate(output.evaluations) if e.step == files.step]
     if not places:
         known = sorted({e.step for e in output.evaluations if e.step is not None})
@@ -225,19 +243,20 @@ def _at_step(files: Cp2kFiles, output: Cp2kOutput) -> tuple[Cp2kOutput, Frame | 
                 else "are they of two runs?"
             ),
         )
-    if frame is None and len(places) > 1:
+    if (frame is None or frame.energy is None) and len(places) > 1:
         raise FormatError(
             path,
             f"expected one electronic structure of step {files.step}, got {len(places)} (a line search) and no "
-            f"trajectory with the positions; give {output.project}-pos-1.xyz beside the matrices",
+            f"trajectory with positions and energies; give {output.project}-pos-1.xyz beside the matrices",
         )
-    if frame is None and places[0] != 0:
+    first = places[-1] == 0  # of the positions that the run began with
+    if frame is None and not first:
         raise FormatError(
             files.folder,
             f"expected the positions of step {files.step} in a trajectory ({output.project}-pos-1.xyz), got "
             f"{'none' if trajectory is None else f'no such step in {trajectory.name}'}; copy it there",
         )
-    return read_output(path, places[-1]), frame if places[0] != 0 else None
+    return read_output(path, places[-1]), None if first else frame
 
 
 def _is_energy(evaluation: Evaluation, energy: float) -> bool:
@@ -253,12 +272,9 @@ def _compare(files: Cp2kFiles, given: Cp2kInput, output: Cp2kOutput) -> None:
     _agree(files, "METHOD", given.method, output.method)
     _agree(files, "CHARGE", str(given.charge), None if output.charge is None else str(output.charge))
     for kind in output.kinds:
-        asked_kind = given.kind(kind.label)
-        for what, ours, theirs in (
-            ("BASIS_SET", asked_kind.basis, kind.basis),
-            ("POTENTIAL", asked_kind.potential, kind.potential),
-        ):
-            if ours is not None and theirs is not None and "+" not in ours:
+        basis, potential = given.names_of(kind.label)
+        for what, ours, theirs in (("BASIS_SET", basis, kind.basis), ("POTENTIAL", potential, kind.potential)):
+            if ours is not None and theirs is not None and SEVERAL not in ours:
                 plain = [_CHARGE.sub("", name).upper() for name in (ours, theirs)]
                 _agree(files, f"{what} of the kind {kind.label}", *plain)
 
@@ -294,7 +310,7 @@ def _structure(
     numbers, positions, kept = _atoms(files, given, written, output, notes)
     cell, pbc = _cell(files, given, written, output, notes)
     if frame is not None and output is not None:
-        positions = _frame_positions(files, frame, numbers)
+        positions = _frame_positions(files, output, frame, numbers)
         if output.moving_cell:
             cell = cell_of(files.folder, output.project, frame.step)
     elif not kept:
@@ -341,21 +357,24 @@ def _atoms(
     if output is None or sites is None:
         if written is None or given is None:
             raise FormatError(files.folder, "expected atoms in CP2K's output or input, got none")
-        if output is not None and given.leaves_open:
+        open_reasons = _still_open(given, output)
+        if output is not None and open_reasons:
             raise FormatError(
                 files.output,
-                f"expected the table of atomic coordinates, for the input has {', '.join(given.leaves_open)}, got an "
+                f"expected the table of atomic coordinates, for the input has {', '.join(open_reasons)}, got an "
                 "output without; print more (PRINT_LEVEL MEDIUM), or give the structure (--structure)",
             )
+        if given.centred:
+            notes["positions"] = "of the input, before CP2K moved all together to the middle of the cell"
         return written.numbers, written.positions, True
     numbers = sites.numbers(output.kinds)
     open_ = bool(given and (given.leaves_open or given.centred)) or written is None
     if written is not None and len(written) == len(numbers) and np.array_equal(written.numbers, numbers):
-        if _apart(written.positions, sites.positions, written.cell, written.pbc) < _SAME_PLACE:
+        if _apart(written.positions, sites.positions, written.cell, written.pbc) < sites.rounding:
             return numbers, written.positions, True
         if given is not None and given.centred:
             shift = (sites.positions - written.positions).mean(axis=0)
-            if _apart(written.positions + shift, sites.positions, written.cell, written.pbc) < _SAME_PLACE:
+            if _apart(written.positions + shift, sites.positions, written.cell, written.pbc) < sites.rounding:
                 notes["positions"] = "of the input, centred by CP2K"
                 return numbers, written.positions + shift, True
     if not open_ and written is not None:
@@ -375,6 +394,12 @@ def _atoms(
         )
     notes["positions"] = "of the output"
     return numbers, sites.positions, False
+
+
+def _still_open(given: Cp2kInput, output: Cp2kOutput | None) -> tuple[str, ...]:
+    """What the input leaves open: not atoms that move, whose first positions it has, and the trajectory the others."""
+    moving = {f"RUN_TYPE {given.run_type}"} if output is not None and _alias(given.run_type) in _MOVING else set()
+    return tuple(reason for reason in given.leaves_open if reason not in moving)
 
 
 def _apart(a: np.ndarray, b: np.ndarray, cell: np.ndarray, pbc: np.ndarray) -> float:
@@ -402,7 +427,8 @@ def _finer(
         finer = parse_input(restart).positions
     except InputError:
         return positions
-    same = finer.shape == positions.shape and _apart(finer, positions, cell, pbc) < _SAME_PLACE
+    rounding = output.sites.rounding if output is not None and output.sites is not None else PrintedSites.rounding
+    same = finer.shape == positions.shape and _apart(finer, positions, cell, pbc) < rounding
     return finer if same else positions
 
 
@@ -424,7 +450,12 @@ def _cell(
         if not np.array_equal(printed.pbc, written.pbc):
             raise _contradiction(files, "PERIODIC", str(written.pbc.tolist()), str(printed.pbc.tolist()))
         raise _contradiction(files, "the cell (Å)", _rows(written.cell), _rows(printed.vectors))
-    notes["cell"] = "of the output" + (f", for the input has {', '.join(given.leaves_open)}" if given else "")
+    exact = printed.cell is not printed.vectors
+    notes["cell"] = (
+        "of the output"
+        + ("" if exact else f", to {printed.rounding:.1g} Å")
+        + (f", for the input has {', '.join(given.leaves_open)}" if given else "")
+    )
     return printed.cell, printed.pbc
 
 
@@ -432,12 +463,21 @@ def _rows(numbers: np.ndarray) -> str:
     return " ".join(f"{x:.6g}" for x in np.asarray(numbers).reshape(-1))
 
 
-def _frame_positions(files: Cp2kFiles, frame: Frame, numbers: np.ndarray) -> np.ndarray:
+def _frame_positions(files: Cp2kFiles, output: Cp2kOutput, frame: Frame, numbers: np.ndarray) -> np.ndarray:
     if len(frame.positions) != len(numbers):
         raise FormatError(
             files.folder,
             f"expected {len(numbers)} atoms in step {frame.step} of the trajectory, got {len(frame.positions)}",
         )
+    if output.sites is not None:
+        sizes = [float(np.sqrt(np.var(x, axis=0).sum())) for x in (frame.positions, output.sites.positions)]
+        if sizes[0] > _OTHER_UNIT * sizes[1] or sizes[1] > _OTHER_UNIT * sizes[0]:
+            raise FormatError(
+                files.folder,
+                f"expected positions of step {frame.step} that are as far apart as those in the output, "
+                f"{sizes[1]:.4g} Å from their middle, got {sizes[0]:.4g} Å; is the trajectory in another unit "
+                "(&TRAJECTORY UNIT)? Give the input (--input)",
+            )
     return frame.positions
 
 
@@ -457,7 +497,11 @@ def _check_given(files: Cp2kFiles, structure: Structure, output: Cp2kOutput, fra
         raise _contradiction(files, "atoms", structure.formula, "others, or in another order")
     printed = output.cell
     compared = printed is not None and structure.pbc.any() and frame is None
-    if printed is not None and compared and np.abs(printed.vectors - structure.cell).max() > _GIVEN_PLACE:
+    if (
+        printed is not None
+        and compared
+        and np.abs(printed.vectors - structure.cell).max() > printed.rounding + _GIVEN_PLACE
+    ):
         raise _contradiction(files, "the cell (Å)", _rows(structure.cell), _rows(printed.vectors))
     positions = sites.positions if frame is None else frame.positions
     away = structure.positions - positions
@@ -477,27 +521,28 @@ def _parts(
 ) -> Parts | None:
     """Basis and valence of each element, of the output, else of the input; None where neither says."""
     if output is not None and output.sites is not None and output.kinds and all(k.shells for k in output.kinds):
-        return _printed_parts(files, output)
+        return _printed_parts(files, given, output)
     if given is None or files.input is None or options.basis is not None:
         return None
-    nameless = [label for label, kind in given.kinds.items() if kind.basis is None or "+" in kind.basis]
+    nameless = [label for label, kind in given.kinds.items() if kind.basis is None or SEVERAL in kind.basis]
     if nameless:
         raise FormatError(
             files.input,
             f"expected one orbital BASIS_SET for the kind {nameless[0]}, got "
-            f"{'several' if given.kind(nameless[0]).basis else 'none'}; give the output of the run (--output-file), or "
-            "say the basis (--basis)",
+            f"{'several' if given.kind(nameless[0]).basis else 'none'}; give an output of the run that prints the "
+            "kinds of atoms (PRINT_LEVEL MEDIUM, --output-file), or say the basis (--basis)",
         )
     parts: Parts = {}
     for label, kind in given.kinds.items():
         source = _kind_basis(given, options.basis_file, str(kind.basis), kind.element)
         shells = source.shells[kind.element]
         valence = kind.valence if kind.valence is not None else source.valence.get(kind.element)
-        _add(files.input, parts, label, kind.number, (_CHARGE.sub("", str(kind.basis)), shells, valence))
+        part = Part(_CHARGE.sub("", str(kind.basis)), shells, valence, kind.element)
+        _add(files.input, parts, label, kind.number, part)
     return parts
 
 
-def _printed_parts(files: Cp2kFiles, output: Cp2kOutput) -> Parts:
+def _printed_parts(files: Cp2kFiles, given: Cp2kInput | None, output: Cp2kOutput) -> Parts:
     parts: Parts = {}
     assert output.sites is not None
     for k, kind in enumerate(output.kinds):
@@ -509,20 +554,26 @@ def _printed_parts(files: Cp2kFiles, output: Cp2kOutput) -> Parts:
         charge = float(output.sites.charges[atoms[0]])
         named = potential_valence(kind.potential, element)
         valence = 0 if kind.ghost else round(charge) if abs(charge - round(charge)) < 1e-6 else named
-        part = (_CHARGE.sub("", str(kind.basis)), kind.shells, valence)
+        asked = given.names_of(kind.label)[0] if given is not None else None
+        name = asked if asked and SEVERAL in asked else str(kind.basis)  # of several, CP2K prints the first
+        part = Part(_CHARGE.sub("", name), kind.shells, valence, element)
         _add(files.output, parts, kind.label, number, part)
     return parts
 
 
-def _add(
-    path: Path | None, parts: Parts, label: str, number: int, part: tuple[str, tuple[int, ...], int | None]
-) -> None:
-    if parts.setdefault(number, part)[1:] != part[1:]:
+def _add(path: Path | None, parts: Parts, label: str, number: int, part: Part) -> None:
+    first = parts.setdefault(number, part)
+    if (first.name.upper(), *first[1:]) != (part.name.upper(), *part[1:]):
         raise FormatError(
             path,
-            f"expected one basis and potential for {symbol_of(number)}, got another "
-            f"for the kind {label}: not supported",
+            f"expected one basis and potential for {symbol_of(number)}, got {_described(first)} and, for the kind "
+            f"{label}, {_described(part)}: not supported",
         )
+
+
+def _described(part: Part) -> str:
+    valence = "" if part.valence is None else f" with {part.valence} electrons"
+    return f"{part.name} of {symbol_of(part.element)}{valence}"
 
 
 def _kind_basis(given: Cp2kInput, told: tuple[Path, ...], name: str, number: int) -> BasisSet:
@@ -557,19 +608,19 @@ def _basis(
     if options.basis is not None:
         basis = named_basis(options.basis, options.basis_file, structure.elements)
         if parts is not None:
-            run = joined(parts)
+            run = _joined(parts)
             for z in structure.elements:
-                if z in parts and basis.shells[z] != parts[z][1]:
+                if z in parts and basis.shells[z] != parts[z].shells:
                     raise FormatError(
                         files.output or files.input,
                         f"expected the basis of the run, {run.name} ({run.describe()}), got --basis {basis.name} "
                         f"({basis.describe()})",
                     )
-            valence = {z: part[2] for z, part in parts.items() if part[2] is not None}
+            valence = {z: part.valence for z, part in parts.items() if part.valence is not None}
             basis = replace(basis, valence={**basis.valence, **valence})
         return basis.with_functions(_functions(given, output, options, basis)), basis.name
     if parts is not None:
-        basis = joined({z: parts[z] for z in parts})
+        basis = _joined(parts)
         basis.check(structure.numbers)
         return basis.with_functions(_functions(given, output, options, basis)), basis.name
     if given is not None:
@@ -579,7 +630,7 @@ def _basis(
 
 def _own_files(given: Cp2kInput) -> list[Path]:
     """The basis files that an input names: beside it, or in CP2K's folder."""
-    folders = [given.path.parent, *(Path(folder) for folder in (os.environ.get("CP2K_DATA_DIR"),) if folder)]
+    folders = [given.path.parent, Path(os.environ.get("CP2K_DATA_DIR") or _DATA_FOLDER)]
     return [folder / file for file in given.basis_files for folder in folders if (folder / file).is_file()]
 
 
@@ -601,16 +652,29 @@ def _functions(
     if given is None:
         return result
     files_of_basis = [*options.basis_file, *_own_files(given)]
-    for kind in given.kinds.values():
-        if kind.number not in basis.shells or kind.basis is None or "+" in kind.basis:
+    for number, element, name in _named_functions(given, output):
+        if number not in basis.shells or name is None or SEVERAL in name:
             continue
         for file in files_of_basis:
             with suppress(InputError):  # what one file lacks, another one or the output says
-                found = named_basis(kind.basis, file, (kind.element,)).functions[kind.element]
-                if _same(found, result.get(kind.number), basis.shells[kind.number]):
-                    result[kind.number] = found
+                found = named_basis(name, file, (element,)).functions[element]
+                if _same(found, result.get(number), basis.shells[number]):
+                    result[number] = found
                     break
     return result
+
+
+def _named_functions(given: Cp2kInput, output: Cp2kOutput | None) -> list[tuple[int, int, str | None]]:
+    """Atomic number (0 for ghosts), element and name of the basis of each kind; of the output where it has the atoms."""
+    if output is None or output.sites is None or not output.kinds:
+        return [(kind.number, kind.element, kind.basis) for kind in given.kinds.values()]
+    sites = output.sites
+    first = {int(k): atom for atom, k in reversed(list(enumerate(sites.kinds.tolist()))) if k < len(output.kinds)}
+    numbers = sites.numbers(output.kinds)
+    return [
+        (int(numbers[atom]), int(sites.elements[atom]), given.names_of(output.kinds[k].label)[0])
+        for k, atom in sorted(first.items())
+    ]
 
 
 def _same(found: Sequence[GaussianShell], printed: Sequence[GaussianShell] | None, shells: tuple[int, ...]) -> bool:
@@ -621,6 +685,10 @@ def _same(found: Sequence[GaussianShell], printed: Sequence[GaussianShell] | Non
         return True
     diagonal = np.diagonal(overlaps_along_z(found, printed, np.zeros(1))[0])
     return bool((np.abs(diagonal - 1) < SAME_FUNCTIONS).all())
+
+
+def _joined(parts: Parts) -> BasisSet:
+    return joined({z: part[:3] for z, part in parts.items()})
 
 
 def _charge(

@@ -82,7 +82,7 @@ def find_trajectory(folder: Path, named: str | None, project: str | None) -> Pat
     return positions[0] if positions else None
 
 
-def frame_of(path: Path, step: int) -> Frame | None:
+def frame_of(path: Path, step: int, unit: float = 1.0) -> Frame | None:
     """Read one step of a trajectory.
 
     Parameters
@@ -91,6 +91,8 @@ def frame_of(path: Path, step: int) -> Frame | None:
         The file.
     step : int
         The step.
+    unit : float, default 1.0
+        Of the file's positions, Å.
 
     Returns
     -------
@@ -106,7 +108,8 @@ def frame_of(path: Path, step: int) -> Frame | None:
     for frame_step, comment, rows in _frames(path):
         if frame_step == step:
             energy = _ENERGY.search(comment)
-            found = Frame(step, *_atoms(path, step, rows), parse_number(energy[1]) if energy else None)
+            symbols, positions = _atoms(path, step, rows)
+            found = Frame(step, symbols, positions * unit, parse_number(energy[1]) if energy else None)
     return found
 
 
