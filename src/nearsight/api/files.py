@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from nearsight.checks.eigenvalues import check_eigenvalues
 from nearsight.checks.positions import check_positions
 from nearsight.checks.subject import Subject
 from nearsight.errors import FormatError
@@ -21,6 +22,11 @@ from nearsight.operators.reduction import reduced
 from nearsight.operators.store import write_calculation
 from nearsight.operators.store_writer import Compression, Precision
 from nearsight.progress import Progress, silent
+
+LEVELS = "levels"
+"""Key of the provenance that says whether H and S have the levels that the code printed."""
+SMALL = 600
+"""Orbitals up to which `import_calculation` compares levels: that takes it a tenth of a second."""
 
 
 def read(path: str | Path) -> Calculation:
@@ -112,6 +118,12 @@ def import_calculation(
     Calculation
         H and H₀ in eV, S dimensionless, lengths in Å, whatever the source's units are.
 
+    Notes
+    -----
+    Up to 600 orbitals the levels of H and S are compared with those that the code printed; the provenance says under
+    ``"levels"`` whether they agree. They do not where the code changed H after its last diagonalisation, as CP2K does
+    for double hybrids.
+
     Raises
     ------
     FormatError
@@ -151,10 +163,24 @@ def import_calculation(
     known = OVERLAPS in calculation.provenance
     for finding in () if known else check_positions(Subject(str(source), calculation)):
         raise FormatError(source, f"{finding.message}. {finding.meaning} {finding.advice}")
+    calculation = _with_levels_compared(str(source), calculation)
     if h0 is not None:
         provenance = {**calculation.provenance, "initial Hamiltonian": Path(h0).name}
         calculation = replace(calculation, h0=read_h0(h0, calculation, progress), provenance=provenance)
     return reduced(calculation, drop_below)
+
+
+def _with_levels_compared(source: str, calculation: Calculation) -> Calculation:
+    """The calculation, whose provenance says whether its levels are the printed ones, where that is quickly known."""
+    subject = Subject(source, calculation)
+    printed = calculation.eigenvalues if calculation.eigenvalues is not None else calculation.k_eigenvalues
+    if printed is None or calculation.overlap is None or subject.n_orbitals > SMALL:
+        return calculation
+    findings = list(check_eigenvalues(subject))
+    if any(finding.level != "error" for finding in findings):
+        return calculation
+    said = f"NOT those that the code printed: {findings[0].message}" if findings else "those that the code printed"
+    return replace(calculation, provenance={**calculation.provenance, LEVELS: said})
 
 
 def steps(

@@ -14,7 +14,7 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 from rich.text import Text
 
-from nearsight.api.files import import_calculation, steps, write
+from nearsight.api.files import LEVELS, import_calculation, steps, write
 from nearsight.cli.output import check_outputs
 from nearsight.cli.printing import Terminal, Words, show
 from nearsight.cli.process import tune_process
@@ -198,6 +198,8 @@ def _rows(calculation: Calculation, output: Path) -> Iterator[tuple[str, str | T
         yield "Fermi level", f"{calculation.fermi:.4f} eV"
     if calculation.eigenvalues is not None:
         yield "eigenvalues", f"{len(calculation.eigenvalues)} printed by the code"
+    if said.get(LEVELS, "").startswith("NOT"):
+        yield "warning", Text(f"the levels of H and S are {said[LEVELS]}", style="yellow")
     if said.get("scf", "").startswith("NOT"):
         yield ("warning", Text("the SCF did not converge: these matrices are not the ground state's", style="yellow"))
     yield "written", f"{output} ({output.stat().st_size / 1e6:.1f} MB)"
