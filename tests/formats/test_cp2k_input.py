@@ -4,7 +4,7 @@
 # the shortest input, for it begins with the definition of all of CP2K's keywords; our reader needs 20 ms for 3,000
 # atoms. Its [pm] is not a picometre (`b [pm] 0 1000 0` fails with a DimensionalityError), and `[furlong]` is taken. It
 # returns &COORD as text, so that lines such as `O 0 0` and `O 0 0 zero` pass, and kinds, ghosts, cells and an xyz of
-# the topology have to be worked out all the same. It does read @IF, which ours refuses with a way out.
+# the topology have to be worked out all the same.
 
 from __future__ import annotations
 
@@ -57,13 +57,30 @@ def test_input_with_includes_is_the_structure_of_the_xyz() -> None:
         ("A 9 0 0\nB 1 10 0\nC 0 2 11 ! skewed", [[9, 0, 0], [1, 10, 0], [0, 2, 11]]),
         ("a [nm] 0.9 0 0\nb [pm] 0 1000 0\nc [angstrom] 0 0 11", np.diag([9, 10, 11])),
         ("ABC 9 9 9\nALPHA_BETA_GAMMA 90 90 60", [[9, 0, 0], [4.5, 9 * np.sqrt(0.75), 0], [0, 0, 9]]),
-        ("@SET LENGTH 9\nABC ${LENGTH} $length ${OTHER-11}", np.diag([9, 9, 11])),
+        ("@SET LENGTH 9\nABC ${LENGTH} $LENGTH ${OTHER-11}", np.diag([9, 9, 11])),
     ],
 )
 def test_cells(tmp_path: Path, cell: str, expected: np.ndarray) -> None:
     structure = read_input(write(tmp_path, cell)).structure
     np.testing.assert_allclose(structure.cell, expected, atol=1e-12)
     assert structure.pbc.all()
+
+
+@pytest.mark.parametrize(
+    ("lines", "edge"),  # as CP2K 2023.1 takes them (cp2k.psmp -e)
+    [
+        ("@SET A 1\n@SET a 2\n@IF ${A} == 1\nABC 5 9 9\n@ENDIF\n@IF ${a} == 1\nABC 6 9 9\n@ENDIF", 5),
+        ("@SET A 5.0 ! a comment\nABC 5 9 9\n@IF ${A} == 5.0\nABC 6 9 9\n@ENDIF", 5),
+        ("ABC 5 9 9\n@IF 1 == 1 ! a comment\nABC 6 9 9\n@ENDIF", 5),
+        ("ABC 5 9 9\n@IF (0)\nABC 6 9 9\n@ENDIF", 6),
+        ("ABC 5 9 9\n@IF (1 == 1)\nABC 6 9 9\n@ENDIF", 6),
+        ("ABC 5 9 9\n@IF 8.0 4.0\nABC 6 9 9\n@ENDIF\n@  nothing", 6),
+        ("ABC 5 9 9\n@IF 0\n@IF 1\nABC 6 9 9\n@ENDIF\nABC 7 9 9\n@ENDIF", 7),
+        ("ABC 5 9 9\n@IF 1\nABC 6 9 9", 6),
+    ],
+)
+def test_conditions(tmp_path: Path, lines: str, edge: float) -> None:
+    assert read_input(write(tmp_path, lines)).cell[0, 0] == edge
 
 
 @pytest.mark.parametrize(
@@ -127,8 +144,13 @@ def test_coordinates_in_an_xyz_of_the_topology(tmp_path: Path) -> None:
         (CUBE, "O 0 0 zero", "expected `label x y z` in every line of &COORD"),
         (CUBE, "Qq 0 0 0", "expected an element for the kind 'Qq', got 'Qq'; add ELEMENT to its &KIND"),
         (CUBE, "@INCLUDE 'gone.inc'", r"expected the included file 'gone.inc' \(a.inp, line 8\)"),
-        (CUBE, "@IF 1\nO 0 0 0", "expected @ENDIF for every @IF"),
-        (CUBE, "O 0 0 0\n@ENDIF", "expected @IF before @ENDIF in a.inp, line 9"),
+        (CUBE, "@IF 0\nO 0 0 0", "expected @ENDIF for every @IF"),
+        (
+            CUBE,
+            "@IF a == b /= c\nO 0 0 0\n@ENDIF",
+            "expected `@IF value`, `@IF a == b` or `@IF a /= b` in a.inp, line 8",
+        ),
+        (CUBE, "@SET x 1\nO $X 0 0", "expected @SET X before its use in a.inp, line 9"),
         (CUBE, "@ELSE 1\nO 0 0 0", "expected @INCLUDE, @SET, @IF or @ENDIF in a.inp, line 8, got @ELSE"),
         (CUBE, "@INCLUDE a.inp", "expected at most 20 files within files"),
         (CUBE + "\nPERIODIC XYX", WATER, "expected PERIODIC of &CELL to be one of"),

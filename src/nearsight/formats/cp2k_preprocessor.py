@@ -17,7 +17,7 @@ DEEPEST = 20
 """Files within files; more is a loop."""
 LONGEST = 20_000_000
 """Bytes of an input or of a file that it includes."""
-_IGNORED = ("@PRINT", "@FFTYPE", "@XCTYPE")
+_IGNORED = ("@", "@PRINT", "@FFTYPE", "@XCTYPE")
 """Directives that change neither atoms nor their orbitals."""
 
 
@@ -57,62 +57,63 @@ def input_lines(path: Path) -> Iterator[tuple[str, str]]:
 
 
 class _Preprocessor:
-    """The variables and open conditions of one input."""
+    """The variables of one input."""
 
     def __init__(self, path: Path) -> None:
         self._path, self._variables = path, dict[str, str]()
-        self._conditions: list[bool] = []
 
     def lines(self, path: Path, depth: int) -> Iterator[tuple[str, str]]:
-        """(place, text) of every line that is not empty, a comment, a directive or left out by one."""
-        before = len(self._conditions)
+        """(place, text) of every line that is not empty, a comment, a directive or left out by one.
+
+        As in CP2K, a condition that does not hold ends at the next @ENDIF, also where it has another @IF inside; other
+        @ENDIF mean nothing.
+        """
+        left_out = False
         for number, line in enumerate(_text(path).splitlines(), 1):
-            text = re.split("[#!]", line, maxsplit=1)[0].replace("\t", " ").strip()
+            line = line.replace("\t", " ").strip()
             where = f"{path.name}, line {number}"
-            if not text or not self._takes(path, where, text):
-                continue
-            text = self._substituted(path, where, text)
-            if not text.startswith("@"):
-                yield where, text
-                continue
-            directive, _, rest = text.partition(" ")
-            if directive.upper() == "@INCLUDE":
-                if depth == DEEPEST:
-                    raise FormatError(path, f"expected at most {DEEPEST} files within files, got more ({where})")
-                yield from self.lines(self._included(path, where, rest.strip().strip("'\"")), depth + 1)
-            elif directive.upper() == "@SET":
-                name, _, value = rest.strip().partition(" ")
-                self._variables[name.upper()] = value.strip()
-            elif directive.upper() not in _IGNORED:
-                raise FormatError(
-                    path, f"expected @INCLUDE, @SET, @IF or @ENDIF in {where}, got {directive}, which is not read"
-                )
-        if len(self._conditions) != before:
+            directive = _directive(line)
+            if left_out:
+                left_out = "@ENDIF" not in directive
+            elif directive == "@IF":
+                left_out = not self._holds(path, where, line[3:])
+            elif directive != "@ENDIF":
+                yield from self._taken(path, where, line, depth)
+        if left_out:
             raise FormatError(path, "expected @ENDIF for every @IF before the end of the file, got one without")
 
-    def _takes(self, path: Path, where: str, text: str) -> bool:
-        """Carry out conditions; whether this line counts and is none of them."""
-        word = re.match(r"@\w*", text)
-        directive = word[0].upper() if word else ""
-        if directive == "@IF":
-            self._conditions.append(all(self._conditions) and self._holds(path, where, text[3:]))
-        elif directive == "@ENDIF":
-            if not self._conditions:
-                raise FormatError(path, f"expected @IF before @ENDIF in {where}, got none")
-            self._conditions.pop()
-        return directive not in ("@IF", "@ENDIF") and all(self._conditions)
+    def _taken(self, path: Path, where: str, line: str, depth: int) -> Iterator[tuple[str, str]]:
+        """What a line is worth that no condition leaves out."""
+        text, comment = _cut(line)
+        text = _cut(self._substituted(path, where, text))[0]
+        if not text.startswith("@"):
+            if text:
+                yield where, text
+            return
+        directive, _, rest = text.partition(" ")
+        if directive.upper() == "@INCLUDE":
+            if depth == DEEPEST:
+                raise FormatError(path, f"expected at most {DEEPEST} files within files, got more ({where})")
+            yield from self.lines(self._included(path, where, rest.strip().strip("'\"")), depth + 1)
+        elif directive.upper() == "@SET":
+            name, _, value = rest.strip().partition(" ")
+            self._variables[name] = value.strip() + (" !" if comment else "")  # a comment is part of the value
+        elif directive.upper() not in _IGNORED:
+            raise FormatError(
+                path, f"expected @INCLUDE, @SET, @IF or @ENDIF in {where}, got {directive}, which is not read"
+            )
 
     def _holds(self, path: Path, where: str, condition: str) -> bool:
+        """Whether a condition holds, by CP2K's rules: texts are compared with all that follows in their line."""
         text = self._substituted(path, where, condition).strip()
-        if text.startswith("(") and text.endswith(")"):
-            text = text[1:-1].strip()
-        for sign, wanted in (("==", True), ("/=", False)):
-            if sign in text:
-                left, _, right = text.partition(sign)
-                return (left.strip() == right.strip()) is wanted
-        if re.fullmatch(r"\S*", text):
+        signs = [sign for sign in ("==", "/=") if sign in text]
+        if not signs:
             return text not in ("", "0")
-        raise FormatError(path, f"expected `@IF value`, `@IF a == b` or `@IF a /= b` in {where}, got {text!r}")
+        left, _, right = text.partition(signs[0])
+        left, right = left.partition("(")[2] if "(" in left else left, right.partition(")")[0]
+        if len(signs) > 1 or signs[0] in right or not right.strip():
+            raise FormatError(path, f"expected `@IF value`, `@IF a == b` or `@IF a /= b` in {where}, got {text!r}")
+        return (left.strip() == right.strip()) is (signs[0] == "==")
 
     def _included(self, path: Path, where: str, name: str) -> Path:
         """CP2K looks in the folder it runs in, which is the input's; a nested one may lie beside its includer."""
@@ -126,7 +127,7 @@ class _Preprocessor:
 
     def _substituted(self, path: Path, where: str, text: str) -> str:
         def value(found: re.Match[str]) -> str:
-            name = (found[1] or found[3]).upper()
+            name = found[1] or found[3]
             if name in self._variables:
                 return self._variables[name]
             if found[2] is not None:
@@ -134,6 +135,18 @@ class _Preprocessor:
             raise FormatError(path, f"expected @SET {name} before its use in {where}, got none")
 
         return _VARIABLE.sub(value, text)
+
+
+def _directive(line: str) -> str:
+    """The directive of a line, in capitals; empty where there is none, or it is in a comment."""
+    found = re.match(r"[^#!@]*(@\S*)", line)
+    return found[1].upper() if found else ""
+
+
+def _cut(line: str) -> tuple[str, bool]:
+    """A line without its comment, and whether it had one."""
+    text = re.split("[#!]", line, maxsplit=1)
+    return text[0].strip(), len(text) > 1
 
 
 def _text(path: Path) -> str:
