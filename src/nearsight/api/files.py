@@ -8,9 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from nearsight.checks.eigenvalues import check_eigenvalues
-from nearsight.checks.positions import check_positions
-from nearsight.checks.subject import Subject
 from nearsight.errors import FormatError
 from nearsight.formats.cp2k import OVERLAPS, steps_in
 from nearsight.formats.h0 import read_h0
@@ -160,9 +157,8 @@ def import_calculation(
         row=row,
         progress=progress,
     )
-    known = OVERLAPS in calculation.provenance
-    for finding in () if known else check_positions(Subject(str(source), calculation)):
-        raise FormatError(source, f"{finding.message}. {finding.meaning} {finding.advice}")
+    if OVERLAPS not in calculation.provenance:
+        _check_positions(str(source), calculation)
     calculation = _with_levels_compared(str(source), calculation)
     if h0 is not None:
         provenance = {**calculation.provenance, "initial Hamiltonian": Path(h0).name}
@@ -170,13 +166,25 @@ def import_calculation(
     return reduced(calculation, drop_below)
 
 
+def _check_positions(source: str, calculation: Calculation) -> None:
+    """S against positions, where the source does not tell its functions."""
+    from nearsight.checks.positions import check_positions  # half a second, which most runs of CP2K do without
+    from nearsight.checks.subject import Subject
+
+    for finding in check_positions(Subject(source, calculation)):
+        raise FormatError(source, f"{finding.message}. {finding.meaning} {finding.advice}")
+
+
 def _with_levels_compared(source: str, calculation: Calculation) -> Calculation:
     """The calculation, whose provenance says whether its levels are the printed ones, where that is quickly known."""
-    subject = Subject(source, calculation)
     printed = calculation.eigenvalues if calculation.eigenvalues is not None else calculation.k_eigenvalues
-    if printed is None or calculation.overlap is None or subject.n_orbitals > SMALL:
+    overlap = calculation.overlap
+    if printed is None or calculation.hamiltonian is None or overlap is None or overlap.n_orbitals > SMALL:
         return calculation
-    findings = list(check_eigenvalues(subject))
+    from nearsight.checks.eigenvalues import check_eigenvalues
+    from nearsight.checks.subject import Subject
+
+    findings = list(check_eigenvalues(Subject(source, calculation)))
     if any(finding.level != "error" for finding in findings):
         return calculation
     said = f"NOT those that the code printed: {findings[0].message}" if findings else "those that the code printed"

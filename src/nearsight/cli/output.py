@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from nearsight.atomic_files import written_atomically
 from nearsight.cli.printing import echo
@@ -104,6 +103,8 @@ def write_table(path: Path, columns: Mapping[str, np.ndarray]) -> None:
     """
     check_output(path, kind=TABLE)
     with written_atomically(path) as temporary:
+        import pandas as pd  # a third of a second, and only tables need it
+
         pd.DataFrame(dict(columns)).to_csv(temporary, index=False, float_format="%.8g")
 
 

@@ -77,6 +77,10 @@ class Cp2kFiles:
         CP2K's input and output, and a file with the structure alone.
     step : int or None
         The step in the matrices' names; None where they do not say it.
+    given : Cp2kInput or None
+        What the input says.
+    printed : Cp2kOutput or None
+        What the output says.
     """
 
     folder: Path
@@ -87,6 +91,8 @@ class Cp2kFiles:
     output: Path | None
     structure: Path | None
     step: int | None
+    given: Cp2kInput | None = None
+    printed: Cp2kOutput | None = None
 
 
 def matrix_name(path: Path) -> MatrixName | None:
@@ -210,6 +216,8 @@ def find_files(path: Path, options: ReadOptions) -> Cp2kFiles:
         output,
         structure,
         files.step,
+        parsed,
+        printed,
     )
 
 

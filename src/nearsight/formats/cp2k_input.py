@@ -203,8 +203,8 @@ class Cp2kInput:
 
     @property
     def basis_files(self) -> tuple[str, ...]:
-        """Names of the basis files, as written."""
-        return tuple(name.strip("'\"") for name in self.dft.values("BASIS_SET_FILE_NAME"))
+        """Names of the basis files, as written; CP2K's BASIS_SET where none is."""
+        return tuple(name.strip("'\"") for name in self.dft.values("BASIS_SET_FILE_NAME")) or ("BASIS_SET",)
 
     @property
     def settings(self) -> dict[str, str]:

@@ -135,8 +135,7 @@ def describe_run(files: Cp2kFiles, options: ReadOptions) -> CP2KRun:
         If it is no closed-shell Kohn-Sham run, its output and input contradict each other, or an input alone leaves
         open what it was.
     """
-    given = parse_input(files.input) if files.input is not None else None
-    output = read_output(files.output) if files.output is not None else None
+    given, output = files.given, files.printed
     _check_kind_of_run(files, given, output)
     moving = output is not None and _alias(output.run_type) in _MOVING
     frame: Frame | None = None
@@ -240,7 +239,7 @@ def _at_step(files: Cp2kFiles, given: Cp2kInput | None, output: Cp2kOutput) -> t
                 "the matrices are those of the last try of a line search, whose positions are not written; take "
                 "another step, or run its positions again"
                 if any(_is_energy(output.evaluations[k], frame.energy) for k in places)
-                else "are they of two runs?"
+                else "are they of two runs, or does the optimiser write positions and matrices under different steps?"
             ),
         )
     if (frame is None or frame.energy is None) and len(places) > 1:

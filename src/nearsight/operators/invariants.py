@@ -12,7 +12,7 @@ from nearsight.errors import InputError
 from nearsight.operators.blocks import BlockOperator
 from nearsight.operators.calculation import Calculation
 from nearsight.orbitals.basis import BasisSet
-from nearsight.structures.graph import is_ascending, reverse_index
+from nearsight.structures.graph import is_ascending
 
 LARGEST = {"H": 1e9, "S": 1e6, "H₀": 1e9}
 """eV, and for S 1: magnitudes far beyond those of any matrix element, at which sums of squares are still exact."""
@@ -61,7 +61,7 @@ def check_reverses(calculation: Calculation) -> None:
     """
     for name, operator in matrices(calculation):
         try:
-            reverse_index(operator.source, operator.target, operator.shift)
+            _ = operator.reverse  # and known from then on
         except InputError as error:
             raise InputError(f"{name}: {error}") from error
 

@@ -160,12 +160,20 @@ def _strong(overlap: BlockOperator) -> np.ndarray:
     off = np.flatnonzero(overlap.source != overlap.target if overlap.folded else ~overlap.on_site)
     if not len(off):
         return np.zeros((0, 5), dtype=np.int64)
-    size = np.maximum.reduceat(np.abs(overlap.values), overlap.offsets[:-1])[off]
-    order = off[np.lexsort((-size, overlap.source[off]))]
-    first = np.flatnonzero(np.diff(overlap.source[order], prepend=-1))
-    rank = np.arange(len(order)) - np.repeat(first, np.diff(np.append(first, len(order))))
-    kept = order[rank < PER_ATOM]
-    return np.column_stack([overlap.source[kept], overlap.target[kept], overlap.shift[kept]])
+    blocks = overlap.offsets[:-1]
+    size = np.maximum(np.maximum.reduceat(overlap.values, blocks), -np.minimum.reduceat(overlap.values, blocks))[off]
+    source = overlap.source[off]
+    first = np.flatnonzero(np.diff(source, prepend=-1))  # pairs are sorted by their first atom
+    counts = np.diff(np.append(first, len(source)))
+    kept = []
+    for _ in range(PER_ATOM):
+        largest = np.flatnonzero(size == np.repeat(np.maximum.reduceat(size, first), counts))
+        largest = largest[np.flatnonzero(np.diff(source[largest], prepend=-1))]
+        largest = largest[size[largest] >= 0]
+        kept.append(off[largest])
+        size[largest] = -1.0
+    chosen = np.concatenate(kept)
+    return np.column_stack([overlap.source[chosen], overlap.target[chosen], overlap.shift[chosen]])
 
 
 def _nearest_shift(structure: Structure, source: np.ndarray, target: np.ndarray) -> np.ndarray:

@@ -33,8 +33,11 @@ def with_reverses(operator: BlockOperator) -> BlockOperator:
     BlockOperator
         The same operator; new blocks are zero.
     """
-    absent = operator.find(operator.target, operator.source, -operator.shift) < 0
-    if not absent.any():
+    try:
+        _ = operator.reverse  # often known already
+    except InputError:
+        absent = operator.find(operator.target, operator.source, -operator.shift) < 0
+    else:
         return operator
     source = np.concatenate([operator.source, operator.target[absent]])
     target = np.concatenate([operator.target, operator.source[absent]])
