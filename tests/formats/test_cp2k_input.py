@@ -121,6 +121,11 @@ def test_kinds_give_element_ghost_basis_and_potential(tmp_path: Path) -> None:
     ]
 
 
+def test_of_two_kinds_of_one_name_cp2k_takes_the_first(tmp_path: Path) -> None:
+    kinds = "&KIND O\nBASIS_SET SZV-A\n&END KIND\n&KIND o\nBASIS_SET SZV-B\n&END\n&KIND H\nBASIS_SET SZV-A\n&END"
+    assert read_input(write(tmp_path, kinds=kinds)).kinds["O"].basis == "SZV-A"
+
+
 def test_coordinates_in_an_xyz_of_the_topology(tmp_path: Path) -> None:
     (tmp_path / "w.xyz").write_text("3\n\n" + WATER + "\n")
     path = tmp_path / "a.inp"

@@ -75,6 +75,6 @@ def test_outputs_that_are_none(tmp_path: Path) -> None:
     path.write_text("slurm says hello\n")
     with pytest.raises(FormatError, match="expected an output of CP2K, got a file without its banner"):
         read_output(path)
-    path.write_text(OLD.replace("         1   ", "         2   "))
-    with pytest.raises(FormatError, match="expected eigenvalue 1, got 2; was the table cut"):
+    path.write_text(OLD.replace("         2   ", "         3   "))
+    with pytest.raises(FormatError, match="expected eigenvalue 2, got 3; was the table cut"):
         read_output(path)

@@ -124,5 +124,5 @@ def test_a_file_of_the_results_name_that_no_job_made(tmp_path):
     ],
 )
 def test_words_that_would_be_more_input_of_cp2k(tmp_path, change):
-    with pytest.raises(ConfigError, match=r"expected (one word|the name of a file)"):
+    with pytest.raises(ConfigError, match=r"expected the (name|symbol) of"):
         load_campaign(write(tmp_path, TEXT), change)

@@ -177,7 +177,7 @@ class Cp2kInput:
         return _orbital_basis(section), _potential(section)
 
     def _kind_section(self, label: str) -> Section | None:
-        sections = {s.parameter.upper(): s for s in self.subsys.all("KIND")}
+        sections = {s.parameter.upper(): s for s in reversed(self.subsys.all("KIND"))}  # of two, CP2K takes the first
         return sections.get(label.upper(), sections.get("DEFAULT"))
 
     @cached_property

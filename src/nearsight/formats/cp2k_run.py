@@ -664,7 +664,7 @@ def _functions(
 
 
 def _named_functions(given: Cp2kInput, output: Cp2kOutput | None) -> list[tuple[int, int, str | None]]:
-    """Atomic number (0 for ghosts), element and name of the basis of each kind; of the output where it has the atoms."""
+    """Atomic number (0 for ghosts), element and name of the basis of each kind, which the output knows where it can."""
     if output is None or output.sites is None or not output.kinds:
         return [(kind.number, kind.element, kind.basis) for kind in given.kinds.values()]
     sites = output.sites

@@ -70,17 +70,6 @@ class Cp2kSettings(Section):
         checked_path(self.basis_file, "basis file")
 
     @model_validator(mode="after")
-    def _words(self) -> Cp2kSettings:
-        """What is written into an input is one word there, and a file one line: anything else would be more input."""
-        names = [self.basis] if isinstance(self.basis, str) else list(self.basis.values())
-        for name in (*names, *self.potential.values(), self.ghost_element):
-            if not name.isprintable() or len(name.split()) != 1:
-                raise ValueError(f"expected one word as a name of CP2K's, got {name!r:.80}")
-        if not self.basis_file.isprintable() or not self.basis_file.strip():
-            raise ValueError(f"expected the name of a file as basis_file, got {self.basis_file!r:.80}")
-        return self
-
-    @model_validator(mode="after")
     def _fits_together(self) -> Cp2kSettings:
         self.check_names()
         if min(self.kpoints) < 1:
