@@ -235,3 +235,14 @@ def test_a_table_of_more_than_999_images(tmp_path: Path) -> None:
     images = read_output(tmp_path / "job.out").images["KS"]
     assert len(images) == 1202
     assert images[1200] == (1200 % 50 - 20, 24, -1200 // 500)
+
+
+def test_several_force_evals_write_matrices_of_one_name(copy: Callable[[str], Path]) -> None:
+    folder = copy("angles")
+    edit(folder / "job.out", (r"^( GLOBAL\| Force Environment number +)1", r"\g<1>2"))
+    with pytest.raises(FormatError, match="one &FORCE_EVAL, got one with 2"):
+        read_any(folder)
+    (folder / "job.out").unlink()
+    edit(folder / "job.inp", (r"\Z", "&FORCE_EVAL\n&END\n"))
+    with pytest.raises(FormatError, match="one &FORCE_EVAL, got one with 2"):
+        read_any(folder)

@@ -281,7 +281,6 @@ class Cp2kInput:
             "CELL_FILE_NAME": cell.get("CELL_FILE_NAME", "CELL_FILE") is not None,
             "MULTIPLE_UNIT_CELL": _repeated(cell) or any(_repeated(section) for section in topology),
             f"RUN_TYPE {self.run_type}": self.run_type not in STATIC,
-            "several &FORCE_EVAL": len(self.root.all("FORCE_EVAL")) > 1,
         }
         return tuple(reason for reason, holds in reasons.items() if holds)
 

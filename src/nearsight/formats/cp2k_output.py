@@ -111,6 +111,8 @@ class Cp2kOutput:
         Whether the cell changes from step to step.
     evaluations : tuple of Evaluation
         Every electronic structure, in the order of the run.
+    n_environments : int
+        Number of &FORCE_EVAL.
     """
 
     version: str | None
@@ -139,6 +141,7 @@ class Cp2kOutput:
     trajectory: str | None = None
     moving_cell: bool = False
     evaluations: tuple[Evaluation, ...] = ()
+    n_environments: int = 1
 
 
 def is_output(path: str | Path) -> bool:
@@ -202,6 +205,7 @@ def read_output(path: str | Path, evaluation: int = -1) -> Cp2kOutput:
         head.last.get("trajectory"),
         head.last.get("run type") == "CELL_OPT" or head.last.get("ensemble", _FIXED_CELL[0]) not in _FIXED_CELL,
         tuple(run.evaluations),
+        head.count("environment") or 1,
     )
 
 

@@ -16,6 +16,7 @@ _R = r"(-?\d+\.\d+)"
 _ONCE = {
     "version": re.compile(r"CP2K\| version string:\s+CP2K version (\S+)"),
     "input": re.compile(r"CP2K\| Input file name\s+(\S.*?)\s*$"),
+    "environment": re.compile(r"GLOBAL\| Force Environment number\s+(\d+)"),
     "project": re.compile(r"GLOBAL\| Project name\s+(\S.*?)\s*$"),
     "run type": re.compile(r"GLOBAL\| Run type\s+(\S+)"),
     "method": re.compile(r"^\s*QS\| Method:\s+(\S+)"),

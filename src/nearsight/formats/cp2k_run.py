@@ -181,6 +181,13 @@ def _check_kind_of_run(files: Cp2kFiles, given: Cp2kInput | None, output: Cp2kOu
         raise FormatError(
             files.input, f"expected a closed shell, got {given.open_shell} in the input; run without it, or not at all"
         )
+    environments = max(output.n_environments if output else 1, len(given.root.all("FORCE_EVAL")) if given else 1)
+    if environments > 1:
+        raise FormatError(
+            path,
+            f"expected a run with one &FORCE_EVAL, got one with {environments}: nothing says whose the matrices are; "
+            "run the one that counts by itself",
+        )
     methods = {files.output: output.method if output else None, files.input: given.method if given else None}
     for where, method in methods.items():
         if method is not None and method.upper() not in METHODS:
