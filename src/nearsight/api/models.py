@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from nearsight.api.matrices import Hamiltonian, Overlap
-from nearsight.api.overlaps import computed_overlap
+from nearsight.api.overlaps import computed_overlap, unfolded_overlap
 from nearsight.api.sources import calculation_of
 from nearsight.api.structures import as_structure
 from nearsight.api.training import run_training
@@ -347,7 +347,7 @@ class Model:
         functional = self.inner.density_functional
         assert functional is not None
         try:
-            sampled = replace(plain, k_points=k_points)
+            sampled = replace(plain, k_points=k_points, overlap=unfolded_overlap(plain, self.basis))
             found = solve_self_consistent(functional, sampled, progress=progress)
         except (NotConvergedError, InputError) as error:
             if wanted:

@@ -153,6 +153,27 @@ def _with_fitted(calculations: list[Calculation], progress: Progress) -> list[Ca
     return [replace(c, basis=replace(c.basis, overlaps=fitted)) for c in calculations]
 
 
+def unfolded_overlap(calculation: Calculation, basis: BasisSet) -> BlockOperator | None:
+    """Return a calculation's S in real space, where it is folded to Γ and the functions of the basis are known.
+
+    Parameters
+    ----------
+    calculation : Calculation
+        With or without S.
+    basis : BasisSet
+        The same basis, with its functions where they are known.
+
+    Returns
+    -------
+    BlockOperator or None
+        S as it is where it need not or cannot be computed.
+    """
+    s, known = calculation.overlap, basis.restricted(calculation.structure.numbers)
+    if s is None or not s.folded or known.lacking_functions:
+        return s
+    return overlap_of(calculation.structure, known)
+
+
 def _looked_up(basis: BasisSet) -> BasisSet:
     try:
         return with_pyscf_functions(basis)
