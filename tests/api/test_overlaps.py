@@ -1,0 +1,26 @@
+"""S for predictions: real space where a file has it at Γ alone, and nothing new where it cannot be computed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from nearsight.api.overlaps import unfolded_overlap
+from nearsight.operators.bloch import to_csr
+from nearsight.operators.store import read_calculation
+from nearsight.recipes.overlap import with_pyscf_functions
+
+DATA = Path(__file__).parents[2] / "data"
+
+
+def test_a_folded_overlap_is_computed_in_real_space() -> None:
+    calculation = read_calculation(DATA / "aHfO2_96_A.h5", hamiltonian=False)
+    known = with_pyscf_functions(calculation.basis)
+    s = unfolded_overlap(calculation, known)
+    assert s is not None
+    assert not s.folded
+    assert np.abs((to_csr(s) - to_csr(calculation.require_overlap())).data).max() < 1.1e-6
+    assert unfolded_overlap(calculation, calculation.basis) is calculation.overlap
+    assert unfolded_overlap(replace(calculation, overlap=None), known) is None
