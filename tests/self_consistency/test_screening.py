@@ -1,0 +1,82 @@
+"""A test potential on an insulating chain: the loop's charges against the closed form of linear response.
+
+Atoms with one s orbital, hopping t₁, t₂ in turn (a gap of 2|t₁ − t₂|), and repulsion U on each atom. To first order
+
+    δn = (1 − χU)⁻¹ χ φ,    χ_ij = 4 Σ_ov ψ_oi ψ_vi ψ_oj ψ_vj / (ε_o − ε_v)
+
+(random-phase approximation): the chain screens the potential φ by the factor 1 − χU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+
+from nearsight.operators.blocks import BlockOperator
+from nearsight.operators.calculation import Calculation
+from nearsight.orbitals.basis import BasisSet
+from nearsight.orbitals.coupled_layout import CoupledLayout
+from nearsight.self_consistency.atomic_density import AtomicDensity
+from nearsight.self_consistency.solver import BlockErrors, HamiltonianOfDensity, solve_self_consistent
+from nearsight.structures.structure import Structure
+
+N, T1, T2 = 10, -3.0, -1.0
+"""Atoms; hopping, eV."""
+BASIS = BasisSet("one s", {1: (0,)}, {1: 1})
+
+
+def hopping() -> np.ndarray:
+    h = np.zeros((N, N))
+    for i in range(N):  # a ring
+        h[i, (i + 1) % N] = h[(i + 1) % N, i] = T2 if i % 2 else T1
+    return h
+
+
+def operator(dense: np.ndarray) -> BlockOperator:
+    i, j = np.indices((N, N)).reshape(2, -1)
+    return BlockOperator(np.ones(N, int), BASIS, i, j, np.zeros((N * N, 3), int), dense.ravel(), False)
+
+
+class Chain:
+    """Levels of atoms rise by U for each electron more than one, and by the potential."""
+
+    layout = CoupledLayout(BASIS)
+    residual: Mapping[int, float] = {}
+
+    def __init__(self, repulsion: float, potential: np.ndarray) -> None:
+        self.repulsion, self.potential = repulsion, potential
+
+    def bound(self, calculation: Calculation) -> HamiltonianOfDensity:
+        return self
+
+    def start(self) -> AtomicDensity:
+        return AtomicDensity(np.zeros(N), np.ones((N, 1)))
+
+    def __call__(self, density: AtomicDensity) -> BlockOperator:
+        return operator(hopping() + np.diag(self.potential - self.repulsion * density.charges))
+
+    def expected_errors(self, density: AtomicDensity, h: BlockOperator) -> BlockErrors | None:
+        return None
+
+
+def response() -> np.ndarray:
+    levels, states = np.linalg.eigh(hopping())
+    o, v = np.arange(N // 2), np.arange(N // 2, N)
+    pairs = (states[:, o, None] * states[:, None, v]).reshape(N, -1)
+    return 4 * (pairs / (levels[o, None] - levels[None, v]).ravel()) @ pairs.T
+
+
+@pytest.mark.parametrize("repulsion", [0.0, 2.0, 8.0])
+def test_a_test_potential_is_screened_as_linear_response_says(repulsion: float) -> None:
+    chain = Structure(
+        np.ones(N, int), np.arange(N)[:, None] * np.array([1.5, 0, 0]), np.zeros((3, 3)), np.zeros(3, bool)
+    )
+    known = Calculation(chain, BASIS, overlap=operator(np.eye(N)))
+    potential = 1e-4 * np.eye(N)[3]
+    solved = solve_self_consistent(Chain(repulsion, potential), known, temperature=50, tolerance=1e-10)
+    chi = response()
+    expected = -np.linalg.solve(np.eye(N) - repulsion * chi, chi @ potential)
+    np.testing.assert_allclose(solved.density.charges, expected, atol=1e-3 * np.abs(expected).max())
+    assert solved.density.charges[3] > 0  # electrons leave where the potential is high
