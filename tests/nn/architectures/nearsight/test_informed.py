@@ -20,6 +20,7 @@ from nearsight.nn.architectures.nearsight.config import NearsightConfig, Nearsig
 from nearsight.nn.architectures.nearsight.density_functional import InformedFunctional
 from nearsight.nn.architectures.nearsight.informed import InformedTerms, fit_informed
 from nearsight.nn.architectures.nearsight.informed_file import informed_arrays, informed_of_arrays
+from nearsight.nn.architectures.nearsight.training import fitted_before, informed_sources
 from nearsight.operators.blocks import BlockOperator
 from nearsight.operators.calculation import Calculation
 from nearsight.operators.store import read_calculation
@@ -155,3 +156,13 @@ def test_files_keep_it() -> None:
     second = InformedFunctional(again).bound(calculation())
     np.testing.assert_array_equal(first(density()).values, second(density()).values)
     np.testing.assert_array_equal(first.start().charges, second.start().charges)
+
+
+def test_a_run_that_goes_on_trains_on_the_same_on_site_blocks() -> None:
+    known, own = calculation(), terms()
+    loaded = replace(own, fitted=None)
+    again = informed_sources(loaded, [known], NearsightLoss(), fitted_before(loaded, [known], True))[0]
+    assert own.fitted is not None
+    np.testing.assert_array_equal(again.on_site, own.fitted.unseen[0])
+    predicted = informed_sources(loaded, [known], NearsightLoss(), fitted_before(loaded, [known], False))[0]
+    assert np.abs(predicted.on_site - own.fitted.unseen[0]).max() > 1e-5  # of structures that were not fitted

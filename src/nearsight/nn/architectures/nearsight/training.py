@@ -26,7 +26,7 @@ from nearsight.nn.model import TrainingData, TrainingTask
 from nearsight.operators.calculation import Calculation
 from nearsight.orbitals.coupled_layout import CoupledLayout
 from nearsight.partition.slabs import Slabs
-from nearsight.self_consistency.functional import FittedFunctional, predicted_by
+from nearsight.self_consistency.functional import FittedFunctional, fit_functional, predicted_by
 from nearsight.structures.graph import build_graph
 
 INFORMED_SEED = 1_000_003
@@ -134,11 +134,11 @@ def divide(model: BaselinePlusNetwork, task: TrainingTask) -> TrainingData:
     judges = [BondSource(calculation, model, loss) for calculation in task.validation]
     if model.informed is not None:
         terms = model.informed
-        told = _informed_sources(terms, task.training, loss, terms.fitted)
+        told = informed_sources(terms, task.training, loss, fitted_before(terms, task.training, task.resumed))
         if not task.resumed and terms.fitted is not None:
             standardise(terms.network, [source.atoms for source in told])
         sources += told
-        judges += _informed_sources(terms, [c for c in task.validation if c.overlap is not None], loss)
+        judges += informed_sources(terms, [c for c in task.validation if c.overlap is not None], loss)
     for source in sources:
         own = random_split(source, partition.bonds_per_batch, config.seed)
         slabs = None if task.validation else _validation_atoms(source, partition, config.validation_slabs)
@@ -154,7 +154,21 @@ def divide(model: BaselinePlusNetwork, task: TrainingTask) -> TrainingData:
     return TrainingData(partition, PlannedBatches(training, budget), PlannedBatches(validation, budget))
 
 
-def _informed_sources(
+def fitted_before(terms: InformedTerms, training: Sequence[Calculation], resumed: bool) -> FittedFunctional | None:
+    """Return what the functional was fitted to, for a run that goes on too; None where that was other structures.
+
+    A file holds the functional, not the leave-one-out predictions that a run trains on: the fit is repeated.
+    """
+    if terms.fitted is not None or not resumed:
+        return terms.fitted
+    settings = BaselineSettings(strictly_local=terms.config.strictly_local)
+    again = fit_functional(training, terms.layout, terms.config.cutoff, settings)
+    ours, theirs = (f.on_site.regressions for f in (terms.functional, again.functional))
+    same = set(ours) == set(theirs) and all(np.allclose(ours[k].weights, theirs[k].weights) for k in ours)
+    return replace(again, functional=terms.functional) if same else None
+
+
+def informed_sources(
     terms: InformedTerms,
     calculations: Sequence[Calculation],
     loss: NearsightLoss,
