@@ -14,7 +14,8 @@ from scipy import sparse
 from nearsight.operators.bloch import bloch, to_csr
 from nearsight.operators.blocks import BlockOperator
 from nearsight.operators.calculation import Calculation
-from nearsight.operators.store import write_calculation
+from nearsight.operators.store import annotate_out_of_distribution, write_calculation, write_matrices
+from nearsight.operators.store_writer import StoreWriter
 from nearsight.orbitals.basis import BasisSet
 from nearsight.structures.structure import Structure
 
@@ -105,7 +106,7 @@ class Hamiltonian(Matrix):
     charges : ndarray or None
         (N,) e, Löwdin charges that a self-consistent prediction agrees with.
     potential : ndarray or None
-        (N,) eV, by how much self-consistency has changed the mean on-site element of each atom.
+        (N,) eV, the mean on-site element of each atom minus the mean over all atoms of its element.
     """
 
     expected_errors: tuple[float, float] | None = None
@@ -117,3 +118,22 @@ class Hamiltonian(Matrix):
     def operator(self) -> BlockOperator:
         """H as blocks of pairs of atoms, eV."""
         return self.calculation.require_hamiltonian()
+
+    def write(self, path: str | PathLike[str]) -> None:
+        """Write an .h5 file with everything, charges and potential too; it takes an older one's place when complete.
+
+        Raises
+        ------
+        InputError
+            The file cannot be written.
+        """
+        with StoreWriter(Path(path), self.calculation) as writer:
+            write_matrices(writer, self.calculation)
+            if self.charges is not None and self.potential is not None:
+                writer.annotate("charges", self.charges, "e", "Löwdin charges that H agrees with")
+                writer.annotate("potential", self.potential, "eV", POTENTIAL_MEANING)
+            if self.out_of_distribution is not None:
+                annotate_out_of_distribution(writer, self.out_of_distribution)
+
+
+POTENTIAL_MEANING = "each atom's mean on-site element minus the mean of its element"

@@ -18,7 +18,7 @@ from nearsight.api.structures import as_structure
 from nearsight.api.training import run_training
 from nearsight.electronic.k_points import mesh_of_length, monkhorst_pack
 from nearsight.errors import CheckpointError, InputError
-from nearsight.inference.predict import annotate_out_of_distribution, write_prediction
+from nearsight.inference.predict import write_prediction
 from nearsight.learning.config import load_config
 from nearsight.learning.training import SAMPLED, TrainingResult
 from nearsight.nn.devices import device_named
@@ -28,8 +28,7 @@ from nearsight.nn.model_file import find_model_file
 from nearsight.nn.prediction import Prediction
 from nearsight.operators.blocks import BlockOperator
 from nearsight.operators.calculation import Calculation
-from nearsight.operators.store import is_store, operator_basis, read_calculation, write_estimate
-from nearsight.operators.store_writer import StoreWriter
+from nearsight.operators.store import is_store, operator_basis, read_calculation
 from nearsight.orbitals.basis import BasisSet
 from nearsight.output_path import STORE, check_output
 from nearsight.partition.slabs import Slabs
@@ -301,16 +300,7 @@ class Model:
         """Predict in memory and write what came out, with charges and potential."""
         h = self._predicted(at_hand, wanted, progress)
         operator = h.operator
-        with StoreWriter(target, h.calculation) as writer:
-            writer.write("hamiltonian", operator)
-            if h.calculation.overlap is not None:
-                writer.write("overlap", h.calculation.overlap)
-            if h.charges is not None and h.potential is not None:
-                writer.annotate("charges", h.charges, "e", "Löwdin charges that H agrees with")
-                writer.annotate("potential", h.potential, "eV", "change of each atom's mean on-site element")
-            write_estimate(writer, h.calculation)
-            if h.out_of_distribution is not None:
-                annotate_out_of_distribution(writer, h.out_of_distribution)
+        h.write(target)
         on_site = np.flatnonzero(operator.on_site)
         mean = float(np.mean([np.abs(operator.stack(on_site[k : k + 1])).mean() for k in range(len(on_site))]))
         seconds = time.monotonic() - started

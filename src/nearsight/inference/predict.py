@@ -14,7 +14,7 @@ from nearsight.nn.model import CHUNK, HamiltonianModel
 from nearsight.nn.prediction import Prediction
 from nearsight.operators.blocks import BlockOperator
 from nearsight.operators.calculation import Calculation
-from nearsight.operators.store import copy_operator
+from nearsight.operators.store import annotate_out_of_distribution, copy_operator
 from nearsight.operators.store_head import ERROR_ESTIMATE, ESTIMATE_MEANING
 from nearsight.operators.store_writer import Compression, Precision, StoreWriter
 from nearsight.progress import Progress, silent
@@ -135,21 +135,3 @@ def _annotate(writer: StoreWriter, prediction: Prediction) -> None:
         return
     writer.annotate(ERROR_ESTIMATE, known.of_blocks.astype(np.float32), "eV", ESTIMATE_MEANING)
     annotate_out_of_distribution(writer, known.out_of_distribution)
-
-
-def annotate_out_of_distribution(writer: StoreWriter, atoms: np.ndarray) -> None:
-    """Write which atoms are in environments unlike those of the training data.
-
-    Parameters
-    ----------
-    writer : StoreWriter
-        The store under construction.
-    atoms : ndarray of shape (N,)
-        Whether each atom is one of them.
-    """
-    writer.annotate(
-        "out_of_distribution",
-        np.flatnonzero(atoms),
-        "1",
-        "atoms (from 0) in environments unlike those of the training data",
-    )

@@ -85,11 +85,42 @@ def write_calculation(
         If precision or compression is not known, or the file cannot be written (no such folder, a full disk).
     """
     with StoreWriter(path, calculation, precision=precision, compression=compression) as writer:
-        for name in UNIT_OF:
-            operator: BlockOperator | None = getattr(calculation, name)
-            if operator is not None:
-                writer.write(name, operator)
-        write_estimate(writer, calculation)
+        write_matrices(writer, calculation)
+
+
+def write_matrices(writer: StoreWriter, calculation: Calculation) -> None:
+    """Write all matrices of a calculation, and the expected errors of H.
+
+    Parameters
+    ----------
+    writer : StoreWriter
+        The store under construction.
+    calculation : Calculation
+        The matrices.
+    """
+    for name in UNIT_OF:
+        operator: BlockOperator | None = getattr(calculation, name)
+        if operator is not None:
+            writer.write(name, operator)
+    _write_estimate(writer, calculation)
+
+
+def annotate_out_of_distribution(writer: StoreWriter, atoms: np.ndarray) -> None:
+    """Write which atoms are in environments unlike those of the training data.
+
+    Parameters
+    ----------
+    writer : StoreWriter
+        The store under construction.
+    atoms : ndarray of shape (N,)
+        Whether each atom is one of them.
+    """
+    writer.annotate(
+        "out_of_distribution",
+        np.flatnonzero(atoms),
+        "1",
+        "atoms (from 0) in environments unlike those of the training data",
+    )
 
 
 def read_calculation(
@@ -449,16 +480,7 @@ def _read_pairs(group: h5py.Group, n: int, half: bool, folded: bool) -> tuple[np
     return source, target, shift
 
 
-def write_estimate(writer: StoreWriter, calculation: Calculation) -> None:
-    """Write the expected errors of H, where a calculation has them.
-
-    Parameters
-    ----------
-    writer : StoreWriter
-        The store under construction.
-    calculation : Calculation
-        H, and the expected errors of its blocks.
-    """
+def _write_estimate(writer: StoreWriter, calculation: Calculation) -> None:
     operator, estimate = calculation.hamiltonian, calculation.error_estimate
     if operator is not None and estimate is not None:
         half = is_exactly_hermitian(operator)
