@@ -99,12 +99,10 @@ def run(folder: Path, first: int, count: int, workers: int = 1, state: Path | No
         (folder / "seeds").mkdir(parents=True)
         write_seeds(folder / "seeds")
     blocks: queue.SimpleQueue[tuple[int, int]] = queue.SimpleQueue()
-    for block in _left(outcome):
-        blocks.put(block)
     again = [int(line.split(":")[0].split(" ")[-1]) for line in outcome.wrong]
     said, outcome.wrong = outcome.wrong, []
-    for number in again:
-        blocks.put((number, 1))
+    for block in [*((number, 1) for number in again), *_left(outcome)]:
+        blocks.put(block)
 
     def keep() -> None:
         if state is not None:
