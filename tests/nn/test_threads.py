@@ -6,8 +6,9 @@ import threading
 import time
 
 import pytest
+import torch
 
-from nearsight.nn.kernels.threads import in_order
+from nearsight.nn.kernels.threads import in_order, one_core, product_on_one_core
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -45,3 +46,18 @@ def test_an_error_arrives_in_its_turn_and_stops_the_rest(threads):
     with pytest.raises(ValueError, match="piece 3"):
         next(results)
     assert len(done) <= 3 + threads
+
+
+def test_a_product_on_one_core_is_the_product():
+    a = torch.randn(3, 5, 7, dtype=torch.float64, requires_grad=True)
+    b = torch.randn(7, 4, dtype=torch.float64, requires_grad=True)
+    torch.testing.assert_close(product_on_one_core(a, b), a @ b, rtol=1e-14, atol=1e-14)
+    assert torch.autograd.gradcheck(product_on_one_core, (a, b))
+
+
+def test_one_core_is_left_again():
+    before = torch.get_num_threads()
+    with one_core():
+        inside = torch.get_num_threads()
+    assert inside == 1
+    assert torch.get_num_threads() == before

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
+from torch import Tensor
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -46,6 +48,50 @@ def in_threads(work: Callable[[Item], Result], items: Sequence[Item], device: to
 def pool(threads: int) -> ThreadPoolExecutor:
     """Return a pool of so many threads, whose matrix products run on one core each; it is made once."""
     return ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
+
+
+@contextmanager
+def one_core() -> Iterator[None]:
+    """Compute on one core within the block: torch rounds otherwise with another number of threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def product_on_one_core(a: Tensor, b: Tensor) -> Tensor:
+    """Return a @ b, with a value and gradients that do not depend on the number of threads.
+
+    Parameters
+    ----------
+    a : Tensor
+        (…, k).
+    b : Tensor
+        (k, n).
+
+    Returns
+    -------
+    Tensor
+        (…, n).
+    """
+    result: Tensor = _Product.apply(a, b)
+    return result
+
+
+class _Product(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
+        ctx.save_for_backward(a, b)
+        with one_core():
+            return a @ b
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+        (gradient,), (a, b) = gradients, ctx.saved_tensors
+        with one_core():
+            return gradient @ b.T, a.reshape(-1, a.shape[-1]).T @ gradient.reshape(-1, gradient.shape[-1])
 
 
 def in_order(work: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:

@@ -22,6 +22,7 @@ from nearsight.nn.architectures.nearsight.graph import BondGraph, Bonds, BondTar
 from nearsight.nn.architectures.nearsight.kernels.engine import BondEngine
 from nearsight.nn.architectures.nearsight.pair_network import HiddenBlock, PairNetwork, envelope, splines
 from nearsight.nn.kernels.device_memory import compiles_kernels
+from nearsight.nn.kernels.threads import product_on_one_core
 from nearsight.orbitals.bond_layout import BondLayout
 from nearsight.orbitals.coupled_layout import CoupledLayout
 
@@ -241,7 +242,7 @@ class NearsightNetwork(nn.Module):
                 result = torch.where((element == k)[:, None, None], densities @ weights[k], result)
                 continue
             rows = torch.nonzero(element == k)[:, 0]
-            result = result.index_copy(0, rows, densities[rows] @ weights[k])
+            result = result.index_copy(0, rows, product_on_one_core(densities[rows], weights[k]))
         return result
 
     @torch.no_grad()
