@@ -7,6 +7,7 @@ the same for all of them is here; the models themselves are where they are used.
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
@@ -125,7 +126,7 @@ def _check_node(node: yaml.Node, source: str, sizes: dict[int, int], above: tupl
         inner: list[yaml.Node] = []
         if isinstance(node, yaml.MappingNode):
             keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-            twice = [key for key in dict.fromkeys(keys) if keys.count(key) > 1 and key != "<<"]
+            twice = [key for key, count in Counter(keys).items() if count > 1 and key != "<<"]
             if twice:
                 line = node.start_mark.line + 1
                 raise ConfigError(f"{source}: expected every key once, got {twice[0]!r:.80} twice below line {line}")
@@ -272,7 +273,13 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
     model : subclass of BaseModel
         What was to be read; its keys are those that are proposed.
     """
-    return "; ".join(dict.fromkeys(_problem(dict(problem), model) for problem in error.errors()))
+    problems = error.errors()
+    said = list(dict.fromkeys(_problem(dict(problem), model) for problem in problems[:_MOST_PROBLEMS]))
+    return "; ".join([*said, f"and {len(problems) - _MOST_PROBLEMS} more"] if len(problems) > _MOST_PROBLEMS else said)
+
+
+_MOST_PROBLEMS = 20
+"""Problems of a configuration that a message has room for."""
 
 
 def _problem(problem: dict[str, Any], model: type[BaseModel]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from nearsight.errors import ConfigError
@@ -75,3 +77,30 @@ def test_unknown_file():
 def test_keys_that_would_have_no_effect_are_refused(preset: str, change: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         load_config(preset, [change])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "seed: -99999999999999999999999",
+        "seed: " + ":".join(["59"] * 3000),
+        'run_dir: "a\\0b"',
+        'data: {train: ["a\\0.h5"]}',
+        "model: !!set {architecture}",
+        "model: [architecture]",
+        "model: text",
+    ],
+)
+def test_values_that_nothing_can_be_done_with(tmp_path, text):
+    (tmp_path / "a.yaml").write_text(text + "\n")
+    with pytest.raises(ConfigError, match=r"a\.yaml: "):
+        load_config(tmp_path / "a.yaml")
+
+
+def test_many_keys_take_no_time(tmp_path):
+    """They were counted anew for each of them."""
+    (tmp_path / "a.yaml").write_text("".join(f"k{i}: 1\n" for i in range(10_000)))
+    began = time.process_time()
+    with pytest.raises(ConfigError, match=r"a\.yaml: .* and 9980 more"):
+        load_config(tmp_path / "a.yaml")
+    assert time.process_time() - began < 10

@@ -121,7 +121,7 @@ class TrainingConfig(Section):
         "none: it does not",
     )
     checkpoint_seconds: float = Field(60.0, gt=0, description="at most so long between checkpoints")
-    seed: int = 42
+    seed: int = Field(42, ge=-(10**12), le=10**12)
     precision: Literal["float32", "float64"] = "float32"
     device: str = Field("auto", description="cpu, cuda (an NVIDIA GPU), cuda:N; auto: a GPU where there is one")
     memory_gb: float | None = Field(
@@ -140,6 +140,13 @@ class TrainingConfig(Section):
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
             raise ValueError("expected auto, cpu, cuda or cuda:N")
         return name
+
+    @model_validator(mode="after")
+    def _paths_possible(self) -> TrainingConfig:
+        for path in (self.run_dir, self.start_from or "", *self.data.train, *self.data.validation):
+            if "\0" in path:
+                raise ValueError(f"expected paths without the character NUL, got {path!r:.80}")
+        return self
 
     @model_validator(mode="after")
     def _levels_possible(self) -> TrainingConfig:
@@ -242,7 +249,10 @@ def training_config(tree: Mapping[str, Any], source: str = "configuration") -> T
     try:
         tree = upgrade(tree)
         section = tree.get("model", {})
-        name = section.get("architecture", DEFAULT) if isinstance(section, Mapping) else section.architecture
+        if isinstance(section, Mapping):
+            name = section.get("architecture", DEFAULT)
+        else:
+            name = getattr(section, "architecture", DEFAULT)  # what is no section is said below
         return validated(config_class(architecture_named(str(name))), tree, source)
     except ConfigError as error:
         named = str(error) if source in str(error) else f"{source}: {error}"

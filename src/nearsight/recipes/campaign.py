@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -158,7 +159,7 @@ def tasks(campaign: Campaign, folder: Path) -> list[Task]:
     """
     found = [task for source in campaign.structures for task in _of_source(source, folder)]
     names = [task.name for task in found]
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
         raise ConfigError(
             f"expected a name of its own for each result, got {', '.join(twice)} several times; rename files or sources"
