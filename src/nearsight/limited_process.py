@@ -20,6 +20,8 @@ from pathlib import Path
 
 _PATIENCE = 120.0
 """Seconds to wait for an answer, where it is the disk or the machine that is slow."""
+_LARGEST = 50_000_000
+"""Bytes of a file beyond which time and memory do not grow any more: files with holes seem to have any size."""
 _READY = "ready"
 NO_MEMORY = "no memory"
 """The answer where the limit of the memory was met."""
@@ -195,7 +197,7 @@ def serve(answer: Callable[[dict[str, str]], str], limits: Limits) -> None:
     for line in sys.stdin:
         question = json.loads(line)
         try:
-            size = os.stat(question["path"]).st_size
+            size = min(os.stat(question["path"]).st_size, _LARGEST)
         except OSError:
             size = 0
         used = resource.getrusage(resource.RUSAGE_SELF)

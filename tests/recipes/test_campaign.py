@@ -126,3 +126,10 @@ def test_a_file_of_the_results_name_that_no_job_made(tmp_path):
 def test_words_that_would_be_more_input_of_cp2k(tmp_path, change):
     with pytest.raises(ConfigError, match=r"expected the (name|symbol) of"):
         load_campaign(write(tmp_path, TEXT), change)
+
+
+@pytest.mark.parametrize("seeds", ["[-5]", "[99999999999999999999999]"])
+def test_seeds_that_are_none(tmp_path, seeds):
+    text = f"structures:\n  - {{name: a, melt_quench: gst, seeds: {seeds}}}\ndft: {{code: cp2k}}\n"
+    with pytest.raises(ConfigError, match="seeds"):
+        load_campaign(write(tmp_path, text))

@@ -30,7 +30,9 @@ class Source(Section):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="name of the results: NAME-1.h5, …")
     melt_quench: str | dict[str, Any] | None = Field(None, description="a protocol: preset, YAML file, or its keys")
     atoms: int | None = Field(None, ge=1, le=1_000_000, description="number of atoms, instead of the protocol's")
-    seeds: tuple[int, ...] = Field((1,), min_length=1, description="seeds of melt-quenches; one structure each")
+    seeds: tuple[Annotated[int, Field(ge=0, lt=2**63)], ...] = Field(
+        (1,), min_length=1, description="seeds of melt-quenches; one structure each"
+    )
     files: tuple[str, ...] = Field(
         (), description="structure files (xyz, cif, …), with * and ?, relative to the campaign's file"
     )
