@@ -255,3 +255,17 @@ def test_a_name_that_is_no_text_is_an_error_like_others(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert done.stderr.startswith(b"error: ")
     assert b"\\udcff.h5" in done.stderr
+
+
+def test_ctrl_c_while_libraries_are_imported(monkeypatch):
+    """They would say that they are not there."""
+
+    def load(name):
+        signal.raise_signal(signal.SIGINT)
+        loaded.append(name)
+
+    loaded: list[str] = []
+    monkeypatch.setattr(cli, "load_command", load)
+    assert CliRunner().invoke(cli.app, ["spectrum", "a.h5"]).exit_code == 130
+    assert loaded == ["spectrum"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

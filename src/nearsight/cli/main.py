@@ -12,6 +12,7 @@ import io
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from importlib import import_module
 from types import FrameType
@@ -110,12 +111,31 @@ class LazyCommands(typer.core.TyperGroup):
         """Return the command that `args` begin with, loaded, and the arguments for it."""
         with reported_errors(bool(ctx.params.get("verbose"))):
             name, command, rest = super().resolve_command(ctx, args)
-            return name, load_command(name) if name in COMMANDS else command, rest
+            with _interrupted_afterwards():
+                found = load_command(name) if name in COMMANDS else command
+            return name, found, rest
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command; what goes wrong on purpose becomes a message and an exit code."""
         with reported_errors(bool(ctx.params.get("verbose"))):
             return super().invoke(ctx)
+
+
+@contextlib.contextmanager
+def _interrupted_afterwards() -> Iterator[None]:
+    """Hold Ctrl-C back: libraries that are interrupted while they are imported say that they are not there."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.default_int_handler or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    pressed: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, frame: pressed.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if pressed:
+        raise KeyboardInterrupt
 
 
 @contextlib.contextmanager
