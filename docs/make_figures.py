@@ -17,6 +17,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from PIL import Image
+
 ROOT = Path(__file__).resolve().parents[1]
 NEARSIGHT = (sys.executable, "-m", "nearsight.cli.main")
 RUN = "runs/docs"
@@ -107,6 +109,13 @@ def screenshot(again: bool) -> None:
         check=True,
         stderr=subprocess.DEVNULL,
     )
+    shrink(picture)
+
+
+def shrink(picture: Path) -> None:
+    """Write a PNG with a palette of 256 colours, a third of its size: the repository holds every figure."""
+    with Image.open(picture) as image:
+        image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(picture, optimize=True)
 
 
 def stale(step: Step) -> bool:
@@ -131,6 +140,8 @@ def main() -> None:
         done = subprocess.run([*NEARSIGHT, *step.command], cwd=ROOT)
         if done.returncode:
             raise SystemExit(f"expected {step.output}, got an error of: nearsight {' '.join(step.command)}")
+        if step.output.endswith(".png"):
+            shrink(ROOT / step.output)
     if not every.only or "view" in every.only:
         screenshot(every.all)
 
