@@ -219,3 +219,14 @@ def test_numbers_of_fortran(tmp_path: Path) -> None:
 def test_negative_lengths(tmp_path: Path, comment: str) -> None:
     with pytest.raises(FormatError, match="lengths above 0, got 3 in"):
         read_structure(write(tmp_path, comment))
+
+
+@pytest.mark.parametrize(
+    "columns",
+    ["species:S:1:pos:R:2147483648", "species:S:12147483648:pos:R:3", "pos:R:3", "species:S:1", "pos:R:3:species:S"],
+)
+def test_columns_that_are_none(tmp_path, columns):
+    """Their widths were taken at their word, for as long as that takes."""
+    (tmp_path / "a.xyz").write_text(f'1\nLattice="5 0 0 0 5 0 0 0 5" Properties={columns}\nO 0 0 0\n')
+    with pytest.raises(FormatError, match=r"a\.xyz: expected columns such as"):
+        read_xyz(tmp_path / "a.xyz")

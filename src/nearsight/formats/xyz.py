@@ -103,15 +103,19 @@ def read_xyz_atoms(path: str | Path) -> tuple[list[str], np.ndarray, str]:
     if len(rows) != count:
         more = "; are there several structures in it?" if len(rows) > count else "; is it complete?"
         raise FormatError(path, f"expected {count} atoms as its first line says, got {len(rows)} lines{more}")
-    if _has_other_columns(lines[1]):
-        return *_atoms_of_columns(path), lines[1]
+    symbol, first = _columns(path, lines[1])
     labels, positions = [], np.empty((count, 3))
     for k, row in enumerate(rows):
         words = row.split()
         try:
-            labels.append(words[0])
-            positions[k] = [_coordinate(word) for word in words[1:4]]
+            labels.append(words[symbol])
+            positions[k] = [_coordinate(word) for word in words[first : first + 3]]
         except (ValueError, IndexError) as error:
+            if (symbol, first) != (0, 1):
+                raise FormatError(
+                    path,
+                    f"expected the columns that its comment says (Properties=…), got others in line {k + 3}: {row!r}",
+                ) from error
             raise FormatError(path, f"expected `symbol x y z` for atom {k} (line {k + 3}), got {row!r}") from error
     return labels, positions, lines[1]
 
@@ -123,23 +127,28 @@ def _coordinate(word: str) -> float:
         return parse_number(word)
 
 
-def _has_other_columns(comment: str) -> bool:
-    """Whether an extended xyz file says that symbol and position are not its first columns."""
-    columns = _PROPERTIES.search(comment)
-    return columns is not None and not columns[1].strip("\"'").lower().startswith("species:s:1:pos:r:3")
+def _columns(path: str | Path, comment: str) -> tuple[int, int]:
+    """The column of the symbol and the first of the position: where the comment says, or else the first ones."""
+    said = _PROPERTIES.search(comment)
+    if said is None:
+        return 0, 1
+    words, at = said[1].strip("\"'").lower().split(":"), 0
+    places: dict[tuple[str, str], int] = {}
+    for name, kind, width in zip(words[::3], words[1::3], words[2::3]):
+        if not re.fullmatch("[0-9]{1,4}", width) or kind not in ("r", "i", "s", "l"):
+            raise _other_columns(path, said[1])
+        places.setdefault((name, width), at)
+        at += int(width)
+    symbol, first = places.get(("species", "1"), places.get(("z", "1"))), places.get(("pos", "3"))
+    if len(words) % 3 or symbol is None or first is None:
+        raise _other_columns(path, said[1])
+    return symbol, first
 
 
-def _atoms_of_columns(path: str | Path) -> tuple[list[str], np.ndarray]:
-    """Symbols and positions from wherever the comment says they are, by ASE, which knows chemical symbols alone."""
-    try:
-        import ase.io  # half a second, and seldom needed
-
-        atoms = ase.io.read(path, format="extxyz", index=0)
-    except Exception as error:  # ASE's readers raise whatever comes up
-        raise FormatError(
-            path, f"expected the columns that its comment says (Properties=…), got others ({error})"
-        ) from error
-    return atoms.get_chemical_symbols(), atoms.positions  # type: ignore[union-attr]
+def _other_columns(path: str | Path, said: str) -> FormatError:
+    return FormatError(
+        path, f"expected columns such as Properties=species:S:1:pos:R:3 in the comment line, got {said!r:.200}"
+    )
 
 
 def _number(path: str | Path, atom: int, label: str, ghosts: Sequence[str]) -> int:
