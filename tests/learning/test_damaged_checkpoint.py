@@ -94,12 +94,25 @@ def test_metadata_that_are_something_else(tmp_path: Path, key: str, text: str) -
         ("optimizer.0.another", torch.zeros(1)),
         ("optimizer.999.step", torch.zeros(())),
         ("optimizer.0.step", torch.tensor(float("nan"))),
+        ("optimizer.0.step", torch.tensor(-3e38)),
+        ("optimizer.0.step", torch.tensor(0.5)),
+        ("optimizer.0.step", torch.tensor(3e38)),
         ("random", torch.zeros(3, dtype=torch.uint8)),
     ],
 )
 def test_tensors_of_another_network(tmp_path: Path, name: str, tensor: Tensor) -> None:
     metadata, tensors = content()
     save_file({**tensors, name: tensor}, tmp_path / "last.safetensors", metadata)
+    with pytest.raises(CheckpointError, match=r"last\.safetensors: expected"):
+        load(tmp_path / "last.safetensors")
+
+
+@pytest.mark.parametrize(("moment", "value"), [("exp_avg", float("nan")), ("exp_avg_sq", -1.0)])
+def test_moments_that_cannot_be(tmp_path: Path, moment: str, value: float) -> None:
+    metadata, tensors = content()
+    name = f"optimizer.0.{moment}"
+    tensors[name] = torch.full_like(tensors[name], value)
+    save_file(tensors, tmp_path / "last.safetensors", metadata)
     with pytest.raises(CheckpointError, match=r"last\.safetensors: expected"):
         load(tmp_path / "last.safetensors")
 

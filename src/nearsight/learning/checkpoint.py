@@ -24,6 +24,8 @@ from nearsight.nn.model import HamiltonianModel
 from nearsight.nn.model_file import WEIGHTS, damaged, read_tensors, upgraded_metadata
 
 OPTIMIZER = "optimizer."
+MOST_STEPS = 2**53
+"""Steps of an optimiser beyond which its counter is not one."""
 RAW = "raw."
 RANDOM = "random"
 
@@ -217,6 +219,12 @@ def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tens
         shapes = {"step": torch.Size([]), "exp_avg": shape, "exp_avg_sq": shape}
         if {key: tensor.shape for key, tensor in moments.items()} != shapes:
             raise InputError(f"expected the moments of parameter {place} of this network, got others")
+        steps = float(moments["step"])
+        if not (0 <= steps <= MOST_STEPS and steps.is_integer()):
+            raise InputError(f"expected the number of steps of parameter {place}, got {steps:g}")
+        squares = moments["exp_avg_sq"]
+        if not (moments["exp_avg"].isfinite() & squares.isfinite() & (squares >= 0)).all():
+            raise InputError(f"expected moments of parameter {place} that are numbers and squares, got others")
     for group, stored in zip(known, groups, strict=True):
         rate = stored["lr"]
         if not isinstance(rate, float) or not 0 <= rate < math.inf:
