@@ -42,13 +42,19 @@ def test_a_junction_from_its_file(folder: Path) -> None:
     code, said = run(folder, "-o", str(folder / "out"))
     assert code == 0, said
     out = folder / "out"
-    names = {"transmission.csv", "transport.json", "transmission.png", "local_density.png", "report.html", "points.h5"}
-    assert {path.name for path in out.iterdir()} == names
+    figures = {"transmission.png", "local_density.png", "bond_currents.png"}
+    assert {path.name for path in out.iterdir()} == {
+        "transmission.csv",
+        "transport.json",
+        "report.html",
+        "points.h5",
+    } | figures
     numbers = json.loads((out / "transport.json").read_text())
     # T = 1 / (1 + 1 / (4 − E²)), nearly constant over the window
     assert numbers["currents_A"] == pytest.approx([v * CONDUCTANCE_QUANTUM * 0.8 for v in (0.05, 0.1, 0.2)], rel=1e-2)
     page = (out / "report.html").read_text()
     assert "Current against bias" in page
+    assert "Where the current flows" in page
     assert "<script" in page
     # Again: nothing is computed, the numbers are the same.
     before = (out / "transport.json").read_text()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import scipy.linalg
 from scipy import sparse
 
 from nearsight.quantum_transport.block_tridiagonal import block_tridiagonal
+from nearsight.quantum_transport.eigenchannels import eigenchannels
 from nearsight.quantum_transport.layering import cut_layers
 from nearsight.quantum_transport.lead_modes import self_energy_from_modes
 from nearsight.quantum_transport.observables import layer_currents, local_density
@@ -99,6 +102,23 @@ def test_local_densities_of_both_leads_are_the_density_of_states(seed: int, ener
     if not found.n_left and not found.n_right:
         assert np.all(both == 0)
     np.testing.assert_allclose(both, exact, atol=1e-6)
+
+
+@pytest.mark.parametrize(("seed", "energy"), CASES)
+def test_each_eigenchannel_carries_its_own_transmission_through_every_layer(seed: int, energy: float) -> None:
+    junction = RandomJunction(seed)
+    found = junction.scatter(energy)
+    channels = eigenchannels(found, junction.s, junction.units)
+    assert channels.count == found.n_left
+    assert channels.states.shape == (junction.h.shape[0], found.n_left)
+    np.testing.assert_allclose(channels.transmissions[: len(found.eigenchannels)], found.eigenchannels, atol=1e-12)
+    assert found.from_left is not None
+    whole = local_density(found.from_left, junction.s, junction.units)
+    np.testing.assert_allclose(channels.densities.sum(axis=1), whole, atol=1e-9 * max(1, abs(whole).max()))
+    for n, expected in enumerate(channels.transmissions):
+        one = replace(found, from_left=channels.states[:, [n]])
+        currents = layer_currents(one, junction.h, junction.s, junction.starts)
+        np.testing.assert_allclose(currents, expected, atol=1e-8)
 
 
 @pytest.mark.parametrize("side", ["left", "right"])

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import nearsight as ns
-from nearsight.errors import FormatError
+from nearsight.errors import FormatError, InputError
+from nearsight.operators.symmetry import permute
 from nearsight.quantum_transport.adaptive import refined
 from nearsight.quantum_transport.resonances import find_resonances
 from nearsight.quantum_transport.sweep import InterruptedSweepError
-from tests.quantum_transport.tight_binding import chain
+from tests.quantum_transport.tight_binding import chain, strip
 
 
 def resonant(weak: float, level: float = 0.4137) -> ns.Calculation:
@@ -93,3 +95,28 @@ def test_processes_give_the_same_bits() -> None:
     alone = ns.transport(device, (0.0, 0.4), step=0.1, layer=1.0)
     many = ns.transport(device, (0.0, 0.4), step=0.1, layer=1.0, processes=2)
     np.testing.assert_array_equal(many.transmission, alone.transmission)
+
+
+def test_bond_currents_and_eigenchannels_of_a_result_are_numbered_as_its_structure() -> None:
+    rng = np.random.default_rng(5)
+    device = strip(3, 9, on_site=np.concatenate([np.zeros(9), rng.normal(size=9), np.zeros(9)]))
+    order = rng.permutation(27)
+    mixed = replace(
+        device,
+        structure=device.structure.permuted(order),
+        hamiltonian=permute(device.require_hamiltonian(), order),
+        overlap=permute(device.require_overlap(), order),
+    )
+    found = ns.transport(mixed, [-0.3, 0.4], layer=1.0, local=True)
+    along = mixed.structure.positions[:, 2]
+    flow = found.bond_currents(0.4)
+    for cut in (1.5, 3.5, 6.5):
+        before = along < cut
+        passes = before[flow.source].astype(int) - before[flow.target]
+        assert (passes * flow.current).sum() == pytest.approx(found.transmission[1], abs=1e-8)
+    channels = found.eigenchannels_at(0.4)
+    assert channels.transmissions.sum() == pytest.approx(found.transmission[1], abs=1e-9)
+    assert found.density_left is not None
+    np.testing.assert_allclose(channels.densities.sum(axis=1), found.density_left[1], atol=1e-9)
+    with pytest.raises(InputError, match="local=True"):
+        ns.transport(mixed, [0.4], layer=1.0).bond_currents()

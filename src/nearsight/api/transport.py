@@ -16,6 +16,7 @@ from nearsight.progress import Event, Progress, StopToken, silent
 from nearsight.quantum_transport.junction import TOLERANCE, Junction, make_junction
 from nearsight.quantum_transport.junction_config import JunctionConfig, load_junction
 from nearsight.quantum_transport.landauer import check_window
+from nearsight.quantum_transport.observables import BondCurrents
 from nearsight.quantum_transport.points_file import PointsFile, key_of
 from nearsight.quantum_transport.potential import biased
 from nearsight.quantum_transport.result import Transmission, gathered
@@ -184,7 +185,7 @@ def transport(
     )
     kept = None if file is None else PointsFile(Path(file), _key(built, settings))
     found, solved = Sweep(built, settings, kept, _count(processes)).run(progress, stop)
-    return gathered(built, found, solved, points, weights, zero, bias if potential is not None else 0.0)
+    return gathered(built, found, solved, points, weights, zero, bias if potential is not None else 0.0, eta)
 
 
 def _fermi_level(built: Junction, fermi: float | None) -> float:
@@ -252,6 +253,8 @@ class TransportStudy:
         At zero bias in G₀ = 2e²/h; of the first transmission.
     notes : tuple of str
         What should be known of the junction: how leads were matched, what was left out, what is doubtful.
+    bond_currents : BondCurrents or None
+        At the Fermi level, of the first transmission; None where local quantities were not asked for.
     """
 
     config: JunctionConfig
@@ -260,6 +263,7 @@ class TransportStudy:
     currents: tuple[float, ...]
     conductance: float
     notes: tuple[str, ...]
+    bond_currents: BondCurrents | None = None
 
 
 def transport_study(
@@ -344,7 +348,9 @@ def transport_study(
     each = found if follows else found * len(config.biases)
     currents = tuple(x.current(bias, config.temperature) for x, bias in zip(each, config.biases))
     notes = (*junction_notes(built), *_channel_notes(found[0]))
-    return TransportStudy(config, built, tuple(found), currents, found[0].conductance(config.temperature), notes)
+    conductance = found[0].conductance(config.temperature)
+    flow = found[0].bond_currents() if config.local else None
+    return TransportStudy(config, built, tuple(found), currents, conductance, notes, flow)
 
 
 DOUBTFUL_SHIFT = 1.0

@@ -61,7 +61,7 @@ def transport_command(
 
 
 def _write(study: TransportStudy, folder: Path) -> None:
-    from nearsight.report.transport_figures import local_density_figure, transmission_figure
+    from nearsight.report.transport_figures import bond_current_figure, local_density_figure, transmission_figure
     from nearsight.report.transport_page import TransportPage, write_transport_page
 
     many = len(study.transmissions) > 1
@@ -88,10 +88,13 @@ def _write(study: TransportStudy, folder: Path) -> None:
         study.conductance,
         study.config.temperature,
         study.notes,
+        study.bond_currents,
     )
     write_transport_page(folder / "report.html", page)
     if study.config.local:
         write_figure(folder / "local_density.png", local_density_figure(study.transmissions[0]))
+    if study.bond_currents is not None:
+        write_figure(folder / "bond_currents.png", bond_current_figure(study.junction, study.bond_currents))
 
 
 def _say_currents(study: TransportStudy, folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +31,25 @@ class BondCurrents:
         """Return the current from the first `cut` atoms to the rest."""
         across = (self.source < cut) & (self.target >= cut)
         return float(self.current[across].sum())
+
+
+def averaged_currents(each: Sequence[BondCurrents], weights: np.ndarray) -> BondCurrents:
+    """Return the weighted sum of currents between the same atoms, each pair once.
+
+    Parameters
+    ----------
+    each : sequence of BondCurrents
+        Such as those of each k⊥; atoms may be in any order.
+    weights : (len(each),) array of float
+        Of each.
+    """
+    source, target = (np.concatenate([getattr(x, name) for x in each]) for name in ("source", "target"))
+    current = np.concatenate([w * x.current for w, x in zip(weights, each)])
+    low, high = np.minimum(source, target), np.maximum(source, target)
+    n = int(high.max(initial=0)) + 1
+    signed = np.where(source < target, current, -current)
+    summed = sparse.csr_matrix((signed, (low, high)), shape=(n, n)).tocoo()
+    return BondCurrents(summed.row, summed.col, summed.data)
 
 
 def local_density(states: np.ndarray, s: sparse.csr_matrix, starts: np.ndarray) -> np.ndarray:

@@ -8,8 +8,11 @@ import numpy as np
 
 from nearsight.errors import InputError
 from nearsight.quantum_transport import landauer
+from nearsight.quantum_transport.eigenchannels import Eigenchannels, eigenchannels
 from nearsight.quantum_transport.energy_point import EnergyPoint
-from nearsight.quantum_transport.junction import Junction
+from nearsight.quantum_transport.junction import Junction, JunctionAtK
+from nearsight.quantum_transport.observables import BondCurrents, averaged_currents, bond_currents
+from nearsight.quantum_transport.scattering import Scattering, scatter
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +46,8 @@ class Transmission:
         V, that was applied to H; 0 for a junction in equilibrium.
     junction : Junction
         What was solved.
+    eta : float
+        η in the leads, eV.
     """
 
     energies: np.ndarray
@@ -59,6 +64,7 @@ class Transmission:
     fermi: float
     bias: float
     junction: Junction
+    eta: float
 
     def current(self, bias: float | None = None, temperature: float = 300.0) -> float:
         """Return the current in A, both spins.
@@ -119,6 +125,59 @@ class Transmission:
             raise InputError("expected local densities of states, got a sweep without them: set local=True")
         return self.density_left
 
+    def bond_currents(self, energy: float = 0.0) -> BondCurrents:
+        """Solve at one energy for the current from atom to atom, of electrons that come in from the left.
+
+        Parameters
+        ----------
+        energy : float, default 0.0
+            eV, relative to the Fermi level; it need not be one of `energies`.
+
+        Returns
+        -------
+        BondCurrents
+            In channels, averaged over k⊥, atoms numbered as in the structure. Through any cut across the device between
+            the leads' layers they add up to T.
+
+        Raises
+        ------
+        InputError
+            If the sweep was one without local densities, whose mesh of k⊥ is halved by time reversal.
+        """
+        self.require_density()
+        order = self.junction.order
+        each = []
+        for k in self.k_points:
+            at_k, found = self._solved(k, energy)
+            flow = bond_currents(found, at_k.h, at_k.s, self.junction.starts)
+            each.append(BondCurrents(order[flow.source], order[flow.target], flow.current))
+        return averaged_currents(each, self.weights)
+
+    def eigenchannels_at(self, energy: float = 0.0, k: int = 0) -> Eigenchannels:
+        """Solve at one energy for the eigenchannels: their transmissions, states and local densities.
+
+        Parameters
+        ----------
+        energy : float, default 0.0
+            eV, relative to the Fermi level; it need not be one of `energies`.
+        k : int, default 0
+            Which of `k_points`.
+
+        Returns
+        -------
+        Eigenchannels
+            Functions and atoms numbered as in the device's calculation.
+        """
+        at_k, found = self._solved(self.k_points[k], energy)
+        own = eigenchannels(found, at_k.s, self.junction.starts)
+        states, densities = np.empty_like(own.states), np.empty_like(own.densities)
+        states[self.junction.functions], densities[self.junction.order] = own.states, own.densities
+        return Eigenchannels(own.energy, own.transmissions, states, densities)
+
+    def _solved(self, k: np.ndarray, energy: float) -> tuple[JunctionAtK, Scattering]:
+        at_k = self.junction.at(k)
+        return at_k, scatter(at_k.device, at_k.left, at_k.right, energy + self.fermi, eta=self.eta, states=True)
+
 
 def gathered(
     junction: Junction,
@@ -128,6 +187,7 @@ def gathered(
     weights: np.ndarray,
     fermi: float,
     bias: float,
+    eta: float,
 ) -> Transmission:
     """Return the points of a sweep, (K) lists of (E), as arrays averaged over k⊥."""
 
@@ -155,4 +215,5 @@ def gathered(
         fermi,
         bias,
         junction,
+        eta,
     )

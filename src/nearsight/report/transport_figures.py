@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib.collections import LineCollection
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
+from nearsight.quantum_transport.junction import Junction
+from nearsight.quantum_transport.observables import BondCurrents
 from nearsight.quantum_transport.result import Transmission
 from nearsight.report.material_figures import COLOURS
 from nearsight.report.style import styled
@@ -16,6 +19,8 @@ SPREAD = 0.7
 """Å, standard deviation over which an atom's states are spread along the device."""
 FLOOR = 1e-12
 """Transmissions below are not drawn."""
+FAINTEST = 0.02
+"""Currents below this fraction of the largest are not drawn."""
 
 
 def transmission_figure(
@@ -116,4 +121,63 @@ def current_figure(biases: Sequence[float], currents: Sequence[float], title: st
         ax = figure.subplots()
         ax.plot(np.asarray(biases)[order], np.asarray(currents)[order], "o-", color=COLOURS[0], lw=1.2, ms=4)
         ax.set(xlabel="bias (V)", ylabel="current (A)", title=title)
+    return figure
+
+
+def bond_current_figure(junction: Junction, currents: BondCurrents, title: str = "") -> Figure:
+    """Draw the current from atom to atom, seen from the side.
+
+    Parameters
+    ----------
+    junction : Junction
+        Whose atoms they are.
+    currents : BondCurrents
+        In channels, atoms numbered as in the structure.
+    title : str, optional
+        The title of the figure.
+
+    Notes
+    -----
+    Bonds within the leads' layers are left out: part of their current flows through the lead beyond. A bond that
+    leaves the cell across the axis is drawn towards the image that is nearest.
+    """
+    structure, axis = junction.structure, junction.axial.axis
+    across = (axis + 1) % 3
+    fractional = structure.positions @ np.linalg.inv(structure.cell)
+    length, width = (float(np.linalg.norm(structure.cell[k])) for k in (axis, across))
+    ends = np.concatenate([junction.left.atoms, junction.right.atoms])
+    inner = ~(np.isin(currents.source, ends) & np.isin(currents.target, ends))
+    source, target, flow = currents.source[inner], currents.target[inner], currents.current[inner]
+    step = fractional[target] - fractional[source]
+    step[:, across] -= np.round(step[:, across])
+    forward = flow * np.where(step[:, axis] < 0, -1.0, 1.0)
+    size = np.abs(flow) / max(float(np.abs(flow).max(initial=0.0)), 1e-300)
+    drawn = size > FAINTEST
+    begin = fractional[source][:, [axis, across]] * (length, width)
+    lines = np.stack([begin, begin + step[:, [axis, across]] * (length, width)], axis=1)[drawn]
+    with styled():
+        figure = Figure(figsize=(6.8, 3.4), layout="constrained")
+        ax = figure.subplots()
+        for forwards, colour, label in ((True, COLOURS[0], "towards the right"), (False, COLOURS[1], "back")):
+            chosen = (forward[drawn] >= 0) == forwards
+            ax.add_collection(
+                LineCollection(lines[chosen], linewidths=5 * size[drawn][chosen], colors=colour, alpha=0.7)
+            )
+            ax.plot([], [], color=colour, lw=3, label=label)
+        place, height = fractional[:, axis] * length, fractional[:, across] * width
+        ghosts = structure.numbers == 0
+        ax.scatter(place[~ghosts], height[~ghosts], s=9, color="#9aa5b1", zorder=3)
+        if ghosts.any():
+            ax.scatter(
+                place[ghosts],
+                height[ghosts],
+                s=24,
+                facecolors="none",
+                edgecolors="#d1495b",
+                zorder=4,
+                label="vacancies",
+            )
+        ax.grid(False)
+        ax.set(xlabel="along the device (Å)", ylabel="across (Å)", title=title, aspect="equal")
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.25), ncols=3)
     return figure

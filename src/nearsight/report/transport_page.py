@@ -10,10 +10,16 @@ import numpy as np
 
 from nearsight.atomic_files import write_text_atomically
 from nearsight.elements import GHOST
+from nearsight.quantum_transport.observables import BondCurrents
 from nearsight.quantum_transport.result import Transmission
 from nearsight.report.html import Block, Cards, Drawing, Section, Table, document, number
 from nearsight.report.structure_view import Colouring, structure_section
-from nearsight.report.transport_figures import current_figure, local_density_figure, transmission_figure
+from nearsight.report.transport_figures import (
+    bond_current_figure,
+    current_figure,
+    local_density_figure,
+    transmission_figure,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +40,8 @@ class TransportPage:
         K.
     notes : sequence of str
         What should be known of the junction.
+    bond_currents : BondCurrents or None
+        At the Fermi level, of the first junction; None where local quantities were not asked for.
     """
 
     title: str
@@ -43,6 +51,7 @@ class TransportPage:
     conductance: float
     temperature: float
     notes: Sequence[str] = ()
+    bond_currents: BondCurrents | None = None
 
 
 def write_transport_page(path: Path, page: TransportPage) -> None:
@@ -95,6 +104,13 @@ def _sections(page: TransportPage) -> list[Block]:
         parts.append(
             Section("Where the states are", (Drawing(local_density_figure(first), "Local density of states", caption),))
         )
+    if page.bond_currents is not None:
+        caption = (
+            "Current from atom to atom at the Fermi level, of electrons that come in from the left; lines are as wide "
+            "as the current."
+        )
+        figure = bond_current_figure(first.junction, page.bond_currents)
+        parts.append(Section("Where the current flows", (Drawing(figure, "Current from atom to atom", caption),)))
     parts.append(structure_section(first.junction.structure, _colourings(first)))
     parts.append(
         Section("The junction", (Table((), [(str(n + 1), note) for n, note in enumerate(page.notes)], "facts"),))
