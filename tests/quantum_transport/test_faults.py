@@ -122,3 +122,60 @@ def test_leads_are_checked() -> None:
         Lead(np.eye(2), np.eye(3), np.eye(2), np.eye(2))
     with pytest.raises(InputError, match="above 0 eV"):
         self_energy(chain_lead(), "left", 0.0, eta=-1.0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"layer": -1.0}, "layers in Å above 0, got -1"),
+        ({"layer": np.nan}, "layers in Å above 0, got nan"),
+        ({"layer": 1.0, "cut": np.nan}, "coordinate as cut, got nan"),
+        ({"layer": 1.0, "tolerance": np.nan}, "tolerance of at least 0, got nan"),
+        ({"layer": 1.0, "tolerance": 10.0}, "below all on-site blocks, got 10"),
+        ({"wide_band": (np.nan, 1.0)}, "contact in Å above 0, got nan"),
+        ({"wide_band": (0.5, np.inf)}, "in eV above 0, got inf"),
+        ({"layer": 1.0, "fermi": np.nan}, "Fermi level in eV, got nan"),
+        ({"layer": 1.0, "bias": np.inf}, "bias in V, got inf"),
+        ({"layer": 1.0, "temperature": -1.0}, "temperature in K of at least 0, got -1"),
+        ({"layer": 1.0, "k_points": "22"}, "mesh of two counts"),
+        ({"layer": 1.0, "k_points": (1.5, 1)}, "mesh of two counts"),
+        ({"layer": 1.0, "processes": 1.5}, "at least one process"),
+        ({"layer": 1.0, "potential": np.full(6, np.nan)}, "finite potentials in eV, got one at atom 0"),
+    ],
+)
+def test_numbers_that_cannot_be_are_said_by_name(options: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        ns.transport(chain(6), [0.1], **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("energies", ["abc", [1j], [[0.1]], []])
+def test_energies_that_are_no_list_of_numbers(energies: object) -> None:
+    with pytest.raises(InputError, match="list of finite energies"):
+        ns.transport(chain(6), energies, layer=1.0)  # type: ignore[arg-type]
+
+
+def test_a_matrix_that_is_no_overlap() -> None:
+    device = chain(6)
+    assert device.hamiltonian is not None
+    with pytest.raises(InputError, match="diagonal is above 0, got 0 at atom 0"):
+        ns.junction(replace(device, overlap=device.hamiltonian), layer=1.0)
+
+
+def test_a_lead_whose_layers_differ_in_h_is_doubtful() -> None:
+    def warnings(on_site: np.ndarray) -> list[str]:
+        found = ns.transport(chain(9, on_site=on_site), [0.3], layer=1.0)
+        return [note for note in found.notes if note.startswith("warning")]
+
+    surface = np.zeros(9)
+    surface[0] = 0.3
+    (warning,) = warnings(surface)
+    assert "the left lead does not repeat itself" in warning
+    assert warnings(np.zeros(9)) == []
+
+
+def test_a_bulk_in_other_units_is_doubtful() -> None:
+    device, bulk = (chain(n, on_site=np.full(n, -5.0)) for n in (9, 1))
+    assert bulk.hamiltonian is not None
+    other = replace(bulk, hamiltonian=bulk.hamiltonian.with_values(bulk.hamiltonian.values / 27.2))
+    notes = ns.transport(device, [0.3], bulk=other).notes
+    assert any("energy reference is doubtful" in note for note in notes)

@@ -97,7 +97,7 @@ def test_energy_references_are_matched_through_the_overlap(mu: float) -> None:
 
 
 def test_a_doubtful_reference_is_said() -> None:
-    from nearsight.api.transport import junction_notes
+    from nearsight.quantum_transport.junction_notes import junction_notes
 
     on_site = np.zeros(9)
     on_site[-1] = 0.6

@@ -13,8 +13,10 @@ from nearsight.api.sources import CalculationLike, OverlapLike, calculation_of
 from nearsight.electronic.k_points import monkhorst_pack
 from nearsight.errors import InputError
 from nearsight.progress import Event, Progress, StopToken, silent
+from nearsight.quantum_transport.arguments import real_number, real_numbers, whole_numbers
 from nearsight.quantum_transport.junction import TOLERANCE, Junction, make_junction
 from nearsight.quantum_transport.junction_config import JunctionConfig, load_junction
+from nearsight.quantum_transport.junction_notes import junction_notes
 from nearsight.quantum_transport.landauer import check_window
 from nearsight.quantum_transport.observables import BondCurrents
 from nearsight.quantum_transport.points_file import PointsFile, key_of
@@ -174,7 +176,8 @@ def transport(
     built = device if isinstance(device, Junction) else junction(device, **leads)  # type: ignore[arg-type]
     if isinstance(device, Junction) and leads:
         raise InputError(f"expected no {min(leads)} with a junction that is made already")
-    zero = _fermi_level(built, fermi)
+    zero, bias = _fermi_level(built, fermi), real_number("a bias in V", bias)
+    temperature = real_number("a temperature in K", temperature, least=0)
     if potential is not None:
         if isinstance(potential, str) and potential != "linear":
             raise InputError(f"expected a potential 'linear' or one energy for each atom, got {potential!r}")
@@ -184,7 +187,8 @@ def transport(
         _grid(energies, step), zero, points, weights, eta, adaptive, 1e-7, bias, temperature, local
     )
     kept = None if file is None else PointsFile(Path(file), _key(built, settings))
-    found, solved = Sweep(built, settings, kept, _count(processes)).run(progress, stop)
+    (count,) = whole_numbers("at least one process", [processes], 1)
+    found, solved = Sweep(built, settings, kept, count).run(progress, stop)
     return gathered(built, found, solved, points, weights, zero, bias if potential is not None else 0.0, eta)
 
 
@@ -192,11 +196,11 @@ def _fermi_level(built: Junction, fermi: float | None) -> float:
     level = built.fermi if fermi is None else fermi
     if level is None:
         raise InputError("expected a Fermi level with the leads, got files without one; give it as fermi (eV)")
-    return float(level)
+    return real_number("a Fermi level in eV", level)
 
 
 def _grid(energies: tuple[float, float] | Sequence[float] | np.ndarray, step: float) -> np.ndarray:
-    given = np.asarray(energies, dtype=np.float64)
+    given = real_numbers("a list of finite energies in eV", energies)
     if not isinstance(energies, tuple) or given.shape != (2,):
         return given
     if not (step > 0 and given[0] < given[1]):
@@ -205,17 +209,9 @@ def _grid(energies: tuple[float, float] | Sequence[float] | np.ndarray, step: fl
 
 
 def _mesh(counts: tuple[int, int], axis: int, time_reversal: bool) -> tuple[np.ndarray, np.ndarray]:
-    if len(counts) != 2 or min(counts) < 1:
-        raise InputError(f"expected a mesh of two counts across the direction of transport, got {counts}")
-    three = list(counts)
+    three = list(whole_numbers("a mesh of two counts across the direction of transport", counts, 2))
     three.insert(axis, 1)
     return monkhorst_pack((three[0], three[1], three[2]), time_reversal=time_reversal)
-
-
-def _count(processes: int) -> int:
-    if processes < 1:
-        raise InputError(f"expected at least one process, got {processes}")
-    return processes
 
 
 def _key(built: Junction, settings: SweepSettings) -> str:
@@ -347,51 +343,6 @@ def transport_study(
         )
     each = found if follows else found * len(config.biases)
     currents = tuple(x.current(bias, config.temperature) for x, bias in zip(each, config.biases))
-    notes = (*junction_notes(built), *_channel_notes(found[0]))
     conductance = found[0].conductance(config.temperature)
     flow = found[0].bond_currents() if config.local else None
-    return TransportStudy(config, built, tuple(found), currents, conductance, notes, flow)
-
-
-DOUBTFUL_SHIFT = 1.0
-"""eV, of an energy reference above which it is doubtful that bulk and device are the same material."""
-MISMATCH = 0.05
-"""eV, by which Fermi levels of leads of one material may differ in equilibrium."""
-
-
-def junction_notes(built: Junction) -> tuple[str, ...]:
-    """Return what should be known of a junction, a line each; what is doubtful begins with "warning:".
-
-    Parameters
-    ----------
-    built : Junction
-        Any junction.
-    """
-    layers, left, right = np.diff(built.layers), built.left, built.right
-    notes = [
-        f"{built.structure.formula}: {layers.sum()} functions in {len(layers)} layers of {layers.min()}–{layers.max()}",
-        f"leads: {left.thickness:.2f} Å ({len(left.atoms)} atoms), {right.thickness:.2f} Å ({len(right.atoms)})",
-        f"left out: couplings up to {max(built.neglected, left.neglected, right.neglected):.1e} (eV or 1)",
-    ]
-    for lead, match in ((left, built.left_match), (right, built.right_match)):
-        if match is None:
-            continue
-        notes.append(
-            f"{lead.side} lead raised by {match.value:+.4f} eV to the device's zero of energy (atoms differ by "
-            f"{match.spread:.4f} eV, on-site blocks by up to {match.residual:.3f} eV)"
-        )
-        if match.is_ambiguous or abs(match.value) > DOUBTFUL_SHIFT:
-            notes.append(
-                f"warning: the {lead.side} lead's energy reference is doubtful: is its layer in the device bulk-like, "
-                "and computed as the bulk was?"
-            )
-    mismatch = built.fermi_mismatch
-    if mismatch is not None and abs(mismatch) > MISMATCH:
-        notes.append(f"warning: the leads' Fermi levels differ by {mismatch:+.3f} eV without a bias")
-    return tuple(notes)
-
-
-def _channel_notes(found: Transmission) -> tuple[str, ...]:
-    if not (found.channels_left * found.channels_right).any():
-        return ("warning: no channel is open in both leads at any energy: the energies lie outside the leads' bands",)
-    return ()
+    return TransportStudy(config, built, tuple(found), currents, conductance, found[0].notes, flow)

@@ -12,6 +12,7 @@ from nearsight.electronic.matrices import sparse_hermitian
 from nearsight.errors import InputError
 from nearsight.operators.bloch import bloch
 from nearsight.operators.calculation import Calculation
+from nearsight.quantum_transport.arguments import real_number
 from nearsight.quantum_transport.axial import Axial, along_axis
 from nearsight.quantum_transport.block_tridiagonal import BlockTridiagonal, block_tridiagonal
 from nearsight.quantum_transport.energy_reference import EnergyShift, matched_energy
@@ -206,7 +207,10 @@ def make_junction(
             "expected leads of one kind, from a bulk calculation (bulk), the device's own ends (layer, a thickness in "
             f"Å) or without features (wide_band), got {' and '.join(kinds) or 'none'}"
         )
+    cut = real_number("a fractional coordinate as cut", cut)
+    tolerance = real_number("a tolerance", tolerance, least=0)
     axial = along_axis(device, axis, cut, tolerance)
+    _check_overlap(axial)
     axial, neglected = _without_small_blocks(axial, tolerance)
     matches: list[EnergyShift | None] = [None, None]
     left: LeadOperators | WideBandEnd
@@ -233,6 +237,17 @@ def make_junction(
     return Junction(axial, left, right, matches[0], matches[1], own, neglected, order)
 
 
+def _check_overlap(axial: Axial) -> None:
+    """Raise where S has a function without a norm, as a matrix has that is no overlap."""
+    s = axial.overlap
+    for atom in range(len(axial.structure)):
+        least = float(np.diag(s.block(atom, atom)).min())
+        if not least > 0:
+            raise InputError(
+                f"expected an overlap S whose diagonal is above 0, got {least:g} at atom {atom}: is it another matrix?"
+            )
+
+
 def _order(axial: Axial, left: np.ndarray, right: np.ndarray) -> np.ndarray:
     n = len(axial.structure)
     middle = np.setdiff1d(np.arange(n), np.concatenate([left, right]))
@@ -242,8 +257,11 @@ def _order(axial: Axial, left: np.ndarray, right: np.ndarray) -> np.ndarray:
 
 
 def _without_small_blocks(axial: Axial, tolerance: float) -> tuple[Axial, float]:
-    sizes = axial.sizes()
+    sizes, h = axial.sizes(), axial.hamiltonian
     small = sizes < tolerance
+    own = (h.source == h.target) & ~h.shift.any(axis=1)
+    if (small & own).any():
+        raise InputError(f"expected a tolerance below all on-site blocks, got {tolerance:g}, which leaves out some")
     return axial.selected(~small), float(sizes[small].max(initial=0.0))
 
 

@@ -10,7 +10,9 @@ from nearsight.elements import symbol_of
 from nearsight.errors import InputError
 from nearsight.operators.bloch import bloch
 from nearsight.operators.blocks import BlockOperator, zeros
+from nearsight.quantum_transport.arguments import real_number
 from nearsight.quantum_transport.axial import Axial, rewrapped
+from nearsight.quantum_transport.energy_reference import EnergyShift, matched_energy
 from nearsight.quantum_transport.lead import Lead, Side
 from nearsight.quantum_transport.tiling import places_in_tile, tiled
 
@@ -40,6 +42,9 @@ class LeadOperators:
         μ in eV: the lead's states are raised by it (H + μ S).
     fermi : float or None
         Fermi level in eV, before the shift; None where it is not known.
+    repeats : EnergyShift or None
+        How the device's next layer differs from this one, where the lead is the device's own end; None for a lead from
+        a bulk calculation.
     """
 
     side: Side
@@ -51,6 +56,7 @@ class LeadOperators:
     neglected: float
     energy_shift: float = 0.0
     fermi: float | None = None
+    repeats: EnergyShift | None = None
 
     def at(self, k: np.ndarray) -> Lead:
         """Return the lead at k⊥, in units of the reciprocal lattice vectors of the device (0 along the axis)."""
@@ -132,6 +138,7 @@ def lead_from_device(
         If the two layers are not the same, or a layer couples beyond the next one: the message says how thick it must
         be.
     """
+    thickness = real_number("a thickness of the lead's layers in Å", thickness, above=0)
     axis, along = device.axis, device.along * _spacing(device)
     order = np.argsort(along, kind="stable")
     depth = along - along[order[0]] if side == "left" else along[order[-1]] - along
@@ -147,7 +154,8 @@ def lead_from_device(
     turns = np.zeros((len(device.structure), 3), dtype=np.int64)
     turns[inner] = moved
     h, s = (_two_layers(rewrapped(o, turns), outer, inner, axis, side) for o in (device.hamiltonian, device.overlap))
-    return LeadOperators(side, outer, h, s, axis, thickness, _beyond(device, outer, inner), 0.0, fermi)
+    repeats = matched_energy(h, s, device.hamiltonian, inner)
+    return LeadOperators(side, outer, h, s, axis, thickness, _beyond(device, outer, inner), 0.0, fermi, repeats)
 
 
 def _without_small_blocks(axial: Axial, tolerance: float) -> tuple[Axial, float]:

@@ -36,8 +36,12 @@ def biased(junction: Junction, bias: float, potential: np.ndarray | None = None)
     """
     axial = junction.axial
     phi = linear_drop(junction, bias) if potential is None else np.asarray(potential, dtype=np.float64)
-    if phi.shape != (len(junction.structure),) or not np.isfinite(phi).all():
+    if phi.shape != (len(junction.structure),):
         raise InputError(f"expected {len(junction.structure)} potentials in eV, one for each atom, got {phi.shape}")
+    if not np.isfinite(phi).all():
+        raise InputError(
+            f"expected finite potentials in eV, got one at atom {int(np.argmin(np.isfinite(phi)))} that is not"
+        )
     h = raised(axial.hamiltonian, axial.overlap, phi)
     return replace(
         junction,

@@ -8,9 +8,11 @@ import numpy as np
 
 from nearsight.errors import InputError
 from nearsight.quantum_transport import landauer
+from nearsight.quantum_transport.arguments import real_number
 from nearsight.quantum_transport.eigenchannels import Eigenchannels, eigenchannels
 from nearsight.quantum_transport.energy_point import EnergyPoint
 from nearsight.quantum_transport.junction import Junction, JunctionAtK
+from nearsight.quantum_transport.junction_notes import junction_notes
 from nearsight.quantum_transport.observables import BondCurrents, averaged_currents, bond_currents
 from nearsight.quantum_transport.scattering import Scattering, scatter
 
@@ -66,6 +68,15 @@ class Transmission:
     junction: Junction
     eta: float
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What should be known of the junction, a line each; what is doubtful begins with "warning:"."""
+        notes = junction_notes(self.junction)
+        if (self.channels_left * self.channels_right).any():
+            return notes
+        closed = "no channel is open in both leads at any energy: the energies lie outside the leads' bands"
+        return (*notes, f"warning: {closed}")
+
     def current(self, bias: float | None = None, temperature: float = 300.0) -> float:
         """Return the current in A, both spins.
 
@@ -81,7 +92,9 @@ class Transmission:
         InputError
             If the energies do not cover the bias window.
         """
-        return landauer.current(self.energies, self.transmission, self.bias if bias is None else bias, temperature)
+        bias = self.bias if bias is None else real_number("a bias in V", bias)
+        temperature = real_number("a temperature in K", temperature, least=0)
+        return landauer.current(self.energies, self.transmission, bias, temperature)
 
     def conductance(self, temperature: float = 300.0) -> float:
         """Return the conductance at zero bias in units of G₀ = 2e²/h.
@@ -91,6 +104,7 @@ class Transmission:
         InputError
             If the energies do not cover 15 kT about the Fermi level.
         """
+        temperature = real_number("a temperature in K", temperature, least=0)
         return landauer.conductance(self.energies, self.transmission, temperature)
 
     def density_in_window(self, bias: float | None = None, temperature: float = 300.0) -> np.ndarray:

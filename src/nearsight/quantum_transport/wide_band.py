@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nearsight.errors import InputError
+from nearsight.quantum_transport.arguments import real_number
 from nearsight.quantum_transport.axial import Axial
 from nearsight.quantum_transport.lead import Side
 
@@ -79,8 +80,8 @@ def wide_band_end(device: Axial, side: Side, thickness: float, broadening: float
     InputError
         If there are none, or a number is not positive.
     """
-    if not thickness > 0:
-        raise InputError(f"expected a thickness above 0 Å, got {thickness}")
+    thickness = real_number("a thickness of a wide-band lead's contact in Å", thickness, above=0)
+    broadening = real_number("a broadening of a wide-band lead in eV", broadening, above=0)
     cell = device.structure.cell
     others = [cell[k] for k in range(3) if k != device.axis]
     normal = np.cross(*others)
