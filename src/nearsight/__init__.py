@@ -33,6 +33,7 @@ _HOMES = {
     "compare_predictions": "nearsight.api.reports",
     "density_of_states": "nearsight.api.spectra",
     "evaluate": "nearsight.api.spectra",
+    "export": "nearsight.api.exports",
     "generate": "nearsight.api.data",
     "import_calculation": "nearsight.api.files",
     "junction": "nearsight.api.transport",
@@ -54,6 +55,7 @@ _HOMES = {
 if TYPE_CHECKING:
     from nearsight.api.checking import check
     from nearsight.api.data import generate
+    from nearsight.api.exports import export
     from nearsight.api.files import import_calculation, read, write
     from nearsight.api.matrices import Hamiltonian, Overlap
     from nearsight.api.models import Model, load_model, train
@@ -85,6 +87,7 @@ __all__ = [
     "compare_predictions",
     "density_of_states",
     "evaluate",
+    "export",
     "generate",
     "import_calculation",
     "junction",

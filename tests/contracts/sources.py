@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from nearsight.api.exports import export
 from nearsight.formats.registry import read_any
 from nearsight.operators.bloch import to_csr
 from nearsight.operators.calculation import Calculation
@@ -90,6 +91,16 @@ def qh9_db(folder: Path) -> Calculation:
     return read_any(qh9.write(folder / "qh9.db", qh9.STABLE, qh9.row()))
 
 
+def exported(layout: str) -> Callable[[Path], Calculation]:
+    """Silicon as another program would have it."""
+
+    def make(folder: Path) -> Calculation:
+        export(ROOT / "data" / "silicon_2.h5", folder / "x", layout)
+        return read_any(folder / "x")
+
+    return make
+
+
 def shipped(path: Path) -> Callable[[Path], Calculation]:
     """A file of data/."""
     return lambda folder: read_calculation(path)
@@ -104,6 +115,8 @@ SOURCES: dict[str, Callable[[Path], Calculation]] = {
     "npz": npz,
     "schnorb": schnorb_db,
     "qh9": qh9_db,
+    "deepx": exported("deepx"),
+    "deeph": exported("deeph"),
     **{path.name: shipped(path) for path in SHIPPED if path.name != "aHfO2_96_A.h5"},
 }
 N_VARIANTS = 2 + len(SHIPPED) - 1

@@ -11,6 +11,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from nearsight.api.exports import export
 from nearsight.formats.cp2k_wavefunction import closed_shell, write_wavefunction
 from nearsight.operators.bloch import fold, to_csr
 from nearsight.operators.blocks import zeros
@@ -65,6 +66,8 @@ def write_seeds(folder: Path) -> None:
         file.attrs["version"] = 1
         for item in (file, file["hamiltonian"], file["overlap"]):
             del item.attrs["sha256"]
+    for layout in ("deepx", "deeph"):
+        export(calculation, folder / layout, layout)
     _write_npz(folder / "calc.npz", calculation)
     _write_qh9(folder / "qh9.db")
     _write_schnorb(folder / "schnorb.db")

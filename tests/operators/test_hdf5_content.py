@@ -281,6 +281,6 @@ def test_what_hdf5_cannot_do_in_the_other_process_is_not_tried_here(
     import nearsight.operators.hdf5_probe as probe
 
     write_calculation(tmp_path / "a.h5", small_calculation())
-    monkeypatch.setattr(probe.PROCESS, "ask", lambda path: "fault address of object past end of allocation")
+    monkeypatch.setattr(probe.PROCESS, "ask", lambda path, **words: "fault address of object past end of allocation")
     with pytest.raises(FormatError, match=r"a damaged or truncated file \(address of object past end of allocation\)"):
         read_any(tmp_path / "a.h5")

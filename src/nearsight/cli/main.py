@@ -32,6 +32,7 @@ COMMANDS = {
     "train": ("train:train_command", "Train a network on structures with Hamiltonians."),
     "predict": ("predict:predict_command", "Predict the Hamiltonian of a structure that has none."),
     "overlap": ("overlap:overlap_command", "The overlap matrix S of a structure, without a DFT run."),
+    "export": ("export:export_command", "Write H and S as DeepH, SIESTA, ABACUS … read them."),
     "start": ("start:start_command", "Start CP2K or PySCF from a predicted Hamiltonian."),
     "evaluate": ("evaluate:evaluate_command", "Compare a predicted Hamiltonian with a reference."),
     "spectrum": ("spectrum:spectrum_command", "Eigenvalues, gap and Fermi level from H and S."),

@@ -9,7 +9,7 @@ from typing import Any
 
 from nearsight.errors import FormatError
 from nearsight.foreign_files import reading, require_readable
-from nearsight.formats import amorphous_hamiltonians, cp2k, hamiltonian_npz, qh9, schnorb
+from nearsight.formats import amorphous_hamiltonians, cp2k, deeph_legacy, deepx, hamiltonian_npz, qh9, schnorb
 from nearsight.formats.options import ReadOptions
 from nearsight.formats.sniffing import first_bytes
 from nearsight.formats.structure_files import as_cell, check_distances
@@ -45,6 +45,12 @@ FORMATS: tuple[Format, ...] = (
         amorphous_hamiltonians.read,
     ),
     Format("a CP2K run (*-KS_SPIN_1-1_0.csr with input or output)", cp2k.recognises, cp2k.read),
+    Format("a folder of DeepH (POSCAR, info.json, hamiltonian.h5, overlap.h5)", deepx.recognises, deepx.read),
+    Format(
+        "a folder of DeepH's first layout (lat.dat, hamiltonians.h5, overlaps.h5)",
+        deeph_legacy.recognises,
+        deeph_legacy.read,
+    ),
     Format("a NumPy archive (.npz) with structure, H and S", hamiltonian_npz.recognises, hamiltonian_npz.read),
     Format("a database of molecules as of SchNOrb and PhiSNet (.db)", schnorb.recognises, schnorb.read),
     Format("a database of molecules of QH9 (.db)", qh9.recognises, qh9.read),

@@ -7,9 +7,11 @@ from pathlib import Path
 from nearsight.errors import FormatError
 from nearsight.foreign_files import require_readable
 
+HDF5 = b"\x89HDF\r\n\x1a\n"
+
 _SIGNATURES = (
     (b"version https://git-lfs", "a git-lfs pointer: the content itself was not downloaded; run `git lfs pull` there"),
-    (b"\x89HDF\r\n\x1a\n", "an HDF5 file; if nearsight wrote it, it needs no import"),
+    (HDF5, "an HDF5 file; if nearsight wrote it, it needs no import"),
     (b"\x1f\x8b", "a gzip archive; unpack it first"),
     (b"BZh", "a bzip2 archive; unpack it first"),
     (b"\xfd7zXZ", "an xz archive; unpack it first"),
@@ -18,7 +20,7 @@ _SIGNATURES = (
 )
 
 
-def first_bytes(path: str | Path, expected: str, count: int = 512) -> bytes:
+def first_bytes(path: str | Path, expected: str, count: int = 512, *, known: bytes | None = None) -> bytes:
     """Return the first bytes of a file that should be of some kind.
 
     Parameters
@@ -29,6 +31,8 @@ def first_bytes(path: str | Path, expected: str, count: int = 512) -> bytes:
         The kind of file in words, for messages.
     count : int, default 512
         Bytes to read.
+    known : bytes, optional
+        The signature that it must begin with.
 
     Returns
     -------
@@ -52,7 +56,11 @@ def first_bytes(path: str | Path, expected: str, count: int = 512) -> bytes:
         raise FormatError(path, f"expected {expected}, got: {error.strerror}") from error
     if not head:
         raise FormatError(path, f"expected {expected}, got an empty file")
+    if known is not None and head.startswith(known):
+        return head
     foreign = _foreign(head)
+    if known is not None and not foreign:
+        foreign = "a file of another kind"
     if foreign:
         raise FormatError(path, f"expected {expected}, got {foreign}")
     return head

@@ -3,7 +3,11 @@
 Every code has the same real functions up to the sign. The internal order runs over m = −l..l without Condon-Shortley
 phase, as CP2K's does. ORCA lists m = 0, +1, −1, +2, …, and its functions with |m| = 3 and 4 have the opposite sign (as
 IOData corrects them). PySCF's shells are in the internal order, except that p is x, y, z. FHI-aims has the opposite
-sign for odd m > 0 (as in PhiSNet).
+sign for odd m > 0 (as in PhiSNet). ABACUS lists m = 0, +1, −1, +2, …, and SIESTA m = −l..l, both with the opposite sign
+for odd m. OpenMX, whose order is that of DeepH's first layout, lists p as x, y, z, d as z², x²−y², xy, xz, yz, and
+higher shells as m = 0, +1, −1, +2, ….
+
+That these are right, real files say: an overlap with an s function points along its bond in one order only.
 """
 
 from __future__ import annotations
@@ -115,6 +119,23 @@ AIMS = OrbitalConvention(
     {l: tuple(-1 if m > 0 and m % 2 else 1 for m in CP2K.order[l]) for l in range(4)},
 )
 """m = −l..l, up to f."""
+
+OPENMX = OrbitalConvention(
+    "OpenMX", {l: _up_and_down(l) for l in _DEGREES} | {1: (1, -1, 0), 2: (0, 2, -2, 1, -1)}, _POSITIVE
+)
+"""p is x, y, z; d is z², x²−y², xy, xz, yz; f is m = 0, +1, −1, …. DeepH's first layout has it, too."""
+
+ABACUS = OrbitalConvention(
+    "ABACUS",
+    {l: _up_and_down(l) for l in _DEGREES},
+    {l: tuple(-1 if m % 2 else 1 for m in _up_and_down(l)) for l in _DEGREES},
+)
+"""p is z, −x, −y; d is z², −xz, −yz, x²−y², xy."""
+
+SIESTA = OrbitalConvention(
+    "SIESTA", CP2K.order, {l: tuple(-1 if m % 2 else 1 for m in range(-l, l + 1)) for l in _DEGREES}
+)
+"""m = −l..l; p is −y, z, −x."""
 
 
 def to_internal_order(

@@ -1,0 +1,254 @@
+"""DeepH's first layout, which many codes and data sets of the field still use: a folder for each structure.
+
+`lat.dat` holds the lattice vectors as columns (Å), `site_positions.dat` the atoms as columns, `element.dat` Z per line,
+`orbital_types.dat` one line of l's per atom, `info.json` whether there is spin, and the Fermi level. `hamiltonians.h5`
+(or `hamiltonians_pred.h5`, what a network made) and `overlaps.h5` have a dataset for each block ⟨i, 0|O|j, R⟩ in eV,
+named `[Rx, Ry, Rz, i, j]` with atoms from 1. Inside a shell the order is OpenMX's.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import h5py
+import numpy as np
+from h5py import h5d, h5s, h5t
+
+from nearsight.atomic_files import write_text_atomically, written_atomically
+from nearsight.errors import FormatError, InputError
+from nearsight.foreign_files import read_text
+from nearsight.formats.deepx import in_a_cell, make_folder, optional_number, read_json
+from nearsight.formats.hdf5_files import flat_blocks
+from nearsight.formats.options import ReadOptions
+from nearsight.formats.real_space_blocks import ForeignOrbitals, from_blocks
+from nearsight.formats.structure_files import check_distances
+from nearsight.operators.blocks import BlockOperator
+from nearsight.operators.calculation import Calculation
+from nearsight.orbitals.basis import SHELL_LETTERS, BasisSet
+from nearsight.orbitals.conventions import OPENMX, from_internal_order
+from nearsight.structures.structure import Structure
+
+LATTICE, POSITIONS, ELEMENTS, SHELLS, INFO = (
+    "lat.dat",
+    "site_positions.dat",
+    "element.dat",
+    "orbital_types.dat",
+    "info.json",
+)
+OVERLAP, HAMILTONIAN, PREDICTION = "overlaps.h5", "hamiltonians.h5", "hamiltonians_pred.h5"
+_MATRICES = (HAMILTONIAN, PREDICTION, OVERLAP)
+_KEY = re.compile(r"\[ *(-?\d{1,7}), *(-?\d{1,7}), *(-?\d{1,7}), *(\d{1,9}), *(\d{1,9}) *\]")
+
+
+def recognises(path: Path) -> bool:
+    """Tell whether a path is such a folder, or one of its matrices."""
+    folder = path if path.is_dir() else path.parent
+    named = path.is_dir() or path.name in _MATRICES
+    return named and (folder / SHELLS).is_file() and any((folder / name).is_file() for name in _MATRICES)
+
+
+def read(path: Path, options: ReadOptions) -> Calculation:
+    """Read one folder.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The folder, or one of its two Hamiltonians.
+    options : ReadOptions
+        `overlap` takes the place of overlaps.h5, `cell` that of lat.dat.
+
+    Returns
+    -------
+    Calculation
+        H (its Hermitian part where it is a prediction) and S, where they are there.
+
+    Raises
+    ------
+    FormatError
+        If a file is missing or damaged, does not fit the others, or there is spin.
+    """
+    folder = path if path.is_dir() else path.parent
+    fermi = _read_info(folder)
+    structure = _structure(folder, options)
+    basis = _basis(folder / SHELLS, structure)
+    orbitals = ForeignOrbitals(structure.numbers, basis, OPENMX)
+    named = path if path.name in (HAMILTONIAN, PREDICTION) and path.is_file() else None
+    source = named or next((folder / n for n in (HAMILTONIAN, PREDICTION) if (folder / n).is_file()), None)
+    overlap_file = options.overlap or folder / OVERLAP
+    h = None if source is None else _read_matrix(source, orbitals, "H", hermitian=source.name != PREDICTION)
+    s = _read_matrix(overlap_file, orbitals, "S") if overlap_file.is_file() else None
+    said = {"format": "DeepH (first layout)", "source": folder.name, "basis": basis.name}
+    if source is not None and source.name == PREDICTION:
+        said["hamiltonian"] = "a prediction; its Hermitian part"
+    return Calculation(structure, basis, h, s, fermi=fermi, provenance=said)
+
+
+def _read_info(folder: Path) -> float | None:
+    """The Fermi level (eV), of a file that may be missing and must not speak of spin."""
+    path = folder / INFO
+    if not path.is_file():
+        return None
+    said = read_json(path, "DeepH's info.json")
+    if said.get("isspinful", False) is not False:
+        raise FormatError(
+            path, "expected matrices without spin, got spinful matrices; spin and spin-orbit coupling are not supported"
+        )
+    return optional_number(path, said, "fermi_level")
+
+
+def _table(path: Path, rows: int | None, what: str) -> np.ndarray:
+    """Numbers in columns."""
+    text = read_text(path, what, largest=1 << 28)
+    lines = [(k, line.split()) for k, line in enumerate(text.splitlines(), 1) if line.strip()]
+    width = len(lines[0][1]) if lines else 0
+    for k, parts in lines:
+        if len(parts) != width:
+            raise FormatError(path, f"expected {width} numbers in line {k}, got {len(parts)}")
+    if not lines or (rows is not None and len(lines) != rows):
+        raise FormatError(path, f"expected {what} in {rows or 'some'} lines, got {len(lines)}")
+    try:
+        numbers = np.array([[float(part) for part in parts] for _, parts in lines])
+    except ValueError as error:
+        raise FormatError(path, f"expected {what}, got another text ({error})") from error
+    if not np.isfinite(numbers).all():
+        raise FormatError(path, f"expected {what}, got numbers that are NaN or infinite")
+    return numbers
+
+
+def _structure(folder: Path, options: ReadOptions) -> Structure:
+    cell = _table(folder / LATTICE, 3, "lattice vectors as columns (Å)").T
+    positions = _table(folder / POSITIONS, 3, "positions of the atoms as columns (Å)").T
+    numbers = _table(folder / ELEMENTS, None, "one atomic number per line")[:, 0]
+    if len(numbers) != len(positions):
+        raise FormatError(folder / ELEMENTS, f"expected {len(positions)} atoms as in {POSITIONS}, got {len(numbers)}")
+    if cell.shape != (3, 3):
+        raise FormatError(folder / LATTICE, f"expected three lattice vectors, got {len(cell)}")
+    pbc = np.full(3, not options.isolated)
+    structure = Structure(numbers, positions, cell if options.cell is None else options.cell, pbc)
+    check_distances(structure)
+    return structure
+
+
+def _basis(path: Path, structure: Structure) -> BasisSet:
+    lines = [line.split() for line in read_text(path, "one line of l's per atom", largest=1 << 28).splitlines()]
+    lines = [line for line in lines if line]
+    if len(lines) != len(structure):
+        raise FormatError(path, f"expected a line of l's for each of {len(structure)} atoms, got {len(lines)}")
+    shells: dict[int, tuple[int, ...]] = {}
+    for atom, (z, line) in enumerate(zip(structure.numbers.tolist(), lines)):
+        if not all(part.isascii() and part.isdigit() and int(part) < len(SHELL_LETTERS) for part in line[:200]):
+            raise FormatError(path, f"expected l's such as `0 0 1` for atom {atom}, got {' '.join(line)!r:.80}")
+        own = tuple(int(part) for part in line[:200])
+        if shells.setdefault(z, own) != own:
+            raise FormatError(
+                path,
+                f"expected the same shells for all atoms of an element, got {own} for atom {atom} after {shells[z]}",
+            )
+    return BasisSet("of DeepH's files", shells, {})
+
+
+def _read_matrix(path: Path, orbitals: ForeignOrbitals, name: str, hermitian: bool = True) -> BlockOperator:
+    expected = f"DeepH's file of {name} with a dataset for each block"
+    sizes = orbitals.basis.sizes(orbitals.numbers)
+    pairs: list[tuple[int, ...]] = []
+    blocks: list[np.ndarray] = []
+    for key, block in flat_blocks(path, expected):
+        found = _KEY.fullmatch(key)
+        if found is None:
+            raise FormatError(path, f"expected blocks with names such as [0, 0, -1, 1, 2], got {key!r:.80}")
+        x, y, z, i, j = (int(part) for part in found.groups())
+        if not (1 <= i <= len(sizes) and 1 <= j <= len(sizes)):
+            raise FormatError(path, f"expected atoms 1 to {len(sizes)}, got the block {key}")
+        if block.shape != (sizes[i - 1], sizes[j - 1]):
+            raise FormatError(
+                path,
+                f"expected {sizes[i - 1]} × {sizes[j - 1]} numbers in the block {key}, got shape {block.shape}; is it "
+                "another basis, or a matrix with spin?",
+            )
+        pairs.append((i - 1, j - 1, x, y, z))
+        blocks.append(block.reshape(-1))
+    values = np.concatenate(blocks, dtype=np.float64) if blocks else np.zeros(0)
+    del blocks
+    listed = np.array(pairs, dtype=np.int64).reshape(-1, 5)
+    return from_blocks(path, orbitals, listed, values, hermitian=hermitian)
+
+
+def write(path: Path, calculation: Calculation, *, prediction: bool = False) -> list[Path]:
+    """Write a folder.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The folder; made if it is not there.
+    calculation : Calculation
+        Structure, basis, and H or S or both, in real space.
+    prediction : bool, default False
+        Whether H is written as `hamiltonians_pred.h5`.
+
+    Returns
+    -------
+    list of pathlib.Path
+        The files.
+
+    Raises
+    ------
+    InputError
+        If there is neither H nor S, they are summed at Γ, or a file cannot be written.
+    """
+    h, s = calculation.hamiltonian, calculation.overlap
+    if h is None and s is None:
+        raise InputError("expected H or S to write, got neither")
+    if any(operator is not None and operator.folded for operator in (h, s)):
+        raise InputError(
+            "expected H and S in real space for DeepH's first layout, got matrices that are summed at Γ; "
+            "deepx can say that they are"
+        )
+    structure = in_a_cell(calculation.structure)
+    make_folder(path)
+    shells = [calculation.basis.shells[z] for z in structure.numbers.tolist()]
+    reciprocal = 2 * np.pi * np.linalg.inv(structure.cell)
+    texts = {
+        LATTICE: _columns(structure.cell.T),
+        "rlat.dat": _columns(reciprocal),
+        POSITIONS: _columns(structure.positions.T),
+        ELEMENTS: "".join(f"{z}\n" for z in structure.numbers.tolist()),
+        SHELLS: "".join("  ".join(map(str, ls)) + "\n" for ls in shells),
+        INFO: _info(calculation),
+    }
+    for name, text in texts.items():
+        write_text_atomically(path / name, text)
+    written = [path / name for name in texts]
+    for operator, name in ((s, OVERLAP), (h, PREDICTION if prediction else HAMILTONIAN)):
+        if operator is not None:
+            written.append(path / name)
+            _write_matrix(path / name, operator)
+    return written
+
+
+def _columns(table: np.ndarray) -> str:
+    return "".join(" ".join(f"{x!r}" for x in row) + "\n" for row in table.tolist())
+
+
+def _info(calculation: Calculation) -> str:
+    level = "" if calculation.fermi is None else f', "fermi_level": {calculation.fermi!r}'
+    size = int(calculation.basis.offsets(calculation.structure.numbers)[-1])
+    return (
+        f'{{"nsites": {len(calculation.structure)}, "isorthogonal": false, "isspinful": false, "norbits": {size}'
+        f"{level}}}\n"
+    )
+
+
+def _write_matrix(path: Path, operator: BlockOperator) -> None:
+    atoms = {z: from_internal_order(OPENMX, operator.basis, np.array([z])) for z in {int(z) for z in operator.numbers}}
+    with written_atomically(path) as temporary, h5py.File(temporary, "w", locking=False) as file:
+        for (zi, zj), pairs in operator.element_pairs.items():
+            (rows, _), (columns, _) = atoms[zi], atoms[zj]
+            space = h5s.create_simple((len(rows), len(columns)))
+            for first in range(0, len(pairs), 1 << 13):
+                some = pairs[first : first + (1 << 13)]
+                blocks = np.ascontiguousarray(operator.stack(some)[:, rows[:, None], columns], dtype=np.float64)
+                names = np.column_stack([operator.shift[some], operator.source[some] + 1, operator.target[some] + 1])
+                for name, block in zip(names.tolist(), blocks):
+                    dataset = h5d.create(file.id, str(name).encode(), h5t.IEEE_F64LE, space)
+                    dataset.write(h5s.ALL, h5s.ALL, block)

@@ -1,0 +1,72 @@
+"""The layouts of other programs that can be written. A new one is a `write` in its format's file, and one line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from nearsight.errors import InputError
+from nearsight.formats import deeph_legacy, deepx
+from nearsight.operators.calculation import Calculation
+
+
+@dataclass(frozen=True)
+class Writer:
+    """One layout.
+
+    Attributes
+    ----------
+    description : str
+        What it is, and which program reads it.
+    write : callable
+        Writes a calculation and returns the files.
+    folder : bool, default True
+        Whether it is a folder of files, or one file.
+    """
+
+    description: str
+    write: Callable[[Path, Calculation], list[Path]]
+    folder: bool = True
+
+
+def is_prediction(calculation: Calculation) -> bool:
+    """Tell whether a network made H."""
+    return calculation.provenance.get("predicted") == "yes"
+
+
+WRITERS: dict[str, Writer] = {
+    "deepx": Writer("DeepH's present layout", lambda p, c: deepx.write(p, c, prediction=is_prediction(c))),
+    "deeph": Writer("DeepH's first layout", lambda p, c: deeph_legacy.write(p, c, prediction=is_prediction(c))),
+}
+"""Name → layout."""
+
+
+def check_target(path: Path, writer: Writer, inputs: list[object]) -> None:
+    """Refuse a folder in which something else lies, or from which something is read.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Where to write.
+    writer : Writer
+        The layout.
+    inputs : list of object
+        What is read; paths are compared.
+
+    Raises
+    ------
+    InputError
+        If it is not a place for new files.
+    """
+    if not writer.folder:
+        return
+    for source in inputs:
+        if isinstance(source, str | Path) and Path(source).exists() and path.exists():
+            own = Path(source).resolve()
+            if path.resolve() in (own, own.parent):
+                raise InputError(f"expected another folder to write than that which is read, got {path}")
+    if path.exists() and not path.is_dir():
+        raise InputError(f"expected a folder to write into, got the file {path}")
+    if not path.resolve().parent.is_dir():
+        raise InputError(f"expected an existing folder for {path}, got none at {path.resolve().parent}; make it first")
