@@ -249,9 +249,9 @@ def _read_matrix(path: Path, orbitals: ForeignOrbitals, name: str, hermitian: bo
         entries = array(file, "entries", "float", (None,))
     sizes = orbitals.basis.sizes(orbitals.numbers)
     atoms = pairs[:, 3:]
-    inside = ((atoms >= 0) & (atoms < len(sizes))).all(axis=1)
+    inside: np.ndarray = np.all((atoms >= 0) & (atoms < len(sizes)), axis=1)
     fitting = sizes[np.where(inside[:, None], atoms, 0)]
-    wrong = np.flatnonzero(inside & np.any(shapes != fitting, axis=1))
+    wrong = np.flatnonzero(inside & (shapes - fitting).any(axis=1))
     if len(wrong):
         k = int(wrong[0])
         raise FormatError(
