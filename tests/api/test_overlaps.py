@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nearsight.api.overlaps import unfolded_overlap
+from nearsight.api.overlaps import unfolded_overlap, with_overlaps
 from nearsight.operators.bloch import to_csr
 from nearsight.operators.store import read_calculation
 from nearsight.recipes.overlap import with_pyscf_functions
@@ -24,3 +24,15 @@ def test_a_folded_overlap_is_computed_in_real_space() -> None:
     assert np.abs((to_csr(s) - to_csr(calculation.require_overlap())).data).max() < 1.1e-6
     assert unfolded_overlap(calculation, calculation.basis) is calculation.overlap
     assert unfolded_overlap(replace(calculation, overlap=None), known) is None
+
+
+def test_training_data_without_s_get_that_of_their_basis() -> None:
+    """In the form of H: summed over images where that is."""
+    calculation = read_calculation(DATA / "aHfO2_96_A.h5")
+    known = replace(calculation, overlap=None, basis=with_pyscf_functions(calculation.basis))
+    computed, given = with_overlaps([known, calculation])
+    assert computed.require_overlap().folded
+    assert given.overlap is calculation.overlap
+    assert np.abs((to_csr(computed.require_overlap()) - to_csr(calculation.require_overlap())).data).max() < 1.1e-6
+    without = replace(calculation, overlap=None, basis=replace(calculation.basis, functions={}))
+    assert with_overlaps([without])[0].overlap is None

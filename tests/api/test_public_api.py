@@ -13,6 +13,7 @@ from nearsight.operators.symmetry import hermiticity_error
 
 FILE = Path(__file__).parents[2] / "data" / "aHfO2_96_A.h5"
 SMALL = {"model.cutoff": 5.0, "model.channels": 4, "model.hidden": [8, 4], "max_epochs": 2, "partition.count": 3}
+SMALL["model.self_consistent"] = False  # the local model is enough here
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ from nearsight.report.training_log import read_training_log
 
 DATA = Path(__file__).parents[2] / "data" / "aHfO2_96_A.h5"
 SMALL = ["model.cutoff=4", "model.channels=4", "model.hidden=[4,2]", "max_epochs=2", "data.validation_slabs=0"]
+SMALL += ["model.self_consistent=false"]  # the local model is enough here
 
 
 @pytest.fixture(scope="module")

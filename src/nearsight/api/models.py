@@ -151,9 +151,9 @@ class Model:
             Holds the overlap (such as `nearsight.overlap` returns), and H₀ for a model that starts from it; an .h5 as
             `structure` is read for them too.
         self_consistent : bool, optional
-            Solve for H and its density until they agree. By default where the model has learnt to (it was trained with
-            `model.self_consistent=true`, and that helped), S is at hand, and there are at most 10,000 orbitals; what
-            was done is in the provenance of the result.
+            Solve for H and its density until they agree. By default where the model has learnt to (its training data
+            had S, `model.self_consistent` was true, and that helped), S is at hand, and there are at most 10,000
+            orbitals; what was done is in the provenance of the result.
         charge : float, optional
             Of the cell, e; by default that of the calculation that is given, else 0. A local H does not depend on it.
         k_points : (int, int, int), optional
@@ -321,7 +321,7 @@ class Model:
         if wanted is False or (wanted is None and self.inner.density_functional is None):
             return False
         if self.inner.density_functional is None:
-            said = self.inner.provenance.get("self_consistency", "it was not trained with model.self_consistent=true")
+            said = self.inner.provenance.get("self_consistency", "it was trained with model.self_consistent=false")
             raise InputError(
                 f"expected a model that has learnt H as a functional of the density, got one without: {said}"
             )

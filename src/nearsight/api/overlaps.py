@@ -10,7 +10,7 @@ import numpy as np
 from nearsight.electronic.matrices import sparse_hermitian
 from nearsight.electronic.window import lowest_of_overlap
 from nearsight.errors import InputError
-from nearsight.operators.bloch import to_csr
+from nearsight.operators.bloch import fold, to_csr
 from nearsight.operators.blocks import BlockOperator
 from nearsight.operators.calculation import Calculation
 from nearsight.operators.overlap_fit import fit_overlap
@@ -64,6 +64,27 @@ def with_known_functions(calculations: Sequence[Calculation], progress: Progress
     refused = {z for z, fits in known.items() if not fits}
     result = [_without(c, refused) if refused else c for c in result]
     return result if not any(c.basis.lacking_functions for c in result) else _with_fitted(result, progress)
+
+
+def with_overlaps(calculations: Sequence[Calculation], progress: Progress = silent) -> list[Calculation]:
+    """Return calculations with S: that of the radial functions, where a file has none and its basis knows them.
+
+    Parameters
+    ----------
+    calculations : sequence of Calculation
+        With H; what `with_known_functions` returns.
+    progress : Progress
+        Told of which S was computed.
+    """
+    result = []
+    for calculation in calculations:
+        basis = calculation.basis.restricted(calculation.structure.numbers)
+        if calculation.overlap is None and not basis.lacking_functions:
+            s = overlap_of(calculation.structure, basis)
+            calculation = replace(calculation, overlap=fold(s) if calculation.require_hamiltonian().folded else s)
+            progress(Event(f"S of {calculation.structure.formula}: of the radial functions of {basis.name}"))
+        result.append(calculation)
+    return result
 
 
 def overlap_difference(calculation: Calculation) -> float:

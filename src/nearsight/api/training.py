@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from nearsight.api.overlaps import with_known_functions
+from nearsight.api.overlaps import with_known_functions, with_overlaps
 from nearsight.checks.linter import check_calculation, check_set
 from nearsight.errors import ConfigError, InputError
 from nearsight.folder_lock import check_free
@@ -55,7 +55,7 @@ def run_training(
     validation = read_all(config.data.validation, progress) if validation is None else validation
     if config.data.check:
         check_data(config, training, validation, progress)
-    training = with_known_functions(training, progress)
+    training = with_overlaps(with_known_functions(training, progress), progress)
     levels = None if config.levels_every is None else LevelCheck(validation)
     return train(config, training, validation, progress=progress, stop=stop, levels=levels)
 

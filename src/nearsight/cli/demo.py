@@ -121,8 +121,6 @@ def demo_config(network: str, train: Path, minutes: float, run_dir: Path, seed: 
         "max_epochs": 20_000,
         "metrics_every": 5,
     }
-    if network == "nearsight":
-        changes["model.self_consistent"] = True
     if network == "xia2025":
         changes["optimizer.decay_patience"] = max(3, round(0.7 * minutes))
     return load_config(PRESETS[network], changes)

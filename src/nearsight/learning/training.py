@@ -162,7 +162,7 @@ def _train(
     if best.exists():
         known = load_model(best)
         known.network.to(fabric.device)
-        final = known.finalise(data, progress)
+        final = known.finalise(data, progress, stopped=token.stopped)
         if final is not known:
             write_tensors(best, final.tensors(), final.metadata())
     return TrainingResult(model, trainer.state, reason, folder, token.stopped)

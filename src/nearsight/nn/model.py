@@ -287,7 +287,7 @@ class HamiltonianModel(ABC):
     def objective(self, loss: LossSection) -> Objective:
         """Return the objective that a step minimises, for settings of this architecture's loss."""
 
-    def finalise(self, data: TrainingData, progress: Progress = silent) -> HamiltonianModel:
+    def finalise(self, data: TrainingData, progress: Progress = silent, *, stopped: bool = False) -> HamiltonianModel:
         """Return the trained model with what is fitted after training, such as its uncertainty.
 
         Parameters
@@ -296,6 +296,8 @@ class HamiltonianModel(ABC):
             The batches of the run.
         progress : Progress, optional
             Told how far the work is.
+        stopped : bool
+            Whether the run was stopped and will be continued: what takes long can wait.
 
         Returns
         -------

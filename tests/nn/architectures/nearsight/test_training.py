@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,17 +10,21 @@ import numpy as np
 import pytest
 import torch
 
-from nearsight.errors import ConfigError
+from nearsight.errors import ConfigError, InputError
 from nearsight.inference.predict import predict_hamiltonian
 from nearsight.learning.config import TrainingConfig, training_config
 from nearsight.learning.loop import Trainer
 from nearsight.learning.training import train
+from nearsight.nn.architectures.nearsight import training as nearsight_training
+from nearsight.nn.architectures.nearsight.config import NearsightConfig
 from nearsight.nn.architectures.nearsight.model import NearsightModel
+from nearsight.nn.architectures.nearsight.training import check_density
 from nearsight.nn.loading import load_model
 from tests.baselines.random_baseline import CUTOFF, random_calculation
 from tests.listening import listening
 
 CALCULATIONS = [random_calculation(1), random_calculation(2)]
+HFO2_UNKNOWN = replace(CALCULATIONS[0].basis, valence={})
 
 
 def config(folder: Path, **changes: Any) -> TrainingConfig:
@@ -98,6 +103,54 @@ def test_a_stopped_run_continues_to_the_last_bit(tmp_path: Path, monkeypatch: py
     assert first < len((tmp_path / "parts" / "log.jsonl").read_text().splitlines()) == 6
     whole, parts = (weights(tmp_path / name / "last.safetensors") for name in ("whole", "parts"))
     assert all(torch.equal(whole[k], parts[k]) for k in whole)
+
+
+def test_data_without_a_density_train_the_local_model_and_say_so_in_one_line(tmp_path: Path) -> None:
+    """No S, as here: the default learns what can be learnt."""
+    messages: list[str] = []
+    result = train(config(tmp_path / "run", max_epochs=1), CALCULATIONS, [], progress=listening(messages=messages))
+    (said,) = (m for m in messages if "self-consistency" in m)
+    assert said.startswith("self-consistency: not used: expected S in the training data")
+    assert "--basis-file" in said
+    assert "\n" not in said
+    assert load_model(result.folder).density_functional is None
+    local = train(
+        config(
+            tmp_path / "local", max_epochs=1, model={**config(tmp_path).model.model_dump(), "self_consistent": False}
+        ),
+        CALCULATIONS,
+        [],
+    )
+    one, other = (weights(r.folder / "best.safetensors") for r in (result, local))
+    assert all(torch.equal(one[k], other[k]) for k in other)
+
+
+@pytest.mark.parametrize(
+    ("settings", "changes", "said"),
+    [
+        ({}, {}, None),
+        ({}, {"overlap": None}, r"expected S in the training data, .* got Hf8O16 without"),
+        ({}, {"basis": HFO2_UNKNOWN}, r"expected the valence of O"),
+        ({"h0": True}, {}, r"expected model.h0=false"),
+        ({"strictly_local": True}, {}, r"expected model.strictly_local=false"),
+    ],
+)
+def test_what_h_cannot_be_learnt_from_as_a_functional_of_the_density(
+    settings: dict[str, bool], changes: dict[str, Any], said: str | None
+) -> None:
+    known = replace(CALCULATIONS[0], **{"overlap": CALCULATIONS[0].hamiltonian, **changes})
+    section = NearsightConfig(**settings)
+    if said is None:
+        check_density(section, [known])
+    else:
+        with pytest.raises(InputError, match=said):
+            check_density(section, [known])
+
+
+def test_large_training_structures_are_not_diagonalised(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nearsight_training, "MOST_ORBITALS", 143)
+    with pytest.raises(InputError, match=r"at most 143 orbitals, .* got Hf8O16 with 144"):
+        check_density(NearsightConfig(), [replace(CALCULATIONS[0], overlap=CALCULATIONS[0].hamiltonian)])
 
 
 def test_held_out_bonds_are_validated_and_not_trained_on(tmp_path: Path) -> None:

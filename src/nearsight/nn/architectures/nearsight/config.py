@@ -35,9 +35,9 @@ class NearsightConfig(ModelSection):
     )
 
     self_consistent: bool = Field(
-        False,
-        description="learn on-site blocks as a function of the density matrix too, for self-consistent predictions; "
-        "training files must hold S",
+        True,
+        description="learn H as a functional of the density matrix too, for self-consistent predictions, where the "
+        "training data have S and the numbers of valence electrons; twice the time of an epoch",
     )
 
     @property

@@ -42,12 +42,12 @@ class NearsightModel(BaselinePlusNetwork):
         """Return the pseudo-Huber error; its parameters are in the batches."""
         return BondObjective()
 
-    def finalise(self, data: TrainingData, progress: Progress = silent) -> NearsightModel:
+    def finalise(self, data: TrainingData, progress: Progress = silent, *, stopped: bool = False) -> NearsightModel:
         """Return the model with its uncertainty, and with its informed terms where they help."""
         training, validation = (cast("PlannedBatches[BondBatch]", b) for b in (data.training, data.validation))
         progress(Event("calibrating the uncertainty"))
         model = replace(self, uncertainty=fit_uncertainty(self, training, validation))
-        if self.informed is None:
+        if self.informed is None or stopped:
             return model
         terms = replace(self.informed, uncertainty=fit_uncertainty(self.informed, training, validation))
         return judged(model, terms, calculations_of(training), calculations_of(validation), progress)
@@ -55,7 +55,8 @@ class NearsightModel(BaselinePlusNetwork):
     @property
     def density_functional(self) -> DensityFunctional | None:
         """H as a functional of the density, where it was learnt and found to help."""
-        return None if self.informed is None else InformedFunctional(self.informed)
+        terms = self.informed
+        return None if terms is None or not terms.residual else InformedFunctional(terms)
 
     def predict(
         self,

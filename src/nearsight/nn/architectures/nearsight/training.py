@@ -32,6 +32,12 @@ from nearsight.structures.graph import build_graph
 INFORMED_SEED = 1_000_003
 """Added to the seed for the weights of the informed network."""
 
+MOST_ORBITALS = 10_000
+"""Of a training structure whose density is computed: some ten minutes on a few cores."""
+
+NOT_JUDGED = "not used, it was not judged: the run has not ended; the same command continues it"
+"""What a file says that a run wrote before its end."""
+
 USED = 0.6
 """Fraction of the available memory that kept batches may take."""
 
@@ -86,17 +92,52 @@ def _informed(model: M, task: TrainingTask) -> M:
         return model.with_informed(None)
     if model.informed is not None:
         return model
-    task.say("learning H as a functional of the density: densities of the training structures")
     try:
-        if model.config.h0:
-            raise InputError("expected model.h0=false to learn H as a functional of the density, got true")
+        check_density(model.config, task.training)
+        task.say("learning H as a functional of the density: densities of the training structures")
         seed = task.config.seed + INFORMED_SEED
         terms = fit_informed(task.training, model.config, model.basis, model.baseline, seed, task.dtype)
     except InputError as error:
-        task.say(f"self-consistency: not used: {error}")
         said = f"not used: {error}"
+        task.say(f"self-consistency: {said}")
         return replace(model, provenance={**model.provenance, "self_consistency": said}).with_informed(None)
-    return model.with_informed(terms)
+    provenance = {**model.provenance, "self_consistency": NOT_JUDGED}
+    return replace(model, provenance=provenance).with_informed(terms)
+
+
+def check_density(config: NearsightConfig, training: Sequence[Calculation]) -> None:
+    """Refuse what H cannot be learnt from as a functional of the density, in words that say what to do.
+
+    Raises
+    ------
+    InputError
+        The settings or the data rule it out: only a local model can be trained.
+    """
+    for key in ("h0", "strictly_local"):
+        if getattr(config, key):
+            raise InputError(f"expected model.{key}=false to learn H as a functional of the density, got true")
+    for calculation in training:
+        formula = calculation.structure.formula
+        if calculation.overlap is None:
+            raise InputError(
+                f"expected S in the training data, without which there is no density, got {formula} without; import "
+                "it with its S, or with its basis (--basis-file), of which S follows"
+            )
+        calculation.n_electrons  # noqa: B018, refused where a valence is not known
+        if calculation.overlap.n_orbitals > MOST_ORBITALS:
+            raise InputError(
+                f"expected training structures of at most {MOST_ORBITALS:,} orbitals, whose densities dense "
+                f"diagonalisation finds, got {formula} with {calculation.overlap.n_orbitals:,}; train on smaller ones"
+            )
+
+
+def _has_density(calculation: Calculation) -> bool:
+    """Whether its density can be computed."""
+    try:
+        check_density(NearsightConfig(), [calculation])
+    except InputError:
+        return False
+    return True
 
 
 def divide(model: BaselinePlusNetwork, task: TrainingTask) -> TrainingData:
@@ -138,7 +179,7 @@ def divide(model: BaselinePlusNetwork, task: TrainingTask) -> TrainingData:
         if not task.resumed and terms.fitted is not None:
             standardise(terms.network, [source.atoms for source in told])
         sources += told
-        judges += informed_sources(terms, [c for c in task.validation if c.overlap is not None], loss)
+        judges += informed_sources(terms, [c for c in task.validation if _has_density(c)], loss)
     for source in sources:
         own = random_split(source, partition.bonds_per_batch, config.seed)
         slabs = None if task.validation else _validation_atoms(source, partition, config.validation_slabs)
