@@ -18,6 +18,7 @@ from nearsight.units import HARTREE_IN_EV
 from tests.formats import test_amorphous_hamiltonians as amorphous
 from tests.formats import test_qh9 as qh9
 from tests.formats import test_schnorb as schnorb
+from tests.formats.abacus_files import write_run
 from tests.formats.molecules import water
 
 ROOT = Path(__file__).parents[2]
@@ -101,6 +102,12 @@ def exported(layout: str) -> Callable[[Path], Calculation]:
     return make
 
 
+def abacus(folder: Path) -> Calculation:
+    """Silicon as a run of ABACUS."""
+    write_run(folder, read_calculation(ROOT / "data" / "silicon_2.h5"))
+    return read_any(folder)
+
+
 def shipped(path: Path) -> Callable[[Path], Calculation]:
     """A file of data/."""
     return lambda folder: read_calculation(path)
@@ -117,6 +124,7 @@ SOURCES: dict[str, Callable[[Path], Calculation]] = {
     "qh9": qh9_db,
     "deepx": exported("deepx"),
     "deeph": exported("deeph"),
+    "abacus": abacus,
     **{path.name: shipped(path) for path in SHIPPED if path.name != "aHfO2_96_A.h5"},
 }
 N_VARIANTS = 2 + len(SHIPPED) - 1

@@ -212,10 +212,19 @@ BAD: dict[str, tuple[str, Callable[[Path], None], str]] = {
 }
 
 
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in each layout."""
+    folder = tmp_path_factory.mktemp("good")
+    for layout in LAYOUTS:
+        export(SILICON, folder / layout, layout)
+    return folder
+
+
 @pytest.mark.parametrize("case", BAD)
-def test_bad_files_say_what_is_wrong(case: str, tmp_path: Path) -> None:
+def test_bad_files_say_what_is_wrong(case: str, good: Path, tmp_path: Path) -> None:
     layout, spoil, message = BAD[case]
-    export(SILICON, tmp_path / "x", layout)
+    shutil.copytree(good / layout, tmp_path / "x")
     spoil(tmp_path / "x")
     with pytest.raises(FormatError, match=message) as caught:
         read_any(tmp_path / "x")

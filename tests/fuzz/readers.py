@@ -82,6 +82,10 @@ def _folder_of(path: Path) -> Calculation:
     return read_any(path.parent)
 
 
+def _with_shells(path: Path) -> Calculation:
+    return read_any(path.parent, basis={"Hf": "2s1p1d", "O": "1s1p"})
+
+
 def _last_step(path: Path) -> Calculation:
     return read_any(path.parent, step="last")
 
@@ -153,6 +157,10 @@ READERS = (
     Reader("deeph words", "deeph/info.json", (TEXT, BYTES), _folder_of, audit_calculation, 15),
     Reader("deeph structure", "deeph/site_positions.dat", (TEXT, BYTES), _folder_of, audit_calculation, 15),
     Reader("deeph shells", "deeph/orbital_types.dat", (TEXT, BYTES), _folder_of, audit_calculation, 15),
+    Reader("abacus matrix", "abacus/data-HR-sparse_SPIN0.csr", (TEXT, BYTES), _folder_of, audit_calculation, 8),
+    Reader("abacus log", "abacus/running_scf.log", (TEXT, BYTES), _folder_of, audit_calculation, 8),
+    Reader("abacus levels", "abacus/istate.info", (TEXT, BYTES), _folder_of, audit_calculation, 8),
+    Reader("abacus present matrix", "abacus_new/hrs1_nao.csr", (TEXT, BYTES), _with_shells, audit_calculation, 8),
     Reader("lammps", "a.data", (TEXT, TEXT, BYTES), read_structure, audit_structure, 20),
     Reader("cif", "a.cif", (TEXT, TEXT, BYTES), read_structure, audit_structure, 15),
     Reader("poscar", "POSCAR", (TEXT, TEXT, BYTES), read_structure, audit_structure, 15),

@@ -21,6 +21,7 @@ from nearsight.operators.symmetry import hermitian_part
 from nearsight.orbitals.basis import basis_named, def2_svp
 from nearsight.structures.graph import build_graph, pair_order
 from nearsight.structures.structure import Structure
+from tests.formats.abacus_files import write_run as write_abacus_run
 from tests.formats.test_cp2k_ao_matrices import text as ao_text
 from tests.formats.test_qh9 import DYNAMIC
 from tests.formats.test_qh9 import write as write_qh9
@@ -68,6 +69,8 @@ def write_seeds(folder: Path) -> None:
             del item.attrs["sha256"]
     for layout in ("deepx", "deeph"):
         export(calculation, folder / layout, layout)
+    export(calculation, folder / "abacus_new", "abacus")
+    shutil.move(write_abacus_run(folder, calculation), folder / "abacus")
     _write_npz(folder / "calc.npz", calculation)
     _write_qh9(folder / "qh9.db")
     _write_schnorb(folder / "schnorb.db")

@@ -1,0 +1,239 @@
+"""Runs of ABACUS in atomic orbitals: H(R) and S(R) in CSR, with the log that says which shells there are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from nearsight.elements import number_of, symbol_of
+from nearsight.errors import FormatError, InputError
+from nearsight.formats.abacus_csr import AbacusMatrix, read_abacus_csr, write_abacus_csr
+from nearsight.formats.abacus_log import PRINTED_EV, RYDBERG_IN_EV, AbacusLog, read_levels, read_log
+from nearsight.formats.deepx import grouped, make_folder
+from nearsight.formats.options import ReadOptions
+from nearsight.formats.real_space_blocks import CellElements, ForeignOrbitals, from_elements
+from nearsight.formats.structure_files import read_structure
+from nearsight.operators.blocks import BlockOperator
+from nearsight.operators.calculation import Calculation
+from nearsight.operators.symmetry import permute
+from nearsight.orbitals.basis import SHELL_LETTERS, BasisSet
+from nearsight.orbitals.conventions import ABACUS, from_internal_order
+from nearsight.structures.structure import Structure
+
+LOG, LEVELS = "running_scf.log", "istate.info"
+HAMILTONIANS = ("hrs1_nao.csr", "data-HR-sparse_SPIN0.csr")
+OVERLAPS = ("srs1_nao.csr", "data-SR-sparse_SPIN0.csr")
+_SECOND_SPIN = ("hrs2_nao.csr", "data-HR-sparse_SPIN1.csr")
+
+
+def recognises(path: Path) -> bool:
+    """Tell whether a path is the folder of a run, its OUT folder, or its H."""
+    return _output_folder(path) is not None
+
+
+def _output_folder(path: Path) -> Path | None:
+    """The folder in which the matrices lie."""
+    if path.is_file():
+        return path.parent if path.name in HAMILTONIANS else None
+    if not path.is_dir():
+        return None
+    folders = [path, *sorted(p for p in path.glob("OUT.*") if p.is_dir())]
+    found = [f for f in folders if any((f / name).is_file() for name in (*HAMILTONIANS, *OVERLAPS))]
+    return found[0] if found else None
+
+
+def read(path: Path, options: ReadOptions) -> Calculation:
+    """Read one run.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The folder of the run, its folder OUT.…, or its H.
+    options : ReadOptions
+        `structure` where the log does not say it, `output` for the log, `overlap` for S, `basis` for the shells of each
+        element, such as ``{"Si": "2s2p1d"}``, where there is no log.
+
+    Returns
+    -------
+    Calculation
+        H and S in real space, Fermi level, energy and levels, as far as they are there.
+
+    Raises
+    ------
+    FormatError
+        If a file is damaged, does not fit the others, or there is spin.
+    """
+    folder = _output_folder(path)
+    assert folder is not None
+    for name in _SECOND_SPIN:
+        if (folder / name).is_file():
+            raise FormatError(folder / name, "expected a run without spin, got H of a second spin; it is not supported")
+    h_file = path if path.is_file() else _first(folder, HAMILTONIANS)
+    s_file = options.overlap or _first(folder, OVERLAPS)
+    log_file = options.output or folder / LOG
+    log = read_log(log_file) if log_file.is_file() else None
+    h = None if h_file is None else read_abacus_csr(h_file, options.progress)
+    s = None if s_file is None else read_abacus_csr(s_file, options.progress)
+    known = h if h is not None else s
+    assert known is not None
+    structure = _structure(folder, known, log, options)
+    basis, said = _basis(folder, structure, log, options)
+    k_points, levels = read_levels(folder / LEVELS) if (folder / LEVELS).is_file() else (None, None)
+    fermi = log.fermi if log is not None else None
+    if fermi is None and known.fermi is not None:
+        fermi = known.fermi * PRINTED_EV
+    orbitals = ForeignOrbitals(structure.numbers, basis, ABACUS)
+    return Calculation(
+        structure,
+        basis,
+        _operator(h_file, h, orbitals, RYDBERG_IN_EV),
+        _operator(s_file, s, orbitals, 1.0),
+        fermi=fermi,
+        energy=None if log is None else log.energy,
+        k_points=k_points,
+        k_eigenvalues=levels,
+        provenance={"format": f"ABACUS, {known.layout}", "source": folder.name, "basis": said},
+    )
+
+
+def _first(folder: Path, names: tuple[str, ...]) -> Path | None:
+    return next((folder / name for name in names if (folder / name).is_file()), None)
+
+
+def _operator(
+    path: Path | None, matrix: AbacusMatrix | None, orbitals: ForeignOrbitals, unit: float
+) -> BlockOperator | None:
+    if matrix is None:
+        return None
+    if matrix.size != orbitals.n_orbitals:
+        raise FormatError(
+            path, f"expected {orbitals.n_orbitals} orbitals of {orbitals.basis.describe()}, got {matrix.size}"
+        )
+    return from_elements(path, orbitals, matrix.cells, unit)
+
+
+def _structure(folder: Path, matrix: AbacusMatrix, log: AbacusLog | None, options: ReadOptions) -> Structure:
+    if options.structure is not None:
+        return read_structure(options.structure, options.cell)
+    found = matrix.structure if matrix.structure is not None else None if log is None else log.structure
+    if found is None:
+        raise FormatError(
+            folder,
+            "expected the structure in the log or in the matrix, got neither, or a run whose atoms move; "
+            "give it (option --structure)",
+        )
+    if log is not None and not np.array_equal(log.numbers, found.numbers):
+        raise FormatError(folder, f"expected the atoms of {LOG}, got others in the matrix; are they of one run?")
+    return found
+
+
+def _basis(folder: Path, structure: Structure, log: AbacusLog | None, options: ReadOptions) -> tuple[BasisSet, str]:
+    if options.basis is not None:
+        return _of_words(options), "given"
+    if log is None:
+        raise FormatError(
+            folder,
+            f"expected {LOG} with the shells of each element, got none; give them, such as "
+            "--basis " + ",".join(f"{symbol_of(z)}=2s2p1d" for z in structure.elements),
+        )
+    return log.basis.restricted(structure.elements), f"of {LOG}"
+
+
+def _of_words(options: ReadOptions) -> BasisSet:
+    """Shells such as 2s2p1d for each element."""
+    if not isinstance(options.basis, dict):
+        raise InputError(f"expected the shells of each element, such as Si=2s2p1d, got {options.basis!r}")
+    shells: dict[int, tuple[int, ...]] = {}
+    for symbol, words in options.basis.items():
+        z, parts = number_of(symbol), re.findall(r"(\d{1,2})([a-z])", words)
+        if (
+            z is None
+            or "".join(n + letter for n, letter in parts) != words
+            or any(p[1] not in SHELL_LETTERS for p in parts)
+        ):
+            raise InputError(f"expected shells such as Si=2s2p1d, got {symbol}={words}")
+        shells[z] = tuple(SHELL_LETTERS.index(letter) for n, letter in parts for _ in range(int(n)))
+    return BasisSet("given", shells, {})
+
+
+def write(path: Path, calculation: Calculation) -> list[Path]:
+    """Write `hrs1_nao.csr` and `srs1_nao.csr` of versions since 3.11, which `init_chg hr` starts from.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The folder; made if it is not there.
+    calculation : Calculation
+        H or S or both, in real space.
+
+    Returns
+    -------
+    list of pathlib.Path
+        The files.
+
+    Raises
+    ------
+    InputError
+        If there is nothing to write, the matrices are summed at Γ, or a file cannot be written.
+
+    Notes
+    -----
+    ABACUS lists shells by their l and atoms by element, so that both may be in another order. The files have no place
+    for shells: `nearsight import` is told them (`--basis Si=2s2p1d`).
+    """
+    h, s = calculation.hamiltonian, calculation.overlap
+    if h is None and s is None:
+        raise InputError("expected H or S to write, got neither")
+    if any(operator is not None and operator.folded for operator in (h, s)):
+        raise InputError("expected H and S in real space for ABACUS, got matrices that are summed at Γ")
+    order, structure = grouped(calculation.structure)
+    make_folder(path)
+    written = []
+    for operator, name, letter, unit in ((h, HAMILTONIANS[0], "H", 1 / RYDBERG_IN_EV), (s, OVERLAPS[0], "S", 1.0)):
+        if operator is not None:
+            written.append(path / name)
+            cells = list(_cells(permute(operator, order), unit))
+            write_abacus_csr(path / name, letter, structure, operator.n_orbitals, cells)
+    return written
+
+
+def _cells(operator: BlockOperator, unit: float) -> Iterator[CellElements]:
+    """The elements of each cell vector, sorted by row and column in ABACUS' order."""
+    place, sign = _places(operator)
+    size = operator.n_orbitals
+    cells, which = np.unique(operator.shift, axis=0, return_inverse=True)
+    sizes, first = operator.basis.sizes(operator.numbers), operator.orbital_offsets
+    by_cell = np.argsort(which.ravel(), kind="stable")
+    ends = np.cumsum(np.bincount(which.ravel(), minlength=len(cells)))
+    for cell, start, end in zip(cells.tolist(), [0, *ends[:-1]], ends):
+        pairs = np.sort(by_cell[start:end])
+        part = operator.select(pairs)
+        widths = sizes[part.target]
+        within = np.arange(part.n_values) - np.repeat(part.offsets[:-1], part.lengths)
+        width = np.repeat(widths, part.lengths)
+        rows = np.repeat(first[part.source], part.lengths) + within // width
+        columns = np.repeat(first[part.target], part.lengths) + within % width
+        values = part.values * (sign[rows] * sign[columns] * unit)
+        rows, columns = place[rows], place[columns]
+        kept = np.flatnonzero(values)
+        ascending = kept[np.argsort(rows[kept] * size + columns[kept], kind="stable")]
+        x, y, z = cell
+        yield CellElements((x, y, z), rows[ascending], columns[ascending], values[ascending])
+
+
+def _places(operator: BlockOperator) -> tuple[np.ndarray, np.ndarray]:
+    """Where each of our orbitals is in ABACUS' matrix, and with which sign: shells by l, then its order."""
+    index, sign = from_internal_order(ABACUS, operator.basis, operator.numbers)
+    place, own = np.empty_like(index), np.empty_like(sign)
+    place[index], own[index] = np.arange(len(index)), sign
+    offsets = operator.orbital_offsets
+    for atom, z in enumerate(operator.numbers.tolist()):
+        shells = operator.basis.shells[z]
+        momenta = np.concatenate([np.full(2 * l + 1, l) for l in shells])
+        moved = np.argsort(np.argsort(momenta, kind="stable"), kind="stable")
+        part = slice(offsets[atom], offsets[atom + 1])
+        place[part] = offsets[atom] + moved[place[part] - offsets[atom]]
+    return place, own

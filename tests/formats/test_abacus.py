@@ -1,0 +1,178 @@
+"""ABACUS' files of both layouts: round trips, structure and shells from the log, bad files, real files."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nearsight.api.exports import export
+from nearsight.errors import FormatError, InputError
+from nearsight.formats.registry import read_any
+from nearsight.operators.store import read_calculation
+from tests.formats.abacus_files import write_run
+from tests.formats.samples import assert_orders_are_ours, largest_difference, levels, needs_samples, sample
+from tests.fuzz.seeds import small_calculation
+
+SILICON = Path(__file__).parents[2] / "data" / "silicon_2.h5"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of silicon in the former layout, not to be changed."""
+    folder = tmp_path_factory.mktemp("abacus")
+    write_run(folder, read_calculation(SILICON))
+    return folder
+
+
+def test_a_run_with_its_log(run: Path) -> None:
+    """Structure, shells, valence, Fermi level and levels come from the log and istate.info."""
+    known = read_calculation(SILICON)
+    for path in (run, run / "OUT.x", run / "OUT.x" / "data-HR-sparse_SPIN0.csr"):
+        found = read_any(path)
+        assert largest_difference(found.hamiltonian, known.hamiltonian) < 1e-13
+        assert largest_difference(found.overlap, known.overlap) == 0
+        np.testing.assert_allclose(found.structure.positions, known.structure.positions, atol=1e-9)
+        np.testing.assert_allclose(found.structure.cell, known.structure.cell, atol=1e-9)
+        assert found.basis == known.basis
+        assert found.basis.valence[14] == 4
+        assert found.fermi == pytest.approx(known.fermi, abs=1e-12)
+    np.testing.assert_array_equal(found.k_points, known.k_points)
+    np.testing.assert_allclose(found.k_eigenvalues, known.k_eigenvalues, atol=1e-9)
+
+
+def test_the_present_layout_is_written_and_read(tmp_path: Path) -> None:
+    """It has no place for shells, and lists elements one after another."""
+    known = small_calculation()
+    export(known, tmp_path / "x", "abacus")
+    with pytest.raises(FormatError, match="--basis O=2s2p1d,Hf=2s2p1d"):
+        read_any(tmp_path / "x")
+    found = read_any(tmp_path / "x", basis=_words(known))
+    assert largest_difference(found.hamiltonian, known.hamiltonian) < 1e-13
+    assert largest_difference(found.overlap, known.overlap) == 0
+    np.testing.assert_allclose(found.structure.positions, known.structure.positions, atol=1e-12)
+
+
+def _words(calculation) -> dict[str, str]:
+    return {
+        symbol: "".join(f"{shells.count(l)}{'spdf'[l]}" for l in sorted(set(shells)))
+        for symbol, shells in (("Hf", calculation.basis.shells[72]), ("O", calculation.basis.shells[8]))
+    }
+
+
+def test_present_layout_as_abacus_breaks_its_lines(tmp_path: Path) -> None:
+    """Six values or 16 indices a line, 5 digits, a Fermi level in the head."""
+    export(SILICON, tmp_path / "x", "abacus")
+    path = tmp_path / "x" / "hrs1_nao.csr"
+    text = re.sub(r"^((?: ?-?[\d.e+-]+){20,})$", _broken, path.read_text(), flags=re.M)
+    path.write_text(text.replace("# spin index", "# spin index, E_Fermi = 5.4321 eV"))
+    found, known = read_any(tmp_path / "x", basis={"Si": "2s2p1d"}), read_calculation(SILICON)
+    assert found.fermi == pytest.approx(5.4321, rel=1e-6)
+    assert largest_difference(found.hamiltonian, known.hamiltonian) < 1e-13
+
+
+def _broken(found: re.Match[str]) -> str:
+    numbers = found[1].split()
+    return "\n".join(" " + " ".join(numbers[k : k + 6]) for k in range(0, len(numbers), 6))
+
+
+def test_matrices_at_gamma_are_not_written(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="summed at Γ"):
+        export("data/aHfO2_96_A.h5", tmp_path / "x", "abacus")
+
+
+def _replace(name: str, old: str, new: str, count: int = 1) -> Callable[[Path], None]:
+    def change(out: Path) -> None:
+        text = (out / name).read_text()
+        assert old in text
+        (out / name).write_text(text.replace(old, new, count))
+
+    return change
+
+
+def _cut(out: Path) -> None:
+    path = out / H
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def _copied(out: Path) -> None:
+    shutil.copy(out / H, out / "data-HR-sparse_SPIN1.csr")
+
+
+def _first_value(new: str) -> Callable[[Path], None]:
+    def change(out: Path) -> None:
+        lines = (out / H).read_text().split("\n")
+        lines[4] = " ".join([new, *lines[4].split()[1:]])
+        (out / H).write_text("\n".join(lines))
+
+    return change
+
+
+H, LOG = "data-HR-sparse_SPIN0.csr", "running_scf.log"
+BAD: dict[str, tuple[Callable[[Path], None], str]] = {
+    "cut off": (_cut, r"in line \d+"),
+    "a second spin": (_copied, "got H of a second spin"),
+    "spin in the log": (_replace(LOG, "nspin = 1", "nspin = 2"), "got nspin = 2"),
+    "spin-orbit coupling": (_first_value("(1.0e-3,2.0e-4)"), r"complex ones in line 5 \(nspin = 4\)"),
+    "a word": (_first_value("x"), "numbers in line 5"),
+    "not a number": (_first_value("nan"), "finite numbers in line 5"),
+    "one direction changed": (_first_value("0.7"), "expected a Hermitian matrix"),
+    "other size": (_replace(H, "of H(R): 26", "of H(R): 25"), "line"),
+    "too many cells": (_replace(H, "number of H(R): ", "number of H(R): 9"), "line `Rx Ry Rz n`"),
+    "other shells": (_replace(LOG, "L=2, number of zeta = 1", "L=2, number of zeta = 2"), "expected 36 orbitals"),
+    "no shells": (_replace(LOG, "number of zeta", "zetas", 99), "expected READING ATOM TYPE"),
+    "atoms that move": (_replace(LOG, "CARTESIAN COORD", "DIRECT COORDINATES\n a\nCARTESIAN COORD"), "--structure"),
+    "a label of nobody": (_replace(LOG, "atom label = Si", "atom label = 7"), "begin with a chemical symbol"),
+    "levels cut off": (lambda out: (out / "istate.info").write_text("BAND Kpoint = 1 (0 0 0)\n 1 x 1\n"), "a number"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_files_say_what_is_wrong(case: str, run: Path, tmp_path: Path) -> None:
+    spoil, message = BAD[case]
+    out = Path(shutil.copytree(run / "OUT.x", tmp_path / "OUT.x"))
+    spoil(out)
+    with pytest.raises(FormatError, match=message) as caught:
+        read_any(out)
+    assert str(out) in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("1 # number of spin", "2 # number of spin", "one of 2 spin directions"),
+        ("# CSR column", "# columns", "CSR column indices"),
+        (" Direct", " Anything", "Direct or Cartesian"),
+        (" Si\n", " Qq\n", "chemical symbols"),
+        ("# number of Bravais", "# of Bravais", "number of Bravais"),
+    ],
+)
+def test_bad_files_of_the_present_layout(old: str, new: str, message: str, tmp_path: Path) -> None:
+    export(SILICON, tmp_path / "x", "abacus")
+    _replace("hrs1_nao.csr", old, new)(tmp_path / "x")
+    with pytest.raises(FormatError, match=message):
+        read_any(tmp_path / "x", basis={"Si": "2s2p1d"})
+
+
+@needs_samples
+def test_a_real_run_and_its_twin() -> None:
+    """MoS₂; the twin in deepx, of another program, lacks H where S has no block, and has ABACUS' constants."""
+    ours, twin = sample("abacus_MoS2"), sample("abacus_MoS2/as_deepx")
+    h, s = twin.require_hamiltonian(), twin.require_overlap()
+    assert largest_difference(ours.overlap, s) < 1e-10
+    there = ours.require_hamiltonian().on_pairs(h.source, h.target, h.shift)
+    np.testing.assert_allclose(there.values * (13.605698 / 13.605693122994), h.values, atol=1e-10)
+    assert ours.require_hamiltonian().n_pairs > s.n_pairs
+    assert_orders_are_ours(ours)
+
+
+@needs_samples
+def test_levels_of_a_real_run_are_those_that_abacus_printed() -> None:
+    ours = sample("abacus_MoS2")
+    own = levels(ours, ours.k_points)[:, : ours.k_eigenvalues.shape[1]]
+    assert np.abs(own - ours.k_eigenvalues).max() < 5e-7
