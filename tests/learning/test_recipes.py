@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from lightning_fabric import Fabric
 
 from nearsight.errors import NearsightError
 from nearsight.learning import loop
@@ -23,6 +22,7 @@ from nearsight.nn.architectures.xia2025.model import Xia2025Model
 from nearsight.nn.batches import split_validation
 from nearsight.nn.loading import load_model
 from nearsight.nn.model import TrainingData
+from nearsight.nn.processes import Processes
 from tests.learning.random_calculation import random_calculation
 from tests.learning.test_loop import SMALL
 from tests.listening import listening
@@ -263,7 +263,7 @@ def test_the_loop_knows_batches_and_objectives_only_by_their_methods(
     model, _, _ = begun(tmp_path)
     own = config(tmp_path / "run", {"learning_rate": 1e-4, "batches_per_step": 2}, max_epochs=300)
     assert own.loss == Xia2025Loss()
-    trainer = Trainer(model, own, TrainingData(own.partition, Halves(), Halves()), Fabric(accelerator="cpu", devices=1))
+    trainer = Trainer(model, own, TrainingData(own.partition, Halves(), Halves()), Processes(torch.device("cpu")))
     trainer.run()
     assert trainer.validate(False)["validation_loss"] == pytest.approx(1.0, abs=1e-2)
     log = (tmp_path / "run" / "log.jsonl").read_text().splitlines()

@@ -11,6 +11,7 @@ from nearsight.errors import ConfigError, InputError
 from nearsight.folder_lock import check_free
 from nearsight.formats.registry import read_any
 from nearsight.inference.level_check import LevelCheck
+from nearsight.launch import launched
 from nearsight.learning.config import TrainingConfig
 from nearsight.learning.training import TrainingResult, check_run_folder, train
 from nearsight.nn.devices import device_named
@@ -48,9 +49,11 @@ def run_training(
     """
     if not config.data.train and training is None:
         raise ConfigError("expected data.train=[file, …] with at least one file, got none")
-    device_named(config.device)  # refused before anything is read
-    check_free(config.run_dir, "give another run_dir")
-    check_run_folder(config)
+    launch = launched()
+    device_named(config.device, launch.local_rank)  # refused before anything is read
+    if launch.rank == 0:  # which has the folder's lock while the others come here
+        check_free(config.run_dir, "give another run_dir")
+        check_run_folder(config)
     training = read_all(config.data.train, progress) if training is None else training
     validation = read_all(config.data.validation, progress) if validation is None else validation
     if config.data.check:

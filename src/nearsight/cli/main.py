@@ -22,7 +22,8 @@ import typer
 import typer.core
 import typer.main
 
-from nearsight.errors import NearsightError
+from nearsight.errors import ConfigError, NearsightError
+from nearsight.launch import launched
 from nearsight.version import __version__
 
 COMMANDS = {
@@ -47,6 +48,9 @@ COMMANDS = {
     "demo": ("demo:demo_command", "All of these on two shipped structures of HfO2."),
 }
 """Name → (module in nearsight.cli : function, what `nearsight --help` says about it)."""
+
+IN_SEVERAL_PROCESSES = {"train"}
+"""Commands that torchrun can start in several processes."""
 
 EXIT_INPUT = 2
 EXIT_INTERRUPTED = 130
@@ -112,6 +116,7 @@ class LazyCommands(typer.core.TyperGroup):
         """Return the command that `args` begin with, loaded, and the arguments for it."""
         with reported_errors(bool(ctx.params.get("verbose"))):
             name, command, rest = super().resolve_command(ctx, args)
+            _check_launch(name)
             with _interrupted_afterwards():
                 found = load_command(name) if name in COMMANDS else command
             return name, found, rest
@@ -120,6 +125,16 @@ class LazyCommands(typer.core.TyperGroup):
         """Run a command; what goes wrong on purpose becomes a message and an exit code."""
         with reported_errors(bool(ctx.params.get("verbose"))):
             return super().invoke(ctx)
+
+
+def _check_launch(name: str | None) -> None:
+    """Refuse a command that several processes would do several times over."""
+    launch = launched()
+    if launch.count > 1 and name not in IN_SEVERAL_PROCESSES:
+        raise ConfigError(
+            f"expected one process for `nearsight {name}`, got {launch.count}; start it without torchrun "
+            f"(in several processes: {', '.join(sorted(IN_SEVERAL_PROCESSES))})"
+        )
 
 
 @contextlib.contextmanager
@@ -161,7 +176,7 @@ def reported_errors(verbose: bool) -> Iterator[None]:
     except NearsightError as error:
         if verbose:
             raise
-        _say(f"error: {error}", "red")
+        _say(f"{_speaker()}error: {error}", "red")
         raise typer.Exit(EXIT_INPUT) from error
     except OSError as error:
         if verbose or error.errno is None:
@@ -171,6 +186,14 @@ def reported_errors(verbose: bool) -> Iterator[None]:
         place = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
         _say(f"error: {place}{error.strerror}", "red")
         raise typer.Exit(EXIT_INPUT) from error
+
+
+def _speaker() -> str:
+    """Return which of several processes speaks."""
+    with contextlib.suppress(NearsightError):
+        launch = launched()
+        return f"process {launch.rank} of {launch.count}: " if launch.count > 1 else ""
+    return ""
 
 
 def _say(text: str, style: str) -> None:

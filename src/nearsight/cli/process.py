@@ -6,6 +6,8 @@ import ctypes
 import os
 import sys
 
+from nearsight.launch import launched
+
 # glibc's <malloc.h>
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
 LARGE = 2**31 - 1
@@ -15,14 +17,25 @@ def tune_process(threads: int | None = None) -> None:
     """Use so many CPU threads; keep freed memory instead of returning it, and let threads that wait sleep.
 
     Freshly mapped pages cost more than the arithmetic done on them: on two cores a training step of the plain network
-    takes half the time with them kept. Threads that spin while they wait slow each other down on a busy machine.
+    takes half the time with them kept. Processes of one launch divide the cores. Threads that spin while they wait
+    slow each other down on a busy machine.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     _keep_memory()
+    threads = threads or _own_share()
     if threads:
         import torch
 
         torch.set_num_threads(threads)
+
+
+def _own_share() -> int | None:
+    """Return the cores for each process where torchrun started several; it allows each one only a single core."""
+    launch = launched()
+    if launch.local_count == 1 or os.environ.get("OMP_NUM_THREADS", "1") != "1":
+        return None
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // launch.local_count)
 
 
 def _keep_memory() -> None:

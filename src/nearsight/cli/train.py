@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TimeElapsedColumn
 
 from nearsight.cli.printing import Terminal, Words, say
 from nearsight.cli.running import stopped_by_signals
+from nearsight.launch import launched
 from nearsight.progress import Event, Value
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 EXAMPLE = """Train a model; run the same command again to continue a run that was stopped.
 
 Example: nearsight train nearsight 'data.train=[data/aHfO2_372_C.h5]' budget_minutes=10 run_dir=runs/hfo2
+
+Several processes or GPUs: torchrun --nproc-per-node=2 -m nearsight train …
 """
 
 
@@ -53,6 +56,9 @@ def train_shown(config: TrainingConfig, console: Console) -> TrainingResult:
     """Train with a display; a signal stops the run so that it can be continued."""
     from nearsight.api.training import describe_result, run_training
 
+    if launched().rank:
+        with stopped_by_signals() as stop:
+            return run_training(config, stop=stop)
     display = TrainingDisplay(console, config.budget_minutes, config.max_epochs)
     with stopped_by_signals() as stop, display.progress if console.is_terminal else nullcontext():
         result = run_training(config, progress=display.update, stop=stop)

@@ -6,10 +6,11 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import astuple
 from pathlib import Path
+from typing import Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from nearsight.atomic_files import append_line, write_text_atomically
@@ -17,8 +18,10 @@ from nearsight.errors import NearsightError
 from nearsight.learning.checkpoint import TrainingState, load_checkpoint, save_checkpoint, write_tensors
 from nearsight.learning.config import TrainingConfig
 from nearsight.learning.optimisation import Schedule, make_optimizer, moving_average
+from nearsight.learning.shares import Shares
 from nearsight.nn.error_sums import ErrorSums
 from nearsight.nn.model import HamiltonianModel, TrainingData
+from nearsight.nn.processes import LostProcessError, Processes
 from nearsight.progress import Event, Progress, StopToken, Value, silent
 
 Record = dict[str, Value]
@@ -33,6 +36,10 @@ BEST_SECONDS = 5.0
 class Trainer:
     """Training of one model on batches, with the files of the run's folder.
 
+    Several processes take the same steps as one: each computes its share of a step's batches, the gradients are added
+    up with the denominator of the whole step, and every process applies the same update to the same weights. Only the
+    first one writes files.
+
     Parameters
     ----------
     model : HamiltonianModel
@@ -40,9 +47,9 @@ class Trainer:
     config : TrainingConfig
         The configuration of the run.
     data : TrainingData
-        Batches on the fabric's device; without validation the training loss drives the schedule.
-    fabric : Fabric
-        Device and precision.
+        Batches where the network is; without validation the training loss drives the schedule.
+    processes : Processes
+        Device of the network, and the processes that train together.
     progress : Progress
         Given every log record as the values of an event.
     levels : callable, optional
@@ -54,6 +61,10 @@ class Trainer:
     ------
     NearsightError
         There is no batch to train on; or, while it runs, the loss is not finite.
+    ConfigError
+        A step has nothing to compute for some process.
+    LostProcessError
+        While it runs, another process has ended.
     """
 
     def __init__(
@@ -61,24 +72,27 @@ class Trainer:
         model: HamiltonianModel,
         config: TrainingConfig,
         data: TrainingData,
-        fabric: Fabric,
+        processes: Processes,
         progress: Progress = silent,
         levels: Levels | None = None,
         stop: StopToken | None = None,
     ) -> None:
         if not len(data.training):
             raise NearsightError("expected at least one batch to train on, got none")
-        self.model, self.config, self.fabric, self.levels = model, config, fabric, levels
-        self.training, self.validation = data.training, data.validation
+        self.model, self.config, self.processes, self.levels = model, config, processes, levels
+        self.training, self.validation = (Shares(own, processes) for own in (data.training, data.validation))
+        self.training.check(config.optimizer.batches_per_step)
         self.progress, self.stop = progress, stop or StopToken()
         o = config.optimizer
-        own = make_optimizer(list(model.network.parameters()), o)
-        self.network, self.optimizer = fabric.setup(model.network, own)
-        self.schedule = Schedule(own, o)
+        self.network = model.network.to(processes.device)
+        processes.as_first(self.network.state_dict().values())
+        self.optimizer = make_optimizer(list(self.network.parameters()), o)
+        self.schedule = Schedule(self.optimizer, o)
         self.objective = model.objective(config.loss)
         self.average = None if o.ema_decay is None else moving_average(model.network, o.ema_decay)
         self.state = TrainingState()
         self.folder = Path(config.run_dir)
+        self._halted = False
         self._resumed_at = 0.0
         self._saved_at = 0.0
         self._best_saved_at = -math.inf
@@ -93,8 +107,9 @@ class Trainer:
     def resume(self) -> None:
         """Continue from the run's last checkpoint."""
         path = self.folder / "last.safetensors"
-        self.state = load_checkpoint(path, self.model, self.optimizer.optimizer, self.schedule, self.average)
-        self._trim_log()
+        self.state = load_checkpoint(path, self.model, self.optimizer, self.schedule, self.average)
+        if self.processes.first:
+            self._trim_log()
 
     def run(self) -> str:
         """Train until the schedule, the epochs, the time, early stopping or a stop token ends the run.
@@ -117,17 +132,40 @@ class Trainer:
 
     def _epochs(self) -> str:
         while True:
-            reason = self._reason_to_stop()
+            self._agree()
+            reason = self.processes.said_by_first(self._reason_to_stop())
             if reason:
                 return reason
-            if self._epoch():
+            if self._steps_of_epoch():
                 self._finish_epoch()
             if time.monotonic() - self._saved_at > self.config.checkpoint_seconds:
                 self._save("last.safetensors")
 
+    def _steps_of_epoch(self) -> bool:
+        """Do the steps that remain in this epoch; those done are not lost where another process has ended."""
+        try:
+            return self._epoch()
+        except LostProcessError as error:
+            self._save("last.safetensors")
+            raise LostProcessError(
+                f"{error}; {self.folder} holds the run up to step {self.state.step}: the same command goes on from "
+                "there, with any number of processes"
+            ) from error
+
+    def _agree(self) -> None:
+        """Let all processes have the time of the first one, and stop together."""
+        if self.processes.count == 1:
+            self._halted = self.stop.stopped
+            return
+        own = [float(self.stop.stopped), self.state.seconds if self.processes.first else 0.0]
+        said = self.processes.sum(torch.tensor(own, dtype=torch.float64, device=self.processes.device)).tolist()
+        self._halted, self.state.seconds = said[0] > 0, said[1]
+        if self._halted:
+            self.stop.stop("another process of the run was stopped")
+
     def _reason_to_stop(self) -> str:
         budget = self.config.budget_minutes
-        if self.stop.stopped:
+        if self._halted:
             return self.stop.reason
         if self.state.epoch >= self.config.max_epochs:
             return f"{self.config.max_epochs} epochs done"
@@ -149,7 +187,8 @@ class Trainer:
         self.network.train()
         steps = self._steps()
         while self.state.step_in_epoch < len(steps):
-            if self.stop.stopped or self._out_of_time():
+            self._agree()
+            if self._halted or self._out_of_time():
                 return False
             self.schedule.before_step(self.state.step, self._fraction(len(steps)))
             sums, terms = self._step(steps[self.state.step_in_epoch])
@@ -186,28 +225,31 @@ class Trainer:
         """Do one optimiser step over several batches; return its sums and number of terms."""
         terms = self.training.n_terms(chosen)
         self.optimizer.zero_grad()
-        total = torch.zeros(2, device=self.fabric.device, dtype=self.model.dtype)
-        for k in chosen:
-            total = total + self._sums(k, terms)
+        own = torch.zeros(2, device=self.processes.device, dtype=self.model.dtype)
+        for batch in self.training.own(chosen):
+            own = own + self._sums(batch, terms)
+        # The sums of all processes, with the gradient of this one's share.
+        total = self.processes.sum(own.detach().clone()) + (own - own.detach())
         loss = self.objective.loss(total, terms)
-        if not self.objective.additive:
-            self.fabric.backward(loss)
+        if loss.requires_grad:
+            loss.backward()
         if not bool(torch.isfinite(loss)):
             raise NearsightError(
                 f"expected a finite loss, got {float(loss)} at step {self.state.step}: lower "
                 "optimizer.learning_rate; the last checkpoint is intact"
             )
+        self.processes.sum_gradients(self.model.network.parameters())
         if self.config.optimizer.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.model.network.parameters(), self.config.optimizer.clip_norm)
         self.optimizer.step()
         return total.detach(), terms
 
-    def _sums(self, k: int, terms: int) -> Tensor:
+    def _sums(self, batch: Any, terms: int) -> Tensor:
         """Return the sums of one batch, whose gradient is taken at once where possible to release the batch."""
-        sums = self.objective.sums(self.network, self.training[k])
+        sums = self.objective.sums(self.network, batch)
         if not self.objective.additive:
             return sums
-        self.fabric.backward(self.objective.loss(sums, terms))
+        self.objective.loss(sums, terms).backward()
         return sums.detach()
 
     def _finish_epoch(self) -> None:
@@ -253,7 +295,7 @@ class Trainer:
         """Return errors of the levels around the gap of the validation structures, with the averaged weights."""
         assert self.levels is not None
         self.network.eval()
-        return dict(self.levels(self._averaged_model()))
+        return self.processes.said_by_first(dict(self.levels(self._averaged_model())) if self.processes.first else {})
 
     def _monitor(self, value: float) -> None:
         """Keep the present model if its monitored value is the best one."""
@@ -267,7 +309,7 @@ class Trainer:
     def _monitor_end(self) -> None:
         """Validate steps that no validation has seen: a cosine is often best at its very end, within an epoch."""
         cosine = self.config.optimizer.schedule == "cosine"
-        if self.stop.stopped or not cosine or self.state.step == self._monitored_step:
+        if self._halted or not cosine or self.state.step == self._monitored_step:
             return
         if self.config.monitor == "levels":
             self._monitor(float(self._level_errors()[LEVELS]))
@@ -299,23 +341,31 @@ class Trainer:
         """
         network = self.network if self.average is None else self.average.module
         network.eval()
-        errors, sums, terms = ErrorSums(), torch.zeros(2, dtype=torch.float64), 0
-        for k in range(len(self.validation)):
-            sums += self.objective.validate(network, self.validation[k], errors if with_metrics else None)
-            terms += self.validation.n_terms([k])
-        record: Record = {"validation_loss": float(self.objective.loss(sums, terms))}
+        errors, sums, every = ErrorSums(), torch.zeros(2, dtype=torch.float64), range(len(self.validation))
+        for batch in self.validation.own(every):
+            sums += self.objective.validate(network, batch, errors if with_metrics else None)
+        sums, errors = self._of_all(sums, errors)
+        record: Record = {"validation_loss": float(self.objective.loss(sums, self.validation.n_terms(every)))}
         return record | {f"validation_{k}": v for k, v in errors.summary().items()}
 
+    def _of_all(self, sums: Tensor, errors: ErrorSums) -> tuple[Tensor, ErrorSums]:
+        """Return sums over a validation set from those over the shares of the processes."""
+        numbers = torch.cat([sums, sums.new_tensor(list(astuple(errors)))]).to(self.processes.device)
+        a, b, *found = self.processes.sum(numbers).tolist()
+        return sums.new_tensor([a, b]), ErrorSums(found[0], round(found[1]), found[2], round(found[3]))
+
     def _save(self, name: str) -> None:
+        if not self.processes.first:
+            return
         # First the best model: the checkpoint says that it is there.
         self._write_best()
-        save_checkpoint(
-            self.folder / name, self.model, self.optimizer.optimizer, self.schedule, self.state, self.average
-        )
+        save_checkpoint(self.folder / name, self.model, self.optimizer, self.schedule, self.state, self.average)
         self._saved_at = time.monotonic()
 
     def _keep_best(self) -> None:
         """Keep the present model as the best one; its file is written soon."""
+        if not self.processes.first:
+            return
         self._best = {k: v.clone() for k, v in self._averaged_model().tensors().items()}
         if time.monotonic() - self._best_saved_at > BEST_SECONDS:
             self._write_best()
@@ -326,6 +376,8 @@ class Trainer:
             self._best, self._best_saved_at = None, time.monotonic()
 
     def _log(self, record: Record) -> None:
+        if not self.processes.first:
+            return
         append_line(self.folder / "log.jsonl", json.dumps({k: v for k, v in record.items() if not _is_nan(v)}))
         done = self.state.epoch / self.config.max_epochs
         if self.config.budget_minutes:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from lightning_fabric import Fabric
 
 from nearsight.atomic_files import explained, remove_leftovers, write_text_atomically
 from nearsight.electronic.k_points import sampled_length
 from nearsight.errors import CheckpointError, ConfigError
 from nearsight.folder_lock import locked_folder
+from nearsight.launch import launched
 from nearsight.learning.checkpoint import TrainingState, write_tensors
 from nearsight.learning.config import TrainingConfig, dump_config, load_config, training_config
 from nearsight.learning.loop import Levels, Trainer
@@ -23,6 +24,7 @@ from nearsight.nn.kernels.device_memory import out_of_memory
 from nearsight.nn.loading import load_model, model_class
 from nearsight.nn.model import HamiltonianModel, TrainingTask
 from nearsight.nn.model_file import find_model_file
+from nearsight.nn.processes import Processes, joined
 from nearsight.operators.calculation import Calculation
 from nearsight.progress import Progress, StopToken, silent
 
@@ -105,15 +107,21 @@ def train(
         The folder holds a run of another configuration, there is nothing to train on or no such device, or the data or
         the configuration do not fit the model that the run starts from.
     NearsightError
-        The memory of a GPU does not suffice.
+        The memory of a GPU does not suffice, or another process of the same launch has ended.
+
+    Notes
+    -----
+    Where torchrun started several processes, each calls this function with the same arguments; all see the same
+    `config.run_dir`. The steps are those of one process to round-off, and a run goes on with any number of them.
     """
     if config.levels_every is not None and levels is None:
         raise ConfigError("expected something that computes levels with levels_every, got none")
     if not training:
         raise ConfigError("expected data.train=[file, …] with at least one file, got none")
-    device = device_named(config.device)
-    with locked_folder(config.run_dir, "give another run_dir"):
-        return _train(config, training, validation, progress, stop or StopToken(), levels, device)
+    device, alone = device_named(config.device, launched().local_rank), launched().rank == 0
+    lock = locked_folder(config.run_dir, "give another run_dir") if alone else nullcontext()
+    with lock, joined(device) as processes:
+        return _train(config, training, validation, progress, stop or StopToken(), levels, processes)
 
 
 def _train(
@@ -123,21 +131,21 @@ def _train(
     progress: Progress,
     token: StopToken,
     levels: Levels | None,
-    device: torch.device,
+    processes: Processes,
 ) -> TrainingResult:
     """Train in a folder that is locked."""
     folder = Path(config.run_dir)
-    remove_leftovers(folder)
-    resuming = check_run_folder(config)
+    if processes.first:
+        remove_leftovers(folder)
+    resuming = processes.said_by_first(processes.first and check_run_folder(config))
     config, start = (as_begun(config), None) if resuming else load_start(config)
-    if not resuming:
+    if processes.first and not resuming:
         _begin_folder(folder, config)
-    fabric = Fabric(accelerator=device.type, devices=[device.index or 0] if device.type == "cuda" else 1)
     task = TrainingTask(
         config,
         training,
         validation,
-        fabric.device,
+        processes.device,
         DTYPES[config.precision],
         _provenance(config, training) | origin(config, start),
         start,
@@ -148,24 +156,29 @@ def _train(
     model = _begun(config, task) if resuming else model_class(config.model.architecture).begin(task)
     data = model.prepare(task)
     config = config.model_copy(update={"partition": data.partition})
-    trainer = Trainer(model, config, data, fabric, progress, levels, token)
-    task.say(model.describe())
+    trainer = Trainer(model, config, data, processes, progress, levels, token)
+    task.say(model.describe() + _shared(processes))
     if resuming:
         trainer.resume()
         task.say(f"continuing at epoch {trainer.state.epoch}")
-    _write_config(folder, config)
+    if processes.first:
+        _write_config(folder, config)
     try:
         reason = trainer.run()
     except torch.cuda.OutOfMemoryError as error:
         raise out_of_memory(error) from error
     best = folder / "best.safetensors"
-    if best.exists():
+    if processes.first and best.exists():
         known = load_model(best)
-        known.network.to(fabric.device)
+        known.network.to(processes.device)
         final = known.finalise(data, progress, stopped=token.stopped)
         if final is not known:
             write_tensors(best, final.tensors(), final.metadata())
     return TrainingResult(model, trainer.state, reason, folder, token.stopped)
+
+
+def _shared(processes: Processes) -> str:
+    return f", in each of {processes.count} processes" if processes.count > 1 else ""
 
 
 def _begun(config: TrainingConfig, task: TrainingTask) -> HamiltonianModel:

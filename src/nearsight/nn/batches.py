@@ -32,8 +32,15 @@ class BatchPlan(Protocol[B_co]):
     def n_terms(self) -> int:
         """Number of terms that the batch contributes to the mean of a loss."""
 
+    @property
+    def cost(self) -> int:
+        """Work that the batch takes, beside that of others: its edges, those of the halo included."""
+
     def build(self) -> B_co:
         """Make the tensors of the batch on the device of the network; every call gives bitwise equal tensors."""
+
+    def part(self, index: int, count: int) -> BatchPlan[B_co] | None:
+        """Return one of so many parts whose sums add up to those of the batch; None where it cannot be divided."""
 
 
 @dataclass
@@ -94,6 +101,28 @@ class PlannedBatches(Generic[B]):
             if self.budget.take(batch.nbytes):
                 self._kept[index] = batch
         return batch
+
+    def cost(self, index: int) -> int:
+        """Return the work that a batch takes, beside that of others."""
+        return self.plans[index].cost
+
+    def part(self, index: int, count: int) -> PlannedBatches[B] | None:
+        """Return one of so many parts of every batch.
+
+        Parameters
+        ----------
+        index : int
+            Number of the part, from 0.
+        count : int
+            Number of parts.
+
+        Returns
+        -------
+        PlannedBatches or None
+            The parts, paid from the same budget; None where a batch cannot be divided.
+        """
+        parts = [part for plan in self.plans if (part := plan.part(index, count)) is not None]
+        return PlannedBatches(parts, self.budget) if len(parts) == len(self.plans) else None
 
     def n_terms(self, chosen: Sequence[int]) -> int:
         """Return the common denominator of a step over several batches.

@@ -7,13 +7,16 @@ import torch
 from nearsight.errors import ConfigError
 
 
-def device_named(name: str) -> torch.device:
+def device_named(name: str, local_rank: int = 0) -> torch.device:
     """Return a device by its name.
 
     Parameters
     ----------
     name : str
         `cpu`, `cuda`, `cuda:N` for GPU number N, or `auto`: a GPU where there is one, else the CPU.
+    local_rank : int, optional
+        Number of this process among those of the same launch on this machine; each has the GPU of its number where the
+        name gives none.
 
     Returns
     -------
@@ -31,7 +34,9 @@ def device_named(name: str) -> torch.device:
     kind, _, number = ("cuda" if name == "auto" else name).partition(":")
     if kind != "cuda" or (number and not number.isdigit()) or name.endswith(":"):
         raise ConfigError(f"expected auto, cpu, cuda or cuda:N for the device, got {name}")
-    if int(number or 0) >= found:
+    chosen = int(number) if number else local_rank
+    if chosen >= found:
         gpus = f"{found} GPU{'s' if found > 1 else ''}" if found else "no GPU that torch can use"
-        raise ConfigError(f"expected a GPU for the device {name}, got {gpus}; the device cpu computes without one")
-    return torch.device("cuda", int(number or 0))
+        who = f" of process {local_rank} of this machine" if local_rank else ""
+        raise ConfigError(f"expected a GPU for the device {name}{who}, got {gpus}; the device cpu computes without one")
+    return torch.device("cuda", chosen)

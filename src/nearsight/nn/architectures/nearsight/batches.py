@@ -408,9 +408,22 @@ class BondBatchPlan:
             if len(edges)
         )
 
+    @property
+    def cost(self) -> int:
+        """Work that the batch takes: its bonds."""
+        return self.n_bonds
+
     def build(self) -> BondBatch:
         """Return the batch with its tensors; every call gives bitwise equal ones."""
         return self.source.make(self.edges, self.folded)
+
+    def part(self, index: int, count: int) -> BondBatchPlan:
+        """Return one of so many parts, each with its share of every pair of elements; it may be empty."""
+        places = {
+            pair: self.source.images(own) if self.folded else np.arange(len(own)) for pair, own in self.edges.items()
+        }
+        chosen = {pair: own[places[pair] % count == index] for pair, own in self.edges.items()}
+        return BondBatchPlan(self.source, {pair: own for pair, own in chosen.items() if len(own)}, self.folded)
 
 
 def random_split(source: BondSource, size: int, seed: int, atoms: np.ndarray | None = None) -> list[BondBatchPlan]:

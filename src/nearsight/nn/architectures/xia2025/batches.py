@@ -92,6 +92,14 @@ class PartitionPlan:
         """Number of terms that the partition contributes to the mean of a loss."""
         return self.n_filled if self.masked else self.n_rows * self.size
 
+    @property
+    def cost(self) -> int:
+        """Work that the partition takes: edges whose messages or updates are computed, over all layers."""
+        return sum(self.n_updated) + self.partition.n_edges
+
+    def part(self, index: int, count: int) -> None:
+        """A partition is not divided further: its parts would have larger halos than itself."""
+
     def build(self) -> PartitionBatch:
         """Return the batch in the model's dtype, where its network is; every call gives bitwise equal tensors."""
         hamiltonian, model = self.calculation.require_hamiltonian(), self.model

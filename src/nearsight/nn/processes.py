@@ -1,0 +1,177 @@
+"""Processes that compute together: sums over all of them, and what the first one says, by torch.distributed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TypeVar
+
+import torch
+import torch.distributed as distributed
+from torch import Tensor
+
+from nearsight.errors import NearsightError
+from nearsight.launch import Launch, launched
+
+T = TypeVar("T")
+PATIENCE = timedelta(hours=2)
+"""Time that a process waits for the others before it gives up, such as while the first one computes levels."""
+
+
+class LostProcessError(NearsightError):
+    """Raised where another process of the same launch has ended or does not answer."""
+
+
+class Processes:
+    """The processes of a launch, of which each calls the same methods in the same order.
+
+    Parameters
+    ----------
+    device : torch.device
+        Where this one computes.
+    launch : Launch, optional
+        Its place among the others; alone by default.
+    """
+
+    def __init__(self, device: torch.device, launch: Launch | None = None) -> None:
+        self.device, self.launch = device, launch or Launch()
+
+    @property
+    def rank(self) -> int:
+        """Number of this process."""
+        return self.launch.rank
+
+    @property
+    def count(self) -> int:
+        """Number of processes."""
+        return self.launch.count
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes files and speaks for all."""
+        return self.rank == 0
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """Return the sum of a tensor over all processes, the same bits in each.
+
+        Parameters
+        ----------
+        tensor : Tensor
+            On the device; changed in place where there are several processes.
+
+        Raises
+        ------
+        LostProcessError
+            Another process has ended.
+        """
+        if self.count > 1:
+            with _together():
+                distributed.all_reduce(tensor)
+        return tensor
+
+    def sum_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
+        """Replace all gradients by their sums over the processes.
+
+        Parameters
+        ----------
+        parameters : iterable of Parameter
+            The same ones in every process; a gradient that is None counts as zero.
+
+        Raises
+        ------
+        LostProcessError
+            Another process has ended.
+        """
+        if self.count == 1:
+            return
+        own = list(parameters)
+        for p in own:
+            if p.grad is None:
+                p.grad = torch.zeros_like(p)
+        gradients = [p.grad for p in own if p.grad is not None]
+        flat = self.sum(torch.cat([g.reshape(-1) for g in gradients]))
+        for gradient, summed in zip(gradients, flat.split([g.numel() for g in gradients])):
+            gradient.copy_(summed.view_as(gradient))
+
+    def as_first(self, tensors: Iterable[Tensor]) -> None:
+        """Overwrite tensors with those of the first process.
+
+        Parameters
+        ----------
+        tensors : iterable of Tensor
+            Of the same shapes in every process.
+
+        Raises
+        ------
+        LostProcessError
+            Another process has ended.
+        """
+        if self.count > 1:
+            with _together(), torch.no_grad():
+                for tensor in tensors:
+                    distributed.broadcast(tensor, 0)
+
+    def said_by_first(self, value: T) -> T:
+        """Return what the first process gave for a value.
+
+        Parameters
+        ----------
+        value : object
+            Anything that can be pickled; of the other processes it is dropped.
+
+        Raises
+        ------
+        LostProcessError
+            Another process has ended.
+        """
+        if self.count == 1:
+            return value
+        box: list[T] = [value]
+        with _together():
+            distributed.broadcast_object_list(box, 0, device=self.device)
+        return box[0]
+
+
+@contextmanager
+def _together() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise LostProcessError(
+            f"expected all processes of this run to go on, got one that has ended or does not answer ({reason:.200})"
+        ) from error
+
+
+@contextmanager
+def joined(device: torch.device) -> Iterator[Processes]:
+    """Meet the other processes of this launch, for the time of a `with` block.
+
+    Parameters
+    ----------
+    device : torch.device
+        Where this process computes: gloo connects CPUs, NCCL connects GPUs.
+
+    Yields
+    ------
+    Processes
+        All of them; this one alone where torchrun did not start it.
+
+    Raises
+    ------
+    LostProcessError
+        The others cannot be met.
+    """
+    launch = launched()
+    if launch.count == 1:
+        yield Processes(device)
+        return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    with _together():
+        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+    try:
+        yield Processes(device, launch)
+    finally:
+        distributed.destroy_process_group()
