@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import cache
+from itertools import count
 from typing import TypeVar
 
 import torch
@@ -17,6 +19,8 @@ from nearsight.launch import Launch, launched
 T = TypeVar("T")
 PATIENCE = timedelta(hours=2)
 """Time that a process waits for the others before it gives up, such as while the first one computes levels."""
+_meetings = count()
+"""Numbers of the meetings of a launch: what was said in one is not heard in the next."""
 
 
 class LostProcessError(NearsightError):
@@ -144,6 +148,12 @@ def _together() -> Iterator[None]:
         ) from error
 
 
+@cache
+def _store() -> distributed.Store:
+    """Return where the processes of this launch leave messages for each other."""
+    return next(distributed.rendezvous("env://", timeout=PATIENCE))[0]
+
+
 @contextmanager
 def joined(device: torch.device) -> Iterator[Processes]:
     """Meet the other processes of this launch, for the time of a `with` block.
@@ -170,7 +180,13 @@ def joined(device: torch.device) -> Iterator[Processes]:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     with _together():
-        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+        distributed.init_process_group(
+            "nccl" if device.type == "cuda" else "gloo",
+            timeout=PATIENCE,
+            store=distributed.PrefixStore(f"nearsight {next(_meetings)}", _store()),
+            rank=launch.rank,
+            world_size=launch.count,
+        )
     try:
         yield Processes(device, launch)
     finally:
