@@ -270,3 +270,17 @@ def test_ctrl_c_while_libraries_are_imported(monkeypatch):
     assert CliRunner().invoke(cli.app, ["spectrum", "a.h5"]).exit_code == 130
     assert loaded == ["spectrum"]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_the_package_is_the_command() -> None:
+    done = subprocess.run([sys.executable, "-m", "nearsight", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"nearsight {__version__}\n"
+
+
+def test_commands_for_one_process_refuse_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"RANK": 1, "WORLD_SIZE": 2, "LOCAL_RANK": 1, "LOCAL_WORLD_SIZE": 2}.items():
+        monkeypatch.setenv(name, str(value))
+    result = CliRunner().invoke(cli.app, ["spectrum", "a.h5"])
+    assert result.exit_code == cli.EXIT_INPUT
+    assert result.stderr.startswith("process 1 of 2: error: expected one process for `nearsight spectrum`, got 2")
+    assert "Traceback" not in result.stderr

@@ -1,4 +1,4 @@
-"""Trains as torchrun's processes do: `python -m torch.distributed.run … -m tests.learning.trained_together FOLDER NAMES`.
+"""Trains as torchrun's processes do: `torchrun … -m tests.learning.trained_together FOLDER NAMES`.
 
 Each name of `RUNS` trains in the folder FOLDER/NAME. `--kill EPOCH` lets process 1 kill itself after that epoch.
 """
