@@ -24,7 +24,7 @@ from nearsight.learning.training import SAMPLED, TrainingResult
 from nearsight.nn.devices import device_named
 from nearsight.nn.loading import load_model as load_hamiltonian_model
 from nearsight.nn.model import HamiltonianModel
-from nearsight.nn.model_file import find_model_file
+from nearsight.nn.model_file import find_model_file, has_checksums
 from nearsight.nn.prediction import Prediction
 from nearsight.operators.blocks import BlockOperator
 from nearsight.operators.calculation import Calculation
@@ -291,8 +291,9 @@ class Model:
         )
 
     def describe(self) -> str:
-        """Say how the model is computed here."""
-        return self.inner.describe()
+        """Say how the model is computed here, and whether its file is an old one in which no change would be seen."""
+        old = self.source is not None and not has_checksums(self.source)
+        return self.inner.describe() + ("; written without checksums by an earlier version" if old else "")
 
     def _write_self_consistent(
         self, target: Path, at_hand: _AtHand, wanted: bool | None, started: float, progress: Progress

@@ -19,6 +19,7 @@ from nearsight.atomic_files import written_atomically
 from nearsight.errors import CheckpointError, InputError, NearsightError
 from nearsight.foreign_files import reading
 from nearsight.learning.optimisation import averaged_weights, set_step
+from nearsight.nn.checksums import KEY, checksums
 from nearsight.nn.loading import load_weights
 from nearsight.nn.model import HamiltonianModel
 from nearsight.nn.model_file import WEIGHTS, damaged, read_tensors, upgraded_metadata
@@ -108,7 +109,7 @@ def save_checkpoint(
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write a safetensors file that is there completely or not at all.
+    """Write a safetensors file with checksums, which is there completely or not at all.
 
     Parameters
     ----------
@@ -126,7 +127,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
     """
     try:
         with written_atomically(path) as temporary:
-            save_file(tensors, str(temporary), metadata)
+            save_file(tensors, str(temporary), {**metadata, KEY: checksums(metadata, tensors)})
     except NearsightError:
         raise
     except Exception as error:

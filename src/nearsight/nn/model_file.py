@@ -11,6 +11,7 @@ from torch import Tensor
 
 from nearsight.errors import CheckpointError
 from nearsight.foreign_files import reading, require_readable
+from nearsight.nn.checksums import KEY, verify
 from nearsight.orbitals.basis import BasisSet
 from nearsight.orbitals.fitted_overlap import FittedOverlap
 from nearsight.orbitals.gaussian_shell import GaussianShell
@@ -108,15 +109,28 @@ def read_tensors(path: Path, checkpoint: bool = False) -> tuple[dict[str, str], 
     Raises
     ------
     CheckpointError
-        The file is truncated, or not a safetensors file of a known format.
+        The file is truncated, not a safetensors file of a known format, or has changed since it was written.
     """
     with reading(path, "a nearsight model (safetensors)", damaged), safe_open(str(path), framework="pt") as file:
-        metadata = file.metadata() or {}
-        names = [k for k in file.keys() if checkpoint or not k.startswith(CHECKPOINT_ONLY)]  # noqa: SIM118
-        tensors = {k: file.get_tensor(k) for k in names}
-    if metadata.get("format") not in (FORMAT, *FORMER_FORMATS):
-        raise CheckpointError(f"{path}: expected format {FORMAT}, got {metadata.get('format', 'none')}")
-    return metadata, tensors
+        metadata, names = file.metadata() or {}, list(file.keys())
+        if metadata.get("format") not in (FORMAT, *FORMER_FORMATS):
+            raise CheckpointError(f"{path}: expected format {FORMAT}, got {metadata.get('format', 'none')}")
+        wanted = [k for k in names if checkpoint or not k.startswith(CHECKPOINT_ONLY)]
+        tensors = {k: file.get_tensor(k) for k in wanted}
+        verify(path, metadata, names, tensors)
+    return {key: text for key, text in metadata.items() if key != KEY}, tensors
+
+
+def has_checksums(path: Path) -> bool:
+    """Return whether a model file holds checksums, which were then verified when it was read; former ones do not.
+
+    Parameters
+    ----------
+    path : Path
+        A model file that can be read.
+    """
+    with reading(path, "a nearsight model (safetensors)", damaged), safe_open(str(path), framework="pt") as file:
+        return KEY in (file.metadata() or {})
 
 
 def upgraded_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
