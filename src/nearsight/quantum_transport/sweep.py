@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from multiprocessing import get_context
 
 import numpy as np
 
+from nearsight.child_process import Workers
 from nearsight.errors import InputError, NearsightError
 from nearsight.progress import Event, Progress, StopToken, silent
 from nearsight.quantum_transport.adaptive import refined
@@ -28,6 +26,7 @@ Solve = Callable[[list[Task]], Iterable[tuple[Task, EnergyPoint]]]
 
 SAVE_EVERY = 20.0
 """Seconds between two writings of what is done."""
+_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,15 +194,8 @@ class Sweep:
             solver = _Solver(self.junction, self.settings)
             yield lambda tasks: ((task, solver(task)) for task in tasks)
             return
-        with (
-            _one_thread(),
-            ProcessPoolExecutor(self.processes, get_context("spawn"), _begin, (self.junction, self.settings)) as pool,
-        ):
-            try:
-                yield lambda tasks: zip(tasks, pool.map(_solve_task, tasks))
-            except BaseException:
-                pool.shutdown(wait=True, cancel_futures=True)
-                raise
+        with Workers(self.processes, _Solver, self.junction, self.settings, environment=_ONE_THREAD) as workers:
+            yield lambda tasks: zip(tasks, workers.map(tasks))
 
 
 class InterruptedSweepError(NearsightError):
@@ -223,32 +215,3 @@ class _Solver:
             self.last = k, self.junction.at(self.settings.k_points[k])
         settings = self.settings
         return energy_point(self.last[1], self.junction.starts, energy + settings.zero, settings.eta, settings.local)
-
-
-_worker: _Solver | None = None
-
-
-def _begin(junction: Junction, settings: SweepSettings) -> None:
-    global _worker
-    _worker = _Solver(junction, settings)
-
-
-def _solve_task(task: tuple[int, float]) -> EnergyPoint:
-    assert _worker is not None
-    return _worker(task)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Let processes that begin in this block use one thread of BLAS each."""
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
-import os
-import signal
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from multiprocessing.process import BaseProcess
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 from nearsight.atomic_files import remove_leftovers
+from nearsight.child_process import ChildProcess, end
 from nearsight.errors import ConfigError, NearsightError
 from nearsight.folder_lock import locked_folder
 from nearsight.operators.store import is_store
@@ -205,7 +203,7 @@ class _Jobs:
     campaign: Campaign
     tasks: Sequence[Task]
     folders: Mapping[str, JobFolder]
-    running: dict[str, BaseProcess] = field(default_factory=dict)
+    running: dict[str, ChildProcess] = field(default_factory=dict)
     begun: dict[str, float] = field(default_factory=dict)
     seconds: list[float] = field(default_factory=list)
     told: dict[str, str] = field(default_factory=dict)
@@ -221,25 +219,24 @@ class _Jobs:
             while (waiting or self.running) and not stop.stopped:
                 while waiting and len(self.running) < self.campaign.processes:
                     self._begin(waiting.pop(0))
-                for name in [n for n, process in self.running.items() if not process.is_alive()]:
+                for name in [n for n, process in self.running.items() if not process.alive]:
                     self._end(name, len(waiting), progress)
                 self._tell(len(waiting), progress)
                 time.sleep(_POLL if self.running else 0)
         finally:
-            _terminate(list(self.running.values()))
+            end(list(self.running.values()))
 
     def _begin(self, task: Task) -> None:
         folder = self.folders[task.name]
         folder.write("status.txt", "begins")
         # A fresh interpreter: threads of BLAS do not survive a fork.
-        process = multiprocessing.get_context("spawn").Process(target=_child, args=(task, self.campaign, folder))
-        with _environment(getattr(self.campaign.dft, "threads", 1)):
-            process.start()
-        self.running[task.name], self.begun[task.name] = process, time.monotonic()
+        threads = {"OMP_NUM_THREADS": str(getattr(self.campaign.dft, "threads", 1))}
+        self.running[task.name] = ChildProcess(_child, task, self.campaign, folder, environment=threads)
+        self.begun[task.name] = time.monotonic()
 
     def _end(self, name: str, waiting: int, progress: Progress) -> None:
         """Note that a job has ended, and say how."""
-        code = self.running.pop(name).exitcode
+        code = self.running.pop(name).exit_code
         self.seconds.append(time.monotonic() - self.begun[name])
         self.ended += 1
         state = "done" if self._is_done(name, code) else "failed"
@@ -277,29 +274,9 @@ class _Jobs:
         return {"seconds_left": (sum(under_way) + typical * waiting) / self.campaign.processes}
 
 
-@contextlib.contextmanager
-def _environment(threads: int) -> Iterator[None]:
-    """Set the environment of a process that is started now: Python and its libraries read it when they are loaded.
-
-    Without PYTHONSAFEPATH (Python 3.11) modules are looked for in the present folder first, which may be one of others.
-    """
-    own = {"OMP_NUM_THREADS": str(threads), "PYTHONSAFEPATH": "1"}
-    before = {key: os.environ.get(key) for key in own}
-    os.environ.update(own)
-    try:
-        yield
-    finally:
-        for key, value in before.items():
-            if value is None:
-                del os.environ[key]
-            else:
-                os.environ[key] = value
-
-
-def _child(task: Task, campaign: Campaign, folder: JobFolder) -> None:
+def _child(_: Connection, task: Task, campaign: Campaign, folder: JobFolder) -> None:
     """Carry out a job in its own process; it ends with its parent, and says why it failed."""
     end_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         carry_out(task, campaign, folder)
     except NearsightError as error:
@@ -308,13 +285,3 @@ def _child(task: Task, campaign: Campaign, folder: JobFolder) -> None:
     except Exception:
         folder.write("error.txt", f"a fault of nearsight:\n{traceback.format_exc()}")
         raise SystemExit(1) from None
-
-
-def _terminate(processes: Sequence[BaseProcess]) -> None:
-    """End processes, by force if they do not end within ten seconds."""
-    for process in processes:
-        process.terminate()
-    for process in processes:
-        process.join(10)
-        if process.is_alive():
-            process.kill()
