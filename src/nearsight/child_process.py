@@ -178,7 +178,7 @@ def main(handle: int) -> None:
 def _serve(connection: Connection, make: Callable[..., Callable[[Any], Any]], arguments: Sequence[object]) -> None:
     """Answer tasks until the parent closes the connection."""
     answer = make(*arguments)
-    with contextlib.suppress(EOFError):
+    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the parent may have been killed
         while True:
             task = connection.recv()
             try:

@@ -27,9 +27,9 @@ _MOST_VALUES = 100_000
 
 
 class Section(BaseModel):
-    """A section of a configuration: it cannot be changed once it is made, and unknown keys are errors."""
+    """A section of a configuration: it cannot be changed once it is made; unknown keys, NaN and infinity are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 AnySection = TypeVar("AnySection", bound=BaseModel)

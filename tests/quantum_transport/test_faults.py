@@ -107,7 +107,7 @@ def test_energies_and_numbers_out_of_range() -> None:
         ns.transport(junction, [0.1], eta=0.0)
     with pytest.raises(InputError, match="at least one process"):
         ns.transport(junction, [0.1], processes=0)
-    with pytest.raises(InputError, match=r"bias of 0\.1 V at 300 K, got -0\.100 to 0\.100"):
+    with pytest.raises(InputError, match=r"bias of 0\.1 V at 300 K, got -0\.1 to 0\.1"):
         ns.transport(junction, (-0.1, 0.1)).current(0.1)
     with pytest.raises(InputError, match="expected a Fermi level"):
         ns.transport(chain(6, fermi=None), [0.1], layer=1.0)

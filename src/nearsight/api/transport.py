@@ -23,7 +23,7 @@ from nearsight.quantum_transport.points_file import PointsFile, key_of
 from nearsight.quantum_transport.potential import biased
 from nearsight.quantum_transport.result import Transmission, gathered
 from nearsight.quantum_transport.self_energy import ETA
-from nearsight.quantum_transport.sweep import Sweep, SweepSettings
+from nearsight.quantum_transport.sweep import MOST_ENERGIES, Sweep, SweepSettings
 from nearsight.quantum_transport.wide_band import WideBandEnd
 
 
@@ -143,7 +143,7 @@ def transport(
     eta : float, default 1e-9
         Imaginary part of the energy in the leads, eV.
     processes : int, default 1
-        Number of processes, each with one thread. More than one belong under ``if __name__ == "__main__":``.
+        Number of processes, each with one thread; no more than there are cores are used.
     file : str or pathlib.Path, optional
         Where points are kept (`.h5`): a run that was interrupted goes on there, and ends with the same numbers.
     progress : callable, optional
@@ -205,7 +205,10 @@ def _grid(energies: tuple[float, float] | Sequence[float] | np.ndarray, step: fl
         return given
     if not (step > 0 and given[0] < given[1]):
         raise InputError(f"expected two ascending limits and a step above 0, got {given.tolist()} and {step}")
-    return np.linspace(given[0], given[1], max(2, round((given[1] - given[0]) / step) + 1))
+    count = (given[1] - given[0]) / step + 1
+    if not count <= MOST_ENERGIES:
+        raise InputError(f"expected at most {MOST_ENERGIES:,} energies, got {count:.3g}: raise step, now {step:g} eV")
+    return np.linspace(given[0], given[1], max(2, round(count)))
 
 
 def _mesh(counts: tuple[int, int], axis: int, time_reversal: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -321,7 +324,7 @@ def transport_study(
     follows = config.potential == "linear"
     found = []
     for bias in config.biases if follows else (max(config.biases, key=abs),):
-        kept = None if folder is None else Path(folder) / (f"points-{bias:g}V.h5" if follows else "points.h5")
+        kept = None if folder is None else Path(folder) / (f"points-{bias!r}V.h5" if follows else "points.h5")
         found.append(
             transport(
                 built,

@@ -11,9 +11,12 @@ from nearsight.api.numbers import transport_numbers
 from nearsight.api.transport import TransportStudy, load_junction, transport_study
 from nearsight.atomic_files import write_text_atomically
 from nearsight.cli.main import EXIT_INTERRUPTED
-from nearsight.cli.output import json_text, print_json, write_figure, write_table
+from nearsight.cli.output import FIGURE, check_outputs, json_text, print_json, write_figure, write_table
 from nearsight.cli.printing import Terminal, say
 from nearsight.cli.running import shown, stopped_by_signals
+from nearsight.folder_lock import locked_folder
+from nearsight.output_path import JSON, PAGE, TABLE
+from nearsight.quantum_transport.junction_config import JunctionConfig
 from nearsight.quantum_transport.sweep import InterruptedSweepError
 
 EXAMPLE = """Transmission and current from lead to lead through a device, from its H and S.
@@ -45,7 +48,12 @@ def transport_command(
     """Compute the transmission of a junction, and its currents."""
     config = load_junction(junction, changes or [])
     folder = output if output is not None else junction.with_suffix("")
-    folder.mkdir(parents=True, exist_ok=True)
+    with locked_folder(folder, "give another --output"):
+        check_outputs(_outputs(config, folder), [junction, *_files(config)])
+        _computed(config, folder, json)
+
+
+def _computed(config: JunctionConfig, folder: Path, json: bool) -> None:
     console = Terminal(stderr=True)
     try:
         with stopped_by_signals() as stop, shown(console, "energies") as progress:
@@ -60,15 +68,35 @@ def transport_command(
         _say_currents(study, folder)
 
 
+def _files(config: JunctionConfig) -> list[Path]:
+    names = (config.device, config.overlap, config.bulk, config.right_bulk)
+    return [Path(name) for name in names if name is not None]
+
+
+def _outputs(config: JunctionConfig, folder: Path) -> list[tuple[Path | None, str]]:
+    """What is going to be written, and its kinds: refused before hours of work where it cannot be."""
+    biases = dict.fromkeys(config.biases) if config.potential == "linear" and len(config.biases) > 1 else {None: None}
+    return [
+        *((folder / _table_name(bias), TABLE) for bias in biases),
+        (folder / "transport.json", JSON),
+        (folder / "transmission.png", FIGURE),
+        (folder / "report.html", PAGE),
+        (folder / "local_density.png" if config.local else None, FIGURE),
+    ]
+
+
+def _table_name(bias: float | None) -> str:
+    return "transmission.csv" if bias is None else f"transmission-{bias!r}V.csv"
+
+
 def _write(study: TransportStudy, folder: Path) -> None:
     from nearsight.report.transport_figures import bond_current_figure, local_density_figure, transmission_figure
     from nearsight.report.transport_page import TransportPage, write_transport_page
 
     many = len(study.transmissions) > 1
     for found in study.transmissions:
-        name = f"transmission-{found.bias:g}V.csv" if many else "transmission.csv"
         write_table(
-            folder / name,
+            folder / _table_name(found.bias if many else None),
             {
                 "energy_eV": found.energies,
                 "transmission": found.transmission,

@@ -13,6 +13,8 @@ from nearsight.structures.structure import Structure
 
 SAME = 1e-9
 """Distances along a path, and k-points, that differ by less are the same."""
+MOST_POINTS = 1_000_000
+"""Points of a mesh."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +63,7 @@ def monkhorst_pack(
     Raises
     ------
     InputError
-        If a count is below 1.
+        If a count is below 1, or there are more than `MOST_POINTS`.
 
     Notes
     -----
@@ -69,6 +71,8 @@ def monkhorst_pack(
     """
     if len(counts) != 3 or min(counts) < 1:
         raise InputError(f"expected three counts of at least 1 for a mesh, got {counts}")
+    if math.prod(counts) > MOST_POINTS:
+        raise InputError(f"expected at most {MOST_POINTS:,} k-points, got a mesh of {' × '.join(map(str, counts))}")
     axes = [(np.arange(n) if through_gamma else np.arange(n) - (n - 1) / 2) / n for n in counts]
     points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
     points = points - np.ceil(points - 0.5 - SAME)
@@ -133,7 +137,14 @@ def mesh_of_length(structure: Structure, length: float) -> np.ndarray:
     -------
     ndarray of shape (K, 3)
         In units of the reciprocal lattice vectors.
+
+    Raises
+    ------
+    InputError
+        If the length is no number, or there are more than `MOST_POINTS`.
     """
+    if not 0 <= length < np.inf:
+        raise InputError(f"expected a length in Å for a mesh of k-points, got {length}")
     edges = np.linalg.norm(structure.cell, axis=1)
     counts = [max(1, math.ceil(0.9 * length / edge)) if p else 1 for edge, p in zip(edges, structure.pbc)]
     return monkhorst_pack((counts[0], counts[1], counts[2]), through_gamma=True)[0]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
+from scipy.linalg import LinAlgError, cholesky, solve_triangular
 
 from nearsight.errors import InputError
 
@@ -95,6 +96,43 @@ def block_tridiagonal(h: sparse.csr_matrix, s: sparse.csr_matrix, starts: np.nda
         tuple(s[span][:, span].toarray() for span in spans),
         couplings,
     )
+
+
+def require_positive_overlap(device: BlockTridiagonal) -> None:
+    """Refuse an S that is not positive definite, with which transmissions mean nothing.
+
+    Parameters
+    ----------
+    device : BlockTridiagonal
+        H and S in layers; S is eliminated layer after layer, S_b − S_{b,b−1} (…)⁻¹ S_{b−1,b}, as in its Cholesky
+        factorisation.
+
+    Raises
+    ------
+    InputError
+        Names the first layer up to which S is not positive definite.
+    """
+    rest: np.ndarray | None = None
+    for number, own in enumerate(device.s):
+        left = own.copy()
+        if rest is not None:
+            columns = device.couplings[number - 1].columns
+            left[np.ix_(columns, columns)] -= rest
+        try:
+            factor = cholesky(left, lower=True, check_finite=False, overwrite_a=True)
+        except LinAlgError:
+            start, end = device.starts[number], device.starts[number + 1]
+            raise InputError(
+                f"expected a positive definite overlap S, got one that is not up to functions {start} to {end - 1} of "
+                f"{device.n_orbitals} along the direction of transport; is it that of these atoms, and the tolerance "
+                "below which blocks are left out small enough?"
+            ) from None
+        if number < len(device.couplings):
+            coupling = device.couplings[number]
+            onto = np.zeros((len(own), coupling.s.shape[1]), dtype=factor.dtype)
+            onto[coupling.rows] = coupling.s
+            solved = solve_triangular(factor, onto, lower=True, check_finite=False)
+            rest = solved.conj().T @ solved
 
 
 def _coupling(h: sparse.csr_matrix, s: sparse.csr_matrix) -> Coupling:

@@ -14,7 +14,7 @@ from nearsight.operators.bloch import bloch
 from nearsight.operators.calculation import Calculation
 from nearsight.quantum_transport.arguments import real_number
 from nearsight.quantum_transport.axial import Axial, along_axis
-from nearsight.quantum_transport.block_tridiagonal import BlockTridiagonal, block_tridiagonal
+from nearsight.quantum_transport.block_tridiagonal import BlockTridiagonal, block_tridiagonal, require_positive_overlap
 from nearsight.quantum_transport.energy_reference import EnergyShift, matched_energy
 from nearsight.quantum_transport.layering import cut_layers
 from nearsight.quantum_transport.lead import Lead
@@ -123,7 +123,8 @@ class Junction:
         Raises
         ------
         InputError
-            If k has a component along the axis, is not 0 for matrices at Γ, or H is not Hermitian.
+            If k has a component along the axis, is not 0 for matrices at Γ, H is not Hermitian, or S not positive
+            definite.
         """
         k = np.asarray(k, dtype=np.float64)
         if k[self.axial.axis]:
@@ -132,7 +133,9 @@ class Junction:
             raise InputError(f"expected matrices in real space for k⊥ = {k.tolist()}, got ones that are summed at Γ")
         h, s = self.matrices(k)
         left, right = self.left.at(k), self.right.at(k)
-        return JunctionAtK(block_tridiagonal(h, s, self.layers), left, right, h, s)
+        device = block_tridiagonal(h, s, self.layers)
+        require_positive_overlap(device)
+        return JunctionAtK(device, left, right, h, s)
 
     def matrices(self, k: np.ndarray) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
         """Return sparse H (eV) and S of the device at k⊥ in the order of the layers."""

@@ -12,6 +12,7 @@ from nearsight.configuration import Section, Shipped, apply_overrides, read_tree
 from nearsight.errors import ConfigError
 from nearsight.quantum_transport.junction import TOLERANCE
 from nearsight.quantum_transport.self_energy import ETA
+from nearsight.quantum_transport.sweep import FINEST, LARGEST_ETA
 
 EXAMPLES = Shipped("nearsight.quantum_transport", "junctions", "junctions")
 
@@ -22,7 +23,9 @@ class EnergyGrid(Section):
     start: float = Field(-1.0, description="lowest energy, eV")
     end: float = Field(1.0, description="highest energy, eV")
     step: float = Field(0.02, gt=0, description="distance, eV; where refinement begins")
-    adaptive: float | None = Field(1e-3, gt=0, lt=1, description="error of the integral of T; none: the grid as it is")
+    adaptive: float | None = Field(
+        1e-3, ge=FINEST, lt=1, description="error of the integral of T; none: the grid as it is"
+    )
 
     @model_validator(mode="after")
     def _ascending(self) -> EnergyGrid:
@@ -53,10 +56,12 @@ class JunctionConfig(Section):
     k_points: tuple[int, int] = Field((1, 1), description="mesh across the direction of transport")
     biases: tuple[float, ...] = Field((0.1,), description="V; a current is computed for each")
     potential: Literal["none", "linear"] = Field("none", description="linear: H follows each bias")
-    temperature: float = Field(300.0, ge=0, description="K, of the electrons in the leads")
+    temperature: float = Field(300.0, ge=0, description="K, of the electrons in the leads; below 1e-6 as at 0")
     local: bool = Field(False, description="local densities of states and reflection, too")
-    eta: float = Field(ETA, gt=0, description="imaginary part of the energy in the leads, eV")
-    processes: int = Field(1, ge=1, description="processes that work at a time, each with one thread")
+    eta: float = Field(ETA, gt=0, le=LARGEST_ETA, description="imaginary part of the energy in the leads, eV")
+    processes: int = Field(
+        1, ge=1, description="processes that work at a time, each with one thread; no more than there are cores"
+    )
 
     @model_validator(mode="after")
     def _one_kind_of_lead(self) -> JunctionConfig:

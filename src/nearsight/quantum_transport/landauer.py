@@ -15,6 +15,8 @@ from nearsight.units import BOLTZMANN_IN_EV, CONDUCTANCE_QUANTUM
 
 TAIL = 15.0
 """kT beyond a chemical potential where the Fermi function is 0 or 1 to 3e-7."""
+COLDEST = 1e-6
+"""K below which electrons are taken as at 0 K: numbers do not resolve kT any more."""
 
 
 def window_function(energies: np.ndarray, bias: float, temperature: float) -> np.ndarray:
@@ -29,7 +31,7 @@ def window_function(energies: np.ndarray, bias: float, temperature: float) -> np
     temperature : float
         K; 0 is a step.
     """
-    kt = BOLTZMANN_IN_EV * temperature
+    kt = _kt(temperature)
     up, down = bias / 2, -bias / 2
     if kt == 0:
         return np.where(energies < up, 1.0, np.where(energies == up, 0.5, 0.0)) - np.where(
@@ -40,7 +42,7 @@ def window_function(energies: np.ndarray, bias: float, temperature: float) -> np
 
 def bias_window(bias: float, temperature: float) -> tuple[float, float]:
     """Return the energies between which a bias moves electrons, eV relative to the Fermi level."""
-    half = abs(bias) / 2 + TAIL * BOLTZMANN_IN_EV * temperature
+    half = abs(bias) / 2 + TAIL * _kt(temperature)
     return -half, half
 
 
@@ -70,7 +72,8 @@ def current(energies: np.ndarray, transmission: np.ndarray, bias: float, tempera
 
     Notes
     -----
-    T is linear between the energies; the Fermi functions are integrated on a grid of kT/20 and of the energies.
+    T is linear between the energies; the Fermi functions are integrated on the energies and, within 30 kT of the
+    chemical potentials, on a grid of kT/20.
     """
     check_window(energies, bias, temperature)
     grid = _fine(energies, bias, temperature)
@@ -83,10 +86,10 @@ def conductance(energies: np.ndarray, transmission: np.ndarray, temperature: flo
 
     Parameters and errors are those of `current`; at 0 K it is T at the Fermi level.
     """
-    if temperature == 0:
+    kt = _kt(temperature)
+    if kt == 0:
         check_window(energies, 0.0, 0.0)
         return float(np.interp(0.0, energies, transmission))
-    kt = BOLTZMANN_IN_EV * temperature
     check_window(energies, 0.0, temperature)
     grid = _fine(energies, 0.0, temperature)
     occupied = expit(-grid / kt)
@@ -98,9 +101,9 @@ def check_window(energies: np.ndarray, bias: float, temperature: float) -> None:
     """Raise InputError where energies do not cover the window of a bias (V) at a temperature (K)."""
     low, high = bias_window(bias, temperature)
     if len(energies) == 0 or energies[0] > low + 1e-9 or energies[-1] < high - 1e-9:
-        got = "none" if len(energies) == 0 else f"{energies[0]:.3f} to {energies[-1]:.3f} eV"
+        got = "none" if len(energies) == 0 else f"{energies[0]:.5g} to {energies[-1]:.5g} eV"
         raise InputError(
-            f"expected energies from {low:.3f} to {high:.3f} eV for a bias of {bias:g} V at {temperature:g} K, got "
+            f"expected energies from {low:.5g} to {high:.5g} eV for a bias of {bias:g} V at {temperature:g} K, got "
             f"{got}; compute T(E) in a wider window"
         )
 
@@ -109,9 +112,17 @@ def _fine(energies: np.ndarray, bias: float, temperature: float) -> np.ndarray:
     low, high = bias_window(bias, temperature)
     own = energies[(energies >= low) & (energies <= high)]
     steps = np.array([low, -abs(bias) / 2, abs(bias) / 2, high])
-    if temperature == 0:
+    kt = _kt(temperature)
+    if kt == 0:
         inside = [np.nextafter(steps[1], np.inf), np.nextafter(steps[2], -np.inf)]
         return np.unique(np.concatenate([own, steps, inside]))
-    kt = BOLTZMANN_IN_EV * temperature
-    regular = np.linspace(low, high, max(2, int(np.ceil((high - low) / (kt / 20)))))
+    around = np.linspace(-2 * TAIL, 2 * TAIL, round(4 * TAIL * 20) + 1) * kt
+    regular = np.clip(np.concatenate([steps[1] + around, steps[2] + around]), low, high)
     return np.unique(np.concatenate([own, regular, steps]))
+
+
+def _kt(temperature: float) -> float:
+    """Return kT in eV."""
+    if not 0 <= temperature < np.inf:
+        raise InputError(f"expected a temperature of at least 0 K, got {temperature}")
+    return BOLTZMANN_IN_EV * temperature if temperature >= COLDEST else 0.0

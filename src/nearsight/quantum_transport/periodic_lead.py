@@ -18,6 +18,8 @@ from nearsight.quantum_transport.tiling import places_in_tile, tiled
 
 PLACE = 0.1
 """Å, by which atoms of a lead may be away from their periodic places."""
+THINNEST = 0.2
+"""Å, thinnest layer of a lead: far below any distance of atoms."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,9 +144,11 @@ def lead_from_device(
     axis, along = device.axis, device.along * _spacing(device)
     order = np.argsort(along, kind="stable")
     depth = along - along[order[0]] if side == "left" else along[order[-1]] - along
+    if not THINNEST <= thickness < np.inf:
+        raise InputError(f"expected a layer of at least {THINNEST:g} Å, got {thickness} Å")
     layer = np.floor((depth + 1e-3 + PLACE) / thickness).astype(int)
     outer, inner = np.flatnonzero(layer == 0), np.flatnonzero(layer == 1)
-    if len(outer) != len(inner):
+    if len(outer) != len(inner) or not len(outer):
         raise InputError(
             f"expected two equal layers of {thickness:g} Å at the {side} end of the device, got {len(outer)} and "
             f"{len(inner)} atoms: is the lead periodic with this thickness along direction {axis}?"

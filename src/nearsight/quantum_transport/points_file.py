@@ -1,21 +1,43 @@
-"""The file in which a sweep keeps its points, so that an interrupted one goes on where it was."""
+"""The file in which a sweep keeps its points, so that an interrupted one goes on where it was.
+
+Points are believed: what a file says is not computed again. So its content is under a hash, and read as that of files
+that others may have made.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
 import numpy as np
 
 from nearsight.atomic_files import written_atomically
-from nearsight.errors import FormatError
+from nearsight.errors import FormatError, NearsightError
+from nearsight.foreign_files import require_readable
+from nearsight.operators.hdf5_content import HASH, Kind, Refused, array, attribute, check_objects, content_hash
+from nearsight.operators.hdf5_probe import may_be_read
 from nearsight.quantum_transport.energy_point import EnergyPoint
 
 FORMAT = "nearsight transport points"
-VERSION = 1
+VERSION = 2
+"""Since version 2 everything is under the hash `sha256`."""
+
+_COLUMNS: dict[str, tuple[Kind, tuple[int | None, ...]]] = {
+    "k": ("integer", ()),
+    "relative": ("float", ()),
+    "energy": ("float", ()),
+    "transmission": ("float", ()),
+    "n_left": ("integer", ()),
+    "n_right": ("integer", ()),
+    "eigenchannels": ("float", (None,)),
+    "from_left": ("float", (None,)),
+    "from_right": ("float", (None,)),
+}
+_REFLECTION = "reflection"
+"""Only there where states were asked for."""
 
 
 @dataclass(frozen=True)
@@ -39,39 +61,23 @@ class PointsFile:
         Raises
         ------
         FormatError
-            If it is another file, or of another junction or other settings.
+            If it is another file, or of another junction or other settings, or has changed since it was written.
         """
+        require_readable(self.path, "points of a transport calculation")
         if not self.path.exists():
             return {}
+        problem = may_be_read(self.path)
+        if problem is not None:
+            raise self._damaged(problem)
         try:
             with h5py.File(self.path, "r") as file:
-                if file.attrs.get("format") != FORMAT or file.attrs.get("version") != VERSION:
-                    raise FormatError(self.path, "expected points of a transport calculation, got another file")
-                if file.attrs.get("key") != self.key:
-                    raise FormatError(
-                        self.path,
-                        "expected points of this junction with these settings, got those of another one; delete it or "
-                        "give another file",
-                    )
-                columns = {name: file[name][()] for name in ("k", *_NAMES)}
-        except (OSError, KeyError) as error:
-            raise FormatError(
-                self.path, f"expected points of a transport calculation, got a damaged file: {error}"
-            ) from None
-        result = {}
-        for n, k in enumerate(columns["k"]):
-            energy = float(columns["relative"][n])
-            result[int(k), energy] = EnergyPoint(
-                energy=float(columns["energy"][n]),
-                transmission=float(columns["transmission"][n]),
-                n_left=int(columns["n_left"][n]),
-                n_right=int(columns["n_right"][n]),
-                eigenchannels=columns["eigenchannels"][n],
-                reflection=float(columns["reflection"][n]),
-                from_left=columns["from_left"][n],
-                from_right=columns["from_right"][n],
-            )
-        return result
+                check_objects(file)
+                self._check_head(file)
+                return _points(file)
+        except NearsightError:
+            raise
+        except Exception as error:  # a damaged file makes HDF5 and h5py raise whatever comes up
+            raise self._damaged((str(error).strip("'").splitlines() or [type(error).__name__])[0]) from error
 
     def write(self, points: Mapping[tuple[int, float], EnergyPoint]) -> None:
         """Write all points, whole or not at all.
@@ -86,11 +92,54 @@ class PointsFile:
             file.attrs.update({"format": FORMAT, "version": VERSION, "key": self.key})
             file["k"] = np.array([k for k, _ in keys])
             file["relative"] = np.array([e for _, e in keys])
-            for name in (f.name for f in fields(EnergyPoint)):
+            for name in list(_COLUMNS)[2:]:
                 file[name] = np.array([getattr(points[key], name) for key in keys])
+            reflection = np.array([points[key].reflection for key in keys])
+            if np.isfinite(reflection).all():
+                file[_REFLECTION] = reflection
+            file.attrs[HASH] = content_hash(file)
+
+    def _check_head(self, file: h5py.File) -> None:
+        if "format" not in file.attrs or attribute(file, "format") != FORMAT or attribute(file, "version") != VERSION:
+            raise FormatError(
+                self.path,
+                f"expected points of a transport calculation (version {VERSION}), got another file; delete it or give "
+                "another file",
+            )
+        if attribute(file, HASH) != content_hash(file):
+            raise Refused("it is not what was written: its hash is another one")
+        if attribute(file, "key") != self.key:
+            raise FormatError(
+                self.path,
+                "expected points of this junction with these settings, got those of another one; delete it or "
+                "give another file",
+            )
+
+    def _damaged(self, how: str) -> FormatError:
+        return FormatError(
+            self.path,
+            f"expected points of a transport calculation, got a damaged file: {how}; delete it, and they are computed "
+            "again",
+        )
 
 
-_NAMES = ("relative", *(f.name for f in fields(EnergyPoint)))
+def _points(file: h5py.File) -> dict[tuple[int, float], EnergyPoint]:
+    count = len(array(file, "k", "integer", (None,)))
+    columns = {name: array(file, name, kind, (count, *rest)) for name, (kind, rest) in _COLUMNS.items()}
+    reflection = array(file, _REFLECTION, "float", (count,)) if _REFLECTION in file else np.full(count, np.nan)
+    return {
+        (int(columns["k"][n]), float(columns["relative"][n])): EnergyPoint(
+            energy=float(columns["energy"][n]),
+            transmission=float(columns["transmission"][n]),
+            n_left=int(columns["n_left"][n]),
+            n_right=int(columns["n_right"][n]),
+            eigenchannels=columns["eigenchannels"][n],
+            reflection=float(reflection[n]),
+            from_left=columns["from_left"][n],
+            from_right=columns["from_right"][n],
+        )
+        for n in range(count)
+    }
 
 
 def key_of(*parts: object) -> str:

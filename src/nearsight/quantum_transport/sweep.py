@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -26,6 +27,14 @@ Solve = Callable[[list[Task]], Iterable[tuple[Task, EnergyPoint]]]
 
 SAVE_EVERY = 20.0
 """Seconds between two writings of what is done."""
+MOST_ENERGIES = 1_000_000
+"""Energies of a grid."""
+FINEST = 1e-8
+"""Smallest fraction of an integral that refinement can be asked for."""
+LARGEST_ETA = 1.0
+"""eV; a wider one is no small imaginary part."""
+FARTHEST = 1e5
+"""eV from the zero of energy, far beyond all levels of valence electrons."""
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
@@ -72,10 +81,17 @@ class SweepSettings:
             raise InputError(f"expected a list of finite energies in eV, got {self.energies!r}")
         if np.any(np.diff(energies) <= 0):
             raise InputError("expected ascending energies, each once")
-        if self.tolerance is not None and not 0 < self.tolerance < 1:
-            raise InputError(f"expected a tolerance between 0 and 1, got {self.tolerance}")
-        if not self.eta > 0:
-            raise InputError(f"expected η above 0 eV, got {self.eta}")
+        if not np.abs(energies + self.zero).max() < FARTHEST:
+            raise InputError(
+                f"expected energies within {FARTHEST:g} eV, got {energies[0]:g} to {energies[-1]:g} eV about a Fermi "
+                f"level of {self.zero:g} eV"
+            )
+        if len(energies) > MOST_ENERGIES:
+            raise InputError(f"expected at most {MOST_ENERGIES:,} energies, got {len(energies):,}")
+        if self.tolerance is not None and not FINEST <= self.tolerance < 1:
+            raise InputError(f"expected a tolerance between {FINEST:g} and 1, got {self.tolerance}")
+        if not 0 < self.eta <= LARGEST_ETA:
+            raise InputError(f"expected η above 0 and at most {LARGEST_ETA:g} eV, got {self.eta}")
         object.__setattr__(self, "energies", energies)
 
 
@@ -92,7 +108,7 @@ class Sweep:
     file : PointsFile or None
         Where points are kept; those that it has are not computed again.
     processes : int
-        Number of processes, each with one thread of BLAS; 1 works in this one.
+        Number of processes, each with one thread of BLAS, at most one for each core; 1 works in this one.
     """
 
     junction: Junction
@@ -149,7 +165,8 @@ class Sweep:
         low, high = float(settings.energies[0]), float(settings.energies[-1])
         step = float(np.diff(settings.energies).max())
         energies = [settings.energies]
-        for k in settings.k_points:
+        for number, k in enumerate(settings.k_points):
+            progress(Event(done=number, total=len(settings.k_points)))
             at_k = self.junction.at(k)
             found = find_resonances(at_k, low + settings.zero, high + settings.zero, settings.eta)
             energies.append(energies_around(found, low + settings.zero, high + settings.zero, step) - settings.zero)
@@ -190,11 +207,12 @@ class Sweep:
 
     @contextmanager
     def _workers(self) -> Iterator[Solve]:
-        if self.processes == 1:
+        processes = min(self.processes, os.cpu_count() or 1)
+        if processes == 1:
             solver = _Solver(self.junction, self.settings)
             yield lambda tasks: ((task, solver(task)) for task in tasks)
             return
-        with Workers(self.processes, _Solver, self.junction, self.settings, environment=_ONE_THREAD) as workers:
+        with Workers(processes, _Solver, self.junction, self.settings, environment=_ONE_THREAD) as workers:
             yield lambda tasks: zip(tasks, workers.map(tasks))
 
 
