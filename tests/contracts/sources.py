@@ -20,6 +20,7 @@ from tests.formats import test_qh9 as qh9
 from tests.formats import test_schnorb as schnorb
 from tests.formats.abacus_files import write_run
 from tests.formats.molecules import water
+from tests.formats.siesta_files import write_hsx
 
 ROOT = Path(__file__).parents[2]
 MHFO2 = ROOT / "tests" / "data" / "cp2k_mhfo2"
@@ -108,6 +109,11 @@ def abacus(folder: Path) -> Calculation:
     return read_any(folder)
 
 
+def siesta(folder: Path) -> Calculation:
+    """Silicon as a run of SIESTA."""
+    return read_any(write_hsx(folder / "si.HSX", read_calculation(ROOT / "data" / "silicon_2.h5")))
+
+
 def shipped(path: Path) -> Callable[[Path], Calculation]:
     """A file of data/."""
     return lambda folder: read_calculation(path)
@@ -125,6 +131,7 @@ SOURCES: dict[str, Callable[[Path], Calculation]] = {
     "deepx": exported("deepx"),
     "deeph": exported("deeph"),
     "abacus": abacus,
+    "siesta": siesta,
     **{path.name: shipped(path) for path in SHIPPED if path.name != "aHfO2_96_A.h5"},
 }
 N_VARIANTS = 2 + len(SHIPPED) - 1

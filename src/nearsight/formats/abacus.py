@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from nearsight.elements import number_of, symbol_of
 from nearsight.errors import FormatError, InputError
 from nearsight.formats.abacus_csr import AbacusMatrix, read_abacus_csr, write_abacus_csr
 from nearsight.formats.abacus_log import PRINTED_EV, RYDBERG_IN_EV, AbacusLog, read_levels, read_log
+from nearsight.formats.basis_words import asked_for, shells_of_words
 from nearsight.formats.deepx import grouped, make_folder
 from nearsight.formats.options import ReadOptions
-from nearsight.formats.real_space_blocks import CellElements, ForeignOrbitals, from_elements
+from nearsight.formats.real_space_blocks import ForeignOrbitals, elements_of, from_elements
 from nearsight.formats.structure_files import read_structure
 from nearsight.operators.blocks import BlockOperator
 from nearsight.operators.calculation import Calculation
 from nearsight.operators.symmetry import permute
-from nearsight.orbitals.basis import SHELL_LETTERS, BasisSet
+from nearsight.orbitals.basis import BasisSet
 from nearsight.orbitals.conventions import ABACUS, from_internal_order
 from nearsight.structures.structure import Structure
 
@@ -132,31 +130,14 @@ def _structure(folder: Path, matrix: AbacusMatrix, log: AbacusLog | None, option
 
 def _basis(folder: Path, structure: Structure, log: AbacusLog | None, options: ReadOptions) -> tuple[BasisSet, str]:
     if options.basis is not None:
-        return _of_words(options), "given"
+        return shells_of_words(options.basis), "given"
     if log is None:
         raise FormatError(
             folder,
             f"expected {LOG} with the shells of each element, got none; give them, such as "
-            "--basis " + ",".join(f"{symbol_of(z)}=2s2p1d" for z in structure.elements),
+            + asked_for(structure.elements),
         )
     return log.basis.restricted(structure.elements), f"of {LOG}"
-
-
-def _of_words(options: ReadOptions) -> BasisSet:
-    """Shells such as 2s2p1d for each element."""
-    if not isinstance(options.basis, dict):
-        raise InputError(f"expected the shells of each element, such as Si=2s2p1d, got {options.basis!r}")
-    shells: dict[int, tuple[int, ...]] = {}
-    for symbol, words in options.basis.items():
-        z, parts = number_of(symbol), re.findall(r"(\d{1,2})([a-z])", words)
-        if (
-            z is None
-            or "".join(n + letter for n, letter in parts) != words
-            or any(p[1] not in SHELL_LETTERS for p in parts)
-        ):
-            raise InputError(f"expected shells such as Si=2s2p1d, got {symbol}={words}")
-        shells[z] = tuple(SHELL_LETTERS.index(letter) for n, letter in parts for _ in range(int(n)))
-    return BasisSet("given", shells, {})
 
 
 def write(path: Path, calculation: Calculation) -> list[Path]:
@@ -195,33 +176,10 @@ def write(path: Path, calculation: Calculation) -> list[Path]:
     for operator, name, letter, unit in ((h, HAMILTONIANS[0], "H", 1 / RYDBERG_IN_EV), (s, OVERLAPS[0], "S", 1.0)):
         if operator is not None:
             written.append(path / name)
-            cells = list(_cells(permute(operator, order), unit))
+            grouped_operator = permute(operator, order)
+            cells = list(elements_of(grouped_operator, *_places(grouped_operator), unit))
             write_abacus_csr(path / name, letter, structure, operator.n_orbitals, cells)
     return written
-
-
-def _cells(operator: BlockOperator, unit: float) -> Iterator[CellElements]:
-    """The elements of each cell vector, sorted by row and column in ABACUS' order."""
-    place, sign = _places(operator)
-    size = operator.n_orbitals
-    cells, which = np.unique(operator.shift, axis=0, return_inverse=True)
-    sizes, first = operator.basis.sizes(operator.numbers), operator.orbital_offsets
-    by_cell = np.argsort(which.ravel(), kind="stable")
-    ends = np.cumsum(np.bincount(which.ravel(), minlength=len(cells)))
-    for cell, start, end in zip(cells.tolist(), [0, *ends[:-1]], ends):
-        pairs = np.sort(by_cell[start:end])
-        part = operator.select(pairs)
-        widths = sizes[part.target]
-        within = np.arange(part.n_values) - np.repeat(part.offsets[:-1], part.lengths)
-        width = np.repeat(widths, part.lengths)
-        rows = np.repeat(first[part.source], part.lengths) + within // width
-        columns = np.repeat(first[part.target], part.lengths) + within % width
-        values = part.values * (sign[rows] * sign[columns] * unit)
-        rows, columns = place[rows], place[columns]
-        kept = np.flatnonzero(values)
-        ascending = kept[np.argsort(rows[kept] * size + columns[kept], kind="stable")]
-        x, y, z = cell
-        yield CellElements((x, y, z), rows[ascending], columns[ascending], values[ascending])
 
 
 def _places(operator: BlockOperator) -> tuple[np.ndarray, np.ndarray]:

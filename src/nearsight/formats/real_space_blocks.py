@@ -5,7 +5,7 @@ Both ways end in the internal order, signs and units, with every pair's reverse,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -141,7 +141,7 @@ class CellElements:
 
 
 def from_elements(
-    path: object, orbitals: ForeignOrbitals, cells: Sequence[CellElements], unit: float = 1.0
+    path: object, orbitals: ForeignOrbitals, cells: Sequence[CellElements], unit: float = 1.0, *, folded: bool = False
 ) -> BlockOperator:
     """Make an operator of single elements; a block exists where one of its elements is stored.
 
@@ -155,11 +155,13 @@ def from_elements(
         All that is stored, each cell once.
     unit : float, default 1
         In which the values are.
+    folded : bool, default False
+        Whether the matrix is summed at Γ; there is then no other cell.
 
     Returns
     -------
     BlockOperator
-        In real space.
+        In real space, or folded.
 
     Raises
     ------
@@ -175,7 +177,7 @@ def from_elements(
     pairs = [np.column_stack([*np.divmod(keys, n_atoms), np.tile(cell.cell, (len(keys), 1))]) for cell, keys, _ in kept]
     listed = np.concatenate(pairs) if pairs else np.zeros((0, 5), dtype=np.int64)
     order = _sorted(path, listed)
-    result = zeros(orbitals.numbers, orbitals.basis, *_columns(listed[order]), False)
+    result = zeros(orbitals.numbers, orbitals.basis, *_columns(listed[order]), folded)
     position = np.empty(len(order), dtype=np.int64)
     position[order] = np.arange(len(order))
     within, width = place - offsets[atom], np.diff(offsets)[atom]
@@ -221,6 +223,48 @@ def _check_once(path: object, cell: CellElements, flat: np.ndarray) -> None:
             f"expected every element once, got row {int(cell.rows[k])}, column {int(cell.columns[k])} (from 0) of the "
             f"cell R = {cell.cell} twice",
         )
+
+
+def elements_of(
+    operator: BlockOperator, place: np.ndarray, sign: np.ndarray, unit: float = 1.0, *, zeros_too: bool = False
+) -> Iterator[CellElements]:
+    """Yield the elements of an operator as a code lists them, one cell after another.
+
+    Parameters
+    ----------
+    operator : BlockOperator
+        In real space, or at Γ with R = 0.
+    place : (n,) array of int
+        Where each of our orbitals is in the code's order.
+    sign : (n,) array of float
+        With which sign.
+    unit : float, default 1
+        Factor of the values.
+    zeros_too : bool, default False
+        Whether elements that are zero are listed, too.
+
+    Yields
+    ------
+    CellElements
+        Sorted by row and column; cells ascend.
+    """
+    size, first = operator.n_orbitals, operator.orbital_offsets
+    sizes = operator.basis.sizes(operator.numbers)
+    cells, which = np.unique(operator.shift, axis=0, return_inverse=True)
+    by_cell = np.argsort(which.ravel(), kind="stable")
+    ends = np.cumsum(np.bincount(which.ravel(), minlength=len(cells)))
+    for cell, start, end in zip(cells.tolist(), [0, *ends[:-1]], ends):
+        part = operator.select(np.sort(by_cell[start:end]))
+        width = np.repeat(sizes[part.target], part.lengths)
+        within = np.arange(part.n_values) - np.repeat(part.offsets[:-1], part.lengths)
+        rows = np.repeat(first[part.source], part.lengths) + within // width
+        columns = np.repeat(first[part.target], part.lengths) + within % width
+        values = part.values * (sign[rows] * sign[columns] * unit)
+        rows, columns = place[rows], place[columns]
+        kept = np.arange(len(values)) if zeros_too else np.flatnonzero(values)
+        ascending = kept[np.argsort(rows[kept] * size + columns[kept], kind="stable")]
+        x, y, z = cell
+        yield CellElements((x, y, z), rows[ascending], columns[ascending], values[ascending])
 
 
 def completed(path: object, operator: BlockOperator, *, hermitian: bool = True) -> BlockOperator:

@@ -9,7 +9,17 @@ from typing import Any
 
 from nearsight.errors import FormatError
 from nearsight.foreign_files import reading, require_readable
-from nearsight.formats import abacus, amorphous_hamiltonians, cp2k, deeph_legacy, deepx, hamiltonian_npz, qh9, schnorb
+from nearsight.formats import (
+    abacus,
+    amorphous_hamiltonians,
+    cp2k,
+    deeph_legacy,
+    deepx,
+    hamiltonian_npz,
+    qh9,
+    schnorb,
+    siesta,
+)
 from nearsight.formats.options import ReadOptions
 from nearsight.formats.sniffing import first_bytes
 from nearsight.formats.structure_files import as_cell, check_distances
@@ -45,6 +55,7 @@ FORMATS: tuple[Format, ...] = (
         amorphous_hamiltonians.read,
     ),
     Format("a run of ABACUS (hrs1_nao.csr or data-HR-sparse_SPIN0.csr)", abacus.recognises, abacus.read),
+    Format("a run of SIESTA (.HSX or .TSHS)", siesta.recognises, siesta.read),
     Format("a CP2K run (*-KS_SPIN_1-1_0.csr with input or output)", cp2k.recognises, cp2k.read),
     Format("a folder of DeepH (POSCAR, info.json, hamiltonian.h5, overlap.h5)", deepx.recognises, deepx.read),
     Format(

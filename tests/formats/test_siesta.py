@@ -1,0 +1,197 @@
+"""SIESTA's .HSX and .TSHS: round trips, sisl as a second reader, bad files, real files."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nearsight.api.exports import export
+from nearsight.errors import FormatError, InputError
+from nearsight.formats.registry import read_any
+from nearsight.operators.bloch import bloch, fold
+from nearsight.operators.calculation import Calculation
+from nearsight.operators.store import read_calculation
+from tests.formats.samples import assert_orders_are_ours, largest_difference, levels, needs_samples, sample
+from tests.formats.siesta_files import write_hsx
+from tests.fuzz.seeds import small_calculation
+
+SILICON = Path(__file__).parents[2] / "data" / "silicon_2.h5"
+WORDS = {"Hf": "2s1p1d", "O": "1s1p"}
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_run_with_species_and_levels(version: int, tmp_path: Path) -> None:
+    known = small_calculation()
+    found = read_any(write_hsx(tmp_path / "x.HSX", known, version))
+    _same(found, known)
+    assert found.basis.valence == known.basis.restricted([8, 72]).valence
+    np.testing.assert_allclose(found.k_points, known.k_points, atol=1e-12)
+    np.testing.assert_array_equal(found.k_eigenvalues, known.k_eigenvalues)
+    assert read_any(tmp_path).fermi == pytest.approx(known.fermi, abs=1e-12)
+
+
+def _same(found: Calculation, known: Calculation) -> None:
+    assert largest_difference(found.hamiltonian, known.hamiltonian) < 1e-14
+    assert largest_difference(found.overlap, known.overlap) == 0
+    np.testing.assert_allclose(found.structure.positions, known.structure.positions, atol=1e-14)
+    np.testing.assert_allclose(found.structure.cell, known.structure.cell, atol=1e-14)
+    np.testing.assert_array_equal(found.structure.numbers, known.structure.numbers)
+    assert found.fermi == pytest.approx(known.fermi, abs=1e-14)
+
+
+def test_written_for_transiesta(tmp_path: Path) -> None:
+    """It says neither elements, which .XV does, nor shells."""
+    known = small_calculation()
+    files = export(known, tmp_path / "x.TSHS", "tshs")
+    assert [file.name for file in files] == ["x.TSHS", "x.XV"]
+    _same(read_any(tmp_path / "x.TSHS", basis=WORDS), known)
+    with pytest.raises(FormatError, match=r"--basis O=2s2p1d,Hf=2s2p1d"):
+        read_any(tmp_path / "x.TSHS")
+    (tmp_path / "O.ion").write_text(_ion(8, (0, 1)))
+    (tmp_path / "Hf.ion").write_text(_ion(72, (0, 0, 1, 2)))
+    found = read_any(tmp_path / "x.TSHS")
+    _same(found, known)
+    assert found.basis.valence == {8: 6, 72: 6}
+    (tmp_path / "x.XV").unlink()
+    with pytest.raises(FormatError, match="--structure"):
+        read_any(tmp_path / "x.TSHS", basis=WORDS)
+
+
+def _ion(z: int, momenta: tuple[int, ...]) -> str:
+    lines = [f" {z}   # Atomic number", " 6.0000    # Valence charge"]
+    return "\n".join([*lines, *(f"  {l}  2  1  0  2.000000   #orbital l, n, z, is_polarized" for l in momenta)]) + "\n"
+
+
+def test_matrices_at_gamma(tmp_path: Path) -> None:
+    known = small_calculation()
+    h, s = fold(known.require_hamiltonian()), fold(known.require_overlap())
+    export(replace(known, hamiltonian=h, overlap=s), tmp_path / "x.TSHS", "tshs")
+    found = read_any(tmp_path / "x.TSHS", basis=WORDS)
+    assert found.require_hamiltonian().folded
+    assert largest_difference(found.hamiltonian, h) < 1e-14
+
+
+def test_h_where_s_has_no_block(tmp_path: Path) -> None:
+    """As of projectors of pseudopotentials: nothing of H is lost."""
+    known = small_calculation()
+    s = known.require_overlap()
+    fewer = replace(known, overlap=s.select(s.on_site))
+    export(fewer, tmp_path / "x.TSHS", "tshs")
+    found = read_any(tmp_path / "x.TSHS", basis=WORDS)
+    assert largest_difference(found.hamiltonian, known.hamiltonian) < 1e-14
+    assert largest_difference(found.overlap, fewer.overlap) == 0
+
+
+def test_sisl_reads_the_same(tmp_path: Path) -> None:
+    """It takes the Fermi level as zero; orbitals are in the same order, with SIESTA's signs (−1)ᵐ."""
+    sisl = pytest.importorskip("sisl")
+    known = replace(read_calculation(SILICON), fermi=-1.5)
+    export(known, tmp_path / "x.TSHS", "tshs")
+    theirs = sisl.get_sile(tmp_path / "x.TSHS").read_hamiltonian()
+    k = np.array([0.1, 0.2, -0.4])
+    m = np.concatenate([np.arange(-l, l + 1) for l in known.basis.shells[14]] * 2)
+    signs = np.outer((-1.0) ** m, (-1.0) ** m)
+    s = bloch(known.overlap, k).toarray() * signs
+    h = bloch(known.hamiltonian, k).toarray() * signs
+    np.testing.assert_allclose(theirs.Sk(k, format="array"), s, atol=1e-12)
+    np.testing.assert_allclose(theirs.Hk(k, format="array"), h + 1.5 * s, atol=2e-6)  # eV of their own
+
+
+def test_the_name_of_the_file_is_theirs(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"ends in \.TSHS"):
+        export(SILICON, tmp_path / "x.h5", "tshs")
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("siesta")
+    write_hsx(folder / "x.HSX", small_calculation())
+    return folder
+
+
+def _bytes(old: bytes, new: bytes) -> Callable[[Path], None]:
+    def change(path: Path) -> None:
+        raw = path.read_bytes()
+        assert old in raw
+        path.write_bytes(raw.replace(old, new, 1))
+
+    return change
+
+
+def _int(*numbers: int) -> bytes:
+    return np.array(numbers, np.int32).tobytes()
+
+
+SIZES = (3, 18, 1, 2)
+BAD: dict[str, tuple[Callable[[Path], None], str]] = {
+    "cut off": (lambda p: p.write_bytes(p.read_bytes()[:-300]), "it is cut off"),
+    "another version": (_bytes(_int(4, 2, 4), _int(4, 7, 4)), "version 1 or 2, got 7"),
+    "SIESTA 4": (lambda p: p.write_bytes(_int(16, 18, 18, 1, 100, 16)), "SIESTA 4 or older"),
+    "spin": (_bytes(_int(*SIZES), _int(3, 18, 2, 2)), "got one of 2 spin components"),
+    "spin-orbit": (_bytes(_int(*SIZES), _int(3, 18, 8, 2)), "got one of 8 spin components"),
+    "other size": (_bytes(_int(*SIZES), _int(3, 19, 1, 2)), "expected"),
+    "a huge size": (_bytes(_int(*SIZES), _int(3, 2**31 - 1, 1, 2)), "numbers of atoms, orbitals and cells"),
+    "a label of nobody": (_bytes(b"Hf   ", b"qq   "), "begin with a chemical symbol"),
+    "a broken shell": (_bytes(_int(3, 2, 1, 3, 2, 1), _int(3, 2, 1, 3, 1, 1)), "whole shells of Hf"),
+    "not a record": (lambda p: p.write_bytes(b"HSX" * 100), "record"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_files_say_what_is_wrong(case: str, good: Path, tmp_path: Path) -> None:
+    spoil, message = BAD[case]
+    path = Path(shutil.copy(good / "x.HSX", tmp_path))
+    spoil(path)
+    with pytest.raises(FormatError, match=message) as caught:
+        read_any(path)
+    assert str(path) in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("x.EIG", "0.1\n 4 2 2\n", "got 2 spins"),
+        ("x.EIG", "0.1\n 4 1 2\n 1 2 3\n", "4 levels at 2"),
+        ("x.KP", "9\n", "x.EIG"),
+    ],
+)
+def test_bad_levels(name: str, text: str, message: str, good: Path, tmp_path: Path) -> None:
+    shutil.copytree(good, tmp_path, dirs_exist_ok=True)
+    (tmp_path / name).write_text(text)
+    with pytest.raises(FormatError, match=message):
+        read_any(tmp_path / "x.HSX")
+
+
+@needs_samples
+def test_a_real_run_and_its_twin() -> None:
+    """Silicon; the twin in deepx, of another program, has an eV of its own."""
+    ours, twin = sample("siesta_Si"), sample("siesta_Si/as_deepx")
+    assert largest_difference(ours.overlap, twin.overlap) < 1e-10
+    h = ours.require_hamiltonian()
+    scaled = h.with_values(h.values * (27.2113845 / 27.211386245988))
+    assert largest_difference(scaled, twin.hamiltonian) < 1e-10
+    assert_orders_are_ours(ours)
+
+
+@needs_samples
+def test_levels_of_a_real_run_are_those_that_siesta_printed() -> None:
+    """To the SCF tolerance: H is that of the density after the last diagonalisation."""
+    ours = sample("siesta_Si")
+    own = levels(ours, ours.k_points[:20])
+    assert np.abs(own - ours.k_eigenvalues[:20]).max() < 2e-4
+
+
+@needs_samples
+@pytest.mark.parametrize("name", ["graphene.TSHS", "electrode/electrode.TSHS"])
+def test_graphene_of_transiesta_touches_at_the_fermi_level(name: str) -> None:
+    """At a third of b₂ in these cells, so H and the Fermi level have one zero; orders are SIESTA's."""
+    ours = sample(f"tbtrans_graphene/{name}")
+    assert_orders_are_ours(ours)
+    nearest = np.sort(np.abs(levels(ours, np.array([[0.0, 0, 0], [0, 1 / 3, 0]])) - ours.fermi), axis=1)
+    assert nearest[:, 1].min() < 2e-5
