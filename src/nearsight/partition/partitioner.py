@@ -10,6 +10,8 @@ from typing import Protocol
 
 import numpy as np
 
+from nearsight.partition.bisection import Bisection
+from nearsight.partition.metis import Metis
 from nearsight.partition.slabs import Slabs
 from nearsight.structures.graph import Graph
 from nearsight.structures.structure import Structure
@@ -36,5 +38,5 @@ class Partitioner(Protocol):
         ...
 
 
-PARTITIONERS: dict[str, type[Partitioner]] = {"slabs": Slabs}
+PARTITIONERS: dict[str, type[Partitioner]] = {"slabs": Slabs, "bisection": Bisection, "metis": Metis}
 """Name → class, whose fields are the options."""

@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 
 from nearsight.errors import InputError
+from nearsight.partition.fractions import complete_cell
 from nearsight.structures.graph import Graph
 from nearsight.structures.structure import Structure
 
@@ -77,7 +78,7 @@ class Slabs:
         (N,) array of int64
             Slab 0 … count − 1 of every atom; a slab may be empty.
         """
-        cell = _complete_cell(structure)
+        cell = complete_cell(structure)
         fractional = structure.positions @ np.linalg.inv(cell)
         spans = np.where(structure.pbc, 1.0, np.ptp(fractional, axis=0))
         heights = spans * _heights(cell)
@@ -103,22 +104,3 @@ class Slabs:
 def _heights(cell: np.ndarray) -> np.ndarray:
     """(3,) Å, distance between the faces of the cell that each lattice vector connects."""
     return 1.0 / np.linalg.norm(np.linalg.inv(cell), axis=0)
-
-
-def _complete_cell(structure: Structure) -> np.ndarray:
-    """A cell with volume.
-
-    Where the given one has none, directions that are not periodic become perpendicular to the periodic ones
-    and follow x, y, z as far as these allow.
-    """
-    cell = np.array(structure.cell)
-    if np.linalg.matrix_rank(cell, tol=1e-6) == 3:
-        return cell
-    periodic = cell[structure.pbc]
-    axes = np.linalg.svd(periodic)[2] if len(periodic) else np.eye(3)
-    span = axes[: len(periodic)]
-    missing = (np.eye(3) - span.T @ span)[~structure.pbc]
-    if np.linalg.matrix_rank(missing, tol=1e-6) < len(missing):
-        missing = axes[len(periodic) :]
-    cell[~structure.pbc] = missing / np.linalg.norm(missing, axis=1, keepdims=True)
-    return cell

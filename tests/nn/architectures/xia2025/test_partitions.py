@@ -10,11 +10,19 @@ from nearsight.nn.architectures.xia2025.batches import PartitionBatch, partition
 from nearsight.nn.architectures.xia2025.config import Xia2025Config, Xia2025Loss, Xia2025Partition
 from nearsight.nn.architectures.xia2025.model import Xia2025Model
 from nearsight.nn.architectures.xia2025.objective import error_sums
+from nearsight.partition.metis import pymetis
 from nearsight.structures.graph import build_graph
 from tests.learning.random_calculation import BASIS, CUTOFF, random_calculation
 from tests.nn.architectures.xia2025.batches_of import loss_of_sums, make_batches, part_sums, total_terms
 
 SLABS = Xia2025Partition(axis=0, count=3, thickness=None)
+KINDS = [
+    SLABS,
+    Xia2025Partition(kind="bisection", count=3),
+    pytest.param(
+        Xia2025Partition(kind="metis", count=3), marks=pytest.mark.skipif(pymetis is None, reason="no pymetis here")
+    ),
+]
 
 
 def make_model(layers: int = 1) -> Xia2025Model:
@@ -29,11 +37,12 @@ def whole_outputs(model: Xia2025Model, calculation) -> tuple[torch.Tensor, torch
 
 @pytest.mark.exact
 @pytest.mark.parametrize("layers", [1, 2])
-def test_labelled_outputs_equal_the_whole_graphs(layers):
+@pytest.mark.parametrize("kind", KINDS)
+def test_labelled_outputs_equal_the_whole_graphs(kind, layers):
     model, calculation = make_model(layers), random_calculation()
     graph = build_graph(calculation.structure, CUTOFF)
     nodes, edges = (t.detach().numpy() for t in whole_outputs(model, calculation))
-    parts = partitions_of(calculation.structure, graph, SLABS, layers)
+    parts = partitions_of(calculation.structure, graph, kind, layers)
     assert len(parts) == 3
     for part in parts:
         tensors = partition_tensors(model, calculation.structure, graph, part)
@@ -64,17 +73,27 @@ def gradients(
 
 
 @pytest.mark.exact
-@pytest.mark.parametrize("kind", ["mse", "rmse_mae"])
+@pytest.mark.parametrize("loss", ["mse", "rmse_mae"])
 @pytest.mark.parametrize("masked", [True, False])
 @pytest.mark.parametrize("layers", [1, 2])
-def test_gradient_of_a_step_over_parts_is_the_whole_graphs(kind, masked, layers):
+def test_gradient_of_a_step_over_parts_is_the_whole_graphs(loss, masked, layers):
+    assert_gradient_of_the_whole(SLABS, Xia2025Loss(kind=loss, masked=masked), layers)
+
+
+@pytest.mark.exact
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("kind", KINDS[1:])
+def test_gradient_does_not_depend_on_the_partitioner(kind, layers):
+    assert_gradient_of_the_whole(kind, Xia2025Loss(), layers)
+
+
+def assert_gradient_of_the_whole(kind: Xia2025Partition, loss: Xia2025Loss, layers: int) -> None:
     """The same labelled rows, taken from the unpartitioned network's outputs."""
     model, calculation = make_model(layers), random_calculation(folded=False)
-    loss = Xia2025Loss(kind=kind, masked=masked)
-    batches = make_batches(calculation, model, SLABS)
+    batches = make_batches(calculation, model, kind)
     value, parts = gradients(model, batches, loss)
     graph = build_graph(calculation.structure, CUTOFF)
-    cuts = partitions_of(calculation.structure, graph, SLABS, layers)
+    cuts = partitions_of(calculation.structure, graph, kind, layers)
     model.network.zero_grad()
     nodes, edges = whole_outputs(model, calculation)
     sums = sum(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from nearsight.nn.config import LossSection, ModelSection, OptimizerSection, PartitionSection
 from nearsight.partition.partitioner import PARTITIONERS
@@ -88,12 +88,13 @@ class Xia2025Partition(PartitionSection):
 
     kind: str = Field(
         "slabs",
-        description="slabs; whole: the whole structure in one step; auto: whole where it fits into memory and nothing "
-        "is kept for validation, else slabs",
+        description="slabs; bisection: boxes with small surfaces; metis: parts with few edges between them; whole: the "
+        "whole structure in one step; auto: whole where it fits into memory and nothing is kept for validation, else "
+        "slabs",
     )
     axis: Literal[0, 1, 2, "longest"] = Field("longest", description="lattice direction that is cut")
     thickness: float | None = Field(3.0, gt=0, description="of a slab, Å")
-    count: int | None = Field(None, ge=1, description="number of slabs, instead of the thickness")
+    count: int | None = Field(None, ge=1, description="number of parts; of slabs instead of the thickness")
     halo: bool = Field(True, description="virtual nodes and edges; false only for the ablation of Table 2")
 
     @field_validator("kind")
@@ -103,6 +104,17 @@ class Xia2025Partition(PartitionSection):
         if kind not in known:
             raise ValueError(f"expected one of {', '.join(known)}")
         return kind
+
+    @model_validator(mode="after")
+    def _keys_have_effect(self) -> Xia2025Partition:
+        if self.kind not in ("bisection", "metis"):
+            return self
+        for key in ("axis", "thickness"):
+            if getattr(self, key) != type(self).model_fields[key].default:
+                raise ValueError(f"{key} is only for kind=slabs: leave it out")
+        if self.count is None:
+            raise ValueError(f"expected count, the number of parts, for kind={self.kind}, got none")
+        return self
 
 
 class Xia2025Optimizer(OptimizerSection):
