@@ -1,9 +1,9 @@
-"""Partitioners compared: virtual work, cut edges and imbalance on a cubic and on a slab-shaped structure of 3,000 atoms.
+"""Partitioners compared on a cubic and a slab-shaped structure of 3,000 atoms: virtual work, cut edges, imbalance.
 
     .venv/bin/python benchmarks/partitioners.py
 
-Prints a table in Markdown, in a minute on one core. Both structures are a-HfO2 (`data/aHfO2_372_C.h5`) repeated 2 × 2 × 2
-and 4 × 2 × 1 times; cutoff 8 Å, halo of one hop.
+Prints a table in Markdown, in a minute on one core. Both structures are a-HfO2 (`data/aHfO2_372_C.h5`), repeated
+2 × 2 × 2 times and 4 × 2 × 1 times; cutoff 8 Å, halo of one hop.
 """
 
 from __future__ import annotations
