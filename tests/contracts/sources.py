@@ -19,6 +19,7 @@ from tests.formats import test_amorphous_hamiltonians as amorphous
 from tests.formats import test_qh9 as qh9
 from tests.formats import test_schnorb as schnorb
 from tests.formats.abacus_files import write_run
+from tests.formats.aims_files import write_run as write_aims_run
 from tests.formats.molecules import water
 from tests.formats.siesta_files import write_hsx
 
@@ -114,6 +115,11 @@ def siesta(folder: Path) -> Calculation:
     return read_any(write_hsx(folder / "si.HSX", read_calculation(ROOT / "data" / "silicon_2.h5")))
 
 
+def fhi_aims(folder: Path) -> Calculation:
+    """Silicon as a run of FHI-aims."""
+    return read_any(write_aims_run(folder / "run", read_calculation(ROOT / "data" / "silicon_2.h5")))
+
+
 def shipped(path: Path) -> Callable[[Path], Calculation]:
     """A file of data/."""
     return lambda folder: read_calculation(path)
@@ -132,6 +138,7 @@ SOURCES: dict[str, Callable[[Path], Calculation]] = {
     "deeph": exported("deeph"),
     "abacus": abacus,
     "siesta": siesta,
+    "fhi-aims": fhi_aims,
     **{path.name: shipped(path) for path in SHIPPED if path.name != "aHfO2_96_A.h5"},
 }
 N_VARIANTS = 2 + len(SHIPPED) - 1

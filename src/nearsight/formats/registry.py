@@ -15,6 +15,7 @@ from nearsight.formats import (
     cp2k,
     deeph_legacy,
     deepx,
+    fhi_aims,
     hamiltonian_npz,
     qh9,
     schnorb,
@@ -56,6 +57,9 @@ FORMATS: tuple[Format, ...] = (
     ),
     Format("a run of ABACUS (hrs1_nao.csr or data-HR-sparse_SPIN0.csr)", abacus.recognises, abacus.read),
     Format("a run of SIESTA (.HSX or .TSHS)", siesta.recognises, siesta.read),
+    Format(
+        "a run of FHI-aims (rs_indices.out, rs_hamiltonian.out, rs_overlap.out)", fhi_aims.recognises, fhi_aims.read
+    ),
     Format("a CP2K run (*-KS_SPIN_1-1_0.csr with input or output)", cp2k.recognises, cp2k.read),
     Format("a folder of DeepH (POSCAR, info.json, hamiltonian.h5, overlap.h5)", deepx.recognises, deepx.read),
     Format(
