@@ -23,7 +23,7 @@ from nearsight.quantum_transport.points_file import PointsFile, key_of
 from nearsight.quantum_transport.potential import biased
 from nearsight.quantum_transport.result import Transmission, gathered
 from nearsight.quantum_transport.self_energy import ETA
-from nearsight.quantum_transport.sweep import MOST_ENERGIES, Sweep, SweepSettings
+from nearsight.quantum_transport.sweep import MOST_ENERGIES, Solve, Sweep, SweepSettings
 from nearsight.quantum_transport.wide_band import WideBandEnd
 
 
@@ -109,6 +109,7 @@ def transport(
     local: bool = False,
     eta: float = ETA,
     processes: int = 1,
+    compute_on: str = "cpu",
     file: str | Path | None = None,
     progress: Progress = silent,
     stop: StopToken | None = None,
@@ -144,6 +145,8 @@ def transport(
         Imaginary part of the energy in the leads, eV.
     processes : int, default 1
         Number of processes, each with one thread; no more than there are cores are used.
+    compute_on : str, default "cpu"
+        "cuda" or "cuda:N" solves batches of energies on a GPU, in one process.
     file : str or pathlib.Path, optional
         Where points are kept (`.h5`): a run that was interrupted goes on there, and ends with the same numbers.
     progress : callable, optional
@@ -188,8 +191,18 @@ def transport(
     )
     kept = None if file is None else PointsFile(Path(file), _key(built, settings))
     (count,) = whole_numbers("at least one process", [processes], 1)
-    found, solved = Sweep(built, settings, kept, count).run(progress, stop)
+    solver = None if compute_on == "cpu" else _on_gpu(built, settings, compute_on, count)
+    found, solved = Sweep(built, settings, kept, count, solver).run(progress, stop)
     return gathered(built, found, solved, points, weights, zero, bias if potential is not None else 0.0, eta)
+
+
+def _on_gpu(built: Junction, settings: SweepSettings, name: str, processes: int) -> Solve:
+    from nearsight.nn.batched_scattering import BatchedSolver
+    from nearsight.nn.devices import device_named
+
+    if processes > 1:
+        raise InputError(f"expected one process with compute_on={name}, got {processes}")
+    return BatchedSolver(built, settings, device_named(name))
 
 
 def _fermi_level(built: Junction, fermi: float | None) -> float:
@@ -339,6 +352,7 @@ def transport_study(
                 local=config.local,
                 eta=config.eta,
                 processes=config.processes,
+                compute_on=config.compute_on,
                 file=kept,
                 progress=progress,
                 stop=stop,

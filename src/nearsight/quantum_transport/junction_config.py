@@ -62,6 +62,7 @@ class JunctionConfig(Section):
     processes: int = Field(
         1, ge=1, description="processes that work at a time, each with one thread; no more than there are cores"
     )
+    compute_on: str = Field("cpu", description="cpu, or cuda (cuda:N): batches of energies on a GPU")
 
     @model_validator(mode="after")
     def _one_kind_of_lead(self) -> JunctionConfig:

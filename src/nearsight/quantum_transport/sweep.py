@@ -109,12 +109,15 @@ class Sweep:
         Where points are kept; those that it has are not computed again.
     processes : int
         Number of processes, each with one thread of BLAS, at most one for each core; 1 works in this one.
+    solver : callable, optional
+        Solves a list of tasks instead, such as batches of them on a GPU.
     """
 
     junction: Junction
     settings: SweepSettings
     file: PointsFile | None = None
     processes: int = 1
+    solver: Solve | None = None
     points: dict[tuple[int, float], EnergyPoint] = field(default_factory=dict)
 
     def run(
@@ -207,6 +210,9 @@ class Sweep:
 
     @contextmanager
     def _workers(self) -> Iterator[Solve]:
+        if self.solver is not None:
+            yield self.solver
+            return
         processes = min(self.processes, os.cpu_count() or 1)
         if processes == 1:
             solver = _Solver(self.junction, self.settings)
