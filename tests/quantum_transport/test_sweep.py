@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from threading import Timer
 
 import numpy as np
 import pytest
 
 import nearsight as ns
 from nearsight.errors import FormatError, InputError
+from nearsight.launch import Launch
 from nearsight.operators.symmetry import permute
 from nearsight.quantum_transport.adaptive import refined
+from nearsight.quantum_transport.points_file import PointsFile
 from nearsight.quantum_transport.resonances import find_resonances
-from nearsight.quantum_transport.sweep import InterruptedSweepError
+from nearsight.quantum_transport.shared_points import LostProcessError, SharedPoints
+from nearsight.quantum_transport.sweep import InterruptedSweepError, Sweep, SweepSettings
 from tests.quantum_transport.tight_binding import chain, strip
 
 
@@ -120,3 +129,80 @@ def test_bond_currents_and_eigenchannels_of_a_result_are_numbered_as_its_structu
     np.testing.assert_allclose(channels.densities.sum(axis=1), found.density_left[1], atol=1e-9)
     with pytest.raises(InputError, match="local=True"):
         ns.transport(mixed, [0.4], layer=1.0).bond_currents()
+
+
+RANKS = """
+import sys
+import nearsight as ns
+from pathlib import Path
+from tests.quantum_transport.test_sweep import resonant
+ns.transport(resonant(0.1), (-0.5, 1.0), step=0.25, adaptive=1e-2, layer=1.0, local=True, file=Path(sys.argv[1]))
+"""
+
+
+def test_processes_of_one_launch_share_the_energies_and_end_with_the_same_bits(tmp_path: Path) -> None:
+    device = resonant(0.1)
+    alone = ns.transport(device, (-0.5, 1.0), step=0.25, adaptive=1e-2, layer=1.0, local=True)
+    file = tmp_path / "points.h5"
+
+    def started(rank: int, count: int) -> subprocess.Popen[str]:
+        own = {"RANK": str(rank), "WORLD_SIZE": str(count), "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, "-c", RANKS, str(file)]
+        return subprocess.Popen(command, env={**os.environ, **own}, stderr=subprocess.PIPE, text=True)
+
+    # The second process is killed while it waits for the first; both are started again, with a share left over.
+    early = started(1, 2)
+    time.sleep(1.0)
+    early.kill()
+    early.communicate()
+    both = [started(rank, 2) for rank in (0, 1)]
+    for process in both:
+        said = process.communicate(timeout=120)[1]
+        assert process.returncode == 0, said
+    assert [path.name for path in tmp_path.iterdir()] == ["points.h5"]
+    solved: list[float | None] = []
+    again = ns.transport(
+        device,
+        (-0.5, 1.0),
+        step=0.25,
+        adaptive=1e-2,
+        layer=1.0,
+        local=True,
+        file=file,
+        progress=lambda event: solved.append(event.done),
+    )
+    assert [x for x in solved if x] == []
+    for name in ("energies", "transmission", "reflection", "density_left"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(alone, name))
+
+
+def test_each_process_solves_its_share_and_takes_the_others(tmp_path: Path) -> None:
+    settings = SweepSettings(np.linspace(-0.5, 0.5, 7), 0.0, np.zeros((1, 3)), np.ones(1))
+    junction, file = ns.junction(resonant(0.1), layer=1.0), PointsFile(tmp_path / "points.h5", "key")
+    shares = [SharedPoints(file, Launch(rank, 3)) for rank in range(3)]
+    assert [[s.is_mine(n) for s in shares].index(True) for n in range(5)] == [0, 1, 2, 0, 1]
+    with ThreadPoolExecutor(3) as pool:
+        sweeps = [Sweep(junction, settings, file, launch=Launch(rank, 3)) for rank in range(3)]
+        found = list(pool.map(lambda sweep: sweep.run(), sweeps))
+    _, alone = Sweep(junction, settings).run()
+    for _, rows in found:
+        assert [p.transmission for p in rows[0]] == [p.transmission for p in alone[0]]
+    with pytest.raises(InputError, match="by which they share them"):
+        Sweep(junction, settings, launch=Launch(1, 2)).run()
+
+
+def test_a_process_that_waits_can_be_stopped_and_gives_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = SweepSettings(np.linspace(-0.5, 0.5, 4), 0.0, np.zeros((1, 3)), np.ones(1))
+    junction, file = ns.junction(resonant(0.1), layer=1.0), PointsFile(tmp_path / "points.h5", "key")
+    stop = ns.StopToken()
+    timer = Timer(0.5, stop.stop, ["enough"])
+    timer.start()
+    with pytest.raises(InterruptedSweepError, match="enough"):
+        Sweep(junction, settings, file, launch=Launch(1, 2)).run(stop=stop)
+    monkeypatch.setattr("nearsight.quantum_transport.shared_points.PATIENCE", 0.3)
+    with pytest.raises(LostProcessError, match="got nothing from them"):
+        Sweep(junction, settings, file, launch=Launch(1, 2)).run()
+    # What it solved is kept: the first process has only its own share left, and alone all is done.
+    done: list[float | None] = []
+    Sweep(junction, settings, file).run(progress=lambda event: done.append(event.done))
+    assert len(done) == 2

@@ -12,6 +12,7 @@ import numpy as np
 from nearsight.api.sources import CalculationLike, OverlapLike, calculation_of
 from nearsight.electronic.k_points import monkhorst_pack
 from nearsight.errors import InputError
+from nearsight.launch import launched
 from nearsight.progress import Event, Progress, StopToken, silent
 from nearsight.quantum_transport.arguments import real_number, real_numbers, whole_numbers
 from nearsight.quantum_transport.junction import TOLERANCE, Junction, make_junction
@@ -144,7 +145,8 @@ def transport(
     eta : float, default 1e-9
         Imaginary part of the energy in the leads, eV.
     processes : int, default 1
-        Number of processes, each with one thread; no more than there are cores are used.
+        Number of processes, each with one thread; no more than there are cores are used. Where torchrun started several
+        processes, on one machine or on many, they share the energies by `file`.
     compute_on : str, default "cpu"
         "cuda" or "cuda:N" solves batches of energies on a GPU, in one process.
     file : str or pathlib.Path, optional
@@ -192,7 +194,7 @@ def transport(
     kept = None if file is None else PointsFile(Path(file), _key(built, settings))
     (count,) = whole_numbers("at least one process", [processes], 1)
     solver = None if compute_on == "cpu" else _on_gpu(built, settings, compute_on, count)
-    found, solved = Sweep(built, settings, kept, count, solver).run(progress, stop)
+    found, solved = Sweep(built, settings, kept, count, solver, launch=launched()).run(progress, stop)
     return gathered(built, found, solved, points, weights, zero, bias if potential is not None else 0.0, eta)
 
 
@@ -202,7 +204,8 @@ def _on_gpu(built: Junction, settings: SweepSettings, name: str, processes: int)
 
     if processes > 1:
         raise InputError(f"expected one process with compute_on={name}, got {processes}")
-    return BatchedSolver(built, settings, device_named(name))
+    own = f"cuda:{launched().local_rank}" if name == "cuda" else name
+    return BatchedSolver(built, settings, device_named(own))
 
 
 def _fermi_level(built: Junction, fermi: float | None) -> float:

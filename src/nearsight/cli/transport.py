@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +16,9 @@ from nearsight.cli.output import FIGURE, check_outputs, json_text, print_json, w
 from nearsight.cli.printing import Terminal, say
 from nearsight.cli.running import shown, stopped_by_signals
 from nearsight.folder_lock import locked_folder
+from nearsight.launch import launched
 from nearsight.output_path import JSON, PAGE, TABLE
+from nearsight.progress import silent
 from nearsight.quantum_transport.junction_config import JunctionConfig
 from nearsight.quantum_transport.sweep import InterruptedSweepError
 
@@ -30,7 +33,8 @@ The file names the device (H and S of all of it) and the leads' bulk, or the thi
     energies: {start: -1, end: 1, step: 0.02}
     biases: [0.1]
 
-Energies are in eV, relative to the Fermi level. Kill it anywhere and run it again: no energy is computed twice.
+Energies are in eV, relative to the Fermi level. Kill it anywhere and run it again: no energy is computed twice. Several
+processes share the energies, on one machine or on many that see the folder: torchrun --nproc-per-node 4 -m nearsight …
 """
 
 
@@ -48,19 +52,24 @@ def transport_command(
     """Compute the transmission of a junction, and its currents."""
     config = load_junction(junction, changes or [])
     folder = output if output is not None else junction.with_suffix("")
-    with locked_folder(folder, "give another --output"):
+    first = launched().rank == 0
+    # Of several processes of one launch the first one has the folder, and the others help it.
+    with locked_folder(folder, "give another --output") if first else nullcontext():
         check_outputs(_outputs(config, folder), [junction, *_files(config)])
-        _computed(config, folder, json)
+        _computed(config, folder, json, first)
 
 
-def _computed(config: JunctionConfig, folder: Path, json: bool) -> None:
+def _computed(config: JunctionConfig, folder: Path, json: bool, first: bool) -> None:
     console = Terminal(stderr=True)
     try:
         with stopped_by_signals() as stop, shown(console, "energies") as progress:
-            study = transport_study(config, folder, progress=progress, stop=stop)
+            study = transport_study(config, folder, progress=progress if first else silent, stop=stop)
     except InterruptedSweepError as reason:
-        say(console, str(reason), "yellow")
+        if first:
+            say(console, str(reason), "yellow")
         raise typer.Exit(EXIT_INTERRUPTED) from None
+    if not first:
+        return
     _write(study, folder)
     if json:
         print_json(transport_numbers(study))
@@ -82,6 +91,7 @@ def _outputs(config: JunctionConfig, folder: Path) -> list[tuple[Path | None, st
         (folder / "transmission.png", FIGURE),
         (folder / "report.html", PAGE),
         (folder / "local_density.png" if config.local else None, FIGURE),
+        (folder / "bond_currents.png" if config.local else None, FIGURE),
     ]
 
 

@@ -96,15 +96,13 @@ class BatchedSolver:
 
     def _points(self, at_k: JunctionAtK, blocks: _Blocks, energies: np.ndarray) -> list[EnergyPoint]:
         settings = self.settings
-        left, right = (
-            batched_self_energy(lead, side, energies, settings.eta, self.device)
-            for lead, side in ((at_k.left, "left"), (at_k.right, "right"))
-        )
+        left = batched_self_energy(at_k.left, "left", energies, settings.eta, self.device)
+        right = batched_self_energy(at_k.right, "right", energies, settings.eta, self.device)
         found = _scattered(blocks, left, right, energies, settings.local)
-        densities = (np.zeros((len(energies), 0)),) * 2
+        densities = [np.zeros((len(energies), 0))] * 2
         if settings.local:
             atom = np.repeat(np.arange(len(self.junction.starts) - 1), np.diff(self.junction.starts))
-            densities = tuple(_per_atom(blocks.density(x), atom) for x in (found.from_left, found.from_right))
+            densities = [_per_atom(blocks.density(x), atom) for x in (found.from_left, found.from_right)]
         points = []
         for n, energy in enumerate(energies):
             values = (found.transmission[n], *found.eigenchannels[n], *densities[0][n], *densities[1][n])

@@ -7,9 +7,10 @@ that others may have made.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import h5py
 import numpy as np
@@ -21,6 +22,7 @@ from nearsight.operators.hdf5_content import HASH, Kind, Refused, array, attribu
 from nearsight.operators.hdf5_probe import may_be_read
 from nearsight.quantum_transport.energy_point import EnergyPoint
 
+T = TypeVar("T")
 FORMAT = "nearsight transport points"
 VERSION = 2
 """Since version 2 everything is under the hash `sha256`."""
@@ -36,6 +38,8 @@ _COLUMNS: dict[str, tuple[Kind, tuple[int | None, ...]]] = {
     "from_left": ("float", (None,)),
     "from_right": ("float", (None,)),
 }
+_TYPES: dict[Kind, type[np.number]] = {"integer": np.int64, "float": np.float64}
+_START = "start"
 _REFLECTION = "reflection"
 """Only there where states were asked for."""
 
@@ -63,24 +67,45 @@ class PointsFile:
         FormatError
             If it is another file, or of another junction or other settings, or has changed since it was written.
         """
+        return self._read(_points) or {}
+
+    def start(self) -> np.ndarray | None:
+        """Return the energies with which the sweep began, (E,) in eV; None where the file does not say or is not there.
+
+        Raises
+        ------
+        FormatError
+            As `read`.
+        """
+        return self._read(lambda file: array(file, _START, "float", (None,)) if _START in file else None)
+
+    def _read(self, part: Callable[[h5py.File], T]) -> T | None:
         require_readable(self.path, "points of a transport calculation")
         if not self.path.exists():
-            return {}
+            return None
         problem = may_be_read(self.path)
         if problem is not None:
             raise self._damaged(problem)
         try:
-            with h5py.File(self.path, "r") as file:
+            # Files are replaced whole, never changed in place: no lock is needed to read one.
+            with h5py.File(self.path, "r", locking=False) as file:
                 check_objects(file)
                 self._check_head(file)
-                return _points(file)
+                return part(file)
         except NearsightError:
             raise
         except Exception as error:  # a damaged file makes HDF5 and h5py raise whatever comes up
             raise self._damaged((str(error).strip("'").splitlines() or [type(error).__name__])[0]) from error
 
-    def write(self, points: Mapping[tuple[int, float], EnergyPoint]) -> None:
+    def write(self, points: Mapping[tuple[int, float], EnergyPoint], start: np.ndarray | None = None) -> None:
         """Write all points, whole or not at all.
+
+        Parameters
+        ----------
+        points : mapping of (int, float) to EnergyPoint
+            Number of the k⊥ and energy relative to the Fermi level → point.
+        start : (E,) array of float, optional
+            The energies with which the sweep began.
 
         Raises
         ------
@@ -90,10 +115,13 @@ class PointsFile:
         keys = sorted(points)
         with written_atomically(self.path) as temporary, h5py.File(temporary, "w", locking=False) as file:
             file.attrs.update({"format": FORMAT, "version": VERSION, "key": self.key})
-            file["k"] = np.array([k for k, _ in keys])
-            file["relative"] = np.array([e for _, e in keys])
-            for name in list(_COLUMNS)[2:]:
-                file[name] = np.array([getattr(points[key], name) for key in keys])
+            file["k"] = np.array([k for k, _ in keys], dtype=np.int64)
+            file["relative"] = np.array([e for _, e in keys], dtype=np.float64)
+            if start is not None:
+                file[_START] = start
+            for name, (kind, rest) in list(_COLUMNS.items())[2:]:
+                values = np.array([getattr(points[key], name) for key in keys], dtype=_TYPES[kind])
+                file[name] = values if keys else values.reshape(0, *(0 for _ in rest))
             reflection = np.array([points[key].reflection for key in keys])
             if np.isfinite(reflection).all():
                 file[_REFLECTION] = reflection

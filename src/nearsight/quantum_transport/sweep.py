@@ -12,6 +12,7 @@ import numpy as np
 
 from nearsight.child_process import Workers
 from nearsight.errors import InputError, NearsightError
+from nearsight.launch import Launch
 from nearsight.progress import Event, Progress, StopToken, silent
 from nearsight.quantum_transport.adaptive import refined
 from nearsight.quantum_transport.energy_point import EnergyPoint, energy_point
@@ -20,6 +21,7 @@ from nearsight.quantum_transport.landauer import window_function
 from nearsight.quantum_transport.points_file import PointsFile
 from nearsight.quantum_transport.resonances import energies_around, find_resonances
 from nearsight.quantum_transport.self_energy import ETA
+from nearsight.quantum_transport.shared_points import SharedPoints
 
 Task = tuple[int, float]
 """The number of a k⊥, and an energy relative to `zero`."""
@@ -111,6 +113,8 @@ class Sweep:
         Number of processes, each with one thread of BLAS, at most one for each core; 1 works in this one.
     solver : callable, optional
         Solves a list of tasks instead, such as batches of them on a GPU.
+    launch : Launch
+        Which of the processes that were started together this is: each solves its share, and all know all in the end.
     """
 
     junction: Junction
@@ -118,6 +122,7 @@ class Sweep:
     file: PointsFile | None = None
     processes: int = 1
     solver: Solve | None = None
+    launch: Launch = field(default_factory=Launch)
     points: dict[tuple[int, float], EnergyPoint] = field(default_factory=dict)
 
     def run(
@@ -143,33 +148,48 @@ class Sweep:
             If it was stopped.
         """
         settings = self.settings
-        if self.file is not None:
-            self.points.update(self.file.read())
+        if self.file is None and self.launch.count > 1:
+            raise InputError("expected a file for the points of several processes, by which they share them, got none")
+        self._shared = None if self.file is None else SharedPoints(self.file, self.launch)
+        if self._shared is not None:
+            self.points.update(self._shared.read())
         self._saved = time.monotonic()
         with self._workers() as solve:
             self._solve = solve
             self._progress, self._stop = progress, stop
             try:
-                start = self._start(progress)
+                start = self._begin()
                 if settings.tolerance is None:
                     self._values(start)
                     energies = start
                 else:
                     energies = refined(self._values, start, settings.tolerance, settings.finest, self._weight)
-            finally:
+            except BaseException:
                 self._save()
+                raise
+        if self._shared is not None and self.launch.rank == 0:
+            self._save()
+            self._shared.close()
         return energies, [[self.points[k, float(e)] for e in energies] for k in range(len(settings.k_points))]
 
-    def _start(self, progress: Progress) -> np.ndarray:
+    def _begin(self) -> np.ndarray:
         settings = self.settings
         if settings.tolerance is None or len(settings.energies) < 2:
             return settings.energies
-        progress(Event("levels of the device"))
+        return self._start() if self._shared is None else self._shared.start(self._start, self._check_stop)
+
+    def _check_stop(self) -> None:
+        if self._stop is not None and self._stop.stopped:
+            raise InterruptedSweepError(self._stop.reason)
+
+    def _start(self) -> np.ndarray:
+        settings = self.settings
+        self._progress(Event("levels of the device"))
         low, high = float(settings.energies[0]), float(settings.energies[-1])
         step = float(np.diff(settings.energies).max())
         energies = [settings.energies]
         for number, k in enumerate(settings.k_points):
-            progress(Event(done=number, total=len(settings.k_points)))
+            self._progress(Event(done=number, total=len(settings.k_points)))
             at_k = self.junction.at(k)
             found = find_resonances(at_k, low + settings.zero, high + settings.zero, settings.eta)
             energies.append(energies_around(found, low + settings.zero, high + settings.zero, step) - settings.zero)
@@ -183,12 +203,9 @@ class Sweep:
 
     def _values(self, energies: np.ndarray) -> np.ndarray:
         """T averaged over k⊥ at energies, computed where it is not known."""
-        tasks = [
-            (k, float(e))
-            for k in range(len(self.settings.k_points))
-            for e in energies
-            if (k, float(e)) not in self.points
-        ]
+        wanted = [(k, float(e)) for k in range(len(self.settings.k_points)) for e in energies]
+        shared = self._shared
+        tasks = [t for n, t in enumerate(wanted) if t not in self.points and (shared is None or shared.is_mine(n))]
         began, total = time.monotonic(), len(self.points) + len(tasks)
         for number, (task, point) in enumerate(self._solve(tasks), 1):
             self.points[task] = point
@@ -196,16 +213,17 @@ class Sweep:
             self._progress(Event(done=len(self.points), total=total, values={"seconds_left": left}))
             if time.monotonic() - self._saved > SAVE_EVERY:
                 self._save()
-            if self._stop is not None and self._stop.stopped:
-                raise InterruptedSweepError(self._stop.reason)
+            self._check_stop()
+        if shared is not None:
+            shared.gather(self.points, wanted, self._check_stop)
         weights = self.settings.weights
         return np.array(
             [sum(w * self.points[k, float(e)].transmission for k, w in enumerate(weights)) for e in energies]
         )
 
     def _save(self) -> None:
-        if self.file is not None and self.points:
-            self.file.write(self.points)
+        if self._shared is not None and self.points:
+            self._shared.write(self.points)
         self._saved = time.monotonic()
 
     @contextmanager
