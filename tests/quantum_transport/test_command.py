@@ -95,3 +95,25 @@ def test_energies_outside_the_bands_are_said(folder: Path) -> None:
     study = transport_study(config)
     assert study.currents == (0.0, 0.0, 0.0)
     assert any("outside the leads' bands" in note for note in study.notes)
+
+
+def test_the_other_processes_of_a_launch_help_and_write_no_results(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = folder / "out"
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setattr("nearsight.quantum_transport.shared_points.PATIENCE", 0.3)
+    changes = ("-o", str(out), "--set", "energies.adaptive=null", "--set", "local=false")
+    code, said = run(folder, *changes)
+    assert code == 2
+    assert "process 1 of 2: " in said
+    assert "got nothing from them" in said
+    assert [path.name for path in out.iterdir()] == ["points.1.h5"]
+    # With the first one's points, it is done.
+    monkeypatch.delenv("RANK")
+    assert run(folder, *changes)[0] == 0
+    before = {path: path.read_bytes() for path in out.iterdir()}
+    monkeypatch.setenv("RANK", "1")
+    assert run(folder, *changes) == (0, "")
+    assert {path: path.read_bytes() for path in out.iterdir() if path.name != "points.1.h5"} == before

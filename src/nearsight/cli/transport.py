@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -52,29 +51,31 @@ def transport_command(
     """Compute the transmission of a junction, and its currents."""
     config = load_junction(junction, changes or [])
     folder = output if output is not None else junction.with_suffix("")
-    first = launched().rank == 0
-    # Of several processes of one launch the first one has the folder, and the others help it.
-    with locked_folder(folder, "give another --output") if first else nullcontext():
-        check_outputs(_outputs(config, folder), [junction, *_files(config)])
-        _computed(config, folder, json, first)
-
-
-def _computed(config: JunctionConfig, folder: Path, json: bool, first: bool) -> None:
-    console = Terminal(stderr=True)
-    try:
-        with stopped_by_signals() as stop, shown(console, "energies") as progress:
-            study = transport_study(config, folder, progress=progress if first else silent, stop=stop)
-    except InterruptedSweepError as reason:
-        if first:
-            say(console, str(reason), "yellow")
-        raise typer.Exit(EXIT_INTERRUPTED) from None
-    if not first:
+    if launched().rank:
+        # The first process of a launch has the folder and writes the results; the others help it.
+        folder.mkdir(parents=True, exist_ok=True)
+        _computed(config, folder)
         return
-    _write(study, folder)
+    with locked_folder(folder, "give another --output"):
+        check_outputs(_outputs(config, folder), [junction, *_files(config)])
+        study = _computed(config, folder)
+        _write(study, folder)
     if json:
         print_json(transport_numbers(study))
     else:
         _say_currents(study, folder)
+
+
+def _computed(config: JunctionConfig, folder: Path) -> TransportStudy:
+    first = launched().rank == 0
+    console = Terminal(stderr=True)
+    try:
+        with stopped_by_signals() as stop, shown(console, "energies") as progress:
+            return transport_study(config, folder, progress=progress if first else silent, stop=stop)
+    except InterruptedSweepError as reason:
+        if first:
+            say(console, str(reason), "yellow")
+        raise typer.Exit(EXIT_INTERRUPTED) from None
 
 
 def _files(config: JunctionConfig) -> list[Path]:
