@@ -38,6 +38,7 @@ def check_completeness(subject: Subject) -> Iterator[Finding]:
             "Zeros would be learnt where H was cut.",
             f"Train with a cutoff of {kept:g} Å, or import H whole.",
         )
+    yield from _without_overlap(subject, h)
     radii = sorted({*RADII, subject.cutoff})
     usable = [r for r in radii if not h.folded or r <= subject.unfolded_radius]
     if usable:
@@ -49,6 +50,25 @@ def check_completeness(subject: Subject) -> Iterator[Finding]:
             f"not checked beyond {subject.unfolded_radius:.2f} Å (half of the cell): images fold into one block there",
             "A block beyond this is a sum over images, which no radius separates.",
             "Check the reach of H in a larger cell or with real-space data.",
+        )
+
+
+def _without_overlap(subject: Subject, h: BlockOperator) -> Iterator[Finding]:
+    """Count blocks of H for which S has none."""
+    s = subject.overlap
+    if s is None or s.folded != h.folded:
+        return
+    sizes = np.add.reduceat(np.abs(h.values), h.offsets[:-1], dtype=np.float64)
+    alone = (s.find(h.source, h.target, h.shift) < 0) & (sizes > 0)
+    if alone.any():
+        largest, share = float(np.abs(h.select(alone).values).max()), 100 * sizes[alone].sum() / sizes.sum()
+        yield subject.finding(
+            "note",
+            CHECK,
+            f"H has {int(alone.sum())} blocks where S has none, {share:.3g} % of Σ|H|, elements up to {largest:.3g} eV",
+            "Projectors of pseudopotentials couple atoms whose functions do not overlap. Other programs drop these "
+            "blocks where they take their list of pairs from S.",
+            "Nothing; they are kept, and learnt within the cutoff.",
         )
 
 
