@@ -136,6 +136,7 @@ SOURCES: dict[str, Callable[[Path], Calculation]] = {
     "qh9": qh9_db,
     "deepx": exported("deepx"),
     "deeph": exported("deeph"),
+    "dftio": exported("dftio"),
     "abacus": abacus,
     "siesta": siesta,
     "fhi-aims": fhi_aims,

@@ -37,7 +37,7 @@ def test_the_store_keeps_them(wider: Calculation, tmp_path: Path) -> None:
     np.testing.assert_array_equal(back.hamiltonian.values, wider.hamiltonian.values)
 
 
-@pytest.mark.parametrize("layout", ["deepx", "deeph", "abacus", "tshs"])
+@pytest.mark.parametrize("layout", ["deepx", "deeph", "dftio", "abacus", "tshs"])
 def test_files_of_others_keep_them(layout: str, wider: Calculation, tmp_path: Path) -> None:
     name = "x.TSHS" if layout == "tshs" else "x"
     export(wider, tmp_path / name, layout)

@@ -69,7 +69,7 @@ def write_seeds(folder: Path) -> None:
         file.attrs["version"] = 1
         for item in (file, file["hamiltonian"], file["overlap"]):
             del item.attrs["sha256"]
-    for layout in ("deepx", "deeph"):
+    for layout in ("deepx", "deeph", "dftio"):
         export(calculation, folder / layout, layout)
     export(calculation, folder / "abacus_new", "abacus")
     shutil.move(write_abacus_run(folder, calculation), folder / "abacus")

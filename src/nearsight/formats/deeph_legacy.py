@@ -20,6 +20,7 @@ from nearsight.errors import FormatError, InputError
 from nearsight.foreign_files import read_text
 from nearsight.formats.deepx import in_a_cell, make_folder, optional_number, read_json
 from nearsight.formats.hdf5_files import flat_blocks
+from nearsight.formats.number_tables import read_table
 from nearsight.formats.options import ReadOptions
 from nearsight.formats.real_space_blocks import ForeignOrbitals, from_blocks
 from nearsight.formats.structure_files import check_distances
@@ -97,29 +98,10 @@ def _read_info(folder: Path) -> float | None:
     return optional_number(path, said, "fermi_level")
 
 
-def _table(path: Path, rows: int | None, what: str) -> np.ndarray:
-    """Numbers in columns."""
-    text = read_text(path, what, largest=1 << 28)
-    lines = [(k, line.split()) for k, line in enumerate(text.splitlines(), 1) if line.strip()]
-    width = len(lines[0][1]) if lines else 0
-    for k, parts in lines:
-        if len(parts) != width:
-            raise FormatError(path, f"expected {width} numbers in line {k}, got {len(parts)}")
-    if not lines or (rows is not None and len(lines) != rows):
-        raise FormatError(path, f"expected {what} in {rows or 'some'} lines, got {len(lines)}")
-    try:
-        numbers = np.array([[float(part) for part in parts] for _, parts in lines])
-    except ValueError as error:
-        raise FormatError(path, f"expected {what}, got another text ({error})") from error
-    if not np.isfinite(numbers).all():
-        raise FormatError(path, f"expected {what}, got numbers that are NaN or infinite")
-    return numbers
-
-
 def _structure(folder: Path, options: ReadOptions) -> Structure:
-    cell = _table(folder / LATTICE, 3, "lattice vectors as columns (Å)").T
-    positions = _table(folder / POSITIONS, 3, "positions of the atoms as columns (Å)").T
-    numbers = _table(folder / ELEMENTS, None, "one atomic number per line")[:, 0]
+    cell = read_table(folder / LATTICE, "lattice vectors as columns (Å)", 3).T
+    positions = read_table(folder / POSITIONS, "positions of the atoms as columns (Å)", 3).T
+    numbers = read_table(folder / ELEMENTS, "one atomic number per line")[:, 0]
     if len(numbers) != len(positions):
         raise FormatError(folder / ELEMENTS, f"expected {len(positions)} atoms as in {POSITIONS}, got {len(numbers)}")
     if cell.shape != (3, 3):

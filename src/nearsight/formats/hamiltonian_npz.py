@@ -109,6 +109,12 @@ def _load(path: Path) -> Mapping[str, np.ndarray]:
     missing, found = [key for key in _NEEDED if key not in held], read_arrays(path, _KNOWN)
     if not missing:
         return found
+    if "graph" in held and "numbers" not in held:
+        raise FormatError(
+            path,
+            "expected arrays of numbers, got HamGNN's graph_data.npz, which holds pickled Python objects; they could "
+            "run any code and are not read. Import the DFT code's own files, or DeepH's or dftio's folder of them",
+        )
     if "H0" in path.name or "H0_triu" in held:
         raise FormatError(
             path,

@@ -15,6 +15,7 @@ from nearsight.formats import (
     cp2k,
     deeph_legacy,
     deepx,
+    dftio,
     fhi_aims,
     hamiltonian_npz,
     qh9,
@@ -67,6 +68,7 @@ FORMATS: tuple[Format, ...] = (
         deeph_legacy.recognises,
         deeph_legacy.read,
     ),
+    Format("a folder of dftio (positions.dat, basis.dat, hamiltonians.h5)", dftio.recognises, dftio.read),
     Format("a NumPy archive (.npz) with structure, H and S", hamiltonian_npz.recognises, hamiltonian_npz.read),
     Format("a database of molecules as of SchNOrb and PhiSNet (.db)", schnorb.recognises, schnorb.read),
     Format("a database of molecules of QH9 (.db)", qh9.recognises, qh9.read),
@@ -114,6 +116,22 @@ def read_any(source: str | Path, **options: Any) -> Calculation:
     return found
 
 
+def _refuse_by_name(path: Path) -> None:
+    """Files that are known and not read, with the way out."""
+    if path.suffix == ".mdb" or (path.is_dir() and (path / "data.mdb").is_file()):
+        raise FormatError(
+            path,
+            "expected a format that holds numbers, got an LMDB, whose entries are pickled Python objects; they could "
+            "run any code and are not read. With dftio, write the format dat (dftio parse … -f dat)",
+        )
+    if path.suffix == ".scfout":
+        raise FormatError(
+            path,
+            "expected a format that nearsight reads, got OpenMX' .scfout; convert it to DeepH's folder first "
+            "(pip install deepx-dock; dock convert openmx to-deeph IN OUT)",
+        )
+
+
 def find_format(path: Path) -> Format:
     """Find the first format that recognises a path.
 
@@ -135,6 +153,7 @@ def find_format(path: Path) -> Format:
     for known in FORMATS:
         if known.recognises(path):
             return known
+    _refuse_by_name(path)
     expected = "; or ".join(known.name for known in FORMATS)
     if not path.is_dir():
         first_bytes(path, expected)

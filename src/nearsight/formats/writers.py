@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nearsight.errors import InputError
-from nearsight.formats import abacus, deeph_legacy, deepx, siesta
+from nearsight.formats import abacus, deeph_legacy, deepx, dftio, siesta
 from nearsight.operators.calculation import Calculation
 
 
@@ -39,6 +39,7 @@ WRITERS: dict[str, Writer] = {
     "deepx": Writer("DeepH's present layout", lambda p, c: deepx.write(p, c, prediction=is_prediction(c))),
     "deeph": Writer("DeepH's first layout", lambda p, c: deeph_legacy.write(p, c, prediction=is_prediction(c))),
     "abacus": Writer("ABACUS' H(R) and S(R) in CSR, for `init_chg hr`", abacus.write),
+    "dftio": Writer("a folder of dftio, for DeePTB", dftio.write),
     "tshs": Writer("one file .TSHS for TranSIESTA, TBtrans and sisl", siesta.write, folder=False),
 }
 """Name → layout."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import h5py
 import numpy as np
-from h5py import h5d, h5l, h5s, h5t
+from h5py import h5d, h5l, h5o, h5s, h5t
 
 from nearsight.operators.hdf5_content import Refused
 
@@ -23,7 +23,7 @@ _FLOATS: dict[int, np.dtype[Any]] = {8: np.dtype("f8"), 4: np.dtype("f4")}
 
 
 def flat_datasets(file: h5py.File) -> Iterator[tuple[str, np.ndarray]]:
-    """Read every dataset of a file.
+    """Read every dataset in the root of a file, and in the groups of its root.
 
     Parameters
     ----------
@@ -33,29 +33,37 @@ def flat_datasets(file: h5py.File) -> Iterator[tuple[str, np.ndarray]]:
     Yields
     ------
     str
-        The name of a dataset of the root.
+        The name of a dataset, such as ``a`` or ``group/a``.
     array of float32 or float64
         Its numbers, finite.
 
     Raises
     ------
     Refused
-        If there is anything but datasets of floats with one or two dimensions, stored here and as large as they say, or
-        a number is not finite.
+        If there is anything else but datasets of floats with one or two dimensions, stored here and as large as they
+        say, or a number is not finite.
     """
-    root = file.id
-    count = root.get_num_objs()
+    yield from _datasets(file.id, "")
+
+
+def _datasets(group: h5py.h5g.GroupID, before: str) -> Iterator[tuple[str, np.ndarray]]:
+    count = group.get_num_objs()
     if count > _MOST:
         raise Refused(f"{count} datasets")
-    for raw in list(root):
-        name = raw.decode("utf-8", "replace")
-        if root.links.get_info(raw).type != h5l.TYPE_HARD:
+    for raw in list(group):
+        name = before + raw.decode("utf-8", "replace")
+        if group.links.get_info(raw).type != h5l.TYPE_HARD:
             raise Refused(f"{name!r:.80} is a soft or external link, which points elsewhere")
-        yield name, _read(root, raw, name)
+        item = h5o.open(group, raw)
+        if isinstance(item, h5d.DatasetID):
+            yield name, _read(item, name)
+        elif isinstance(item, h5py.h5g.GroupID) and not before:
+            yield from _datasets(item, f"{name}/")
+        else:
+            raise Refused(f"{name!r:.80} is neither a dataset nor a group of the root")
 
 
-def _read(root: h5py.h5g.GroupID, raw: bytes, name: str) -> np.ndarray:
-    dataset = h5d.open(root, raw)
+def _read(dataset: h5d.DatasetID, name: str) -> np.ndarray:
     kind = dataset.get_type()
     shape = dataset.shape
     if not isinstance(kind, h5t.TypeFloatID):
