@@ -19,6 +19,7 @@ from nearsight.version import __version__
 
 _HOMES = {
     "Calculation": "nearsight.operators.calculation",
+    "Calculator": "nearsight.api.calculator",
     "Event": "nearsight.progress",
     "Hamiltonian": "nearsight.api.matrices",
     "Model": "nearsight.api.models",
@@ -34,6 +35,7 @@ _HOMES = {
     "density_of_states": "nearsight.api.spectra",
     "evaluate": "nearsight.api.spectra",
     "export": "nearsight.api.exports",
+    "from_sisl": "nearsight.api.conversions",
     "generate": "nearsight.api.data",
     "import_calculation": "nearsight.api.files",
     "junction": "nearsight.api.transport",
@@ -43,6 +45,9 @@ _HOMES = {
     "spectrum": "nearsight.api.spectra",
     "start_files": "nearsight.api.starts",
     "states": "nearsight.api.spectra",
+    "to_ase_bands": "nearsight.api.conversions",
+    "to_pyscf": "nearsight.api.conversions",
+    "to_sisl": "nearsight.api.conversions",
     "total_energy": "nearsight.api.starts",
     "train": "nearsight.api.models",
     "transport": "nearsight.api.transport",
@@ -53,7 +58,9 @@ _HOMES = {
 """Public name → module that it comes from."""
 
 if TYPE_CHECKING:
+    from nearsight.api.calculator import Calculator
     from nearsight.api.checking import check
+    from nearsight.api.conversions import from_sisl, to_ase_bands, to_pyscf, to_sisl
     from nearsight.api.data import generate
     from nearsight.api.exports import export
     from nearsight.api.files import import_calculation, read, write
@@ -72,6 +79,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Calculation",
+    "Calculator",
     "Event",
     "Hamiltonian",
     "Model",
@@ -88,6 +96,7 @@ __all__ = [
     "density_of_states",
     "evaluate",
     "export",
+    "from_sisl",
     "generate",
     "import_calculation",
     "junction",
@@ -97,6 +106,9 @@ __all__ = [
     "spectrum",
     "start_files",
     "states",
+    "to_ase_bands",
+    "to_pyscf",
+    "to_sisl",
     "total_energy",
     "train",
     "transport",

@@ -45,3 +45,17 @@ def test_sources_of_no_format(tmp_path: Path) -> None:
 def test_a_cell_that_cannot_be() -> None:
     with pytest.raises(InputError, match="expected a cell with volume"):
         read_any(MHFO2 / "binary_upper", cell=[0, 0, 0])
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("data.mdb", "LMDB"), ("x.scfout", "convert it to DeepH's folder"), ("graph_data.npz", "HamGNN")],
+)
+def test_what_holds_pickles_is_refused_by_name(name: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    if name.endswith(".npz"):
+        np.savez(path, graph=np.array({0: "anything"}, dtype=object))
+    else:
+        path.write_bytes(b"\1" * 4096)
+    with pytest.raises(FormatError, match=message):
+        read_any(path)
