@@ -8,20 +8,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import linalg
 
 from nearsight.electronic.filling import occupations
 from nearsight.electronic.k_points import half_mesh, monkhorst_pack
 from nearsight.electronic.matrices import hermitian_dense
 from nearsight.electronic.populations import atomic_charges
 from nearsight.elements import GHOST
-from nearsight.operators.bloch import fold
+from nearsight.formats.cp2k_basis import read_basis_file
+from nearsight.operators.bloch import fold, to_csr
 from nearsight.operators.blocks import BlockOperator
 from nearsight.operators.calculation import Calculation
+from nearsight.operators.dipole_integrals import dipole_integrals
 from nearsight.operators.store import read_calculation
 from nearsight.orbitals.coupled_layout import CoupledLayout
 from nearsight.self_consistency.atomic_density import TEMPERATURE, LoewdinBasis
 
 DATA = Path(__file__).parents[2] / "data"
+EXCERPT = Path(__file__).parents[1] / "data" / "BASIS_MOLOPT_excerpt"
 
 
 @cache
@@ -41,6 +45,27 @@ def test_charges_of_an_insulator_are_those_of_its_filled_levels() -> None:
     np.testing.assert_allclose(basis.density_of(h)[0].charges, expected, atol=1e-5)
     np.testing.assert_allclose(basis_of(calculation, 100.0).density_of(h)[0].charges, expected, atol=1e-9)
     np.testing.assert_allclose(basis.density_of(h, single=True)[0].charges, expected, atol=3e-5)
+
+
+def test_net_and_gross_blocks_and_dipoles_are_those_of_the_density_matrix() -> None:
+    """Traces of gross blocks are Mulliken's populations, net blocks those of P; all dipoles add up to that of P."""
+    calculation = read("aHfO2_96_A")
+    layout = CoupledLayout(calculation.basis.restricted(calculation.structure.numbers))
+    functions = read_basis_file(EXCERPT, "SZV-MOLOPT-SR-GTH")
+    basis = LoewdinBasis(calculation, layout, 100.0, functions=functions)
+    density = basis.density_of(calculation.require_hamiltonian())[0]
+    h, s = (hermitian_dense(o, "A") for o in (calculation.require_hamiltonian(), calculation.require_overlap()))
+    c = linalg.eigh(h, s)[1][:, : calculation.n_electrons // 2]
+    p, offsets = 2 * c @ c.T, calculation.basis.offsets(calculation.structure.numbers)
+    gross = calculation.basis.valence[8] - atomic_charges(calculation, kind="mulliken")
+    for i in np.flatnonzero(calculation.structure.numbers == 8)[:5]:
+        rows = slice(offsets[i], offsets[i + 1])
+        np.testing.assert_allclose(layout.uncouple(density.net[[i]], 8, 8)[0], p[rows, rows], atol=1e-7)
+        np.testing.assert_allclose(np.trace(layout.uncouple(density.gross[[i]], 8, 8)[0]), gross[i], atol=1e-7)
+    for axis, integrals in enumerate(dipole_integrals(calculation.structure, functions)):
+        dense = to_csr(integrals).toarray()
+        np.testing.assert_allclose(density.dipoles[:, axis].sum(), -(p * dense).sum(), atol=1e-6)
+    assert np.abs(density.dipoles).max() > 0.01
 
 
 def test_a_mesh_of_k_points_is_the_supercell_at_gamma() -> None:

@@ -43,6 +43,7 @@ class Chain:
     """Levels of atoms rise by U for each electron more than one, and by the potential."""
 
     layout = CoupledLayout(BASIS)
+    basis = BASIS
     residual: Mapping[int, float] = {}
 
     def __init__(self, repulsion: float, potential: np.ndarray) -> None:
@@ -52,7 +53,7 @@ class Chain:
         return self
 
     def start(self) -> AtomicDensity:
-        return AtomicDensity(np.zeros(N), np.ones((N, 1)))
+        return AtomicDensity(np.zeros(N), *np.ones((3, N, 1)), np.zeros((N, 3)))
 
     def __call__(self, density: AtomicDensity) -> BlockOperator:
         return operator(hopping() + np.diag(self.potential - self.repulsion * density.charges))

@@ -70,7 +70,7 @@ def overlap_of(structure: Structure, basis: BasisSet, *, smallest: float = SMALL
         )
     elements = tuple(basis.shells)
     both = [(a, b) for a in elements for b in elements if a <= b]
-    tables: dict[tuple[int, int], _Table | _Fitted]
+    tables: dict[tuple[int, int], OverlapTable | _Fitted]
     if fitted is None:
         tables = {(a, b): _table(basis, a, b, smallest) for a, b in both}
         own_blocks = {z: overlaps_along_z(basis.functions[z], basis.functions[z], np.zeros(1))[0] for z in elements}
@@ -99,7 +99,7 @@ def overlap_of(structure: Structure, basis: BasisSet, *, smallest: float = SMALL
 
 
 @dataclass(frozen=True, eq=False)
-class _Table:
+class OverlapTable:
     """Blocks of two elements, the second above the first along z; `filled` says which elements are not always zero."""
 
     range: float
@@ -148,16 +148,16 @@ def _check_distances(fitted: FittedOverlap, pair: tuple[int, int], vectors: np.n
         )
 
 
-_KEPT: OrderedDict[tuple[Any, ...], _Table] = OrderedDict()
+_KEPT: OrderedDict[tuple[Any, ...], OverlapTable] = OrderedDict()
 _MOST_KEPT = 32
 """Tables are kept: predictions of many structures need the same ones."""
 
 
-def _table(basis: BasisSet, a: int, b: int, smallest: float) -> _Table:
+def _table(basis: BasisSet, a: int, b: int, smallest: float) -> OverlapTable:
     lower, upper = basis.functions[a], basis.functions[b]
     key = (_identity(lower), _identity(upper), smallest)
     if key not in _KEPT:
-        _KEPT[key] = _tabulated(lower, upper, smallest)
+        _KEPT[key] = tabulated(lower, upper, smallest)
         while len(_KEPT) > _MOST_KEPT:
             _KEPT.popitem(last=False)
     return _KEPT[key]
@@ -167,7 +167,7 @@ def _identity(shells: tuple[GaussianShell, ...]) -> tuple[tuple[int, bytes, byte
     return tuple((s.l, s.exponents.tobytes(), s.coefficients.tobytes()) for s in shells)
 
 
-def _tabulated(lower: tuple[GaussianShell, ...], upper: tuple[GaussianShell, ...], smallest: float) -> _Table:
+def tabulated(lower: tuple[GaussianShell, ...], upper: tuple[GaussianShell, ...], smallest: float) -> OverlapTable:
     """Tabulate the blocks of two elements up to the distance at which all elements are small."""
     begin = 0.5 * MINIMUM_DISTANCE
     coarse = np.arange(begin, FARTHEST, 0.25)
@@ -185,7 +185,7 @@ def _tabulated(lower: tuple[GaussianShell, ...], upper: tuple[GaussianShell, ...
     large = np.flatnonzero(np.abs(fine).max(axis=1, initial=0.0) > smallest)
     end = min(int(large[-1]) + 2, len(distance)) if len(large) else 2
     inner = slice(0, min(end + 5, len(distance)))
-    return _Table(float(distance[end - 1]), filled, make_interp_spline(distance[inner], fine[inner], k=5))
+    return OverlapTable(float(distance[end - 1]), filled, make_interp_spline(distance[inner], fine[inner], k=5))
 
 
 def empty_operator(structure: Structure, basis: BasisSet, graph: Graph) -> BlockOperator:
@@ -219,7 +219,9 @@ def pair_vectors(structure: Structure, operator: BlockOperator, pairs: np.ndarra
     return vectors
 
 
-def _rotated(table: _Table | _Fitted, basis: BasisSet, elements: tuple[int, int], vectors: np.ndarray) -> np.ndarray:
+def _rotated(
+    table: OverlapTable | _Fitted, basis: BasisSet, elements: tuple[int, int], vectors: np.ndarray
+) -> np.ndarray:
     """Return (P, n_i, n_j) blocks along the given vectors; zero beyond the table's range."""
     distance = np.linalg.norm(vectors, axis=1)
     near = distance <= table.range

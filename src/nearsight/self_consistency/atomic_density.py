@@ -1,17 +1,22 @@
 """AtomicDensity: what the density matrix of a Hamiltonian says of every atom, in Löwdin's orthogonal orbitals.
 
 With c' = S^½ c the populations of an atom's orbitals add up to its electrons, and its own block of the density matrix,
-P'_ii = Σ_n f_n c'_in c'_in†, turns under rotations like a block of H. Levels are filled at a temperature, so that
-metals and levels in a gap have a density that depends smoothly on H. Of a mesh of k-points P' is the mean.
+P'_ii = Σ_n f_n c'_in c'_in†, turns under rotations like a block of H. So do its own blocks in the orbitals themselves:
+P_ii of the net and (PS)_ii of the gross populations (Mulliken), which tell what an atom shares with its neighbours.
+The dipole of what is counted to an atom there, d_j = −Σ_μi,νj P_μν ⟨μ|r − R_j|ν⟩, makes its potential far away right.
+Levels are filled at a temperature, so that metals and levels in a gap have a density that depends smoothly on H. Of a
+mesh of k-points everything is the mean.
+
+R. S. Mulliken, J. Chem. Phys. 23, 1833 (1955); P.-O. Löwdin, J. Chem. Phys. 18, 365 (1950).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import linalg
+from scipy import linalg, sparse
 
 from nearsight.electronic.conditioning import overlap_threshold
 from nearsight.electronic.eigen import known_room
@@ -19,9 +24,11 @@ from nearsight.electronic.filling import Filling, occupations
 from nearsight.electronic.k_points import half_mesh
 from nearsight.electronic.matrices import Matrix, hermitian_dense
 from nearsight.errors import InputError
-from nearsight.operators.bloch import bloch
+from nearsight.operators.bloch import bloch, to_csr
 from nearsight.operators.blocks import BlockOperator
 from nearsight.operators.calculation import Calculation
+from nearsight.operators.dipole_integrals import dipole_integrals
+from nearsight.orbitals.basis import BasisSet
 from nearsight.orbitals.coupled_layout import CoupledLayout
 from nearsight.structures.structure import Structure
 
@@ -29,6 +36,9 @@ TEMPERATURE = 1000.0
 """K, of the electrons: kT = 86 meV changes the charges of an insulator with a gap of 2 eV by less than 1e-5 e."""
 DISTANT = 10.0
 """Levels of directions that are projected out, in units of the largest |A|: no electron gets there."""
+
+_AT_ONCE = 256
+"""Atoms whose rows of the density matrix are held at once."""
 
 Diagonalise = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 """Ascending levels and eigenvectors (columns) of a Hermitian matrix, in its precision."""
@@ -50,10 +60,33 @@ class AtomicDensity:
         e, valence electrons minus populations; their sum is the charge of the cell.
     blocks : (N, size) array
         Coupled blocks of each atom with itself, electrons.
+    net, gross : (N, size) array
+        Coupled blocks P_ii and the symmetric part of (PS)_ii, electrons.
+    dipoles : (N, 3) array
+        e Å, of electrons that are counted as in `gross`, about each atom; zero where the functions are not known.
     """
 
     charges: np.ndarray
     blocks: np.ndarray
+    net: np.ndarray
+    gross: np.ndarray
+    dipoles: np.ndarray
+
+    def vector(self) -> np.ndarray:
+        """Return all numbers in a row: charges, the three kinds of blocks, dipoles."""
+        return np.concatenate([np.ravel(part) for part in (self.charges, *self.own_blocks, self.dipoles)])
+
+    def with_vector(self, vector: np.ndarray) -> AtomicDensity:
+        """Return the density whose numbers are those."""
+        parts = (self.charges, *self.own_blocks, self.dipoles)
+        ends = np.cumsum([part.size for part in parts])
+        pieces = np.split(vector, ends[:-1])
+        return AtomicDensity(*(piece.reshape(part.shape) for piece, part in zip(pieces, parts)))
+
+    @property
+    def own_blocks(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The three kinds of blocks of each atom with itself."""
+        return self.blocks, self.net, self.gross
 
 
 class LoewdinBasis:
@@ -73,6 +106,8 @@ class LoewdinBasis:
         K, of the filling.
     diagonalise : callable, optional
         How; by default LAPACK.
+    functions : BasisSet, optional
+        The basis whose radial functions dipoles are computed with; where it knows them not, dipoles are zero.
 
     Raises
     ------
@@ -86,6 +121,7 @@ class LoewdinBasis:
         layout: CoupledLayout,
         temperature: float | None = None,
         diagonalise: Diagonalise = lapack,
+        functions: BasisSet | None = None,
     ) -> None:
         self.structure: Structure = calculation.structure
         self.basis, self.layout, self.temperature = calculation.basis, layout, temperature or TEMPERATURE
@@ -95,9 +131,10 @@ class LoewdinBasis:
         several = calculation.k_points is not None and len(calculation.k_points) > 1 and not s.folded
         mesh = calculation.k_points if several and calculation.k_points is not None else np.zeros((1, 3))
         self._k_points, self._weights = half_mesh(mesh)
-        known_room(s.n_orbitals, 4 + 2 * len(self._k_points), complex_=several)
+        known_room(s.n_orbitals, 5 + 4 * len(self._k_points), complex_=several)
         threshold = overlap_threshold(calculation)
         self._roots = [_Root(_at(s, k, "S"), threshold) for k in self._k_points]
+        self._dipoles = _dipoles_at(self.structure, functions, self._k_points)
         self.projected_out = max(root.projected_out for root in self._roots)
         self._valence = np.array([self.basis.valence[int(z)] for z in self.structure.numbers], dtype=float)
 
@@ -122,52 +159,77 @@ class LoewdinBasis:
         ]
         levels = np.array([values for values, _ in found], dtype=np.float64)
         filling = occupations(levels, self.electrons, self._weights, self.temperature)
-        total = sum(
-            weight * self._seen_from_atoms(vectors, filled)
-            for weight, (_, vectors), filled in zip(self._weights, found, filling.occupations)
-        )
-        return self._density(np.asarray(total)), filling
+        parts = [
+            self._seen_from_atoms(vectors, filled, root, dipoles)
+            for (_, vectors), filled, root, dipoles in zip(found, filling.occupations, self._roots, self._dipoles)
+        ]
+        total = sum(weight * part.vector() for weight, part in zip(self._weights, parts))
+        return self._neutral(parts[0].with_vector(np.asarray(total))), filling
 
-    def _seen_from_atoms(self, vectors: np.ndarray, filled: np.ndarray) -> np.ndarray:
-        """(N, size + 1) coupled blocks and populations."""
+    def _seen_from_atoms(
+        self, vectors: np.ndarray, filled: np.ndarray, root: _Root, dipoles: Sequence[sparse.coo_array]
+    ) -> AtomicDensity:
+        """The part of one k-point, with populations in place of charges."""
         some = filled > 1e-12
         weighted = (vectors[:, some] * np.sqrt(filled[some]).astype(vectors.real.dtype)).astype(vectors.dtype)
-        numbers, offsets = self.structure.numbers, self.basis.offsets(self.structure.numbers)
-        result = np.empty((len(numbers), self.layout.size + 1))
+        own = root.inverse.astype(weighted.dtype) @ weighted
+        p, offsets = own @ own.conj().T, self.basis.offsets(self.structure.numbers)
         squares = np.einsum("ij,ij->i", weighted, weighted.conj()).real.astype(np.float64)
-        result[:, -1] = np.add.reduceat(squares, offsets[:-1])
-        for z in np.unique(numbers).tolist():
-            atoms = np.flatnonzero(numbers == z)
-            rows = offsets[atoms][:, None] + np.arange(self.basis.n_orbitals(z))
-            own = weighted[rows]
-            blocks = (own @ own.conj().transpose(0, 2, 1)).real.astype(np.float64)
-            result[atoms, :-1] = self.layout.couple(blocks, z, z)
+        n = len(self.structure)
+        blocks = [np.empty((n, self.layout.size)) for _ in range(3)]
+        for z in self.structure.elements:
+            atoms = np.flatnonzero(self.structure.numbers == z)
+            for chosen in np.array_split(atoms, -(-len(atoms) // _AT_ONCE)):
+                rows = offsets[chosen][:, None] + np.arange(self.basis.n_orbitals(z))
+                net = p[rows[:, :, None], rows[:, None, :]]
+                gross = p[rows] @ root.overlap[rows].conj().transpose(0, 2, 1)
+                loewdin = weighted[rows] @ weighted[rows].conj().transpose(0, 2, 1)
+                for result, found in zip(blocks, (loewdin, net, gross)):
+                    real = found.real.astype(np.float64)
+                    result[chosen] = self.layout.couple((real + real.transpose(0, 2, 1)) / 2, z, z)
+        return AtomicDensity(np.add.reduceat(squares, offsets[:-1]), *blocks, self._dipoles_of(p, dipoles))
+
+    def _dipoles_of(self, p: np.ndarray, dipoles: Sequence[sparse.coo_array]) -> np.ndarray:
+        n, sizes = len(self.structure), self.basis.sizes(self.structure.numbers)
+        atom, result = np.repeat(np.arange(n), sizes), np.zeros((n, 3))
+        for axis, integrals in enumerate(dipoles):
+            terms = (p[integrals.row, integrals.col].conj() * integrals.data).real
+            result[:, axis] = -np.bincount(atom[integrals.col], terms, n)
         return result
 
-    def _density(self, seen: np.ndarray) -> AtomicDensity:
-        """Charges add up to that of the cell, whatever single precision leaves."""
-        populations = seen[:, -1] * (self.electrons / seen[:, -1].sum() if self.electrons else 1.0)
-        return AtomicDensity(self._valence - populations, seen[:, :-1])
+    def _neutral(self, seen: AtomicDensity) -> AtomicDensity:
+        """Charges of populations add up to that of the cell, whatever single precision leaves."""
+        populations = seen.charges * (self.electrons / seen.charges.sum() if self.electrons else 1.0)
+        return replace(seen, charges=self._valence - populations)
+
+
+def _dipoles_at(structure: Structure, functions: BasisSet | None, k_points: np.ndarray) -> list[list[sparse.coo_array]]:
+    """The dipole integrals along x, y, z at each k-point; none where functions are not known."""
+    if functions is None or functions.restricted(structure.numbers).lacking_functions:
+        return [[] for _ in k_points]
+    integrals = dipole_integrals(structure, functions)
+    return [[sparse.coo_array(bloch(o, k) if k.any() else to_csr(o)) for o in integrals] for k in k_points]
 
 
 class _Root:
-    """S^−½ at one k-point, zero in the directions that are projected out."""
+    """S and S^−½ at one k-point, the latter zero in the directions that are projected out."""
 
     def __init__(self, overlap: np.ndarray, threshold: float) -> None:
-        values, vectors = linalg.eigh(overlap, driver="evd", check_finite=False, overwrite_a=True)
+        self.overlap = overlap
+        values, vectors = linalg.eigh(overlap, driver="evd", check_finite=False)
         if values[0] < -threshold or values[-1] < threshold:
             raise InputError(
                 f"expected a positive definite overlap S, got one with smallest eigenvalue {values[0]:.6g}; is it "
                 "complete (all neighbours, both triangles) and of this structure?"
             )
         kept = values >= threshold
-        self._inverse = (vectors[:, kept] / np.sqrt(values[kept])) @ vectors[:, kept].conj().T
+        self.inverse = (vectors[:, kept] / np.sqrt(values[kept])) @ vectors[:, kept].conj().T
         self._null = vectors[:, ~kept]
         self.projected_out = int(np.count_nonzero(~kept))
 
     def orthogonal(self, h: np.ndarray, single: bool) -> np.ndarray:
         """S^−½ H S^−½, with levels far up in the directions that are projected out."""
-        inverse, null = self._inverse, self._null
+        inverse, null = self.inverse, self._null
         if single:
             low = np.complex64 if np.iscomplexobj(inverse) or np.iscomplexobj(h) else np.float32
             inverse, null, h = inverse.astype(low), null.astype(low), h.astype(low)

@@ -1,8 +1,10 @@
 """What the density matrix tells an atom, irrep by irrep: the features of a functional of the density.
 
-Told are, for each degree: the atom's own block of the density matrix; the atom's charge; the potential and the field of
-the charges of all atoms (Ewald sum) and of the dipoles of atoms within the cutoff. The populations of the neighbours
-come as their densities do (`second_hop`), for what a point charge leaves out near by.
+Told are, for each degree: the atom's own blocks of the density matrix, of Löwdin's, net and gross populations; the
+atom's charge and dipole; the potential and the field of the charges of all atoms (Ewald sum), of the intra-atomic
+dipoles within the cutoff, and of the charges and dipoles of all atoms by gross populations, as Gaussians. Only these
+last are right far away, where charges alone are not. The populations of the neighbours come as their densities do
+(`second_hop`), for what a point charge leaves out near by.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from nearsight.baselines.irrep_table import IrrepTable
 from nearsight.baselines.neighbour_densities import second_hop
 from nearsight.baselines.on_site import Features, independent_irreps
 from nearsight.baselines.radial_functions import RadialFunctions
+from nearsight.electrostatics.gaussian_multipoles import gaussian_multipoles
 from nearsight.electrostatics.potential import electrostatics
 from nearsight.orbitals.rotations import AXES
 from nearsight.self_consistency.atomic_density import AtomicDensity
@@ -31,8 +34,13 @@ NEIGHBOUR_CUTOFF = 5.0
 NEIGHBOUR_FUNCTIONS = 5
 """Å, and number of radial functions, of the populations of neighbours."""
 
+MULTIPOLE_WIDTH = 1.0
+"""Å, of Gaussian charges and dipoles."""
+KINDS = 3
+"""Kinds of own blocks of a density (`AtomicDensity.own_blocks`)."""
+
 Means = Mapping[int, np.ndarray]
-"""Z → (1 + K,) means of the charge and of the scalars of the own block, over the fitted structures."""
+"""Z → (1 + 3 K,) means of the charge and of the scalars of the own blocks, over the fitted structures."""
 
 
 class DensityFeatures:
@@ -57,20 +65,23 @@ class DensityFeatures:
         """Return what the density tells of each atom, (N, `told_counts`, 2l+1) for each degree."""
         monopoles = electrostatics(self.structure, density.charges - density.charges.mean())
         potential, field = self._dipoles(density)
+        far = gaussian_multipoles(self.structure, self._gross_charges(density), density.dipoles, MULTIPOLE_WIDTH)
         result = []
         for degree in range(self.table.layout.l_max + 1):
-            parts = [DENSITY_SCALE * self._own(density, degree)]
+            parts = [DENSITY_SCALE * self._own(density, kind, degree) for kind in range(KINDS)]
             if degree == 0:
                 parts += [DENSITY_SCALE * self._unlike(density)[:, None, None]]
-                parts += [POTENTIAL_SCALE * monopoles.potential[:, None, None], DENSITY_SCALE * potential[:, :, None]]
+                parts += [POTENTIAL_SCALE * v[:, None, None] for v in (monopoles.potential, far.potential)]
+                parts += [DENSITY_SCALE * potential[:, :, None]]
             if degree == 1:
-                parts += [POTENTIAL_SCALE * monopoles.field[:, None, AXES], DENSITY_SCALE * field]
+                parts += [POTENTIAL_SCALE * e[:, None, AXES] for e in (monopoles.field, far.field)]
+                parts += [DENSITY_SCALE * density.dipoles[:, None, AXES], DENSITY_SCALE * field]
             result.append(np.concatenate(parts, axis=1))
         return tuple(result)
 
     def of_neighbours(self, density: AtomicDensity) -> Features:
         """Return the populations of the neighbours, (N, `neighbour_count`, 2l+1) for each degree."""
-        scalars = np.concatenate([self._unlike(density)[:, None], self._own(density, 0)[:, :, 0]], axis=1)
+        scalars = np.concatenate([self._unlike(density)[:, None], self._own(density, 0, 0)[:, :, 0]], axis=1)
         radial = RadialFunctions(self._reach, NEIGHBOUR_FUNCTIONS)
         elements, l_max = self.table.layout.elements, self.table.layout.l_max
         return second_hop(self.structure, self._near, radial, elements, DENSITY_SCALE * scalars, l_max)
@@ -79,12 +90,21 @@ class DensityFeatures:
         """(N,) e, charges minus the means of their elements."""
         return density.charges - np.array([self.means[int(z)][0] for z in self.structure.numbers])
 
-    def _own(self, density: AtomicDensity, degree: int) -> np.ndarray:
-        """(N, K, 2l+1) irreps of the own blocks; scalars minus their means."""
-        result = irreps_by_element(self.table, self.structure.numbers, density.blocks, degree)
+    def _gross_charges(self, density: AtomicDensity) -> np.ndarray:
+        """(N,) e, charges by gross populations, minus their mean."""
+        charges, layout = density.charges.copy(), self.table.layout
+        for z in self.structure.elements:
+            atoms = np.flatnonzero(self.structure.numbers == z)
+            shared = layout.uncouple(density.blocks[atoms] - density.gross[atoms], z, z)
+            charges[atoms] += np.trace(shared, axis1=1, axis2=2)
+        return charges - charges.mean()
+
+    def _own(self, density: AtomicDensity, kind: int, degree: int) -> np.ndarray:
+        """(N, K, 2l+1) irreps of one kind of own blocks; scalars minus their means."""
+        result = irreps_by_element(self.table, self.structure.numbers, density.own_blocks[kind], degree)
         if degree == 0:
             for z in self.structure.elements:
-                mean = self.means[z][1:]
+                mean = self.means[z][1:].reshape(KINDS, -1)[kind]
                 result[self.structure.numbers == z, : len(mean)] -= mean[:, None]
         return result
 
@@ -171,7 +191,7 @@ def own_count(table: IrrepTable, degree: int) -> int:
 def told_counts(table: IrrepTable, degree: int) -> int:
     """Return the number of features of `DensityFeatures.told`."""
     dipoles = sum(len(independent_irreps(table, z, 1)) for z in table.layout.elements) if table.layout.l_max else 0
-    return own_count(table, degree) + {0: 2 + dipoles, 1: 1 + dipoles}.get(degree, 0)
+    return KINDS * own_count(table, degree) + {0: 3 + dipoles, 1: 3 + dipoles}.get(degree, 0)
 
 
 def neighbour_count(table: IrrepTable) -> int:
@@ -186,7 +206,7 @@ def means_of(table: IrrepTable, structures: Sequence[Structure], densities: Sequ
         rows, irreps = [], independent_irreps(table, z, 0)
         for structure, density in zip(structures, densities):
             atoms = np.flatnonzero(structure.numbers == z)
-            scalars = density.blocks[atoms][:, table.columns(irreps)][:, :, 0]
-            rows.append(np.concatenate([density.charges[atoms, None], scalars], axis=1))
+            scalars = [blocks[atoms][:, table.columns(irreps)][:, :, 0] for blocks in density.own_blocks]
+            rows.append(np.concatenate([density.charges[atoms, None], *scalars], axis=1))
         means[z] = np.concatenate(rows).mean(axis=0)
     return means

@@ -1,8 +1,8 @@
 """OnSiteFunctional: on-site blocks of H as a function of an atom's environment and of the density matrix near by.
 
-To the environment (`baselines.on_site`) come, irrep by irrep: the potential and the field of the charges of all atoms
-and of the atomic dipoles near by, the atom's own charge and its own block of the density matrix, and the charges and
-populations of the neighbours. It is fitted to the self-consistent densities of the training structures: a linear, local
+To the environment (`baselines.on_site`) come, irrep by irrep: the potential and the field of the charges and
+dipoles of all atoms, the atom's own charge and its own blocks of the density matrix, and the charges and populations of
+the neighbours. It is fitted to the self-consistent densities of the training structures: a linear, local
 map that holds for every structure, while the density supplies what is not local.
 """
 
@@ -20,15 +20,25 @@ from nearsight.baselines.residual_scale import NodeScaleFit
 from nearsight.baselines.settings import BaselineSettings
 from nearsight.errors import InputError
 from nearsight.operators.calculation import Calculation
+from nearsight.orbitals.basis import BasisSet
 from nearsight.orbitals.coupled_layout import CoupledLayout
 from nearsight.self_consistency.atomic_density import AtomicDensity, LoewdinBasis
-from nearsight.self_consistency.density_features import DensityFeatures, Means, means_of, neighbour_count, told_counts
+from nearsight.self_consistency.density_features import (
+    KINDS,
+    DensityFeatures,
+    Means,
+    means_of,
+    neighbour_count,
+    own_count,
+    told_counts,
+)
 from nearsight.structures.graph import Graph
 from nearsight.structures.structure import Structure
 
-PENALTY, NEIGHBOUR_PENALTY = 0.01, 300.0
+PENALTY, SHARED_PENALTY, NEIGHBOUR_PENALTY = 0.01, 1.0, 300.0
 """Of what the density tells of the atom itself and of potentials, relative to the nearest neighbours: its part is
-large, and hardly held back. Of the charges of neighbours beyond their potential, of which there are many numbers."""
+large, and hardly held back. Of net and gross populations, which are nearly those of Löwdin: large differences of them
+would converge slowly. Of the charges of neighbours beyond their potential, of which there are many numbers."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +48,10 @@ class DensityDescriptor(EnvironmentDescriptor):
     def penalties(self, degree: int) -> np.ndarray:
         """Return the relative penalties (F_l,) of all features of a degree."""
         near, far = told_counts(self.table, degree), neighbour_count(self.table)
-        return np.concatenate([super().penalties(degree), np.full(near, PENALTY), np.full(far, NEIGHBOUR_PENALTY)])
+        told = np.full(near, PENALTY)
+        own = own_count(self.table, degree)
+        told[own : KINDS * own] = SHARED_PENALTY
+        return np.concatenate([super().penalties(degree), told, np.full(far, NEIGHBOUR_PENALTY)])
 
     def extended(self, environment: Features, told: Features, neighbours: Features) -> Features:
         """Return the features of the environment with those of the density (`density_features`)."""
@@ -53,12 +66,15 @@ class OnSiteFunctional:
     ----------
     on_site : OnSite
         The regressions; its descriptor is a `DensityDescriptor`.
-    means : mapping of int to (1 + K,) array
-        Z → means of charge and scalars of the own density block over the fitted structures.
+    means : mapping of int to (1 + 3 K,) array
+        Z → means of charge and scalars of the own density blocks over the fitted structures.
+    basis : BasisSet
+        Whose radial functions, where they are known, give the dipoles of densities.
     """
 
     on_site: OnSite
     means: Means
+    basis: BasisSet
 
     @property
     def descriptor(self) -> DensityDescriptor:
@@ -70,6 +86,11 @@ class OnSiteFunctional:
     def layout(self) -> CoupledLayout:
         """The layout of the blocks."""
         return self.descriptor.table.layout
+
+    def density_of(self, calculation: Calculation) -> AtomicDensity:
+        """Return the density of the H of a calculation."""
+        basis = LoewdinBasis(calculation, self.layout, functions=self.basis)
+        return basis.density_of(calculation.require_hamiltonian())[0]
 
     def environment(self, structure: Structure, graph: Graph) -> Features:
         """Return the features that do not depend on the density, computed once."""
@@ -116,6 +137,7 @@ def fit_functional(
     cutoff: float,
     settings: BaselineSettings | None = None,
     used: Sequence[np.ndarray] | None = None,
+    basis: BasisSet | None = None,
 ) -> FittedFunctional:
     """Fit the functional to calculations with H and S.
 
@@ -131,6 +153,8 @@ def fit_functional(
         Numbers of functions.
     used : sequence of (N,) bool array, optional
         Atoms of each structure whose blocks are fitted; all by default.
+    basis : BasisSet, optional
+        Whose radial functions give the dipoles of densities; that of the layout by default.
 
     Raises
     ------
@@ -139,10 +163,11 @@ def fit_functional(
     """
     settings = settings or BaselineSettings()
     references = _references(calculations, layout, cutoff, used)
-    densities = [LoewdinBasis(c, layout).density_of(c.require_hamiltonian())[0] for c in calculations]
     descriptor = DensityDescriptor(IrrepTable(layout), cutoff, settings)
+    functional = OnSiteFunctional(OnSite(descriptor, {}), {}, basis or layout.basis)
+    densities = [functional.density_of(c) for c in calculations]
     means = means_of(descriptor.table, [r.structure for r in references], densities)
-    functional = OnSiteFunctional(OnSite(descriptor, {}), means)
+    functional = replace(functional, means=means)
     features = [_features(functional, r, density) for r, density in zip(references, densities)]
     on_site, residuals = fit_on_site(descriptor, references, features)
     unseen = [on_site.of_features(f, r.structure.numbers) for f, r in zip(features, references)]
@@ -158,7 +183,7 @@ def predicted_by(functional: OnSiteFunctional, calculations: Sequence[Calculatio
     """Return the densities of other structures than those of the fit, and what the functional makes of them."""
     layout, cutoff = functional.layout, functional.descriptor.cutoff
     references = _references(calculations, layout, cutoff, None)
-    densities = [LoewdinBasis(c, layout).density_of(c.require_hamiltonian())[0] for c in calculations]
+    densities = [functional.density_of(c) for c in calculations]
     blocks = [
         functional.on_site.of_features(_features(functional, r, density), r.structure.numbers)
         for r, density in zip(references, densities)

@@ -16,9 +16,11 @@ from nearsight.errors import NearsightError
 from nearsight.operators.bloch import fold
 from nearsight.operators.blocks import BlockOperator
 from nearsight.operators.calculation import Calculation
+from nearsight.orbitals.basis import BasisSet
 from nearsight.orbitals.coupled_layout import CoupledLayout
 from nearsight.progress import Event, Progress, silent
 from nearsight.self_consistency.atomic_density import AtomicDensity, LoewdinBasis
+from nearsight.self_consistency.density_features import KINDS
 from nearsight.self_consistency.mixing import AndersonMixing
 
 TOLERANCE = 5e-4
@@ -77,6 +79,10 @@ class DensityFunctional(Protocol):
     @property
     def layout(self) -> CoupledLayout:
         """Layout of the own blocks of a density."""
+
+    @property
+    def basis(self) -> BasisSet:
+        """Whose radial functions, where they are known, give the dipoles of densities."""
 
     @property
     def residual(self) -> Mapping[int, float]:
@@ -150,11 +156,11 @@ def solve_self_consistent(
     InputError
         As `LoewdinBasis`.
     """
-    basis = LoewdinBasis(calculation, functional.layout, temperature)
+    basis = LoewdinBasis(calculation, functional.layout, temperature, functions=functional.basis)
     folded = calculation.require_overlap().folded
     hamiltonian_of = functional.bound(calculation)
     density = hamiltonian_of.start() if start is None else start
-    mixing, residual = AndersonMixing(_shares(functional.layout, len(density.charges), damping)), np.inf
+    mixing, residual = AndersonMixing(_shares(functional.layout, density, damping)), np.inf
     for count in range(1, MOST + 1):
         h = hamiltonian_of(density)
         h = fold(h) if folded and not h.folded else h
@@ -184,15 +190,16 @@ def _potential(h: BlockOperator) -> np.ndarray:
     return result
 
 
-def _shares(layout: CoupledLayout, n: int, damping: float) -> np.ndarray:
-    """Of each number that is mixed: the charges, then the own blocks."""
-    of_block = np.concatenate([np.full(2 * l + 1, SHAPE_DAMPING if l else damping) for l in layout.degrees])
-    return np.concatenate([np.full(n, damping), np.tile(of_block, n)])
+def _shares(layout: CoupledLayout, density: AtomicDensity, damping: float) -> np.ndarray:
+    """Of each number that is mixed (`AtomicDensity.vector`)."""
+    n, of_block = (
+        len(density.charges),
+        np.concatenate([np.full(2 * l + 1, SHAPE_DAMPING if l else damping) for l in layout.degrees]),
+    )
+    of_blocks = np.tile(of_block, KINDS * n)
+    return np.concatenate([np.full(n, damping), of_blocks, np.full(density.dipoles.size, SHAPE_DAMPING)])
 
 
 def _mixed(mixing: AndersonMixing, density: AtomicDensity, found: AtomicDensity) -> AtomicDensity:
-    n = len(density.charges)
-    point = np.concatenate([density.charges, density.blocks.ravel()])
-    residual = np.concatenate([found.charges, found.blocks.ravel()]) - point
-    mixed = mixing.next(point, residual)
-    return AtomicDensity(mixed[:n], mixed[n:].reshape(n, -1))
+    point = density.vector()
+    return density.with_vector(mixing.next(point, found.vector() - point))

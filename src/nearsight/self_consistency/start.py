@@ -11,27 +11,33 @@ from dataclasses import dataclass
 import numpy as np
 
 from nearsight.baselines.irrep_table import IrrepTable
-from nearsight.baselines.on_site import EnvironmentDescriptor, OnSite, fit_on_site
+from nearsight.baselines.on_site import EnvironmentDescriptor, Features, OnSite, fit_on_site
 from nearsight.baselines.reference import Reference
+from nearsight.baselines.ridge import NormalEquations, Regression
 from nearsight.baselines.settings import BaselineSettings
 from nearsight.operators.calculation import Calculation
 from nearsight.orbitals.coupled_layout import CoupledLayout
+from nearsight.orbitals.rotations import AXES
 from nearsight.self_consistency.atomic_density import AtomicDensity
+from nearsight.self_consistency.density_features import KINDS
 from nearsight.structures.graph import Graph
 from nearsight.structures.structure import Structure
 
 
 @dataclass(frozen=True, eq=False)
 class DensityStart:
-    """Own blocks of the density matrix as linear functions of environments.
+    """Own blocks of the density matrix and dipoles as linear functions of environments.
 
     Attributes
     ----------
-    on_site : OnSite
-        The regressions, in electrons.
+    own_blocks : sequence of three OnSite
+        The regressions of `AtomicDensity.own_blocks`, in electrons.
+    dipoles : mapping of int to Regression
+        Z → the regression of the dipole, e Å.
     """
 
-    on_site: OnSite
+    own_blocks: Sequence[OnSite]
+    dipoles: Mapping[int, Regression]
 
     def __call__(self, structure: Structure, graph: Graph, valence: Mapping[int, int], charge: float) -> AtomicDensity:
         """Return the density of a structure.
@@ -47,13 +53,17 @@ class DensityStart:
         charge : float
             e, of the cell; what is missing is shared equally.
         """
-        blocks, layout = self.on_site(structure, graph), self.on_site.descriptor.table.layout
-        charges = np.empty(len(structure))
+        descriptor = self.own_blocks[0].descriptor
+        features, layout = descriptor(structure, graph), descriptor.table.layout
+        blocks, net, gross = (own.of_features(features, structure.numbers) for own in self.own_blocks)
+        charges, dipoles = np.empty(len(structure)), np.zeros((len(structure), 3))
         for z in structure.elements:
             atoms = np.flatnonzero(structure.numbers == z)
             populations = np.trace(layout.uncouple(blocks[atoms], z, z), axis1=1, axis2=2)
             charges[atoms] = valence[z] - populations
-        return AtomicDensity(charges - charges.mean() + charge / len(structure), blocks)
+            if z in self.dipoles:
+                dipoles[np.ix_(atoms, AXES)] = self.dipoles[z](features[1][atoms])[:, 0]
+        return AtomicDensity(charges - charges.mean() + charge / len(structure), blocks, net, gross, dipoles)
 
 
 def fit_start(
@@ -79,9 +89,35 @@ def fit_start(
         Numbers of functions and penalties.
     """
     descriptor = EnvironmentDescriptor(IrrepTable(layout), cutoff, settings)
-    references = [_density_reference(c, d, layout, cutoff) for c, d in zip(calculations, densities)]
-    features = [descriptor(r.structure, r.graph) for r in references]
-    return DensityStart(fit_on_site(descriptor, references, features)[0])
+    known = [Reference.of(c, layout, cutoff) for c in calculations]
+    features = [descriptor(r.structure, r.graph) for r in known]
+    fitted = []
+    for kind in range(KINDS):
+        references = [
+            _DensityReference(r.structure, r.graph, r.hamiltonian, r.layout, d.own_blocks[kind])
+            for r, d in zip(known, densities)
+        ]
+        fitted.append(fit_on_site(descriptor, references, features)[0])
+    structures = [r.structure for r in known]
+    return DensityStart(fitted, _fit_dipoles(descriptor, structures, features, densities))
+
+
+def _fit_dipoles(
+    descriptor: EnvironmentDescriptor,
+    structures: Sequence[Structure],
+    features: Sequence[Features],
+    densities: Sequence[AtomicDensity],
+) -> dict[int, Regression]:
+    if descriptor.table.layout.l_max < 1:
+        return {}
+    equations: dict[int, NormalEquations] = {}
+    for structure, known, density in zip(structures, features, densities):
+        for z in structure.elements:
+            atoms = np.flatnonzero(structure.numbers == z)
+            own = equations.setdefault(z, NormalEquations(descriptor.n_features(1), 1, 1))
+            own.add(known[1][atoms], density.dipoles[np.ix_(atoms, AXES)][:, None])
+    ridge = descriptor.settings.tensor_ridge * descriptor.penalties(1)
+    return {z: own.solve(ridge)[0] for z, own in equations.items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,10 +130,3 @@ class _DensityReference(Reference):
         """Return the atoms of an element and their blocks, electrons."""
         atoms = np.flatnonzero(self.structure.numbers == z)
         return atoms, self.blocks[atoms]
-
-
-def _density_reference(
-    calculation: Calculation, density: AtomicDensity, layout: CoupledLayout, cutoff: float
-) -> _DensityReference:
-    known = Reference.of(calculation, layout, cutoff)
-    return _DensityReference(known.structure, known.graph, known.hamiltonian, known.layout, density.blocks)

@@ -80,13 +80,14 @@ def test_h_turns_with_structure_and_density() -> None:
         hamiltonian=None,
         overlap=rotate(known.require_overlap(), rotation),
     )
-    blocks = density().blocks.copy()
+    kinds = [blocks.copy() for blocks in density().own_blocks]
     for z in known.structure.elements:
         atoms = np.flatnonzero(known.structure.numbers == z)
         d, layout = atom_rotation(known.basis, z, rotation), terms().layout
-        blocks[atoms] = layout.couple(d @ layout.uncouple(blocks[atoms], z, z) @ d.T, z, z)
+        for blocks in kinds:
+            blocks[atoms] = layout.couple(d @ layout.uncouple(blocks[atoms], z, z) @ d.T, z, z)
     h = hamiltonian(known, density())
-    other = hamiltonian(turned, AtomicDensity(density().charges, blocks))
+    other = hamiltonian(turned, AtomicDensity(density().charges, *kinds, density().dipoles @ rotation.T))
     assert hermiticity_error(h) < 1e-12
     assert np.abs(rotate(h, rotation).values - other.values).max() < 1e-8
 
@@ -108,7 +109,7 @@ def test_the_order_of_atoms_and_the_origin_do_not_matter() -> None:
     overlap = BlockOperator(moved.numbers, s.basis, i, j, np.zeros((len(i), 3), dtype=np.int64), values, True)
     other = replace(known, structure=moved, hamiltonian=None, overlap=overlap)
     first = hamiltonian(known, density())
-    second = hamiltonian(other, AtomicDensity(density().charges[order], density().blocks[order]))
+    second = hamiltonian(other, AtomicDensity(*(part[order] for part in vars(density()).values())))
     for a, b in [(0, 0), (3, 50), (90, 17)]:
         np.testing.assert_allclose(first.block(a, b), second.block(int(place[a]), int(place[b])), atol=1e-9)
 

@@ -23,6 +23,7 @@ from nearsight.operators.bloch import fold
 from nearsight.operators.blocks import BlockOperator
 from nearsight.operators.calculation import Calculation
 from nearsight.operators.symmetry import symmetric
+from nearsight.orbitals.basis import BasisSet
 from nearsight.orbitals.coupled_layout import CoupledLayout
 from nearsight.self_consistency.atomic_density import AtomicDensity
 from nearsight.self_consistency.potential import potential_between
@@ -47,6 +48,11 @@ class InformedFunctional:
     def layout(self) -> CoupledLayout:
         """Layout of the own blocks of a density."""
         return self.terms.layout
+
+    @property
+    def basis(self) -> BasisSet:
+        """Whose radial functions, where they are known, give the dipoles of densities."""
+        return self.terms.functional.basis
 
     @property
     def residual(self) -> Mapping[int, float]:

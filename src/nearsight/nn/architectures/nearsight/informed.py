@@ -176,7 +176,7 @@ def fit_informed(
         S or a valence is missing, or charges mean nothing in this basis.
     """
     settings, layout = BaselineSettings(strictly_local=config.strictly_local), baseline.layout
-    fitted = fit_functional(calculations, layout, config.cutoff, settings)
+    fitted = fit_functional(calculations, layout, config.cutoff, settings, basis=basis)
     levels = levels_of(calculations)
     rest = [without_potential(c, exact_potential(c, levels)) for c in calculations]
     two_centre = fit_two_centre(rest, layout, config.cutoff, settings)

@@ -24,11 +24,12 @@ from nearsight.operators.blocks import ElementPair
 from nearsight.orbitals.basis import BasisSet
 from nearsight.orbitals.bond_layout import BondLayout
 from nearsight.orbitals.coupled_layout import CoupledLayout
+from nearsight.self_consistency.density_features import KINDS
 from nearsight.self_consistency.functional import DensityDescriptor, OnSiteFunctional
 from nearsight.self_consistency.start import DensityStart
 
 SCALE, BASELINE, FUNCTIONAL, START, UNCERTAINTY = "bond_scale.", "baseline.", "functional.", "start.", "uncertainty."
-LEVEL, MEAN, RESIDUAL = "level.", "mean.", "residual."
+LEVEL, MEAN, RESIDUAL, DIPOLE = "level.", "mean.", "residual.", "start_dipole."
 
 
 def informed_arrays(terms: InformedTerms) -> dict[str, np.ndarray]:
@@ -38,7 +39,9 @@ def informed_arrays(terms: InformedTerms) -> dict[str, np.ndarray]:
     arrays |= {f"{LEVEL}{z}": np.array([level]) for z, level in terms.levels.items()}
     arrays |= {f"{RESIDUAL}{z}": np.array([error]) for z, error in terms.residual.items()}
     arrays |= on_site_arrays(FUNCTIONAL, terms.functional.on_site)
-    arrays |= on_site_arrays(START, terms.start.on_site)
+    for kind, own in enumerate(terms.start.own_blocks):
+        arrays |= on_site_arrays(f"{START}{kind}.", own)
+    arrays |= {f"{DIPOLE}{z}": own.weights for z, own in terms.start.dipoles.items()}
     if terms.uncertainty is not None:
         arrays |= {UNCERTAINTY + k: v for k, v in uncertainty_arrays(terms.uncertainty).items()}
     return {key: np.array(array, order="C") for key, array in arrays.items()}  # copies: a file holds no array twice
@@ -64,8 +67,13 @@ def informed_of_arrays(
     functional = OnSiteFunctional(
         on_site_of_arrays(_within(FUNCTIONAL, arrays), DensityDescriptor(table, config.cutoff, settings)),
         {int(z): mean for z, mean in _within(MEAN, arrays).items()},
+        basis,
     )
-    start = on_site_of_arrays(_within(START, arrays), EnvironmentDescriptor(table, config.cutoff, settings))
+    plain = EnvironmentDescriptor(table, config.cutoff, settings)
+    start = DensityStart(
+        [on_site_of_arrays(_within(f"{START}{kind}.", arrays), plain) for kind in range(KINDS)],
+        {int(z): Regression(weights, np.zeros(1)) for z, weights in _within(DIPOLE, arrays).items()},
+    )
     known = _within(UNCERTAINTY, arrays)
     return InformedTerms(
         config,
@@ -74,7 +82,7 @@ def informed_of_arrays(
         baseline,
         scale,
         functional,
-        DensityStart(start),
+        start,
         {int(z): float(level[0]) for z, level in _within(LEVEL, arrays).items()},
         {int(z): float(error[0]) for z, error in _within(RESIDUAL, arrays).items()},
         uncertainty_of_arrays(known) if known else None,

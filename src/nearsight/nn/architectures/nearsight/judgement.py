@@ -63,7 +63,7 @@ def judged(
     try:
         trial = terms.functional
         if not unseen:
-            trial = fit_functional(training, layout, cutoff, settings, used).functional
+            trial = fit_functional(training, layout, cutoff, settings, used, model.basis).functional
         graph = build_graph(judge.structure, cutoff)
         local = fit_local(training, layout, cutoff, settings, used)(judge.structure, graph)
         functional = InformedFunctional(replace(terms, functional=trial))

@@ -203,7 +203,7 @@ def fitted_before(terms: InformedTerms, training: Sequence[Calculation], resumed
     if terms.fitted is not None or not resumed:
         return terms.fitted
     settings = BaselineSettings(strictly_local=terms.config.strictly_local)
-    again = fit_functional(training, terms.layout, terms.config.cutoff, settings)
+    again = fit_functional(training, terms.layout, terms.config.cutoff, settings, basis=terms.basis)
     ours, theirs = (f.on_site.regressions for f in (terms.functional, again.functional))
     same = set(ours) == set(theirs) and all(np.allclose(ours[k].weights, theirs[k].weights) for k in ours)
     return replace(again, functional=terms.functional) if same else None
