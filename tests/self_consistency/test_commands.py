@@ -1,4 +1,4 @@
-"""`nearsight train` and `nearsight predict` by default, where self-consistency does not help or is not judged."""
+"""`nearsight train` and `nearsight predict` by default, where self-consistency does not help or is not validated."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_where_it_does_not_help_the_run_says_so_and_the_local_model_predicts(run
     assert not (tmp_path / "no.h5").exists()
 
 
-def test_a_run_that_was_stopped_is_not_judged_and_predicts_the_local_h(tmp_path: Path) -> None:
+def test_a_run_that_was_stopped_is_not_validated_and_predicts_the_local_h(tmp_path: Path) -> None:
     """Ctrl-C does not wait for a trial; what was learnt waits for the run's end."""
     stop, messages = StopToken(), list[str]()
     small = {"model.cutoff": 5, "model.channels": 4, "model.hidden": [8, 4]}

@@ -78,10 +78,12 @@ class AtomicDensity:
 
     def with_vector(self, vector: np.ndarray) -> AtomicDensity:
         """Return the density whose numbers are those."""
-        parts = (self.charges, *self.own_blocks, self.dipoles)
-        ends = np.cumsum([part.size for part in parts])
-        pieces = np.split(vector, ends[:-1])
-        return AtomicDensity(*(piece.reshape(part.shape) for piece, part in zip(pieces, parts)))
+        ends = np.cumsum([part.size for part in (self.charges, *self.own_blocks)])
+        charges, blocks, net, gross, dipoles = np.split(vector, ends)
+        shape = self.blocks.shape
+        return AtomicDensity(
+            charges, blocks.reshape(shape), net.reshape(shape), gross.reshape(shape), dipoles.reshape(-1, 3)
+        )
 
     @property
     def own_blocks(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -187,7 +189,8 @@ class LoewdinBasis:
                 for result, found in zip(blocks, (loewdin, net, gross)):
                     real = found.real.astype(np.float64)
                     result[chosen] = self.layout.couple((real + real.transpose(0, 2, 1)) / 2, z, z)
-        return AtomicDensity(np.add.reduceat(squares, offsets[:-1]), *blocks, self._dipoles_of(p, dipoles))
+        populations = np.add.reduceat(squares, offsets[:-1])
+        return AtomicDensity(populations, blocks[0], blocks[1], blocks[2], self._dipoles_of(p, dipoles))
 
     def _dipoles_of(self, p: np.ndarray, dipoles: Sequence[sparse.coo_array]) -> np.ndarray:
         n, sizes = len(self.structure), self.basis.sizes(self.structure.numbers)

@@ -62,7 +62,7 @@ class DensityStart:
             populations = np.trace(layout.uncouple(blocks[atoms], z, z), axis1=1, axis2=2)
             charges[atoms] = valence[z] - populations
             if z in self.dipoles:
-                dipoles[np.ix_(atoms, AXES)] = self.dipoles[z](features[1][atoms])[:, 0]
+                dipoles[atoms[:, None], AXES] = self.dipoles[z](features[1][atoms])[:, 0]
         return AtomicDensity(charges - charges.mean() + charge / len(structure), blocks, net, gross, dipoles)
 
 
@@ -115,7 +115,7 @@ def _fit_dipoles(
         for z in structure.elements:
             atoms = np.flatnonzero(structure.numbers == z)
             own = equations.setdefault(z, NormalEquations(descriptor.n_features(1), 1, 1))
-            own.add(known[1][atoms], density.dipoles[np.ix_(atoms, AXES)][:, None])
+            own.add(known[1][atoms], density.dipoles[atoms[:, None], AXES][:, None])
     ridge = descriptor.settings.tensor_ridge * descriptor.penalties(1)
     return {z: own.solve(ridge)[0] for z, own in equations.items()}
 

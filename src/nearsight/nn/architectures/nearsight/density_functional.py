@@ -137,7 +137,7 @@ class InformedHamiltonian:
     def expected_errors(self, density: AtomicDensity, h: BlockOperator) -> BlockErrors | None:
         """Return the errors to expect of H at self-consistency.
 
-        On site they are those of the unseen atoms that judged the functional, more where an atom's surroundings are
+        On site they are those of the unseen atoms that it was validated on, more where an atom's surroundings are
         unlike those of training; between atoms those of the informed network (`uncertainty`).
         """
         terms, known, numbers = self.terms, self.terms.uncertainty, self.structure.numbers

@@ -62,7 +62,8 @@ class InformedTerms:
     levels : mapping of int to float
         Z → mean diagonal element of the on-site blocks over the training atoms, E_h.
     residual : mapping of int to float
-        Z → r.m.s. error (eV) of the on-site elements of atoms that were not fitted, at self-consistency; once judged.
+        Z → r.m.s. error (eV) of the on-site elements of atoms that were not fitted, at self-consistency; empty before
+        it is validated.
     uncertainty : LastLayerUncertainty or None
         Of the blocks between atoms, once it is calibrated.
     fitted : FittedFunctional or None

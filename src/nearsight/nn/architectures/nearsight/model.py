@@ -11,10 +11,10 @@ from nearsight.nn.architectures.nearsight.batches import BondBatch
 from nearsight.nn.architectures.nearsight.calibration import fit_uncertainty
 from nearsight.nn.architectures.nearsight.composite import BaselinePlusNetwork
 from nearsight.nn.architectures.nearsight.density_functional import InformedFunctional
-from nearsight.nn.architectures.nearsight.judgement import calculations_of, judged
 from nearsight.nn.architectures.nearsight.objective import BondObjective
 from nearsight.nn.architectures.nearsight.prediction import BondBlocks
 from nearsight.nn.architectures.nearsight.training import begin, divide
+from nearsight.nn.architectures.nearsight.validation import calculations_of, validated
 from nearsight.nn.batches import PlannedBatches
 from nearsight.nn.config import LossSection
 from nearsight.nn.model import CHUNK, TrainingData, TrainingTask, edges_within
@@ -50,7 +50,8 @@ class NearsightModel(BaselinePlusNetwork):
         if self.informed is None or stopped:
             return model
         terms = replace(self.informed, uncertainty=fit_uncertainty(self.informed, training, validation))
-        return judged(model, terms, calculations_of(training), calculations_of(validation), progress)
+        known = calculations_of(training), calculations_of(validation)
+        return validated(model, terms, lambda structure: model.predict(structure).operator(), *known, progress)
 
     @property
     def density_functional(self) -> DensityFunctional | None:

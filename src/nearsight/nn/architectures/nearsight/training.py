@@ -35,7 +35,7 @@ INFORMED_SEED = 1_000_003
 MOST_ORBITALS = 10_000
 """Of a training structure whose density is computed: some ten minutes on a few cores."""
 
-NOT_JUDGED = "not used, it was not judged: the run has not ended; the same command continues it"
+NOT_VALIDATED = "not used, it was not validated: the run has not ended; the same command continues it"
 """What a file says that a run wrote before its end."""
 
 USED = 0.6
@@ -101,7 +101,7 @@ def _informed(model: M, task: TrainingTask) -> M:
         said = f"not used: {error}"
         task.say(f"self-consistency: {said}")
         return replace(model, provenance={**model.provenance, "self_consistency": said}).with_informed(None)
-    provenance = {**model.provenance, "self_consistency": NOT_JUDGED}
+    provenance = {**model.provenance, "self_consistency": NOT_VALIDATED}
     return replace(model, provenance=provenance).with_informed(terms)
 
 
@@ -172,20 +172,20 @@ def divide(model: BaselinePlusNetwork, task: TrainingTask) -> TrainingData:
             transfer_weights(model, start)
     training: list[BondBatchPlan] = []
     validation: list[BondBatchPlan] = []
-    judges = [BondSource(calculation, model, loss) for calculation in task.validation]
+    validating = [BondSource(calculation, model, loss) for calculation in task.validation]
     if model.informed is not None:
         terms = model.informed
         told = informed_sources(terms, task.training, loss, fitted_before(terms, task.training, task.resumed))
         if not task.resumed and terms.fitted is not None:
             standardise(terms.network, [source.atoms for source in told])
         sources += told
-        judges += informed_sources(terms, [c for c in task.validation if _has_density(c)], loss)
+        validating += informed_sources(terms, [c for c in task.validation if _has_density(c)], loss)
     for source in sources:
         own = random_split(source, partition.bonds_per_batch, config.seed)
         slabs = None if task.validation else _validation_atoms(source, partition, config.validation_slabs)
         training += own if slabs is None else _selected(own, slabs, False)
         validation += [] if slabs is None else _selected(own, slabs, True)
-    for source in judges:
+    for source in validating:
         validation += random_split(source, partition.bonds_per_batch, config.seed)
     if not training:
         raise ConfigError("expected bonds to train on, got none within the cutoff")
