@@ -16,6 +16,8 @@ from nearsight.operators.calculation import Calculation
 from nearsight.operators.store import copy_operator, describe, operator_basis, read_calculation, write_calculation
 from nearsight.operators.store_writer import Compression, OperatorStream, StoreWriter
 from nearsight.operators.symmetry import in_half
+from nearsight.structures.graph import build_graph
+from tests.random_cases import HFO2_SZV, random_hfo2, random_operator
 
 
 @pytest.fixture
@@ -156,6 +158,20 @@ def test_an_interruption_inside_a_write(
     with pytest.raises(KeyboardInterrupt):
         write()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_numbers_that_do_not_compress_are_copied(tmp_path: Path, rng: np.random.Generator) -> None:
+    """Packed chunks grow, which HDF5's copy of an object does not survive."""
+    structure = random_hfo2(16, rng)
+    operator = random_operator(structure, build_graph(structure, 5.0), HFO2_SZV, rng)
+    signs, powers = rng.choice([-1.0, 1.0], operator.n_values), rng.integers(-1000, 15, operator.n_values)
+    noise = operator.with_values(signs * rng.uniform(1, 2, operator.n_values) * 2.0**powers)
+    assert noise.n_values > 2 * 32768
+    head = Calculation(structure, HFO2_SZV)
+    write_calculation(tmp_path / "a.h5", Calculation(structure, HFO2_SZV, None, noise))
+    with StoreWriter(tmp_path / "b.h5", head) as writer:
+        copy_operator(tmp_path / "a.h5", "overlap", writer)
+    assert_equal(read_calculation(tmp_path / "b.h5").overlap, noise)
 
 
 def test_an_operator_is_copied_as_it_is(tmp_path: Path, head: Calculation, hamiltonian: BlockOperator) -> None:
