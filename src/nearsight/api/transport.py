@@ -15,13 +15,14 @@ from nearsight.errors import InputError
 from nearsight.launch import launched
 from nearsight.progress import Event, Progress, StopToken, silent
 from nearsight.quantum_transport.arguments import real_number, real_numbers, whole_numbers
+from nearsight.quantum_transport.conductors import conductor_potential
 from nearsight.quantum_transport.junction import TOLERANCE, Junction, make_junction
 from nearsight.quantum_transport.junction_config import JunctionConfig, load_junction
 from nearsight.quantum_transport.junction_notes import junction_notes
 from nearsight.quantum_transport.landauer import check_window
 from nearsight.quantum_transport.observables import BondCurrents
 from nearsight.quantum_transport.points_file import PointsFile, key_of
-from nearsight.quantum_transport.potential import biased
+from nearsight.quantum_transport.potential import biased, linear_drop
 from nearsight.quantum_transport.result import Transmission, gathered
 from nearsight.quantum_transport.self_energy import ETA
 from nearsight.quantum_transport.sweep import MOST_ENERGIES, Solve, Sweep, SweepSettings
@@ -135,9 +136,9 @@ def transport(
         V. It weights refinement and, with `potential`, enters H.
     temperature : float, default 300
         K, of the electrons in the leads.
-    potential : "linear", (N,) array of float, optional
-        How the bias drops along the device: linearly between the leads, or as the energy (eV) of an electron at each
-        atom. By default H stays as it is.
+    potential : "linear", "conductors", (N,) array of float, optional
+        How the bias drops along the device: linearly between the leads' layers; between two conductors, which all the
+        metal at either end is; or as the energy (eV) of an electron at each atom. By default H stays as it is.
     fermi : float, optional
         Fermi level in the device's zero of energy, eV; by default the left lead's.
     local : bool, default False
@@ -184,9 +185,7 @@ def transport(
     zero, bias = _fermi_level(built, fermi), real_number("a bias in V", bias)
     temperature = real_number("a temperature in K", temperature, least=0)
     if potential is not None:
-        if isinstance(potential, str) and potential != "linear":
-            raise InputError(f"expected a potential 'linear' or one energy for each atom, got {potential!r}")
-        built = biased(built, bias, None if isinstance(potential, str) else potential)
+        built = biased(built, bias, _potential(built, bias, potential))
     points, weights = _mesh(k_points, built.axial.axis, time_reversal=not local)
     settings = SweepSettings(
         _grid(energies, step), zero, points, weights, eta, adaptive, 1e-7, bias, temperature, local
@@ -196,6 +195,16 @@ def transport(
     solver = None if compute_on == "cpu" else _on_gpu(built, settings, compute_on, count)
     found, solved = Sweep(built, settings, kept, count, solver, launch=launched()).run(progress, stop)
     return gathered(built, found, solved, points, weights, zero, bias if potential is not None else 0.0, eta)
+
+
+def _potential(built: Junction, bias: float, potential: str | np.ndarray) -> np.ndarray:
+    if not isinstance(potential, str):
+        return potential
+    if potential == "linear":
+        return linear_drop(built, bias)
+    if potential == "conductors":
+        return conductor_potential(built, bias)
+    raise InputError(f"expected a potential 'linear', 'conductors' or one energy for each atom, got {potential!r}")
 
 
 def _on_gpu(built: Junction, settings: SweepSettings, name: str, processes: int) -> Solve:
@@ -337,7 +346,7 @@ def transport_study(
     )
     for note in junction_notes(built):
         progress(Event(note))
-    follows = config.potential == "linear"
+    follows = config.potential != "none"
     found = []
     for bias in config.biases if follows else (max(config.biases, key=abs),):
         kept = None if folder is None else Path(folder) / (f"points-{bias!r}V.h5" if follows else "points.h5")
@@ -350,7 +359,7 @@ def transport_study(
                 k_points=config.k_points,
                 bias=bias if follows else 0.0,
                 temperature=config.temperature,
-                potential="linear" if follows else None,
+                potential=config.potential if follows else None,
                 fermi=config.fermi,
                 local=config.local,
                 eta=config.eta,

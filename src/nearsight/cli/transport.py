@@ -85,7 +85,7 @@ def _files(config: JunctionConfig) -> list[Path]:
 
 def _outputs(config: JunctionConfig, folder: Path) -> list[tuple[Path | None, str]]:
     """What is going to be written, and its kinds: refused before hours of work where it cannot be."""
-    biases = dict.fromkeys(config.biases) if config.potential == "linear" and len(config.biases) > 1 else {None: None}
+    biases = dict.fromkeys(config.biases) if config.potential != "none" and len(config.biases) > 1 else {None: None}
     return [
         *((folder / _table_name(bias), TABLE) for bias in biases),
         (folder / "transport.json", JSON),

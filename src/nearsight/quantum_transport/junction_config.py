@@ -55,7 +55,9 @@ class JunctionConfig(Section):
     energies: EnergyGrid = EnergyGrid()
     k_points: tuple[int, int] = Field((1, 1), description="mesh across the direction of transport")
     biases: tuple[float, ...] = Field((0.1,), description="V; a current is computed for each")
-    potential: Literal["none", "linear"] = Field("none", description="linear: H follows each bias")
+    potential: Literal["none", "linear", "conductors"] = Field(
+        "none", description="H follows each bias: linear between the leads, or between conductors (metals' surfaces)"
+    )
     temperature: float = Field(300.0, ge=0, description="K, of the electrons in the leads; below 1e-6 as at 0")
     local: bool = Field(False, description="local densities of states and reflection, too")
     eta: float = Field(ETA, gt=0, le=LARGEST_ETA, description="imaginary part of the energy in the leads, eV")
