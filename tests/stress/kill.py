@@ -1,6 +1,6 @@
 """Kill commands at random moments (kill -9) and look at what is left.
 
-    python -m tests.stress.kill --seed 1 --import 80 --report 60 --predict 80 --train 80 --generate 20
+    python -m tests.stress.kill --seed 1 --import 80 --report 60 --predict 80 --train 80 --generate 20 --transport 60
 
 After every kill each file under its final name must be the old one or a complete new one. After the next run of the
 same command the result must be that of an undisturbed run, and no temporary file may be left. Prints a line of JSON for
@@ -23,7 +23,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import h5py
 import numpy as np
+
+import nearsight as ns
+from nearsight.operators.hdf5_content import content_hash
+from tests.quantum_transport.test_sweep import resonant
 
 ROOT = Path(__file__).parents[2]
 SILICON = ROOT / "data" / "silicon_2.h5"
@@ -33,6 +38,13 @@ CAMPAIGN = """structures:
   - {name: a, files: [a.xyz], cell: none}
   - {name: b, files: [b.xyz], cell: none}
 dft: {code: pyscf, basis: sto-3g}
+"""
+JUNCTION = """device: device.h5
+layer: 1.0
+energies: {start: -0.3, end: 0.3, step: 0.03, adaptive: null}
+biases: [0.1]
+temperature: 100
+local: true
 """
 
 
@@ -65,7 +77,9 @@ def preload() -> None:
 
     from nearsight.api import models, reports  # noqa: F401
     from nearsight.cli.main import COMMANDS, load_command
+    from nearsight.quantum_transport import sweep
 
+    sweep.SAVE_EVERY = 0.0  # so that kills fall into the writing of points, too
     torch.set_num_threads(1)
     for name in COMMANDS:
         load_command(name)
@@ -232,6 +246,22 @@ def cases(folder: Path) -> dict[str, Case]:
         except Exception as error:
             yield repr(error)
 
+    def junction(own: Path) -> None:
+        ns.write(own / "device.h5", resonant(0.1))
+        (own / "junction.yaml").write_text(JUNCTION)
+
+    def transmitted(own: Path) -> object:
+        names = ("transmission.csv", "transport.json", "report.html")
+        return [(own / "out" / name).read_text() for name in names]
+
+    def points_are_sound(own: Path) -> Iterator[str]:
+        points = own / "out" / "points.h5"
+        if not points.exists():
+            return
+        with h5py.File(points) as file:
+            if file.attrs["sha256"] != content_hash(file):
+                yield "points.h5 is not what was written"
+
     whole = {name: folder / name / "whole" for name in ("import", "report", "predict")}
     return {
         "import": Case(
@@ -259,6 +289,7 @@ def cases(folder: Path) -> dict[str, Case]:
             run_is_sound,
         ),
         "generate": Case(["generate", "campaign.yaml", "--output", "out"], molecules, stores, stores_are_sound),
+        "transport": Case(["transport", "junction.yaml", "-o", "out"], junction, transmitted, points_are_sound),
     }
 
 
@@ -266,7 +297,8 @@ def main() -> None:
     """Run the campaigns that were asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=1)
-    for name, number in (("import", 80), ("report", 60), ("predict", 80), ("train", 80), ("generate", 20)):
+    numbers = {"import": 80, "report": 60, "predict": 80, "train": 80, "generate": 20, "transport": 60}
+    for name, number in numbers.items():
         parser.add_argument(f"--{name}", type=int, default=number)
     arguments = vars(parser.parse_args())
     preload()
