@@ -28,6 +28,8 @@ from nearsight.nn.model_file import find_model_file, has_checksums
 from nearsight.nn.prediction import Prediction
 from nearsight.operators.blocks import BlockOperator
 from nearsight.operators.calculation import Calculation
+from nearsight.operators.invariants import check_charge
+from nearsight.operators.position_check import misfit
 from nearsight.operators.store import is_store, operator_basis, read_calculation
 from nearsight.orbitals.basis import BasisSet
 from nearsight.output_path import STORE, check_output
@@ -215,12 +217,12 @@ class Model:
         return Overlap(replace(head, overlap=s, provenance={**head.provenance, "overlap": said}))
 
     def _predicted(self, at_hand: _AtHand, self_consistent: bool | None, progress: Progress) -> Hamiltonian:
+        self.inner.check(at_hand.atoms, at_hand.given)
+        head = self._head(at_hand.atoms, at_hand)
         prediction = self.inner.predict(at_hand.atoms, at_hand.given, progress=progress)
         operator, expected = prediction.operator(), prediction.expected_errors
         estimate = None if expected is None else _of_whole(prediction, operator)
-        calculation = replace(
-            self._head(at_hand.atoms, at_hand), hamiltonian=operator, overlap=at_hand.overlap, error_estimate=estimate
-        )
+        calculation = replace(head, hamiltonian=operator, overlap=at_hand.overlap, error_estimate=estimate)
         if self._solves(calculation, self_consistent, at_hand):
             return self._solved(calculation, at_hand.k_points, prediction, self_consistent is True, progress)
         return _plain(calculation, prediction)
@@ -269,7 +271,9 @@ class Model:
         if self_consistent or (learnt and small) or copied is None:
             copied, at_hand = None, self._known(structure, None, charge, k_points, progress)
         else:
-            head = read_calculation(copied, hamiltonian=False, overlap=False, h0=False)
+            head = read_calculation(copied, hamiltonian=False, overlap=small, h0=False)
+            if head.overlap is not None:
+                self._check_overlap(head.overlap, head.structure)
             at_hand = _AtHand(head.structure, None, None, "given", head.charge if charge is None else charge)
         if self_consistent or (learnt and small and at_hand.overlap is not None):
             return self._write_self_consistent(target, at_hand, self_consistent, started, progress)
@@ -379,11 +383,18 @@ class Model:
         if given is not None and given.k_points is not None:
             return given.k_points
         length = self.inner.provenance.get(SAMPLED)
-        return None if length is None else mesh_of_length(atoms, float(length))
+        if length is None:
+            return None
+        try:
+            number = float(length)
+        except ValueError as error:
+            raise CheckpointError(f"expected a length in Å as {SAMPLED} of the model, got {length!r:.80}") from error
+        return mesh_of_length(atoms, number)
 
     def _with_overlap(self, atoms: Structure, given: Calculation | None, progress: Progress) -> _AtHand:
         if given is not None and given.overlap is not None:
             check_basis(self.inner, given.overlap.basis)
+            self._check_overlap(given.overlap, atoms)
             return _AtHand(atoms, given, given.overlap, "given")
         if not set(atoms.numbers.tolist()) <= set(self.basis.shells):
             return _AtHand(atoms, given, None, "unknown")  # where it predicts, such an element is refused
@@ -395,6 +406,20 @@ class Model:
             return _AtHand(atoms, given, *computed_overlap(atoms, self.basis))
         except InputError as error:
             return _AtHand(atoms, given, None, f"unknown: {error}")
+
+    def _check_overlap(self, overlap: BlockOperator, atoms: Structure) -> None:
+        """Refuse an S that is not that of the model's functions on these atoms, where those are known."""
+        functions = self.basis.restricted(atoms.numbers).functions
+        if any(z not in functions for z in atoms.elements):
+            return
+        found = misfit(overlap, atoms, functions)
+        if found is not None:
+            raise InputError(
+                f"expected S of these atoms in the model's basis ({self.basis.name}), got another for {found.n_wrong} "
+                f"of {found.n_pairs} pairs: between atoms {found.worst[0]} and {found.worst[1]}, {found.distance:.3f} "
+                f"Å apart, {found.expected:.4f} is expected and {found.found:.4f} is there; give the structure alone, "
+                "and S is computed"
+            )
 
     def _may_copy(self, structure: Any) -> Path | None:
         """A store that holds S, which nothing but the new file needs."""
@@ -416,7 +441,9 @@ class Model:
             provenance["overlap"] = at_hand.said
         basis = self.basis.restricted(structure.numbers)
         charge = 0.0 if at_hand is None else at_hand.charge
-        return Calculation(structure, basis, cutoff=self.cutoff, provenance=provenance, charge=charge)
+        head = Calculation(structure, basis, cutoff=self.cutoff, provenance=provenance, charge=charge)
+        check_charge(head)
+        return head
 
 
 def train(

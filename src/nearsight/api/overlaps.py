@@ -152,7 +152,8 @@ def checked_error(overlap: BlockOperator, error: float) -> float:
         The error may be a tenth of the smallest eigenvalue of S: H ψ = ε S ψ multiplies it.
     """
     s = sparse_hermitian(overlap, "S")
-    row = float(np.sqrt(np.bincount(s.nonzero()[0][np.abs(s.data) > error]).max(initial=1)))
+    rows = np.repeat(np.arange(s.shape[0]), np.diff(s.indptr))
+    row = float(np.sqrt(np.bincount(rows[np.abs(s.data) > error]).max(initial=1)))
     few = s.shape[0] <= DENSE_UP_TO
     lowest = float(np.linalg.eigvalsh(s.toarray())[0]) if few else lowest_of_overlap(s) or 0.0
     if error * row > TOO_ILL_CONDITIONED * lowest:

@@ -18,6 +18,8 @@ LARGEST = {"H": 1e9, "S": 1e6, "H₀": 1e9}
 """eV, and for S 1: magnitudes far beyond those of any matrix element, at which sums of squares are still exact."""
 _LARGEST_ENERGY = 1e10
 """eV, of a whole structure."""
+_LARGEST_K = 1e3
+"""In units of the reciprocal lattice vectors: k-points that codes write are in (−1, 1]."""
 _MOST_ORBITALS = 512
 """Of one atom; real basis sets have up to 200."""
 
@@ -33,11 +35,12 @@ def check_calculation_values(calculation: Calculation) -> None:
     Raises
     ------
     InputError
-        If a valence is larger than the atomic number; an energy, a Fermi level, a cutoff, eigenvalues, k-points or
-        error estimates are not finite, not of the right shape, or cannot be; or pairs of a matrix are of other atoms,
-        not sorted, or its elements too large.
+        If a valence is larger than the atomic number, or a charge than the orbitals allow; an energy, a Fermi level, a
+        cutoff, eigenvalues, k-points or error estimates are not finite, not of the right shape, or cannot be; or pairs
+        of a matrix are of other atoms, not sorted, or its elements too large.
     """
     check_basis(calculation.basis)
+    check_charge(calculation)
     for name, value in (("total energy", calculation.energy), ("Fermi level", calculation.fermi)):
         if value is not None and not abs(value) < _LARGEST_ENERGY:
             raise InputError(f"expected a finite {name} in eV, got {value}")
@@ -49,6 +52,30 @@ def check_calculation_values(calculation: Calculation) -> None:
     estimate = calculation.error_estimate
     if estimate is not None and not (np.isfinite(estimate) & (np.asarray(estimate) >= 0)).all():
         raise InputError("expected error estimates that are finite and not negative, got others")
+
+
+def check_charge(calculation: Calculation) -> None:
+    """Check that a charge leaves no less than no electron and no more than two in each orbital.
+
+    Parameters
+    ----------
+    calculation : Calculation
+        Whose valence may be unknown, with which nothing is checked.
+
+    Raises
+    ------
+    InputError
+        If not.
+    """
+    basis, numbers = calculation.basis, calculation.structure.numbers
+    if any(int(z) not in basis.valence for z in calculation.structure.elements):
+        return
+    neutral, room = basis.n_electrons(numbers), 2 * int(basis.offsets(numbers)[-1])
+    if not 0 <= neutral - calculation.charge <= room:
+        raise InputError(
+            f"expected a charge of {neutral - room} to {neutral} e for the {neutral} valence electrons and {room // 2} "
+            f"orbitals of {calculation.structure.formula}, got {calculation.charge:g}"
+        )
 
 
 def check_reverses(calculation: Calculation) -> None:
@@ -135,8 +162,16 @@ def _check_levels(calculation: Calculation) -> None:
     levels, k_points, k_levels = calculation.eigenvalues, calculation.k_points, calculation.k_eigenvalues
     if levels is not None:
         _check_ascending("eigenvalues", np.asarray(levels), n, 1)
-    if k_points is not None and (np.shape(k_points)[1:] != (3,) or not np.isfinite(k_points).all()):
-        raise InputError(f"expected finite k-points of shape (k, 3), got shape {np.shape(k_points)}")
+    if k_points is not None and (
+        np.ndim(k_points) != 2
+        or np.shape(k_points)[1] != 3
+        or not len(k_points)
+        or not (np.abs(k_points) < _LARGEST_K).all()
+    ):
+        raise InputError(
+            f"expected k-points of shape (k, 3) in units of the reciprocal lattice vectors, got shape "
+            f"{np.shape(k_points)}, or numbers that are none or beyond {_LARGEST_K:g}"
+        )
     if k_levels is not None:
         _check_ascending("eigenvalues at k-points", np.asarray(k_levels), n, 2)
         if k_points is None or len(k_levels) != len(k_points):

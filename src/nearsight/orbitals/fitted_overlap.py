@@ -21,6 +21,8 @@ from nearsight.units import BOHR_IN_ANGSTROM
 
 EXPONENTS = np.geomspace(0.03, 2.5, 14) / BOHR_IN_ANGSTROM**2
 """μ, 1/Å²."""
+FARTHEST = 50.0
+"""Å, beyond which no overlap of atoms reaches."""
 Channel = tuple[int, int, int]
 """Shell of the first atom, shell of the second (their places in the basis), |m|."""
 
@@ -103,7 +105,7 @@ class FittedOverlap:
         Raises
         ------
         InputError
-            They are of other shells, or not finite.
+            They are of other shells, not finite, or reach nowhere or farther than any overlap.
         """
         sound = all(
             0 <= a < len(shells.get(pair[0], ()))
@@ -119,7 +121,9 @@ class FittedOverlap:
             block.shape == (sizes.get(z), sizes.get(z)) and bool(np.isfinite(block).all())
             for z, block in self.own.items()
         )
-        if not sound or not own or not np.isfinite([self.range, self.error, *self.nearest.values()]).all():
+        lengths = np.array([self.range, self.error, *self.nearest.values()])
+        possible = self.range > 0 and bool(((lengths >= 0) & (lengths <= FARTHEST)).all())
+        if not sound or not own or not possible:
             raise InputError("expected fitted overlaps of the shells of the basis, got others or numbers that are none")
 
     def as_plain(self) -> dict[str, Any]:

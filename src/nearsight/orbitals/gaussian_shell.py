@@ -11,6 +11,9 @@ from scipy.special import gamma
 from nearsight.errors import InputError
 from nearsight.units import BOHR_IN_ANGSTROM
 
+MOST_PRIMITIVES = 100
+"""Of a shell; those of real basis sets have up to 30."""
+
 
 @dataclass(frozen=True, eq=False)
 class GaussianShell:
@@ -37,13 +40,21 @@ class GaussianShell:
         Raises
         ------
         InputError
-            If numbers are not finite, an exponent is not positive, or all coefficients are 0.
+            If numbers are not finite, an exponent is not positive, all coefficients are 0, there are more primitives
+            than any basis has, or they cannot be normalised.
         """
         alpha, c = np.asarray(exponents, dtype=np.float64), np.asarray(coefficients, dtype=np.float64)
         sound = alpha.ndim == 1 and alpha.shape == c.shape and np.isfinite(alpha).all() and np.isfinite(c).all()
         if not (sound and (alpha > 0).all() and c.any()):
             raise InputError("expected positive exponents and finite coefficients, not all 0, of a Gaussian shell")
-        return cls(l, alpha, c)
+        if len(alpha) > MOST_PRIMITIVES:
+            raise InputError(f"expected at most {MOST_PRIMITIVES} primitives of a Gaussian shell, got {len(alpha)}")
+        shell = cls(l, alpha, c)
+        with np.errstate(all="ignore"):
+            norm = shell.norm
+        if not 0 < norm < np.inf:
+            raise InputError(f"expected a Gaussian shell that can be normalised, got a norm of {norm}")
+        return shell
 
     @classmethod
     def of_normalised(cls, l: int, exponents: ArrayLike, coefficients: ArrayLike) -> GaussianShell:

@@ -215,6 +215,8 @@ class BondEngine:
                     visit(passes()[pair], pair, batch, sums)
             return sums
 
+        if not batches:  # a single atom, without images of its own within the cutoff
+            return self._sums(features, weights, with_gradient)
         threads = torch.get_num_threads() if features.device.type == "cpu" else 1
         return _add_up(in_order(work, range(shares), threads))
 
