@@ -62,6 +62,7 @@ def test_the_undamaged_one(tmp_path: Path) -> None:
         ("progress", {"another": 1}),
         ("optimizer_groups", {"lr": "1"}),
         ("optimizer_groups", {"lr": -1.0}),
+        ("optimizer_groups", {"lr": 1e300}),
         ("optimizer_groups", {"params": [0, 1]}),
         ("scheduler", {"best": "low"}),
         ("scheduler", {"num_bad_epochs": {}}),

@@ -20,6 +20,7 @@ from nearsight.errors import CheckpointError, InputError, NearsightError
 from nearsight.foreign_files import reading
 from nearsight.learning.optimisation import averaged_weights, set_step
 from nearsight.nn.checksums import KEY, checksums
+from nearsight.nn.config import LARGEST_RATE
 from nearsight.nn.loading import load_weights
 from nearsight.nn.model import HamiltonianModel
 from nearsight.nn.model_file import WEIGHTS, damaged, read_tensors, upgraded_metadata
@@ -228,7 +229,7 @@ def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tens
             raise InputError(f"expected moments of parameter {place} that are numbers and squares, got others")
     for group, stored in zip(known, groups, strict=True):
         rate = stored["lr"]
-        if not isinstance(rate, float) or not 0 <= rate < math.inf:
+        if not isinstance(rate, float) or not 0 <= rate <= LARGEST_RATE:
             raise InputError(f"expected a learning rate, got {rate!r:.80}")
         group["lr"] = rate
     optimizer.load_state_dict({"state": own, "param_groups": known})

@@ -36,6 +36,10 @@ class PartitionSection(Section):
     """Settings of how structures are divided into batches."""
 
 
+LARGEST_RATE = 1e3
+"""Of a learning rate, and of the decay of weights: far above any that trains, and products of two are numbers."""
+
+
 class OptimizerSection(Section):
     """Settings of the optimiser: Adam or AdamW, its schedule, gradient clipping and the average of the weights.
 
@@ -43,7 +47,7 @@ class OptimizerSection(Section):
     """
 
     kind: Literal["adam", "adamw"] = Field("adam", description="adamw: with decoupled weight decay")
-    weight_decay: float = Field(0.0, ge=0, description="of adamw")
+    weight_decay: float = Field(0.0, ge=0, le=LARGEST_RATE, description="of adamw")
     schedule: Literal["plateau", "cosine"] = Field(
         "plateau", description="cosine: over budget_minutes or max_epochs, whichever ends first"
     )
@@ -55,7 +59,7 @@ class OptimizerSection(Section):
         lt=1,
         description="decay of the exponential moving average (EMA) of the weights, which is what is validated and kept",
     )
-    learning_rate: float = Field(1e-4, gt=0)
+    learning_rate: float = Field(1e-4, gt=0, le=LARGEST_RATE)
     minimum_learning_rate: float = Field(
         1e-5, ge=0, description="plateau: training stops when it is reached; cosine: the last rate"
     )

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from nearsight.nn.config import LossSection, ModelSection, OptimizerSection, PartitionSection
+from nearsight.nn.config import LARGEST_RATE, LossSection, ModelSection, OptimizerSection, PartitionSection
 
 
 class NearsightConfig(ModelSection):
@@ -77,14 +77,14 @@ class NearsightOptimizer(OptimizerSection):
     """AdamW along a cosine, with an average of the weights."""
 
     kind: Literal["adam", "adamw"] = "adamw"
-    weight_decay: float = Field(0.5, ge=0, description="of adamw")
+    weight_decay: float = Field(0.5, ge=0, le=LARGEST_RATE, description="of adamw")
     schedule: Literal["plateau", "cosine"] = "cosine"
     warmup_steps: int = Field(50, ge=0, description="cosine: steps over which the rate rises")
     clip_norm: float | None = Field(10.0, gt=0, description="largest norm of the gradient")
     ema_decay: float | None = Field(
         0.999, gt=0, lt=1, description="decay of the EMA of the weights, which is what is validated and kept"
     )
-    learning_rate: float = Field(4e-3, gt=0)
+    learning_rate: float = Field(4e-3, gt=0, le=LARGEST_RATE)
     minimum_learning_rate: float = Field(
         4e-6, ge=0, description="plateau: training stops when it is reached; cosine: the last rate"
     )
