@@ -35,10 +35,11 @@ from nearsight.self_consistency.density_features import (
 from nearsight.structures.graph import Graph
 from nearsight.structures.structure import Structure
 
-PENALTY, SHARED_PENALTY, NEIGHBOUR_PENALTY = 0.01, 1.0, 300.0
+PENALTY, SHARED_PENALTY, NEIGHBOUR_PENALTY = 0.01, 30.0, 300.0
 """Of what the density tells of the atom itself and of potentials, relative to the nearest neighbours: its part is
-large, and hardly held back. Of net and gross populations, which are nearly those of Löwdin: large differences of them
-would converge slowly. Of the charges of neighbours beyond their potential, of which there are many numbers."""
+large, and hardly held back. Of net and gross populations, which are nearly those of Löwdin: with large differences of
+them charges converge slowly and respond wrongly. Of the charges of neighbours beyond their potential, of which there
+are many numbers."""
 
 
 @dataclass(frozen=True)
