@@ -20,6 +20,7 @@ from nearsight.operators.bloch import fold
 from nearsight.operators.calculation import Calculation
 from nearsight.operators.store import read_calculation
 from nearsight.operators.symmetry import permute
+from nearsight.structures.structure import Structure
 from tests.formats import deeph_script
 from tests.formats.samples import assert_orders_are_ours, levels, needs_samples, path_of, sample
 from tests.fuzz.seeds import small_calculation
@@ -44,7 +45,22 @@ def same(one: Calculation, other: Calculation) -> None:
 def test_round_trip_to_the_last_bit(layout: str, make: Callable[[], Calculation], tmp_path: Path) -> None:
     calculation = make()
     export(calculation, tmp_path / "x", layout)
-    same(read_any(tmp_path / "x"), calculation)
+    back = read_any(tmp_path / "x")
+    same(back, calculation)
+    assert dict(back.basis.valence) == dict(calculation.basis.valence)
+    np.testing.assert_array_equal(back.structure.pbc, calculation.structure.pbc)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_molecule_stays_one(layout: str, tmp_path: Path) -> None:
+    """It is written into a cell, which DeepH needs."""
+    known = small_calculation()
+    h, s = (o.select(~o.shift.any(axis=1)) for o in (known.require_hamiltonian(), known.require_overlap()))
+    isolated = Structure(known.structure.numbers, known.structure.positions, np.zeros((3, 3)), np.zeros(3, dtype=bool))
+    export(replace(known, structure=isolated, hamiltonian=h, overlap=s), tmp_path / "x", layout)
+    back = read_any(tmp_path / "x").structure
+    assert not back.pbc.any()
+    assert back.volume > 20**3
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

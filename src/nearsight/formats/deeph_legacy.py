@@ -8,6 +8,7 @@ named `[Rx, Ry, Rz, i, j]` with atoms from 1. Inside a shell the order is OpenMX
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -18,7 +19,15 @@ from h5py import h5d, h5s, h5t
 from nearsight.atomic_files import write_text_atomically, written_atomically
 from nearsight.errors import FormatError, InputError
 from nearsight.foreign_files import read_text
-from nearsight.formats.deepx import in_a_cell, make_folder, optional_number, read_json
+from nearsight.formats.deepx import (
+    OwnWords,
+    in_a_cell,
+    make_folder,
+    optional_number,
+    own_words,
+    read_json,
+    read_own_words,
+)
 from nearsight.formats.hdf5_files import flat_blocks
 from nearsight.formats.number_tables import read_table
 from nearsight.formats.options import ReadOptions
@@ -70,9 +79,9 @@ def read(path: Path, options: ReadOptions) -> Calculation:
         If a file is missing or damaged, does not fit the others, or there is spin.
     """
     folder = path if path.is_dir() else path.parent
-    fermi = _read_info(folder)
-    structure = _structure(folder, options)
-    basis = _basis(folder / SHELLS, structure)
+    fermi, own = _read_info(folder)
+    structure = _structure(folder, options, own)
+    basis = _basis(folder / SHELLS, structure, own)
     orbitals = ForeignOrbitals(structure.numbers, basis, OPENMX)
     named = path if path.name in (HAMILTONIAN, PREDICTION) and path.is_file() else None
     source = named or next((folder / n for n in (HAMILTONIAN, PREDICTION) if (folder / n).is_file()), None)
@@ -85,20 +94,18 @@ def read(path: Path, options: ReadOptions) -> Calculation:
     return Calculation(structure, basis, h, s, fermi=fermi, provenance=said)
 
 
-def _read_info(folder: Path) -> float | None:
-    """The Fermi level (eV), of a file that may be missing and must not speak of spin."""
+def _read_info(folder: Path) -> tuple[float | None, OwnWords]:
+    """The Fermi level (eV) and what nearsight added, of a file that may be missing and must not speak of spin."""
     path = folder / INFO
-    if not path.is_file():
-        return None
-    said = read_json(path, "DeepH's info.json")
+    said = read_json(path, "DeepH's info.json") if path.is_file() else {}
     if said.get("isspinful", False) is not False:
         raise FormatError(
             path, "expected matrices without spin, got spinful matrices; spin and spin-orbit coupling are not supported"
         )
-    return optional_number(path, said, "fermi_level")
+    return optional_number(path, said, "fermi_level"), read_own_words(path, said)
 
 
-def _structure(folder: Path, options: ReadOptions) -> Structure:
+def _structure(folder: Path, options: ReadOptions, own: OwnWords) -> Structure:
     cell = read_table(folder / LATTICE, "lattice vectors as columns (Å)", 3).T
     positions = read_table(folder / POSITIONS, "positions of the atoms as columns (Å)", 3).T
     numbers = read_table(folder / ELEMENTS, "one atomic number per line")[:, 0]
@@ -106,13 +113,13 @@ def _structure(folder: Path, options: ReadOptions) -> Structure:
         raise FormatError(folder / ELEMENTS, f"expected {len(positions)} atoms as in {POSITIONS}, got {len(numbers)}")
     if cell.shape != (3, 3):
         raise FormatError(folder / LATTICE, f"expected three lattice vectors, got {len(cell)}")
-    pbc = np.full(3, not options.isolated)
+    pbc = np.full(3, not options.isolated) & np.array(own.pbc or (True, True, True))
     structure = Structure(numbers, positions, cell if options.cell is None else options.cell, pbc)
     check_distances(structure)
     return structure
 
 
-def _basis(path: Path, structure: Structure) -> BasisSet:
+def _basis(path: Path, structure: Structure, own_words: OwnWords) -> BasisSet:
     lines = [line.split() for line in read_text(path, "one line of l's per atom", largest=1 << 28).splitlines()]
     lines = [line for line in lines if line]
     if len(lines) != len(structure):
@@ -127,7 +134,7 @@ def _basis(path: Path, structure: Structure) -> BasisSet:
                 path,
                 f"expected the same shells for all atoms of an element, got {own} for atom {atom} after {shells[z]}",
             )
-    return BasisSet("of DeepH's files", shells, {})
+    return BasisSet(own_words.basis or "of DeepH's files", shells, own_words.valence_of(shells))
 
 
 def _read_matrix(path: Path, orbitals: ForeignOrbitals, name: str, hermitian: bool = True) -> BlockOperator:
@@ -213,12 +220,14 @@ def _columns(table: np.ndarray) -> str:
 
 
 def _info(calculation: Calculation) -> str:
-    level = "" if calculation.fermi is None else f', "fermi_level": {calculation.fermi!r}'
-    size = int(calculation.basis.offsets(calculation.structure.numbers)[-1])
-    return (
-        f'{{"nsites": {len(calculation.structure)}, "isorthogonal": false, "isspinful": false, "norbits": {size}'
-        f"{level}}}\n"
-    )
+    said = {
+        "nsites": len(calculation.structure),
+        "isorthogonal": False,
+        "isspinful": False,
+        "norbits": int(calculation.basis.offsets(calculation.structure.numbers)[-1]),
+    }
+    level = {} if calculation.fermi is None else {"fermi_level": calculation.fermi}
+    return json.dumps(said | level | own_words(calculation)) + "\n"
 
 
 def _write_matrix(path: Path, operator: BlockOperator) -> None:

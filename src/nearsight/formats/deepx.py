@@ -10,7 +10,7 @@ each pair are there.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,7 +85,7 @@ def read(path: Path, options: ReadOptions) -> Calculation:
     orbitals = ForeignOrbitals(structure.numbers, basis, CP2K)
     h = None if source is None else _read_matrix(source, orbitals, "H", hermitian=source.name != PREDICTION)
     s = _read_matrix(overlap_file, orbitals, "S") if overlap_file.is_file() else None
-    if info.folded:
+    if info.own.folded:
         h, s = (None if operator is None else _folded(folder, operator) for operator in (h, s))
     said = {"format": "DeepH (deepx)", "source": folder.name, "basis": basis.name}
     if source is not None and source.name == PREDICTION:
@@ -101,10 +101,7 @@ class _Info:
     fermi: float | None
     electrons: float | None
     counts: tuple[int | None, int | None]
-    folded: bool
-    pbc: tuple[bool, bool, bool] | None
-    name: str | None
-    valence: Mapping[str, int]
+    own: OwnWords
 
 
 def _read_info(path: Path) -> _Info:
@@ -116,21 +113,87 @@ def _read_info(path: Path) -> _Info:
             path, "expected matrices without spin, got spinful matrices; spin and spin-orbit coupling are not supported"
         )
     shells = {str(symbol): shells_of(path, symbol, ls) for symbol, ls in said["elements_orbital_map"].items()}
+    own = read_own_words(path, said)
+    return _Info(
+        shells,
+        optional_number(path, said, "fermi_energy_eV") if own.fermi_known else None,
+        optional_number(path, said, "occupation"),
+        (_count(path, said, "atoms_quantity"), _count(path, said, "orbits_quantity")),
+        own,
+    )
+
+
+@dataclass(frozen=True)
+class OwnWords:
+    """What nearsight adds to `info.json` where DeepH's layouts have no words for it.
+
+    Attributes
+    ----------
+    basis : str or None
+        Name of the basis.
+    valence : mapping of str to int
+        Element symbol → valence.
+    pbc : tuple of bool or None
+        Which directions are periodic.
+    folded : bool
+        Whether the matrices are summed at Γ.
+    fermi_known : bool
+        Whether the Fermi level is one.
+    """
+
+    basis: str | None
+    valence: Mapping[str, int]
+    pbc: tuple[bool, bool, bool] | None
+    folded: bool
+    fermi_known: bool
+
+    def valence_of(self, elements: Iterable[int]) -> dict[int, int]:
+        """Return the valence of those elements that are known."""
+        return {z: self.valence[symbol_of(z)] for z in elements if symbol_of(z) in self.valence}
+
+
+def read_own_words(path: Path, said: Mapping[str, Any]) -> OwnWords:
+    """Read what nearsight added to `info.json`, if anything.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file, for messages.
+    said : mapping
+        Its content.
+
+    Raises
+    ------
+    FormatError
+        If it is anything else.
+    """
     held = said.get(_OWN)
     own: dict[str, Any] = held if isinstance(held, dict) else {}
     pbc = own.get("pbc")
     if pbc is not None and (not isinstance(pbc, list) or len(pbc) != 3 or not all(isinstance(x, bool) for x in pbc)):
         raise FormatError(path, f"expected pbc as three truth values, got {pbc!r:.80}")
-    return _Info(
-        shells,
-        None if own.get("fermi_known") is False else optional_number(path, said, "fermi_energy_eV"),
-        optional_number(path, said, "occupation"),
-        (_count(path, said, "atoms_quantity"), _count(path, said, "orbits_quantity")),
-        own.get("folded") is True,
-        None if pbc is None else (pbc[0], pbc[1], pbc[2]),
-        own["basis"] if isinstance(own.get("basis"), str) and own["basis"].isprintable() else None,
+    name = own.get("basis")
+    return OwnWords(
+        name if isinstance(name, str) and name.isprintable() else None,
         _valence(path, own.get("valence", {})),
+        None if pbc is None else (pbc[0], pbc[1], pbc[2]),
+        own.get("folded") is True,
+        own.get("fermi_known") is not False,
     )
+
+
+def own_words(calculation: Calculation) -> dict[str, Any]:
+    """Return what nearsight adds to `info.json`, by its key."""
+    basis = calculation.basis.restricted(calculation.structure.elements)
+    operator = calculation.hamiltonian or calculation.overlap
+    said = {
+        "basis": basis.name,
+        "valence": {symbol_of(z): v for z, v in basis.valence.items()},
+        "pbc": calculation.structure.pbc.tolist(),
+        "folded": operator is not None and operator.folded,
+        "fermi_known": calculation.fermi is not None,
+    }
+    return {_OWN: said}
 
 
 def read_json(path: Path, expected: str) -> dict[str, Any]:
@@ -205,9 +268,9 @@ def _structure(folder: Path, options: ReadOptions, info: _Info) -> Structure:
     structure = read_structure(options.structure or folder / POSCAR, options.cell, isolated=options.isolated)
     if info.counts[0] not in (None, len(structure)):
         raise FormatError(folder / INFO, f"expected {len(structure)} atoms as in {POSCAR}, got {info.counts[0]}")
-    if info.pbc is None or options.isolated:
+    if info.own.pbc is None or options.isolated:
         return structure
-    return Structure(structure.numbers, structure.positions, structure.cell, np.array(info.pbc))
+    return Structure(structure.numbers, structure.positions, structure.cell, np.array(info.own.pbc))
 
 
 def _basis(path: Path, info: _Info, structure: Structure) -> BasisSet:
@@ -220,7 +283,7 @@ def _basis(path: Path, info: _Info, structure: Structure) -> BasisSet:
     missing = [symbol_of(z) for z in structure.elements if z not in shells]
     if missing:
         raise FormatError(path, f"expected the shells of {', '.join(missing)} in elements_orbital_map, got none")
-    basis = BasisSet(info.name or "of DeepH's files", shells, _known_valence(info, structure))
+    basis = BasisSet(info.own.basis or "of DeepH's files", shells, _known_valence(info, structure))
     basis = basis.restricted(structure.elements)
     n = int(basis.offsets(structure.numbers)[-1])
     if info.counts[1] not in (None, n):
@@ -232,7 +295,7 @@ def _known_valence(info: _Info, structure: Structure) -> dict[int, int]:
     """Of each element, or of the only one, whose atoms share the electrons."""
     if len(structure.elements) == 1 and info.electrons and info.electrons % len(structure) == 0:
         return {structure.elements[0]: int(info.electrons) // len(structure)}
-    return {z: info.valence[symbol_of(z)] for z in structure.elements if symbol_of(z) in info.valence}
+    return info.own.valence_of(structure.elements)
 
 
 def _hamiltonian_file(path: Path, folder: Path) -> Path | None:
@@ -405,15 +468,7 @@ def _info(calculation: Calculation, structure: Structure) -> dict[str, Any]:
     }
     if all(z in basis.valence for z in structure.elements):
         said["occupation"] = calculation.n_electrons
-    operator = calculation.hamiltonian or calculation.overlap
-    said[_OWN] = {
-        "basis": basis.name,
-        "valence": {symbol_of(z): v for z, v in basis.valence.items()},
-        "pbc": structure.pbc.tolist(),
-        "folded": operator is not None and operator.folded,
-        "fermi_known": calculation.fermi is not None,
-    }
-    return said
+    return said | own_words(calculation)
 
 
 def _write_matrix(path: Path, operator: BlockOperator) -> None:
