@@ -22,6 +22,7 @@ from tests.formats.abacus_files import write_run
 from tests.formats.aims_files import write_run as write_aims_run
 from tests.formats.molecules import water
 from tests.formats.siesta_files import write_hsx
+from tests.formats.test_pyscf_checkpoint import write_checkpoint
 
 ROOT = Path(__file__).parents[2]
 MHFO2 = ROOT / "tests" / "data" / "cp2k_mhfo2"
@@ -120,6 +121,12 @@ def fhi_aims(folder: Path) -> Calculation:
     return read_any(write_aims_run(folder / "run", read_calculation(ROOT / "data" / "silicon_2.h5")))
 
 
+def pyscf_chk(folder: Path) -> Calculation:
+    """Water by PySCF."""
+    write_checkpoint(folder / "water.chk")
+    return read_any(folder / "water.chk")
+
+
 def shipped(path: Path) -> Callable[[Path], Calculation]:
     """A file of data/."""
     return lambda folder: read_calculation(path)
@@ -139,6 +146,7 @@ SOURCES: dict[str, Callable[[Path], Calculation]] = {
     "dftio": exported("dftio"),
     "abacus": abacus,
     "siesta": siesta,
+    "pyscf checkpoint": pyscf_chk,
     "fhi-aims": fhi_aims,
     **{path.name: shipped(path) for path in SHIPPED if path.name != "aHfO2_96_A.h5"},
 }

@@ -25,6 +25,7 @@ from tests.formats.abacus_files import write_run as write_abacus_run
 from tests.formats.aims_files import write_run as write_aims_run
 from tests.formats.siesta_files import write_hsx
 from tests.formats.test_cp2k_ao_matrices import text as ao_text
+from tests.formats.test_pyscf_checkpoint import write_checkpoint
 from tests.formats.test_qh9 import DYNAMIC
 from tests.formats.test_qh9 import write as write_qh9
 
@@ -78,6 +79,7 @@ def write_seeds(folder: Path) -> None:
     write_hsx(folder / "siesta" / "x.HSX", calculation)
     export(calculation, folder / "tshs" / "x.TSHS", "tshs")
     write_aims_run(folder / "aims", calculation)
+    write_checkpoint(folder / "water.chk")
     _write_npz(folder / "calc.npz", calculation)
     _write_qh9(folder / "qh9.db")
     _write_schnorb(folder / "schnorb.db")

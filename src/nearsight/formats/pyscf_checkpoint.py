@@ -1,0 +1,181 @@
+"""Checkpoints of PySCF's mean fields of molecules (`mf.chkfile`): HDF5 with the molecule as JSON and its orbitals.
+
+H and S are not in them, yet follow from all orbitals C and their energies ε: S = C⁻ᵀC⁻¹ and H = C⁻ᵀ ε C⁻¹. PySCF
+evaluates texts of the JSON (`atom`, `basis`) as Python when it loads one; here only its tables of numbers are looked
+at (`_atm`, `_bas`, `_env`, `_atom`).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nearsight.elements import number_of, symbol_of
+from nearsight.errors import FormatError, InputError
+from nearsight.formats.dense_matrices import check_shells, from_dense
+from nearsight.formats.hdf5_files import opened
+from nearsight.formats.options import ReadOptions
+from nearsight.formats.structure_files import check_distances
+from nearsight.operators.calculation import Calculation
+from nearsight.operators.hdf5_content import array, text
+from nearsight.orbitals.basis import SHELL_LETTERS, BasisSet
+from nearsight.orbitals.conventions import PYSCF
+from nearsight.orbitals.gaussian_shell import GaussianShell
+from nearsight.structures.structure import Structure
+from nearsight.units import BOHR_IN_ANGSTROM, HARTREE_IN_EV
+
+_EXPECTED = "a checkpoint of PySCF (mol, scf)"
+_MOST_FUNCTIONS = 20_000
+_ILL_CONDITIONED = 1e12
+"""Condition number of C from which on H is not that of the run to more than a few digits."""
+
+
+def recognises(path: Path) -> bool:
+    """Tell whether a path is named as PySCF's checkpoints are by custom, `.chk` or `.chkfile`."""
+    return path.is_file() and path.suffix in (".chk", ".chkfile")
+
+
+def read(path: Path, options: ReadOptions) -> Calculation:
+    """Read one checkpoint.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file.
+    options : ReadOptions
+        Not needed.
+
+    Returns
+    -------
+    Calculation
+        H, S, the total energy, the levels and the charge.
+
+    Raises
+    ------
+    FormatError
+        If it is damaged, of a crystal, has two spins or Cartesian functions, or orbitals were left out.
+    """
+    with opened(path, _EXPECTED) as file:
+        if "mol" not in file or "scf" not in file:
+            raise FormatError(path, f"expected {_EXPECTED}, got {', '.join(file) or 'nothing'}")
+        said = _molecule(path, text(file, "mol"))
+        if "kpts" in file["scf"] or "a" in said:
+            raise FormatError(
+                path,
+                "expected a molecule, got a crystal, whose matrices per cell vector do not follow from a checkpoint; "
+                "compute it with `nearsight generate`",
+            )
+        if "mo_energy" not in file["scf"] or len(file["scf/mo_energy"].shape) != 1:
+            raise FormatError(path, "expected orbitals without spin, got others (UKS, GKS); spin is not supported")
+        structure, basis = _atoms(path, said)
+        n = int(basis.offsets(structure.numbers)[-1])
+        levels = array(file["scf"], "mo_energy", "float", (None,))
+        if len(levels) != n:
+            raise FormatError(
+                path, f"expected {n} orbitals, as many as functions, got {len(levels)}; were dependent ones left out?"
+            )
+        occupations = array(file["scf"], "mo_occ", "float", (n,))
+        orbitals = array(file["scf"], "mo_coeff", "float", (n, n))
+        energy = float(array(file["scf"], "e_tot", "float", ())) * HARTREE_IN_EV if "e_tot" in file["scf"] else None
+    inverse = _inverse(path, orbitals)
+    try:
+        h = from_dense(inverse.T * levels @ inverse * HARTREE_IN_EV, structure.numbers, basis, PYSCF)
+        s = from_dense(inverse.T @ inverse, structure.numbers, basis, PYSCF)
+        check_shells(s)
+    except InputError as error:
+        raise FormatError(path, str(error)) from error
+    valence = sum(basis.valence[z] for z in structure.numbers.tolist())
+    return Calculation(
+        structure,
+        basis,
+        h,
+        s,
+        energy=energy,
+        eigenvalues=np.sort(levels) * HARTREE_IN_EV,
+        charge=float(valence - round(float(occupations.sum()))),
+        provenance={"format": "PySCF checkpoint", "source": path.name, "basis": basis.name},
+    )
+
+
+def _molecule(path: Path, words: str) -> dict[str, Any]:
+    try:
+        said = json.loads(words)
+    except ValueError as error:
+        raise FormatError(path, f"expected the molecule as JSON, got another text ({error})") from error
+    if not isinstance(said, dict):
+        raise FormatError(path, "expected the molecule as JSON, got another text")
+    if said.get("cart"):
+        raise FormatError(path, "expected spherical functions, got Cartesian ones (cart=True)")
+    return said
+
+
+def _table(path: Path, said: dict[str, Any], key: str, width: int | None) -> np.ndarray:
+    try:
+        found = np.array(said[key], dtype=np.float64)
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise FormatError(path, f"expected the molecule's table {key}, got none or another one") from error
+    good = found.ndim == (1 if width is None else 2) and (width is None or found.shape[1] == width)
+    if not good or not np.isfinite(found).all() or not found.size:
+        raise FormatError(path, f"expected the molecule's table {key}, got one of shape {found.shape}")
+    return found
+
+
+def _whole(path: Path, said: dict[str, Any], key: str, width: int, size: int) -> np.ndarray:
+    """A table of positions in `_env` and other small whole numbers."""
+    found = _table(path, said, key, width)
+    if (found != np.round(found)).any() or found.min() < 0 or found.max() > max(size, 1000):
+        raise FormatError(path, f"expected whole numbers up to {size} in the molecule's table {key}, got others")
+    return found.astype(np.int64)
+
+
+def _atoms(path: Path, said: dict[str, Any]) -> tuple[Structure, BasisSet]:
+    env = _table(path, said, "_env", None)
+    atoms, shells = _whole(path, said, "_atm", 6, len(env)), _whole(path, said, "_bas", 8, len(env))
+    labels = [row[0] for row in said["_atom"]] if _is_list_of_rows(said.get("_atom")) else []
+    numbers = [number_of(found[1]) if (found := re.match(r"([A-Z][a-z]?)\d*$", str(x))) else None for x in labels]
+    if len(numbers) != len(atoms) or not all(numbers):
+        raise FormatError(path, f"expected chemical symbols of {len(atoms)} atoms, got {labels!r:.80}; no ghosts")
+    if (atoms[:, 1] + 3 > len(env)).any() or (np.diff(shells[:, 0]) < 0).any() or shells[:, 0].max() >= len(atoms):
+        raise FormatError(path, "expected shells of the atoms one after another, got others")
+    positions = env[atoms[:, 1][:, None] + np.arange(3)] * BOHR_IN_ANGSTROM
+    z = np.array(numbers, dtype=np.int64)
+    structure = Structure(z, positions, np.zeros((3, 3)), np.zeros(3, dtype=bool))
+    check_distances(structure)
+    functions: dict[int, tuple[GaussianShell, ...]] = {}
+    for atom, number in enumerate(z.tolist()):
+        own = tuple(shell for row in shells[shells[:, 0] == atom].tolist() for shell in _contracted(path, env, row))
+        known = functions.setdefault(number, own)
+        if [shell.l for shell in known] != [shell.l for shell in own] or not own:
+            raise FormatError(path, f"expected one basis for each element, got two for {symbol_of(number)}")
+    momenta = {number: tuple(shell.l for shell in own) for number, own in functions.items()}
+    charges = {number: int(atoms[z == number][0, 0]) for number in functions}
+    basis = BasisSet("of PySCF's files", momenta, charges, functions)
+    if int(basis.offsets(z)[-1]) > _MOST_FUNCTIONS:
+        raise FormatError(path, f"expected at most {_MOST_FUNCTIONS} functions, got more")
+    return structure, basis
+
+
+def _is_list_of_rows(rows: Any) -> bool:
+    return isinstance(rows, list) and all(isinstance(row, list) and row for row in rows)
+
+
+def _contracted(path: Path, env: np.ndarray, row: list[int]) -> list[GaussianShell]:
+    """Shells of one row of `_bas`: atom, l, primitives, contractions, kappa, exponents, coefficients."""
+    _, l, primitives, contractions, _, first, coefficients, _ = row
+    counts = 0 < primitives <= len(env) and 0 < contractions <= len(env)
+    fits = first + primitives <= len(env) and coefficients + primitives * contractions <= len(env)
+    if not counts or l >= len(SHELL_LETTERS) or not fits:
+        raise FormatError(path, f"expected shells up to {SHELL_LETTERS[-1]} with their numbers in _env, got {row}")
+    table = env[coefficients : coefficients + primitives * contractions].reshape(contractions, primitives)
+    return [GaussianShell.of_primitives(l, env[first : first + primitives], own) for own in table]
+
+
+def _inverse(path: Path, orbitals: np.ndarray) -> np.ndarray:
+    condition = np.linalg.cond(orbitals)
+    if not condition < _ILL_CONDITIONED:
+        raise FormatError(path, f"expected independent orbitals, got some that are not (condition {condition:.1e})")
+    return np.linalg.inv(orbitals)

@@ -1,0 +1,144 @@
+"""PySCF's checkpoints of molecules: H and S from the orbitals, nothing evaluated, bad files."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from nearsight.api.files import import_calculation
+from nearsight.errors import FormatError
+from nearsight.formats.registry import read_any
+from nearsight.operators.bloch import to_csr
+from nearsight.orbitals.conventions import PYSCF, from_internal_order, reordered
+from nearsight.units import HARTREE_IN_EV
+from tests.formats.molecules import NUMBERS, POSITIONS
+
+
+def write_checkpoint(path: Path, charge: int = 0, **keys: Any) -> Any:
+    """Water, or its ion, by PySCF; returns the field."""
+    from pyscf import dft, gto
+
+    atoms = list(zip(NUMBERS.tolist(), POSITIONS.tolist()))
+    mol = gto.M(atom=atoms, basis=keys.pop("basis", "def2-svp"), charge=charge, verbose=0, **keys)
+    field = dft.RKS(mol, xc="pbe") if mol.spin == 0 else dft.UKS(mol, xc="pbe")
+    field.chkfile = str(path)
+    field.max_cycle, field.grids.level = 4, 0
+    field.kernel()
+    return field
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    path = tmp_path_factory.mktemp("pyscf") / "water.chk"
+    return path, write_checkpoint(path)
+
+
+def test_h_and_s_are_pyscf_s(good: tuple[Path, Any]) -> None:
+    path, field = good
+    found = read_any(path)
+    order = from_internal_order(PYSCF, found.basis, found.structure.numbers)
+    s = reordered(to_csr(found.require_overlap()).toarray(), *order)
+    h = reordered(to_csr(found.require_hamiltonian()).toarray(), *order) / HARTREE_IN_EV
+    c, e = field.mo_coeff, field.mo_energy
+    np.testing.assert_allclose(s, field.mol.intor("int1e_ovlp"), atol=1e-11)
+    np.testing.assert_allclose(h, s @ c * e @ c.T @ s, atol=1e-9)
+    np.testing.assert_allclose(found.eigenvalues, e * HARTREE_IN_EV, atol=1e-10)
+    assert found.energy == pytest.approx(field.e_tot * HARTREE_IN_EV)
+    assert (found.charge, found.n_electrons) == (0, 10)
+    np.testing.assert_allclose(found.structure.positions, POSITIONS, atol=1e-12)
+
+
+def test_the_import_compares_s_with_the_functions(good: tuple[Path, Any]) -> None:
+    """Radial functions come along, so that S of any other geometry is known."""
+    found = import_calculation(good[0])
+    assert set(found.basis.functions) == {1, 8}
+    assert found.provenance["levels"].startswith("those that the code printed")
+
+
+def test_ions_and_general_contractions(tmp_path: Path) -> None:
+    """cc-pvdz has several contractions of the same primitives."""
+    field = write_checkpoint(tmp_path / "a.chk", charge=2, basis="cc-pvdz")
+    found = read_any(tmp_path / "a.chk")
+    assert (found.charge, found.n_electrons) == (2, 8)
+    assert found.require_hamiltonian().n_orbitals == field.mol.nao
+
+
+def test_two_spins_are_refused(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "a.chk", spin=2)
+    with pytest.raises(FormatError, match="without spin"):
+        read_any(tmp_path / "a.chk")
+
+
+def _json(**changes: Any) -> Callable[[Path], None]:
+    def change(path: Path) -> None:
+        with h5py.File(path, "r+") as file:
+            said = json.loads(file["mol"][()])
+            del file["mol"]
+            file["mol"] = json.dumps({**said, **changes})
+
+    return change
+
+
+def _dataset(name: str, values: Callable[[np.ndarray], np.ndarray]) -> Callable[[Path], None]:
+    def change(path: Path) -> None:
+        with h5py.File(path, "r+") as file:
+            new = values(file[name][()])
+            del file[name]
+            file[name] = new
+
+    return change
+
+
+def _without(name: str) -> Callable[[Path], None]:
+    def change(path: Path) -> None:
+        with h5py.File(path, "r+") as file:
+            del file[name]
+
+    return change
+
+
+BAD: dict[str, tuple[Callable[[Path], None], str]] = {
+    "a crystal": (_json(a=[[5, 0, 0], [0, 5, 0], [0, 0, 5]]), "got a crystal"),
+    "Cartesian": (_json(cart=True), "Cartesian"),
+    "a ghost": (_json(_atom=[["GHOST-O", [0, 0, 0]], ["H", [0, 0, 0]], ["H", [0, 0, 0]]]), "no ghosts"),
+    "tables of nothing": (_json(_bas=[]), "table _bas"),
+    "shells outside": (_json(_env=[0.0] * 25), "expected"),
+    "orbitals left out": (_dataset("scf/mo_energy", lambda e: e[:-1]), "dependent ones left out"),
+    "dependent orbitals": (_dataset("scf/mo_coeff", lambda c: c * 0 + 1), "independent orbitals"),
+    "no orbitals": (_without("scf/mo_coeff"), "no dataset mo_coeff"),
+    "no molecule": (_without("mol"), "a checkpoint of PySCF"),
+    "cut off": (lambda p: p.write_bytes(p.read_bytes()[:-500]), "damaged or truncated"),
+    "no JSON": (lambda p: _words(p, "x = 1"), "as JSON"),
+}
+
+
+def _words(path: Path, words: str) -> None:
+    with h5py.File(path, "r+") as file:
+        del file["mol"]
+        file["mol"] = words
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_files_say_what_is_wrong(case: str, good: tuple[Path, Any], tmp_path: Path) -> None:
+    spoil, message = BAD[case]
+    path = Path(shutil.copy(good[0], tmp_path / "x.chk"))
+    spoil(path)
+    with pytest.raises(FormatError, match=message) as caught:
+        read_any(path)
+    assert str(path) in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_nothing_in_it_is_evaluated(good: tuple[Path, Any], tmp_path: Path) -> None:
+    """PySCF itself would run these texts."""
+    path = Path(shutil.copy(good[0], tmp_path / "x.chk"))
+    _json(atom=f"open({str(tmp_path / 'made')!r}, 'w')", basis=f"open({str(tmp_path / 'made')!r}, 'w')")(path)
+    read_any(path)
+    assert not (tmp_path / "made").exists()
