@@ -31,7 +31,7 @@ def test_every_format_names_itself_and_leaves_foreign_paths_alone(tmp_path: Path
 
 def test_sources_of_no_format(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("hello")
-    with pytest.raises(FormatError, match=r"a\.txt: expected a store .*; or a CP2K run .*; got another file"):
+    with pytest.raises(FormatError, match=r"a\.txt: expected one of .*a CP2K run.*; got another file"):
         find_format(tmp_path / "a.txt")
     with pytest.raises(FormatError, match=r"got a folder with a\.txt"):
         read_any(tmp_path)

@@ -32,8 +32,8 @@ def read(path: str | Path) -> Calculation:
     Parameters
     ----------
     path : str or pathlib.Path
-        A store of nearsight (`.h5`), the folder of a CP2K run, an Amorphous-Hamiltonians folder, a NumPy archive or a
-        database with one molecule; docs/formats.md describes them. `import_calculation` reads those that need
+        A store of nearsight (`.h5`), the folder of a run of CP2K, ABACUS, SIESTA or FHI-aims, a checkpoint of PySCF, a
+        folder of DeepH or dftio, and others; docs/formats.md describes them. `import_calculation` reads those that need
         additions, such as the name of the basis.
 
     Returns
@@ -79,14 +79,16 @@ def import_calculation(
     Parameters
     ----------
     source : str or pathlib.Path
-        The folder of a CP2K run or one of its files, an Amorphous-Hamiltonians folder, a NumPy archive (`.npz`), a
-        database of molecules (`.db`), or a store (`.h5`).
+        The folder of a run of CP2K, ABACUS, SIESTA or FHI-aims or one of its files, a checkpoint of PySCF (`.chk`), a
+        folder of DeepH, dftio or Amorphous-Hamiltonians, a NumPy archive (`.npz`), a database of molecules (`.db`), or
+        a store (`.h5`).
     h0 : str or pathlib.Path, optional
         The Kohn-Sham matrix of superposed atomic densities (H₀) of the same structure: `.csr`, the text of CP2K's
         `&AO_MATRICES`, `.npy`, `.npz` with `H0_triu` (all in Hartree), or a calculation whose H is H₀.
     basis : str or mapping of str to str, optional
-        The basis, such as ``"SZV-MOLOPT-SR-GTH"``, or one for each element symbol. By default the source's own, or the
-        shipped one whose size is that of the matrix, which the provenance then calls a guess.
+        The basis, such as ``"SZV-MOLOPT-SR-GTH"``, or one for each element symbol; shells such as ``{"Si": "2s2p1d"}``
+        for files of ABACUS and TranSIESTA that do not say them. By default the source's own, or the shipped one whose
+        size is that of the matrix, which the provenance then calls a guess.
     basis_file : str, pathlib.Path or sequence of them, optional
         CP2K basis files (BASIS_MOLOPT) that hold it, for a basis that is not shipped.
     cell : str or array, optional

@@ -34,11 +34,14 @@ _LONG = 20_000_000
 def import_command(
     source: Annotated[
         Path,
-        typer.Argument(help="Folder or file: a CP2K run, an Amorphous-Hamiltonians folder, .npz, .db of molecules."),
+        typer.Argument(
+            help="Folder or file of a CP2K, ABACUS, SIESTA, FHI-aims or PySCF run, of DeepH, dftio, .npz, .db …"
+        ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The store to write (.h5).")],
     basis: Annotated[
-        str | None, typer.Option(help="Basis, such as SZV-MOLOPT-SR-GTH, or one per element: Hf=DZVP-MOLOPT-SR-GTH,O=…")
+        str | None,
+        typer.Option(help="Basis, such as SZV-MOLOPT-SR-GTH, or one per element: Hf=DZVP-…,O=…; or shells: Si=2s2p1d"),
     ] = None,
     basis_file: Annotated[
         list[Path] | None,

@@ -156,7 +156,8 @@ def find_format(path: Path) -> Format:
         if known.recognises(path):
             return known
     _refuse_by_name(path)
-    expected = "; or ".join(known.name for known in FORMATS)
+    short = ", ".join(known.name.split(" (")[0] for known in FORMATS)
+    expected = f"one of the formats of docs/formats.md ({short})"
     if not path.is_dir():
         first_bytes(path, expected)
     held = ", ".join(sorted(p.name for p in path.iterdir())[:8]) if path.is_dir() else ""
