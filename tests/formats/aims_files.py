@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,21 @@ import numpy as np
 from nearsight.elements import symbol_of
 from nearsight.formats.real_space_blocks import elements_of
 from nearsight.operators.calculation import Calculation
+from nearsight.orbitals.basis import BasisSet
 from nearsight.orbitals.conventions import AIMS, from_internal_order
 from nearsight.units import HARTREE_IN_EV
+
+
+def light(calculation: Calculation) -> Calculation:
+    """The same matrices with neon instead of hafnium, all of whose electrons have room in the basis."""
+    numbers = np.where(calculation.structure.numbers == 72, 10, calculation.structure.numbers)
+    structure = replace(calculation.structure, numbers=numbers)
+    basis = BasisSet("light", {10: calculation.basis.shells[72], 8: calculation.basis.shells[8]}, {})
+    h, s = (
+        replace(o, numbers=numbers, basis=basis)
+        for o in (calculation.require_hamiltonian(), calculation.require_overlap())
+    )
+    return replace(calculation, structure=structure, basis=basis, hamiltonian=h, overlap=s)
 
 
 def write_run(folder: Path, calculation: Calculation) -> Path:

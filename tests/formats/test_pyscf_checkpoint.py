@@ -28,6 +28,7 @@ def write_checkpoint(path: Path, charge: int = 0, **keys: Any) -> Any:
     atoms = list(zip(NUMBERS.tolist(), POSITIONS.tolist()))
     mol = gto.M(atom=atoms, basis=keys.pop("basis", "def2-svp"), charge=charge, verbose=0, **keys)
     field = dft.RKS(mol, xc="pbe") if mol.spin == 0 else dft.UKS(mol, xc="pbe")
+    field._chkfile.close()
     field.chkfile = str(path)
     field.max_cycle, field.grids.level = 4, 0
     field.kernel()

@@ -22,6 +22,7 @@ from nearsight.orbitals.basis import basis_named, def2_svp
 from nearsight.structures.graph import build_graph, pair_order
 from nearsight.structures.structure import Structure
 from tests.formats.abacus_files import write_run as write_abacus_run
+from tests.formats.aims_files import light
 from tests.formats.aims_files import write_run as write_aims_run
 from tests.formats.siesta_files import write_hsx
 from tests.formats.test_cp2k_ao_matrices import text as ao_text
@@ -78,7 +79,7 @@ def write_seeds(folder: Path) -> None:
         (folder / name).mkdir()
     write_hsx(folder / "siesta" / "x.HSX", calculation)
     export(calculation, folder / "tshs" / "x.TSHS", "tshs")
-    write_aims_run(folder / "aims", calculation)
+    write_aims_run(folder / "aims", light(calculation))
     write_checkpoint(folder / "water.chk")
     _write_npz(folder / "calc.npz", calculation)
     _write_qh9(folder / "qh9.db")

@@ -48,6 +48,8 @@ def pyscf_field(calculation: Calculation, settings: PyscfSettings) -> Any:
     s = reordered(to_csr(known_overlap(calculation)).toarray(), *order)
     molecule = system.to_mol() if structure.pbc.any() else system
     field = scf.RHF(molecule)
+    field._chkfile.close()  # PySCF opens one for every field, which is not written here
+    field.chkfile = None
     field.get_hcore = lambda *_, **__: h
     field.get_ovlp = lambda *_, **__: s
     field.get_veff = lambda *_, **__: np.zeros_like(h)
