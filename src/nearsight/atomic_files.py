@@ -86,9 +86,14 @@ def explained(path: str | Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise InputError(
-            f"expected to write {path}, got: {error.strerror or error}; nothing was changed there. "
+            f"expected to write {path}, got: {_reason(error)}; nothing was changed there. "
             "Free some space or give another place"
         ) from error
+
+
+def _reason(error: OSError) -> str:
+    """What the system says, in one line; HDF5 adds lines with its addresses."""
+    return os.strerror(error.errno) if error.errno else (str(error).splitlines() or ["an error without words"])[0]
 
 
 def write_text_atomically(path: str | Path, text: str) -> None:

@@ -17,7 +17,9 @@ from pathlib import Path
 
 import pytest
 
+import nearsight as ns
 from nearsight.cli.main import main
+from tests.quantum_transport.tight_binding import chain
 
 ROOT = Path(__file__).parents[2]
 SILICON = ROOT / "data" / "silicon_2.h5"
@@ -165,3 +167,23 @@ def test_a_campaign_names_its_file(tmp_path: Path, limit: int) -> None:
     assert code in (1, 2), text
     assert "Traceback" not in text
     assert not [name for name in state(tmp_path) if name.endswith((".tmp", ".h5"))]
+
+
+@pytest.mark.parametrize("limit", [0, 2000, 9000, 30_000])
+def test_a_junction_names_its_file_and_leaves_no_half_one(tmp_path: Path, limit: int) -> None:
+    ns.write(tmp_path / "device.h5", chain(9))
+    (tmp_path / "j.yaml").write_text("device: device.h5\nlayer: 1.0\nenergies: {start: -0.6, end: 0.6, step: 0.3}\n")
+    code, text = run("transport j.yaml -o out", tmp_path, limit)
+    assert code == 2, text
+    check_message(text, "out/")
+    assert not [name for name in state(tmp_path) if name.endswith((".tmp", ".lock", "report.html"))]
+
+
+@pytest.mark.parametrize("limit", [0, 2000])
+@pytest.mark.parametrize("layout", ["deepx", "deeph", "abacus", "dftio", "tshs", "quatrex"])
+def test_an_export_names_its_file_and_leaves_no_half_one(tmp_path: Path, layout: str, limit: int) -> None:
+    name = "out.TSHS" if layout == "tshs" else "out"
+    code, text = run(f"export MHFO2 -o {name} --layout {layout}", tmp_path, limit)
+    assert code == 2, text
+    check_message(text, name)
+    assert not [each for each in state(tmp_path) if each.endswith(".tmp")]

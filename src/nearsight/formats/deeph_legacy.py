@@ -12,11 +12,10 @@ import json
 import re
 from pathlib import Path
 
-import h5py
 import numpy as np
 from h5py import h5d, h5s, h5t
 
-from nearsight.atomic_files import write_text_atomically, written_atomically
+from nearsight.atomic_files import write_text_atomically
 from nearsight.errors import FormatError, InputError
 from nearsight.foreign_files import read_text
 from nearsight.formats.deepx import (
@@ -35,6 +34,7 @@ from nearsight.formats.real_space_blocks import ForeignOrbitals, from_blocks
 from nearsight.formats.structure_files import check_distances
 from nearsight.operators.blocks import BlockOperator
 from nearsight.operators.calculation import Calculation
+from nearsight.operators.hdf5_writing import hdf5_written_atomically
 from nearsight.orbitals.basis import SHELL_LETTERS, BasisSet
 from nearsight.orbitals.conventions import OPENMX, from_internal_order
 from nearsight.structures.structure import Structure
@@ -232,7 +232,7 @@ def _info(calculation: Calculation) -> str:
 
 def _write_matrix(path: Path, operator: BlockOperator) -> None:
     atoms = {z: from_internal_order(OPENMX, operator.basis, np.array([z])) for z in {int(z) for z in operator.numbers}}
-    with written_atomically(path) as temporary, h5py.File(temporary, "w", locking=False) as file:
+    with hdf5_written_atomically(path) as file:
         for (zi, zj), pairs in operator.element_pairs.items():
             (rows, _), (columns, _) = atoms[zi], atoms[zj]
             space = h5s.create_simple((len(rows), len(columns)))

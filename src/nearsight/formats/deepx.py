@@ -15,10 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
-from nearsight.atomic_files import write_text_atomically, written_atomically
+from nearsight.atomic_files import write_text_atomically
 from nearsight.elements import number_of, symbol_of
 from nearsight.errors import FormatError, InputError
 from nearsight.foreign_files import read_text
@@ -29,6 +28,7 @@ from nearsight.formats.structure_files import read_structure
 from nearsight.operators.blocks import BlockOperator
 from nearsight.operators.calculation import Calculation
 from nearsight.operators.hdf5_content import array
+from nearsight.operators.hdf5_writing import hdf5_written_atomically
 from nearsight.operators.symmetry import permute
 from nearsight.orbitals.basis import BasisSet
 from nearsight.orbitals.conventions import CP2K
@@ -473,7 +473,7 @@ def _info(calculation: Calculation, structure: Structure) -> dict[str, Any]:
 
 def _write_matrix(path: Path, operator: BlockOperator) -> None:
     sizes = operator.basis.sizes(operator.numbers)
-    with written_atomically(path) as temporary, h5py.File(temporary, "w", locking=False) as file:
+    with hdf5_written_atomically(path) as file:
         file["atom_pairs"] = np.column_stack([operator.shift, operator.source, operator.target])
         file["chunk_shapes"] = np.column_stack([sizes[operator.source], sizes[operator.target]])
         file["chunk_boundaries"] = operator.offsets

@@ -11,11 +11,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import h5py
 import numpy as np
 from h5py import h5d, h5s, h5t
 
-from nearsight.atomic_files import write_text_atomically, written_atomically
+from nearsight.atomic_files import write_text_atomically
 from nearsight.elements import symbol_of
 from nearsight.errors import FormatError, InputError
 from nearsight.foreign_files import read_text
@@ -28,6 +27,7 @@ from nearsight.formats.real_space_blocks import ForeignOrbitals, from_blocks
 from nearsight.formats.structure_files import check_distances
 from nearsight.operators.blocks import BlockOperator
 from nearsight.operators.calculation import Calculation
+from nearsight.operators.hdf5_writing import hdf5_written_atomically
 from nearsight.orbitals.basis import SHELL_LETTERS, BasisSet
 from nearsight.orbitals.conventions import CP2K
 from nearsight.structures.structure import Structure
@@ -224,7 +224,7 @@ def _rows(table: np.ndarray) -> str:
 
 
 def _write_matrix(path: Path, operator: BlockOperator) -> None:
-    with written_atomically(path) as temporary, h5py.File(temporary, "w", locking=False) as file:
+    with hdf5_written_atomically(path) as file:
         group = file.create_group("0").id
         for pairs in operator.element_pairs.values():
             blocks = np.ascontiguousarray(operator.stack(pairs), dtype=np.float64)

@@ -15,11 +15,11 @@ from typing import TypeVar
 import h5py
 import numpy as np
 
-from nearsight.atomic_files import written_atomically
 from nearsight.errors import FormatError, NearsightError
 from nearsight.foreign_files import require_readable
 from nearsight.operators.hdf5_content import HASH, Kind, Refused, array, attribute, check_objects, content_hash
 from nearsight.operators.hdf5_probe import may_be_read
+from nearsight.operators.hdf5_writing import hdf5_written_atomically
 from nearsight.quantum_transport.energy_point import EnergyPoint
 
 T = TypeVar("T")
@@ -113,7 +113,7 @@ class PointsFile:
             If the file cannot be written.
         """
         keys = sorted(points)
-        with written_atomically(self.path) as temporary, h5py.File(temporary, "w", locking=False) as file:
+        with hdf5_written_atomically(self.path) as file:
             file.attrs.update({"format": FORMAT, "version": VERSION, "key": self.key})
             file["k"] = np.array([k for k, _ in keys], dtype=np.int64)
             file["relative"] = np.array([e for _, e in keys], dtype=np.float64)

@@ -13,6 +13,7 @@ from nearsight.errors import InputError
 from nearsight.operators.bloch import bloch
 from nearsight.operators.blocks import BlockOperator
 from nearsight.operators.calculation import Calculation
+from nearsight.operators.hdf5_writing import hdf5_written_atomically
 
 
 def write_quatrex(calculation: Calculation, folder: str | Path, energies: np.ndarray | None = None) -> list[Path]:
@@ -84,7 +85,7 @@ def read_quatrex(path: str | Path) -> dict[tuple[int, int, int], sparse.csr_matr
 
 
 def _write(path: Path, operator: BlockOperator) -> None:
-    with written_atomically(path) as temporary, h5py.File(temporary, "w", locking=False) as file:
+    with hdf5_written_atomically(path) as file:
         for cell in np.unique(operator.shift, axis=0):
             part = operator.select(np.all(operator.shift == cell, axis=1))
             matrix = bloch(part, np.zeros(3)).real.tocsr()
