@@ -80,6 +80,14 @@ def _broken(found: re.Match[str]) -> str:
     return "\n".join(" " + " ".join(numbers[k : k + 6]) for k in range(0, len(numbers), 6))
 
 
+def test_several_runs_are_not_chosen_from(run: Path, tmp_path: Path) -> None:
+    for name in ("OUT.a", "OUT.b"):
+        shutil.copytree(run / "OUT.x", tmp_path / name)
+    with pytest.raises(FormatError, match=r"got OUT\.a, OUT\.b; name the one"):
+        read_any(tmp_path)
+    assert read_any(tmp_path / "OUT.a").structure.formula == "Si2"
+
+
 def test_matrices_at_gamma_are_not_written(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="summed at Γ"):
         export("data/aHfO2_96_A.h5", tmp_path / "x", "abacus")

@@ -102,6 +102,13 @@ def test_sisl_reads_the_same(tmp_path: Path) -> None:
     np.testing.assert_allclose(theirs.Hk(k, format="array"), h + 1.5 * s, atol=2e-6)  # eV of their own
 
 
+def test_several_runs_are_not_chosen_from(good: Path, tmp_path: Path) -> None:
+    for name in ("a.HSX", "b.HSX"):
+        shutil.copy(good / "x.HSX", tmp_path / name)
+    with pytest.raises(FormatError, match=r"got a\.HSX, b\.HSX; name the file"):
+        read_any(tmp_path)
+
+
 def test_the_name_of_the_file_is_theirs(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"ends in \.TSHS"):
         export(SILICON, tmp_path / "x.h5", "tshs")

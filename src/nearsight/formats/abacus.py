@@ -29,18 +29,18 @@ _SECOND_SPIN = ("hrs2_nao.csr", "data-HR-sparse_SPIN1.csr")
 
 def recognises(path: Path) -> bool:
     """Tell whether a path is the folder of a run, its OUT folder, or its H."""
-    return _output_folder(path) is not None
+    return bool(_output_folders(path))
 
 
-def _output_folder(path: Path) -> Path | None:
-    """The folder in which the matrices lie."""
+def _output_folders(path: Path) -> list[Path]:
+    """The folders in which matrices lie: that which is named, or those of its outputs."""
     if path.is_file():
-        return path.parent if path.name in HAMILTONIANS else None
+        return [path.parent] if path.name in HAMILTONIANS else []
     if not path.is_dir():
-        return None
-    folders = [path, *sorted(p for p in path.glob("OUT.*") if p.is_dir())]
-    found = [f for f in folders if any((f / name).is_file() for name in (*HAMILTONIANS, *OVERLAPS))]
-    return found[0] if found else None
+        return []
+    own = [path] if _first(path, (*HAMILTONIANS, *OVERLAPS)) else []
+    outputs = sorted(p for p in path.glob("OUT.*") if p.is_dir())
+    return own or [p for p in outputs if _first(p, (*HAMILTONIANS, *OVERLAPS))]
 
 
 def read(path: Path, options: ReadOptions) -> Calculation:
@@ -64,8 +64,10 @@ def read(path: Path, options: ReadOptions) -> Calculation:
     FormatError
         If a file is damaged, does not fit the others, or there is spin.
     """
-    folder = _output_folder(path)
-    assert folder is not None
+    folders = _output_folders(path)
+    if len(folders) > 1:
+        raise FormatError(path, f"expected one run, got {', '.join(f.name for f in folders)}; name the one you mean")
+    folder = folders[0]
     for name in _SECOND_SPIN:
         if (folder / name).is_file():
             raise FormatError(folder / name, "expected a run without spin, got H of a second spin; it is not supported")

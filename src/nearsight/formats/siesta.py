@@ -59,19 +59,16 @@ class _File:
 
 def recognises(path: Path) -> bool:
     """Tell whether a path is such a file, or a folder with one."""
-    return _matrix_file(path) is not None
+    return bool(_matrix_files(path))
 
 
-def _matrix_file(path: Path) -> Path | None:
+def _matrix_files(path: Path) -> list[Path]:
+    """The file, or those of a folder; `.HSX` before `.TSHS`, for it says more."""
     if path.is_file():
-        return path if path.suffix in (_HSX, _TSHS) else None
+        return [path] if path.suffix in (_HSX, _TSHS) else []
     if not path.is_dir():
-        return None
-    for suffix in (_HSX, _TSHS):
-        found = sorted(path.glob(f"*{suffix}"))
-        if len(found) == 1:
-            return found[0]
-    return None
+        return []
+    return sorted(path.glob(f"*{_HSX}")) or sorted(path.glob(f"*{_TSHS}"))
 
 
 def read(path: Path, options: ReadOptions) -> Calculation:
@@ -95,8 +92,10 @@ def read(path: Path, options: ReadOptions) -> Calculation:
     FormatError
         If the file is damaged, of SIESTA 4 or older, or there is spin.
     """
-    source = _matrix_file(path)
-    assert source is not None
+    files = _matrix_files(path)
+    if len(files) > 1:
+        raise FormatError(path, f"expected one run, got {', '.join(f.name for f in files)}; name the file you mean")
+    source = files[0]
     file = _read_hsx(source) if source.suffix == _HSX else _read_tshs(source)
     structure = _structure(source, file, options)
     basis = _basis(source, file, structure, options)
