@@ -20,12 +20,12 @@ from tests.formats import test_qh9 as qh9
 from tests.formats import test_schnorb as schnorb
 from tests.formats.abacus_files import write_run
 from tests.formats.aims_files import write_run as write_aims_run
+from tests.formats.files import MHFO2
 from tests.formats.molecules import water
 from tests.formats.siesta_files import write_hsx
 from tests.formats.test_pyscf_checkpoint import write_checkpoint
 
 ROOT = Path(__file__).parents[2]
-MHFO2 = ROOT / "tests" / "data" / "cp2k_mhfo2"
 SHIPPED = sorted((ROOT / "data").glob("*.h5"))
 
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+import zipfile
 from pathlib import Path
 
 import numpy as np
 
 DATA = Path(__file__).parent.parent / "data"
-MHFO2 = DATA / "cp2k_mhfo2"
+_UNPACKED = tempfile.TemporaryDirectory(prefix="nearsight-tests-")
+MHFO2 = Path(shutil.copytree(DATA / "cp2k_mhfo2", Path(_UNPACKED.name) / "cp2k_mhfo2"))
+with zipfile.ZipFile(MHFO2 / "more_forms.zip") as _archive:
+    _archive.extractall(MHFO2)
 VARIANTS = ("binary_upper", "binary_full", "text_upper", "text_full")
 H_NAME, S_NAME = "hfo2-ks-KS_SPIN_1-1_0.csr", "hfo2-s-S_SPIN_1-1_0.csr"
 BASIS_EXCERPT = DATA / "BASIS_MOLOPT_excerpt"

@@ -24,6 +24,7 @@ from nearsight.structures.structure import Structure
 from tests.formats.abacus_files import write_run as write_abacus_run
 from tests.formats.aims_files import light
 from tests.formats.aims_files import write_run as write_aims_run
+from tests.formats.files import MHFO2
 from tests.formats.siesta_files import write_hsx
 from tests.formats.test_cp2k_ao_matrices import text as ao_text
 from tests.formats.test_pyscf_checkpoint import write_checkpoint
@@ -84,7 +85,7 @@ def write_seeds(folder: Path) -> None:
     _write_npz(folder / "calc.npz", calculation)
     _write_qh9(folder / "qh9.db")
     _write_schnorb(folder / "schnorb.db")
-    shutil.copytree(DATA / "cp2k_mhfo2" / "text_full", folder / "text")
+    shutil.copytree(MHFO2 / "text_full", folder / "text")
     with zipfile.ZipFile(DATA / "cp2k_runs.zip") as archive:
         for name in ("charged", "md", "centred"):
             archive.extractall(folder, [each for each in archive.namelist() if each.startswith(f"{name}/")])
