@@ -19,7 +19,7 @@ SPREAD = 0.7
 """Å, standard deviation over which an atom's states are spread along the device."""
 FLOOR = 1e-12
 """Transmissions below are not drawn."""
-FAINTEST = 0.02
+FAINTEST = 0.1
 """Currents below this fraction of the largest are not drawn."""
 
 
