@@ -12,7 +12,6 @@ of blocks at Γ, on site and between atoms, μ from the on-site blocks.
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -69,7 +68,7 @@ def main() -> None:
         matrices = [ns.read(name) for name in files.split(",")]
         all_found[device] = []
         for name, matrix in zip(NAMES, matrices):
-            junction = ns.junction(replace(matrix), bulk=lead)
+            junction = ns.junction(matrix, bulk=lead)
             found = ns.transport(junction, ENERGIES)
             all_found[device].append(found)
             exact = all_found[device][0]
