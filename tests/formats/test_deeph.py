@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from nearsight.api.exports import export
+from nearsight.checks.linter import check_calculation
 from nearsight.errors import FormatError, InputError
 from nearsight.formats import deeph_legacy, deepx
 from nearsight.formats.registry import read_any
@@ -250,8 +251,6 @@ def test_bad_files_say_what_is_wrong(case: str, good: Path, tmp_path: Path) -> N
 
 def test_shells_in_another_order_are_found(tmp_path: Path) -> None:
     """A file of the first layout whose shells are not in OpenMX's order, as the linter sees it."""
-    from nearsight.checks.linter import check_calculation
-
     export(SILICON, tmp_path / "x", "deeph")
     shutil.copytree(tmp_path / "x", tmp_path / "y")
     for name in ("hamiltonians.h5", "overlaps.h5"):
@@ -263,6 +262,15 @@ def test_shells_in_another_order_are_found(tmp_path: Path) -> None:
     good, bad = (check_calculation(read_any(tmp_path / name), quick=True) for name in "xy")
     assert not [f for f in good if f.level == "error"]
     assert "p of Si" in next(f for f in bad if f.level == "error").message
+
+
+@pytest.mark.parametrize(("factor", "unit"), [(1 / 27.2114, "Hartree"), (1 / 13.6057, "Rydberg")])
+def test_other_units_are_found(factor: float, unit: str, good: Path, tmp_path: Path) -> None:
+    """A file cannot say them, the size of H does."""
+    shutil.copytree(good / "deepx", tmp_path / "x")
+    _dataset("hamiltonian.h5", "entries", lambda e: e * factor)(tmp_path / "x")
+    found = check_calculation(read_any(tmp_path / "x"), quick=True)
+    assert "units" in [f.check for f in found if f.level == "error"]
 
 
 @needs_samples
