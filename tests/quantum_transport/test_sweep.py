@@ -156,9 +156,14 @@ def test_processes_of_one_launch_share_the_energies_and_end_with_the_same_bits(t
     early.kill()
     early.communicate()
     both = [started(rank, 2) for rank in (0, 1)]
-    for process in both:
-        said = process.communicate(timeout=120)[1]
-        assert process.returncode == 0, said
+    try:
+        for process in both:
+            said = process.communicate(timeout=120)[1]
+            assert process.returncode == 0, said
+    finally:
+        for process in both:
+            process.kill()
+            process.communicate()
     assert [path.name for path in tmp_path.iterdir()] == ["points.h5"]
     solved: list[float | None] = []
     again = ns.transport(
