@@ -190,6 +190,32 @@ def _link(folder: Path) -> None:
         opened[key] = h5py.ExternalLink("/etc/passwd", "/x")
 
 
+def _elsewhere(folder: Path) -> None:
+    """A dataset whose numbers lie in another file."""
+    (folder / "numbers").write_bytes(np.zeros((13, 13)).tobytes())
+    with h5py.File(folder / "hamiltonians.h5", "r+") as opened:
+        key = next(iter(opened))
+        del opened[key]
+        opened.create_dataset(key, (13, 13), "f8", external=[(str(folder / "numbers"), 0, 13 * 13 * 8)])
+
+
+def _virtual(folder: Path) -> None:
+    with h5py.File(folder / "hamiltonians.h5", "r+") as opened:
+        key, other = list(opened)[:2]
+        del opened[key]
+        layout = h5py.VirtualLayout((13, 13), "f8")
+        layout[...] = h5py.VirtualSource(str(folder / "overlaps.h5"), other, (13, 13))
+        opened.create_virtual_dataset(key, layout)
+
+
+def _packed_by_nobody(folder: Path) -> None:
+    """A chunk that is not there, in a dataset of chunks."""
+    with h5py.File(folder / "hamiltonians.h5", "r+") as opened:
+        key = next(iter(opened))
+        del opened[key]
+        opened.create_dataset(key, (13, 13), "f8", chunks=(13, 13))
+
+
 def _second(folder: Path) -> None:
     text = (folder / "orbital_types.dat").read_text().splitlines()
     (folder / "orbital_types.dat").write_text(text[0] + "\n" + "0 1\n")
@@ -220,6 +246,9 @@ BAD: dict[str, tuple[str, Callable[[Path], None], str]] = {
     "cut off, first layout": ("deeph", _cut("hamiltonians.h5"), "damaged or truncated"),
     "no reverse": ("deeph", _remove("hamiltonians.h5", "[1, 0, 0, 1, 2]"), "in one direction only"),
     "a link": ("deeph", _link, "link, which points elsewhere"),
+    "numbers elsewhere": ("deeph", _elsewhere, "has its data in another file"),
+    "virtual numbers": ("deeph", _virtual, "has its data in another file"),
+    "a chunk that is not there": ("deeph", _packed_by_nobody, "0 of 1 chunks"),
     "other shells of one atom": ("deeph", _second, "the same shells for all atoms of an element"),
     "a strange key": (
         "deeph",

@@ -19,7 +19,12 @@ from nearsight.operators.hdf5_content import Refused
 _MOST = 20_000_000
 _LARGEST = 1 << 22
 """Numbers of one block."""
-_FLOATS: dict[int, np.dtype[Any]] = {8: np.dtype("f8"), 4: np.dtype("f4")}
+_FLOATS: tuple[tuple[Any, np.dtype[Any]], ...] = (
+    (h5t.IEEE_F64LE, np.dtype("f8")),
+    (h5t.IEEE_F32LE, np.dtype("f4")),
+    (h5t.IEEE_F64BE, np.dtype("f8")),
+    (h5t.IEEE_F32BE, np.dtype("f4")),
+)
 
 
 def flat_datasets(file: h5py.File) -> Iterator[tuple[str, np.ndarray]]:
@@ -50,9 +55,15 @@ def _datasets(group: h5py.h5g.GroupID, before: str) -> Iterator[tuple[str, np.nd
     count = group.get_num_objs()
     if count > _MOST:
         raise Refused(f"{count} datasets")
-    for raw in list(group):
+    links: list[tuple[bytes, int]] = []
+
+    def see(name: bytes, link: h5l.LinkInfo) -> None:
+        links.append((name, link.type))
+
+    group.links.iterate(see, info=True)
+    for raw, kind in links:
         name = before + raw.decode("utf-8", "replace")
-        if group.links.get_info(raw).type != h5l.TYPE_HARD:
+        if kind != h5l.TYPE_HARD:
             raise Refused(f"{name!r:.80} is a soft or external link, which points elsewhere")
         item = h5o.open(group, raw)
         if isinstance(item, h5d.DatasetID):
@@ -64,21 +75,25 @@ def _datasets(group: h5py.h5g.GroupID, before: str) -> Iterator[tuple[str, np.nd
 
 
 def _read(dataset: h5d.DatasetID, name: str) -> np.ndarray:
-    kind = dataset.get_type()
-    shape = dataset.shape
-    if not isinstance(kind, h5t.TypeFloatID):
-        raise Refused(f"{name!r:.80} holds {kind.dtype}, not real numbers")
-    dtype = _FLOATS.get(kind.get_size())
-    if dtype is None or kind.dtype.newbyteorder("=") != dtype:
-        raise Refused(f"{name!r:.80} holds {kind.dtype}")
+    shape, dtype = dataset.shape, _float_of(dataset, name)
     if shape is None or not 1 <= len(shape) <= 2 or math.prod(shape) > _LARGEST:
         raise Refused(f"{name!r:.80} has shape {shape}")
-    _check_storage(dataset, name, math.prod(shape) * dtype.itemsize)
+    size = math.prod(shape) * dtype.itemsize
+    if dataset.get_offset() is None or dataset.get_storage_size() != size:  # else it lies in this file in one piece
+        _check_storage(dataset, name, size)
     values = np.empty(shape, dtype)
     dataset.read(h5s.ALL, h5s.ALL, values)
     if not np.isfinite(values).all():
         raise Refused(f"{name!r:.80} holds numbers that are NaN or infinite")
     return values
+
+
+def _float_of(dataset: h5d.DatasetID, name: str) -> np.dtype[Any]:
+    stored = dataset.get_type()
+    for kind, dtype in _FLOATS:
+        if stored.equal(kind):
+            return dtype
+    raise Refused(f"{name!r:.80} holds {stored.dtype}, not real numbers")
 
 
 def _check_storage(dataset: h5d.DatasetID, name: str, size: int) -> None:
