@@ -31,9 +31,9 @@ import numpy as np
 import psutil
 import torch
 from engine import CUTOFF, LAYOUT, random_structure
-from safetensors.torch import save_file
 
 from nearsight.api.models import load_model
+from nearsight.learning.checkpoint import write_tensors
 from nearsight.learning.config import load_config
 from nearsight.nn.architectures.xia2025.model import Xia2025Model
 from nearsight.operators.calculation import Calculation
@@ -69,7 +69,7 @@ def write_inputs(folder: Path, atoms: int) -> int:
     """Model and structure files; how many directed edges the structure has."""
     model = Xia2025Model.new(load_config("xia2025").model, LAYOUT.basis, torch.float32, 0)
     assert model.config.cutoff == CUTOFF
-    save_file(model.tensors(), folder / "model.safetensors", metadata=model.metadata())
+    write_tensors(folder / "model.safetensors", model.tensors(), model.metadata())
     for n in (24, atoms):
         structure = random_structure(n)
         write_calculation(folder / f"{n}.h5", Calculation(structure, LAYOUT.basis))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 
 from nearsight.elements import HEAVIEST
 from nearsight.operators.blocks import BlockOperator
@@ -12,7 +13,7 @@ from nearsight.operators.calculation import Calculation
 from nearsight.operators.invariants import check_calculation_values, check_reverses
 from nearsight.structures.graph import build_graph
 from nearsight.structures.structure import Structure
-from tests.fuzz.seeds import small_calculation
+from tests.fuzz.seeds import sealed_content, small_calculation, transport_points
 
 
 def audit_calculation(found: Any) -> None:
@@ -68,6 +69,23 @@ def audit_model(model: Any) -> None:
     """All weights are finite."""
     assert all(bool(p.isfinite().all()) for p in model.network.parameters())
     assert 0 < model.config.cutoff <= 1e5
+
+
+def audit_same_model(found: Any) -> None:
+    """The content of a model with checksums is what was written, or the file is refused."""
+    metadata, tensors = sealed_content()
+    assert found[0] == metadata
+    assert set(found[1]) == set(tensors)
+    assert all(torch.equal(tensor, tensors[name]) for name, tensor in found[1].items())
+
+
+def audit_same_points(found: Any) -> None:
+    """Points that are taken for computed ones are what was computed."""
+    expected = transport_points()
+    assert set(found) == set(expected)
+    for key, point in found.items():
+        for name, value in vars(point).items():
+            np.testing.assert_array_equal(value, getattr(expected[key], name))
 
 
 def audit_nothing(found: Any) -> None:

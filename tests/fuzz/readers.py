@@ -23,8 +23,10 @@ from nearsight.learning.checkpoint import TrainingState, load_checkpoint
 from nearsight.learning.config import load_config
 from nearsight.learning.optimisation import Schedule, make_optimizer, moving_average
 from nearsight.nn.loading import load_model
+from nearsight.nn.model_file import read_tensors
 from nearsight.operators.blocks import BlockOperator
 from nearsight.operators.calculation import Calculation
+from nearsight.quantum_transport.points_file import PointsFile
 from nearsight.recipes.campaign import load_campaign
 from nearsight.report.training_log import read_run
 from nearsight.structures.structure import Structure
@@ -35,11 +37,13 @@ from tests.fuzz.audits import (
     audit_model,
     audit_nothing,
     audit_same,
+    audit_same_model,
+    audit_same_points,
     audit_state,
     audit_structure,
 )
 from tests.fuzz.mutations import Mutation
-from tests.fuzz.seeds import DATA, small_calculation
+from tests.fuzz.seeds import DATA, POINTS_KEY, small_calculation
 
 
 @dataclass(frozen=True)
@@ -117,6 +121,14 @@ def _checkpoint(path: Path) -> tuple[TrainingState, Any]:
     return state, optimizer
 
 
+def _sealed(path: Path) -> Any:
+    return read_tensors(path, checkpoint=True)
+
+
+def _points(path: Path) -> Any:
+    return PointsFile(path, POINTS_KEY).read()
+
+
 BYTES, TEXT = mutations.of_bytes, mutations.of_text
 _BASIS = "SZV-MOLOPT-SR-GTH"
 
@@ -180,6 +192,8 @@ READERS = (
     Reader("model", "nearsight.safetensors", (mutations.of_model, BYTES), load_model, audit_model, 8),
     Reader("model of xia2025", "xia2025.safetensors", (mutations.of_model, BYTES), load_model, audit_model, 6),
     Reader("checkpoint", "last.safetensors", (mutations.of_model, BYTES), _checkpoint, audit_state, 6),
+    Reader("model with checksums", "sealed.safetensors", (mutations.one_bit, BYTES), _sealed, audit_same_model, 8),
+    Reader("points of transport", "points.h5", (mutations.one_bit, mutations.of_hdf5), _points, audit_same_points, 6),
     Reader("training log", "run/log.jsonl", (TEXT, BYTES), lambda p: read_run(p.parent), audit_nothing, 45),
     Reader("configuration of a run", "run/config.yaml", (TEXT, BYTES), load_config, audit_nothing, 6),
     Reader("configuration", "train.yaml", (TEXT, TEXT, BYTES), load_config, audit_nothing, 10),

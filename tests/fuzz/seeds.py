@@ -10,15 +10,20 @@ from typing import Any
 
 import h5py
 import numpy as np
+from torch import Tensor
 
 from nearsight.api.exports import export
 from nearsight.formats.cp2k_wavefunction import closed_shell, write_wavefunction
+from nearsight.learning.checkpoint import write_tensors
+from nearsight.nn.model_file import FORMAT, read_tensors
 from nearsight.operators.bloch import fold, to_csr
 from nearsight.operators.blocks import zeros
 from nearsight.operators.calculation import Calculation
 from nearsight.operators.store import write_calculation
 from nearsight.operators.symmetry import hermitian_part
 from nearsight.orbitals.basis import basis_named, def2_svp
+from nearsight.quantum_transport.energy_point import EnergyPoint
+from nearsight.quantum_transport.points_file import PointsFile
 from nearsight.structures.graph import build_graph, pair_order
 from nearsight.structures.structure import Structure
 from tests.formats.abacus_files import write_run as write_abacus_run
@@ -32,6 +37,27 @@ from tests.formats.test_qh9 import DYNAMIC
 from tests.formats.test_qh9 import write as write_qh9
 
 DATA = Path(__file__).parents[1] / "data"
+
+
+POINTS_KEY = "0" * 64
+
+
+@functools.cache
+def sealed_content() -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Metadata and tensors of a checkpoint that is written with checksums."""
+    metadata, tensors = read_tensors(DATA / "version_0_1_0" / "nearsight" / "last.safetensors", checkpoint=True)
+    return {**metadata, "format": FORMAT}, tensors
+
+
+@functools.cache
+def transport_points() -> dict[tuple[int, float], EnergyPoint]:
+    """Points of a sweep over two energies at two k⊥, with local densities."""
+    rng = np.random.default_rng(2)
+    return {
+        (k, e): EnergyPoint(e + 1.0, rng.random(), 1, 2, rng.random(8), rng.random(), rng.random(3), rng.random(3))
+        for k in range(2)
+        for e in (-0.1, 0.1)
+    }
 
 
 @functools.cache
@@ -103,6 +129,8 @@ def write_seeds(folder: Path) -> None:
     for name in ("nearsight", "xia2025"):
         shutil.copy(DATA / "version_0_1_0" / name / "best.safetensors", folder / f"{name}.safetensors")
     shutil.copy(DATA / "version_0_1_0" / "nearsight" / "last.safetensors", folder / "last.safetensors")
+    write_tensors(folder / "sealed.safetensors", *reversed(sealed_content()))
+    PointsFile(folder / "points.h5", POINTS_KEY).write(transport_points())
     (folder / "run").mkdir()
     for name in ("config.yaml", "log.jsonl"):
         shutil.copy(DATA / "version_0_1_0" / "nearsight" / name, folder / "run" / name)

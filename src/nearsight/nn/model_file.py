@@ -16,8 +16,9 @@ from nearsight.orbitals.basis import BasisSet
 from nearsight.orbitals.fitted_overlap import FittedOverlap
 from nearsight.orbitals.gaussian_shell import GaussianShell
 
-FORMAT = "nearsight-model-2"
-FORMER_FORMATS = ("nearsight-model-1",)
+FORMAT = "nearsight-model-3"
+"""Since 3 a file holds checksums."""
+FORMER_FORMATS = ("nearsight-model-1", "nearsight-model-2")
 WEIGHTS = "model."
 """Prefix of the names of the network's weights."""
 CHECKPOINT_ONLY = ("optimizer.", "raw.", "random")
@@ -115,6 +116,8 @@ def read_tensors(path: Path, checkpoint: bool = False) -> tuple[dict[str, str], 
         metadata, names = file.metadata() or {}, list(file.keys())
         if metadata.get("format") not in (FORMAT, *FORMER_FORMATS):
             raise CheckpointError(f"{path}: expected format {FORMAT}, got {metadata.get('format', 'none')}")
+        if metadata["format"] == FORMAT and KEY not in metadata:
+            raise CheckpointError(f"{path}: expected checksums in a file of format {FORMAT}, got none: it has changed")
         wanted = [k for k in names if checkpoint or not k.startswith(CHECKPOINT_ONLY)]
         tensors = {k: file.get_tensor(k) for k in wanted}
         verify(path, metadata, names, tensors)
