@@ -19,7 +19,13 @@ from nearsight.operators.calculation import Calculation
 from nearsight.orbitals.basis import BasisSet
 from nearsight.orbitals.coupled_layout import CoupledLayout
 from nearsight.self_consistency.atomic_density import AtomicDensity
-from nearsight.self_consistency.solver import BlockErrors, HamiltonianOfDensity, solve_self_consistent
+from nearsight.self_consistency.solver import (
+    MOST,
+    BlockErrors,
+    HamiltonianOfDensity,
+    NotConvergedError,
+    solve_self_consistent,
+)
 from nearsight.structures.structure import Structure
 
 N, T1, T2 = 10, -3.0, -1.0
@@ -81,3 +87,39 @@ def test_a_test_potential_is_screened_as_linear_response_says(repulsion: float) 
     expected = -np.linalg.solve(np.eye(N) - repulsion * chi, chi @ potential)
     np.testing.assert_allclose(solved.density.charges, expected, atol=1e-3 * np.abs(expected).max())
     assert solved.density.charges[3] > 0  # electrons leave where the potential is high
+
+
+class Overshooting(Chain):
+    """Levels that answer charges so much that the usual damping does not converge for a while, or never."""
+
+    def __init__(self, hopeless: bool) -> None:
+        super().__init__(8.0, 0.5 * np.eye(N)[3])
+        self.hopeless, self.calls = hopeless, 0
+
+    def __call__(self, density: AtomicDensity) -> BlockOperator:
+        self.calls += 1
+        noise = 2.0 * np.random.default_rng(self.calls).standard_normal(N) if self.hopeless or self.calls <= 14 else 0.0
+        return operator(hopping() + np.diag(self.potential - self.repulsion * density.charges + noise))
+
+
+def known_chain() -> Calculation:
+    places = np.arange(N)[:, None] * np.array([1.5, 0, 0])
+    return Calculation(
+        Structure(np.ones(N, int), places, np.zeros((3, 3)), np.zeros(3, bool)), BASIS, overlap=operator(np.eye(N))
+    )
+
+
+def test_an_iteration_that_stalls_begins_anew_once_with_less_damping() -> None:
+    model = Overshooting(hopeless=False)
+    solved = solve_self_consistent(model, known_chain(), temperature=300, tolerance=1e-8)
+    usual = solve_self_consistent(Chain(8.0, model.potential), known_chain(), temperature=300, tolerance=1e-8)
+    np.testing.assert_allclose(solved.density.charges, usual.density.charges, atol=1e-7)
+
+
+def test_no_convergence_is_an_error_with_the_way_out_as_soon_as_it_is_seen() -> None:
+    model = Overshooting(hopeless=True)
+    with pytest.raises(
+        NotConvergedError, match=r"got a change of .* use a smaller damping, .* without self-consistency"
+    ):
+        solve_self_consistent(model, known_chain(), temperature=300)
+    assert model.calls < MOST

@@ -165,6 +165,31 @@ def test_charges_and_blocks_turn_with_the_structure() -> None:
     assert np.abs(expected.values - other.hamiltonian.values).max() < 1e-6
 
 
+def test_the_order_of_atoms_and_the_origin_do_not_matter() -> None:
+    known, structure = calculation(), calculation().structure
+    order = np.random.default_rng(0).permutation(len(structure))
+    moved = replace(
+        structure, numbers=structure.numbers[order], positions=structure.positions[order] + [0.7, -0.2, 3.1]
+    )
+    overlap = _reordered(known.require_overlap(), order)
+    other = replace(known, structure=moved, hamiltonian=None, overlap=overlap)
+    solved = solve_self_consistent(model(), known)
+    again = solve_self_consistent(FollowedBetween(fitted().functional, _reordered(model().between, order)), other)
+    assert np.abs(solved.density.charges[order] - again.density.charges).max() < 1e-8
+    assert np.abs(solved.potential[order] - again.potential).max() < 1e-6
+
+
+def _reordered(operator: BlockOperator, order: np.ndarray) -> BlockOperator:
+    """The same operator, folded to Γ, of atoms in another order."""
+    place = np.argsort(order)
+    i, j = place[operator.source], place[operator.target]
+    sort = np.lexsort((j, i))
+    values = np.concatenate([operator.stack(np.array([k])).ravel() for k in sort])
+    return BlockOperator(
+        operator.numbers[order], operator.basis, i[sort], j[sort], operator.shift[sort], values, operator.folded
+    )
+
+
 def test_no_convergence_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(solver, "MOST", 3)
     with pytest.raises(NotConvergedError, match=r"expected charges that agree to .* within 3 diagonalisations"):

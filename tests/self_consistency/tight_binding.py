@@ -2,8 +2,8 @@
 
     H_ij = S_ij (K (ε_i + ε_j)/2 + (φ_i + φ_j)/2),    φ_i = −V_i(Δq)/κ − U Δq_i
 
-S is that of CP2K's basis, Δq the charges less those of ions in it, V their Ewald potential, κ a dielectric constant. Solved by
-damped iteration, without the package's own loop.
+S is that of CP2K's basis, Δq the charges less those of ions in it, V their Ewald potential, κ a dielectric constant.
+Solved by damped iteration, without the package's own loop.
 """
 
 from __future__ import annotations

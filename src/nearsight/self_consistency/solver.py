@@ -32,6 +32,9 @@ SHAPE_DAMPING = 0.9
 """Share of the residual that is taken of what is no charge: irreps of degree 1 and above hardly act on themselves."""
 MOST = 40
 """Diagonalisations."""
+STALLED, LESS_DAMPING = 10, 1 / 3
+"""Steps in which the change of the charges did not halve: mixing then begins anew at the best density, once, with this
+share of the damping; if they do not again, no further step would help."""
 
 
 class NotConvergedError(NearsightError):
@@ -161,23 +164,57 @@ def solve_self_consistent(
     hamiltonian_of = functional.bound(calculation)
     density = hamiltonian_of.start() if start is None else start
     mixing, residual = AndersonMixing(_shares(functional.layout, density, damping)), np.inf
+    course = _Course(density)
     for count in range(1, MOST + 1):
         h = hamiltonian_of(density)
         h = fold(h) if folded and not h.folded else h
         found = basis.density_of(h, single=residual > ROUGH and h.n_orbitals >= LARGE)[0]
         residual = float(np.sqrt(((found.charges - density.charges) ** 2).mean()))
         progress(Event(f"self-consistency: step {count}, charges change by {residual:.1e} e"))
+        course.add(density, residual)
         density = _mixed(mixing, density, found)
         if residual < tolerance:
             h = hamiltonian_of(density)
             h = fold(h) if folded and not h.folded else h
             errors = hamiltonian_of.expected_errors(density, h)
             return SelfConsistent(h, density, _potential(h), count, residual, errors)
+        if course.stalled and course.restarted:
+            break
+        if course.stalled:
+            density, damping = course.restart(), LESS_DAMPING * damping
+            mixing = AndersonMixing(_shares(functional.layout, density, damping))
     raise NotConvergedError(
         f"expected charges that agree to {tolerance:g} e within {MOST} diagonalisations, got a change of "
-        f"{residual:.2g} e in the last; use a smaller damping, or a temperature for metals, or predict without "
-        "self-consistency"
+        f"{residual:.2g} e in the last of {count}; use a smaller damping, or a temperature for metals, or predict "
+        "without self-consistency"
     )
+
+
+class _Course:
+    """How an iteration goes: its best density, and whether it still comes nearer."""
+
+    def __init__(self, density: AtomicDensity) -> None:
+        self.best, self.smallest, self.restarted = density, np.inf, False
+        self._halved, self._since = np.inf, 0
+
+    @property
+    def stalled(self) -> bool:
+        """Whether the change of the charges did not halve for many steps."""
+        return self._since >= STALLED
+
+    def add(self, density: AtomicDensity, residual: float) -> None:
+        """Count a step."""
+        if residual < self.smallest:
+            self.best, self.smallest = density, residual
+        if residual < self._halved / 2:
+            self._halved, self._since = residual, 0
+        else:
+            self._since += 1
+
+    def restart(self) -> AtomicDensity:
+        """Return the best density, from which another iteration begins."""
+        self.restarted, self._since = True, 0
+        return self.best
 
 
 def _potential(h: BlockOperator) -> np.ndarray:
