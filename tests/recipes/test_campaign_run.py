@@ -184,7 +184,7 @@ class TestCp2k:
         (tmp_path / "out" / "oxide-cell.h5").unlink()
         (folder / "job.inp").write_text(text.replace("O 1.34 1.22 1.38", "O 1.34 1.22 1.39"))
         assert list(run(path, tmp_path / "out").collect().failed) == ["oxide-cell"]
-        assert "one of another structure" in run(path, tmp_path / "out").folders["oxide-cell"].error
+        assert "they are of different runs" in run(path, tmp_path / "out").folders["oxide-cell"].error
 
     def test_a_fallback_converges_to_the_same_ground_state(self, tmp_path):
         """Twelve steps are too few; it goes on from there with less mixing, and the file says so."""
