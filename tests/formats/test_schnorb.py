@@ -271,5 +271,5 @@ def test_databases_are_told_apart(tmp_path: Path) -> None:
         other.commit()
     assert not recognises(tmp_path / "other.db")
     assert not recognises(tmp_path)
-    with pytest.raises(FormatError, match=r"other\.db: expected a store"):
+    with pytest.raises(FormatError, match=r"other\.db: expected one of the formats"):
         read_any(tmp_path / "other.db")
