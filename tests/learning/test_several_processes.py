@@ -8,7 +8,9 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,9 +18,13 @@ import torch
 
 from nearsight.errors import ConfigError
 from nearsight.launch import Launch, launched
+from nearsight.learning.config import training_config
 from nearsight.learning.shares import Shares
+from nearsight.learning.training import fingerprint
 from nearsight.nn.loading import load_model
 from nearsight.nn.processes import Processes
+from tests.learning.random_calculation import random_calculation
+from tests.learning.test_loop import SMALL
 from tests.learning.trained_together import train_one
 
 ALL = ["squares", "rmse_mae", "bonds"]
@@ -98,6 +104,34 @@ def test_a_step_with_fewer_batches_than_processes_is_refused() -> None:
     shares.check(3)
     with pytest.raises(ConfigError, match=r"each of 3 processes, got 3 batches and optimizer.batches_per_step=2"):
         shares.check(2)
+
+
+class Second(Processes):
+    """The second of two processes, whose first has said something else."""
+
+    def said_by_first(self, value: Any) -> Any:
+        return "another"
+
+
+def test_processes_with_other_data_are_refused(tmp_path: Path) -> None:
+    second = Second(torch.device("cpu"), Launch(1, 2))
+    second.check_same("another", "data")
+    with pytest.raises(ConfigError, match="expected the data of the first process in all 2, got another in process 1"):
+        second.check_same("own", "data")
+
+
+def test_a_fingerprint_sees_configuration_atoms_and_matrices(tmp_path: Path) -> None:
+    config, own = training_config({**SMALL, "run_dir": str(tmp_path)}), random_calculation()
+    same = fingerprint(config, [random_calculation()])
+    assert fingerprint(config, [own]) == same
+    values = own.hamiltonian.values.copy()
+    values[7] += 1e-9
+    others = [
+        (config.model_copy(update={"seed": 1}), own),
+        (config, replace(own, hamiltonian=own.hamiltonian.with_values(values))),
+        (config, replace(own, structure=own.structure.translated([1e-9, 0, 0]))),
+    ]
+    assert same not in {fingerprint(c, [data]) for c, data in others}
 
 
 class Costly(list):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from nearsight.atomic_files import explained, remove_leftovers, write_text_atomically
@@ -27,6 +29,7 @@ from nearsight.nn.model_file import find_model_file
 from nearsight.nn.processes import Processes, joined
 from nearsight.operators.calculation import Calculation
 from nearsight.progress import Progress, StopToken, silent
+from nearsight.version import __version__
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 CONFIG_FILE = "config.yaml"
@@ -118,8 +121,9 @@ def train(
         raise ConfigError("expected something that computes levels with levels_every, got none")
     if not training:
         raise ConfigError("expected data.train=[file, …] with at least one file, got none")
-    device, alone = device_named(config.device, launched().local_rank), launched().rank == 0
-    lock = locked_folder(config.run_dir, "give another run_dir") if alone else nullcontext()
+    launch = launched()
+    device = device_named(config.device, launch.local_rank)
+    lock = nullcontext() if launch.rank else locked_folder(config.run_dir, "give another run_dir")
     with lock, joined(device) as processes:
         return _train(config, training, validation, progress, stop or StopToken(), levels, processes)
 
@@ -135,6 +139,8 @@ def _train(
 ) -> TrainingResult:
     """Train in a folder that is locked."""
     folder = Path(config.run_dir)
+    if processes.count > 1:
+        processes.check_same(fingerprint(config, [*training, *validation]), "data and configuration")
     if processes.first:
         remove_leftovers(folder)
     resuming = processes.said_by_first(processes.first and check_run_folder(config))
@@ -174,7 +180,26 @@ def _train(
         final = known.finalise(data, progress, stopped=token.stopped)
         if final is not known:
             write_tensors(best, final.tensors(), final.metadata())
+    reason = processes.said_by_first(reason)  # for which all wait: the model's file is complete
     return TrainingResult(model, trainer.state, reason, folder, token.stopped)
+
+
+def fingerprint(config: TrainingConfig, calculations: Sequence[Calculation]) -> str:
+    """Return a text that is the same where configuration, version, structures and Hamiltonians are.
+
+    Parameters
+    ----------
+    config : TrainingConfig
+        The configuration.
+    calculations : sequence of Calculation
+        What is trained and validated on.
+    """
+    digest = hashlib.blake2b(f"{__version__}\n{dump_config(config)}".encode())
+    for calculation in calculations:
+        structure, h = calculation.structure, calculation.require_hamiltonian()
+        for array in (structure.numbers, structure.positions, structure.cell, h.values):
+            digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
 
 
 def _shared(processes: Processes) -> str:

@@ -13,7 +13,7 @@ import torch
 import torch.distributed as distributed
 from torch import Tensor
 
-from nearsight.errors import NearsightError
+from nearsight.errors import ConfigError, NearsightError
 from nearsight.launch import Launch, launched
 
 T = TypeVar("T")
@@ -135,6 +135,29 @@ class Processes:
         with _together():
             distributed.broadcast_object_list(box, 0, device=self.device)
         return box[0]
+
+    def check_same(self, own: str, what: str) -> None:
+        """Refuse to go on where this process was given something else than the first one.
+
+        Parameters
+        ----------
+        own : str
+            What identifies it.
+        what : str
+            What it is, for the message.
+
+        Raises
+        ------
+        ConfigError
+            The first process has another.
+        LostProcessError
+            Another process has ended.
+        """
+        if self.said_by_first(own) != own:
+            raise ConfigError(
+                f"expected the {what} of the first process in all {self.count}, got another in process {self.rank}; "
+                "give each machine the same files, command and version"
+            )
 
 
 @contextmanager
