@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 from pathlib import Path
 
 import pytest
 
-from nearsight.cli.main import load_command
 from nearsight.errors import CheckpointError, ConfigError, InputError
 from nearsight.operators.bloch import to_csr
 from nearsight.operators.store import read_calculation
 from nearsight.units import HARTREE_IN_EV
+from tests.called import call
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "data" / "aHfO2_96_A.h5"
@@ -29,15 +27,6 @@ SMALL = [
     "budget_minutes=null",
     "metrics_every=1",
 ]
-
-
-def call(*words: object) -> str:
-    """What a command prints."""
-    name, *rest = [str(w) for w in words]
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
-        load_command(name).main(args=rest, prog_name=name, standalone_mode=False)
-    return printed.getvalue()
 
 
 @pytest.fixture(scope="module")

@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 from pathlib import Path
 
 import pytest
 
 import nearsight as ns
-from nearsight.cli.main import load_command
 from nearsight.errors import InputError
 from nearsight.operators.store import read_calculation
 from nearsight.progress import StopToken
+from tests.called import call
 from tests.listening import listening
 
 DATA = Path(__file__).parents[2] / "data" / "aHfO2_96_A.h5"
-
-
-def call(*words: object) -> str:
-    """What a command prints."""
-    name, *rest = [str(w) for w in words]
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
-        load_command(name).main(args=rest, prog_name=name, standalone_mode=False)
-    return printed.getvalue()
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,33 +12,24 @@ from ase import Atoms
 from ase.io import write
 
 import nearsight as ns
-from nearsight.cli.main import load_command
 from nearsight.electronic.populations import atomic_charges
 from nearsight.operators.calculation import Calculation
 from nearsight.operators.store import read_calculation, write_calculation
+from tests.called import call
 from tests.self_consistency.tight_binding import world
 
 SMALL = "model.cutoff=4.5 model.channels=4 model.hidden=[8,4] max_epochs=8 data.check=false"
-TRAINED, JUDGE, UNSEEN = (1, 2, 4, 5), 3, 6
-
-
-def call(*words: object) -> str:
-    """What a command prints."""
-    name, *rest = [str(w) for w in words]
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
-        load_command(name).main(args=rest, prog_name=name, standalone_mode=False)
-    return printed.getvalue()
+TRAINED, VALIDATION, UNSEEN = (1, 2, 4, 5), 3, 6
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model of four structures, and two predictions of a sixth, of which only an xyz was given."""
     result = tmp_path_factory.mktemp("end_to_end")
-    for seed in (*TRAINED, JUDGE, UNSEEN):
+    for seed in (*TRAINED, VALIDATION, UNSEEN):
         write_calculation(result / f"{seed}.h5", world(seed))
     train = f"data.train=[{','.join(str(result / f'{seed}.h5') for seed in TRAINED)}]"
-    validation = f"data.validation=[{result / f'{JUDGE}.h5'}]"
+    validation = f"data.validation=[{result / f'{VALIDATION}.h5'}]"
     said = call("train", "nearsight", train, validation, f"run_dir={result / 'run'}", *SMALL.split())
     assert "self-consistency: on-site error of 24 unseen atoms" in said
     unseen = read_calculation(result / f"{UNSEEN}.h5").structure

@@ -104,7 +104,7 @@ def check_data(
 def describe_result(result: TrainingResult, validated: bool) -> str:
     """Say why a run ended and which epoch was the best; one that ended within its first epoch has none."""
     s = result.state
-    best = "no epoch was judged"
+    best = "no epoch was validated"
     if math.isfinite(s.best_loss):
         best = f"best {'validation ' if validated else ''}loss {s.best_loss:.4e} at epoch {s.best_epoch}"
     return f"{result.reason}. {s.epoch} epochs, {s.step} steps, {s.seconds / 60:.1f} minutes; {best}"

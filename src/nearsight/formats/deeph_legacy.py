@@ -31,6 +31,7 @@ from nearsight.formats.hdf5_files import flat_blocks
 from nearsight.formats.number_tables import read_table
 from nearsight.formats.options import ReadOptions
 from nearsight.formats.real_space_blocks import ForeignOrbitals, from_blocks
+from nearsight.formats.sniffing import is_folder_of
 from nearsight.formats.structure_files import check_distances
 from nearsight.operators.blocks import BlockOperator
 from nearsight.operators.calculation import Calculation
@@ -53,9 +54,7 @@ _KEY = re.compile(r"\[ *(-?\d{1,7}), *(-?\d{1,7}), *(-?\d{1,7}), *(\d{1,9}), *(\
 
 def recognises(path: Path) -> bool:
     """Tell whether a path is such a folder, or one of its matrices."""
-    folder = path if path.is_dir() else path.parent
-    named = path.is_dir() or path.name in _MATRICES
-    return named and (folder / SHELLS).is_file() and any((folder / name).is_file() for name in _MATRICES)
+    return is_folder_of(path, SHELLS, _MATRICES)
 
 
 def read(path: Path, options: ReadOptions) -> Calculation:

@@ -24,6 +24,7 @@ from nearsight.foreign_files import read_text
 from nearsight.formats.hdf5_files import opened
 from nearsight.formats.options import ReadOptions
 from nearsight.formats.real_space_blocks import ForeignOrbitals, from_blocks
+from nearsight.formats.sniffing import is_folder_of
 from nearsight.formats.structure_files import read_structure
 from nearsight.operators.blocks import BlockOperator
 from nearsight.operators.calculation import Calculation
@@ -51,9 +52,7 @@ _FREE_SPACE = 20.0
 
 def recognises(path: Path) -> bool:
     """Tell whether a path is such a folder, or one of its matrices."""
-    folder = path if path.is_dir() else path.parent
-    named = path.is_dir() or path.name in _MATRICES
-    return named and (folder / POSCAR).is_file() and any((folder / name).is_file() for name in _MATRICES)
+    return is_folder_of(path, POSCAR, _MATRICES)
 
 
 def read(path: Path, options: ReadOptions) -> Calculation:

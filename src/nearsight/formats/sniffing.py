@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from nearsight.errors import FormatError
@@ -76,3 +77,20 @@ def _foreign(head: bytes) -> str | None:
     if text.startswith((b"<?xml", b"<")):
         return "an XML or HTML file"
     return None
+
+
+def is_folder_of(path: Path, beside: str, matrices: Sequence[str]) -> bool:
+    """Tell whether a path is a folder with some matrix and a file beside it, or such a matrix itself.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The folder or a file.
+    beside : str
+        Name of the file that must be there.
+    matrices : sequence of str
+        Names of the matrices, of which one must be there.
+    """
+    folder = path if path.is_dir() else path.parent
+    named = path.is_dir() or path.name in matrices
+    return named and (folder / beside).is_file() and any((folder / name).is_file() for name in matrices)

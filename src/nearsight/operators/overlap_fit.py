@@ -20,7 +20,7 @@ RANGE = 12.0
 ROUNDS = 4
 """Of a matrix folded to Γ, the other images of a pair are subtracted as the round before has them."""
 LEFT_OUT = 5
-"""Every fifth pair judges."""
+"""Every fifth pair validates."""
 SINGULAR = 1e-10
 SMALLEST = 1e-7
 Pair = tuple[int, int]
@@ -48,7 +48,7 @@ def fit_overlap(calculations: Sequence[Calculation], basis: BasisSet) -> FittedO
     Returns
     -------
     FittedOverlap
-        Judged on every fifth pair of atoms, then fitted to all.
+        Validated on every fifth pair of atoms, then fitted to all.
 
     Raises
     ------
@@ -59,11 +59,11 @@ def fit_overlap(calculations: Sequence[Calculation], basis: BasisSet) -> FittedO
     if not known:
         raise InputError("expected S in the data to learn overlaps from, got none")
     sources = [_Source(c, c.require_overlap(), build_graph(c.structure, RANGE)) for c in known]
-    trial = _fitted(sources, basis, judge=True)
-    return _fitted(sources, basis, judge=False, error=trial.error)
+    trial = _fitted(sources, basis, validate=True)
+    return _fitted(sources, basis, validate=False, error=trial.error)
 
 
-def _fitted(sources: Sequence[_Source], basis: BasisSet, *, judge: bool, error: float = 0.0) -> FittedOverlap:
+def _fitted(sources: Sequence[_Source], basis: BasisSet, *, validate: bool, error: float = 0.0) -> FittedOverlap:
     rounds = ROUNDS if any(s.overlap.folded for s in sources) else 1
     fit: FittedOverlap | None = None
     for k in range(rounds):
@@ -72,14 +72,14 @@ def _fitted(sources: Sequence[_Source], basis: BasisSet, *, judge: bool, error: 
             parts = [_in_frames(s, basis, pair, fit) for s in sources]
             distance = np.concatenate([d for d, _ in parts])
             blocks = np.concatenate([b for _, b in parts])
-            fitted = np.arange(len(distance)) % LEFT_OUT != 0 if judge else np.ones(len(distance), dtype=bool)
+            fitted = np.arange(len(distance)) % LEFT_OUT != 0 if validate else np.ones(len(distance), dtype=bool)
             coefficients[pair] = _channels(basis, pair, distance[fitted], blocks[fitted])
             nearest[pair] = float(distance.min())
-            if judge and k == rounds - 1:
+            if validate and k == rounds - 1:
                 one = FittedOverlap(RANGE, coefficients, {}, {}, 0.0)
                 found = one.along_z(pair, (basis.shells[pair[0]], basis.shells[pair[1]]), distance[~fitted])
                 worst = max(worst, float(np.abs(found - blocks[~fitted]).max(initial=0.0)))
-        fit = FittedOverlap(RANGE, coefficients, {}, nearest, worst if judge else error)
+        fit = FittedOverlap(RANGE, coefficients, {}, nearest, worst if validate else error)
         fit = FittedOverlap(RANGE, coefficients, _own(sources, basis, fit), nearest, fit.error)
     assert fit is not None
     return FittedOverlap(_end(fit, basis), fit.coefficients, fit.own, fit.nearest, fit.error)
