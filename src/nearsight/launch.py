@@ -6,9 +6,13 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from nearsight.errors import ConfigError
+from nearsight.errors import ConfigError, NearsightError
 
 _VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+
+
+class LostProcessError(NearsightError):
+    """Raised where another process of the same launch has ended or does not answer."""
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,12 @@ import pytest
 
 import nearsight as ns
 from nearsight.errors import FormatError, InputError
-from nearsight.launch import Launch
+from nearsight.launch import Launch, LostProcessError
 from nearsight.operators.symmetry import permute
 from nearsight.quantum_transport.adaptive import refined
 from nearsight.quantum_transport.points_file import PointsFile
 from nearsight.quantum_transport.resonances import find_resonances
-from nearsight.quantum_transport.shared_points import LostProcessError, SharedPoints
+from nearsight.quantum_transport.shared_points import SharedPoints
 from nearsight.quantum_transport.sweep import InterruptedSweepError, Sweep, SweepSettings
 from tests.quantum_transport.tight_binding import chain, strip
 

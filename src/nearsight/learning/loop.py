@@ -15,13 +15,14 @@ from torch import Tensor, nn
 
 from nearsight.atomic_files import append_line, write_text_atomically
 from nearsight.errors import NearsightError
+from nearsight.launch import LostProcessError
 from nearsight.learning.checkpoint import TrainingState, load_checkpoint, save_checkpoint, write_tensors
 from nearsight.learning.config import TrainingConfig
 from nearsight.learning.optimisation import Schedule, make_optimizer, moving_average
 from nearsight.learning.shares import Shares
 from nearsight.nn.error_sums import ErrorSums
 from nearsight.nn.model import HamiltonianModel, TrainingData
-from nearsight.nn.processes import LostProcessError, Processes
+from nearsight.nn.processes import Processes
 from nearsight.progress import Event, Progress, StopToken, Value, silent
 
 Record = dict[str, Value]

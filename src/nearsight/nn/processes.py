@@ -13,18 +13,14 @@ import torch
 import torch.distributed as distributed
 from torch import Tensor
 
-from nearsight.errors import ConfigError, NearsightError
-from nearsight.launch import Launch, launched
+from nearsight.errors import ConfigError
+from nearsight.launch import Launch, LostProcessError, launched
 
 T = TypeVar("T")
 PATIENCE = timedelta(hours=2)
 """Time that a process waits for the others before it gives up, such as while the first one computes levels."""
 _meetings = count()
 """Numbers of the meetings of a launch: what was said in one is not heard in the next."""
-
-
-class LostProcessError(NearsightError):
-    """Raised where another process of the same launch has ended or does not answer."""
 
 
 class Processes:

@@ -16,8 +16,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from nearsight.errors import NearsightError
-from nearsight.launch import Launch
+from nearsight.launch import Launch, LostProcessError
 from nearsight.quantum_transport.energy_point import EnergyPoint
 from nearsight.quantum_transport.points_file import PointsFile
 
@@ -28,10 +27,6 @@ GLANCE = 0.1
 """Seconds between two looks at files of the others."""
 PATIENCE = 7200.0
 """Seconds in which no file of the others changed after which they are believed to be lost."""
-
-
-class LostProcessError(NearsightError):
-    """Raised where the other processes of a launch do not answer."""
 
 
 @dataclass(eq=False)
