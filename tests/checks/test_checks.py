@@ -21,10 +21,12 @@ from nearsight.checks.two_centre import ShellOverlaps
 from nearsight.formats.registry import read_any
 from nearsight.operators.blocks import BlockOperator
 from nearsight.operators.calculation import Calculation
+from nearsight.operators.store import read_calculation
 from nearsight.orbitals.basis import BasisSet
 from nearsight.orbitals.rotations import spherical_harmonics
 from nearsight.structures.graph import pair_order
 from nearsight.structures.structure import Structure
+from nearsight.units import HARTREE_IN_EV
 from tests.checks.faults import (
     PYSCF_P,
     both_in_other_order,
@@ -299,3 +301,26 @@ def test_eigenvalues_at_k_points(tmp_path: Path) -> None:
     values = np.where(np.repeat(h.on_site, h.lengths), h.values, 1.01 * h.values)
     wrong = replace(right, hamiltonian=h.with_values(values))
     assert "eigenvalues printed at k = [" in message_of(check_calculation(wrong), "eigenvalues")
+
+
+@pytest.mark.parametrize("factor", [HARTREE_IN_EV, 1 / HARTREE_IN_EV, 1.0])
+def test_units_of_all_electrons(factor: float) -> None:
+    """By the 1s level of the heaviest element, of which the file says that it is in the basis."""
+    silicon = read_calculation(Path(__file__).parents[2] / "data" / "silicon_2.h5")
+    basis = replace(silicon.basis, valence={14: 14})
+    h = replace(silicon.require_hamiltonian(), basis=basis)
+    h.values[h.offsets[np.flatnonzero(h.on_site)]] = -1790.0
+    h = h.with_values(h.values * factor)
+    s = replace(silicon.require_overlap(), basis=basis)
+    found = check_calculation(replace(silicon, basis=basis, hamiltonian=h, overlap=s), quick=True)
+    assert [f.check for f in found if "1s level of Si" in f.message] == ([] if factor == 1 else ["units"])
+
+
+@pytest.mark.parametrize(("scale", "numbers", "far"), [(1.0, 14, False), (1.89, 14, True), (1.89, 18, False)])
+def test_structures_without_bonds_are_told(scale: float, numbers: int, far: bool) -> None:
+    """As of lengths in Bohr; rare gases have none."""
+    known = read_calculation(Path(__file__).parents[2] / "data" / "silicon_2.h5").structure
+    basis = BasisSet("x", {numbers: (0,)}, {})
+    structure = Structure(np.full(2, numbers), known.positions * scale, known.cell * scale, known.pbc)
+    found = [f for f in check_calculation(Calculation(structure, basis)) if "expected bonds" in f.message]
+    assert [f.level for f in found] == ["warning"] * far

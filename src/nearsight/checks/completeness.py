@@ -20,6 +20,10 @@ RADII = (4.0, 6.0, 8.0, 10.0, 12.0)
 """Radii (Å) for which shares are told."""
 SHARE = 0.01
 """Share of Σ|H| beyond the cutoff from which on there is a warning."""
+LARGE_WITHOUT_OVERLAP = 0.5
+"""Element of H (eV) that atoms whose functions do not overlap have not: real ones are below 1e-3."""
+LARGE_OVERLAP = 1e-3
+"""Overlap of atoms between which H is not zero."""
 CHANGE = 0.05
 """Mean shift (eV) of levels near the gap by a cutoff from which on there is a warning."""
 
@@ -39,6 +43,7 @@ def check_completeness(subject: Subject) -> Iterator[Finding]:
             f"Train with a cutoff of {kept:g} Å, or import H whole.",
         )
     yield from _without_overlap(subject, h)
+    yield from _without_hamiltonian(subject, h)
     radii = sorted({*RADII, subject.cutoff})
     usable = [r for r in radii if not h.folded or r <= subject.unfolded_radius]
     if usable:
@@ -62,13 +67,47 @@ def _without_overlap(subject: Subject, h: BlockOperator) -> Iterator[Finding]:
     alone = (s.find(h.source, h.target, h.shift) < 0) & (sizes > 0)
     if alone.any():
         largest, share = float(np.abs(h.select(alone).values).max()), 100 * sizes[alone].sum() / sizes.sum()
+        found = (
+            f"H has {int(alone.sum())} blocks where S has none, {share:.3g} % of Σ|H|, elements up to {largest:.3g} eV"
+        )
+        if largest > LARGE_WITHOUT_OVERLAP:
+            yield subject.finding(
+                "error",
+                CHECK,
+                f"expected elements below {LARGE_WITHOUT_OVERLAP:g} eV between atoms that do not overlap; {found}",
+                "Blocks of S are missing, as where it was cut off, or S is of another structure.",
+                "Import S again, with all cell vectors.",
+            )
+            return
         yield subject.finding(
             "note",
             CHECK,
-            f"H has {int(alone.sum())} blocks where S has none, {share:.3g} % of Σ|H|, elements up to {largest:.3g} eV",
+            found,
             "Projectors of pseudopotentials couple atoms whose functions do not overlap. Other programs drop these "
             "blocks where they take their list of pairs from S.",
             "Nothing; they are kept, and learnt within the cutoff.",
+        )
+
+
+def _without_hamiltonian(subject: Subject, h: BlockOperator) -> Iterator[Finding]:
+    """Find blocks of S, as far as H was kept, for which H has none: cell vectors that are missing."""
+    s = subject.overlap
+    if s is None or s.folded != h.folded or s.n_values == 0:
+        return
+    kept = subject.calculation.cutoff
+    sizes = np.maximum.reduceat(np.abs(s.values), s.offsets[:-1])
+    missing = (h.find(s.source, s.target, s.shift) < 0) & (sizes > LARGE_OVERLAP)
+    if kept is not None:
+        missing &= pair_distances(s, subject.calculation.structure) <= kept
+    if missing.any():
+        cells = np.unique(s.shift[missing], axis=0)
+        yield subject.finding(
+            "error",
+            CHECK,
+            f"expected blocks of H wherever atoms overlap, got none for {int(missing.sum())} blocks of S with elements "
+            f"up to {sizes[missing].max():.3g}, in {len(cells)} cells such as R = {tuple(cells[0].tolist())}",
+            "H is not complete: cell vectors or pairs of atoms are missing.",
+            "Import H again, with all cell vectors.",
         )
 
 

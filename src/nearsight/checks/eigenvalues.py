@@ -223,6 +223,10 @@ def check_fermi(subject: Subject) -> Iterator[Finding]:
         return
     edges = _edges(subject)
     if edges is None:
+        outside = _outside(subject, fermi)
+        if outside:
+            yield outside
+            return
         why = (
             "the valence of an element is not known"
             if subject.n_electrons is None
@@ -246,6 +250,20 @@ def check_fermi(subject: Subject) -> Iterator[Finding]:
         f"expected a Fermi level between HOMO and LUMO, {homo:.4f} to {lumo:.4f} eV, got {fermi:.4f} eV",
         _cause(fermi, homo - slack, lumo + slack),
         "Compare with the output; where only H or only the Fermi level was shifted, shift both.",
+    )
+
+
+def _outside(subject: Subject, fermi: float) -> Finding | None:
+    """Whatever the number of electrons: the Fermi level is among the levels."""
+    levels = subject.levels
+    if levels is None or levels[0] - SMEARED <= fermi <= levels[-1] + SMEARED:
+        return None
+    return subject.finding(
+        "error",
+        FERMI,
+        f"expected a Fermi level among the levels at Γ, {levels[0]:.4f} to {levels[-1]:.4f} eV, got {fermi:.4f} eV",
+        _cause(fermi, float(levels[0]), float(levels[-1])),
+        "Compare with the output, and check the units of H.",
     )
 
 

@@ -23,6 +23,11 @@ GHOST_TOO_NEAR = 0.5
 """Distance (Å) between a ghost and any other site below which they are too near."""
 REACH = 3.0
 """Largest distance (Å) that is looked at; half of the largest sum of covalent radii is 2.6 Å."""
+TOO_FAR = 1.5
+"""Share of the sum of the covalent radii up to which there are bonds in anything but rare gases."""
+FAR_REACH = 8.0
+"""Distance (Å) that is looked at where there are no bonds."""
+RARE_GASES = (2, 10, 18, 36, 54, 86)
 MOST_FINDINGS = 3
 """Number of pairs that are told."""
 
@@ -57,6 +62,33 @@ def check_geometry(subject: Subject) -> Iterator[Finding]:
             else "No bond is so short: an atom is there twice, or cell or positions are in Bohr (or wrong).",
             "Check the structure, its cell and the unit of length.",
         )
+
+
+def check_bonds(subject: Subject) -> Iterator[Finding]:
+    """Find structures in which no two atoms are as near as in a bond: lengths in Bohr, taken for Å."""
+    structure = subject.calculation.structure
+    real = structure.numbers != GHOST
+    if subject.coincidence or real.sum() < 2 or np.isin(structure.numbers[real], RARE_GASES).all():
+        return
+    for reach in (REACH, FAR_REACH):
+        graph = build_graph(structure, reach)
+        near = real[graph.source] & real[graph.target]
+        i, j = structure.numbers[graph.source[near]], structure.numbers[graph.target[near]]
+        ratio = graph.distance[near] / (covalent_radii[i] + covalent_radii[j])
+        if (ratio < TOO_FAR).any():
+            return
+    if not len(ratio):
+        return
+    nearest = int(np.argmin(ratio))
+    yield subject.finding(
+        "warning",
+        CHECK,
+        f"expected bonds, got {graph.distance[near][nearest]:.2f} Å between the nearest atoms, "
+        f"{symbol_of(int(i[nearest]))} and {symbol_of(int(j[nearest]))}, {ratio[nearest]:.2f} times the sum of their "
+        "covalent radii",
+        "Cell and positions may be in Bohr (then it is 1.89 times too large), or of another scale.",
+        "Check the unit of length; nothing where the atoms are meant to be apart.",
+    )
 
 
 def check_ghosts(subject: Subject) -> Iterator[Finding]:

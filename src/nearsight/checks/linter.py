@@ -8,7 +8,7 @@ from pathlib import Path
 from nearsight.checks.completeness import check_completeness
 from nearsight.checks.duplicates import Entry, check_duplicates
 from nearsight.checks.eigenvalues import check_convergence, check_eigenvalues, check_fermi
-from nearsight.checks.geometry import check_geometry, check_ghosts, check_images
+from nearsight.checks.geometry import check_bonds, check_geometry, check_ghosts, check_images
 from nearsight.checks.hermiticity import check_hermiticity, check_transposition
 from nearsight.checks.magnitude import check_magnitude
 from nearsight.checks.orbital_order import check_orbital_order
@@ -23,6 +23,7 @@ from nearsight.progress import Event, Progress, silent
 
 CHECKS: tuple[Callable[[Subject], Iterator[Finding]], ...] = (
     check_geometry,
+    check_bonds,
     check_ghosts,
     check_magnitude,
     check_hermiticity,

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from nearsight.checks.subject import Finding, Subject
+from nearsight.elements import symbol_of
 from nearsight.operators.blocks import BlockOperator
 from nearsight.units import HARTREE_IN_EV, ev_to_millihartree
 
@@ -17,6 +18,8 @@ LIKELY = (3.0, 60.0)
 """A mean (eV) outside of `USUAL` that is inside of this after a change of units was in other units."""
 DEEP = -30.0
 """Energy (eV) of a level so low that it is that of one orbital, whose diagonal element is nearly as low."""
+CORE = (0.3, 1.3)
+"""The 1s level of an atom over −Z²/2 E_h: 0.4 in lithium, 0.7 in silicon, 0.93 in hafnium."""
 NEAR_FACTOR = 1.8
 """A ratio of energies within this factor of 27.2114 (or its inverse) is taken for it."""
 
@@ -36,6 +39,8 @@ def check_magnitude(subject: Subject) -> Iterator[Finding]:
         yield from _against_printed(subject, lowest, float(printed[0]))
     elif _only_valence(subject):
         yield from _by_scale(subject, h, float(np.abs(diagonal).mean()))
+    elif _all_electrons(subject):
+        yield from _against_core(subject, lowest)
     else:
         yield subject.finding(
             "note",
@@ -78,6 +83,22 @@ def _by_scale(subject: Subject, h: BlockOperator, scale: float) -> Iterator[Find
     )
 
 
+def _against_core(subject: Subject, lowest: float) -> Iterator[Finding]:
+    """The deepest function is the 1s of the heaviest element, at about −Z²/2 E_h."""
+    z = max(subject.calculation.structure.elements)
+    hydrogen = -0.5 * z * z * HARTREE_IN_EV
+    factor = next((f for f in FACTORS if CORE[0] <= lowest / f / hydrogen <= CORE[1]), None)
+    if factor is not None:
+        yield subject.finding(
+            "error",
+            CHECK,
+            f"expected a lowest diagonal element of H near the 1s level of {symbol_of(z)}, about "
+            f"{0.75 * hydrogen:.3g} eV, got {lowest:.4g} eV",
+            f"H is off by the factor {factor:.6g}: {FACTORS[factor]}.",
+            ADVICE,
+        )
+
+
 def _factor(ratio: float) -> float | None:
     return next((f for f in FACTORS if f / NEAR_FACTOR < ratio < f * NEAR_FACTOR), None)
 
@@ -88,6 +109,12 @@ def _only_valence(subject: Subject) -> bool:
     return all(
         0 <= basis.valence.get(z, z) < max(z, 1) or z <= 2 or z == 0 for z in subject.calculation.structure.elements
     )
+
+
+def _all_electrons(subject: Subject) -> bool:
+    """Whether the basis says of every element that all electrons are in it."""
+    basis = subject.calculation.basis
+    return all(basis.valence.get(z) == z for z in subject.calculation.structure.elements)
 
 
 def _diagonal(operator: BlockOperator) -> np.ndarray:

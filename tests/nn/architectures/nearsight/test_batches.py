@@ -123,3 +123,17 @@ def test_kept_and_remade_parts_are_the_same_to_the_last_bit() -> None:
     for pair, target in first.targets.items():
         assert torch.equal(target.values, again.targets[pair].values)
         assert torch.equal(target.weights, again.targets[pair].weights)
+
+
+def test_bonds_without_overlap_are_learnt() -> None:
+    """H has blocks where S has none: all edges within the cutoff are there, with H's blocks, whatever S has."""
+    whole = random_calculation(5)
+    s = whole.require_hamiltonian()
+    without = replace(whole, overlap=s.select(s.on_site))
+    source, other = (BondSource(c, MODEL, LOSS) for c in (without, whole))
+    edges = source.single_edges()
+    assert 2 * sum(map(len, edges.values())) == source.graph.n_edges > 100
+    for pair, own in edges.items():
+        values = [x.make({pair: own}).targets[pair].values for x in (source, other)]
+        assert torch.equal(*values)
+        assert bool((values[0] != 0).any(dim=1).all())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -132,3 +134,14 @@ def test_every_mask_counts_the_matrix_elements():
     [batch] = make_batches(calculation, model, Xia2025Partition(kind="whole"))
     sizes = calculation.hamiltonian.offsets
     assert int(batch.targets.mask.sum()) == int(sizes[-1])
+
+
+def test_bonds_without_overlap_are_learnt():
+    """H has blocks where S has none: the targets are H's, whatever S has."""
+    calculation, model = random_calculation(folded=False), make_model()
+    h = calculation.require_hamiltonian()
+    [batch] = make_batches(replace(calculation, overlap=h.select(h.on_site)), model, Xia2025Partition(kind="whole"))
+    [whole] = make_batches(calculation, model, Xia2025Partition(kind="whole"))
+    assert len(batch.targets.values) == h.n_pairs
+    assert torch.equal(batch.targets.values, whole.targets.values)
+    assert bool((batch.targets.values != 0).any(dim=1).all())
