@@ -18,7 +18,7 @@ I4 = np.int32
 def write_hsx(path: Path, calculation: Calculation, version: int = 2) -> Path:
     """The records of a .TSHS in the order of a .HSX, with species and shells."""
     tshs, xv = write(path.with_suffix(".TSHS"), calculation)
-    parts = [bytes(part) for part in _records(tshs)]
+    parts = [bytes(part) for part in records(tshs)]
     tshs.unlink()
     xv.unlink()
     n_atoms, size, supercell, spins, _ = np.frombuffer(parts[1], I4)
@@ -36,7 +36,7 @@ def write_hsx(path: Path, calculation: Calculation, version: int = 2) -> Path:
         for z in elements
     ]
     fermi = np.array([(calculation.fermi or 0) / RYDBERG_IN_EV, 0.0, 0.0])
-    records = [
+    written = [
         record(np.array([version], I4)),
         record(np.array([-1], I4)),
         record(np.array([n_atoms, size, spins, len(elements)], I4), np.frombuffer(parts[2], I4)),
@@ -48,16 +48,17 @@ def write_hsx(path: Path, calculation: Calculation, version: int = 2) -> Path:
         record(per_row),
         *(record(part) for part in (*columns, *h, *s)),
     ]
-    path.write_bytes(b"".join(records))
+    path.write_bytes(b"".join(written))
     _write_levels(path, calculation)
     assert supercell == size * len(offsets) // 12
     return path
 
 
-def _records(path: Path) -> list[memoryview]:
-    records, found = Records(path, "a file"), []
-    while not records.at_end:
-        found.append(records.bytes("anything"))
+def records(path: Path) -> list[memoryview]:
+    """All records of a file."""
+    file, found = Records(path, "a file"), []
+    while not file.at_end:
+        found.append(file.bytes("anything"))
     return found
 
 

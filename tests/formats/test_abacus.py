@@ -55,6 +55,7 @@ def test_the_present_layout_is_written_and_read(tmp_path: Path) -> None:
     assert largest_difference(found.hamiltonian, known.hamiltonian) < 1e-13
     assert largest_difference(found.overlap, known.overlap) == 0
     np.testing.assert_allclose(found.structure.positions, known.structure.positions, atol=1e-12)
+    assert found.fermi == pytest.approx(known.fermi, abs=1e-14)
 
 
 def _words(calculation) -> dict[str, str]:
@@ -64,12 +65,19 @@ def _words(calculation) -> dict[str, str]:
     }
 
 
+def test_the_present_layout_holds_one_step(tmp_path: Path) -> None:
+    export(SILICON, tmp_path / "x", "abacus")
+    _twice("hrs1_nao.csr")(tmp_path / "x")
+    with pytest.raises(FormatError, match="a run of one step, in line"):
+        read_any(tmp_path / "x", basis={"Si": "2s2p1d"})
+
+
 def test_present_layout_as_abacus_breaks_its_lines(tmp_path: Path) -> None:
     """Six values or 16 indices a line, 5 digits, a Fermi level in the head."""
     export(SILICON, tmp_path / "x", "abacus")
     path = tmp_path / "x" / "hrs1_nao.csr"
     text = re.sub(r"^((?: ?-?[\d.e+-]+){20,})$", _broken, path.read_text(), flags=re.M)
-    path.write_text(text.replace("# spin index", "# spin index, E_Fermi = 5.4321 eV"))
+    path.write_text(re.sub(r"# spin index.*", "# spin index, E_Fermi = 5.4321 eV", text))
     found, known = read_any(tmp_path / "x", basis={"Si": "2s2p1d"}), read_calculation(SILICON)
     assert found.fermi == pytest.approx(5.4321, rel=1e-6)
     assert largest_difference(found.hamiltonian, known.hamiltonian) < 1e-13
@@ -107,6 +115,17 @@ def _cut(out: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
+def _present(out: Path) -> None:
+    """S of a version since 3.11 beside H of one before it."""
+    export(SILICON, out / "x", "abacus")
+    (out / "x" / "srs1_nao.csr").rename(out / "srs1_nao.csr")
+    shutil.rmtree(out / "x")
+
+
+def _twice(name: str) -> Callable[[Path], None]:
+    return lambda out: (out / name).write_text((out / name).read_text() * 2)
+
+
 def _copied(out: Path) -> None:
     shutil.copy(out / H, out / "data-HR-sparse_SPIN1.csr")
 
@@ -123,6 +142,9 @@ def _first_value(new: str) -> Callable[[Path], None]:
 H, LOG = "data-HR-sparse_SPIN0.csr", "running_scf.log"
 BAD: dict[str, tuple[Callable[[Path], None], str]] = {
     "cut off": (_cut, r"in line \d+"),
+    "two layouts": (_present, "matrices of one version of ABACUS"),
+    "two steps": (_twice(H), "a run of one step, in line"),
+    "levels twice": (_twice("istate.info"), "every k-point once"),
     "a second spin": (_copied, "got H of a second spin"),
     "spin in the log": (_replace(LOG, "nspin = 1", "nspin = 2"), "got nspin = 2"),
     "spin-orbit coupling": (_first_value("(1.0e-3,2.0e-4)"), r"complex ones in line 5 \(nspin = 4\)"),

@@ -16,8 +16,9 @@ from nearsight.api.exports import export
 from nearsight.checks.linter import check_calculation
 from nearsight.errors import FormatError, InputError
 from nearsight.formats import deeph_legacy, deepx
+from nearsight.formats.options import ReadOptions
 from nearsight.formats.registry import read_any
-from nearsight.operators.bloch import fold
+from nearsight.operators.bloch import bloch, fold
 from nearsight.operators.calculation import Calculation
 from nearsight.operators.store import read_calculation
 from nearsight.operators.symmetry import permute
@@ -144,6 +145,75 @@ def test_a_prediction_need_not_be_hermitian(tmp_path: Path) -> None:
         read_any(tmp_path / "x")
 
 
+@pytest.mark.parametrize("layout", ["deepx", "deeph"])
+@pytest.mark.parametrize("charge", [1.0, 2.0, -2.0])
+def test_charges_come_back(layout: str, charge: float, tmp_path: Path) -> None:
+    """With the valence, so that levels are filled as before."""
+    known = replace(read_calculation(SILICON), charge=charge)
+    export(known, tmp_path / "x", layout)
+    found = read_any(tmp_path / "x")
+    assert (found.charge, found.n_electrons, found.basis.valence) == (charge, known.n_electrons, {14: 4})
+
+
+def test_s_of_an_orthogonal_basis_is_one(tmp_path: Path) -> None:
+    """Without a file of S; the basis says so."""
+    export(replace(small_calculation(), overlap=None), tmp_path / "x", "deepx")
+    assert read_any(tmp_path / "x").overlap is None
+    _json("info.json", orthogonal_basis=True)(tmp_path / "x")
+    found = read_any(tmp_path / "x").require_overlap()
+    np.testing.assert_array_equal(bloch(found, np.zeros(3)).toarray(), np.eye(found.n_orbitals))
+
+
+def test_a_fermi_level_beyond_all_levels_is_found(good: Path, tmp_path: Path) -> None:
+    """Where the number of electrons is not known."""
+    shutil.copytree(good / "deeph", tmp_path / "x")
+    said = json.loads((tmp_path / "x" / "info.json").read_text())
+    del said["nearsight"]
+    for level, wrong in ((said["fermi_level"], False), (300.0, True)):
+        (tmp_path / "x" / "info.json").write_text(json.dumps({**said, "fermi_level": level}))
+        found = [f for f in check_calculation(read_any(tmp_path / "x")) if "Fermi level among" in f.message]
+        assert bool(found) == wrong
+
+
+def test_small_blocks_in_one_direction_are_not_halved(tmp_path: Path) -> None:
+    """Their reverse was left out for its size."""
+    known = small_calculation()
+    h = known.require_hamiltonian()
+    key = "[0, 0, 0, 1, 2]"
+    export(known, tmp_path / "x", "deeph")
+    with h5py.File(tmp_path / "x" / "hamiltonians.h5", "r+") as file:
+        file[key][...] *= 1e-6
+        small = file[key][()]
+        del file["[0, 0, 0, 2, 1]"]
+    back = deeph_legacy.read(tmp_path / "x", ReadOptions()).require_hamiltonian()
+    assert h.n_pairs == back.n_pairs
+    export(replace(known, hamiltonian=back, overlap=None), tmp_path / "y", "deeph")
+    with h5py.File(tmp_path / "y" / "hamiltonians.h5") as file:
+        np.testing.assert_array_equal(file[key][()], small)
+        np.testing.assert_array_equal(file["[0, 0, 0, 2, 1]"][()], small.T)
+
+
+def test_core_levels_do_not_excuse_an_asymmetry(tmp_path: Path) -> None:
+    """2 meV beside an element of −1800 eV."""
+    export(small_calculation(), tmp_path / "x", "deepx")
+    path = tmp_path / "x" / "hamiltonian.h5"
+    with h5py.File(path, "r+") as file:
+        file["entries"][0] = -1800.0
+        file["entries"][3] += 0.002
+    with pytest.raises(FormatError, match=r"\|M − M†\| = 0.002"):
+        read_any(tmp_path / "x")
+
+
+def test_matrices_of_something_else_do_not_stay(tmp_path: Path) -> None:
+    """H would be read with another S, or the DFT's H instead of a prediction."""
+    known = read_calculation(SILICON)
+    export(known, tmp_path / "x", "deepx")
+    for other in (replace(known, overlap=None), replace(known, provenance={"predicted": "yes"})):
+        with pytest.raises(InputError, match="without matrices of something else"):
+            export(other, tmp_path / "x", "deepx")
+    export(known, tmp_path / "x", "deepx")
+
+
 def test_the_folder_that_is_read_is_not_written(tmp_path: Path) -> None:
     export(SILICON, tmp_path / "x", "deepx")
     for source in (tmp_path / "x", tmp_path / "x" / "hamiltonian.h5"):
@@ -221,6 +291,14 @@ def _second(folder: Path) -> None:
     (folder / "orbital_types.dat").write_text(text[0] + "\n" + "0 1\n")
 
 
+def _skewed(folder: Path) -> None:
+    """And then the vectors as rows, while rlat.dat has columns."""
+    table = np.loadtxt(folder / "lat.dat")
+    table[0, 1] += 1.0
+    np.savetxt(folder / "lat.dat", table.T)
+    np.savetxt(folder / "rlat.dat", 2 * np.pi * np.linalg.inv(table).T)
+
+
 BAD: dict[str, tuple[str, Callable[[Path], None], str]] = {
     "spin": ("deepx", _json("info.json", spinful=True), "got spinful matrices"),
     "no shells": ("deepx", _json("info.json", elements_orbital_map={"C": [0]}), "expected the shells of Si"),
@@ -242,6 +320,11 @@ BAD: dict[str, tuple[str, Callable[[Path], None], str]] = {
     "too few numbers": ("deepx", _dataset("overlap.h5", "entries", lambda e: e[:-1]), "expected chunk_boundaries"),
     "complex": ("deepx", _dataset("hamiltonian.h5", "entries", lambda e: e * 1j), "entries holds complex128"),
     "not a number": ("deepx", _dataset("hamiltonian.h5", "entries", lambda e: e * np.nan), "NaN or infinite"),
+    "orthogonal, with S": ("deepx", _json("info.json", orthogonal_basis=True), "S = 1 of an orthogonal basis"),
+    "other electrons": ("deepx", _json("info.json", occupation=4), "an occupation that fits the charge 0, got 4"),
+    "other sites": ("deeph", _json("info.json", nsites=3), "expected nsites 2"),
+    "other orbitals": ("deeph", _json("info.json", norbits=8), "expected norbits 26"),
+    "vectors as rows": ("deeph", _skewed, "the reciprocal lattice of lat.dat"),
     "spin, first layout": ("deeph", _json("info.json", isspinful=True), "got spinful matrices"),
     "cut off, first layout": ("deeph", _cut("hamiltonians.h5"), "damaged or truncated"),
     "no reverse": ("deeph", _remove("hamiltonians.h5", "[1, 0, 0, 1, 2]"), "in one direction only"),

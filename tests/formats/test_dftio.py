@@ -70,6 +70,22 @@ def test_frames_and_names_of_earlier_versions(good: Path, tmp_path: Path) -> Non
         read_any(folder, row=2)
 
 
+def test_the_half_that_dftio_writes_of_siesta(tmp_path: Path) -> None:
+    """Blocks with Rx ≥ 0; a file that has others, and lacks the reverse of one, is not whole."""
+    for name in ("x", "y"):
+        folder = tmp_path / name
+        export(SILICON, folder, "dftio")
+        for file in ("hamiltonians.h5", "overlaps.h5"):
+            with h5py.File(folder / file, "r+") as opened:
+                negative = [key for key in opened["0"] if int(key.split("_")[2]) < 0]
+                assert len(negative) > 2
+                for key in negative if name == "x" else negative[:1]:
+                    del opened["0"][key]
+    same(read_any(tmp_path / "x"), replace(read_calculation(SILICON), fermi=None))
+    with pytest.raises(FormatError, match="in one direction only"):
+        read_any(tmp_path / "y")
+
+
 def test_shells_that_words_cannot_say_are_not_written(tmp_path: Path) -> None:
     known = small_calculation()
     basis = BasisSet("x", {8: (1, 0), 72: (0, 0, 1, 2)}, {})

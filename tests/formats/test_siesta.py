@@ -12,12 +12,13 @@ import pytest
 
 from nearsight.api.exports import export
 from nearsight.errors import FormatError, InputError
+from nearsight.formats.fortran_records import record
 from nearsight.formats.registry import read_any
 from nearsight.operators.bloch import bloch, fold
 from nearsight.operators.calculation import Calculation
 from nearsight.operators.store import read_calculation
 from tests.formats.samples import assert_orders_are_ours, largest_difference, levels, needs_samples, sample
-from tests.formats.siesta_files import write_hsx
+from tests.formats.siesta_files import records, write_hsx
 from tests.fuzz.seeds import small_calculation
 
 SILICON = Path(__file__).parents[2] / "data" / "silicon_2.h5"
@@ -145,6 +146,7 @@ BAD: dict[str, tuple[Callable[[Path], None], str]] = {
     "a huge size": (_bytes(_int(*SIZES), _int(3, 2**31 - 1, 1, 2)), "numbers of atoms, orbitals and cells"),
     "a label of nobody": (_bytes(b"Hf   ", b"qq   "), "begin with a chemical symbol"),
     "a broken shell": (_bytes(_int(3, 2, 1, 3, 2, 1), _int(3, 2, 1, 3, 1, 1)), "whole shells of Hf"),
+    "more records": (lambda p: p.write_bytes(p.read_bytes() + _int(4, 1, 4)), "nothing after the matrices"),
     "not a record": (lambda p: p.write_bytes(b"HSX" * 100), "record"),
 }
 
@@ -173,6 +175,49 @@ def test_bad_levels(name: str, text: str, message: str, good: Path, tmp_path: Pa
     (tmp_path / name).write_text(text)
     with pytest.raises(FormatError, match=message):
         read_any(tmp_path / "x.HSX")
+
+
+def test_a_ghost_of_an_element_is_not_taken_for_its_atom(tmp_path: Path) -> None:
+    """Two species of oxygen, one with no electrons: the file does not say that it has no nucleus."""
+    path = tmp_path / "x.HSX"
+    write_hsx(path, small_calculation())
+    parts = [bytes(part) for part in records(path)]
+    kinds = np.frombuffer(parts[4], np.int32).copy()
+    kinds[-6:-3] = [1, 2, 3]
+    parts[4] = kinds.tobytes()
+    parts[2] = _int(3, 18, 1, 3) + parts[2][16:]
+    parts[5] += b"O_ghost".ljust(20) + np.float64(0).tobytes() + _int(4)
+    parts.insert(8, parts[7])
+    path.write_bytes(b"".join(record(part) for part in parts))
+    with pytest.raises(FormatError, match=r"species of O with 6 and 0 electrons; is one a ghost\?"):
+        read_any(path)
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_atoms_of_another_structure_are_not_taken(given: bool, tmp_path: Path) -> None:
+    """A .TSHS does not say what atoms they are: .XV, or the structure that is given, has them at their places."""
+    known = small_calculation()
+    export(known, tmp_path / "x.TSHS", "tshs")
+    assert read_any(tmp_path / "x.TSHS", basis=WORDS).structure.formula == "HfO2"
+    other = known.structure.permuted(np.array([0, 2, 1]))
+    if given:
+        other.to_ase().write(tmp_path / "y.extxyz")
+        options = {"structure": tmp_path / "y.extxyz"}
+    else:
+        lines = (tmp_path / "x.XV").read_text().splitlines()
+        (tmp_path / "x.XV").write_text("\n".join([*lines[:5], lines[6], lines[5]]))
+        options = {}
+    with pytest.raises(FormatError, match=r"expected the atoms of x\.TSHS in their order, got atom 1"):
+        read_any(tmp_path / "x.TSHS", basis=WORDS, **options)
+
+
+def test_matrices_of_two_names_are_not_chosen_from(good: Path, tmp_path: Path) -> None:
+    shutil.copytree(good, tmp_path, dirs_exist_ok=True)
+    export(small_calculation(), tmp_path / "x.TSHS", "tshs")
+    assert read_any(tmp_path).structure.formula == "HfO2"
+    (tmp_path / "x.TSHS").rename(tmp_path / "y.TSHS")
+    with pytest.raises(FormatError, match=r"got x\.HSX, y\.TSHS; name the file"):
+        read_any(tmp_path)
 
 
 @needs_samples

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from nearsight.api.sources import CalculationLike, OverlapLike, calculation_of
 from nearsight.errors import InputError
-from nearsight.formats.writers import WRITERS, Writer, check_target
+from nearsight.formats.writers import WRITERS, Writer, check_leftovers, check_target
 from nearsight.output_path import check_output
 from nearsight.quantum_transport.quatrex_files import write_quatrex
 
@@ -29,7 +29,8 @@ def export(
     path : str or pathlib.Path
         The folder or the file to write.
     layout : str
-        Which program's: ``"deepx"`` or ``"deeph"`` (DeepH's present and first layout), ``"quatrex"``.
+        Which program's: ``"deepx"`` or ``"deeph"`` (DeepH's present and first layout), ``"abacus"``, ``"dftio"``,
+        ``"tshs"``, ``"quatrex"``.
     overlap : as `calculation`, or BlockOperator, optional
         Where S is taken from; the calculation's own by default.
 
@@ -67,4 +68,6 @@ def export(
         check_target(target, writer, [calculation, overlap])
     else:
         check_output(target, [calculation, overlap])
-    return writer.write(target, calculation_of(calculation, overlap))
+    whole = calculation_of(calculation, overlap)
+    check_leftovers(target, writer, whole)
+    return writer.write(target, whole)

@@ -71,8 +71,7 @@ def read(path: Path, options: ReadOptions) -> Calculation:
     for name in _SECOND_SPIN:
         if (folder / name).is_file():
             raise FormatError(folder / name, "expected a run without spin, got H of a second spin; it is not supported")
-    h_file = path if path.is_file() else _first(folder, HAMILTONIANS)
-    s_file = options.overlap or _first(folder, OVERLAPS)
+    h_file, s_file = _matrix_files(path, folder, options)
     log_file = options.output or folder / LOG
     log = read_log(log_file) if log_file.is_file() else None
     h = None if h_file is None else read_abacus_csr(h_file, options.progress)
@@ -97,6 +96,24 @@ def read(path: Path, options: ReadOptions) -> Calculation:
         k_eigenvalues=levels,
         provenance={"format": f"ABACUS, {known.layout}", "source": folder.name, "basis": said},
     )
+
+
+def _matrix_files(path: Path, folder: Path, options: ReadOptions) -> tuple[Path | None, Path | None]:
+    """H and S: those of one layout, for two in a folder are of two runs."""
+    if path.is_file():
+        own = OVERLAPS[HAMILTONIANS.index(path.name)]
+        return path, options.overlap or _first(folder, (own,))
+    layouts = [
+        pair for pair in zip(HAMILTONIANS, OVERLAPS) if _first(folder, pair[: 2 if options.overlap is None else 1])
+    ]
+    if len(layouts) > 1:
+        raise FormatError(
+            folder,
+            f"expected matrices of one version of ABACUS, got {_first(folder, layouts[0])} and "
+            f"{_first(folder, layouts[1])}; name the H that you mean",
+        )
+    h_name, s_name = layouts[0] if layouts else (HAMILTONIANS[0], OVERLAPS[0])
+    return _first(folder, (h_name,)), options.overlap or _first(folder, (s_name,))
 
 
 def _first(folder: Path, names: tuple[str, ...]) -> Path | None:
@@ -180,7 +197,8 @@ def write(path: Path, calculation: Calculation) -> list[Path]:
             written.append(path / name)
             grouped_operator = permute(operator, order)
             cells = list(elements_of(grouped_operator, *_places(grouped_operator), unit))
-            write_abacus_csr(path / name, letter, structure, operator.n_orbitals, cells)
+            fermi = None if calculation.fermi is None else calculation.fermi / PRINTED_EV
+            write_abacus_csr(path / name, letter, structure, operator.n_orbitals, cells, fermi)
     return written
 
 

@@ -133,10 +133,14 @@ def _former(lines: _Lines) -> AbacusMatrix:
             columns = _numbers(lines, lines.next(), n, np.int32)
             pointers = _numbers(lines, lines.next(), size + 1, np.int64)
             cells.append(_elements(lines, cell, size, values, columns, pointers))
+    _end(lines)
+    return AbacusMatrix(size, _each_once(lines, cells), None, None, "of versions before 3.11")
+
+
+def _end(lines: _Lines) -> None:
     rest = lines.filled()
     if rest:
         raise lines.error("the end of the file, or a run of one step,", rest)
-    return AbacusMatrix(size, _each_once(lines, cells), None, None, "of versions before 3.11")
 
 
 def _present(lines: _Lines) -> AbacusMatrix:
@@ -161,6 +165,7 @@ def _present(lines: _Lines) -> AbacusMatrix:
             columns = _numbers(lines, _section(lines, _COLUMNS, n), n, np.int32)
             pointers = _numbers(lines, _section(lines, _POINTERS, size + 1), size + 1, np.int64)
             cells.append(_elements(lines, cell, size, values, columns, pointers))
+    _end(lines)
     return AbacusMatrix(size, _each_once(lines, cells), structure, fermi, "of versions since 3.11")
 
 
@@ -314,7 +319,9 @@ def _reals(lines: _Lines, line: bytes, count: int) -> list[float]:
     return [_real(lines, part) for part in parts[:count]]
 
 
-def write_abacus_csr(path: Path, letter: str, structure: Structure, size: int, cells: Sequence[CellElements]) -> None:
+def write_abacus_csr(
+    path: Path, letter: str, structure: Structure, size: int, cells: Sequence[CellElements], fermi: float | None = None
+) -> None:
     """Write a file of the layout since 3.11, with all digits.
 
     Parameters
@@ -329,16 +336,19 @@ def write_abacus_csr(path: Path, letter: str, structure: Structure, size: int, c
         Orbitals.
     cells : sequence of CellElements
         In ABACUS' order, in Rydberg or 1; elements sorted by row and column.
+    fermi : float, optional
+        Fermi level in ABACUS' eV.
 
     Raises
     ------
     InputError
         If it cannot be written.
     """
+    level = "" if fermi is None else f", E_Fermi = {fermi!r} eV"
     with written_atomically(path) as temporary, open(temporary, "w", encoding="ascii") as file:
         file.write(
             f" --- Ionic Step 1 ---\n # print {letter} matrix in real space {letter}(R)\n"
-            f" 1 # number of spin directions\n 1 # spin index\n {size} # number of localized basis\n"
+            f" 1 # number of spin directions\n 1 # spin index{level}\n {size} # number of localized basis\n"
             f" {len(cells)} # number of Bravais lattice vector R\n\n"
         )
         file.write(_cell_text(structure))

@@ -181,6 +181,11 @@ def read_levels(path: Path) -> tuple[np.ndarray, np.ndarray]:
     heads = list(_BAND.finditer(text))
     if not heads:
         raise FormatError(path, "expected lines `BAND … Kpoint = 1 (x y z)`, got none")
+    counted = [head[1] for head in heads]
+    if len(set(counted)) != len(counted):
+        raise FormatError(
+            path, "expected every k-point once, got one twice; are there two spins, or levels of several steps?"
+        )
     ends = [*(head.start() for head in heads[1:]), len(text)]
     points, levels = [], []
     for head, end in zip(heads, ends):

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from h5py import h5d, h5s, h5t
@@ -20,8 +22,11 @@ from nearsight.errors import FormatError, InputError
 from nearsight.foreign_files import read_text
 from nearsight.formats.deepx import (
     OwnWords,
+    charge_of,
+    count,
     in_a_cell,
     make_folder,
+    of_orthogonal,
     optional_number,
     own_words,
     read_json,
@@ -40,8 +45,9 @@ from nearsight.orbitals.basis import SHELL_LETTERS, BasisSet
 from nearsight.orbitals.conventions import OPENMX, from_internal_order
 from nearsight.structures.structure import Structure
 
-LATTICE, POSITIONS, ELEMENTS, SHELLS, INFO = (
+LATTICE, RECIPROCAL, POSITIONS, ELEMENTS, SHELLS, INFO = (
     "lat.dat",
+    "rlat.dat",
     "site_positions.dat",
     "element.dat",
     "orbital_types.dat",
@@ -78,30 +84,41 @@ def read(path: Path, options: ReadOptions) -> Calculation:
         If a file is missing or damaged, does not fit the others, or there is spin.
     """
     folder = path if path.is_dir() else path.parent
-    fermi, own = _read_info(folder)
+    said, own = _read_info(folder)
     structure = _structure(folder, options, own)
     basis = _basis(folder / SHELLS, structure, own)
+    _check_counts(folder / INFO, said, structure, basis)
     orbitals = ForeignOrbitals(structure.numbers, basis, OPENMX)
     named = path if path.name in (HAMILTONIAN, PREDICTION) and path.is_file() else None
     source = named or next((folder / n for n in (HAMILTONIAN, PREDICTION) if (folder / n).is_file()), None)
     overlap_file = options.overlap or folder / OVERLAP
     h = None if source is None else _read_matrix(source, orbitals, "H", hermitian=source.name != PREDICTION)
     s = _read_matrix(overlap_file, orbitals, "S") if overlap_file.is_file() else None
-    said = {"format": "DeepH (first layout)", "source": folder.name, "basis": basis.name}
+    s = of_orthogonal(folder / INFO, said.get("isorthogonal") is True, orbitals, s)
+    words = {"format": "DeepH (first layout)", "source": folder.name, "basis": basis.name}
     if source is not None and source.name == PREDICTION:
-        said["hamiltonian"] = "a prediction; its Hermitian part"
-    return Calculation(structure, basis, h, s, fermi=fermi, provenance=said)
+        words["hamiltonian"] = "a prediction; its Hermitian part"
+    fermi = optional_number(folder / INFO, said, "fermi_level")
+    charge = charge_of(folder / INFO, own, None, basis, structure)
+    return Calculation(structure, basis, h, s, fermi=fermi, charge=charge, provenance=words)
 
 
-def _read_info(folder: Path) -> tuple[float | None, OwnWords]:
-    """The Fermi level (eV) and what nearsight added, of a file that may be missing and must not speak of spin."""
+def _check_counts(path: Path, said: Mapping[str, Any], structure: Structure, basis: BasisSet) -> None:
+    known = {"nsites": len(structure), "norbits": int(basis.offsets(structure.numbers)[-1])}
+    for key, expected in known.items():
+        if count(path, said, key) not in (None, expected):
+            raise FormatError(path, f"expected {key} {expected} as in the other files of the folder, got {said[key]}")
+
+
+def _read_info(folder: Path) -> tuple[dict[str, Any], OwnWords]:
+    """What stands there and what nearsight added, of a file that may be missing and must not speak of spin."""
     path = folder / INFO
     said = read_json(path, "DeepH's info.json") if path.is_file() else {}
     if said.get("isspinful", False) is not False:
         raise FormatError(
             path, "expected matrices without spin, got spinful matrices; spin and spin-orbit coupling are not supported"
         )
-    return optional_number(path, said, "fermi_level"), read_own_words(path, said)
+    return said, read_own_words(path, said)
 
 
 def _structure(folder: Path, options: ReadOptions, own: OwnWords) -> Structure:
@@ -112,10 +129,23 @@ def _structure(folder: Path, options: ReadOptions, own: OwnWords) -> Structure:
         raise FormatError(folder / ELEMENTS, f"expected {len(positions)} atoms as in {POSITIONS}, got {len(numbers)}")
     if cell.shape != (3, 3):
         raise FormatError(folder / LATTICE, f"expected three lattice vectors, got {len(cell)}")
+    reciprocal = folder / RECIPROCAL
+    if reciprocal.is_file():
+        _check_reciprocal(reciprocal, cell)
     pbc = np.full(3, not options.isolated) & np.array(own.pbc or (True, True, True))
     structure = Structure(numbers, positions, cell if options.cell is None else options.cell, pbc)
     check_distances(structure)
     return structure
+
+
+def _check_reciprocal(path: Path, cell: np.ndarray) -> None:
+    """That of another cell, or of a transposed one, shows that files were mixed or changed."""
+    columns = read_table(path, "reciprocal lattice vectors as columns (1/Å)", 3)
+    product = cell @ columns if columns.shape == (3, 3) else np.zeros((3, 3))
+    if np.abs(product - 2 * np.pi * np.eye(3)).max() > 1e-2:
+        raise FormatError(
+            path, f"expected the reciprocal lattice of {LATTICE} (both with vectors as columns), got another one"
+        )
 
 
 def _basis(path: Path, structure: Structure, own_words: OwnWords) -> BasisSet:
@@ -198,7 +228,7 @@ def write(path: Path, calculation: Calculation, *, prediction: bool = False) -> 
     reciprocal = 2 * np.pi * np.linalg.inv(structure.cell)
     texts = {
         LATTICE: _columns(structure.cell.T),
-        "rlat.dat": _columns(reciprocal),
+        RECIPROCAL: _columns(reciprocal),
         POSITIONS: _columns(structure.positions.T),
         ELEMENTS: "".join(f"{z}\n" for z in structure.numbers.tolist()),
         SHELLS: "".join("  ".join(map(str, ls)) + "\n" for ls in shells),

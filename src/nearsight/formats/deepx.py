@@ -26,7 +26,7 @@ from nearsight.formats.options import ReadOptions
 from nearsight.formats.real_space_blocks import ForeignOrbitals, from_blocks
 from nearsight.formats.sniffing import is_folder_of
 from nearsight.formats.structure_files import read_structure
-from nearsight.operators.blocks import BlockOperator
+from nearsight.operators.blocks import BlockOperator, zeros
 from nearsight.operators.calculation import Calculation
 from nearsight.operators.hdf5_content import array
 from nearsight.operators.hdf5_writing import hdf5_written_atomically
@@ -46,6 +46,8 @@ _MATRICES = (HAMILTONIAN, PREDICTION, OVERLAP)
 _EXPECTED = f"DeepH's folder with {POSCAR}, {INFO}, {HAMILTONIAN} and {OVERLAP}"
 _OWN = "nearsight"
 """Key of `info.json` with what the layout has no words for."""
+_UNIT = 1e-8
+"""Largest |S − 1| of an orthogonal basis."""
 _FREE_SPACE = 20.0
 """Å of vacuum around a molecule that is written into a periodic cell."""
 
@@ -84,6 +86,7 @@ def read(path: Path, options: ReadOptions) -> Calculation:
     orbitals = ForeignOrbitals(structure.numbers, basis, CP2K)
     h = None if source is None else _read_matrix(source, orbitals, "H", hermitian=source.name != PREDICTION)
     s = _read_matrix(overlap_file, orbitals, "S") if overlap_file.is_file() else None
+    s = of_orthogonal(folder / INFO, info.orthogonal, orbitals, s)
     if info.own.folded:
         h, s = (None if operator is None else _folded(folder, operator) for operator in (h, s))
     said = {"format": "DeepH (deepx)", "source": folder.name, "basis": basis.name}
@@ -91,7 +94,53 @@ def read(path: Path, options: ReadOptions) -> Calculation:
         said["hamiltonian"] = "a prediction; its Hermitian part"
     if info.electrons is not None:
         said["electrons"] = f"{info.electrons:g}"
-    return Calculation(structure, basis, h, s, fermi=info.fermi, provenance=said)
+    charge = charge_of(folder / INFO, info.own, info.electrons, basis, structure)
+    return Calculation(structure, basis, h, s, fermi=info.fermi, charge=charge, provenance=said)
+
+
+def of_orthogonal(
+    path: Path, orthogonal: bool, orbitals: ForeignOrbitals, overlap: BlockOperator | None
+) -> BlockOperator | None:
+    """Return S, which is 1 where the basis is said to be orthogonal and there is none.
+
+    Raises
+    ------
+    FormatError
+        If the basis is said to be orthogonal and S says otherwise.
+    """
+    if not orthogonal:
+        return overlap
+    atoms = np.arange(len(orbitals.numbers))
+    unit = zeros(orbitals.numbers, orbitals.basis, atoms, atoms, np.zeros((len(atoms), 3), dtype=np.int64), False)
+    for (z, _), pairs in unit.element_pairs.items():
+        unit.put(
+            pairs, np.broadcast_to(np.eye(orbitals.basis.n_orbitals(z)), (len(pairs), *unit.stack(pairs).shape[1:]))
+        )
+    if overlap is None:
+        return unit
+    same = unit.on_pairs(overlap.source, overlap.target, overlap.shift)
+    worst = float(np.abs(overlap.values - same.values).max(initial=0))
+    if worst > _UNIT:
+        raise FormatError(
+            path, f"expected S = 1 of an orthogonal basis, as it says, got elements that differ by {worst:.3g}"
+        )
+    return overlap
+
+
+def charge_of(path: Path, own: OwnWords, electrons: float | None, basis: BasisSet, structure: Structure) -> float:
+    """Return the charge: that which nearsight wrote, or what is missing in the number of electrons.
+
+    Raises
+    ------
+    FormatError
+        If the two differ.
+    """
+    counted = 0.0
+    if electrons is not None and all(z in basis.valence for z in structure.elements):
+        counted = basis.n_electrons(structure.numbers) - electrons
+        if own.charge is not None and abs(own.charge - counted) > 0.5:
+            raise FormatError(path, f"expected an occupation that fits the charge {own.charge:g}, got {electrons:g}")
+    return counted if own.charge is None else own.charge
 
 
 @dataclass(frozen=True)
@@ -100,6 +149,7 @@ class _Info:
     fermi: float | None
     electrons: float | None
     counts: tuple[int | None, int | None]
+    orthogonal: bool
     own: OwnWords
 
 
@@ -117,7 +167,8 @@ def _read_info(path: Path) -> _Info:
         shells,
         optional_number(path, said, "fermi_energy_eV") if own.fermi_known else None,
         optional_number(path, said, "occupation"),
-        (_count(path, said, "atoms_quantity"), _count(path, said, "orbits_quantity")),
+        (count(path, said, "atoms_quantity"), count(path, said, "orbits_quantity")),
+        said.get("orthogonal_basis") is True,
         own,
     )
 
@@ -136,6 +187,8 @@ class OwnWords:
         Which directions are periodic.
     folded : bool
         Whether the matrices are summed at Γ.
+    charge : float or None
+        Total charge in units of e.
     fermi_known : bool
         Whether the Fermi level is one.
     """
@@ -144,6 +197,7 @@ class OwnWords:
     valence: Mapping[str, int]
     pbc: tuple[bool, bool, bool] | None
     folded: bool
+    charge: float | None
     fermi_known: bool
 
     def valence_of(self, elements: Iterable[int]) -> dict[int, int]:
@@ -177,6 +231,7 @@ def read_own_words(path: Path, said: Mapping[str, Any]) -> OwnWords:
         _valence(path, own.get("valence", {})),
         None if pbc is None else (pbc[0], pbc[1], pbc[2]),
         own.get("folded") is True,
+        optional_number(path, own, "charge"),
         own.get("fermi_known") is not False,
     )
 
@@ -190,6 +245,7 @@ def own_words(calculation: Calculation) -> dict[str, Any]:
         "valence": {symbol_of(z): v for z, v in basis.valence.items()},
         "pbc": calculation.structure.pbc.tolist(),
         "folded": operator is not None and operator.folded,
+        "charge": calculation.charge,
         "fermi_known": calculation.fermi is not None,
     }
     return {_OWN: said}
@@ -250,7 +306,14 @@ def optional_number(path: Path, said: Mapping[str, Any], key: str) -> float | No
     return float(value)
 
 
-def _count(path: Path, said: Mapping[str, Any], key: str) -> int | None:
+def count(path: Path, said: Mapping[str, Any], key: str) -> int | None:
+    """Return a whole number that may be missing or null.
+
+    Raises
+    ------
+    FormatError
+        If it is anything else.
+    """
     value = optional_number(path, said, key)
     if value is not None and value != int(value):
         raise FormatError(path, f"expected a whole number as {key}, got {value}")
@@ -291,8 +354,13 @@ def _basis(path: Path, info: _Info, structure: Structure) -> BasisSet:
 
 
 def _known_valence(info: _Info, structure: Structure) -> dict[int, int]:
-    """Of each element, or of the only one, whose atoms share the electrons."""
-    if len(structure.elements) == 1 and info.electrons and info.electrons % len(structure) == 0:
+    """Of each element by our own words, or of the only one, whose atoms share the electrons."""
+    if (
+        not info.own.valence
+        and len(structure.elements) == 1
+        and info.electrons
+        and info.electrons % len(structure) == 0
+    ):
         return {structure.elements[0]: int(info.electrons) // len(structure)}
     return info.own.valence_of(structure.elements)
 

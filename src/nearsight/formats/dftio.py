@@ -2,8 +2,8 @@
 
 `positions.dat`, `cell.dat` (Å), `atomic_numbers.dat` and `pbc.dat` hold the structures, `basis.dat` the shells of each
 element in words (`{"Si": "2s2p1d"}`), `hamiltonians.h5` and `overlaps.h5` a group for each frame with a dataset for
-each block, named `i_j_Rx_Ry_Rz` with atoms from 0, in eV. Names without the plural are dftio's earlier ones. Inside a
-shell the order is the internal one.
+each block, named `i_j_Rx_Ry_Rz` with atoms from 0, in eV. Of SIESTA's runs dftio writes the half with Rx ≥ 0. Names
+without the plural are dftio's earlier ones. Inside a shell the order is the internal one.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from nearsight.orbitals.conventions import CP2K
 from nearsight.structures.structure import Structure
 
 _POSITIONS, _CELL, _NUMBERS, _PBC, _BASIS = "positions", "cell", "atomic_numbers", "pbc", "basis"
-_HAMILTONIAN, _OVERLAP = "hamiltonians.h5", "overlaps.h5"
+HAMILTONIAN, OVERLAP = "hamiltonians.h5", "overlaps.h5"
 _KEY = re.compile(r"(\d{1,9})/(\d{1,9})_(\d{1,9})_(-?\d{1,7})_(-?\d{1,7})_(-?\d{1,7})")
 _WORDS = re.compile(r"""["'](\w{1,3})["'] *: *["'](\w{1,40})["']""")
 _TRUE = {"true": True, "1": True, "false": False, "0": False}
@@ -78,8 +78,8 @@ def read(path: Path, options: ReadOptions) -> Calculation:
     return Calculation(
         structure,
         basis,
-        _matrix(path, _HAMILTONIAN, frame, orbitals),
-        _matrix(path, _OVERLAP, frame, orbitals),
+        _matrix(path, HAMILTONIAN, frame, orbitals),
+        _matrix(path, OVERLAP, frame, orbitals),
         provenance={"format": "dftio", "source": path.name, "frame": str(frame), "basis": basis.name},
     )
 
@@ -163,7 +163,8 @@ def _matrix(folder: Path, name: str, frame: int, orbitals: ForeignOrbitals) -> B
         blocks.append(block.reshape(-1))
     if not pairs:
         raise FormatError(path, f"expected blocks of frame {frame}, got none")
-    return from_blocks(path, orbitals, np.array(pairs, dtype=np.int64), np.concatenate(blocks, dtype=np.float64))
+    listed, values = np.array(pairs, dtype=np.int64), np.concatenate(blocks, dtype=np.float64)
+    return from_blocks(path, orbitals, listed, values, half=not (listed[:, 2] < 0).any())
 
 
 def write(path: Path, calculation: Calculation) -> list[Path]:
@@ -205,7 +206,7 @@ def write(path: Path, calculation: Calculation) -> list[Path]:
     for name, text in texts.items():
         write_text_atomically(path / name, text)
     written = [path / name for name in texts]
-    for operator, name in ((h, _HAMILTONIAN), (s, _OVERLAP)):
+    for operator, name in ((h, HAMILTONIAN), (s, OVERLAP)):
         if operator is not None:
             written.append(path / name)
             _write_matrix(path / name, operator)

@@ -20,6 +20,8 @@ from nearsight.structures.graph import is_ascending, pair_order
 
 ASYMMETRY = 1e-5
 """Largest |M − M†|, relative to the largest element, that is still a Hermitian matrix; its mean with M† is taken."""
+MOST_ASYMMETRY = 1e-3
+"""The same in eV (H) or 1 (S): core levels make the largest element of H large, yet excuse nothing elsewhere."""
 FARTHEST = 1 << 20
 """Cells between two atoms of a pair; beyond any orbital."""
 _AT_ONCE = 1 << 13
@@ -57,6 +59,7 @@ def from_blocks(
     unit: float = 1.0,
     *,
     hermitian: bool = True,
+    half: bool = False,
 ) -> BlockOperator:
     """Make an operator of a list of blocks.
 
@@ -74,6 +77,8 @@ def from_blocks(
         In which the values are.
     hermitian : bool, default True
         Whether the matrix must be Hermitian; else its Hermitian part is taken.
+    half : bool, default False
+        Whether blocks may be there in one direction only.
 
     Returns
     -------
@@ -101,7 +106,7 @@ def from_blocks(
     runs.copy(values, starts[order], result.values, result.offsets[:-1], lengths[order])
     result.values[:] *= unit
     _reorder(result, orbitals)
-    return completed(path, result, hermitian=hermitian)
+    return completed(path, result, hermitian=hermitian, half=half)
 
 
 def _reorder(operator: BlockOperator, orbitals: ForeignOrbitals) -> None:
@@ -267,8 +272,11 @@ def elements_of(
         yield CellElements((x, y, z), rows[ascending], columns[ascending], values[ascending])
 
 
-def completed(path: object, operator: BlockOperator, *, hermitian: bool = True) -> BlockOperator:
+def completed(path: object, operator: BlockOperator, *, hermitian: bool = True, half: bool = False) -> BlockOperator:
     """Give every pair its reverse and make the matrix exactly Hermitian, which it must nearly be.
+
+    A block whose reverse is not there is that of both directions: where `half` says that files are written so, or where
+    it is so small that the reverse was left out for its size.
 
     Parameters
     ----------
@@ -277,7 +285,9 @@ def completed(path: object, operator: BlockOperator, *, hermitian: bool = True) 
     operator : BlockOperator
         What it held.
     hermitian : bool, default True
-        Whether more than `ASYMMETRY` is an error.
+        Whether more than `ASYMMETRY`, or than `MOST_ASYMMETRY`, is an error.
+    half : bool, default False
+        Whether blocks may be there in one direction only.
 
     Returns
     -------
@@ -292,22 +302,32 @@ def completed(path: object, operator: BlockOperator, *, hermitian: bool = True) 
     whole = with_reverses(operator)
     turned = adjoint(whole)
     if whole.n_values:
+        alone = _one_way(operator, whole)
         error = np.abs(whole.values - turned.values)
+        if half:
+            error[alone] = 0
         worst = int(np.argmax(error))
-        largest = float(np.abs(whole.values).max())
-        if hermitian and error[worst] > ASYMMETRY * largest:
+        if hermitian and error[worst] > min(ASYMMETRY * float(np.abs(whole.values).max()), MOST_ASYMMETRY):
             pair = int(np.searchsorted(whole.offsets, worst, side="right")) - 1
             i, j, shift = int(whole.source[pair]), int(whole.target[pair]), tuple(whole.shift[pair].tolist())
-            mirrored = np.array([pair, whole.reverse[pair]])
-            alone = (operator.find(*(x[mirrored] for x in (whole.source, whole.target, whole.shift))) < 0).any()
             raise FormatError(
                 path,
                 f"expected a Hermitian matrix, got |M − M†| = {error[worst]:.3g} in the block of atoms {i} and {j} "
-                f"(from 0), R = {shift}" + (", which is there in one direction only" if alone else ""),
+                f"(from 0), R = {shift}" + (", which is there in one direction only" if alone[worst] else ""),
             )
+        turned.values[alone] *= 2
+        whole.values[alone] *= 2
     turned.values[:] += whole.values
     turned.values[:] /= 2
     return turned
+
+
+def _one_way(operator: BlockOperator, whole: BlockOperator) -> np.ndarray:
+    """(M,) bool, the elements of `whole` whose block, or the reverse of it, is not in `operator`."""
+    if whole.n_pairs == operator.n_pairs:
+        return np.zeros(whole.n_values, dtype=bool)
+    new = operator.find(whole.source, whole.target, whole.shift) < 0
+    return np.repeat(new | new[whole.reverse], whole.lengths)
 
 
 def _check_pairs(path: object, pairs: np.ndarray, n_atoms: int) -> None:

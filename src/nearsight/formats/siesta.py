@@ -35,6 +35,8 @@ from nearsight.units import BOHR_IN_ANGSTROM, HARTREE_IN_EV
 
 RYDBERG_IN_EV = HARTREE_IN_EV / 2
 _HSX, _TSHS = ".HSX", ".TSHS"
+_MOVED = 0.5
+"""Å by which atoms may be elsewhere in `.XV`, which is written after the last step of a relaxation."""
 _MOST = 50_000_000
 """Orbitals, images and elements of a row: beyond any file."""
 _ORBITAL = re.compile(r"^\s*(\d+)\s+\d+\s+\d+\s+\S+\s+\S+\s*#\s*orbital", re.M)
@@ -68,7 +70,9 @@ def _matrix_files(path: Path) -> list[Path]:
         return [path] if path.suffix in (_HSX, _TSHS) else []
     if not path.is_dir():
         return []
-    return sorted(path.glob(f"*{_HSX}")) or sorted(path.glob(f"*{_TSHS}"))
+    several, beside = sorted(path.glob(f"*{_HSX}")), sorted(path.glob(f"*{_TSHS}"))
+    of_others = [file for file in beside if file.with_suffix(_HSX) not in several]
+    return several + of_others if several else beside
 
 
 def read(path: Path, options: ReadOptions) -> Calculation:
@@ -222,8 +226,12 @@ def _species(records: Records, count: int) -> tuple[BasisSet, np.ndarray]:
         own = _shells(records, records.array(f"the orbitals of {label}", "i4", 3 * size).reshape(-1, 3), label)
         if shells.setdefault(z, own) != own:
             raise FormatError(records.path, f"expected one basis for each element, got two for {symbol_of(z)}")
-        if charge.is_integer() and 0 <= charge <= z:
-            valence[z] = int(charge)
+        if charge.is_integer() and 0 <= charge <= z and valence.setdefault(z, int(charge)) != int(charge):
+            raise FormatError(
+                records.path,
+                f"expected one pseudopotential for each element, got species of {symbol_of(z)} with {valence[z]} and "
+                f"{int(charge)} electrons; is one a ghost?",
+            )
         z_of.append(z)
     return BasisSet("of SIESTA's files", shells, valence), np.array(z_of)
 
@@ -266,6 +274,8 @@ def _matrices(
         offsets = np.zeros((1, 3), dtype=np.int32) if images == 1 else None
         if offsets is None or not records.at_end:
             offsets = records.array("cell vectors of the images", "i4", 3 * images).reshape(-1, 3)
+    if not records.at_end:
+        raise records.error("nothing after the matrices", "more records")
     if len(columns) and (columns.min() < 0 or columns.max() >= size * images):
         raise records.error(f"columns 1 to {size * images}", f"{columns.min() + 1} to {columns.max() + 1}")
     if np.abs(offsets).max() > FARTHEST:
@@ -297,32 +307,50 @@ def _by_cell(
 def _structure(path: Path, file: _File, options: ReadOptions) -> Structure:
     numbers = file.numbers
     if numbers is None:
-        numbers = _numbers(path, len(file.positions), options)
+        numbers = _numbers(path, file, options)
     return Structure(numbers, file.positions, file.cell, np.ones(3, dtype=bool))
 
 
-def _numbers(path: Path, n_atoms: int, options: ReadOptions) -> np.ndarray:
+def _numbers(path: Path, file: _File, options: ReadOptions) -> np.ndarray:
+    """Atomic numbers of a structure whose atoms are those of the matrices, one by one."""
+    n_atoms = len(file.positions)
     if options.structure is not None:
-        numbers = read_structure(options.structure, isolated=options.isolated).numbers
+        given, beside = read_structure(options.structure, isolated=options.isolated), options.structure
+        numbers, positions = given.numbers, given.positions
     else:
         beside = path.with_suffix(".XV")
         if not beside.is_file():
             raise FormatError(
                 path, f"expected {beside.name} beside it, which says what atoms they are, or --structure; got neither"
             )
-        numbers = _of_xv(beside)
+        numbers, positions = _of_xv(beside)
     if len(numbers) != n_atoms:
         raise FormatError(path, f"expected {n_atoms} atoms in the structure, got {len(numbers)}")
+    apart = (positions - file.positions) @ np.linalg.pinv(file.cell)
+    distance = np.linalg.norm((apart - np.rint(apart)) @ file.cell, axis=1)
+    if distance.max() > _MOVED:
+        k = int(np.argmax(distance))
+        raise FormatError(
+            beside,
+            f"expected the atoms of {path.name} in their order, got atom {k} (from 0) {distance[k]:.2f} Å away from "
+            "there; is it of another run?",
+        )
     return numbers
 
 
-def _of_xv(path: Path) -> np.ndarray:
-    """Atomic numbers in the second column of all lines after the fourth."""
+def _of_xv(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Atomic numbers in the second column of all lines after the fourth, and positions (Å) in the next three."""
     lines = [line.split() for line in read_text(path, "SIESTA's file .XV").splitlines() if line.strip()][4:]
     words = [line[1] if len(line) >= 5 else "" for line in lines]
     if not words or not all(re.fullmatch(r"\d{1,3}", word) and 1 <= int(word) <= HEAVIEST for word in words):
         raise FormatError(path, "expected atoms with atomic numbers in the second column, got others")
-    return np.array([int(word) for word in words])
+    try:
+        positions = np.array([[float(word) for word in line[2:5]] for line in lines]) * BOHR_IN_ANGSTROM
+    except ValueError as error:
+        raise FormatError(path, f"expected three coordinates of every atom, got others ({error})") from error
+    if not (np.abs(positions) < 1e6).all():
+        raise FormatError(path, "expected coordinates of every atom, got numbers that are not finite or huge")
+    return np.array([int(word) for word in words]), positions
 
 
 def _basis(path: Path, file: _File, structure: Structure, options: ReadOptions) -> BasisSet:

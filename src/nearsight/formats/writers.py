@@ -23,11 +23,17 @@ class Writer:
         Writes a calculation and returns the files.
     folder : bool, default True
         Whether it is a folder of files, or one file.
+    hamiltonians : tuple of str
+        Names of H in the folder: of a calculation and, where it differs, of a prediction.
+    overlap : str, optional
+        Name of S in the folder.
     """
 
     description: str
     write: Callable[[Path, Calculation], list[Path]]
     folder: bool = True
+    hamiltonians: tuple[str, ...] = ()
+    overlap: str | None = None
 
 
 def is_prediction(calculation: Calculation) -> bool:
@@ -36,10 +42,27 @@ def is_prediction(calculation: Calculation) -> bool:
 
 
 WRITERS: dict[str, Writer] = {
-    "deepx": Writer("DeepH's present layout", lambda p, c: deepx.write(p, c, prediction=is_prediction(c))),
-    "deeph": Writer("DeepH's first layout", lambda p, c: deeph_legacy.write(p, c, prediction=is_prediction(c))),
-    "abacus": Writer("ABACUS' H(R) and S(R) in CSR, for `init_chg hr`", abacus.write),
-    "dftio": Writer("a folder of dftio, for DeePTB", dftio.write),
+    "deepx": Writer(
+        "DeepH's present layout",
+        lambda p, c: deepx.write(p, c, prediction=is_prediction(c)),
+        hamiltonians=(deepx.HAMILTONIAN, deepx.PREDICTION),
+        overlap=deepx.OVERLAP,
+    ),
+    "deeph": Writer(
+        "DeepH's first layout",
+        lambda p, c: deeph_legacy.write(p, c, prediction=is_prediction(c)),
+        hamiltonians=(deeph_legacy.HAMILTONIAN, deeph_legacy.PREDICTION),
+        overlap=deeph_legacy.OVERLAP,
+    ),
+    "abacus": Writer(
+        "ABACUS' H(R) and S(R) in CSR, for `init_chg hr`",
+        abacus.write,
+        hamiltonians=abacus.HAMILTONIANS[:1],
+        overlap=abacus.OVERLAPS[0],
+    ),
+    "dftio": Writer(
+        "a folder of dftio, for DeePTB", dftio.write, hamiltonians=(dftio.HAMILTONIAN,), overlap=dftio.OVERLAP
+    ),
     "tshs": Writer("one file .TSHS for TranSIESTA, TBtrans and sisl", siesta.write, folder=False),
 }
 """Name → layout."""
@@ -73,3 +96,34 @@ def check_target(path: Path, writer: Writer, inputs: list[object]) -> None:
         raise InputError(f"expected a folder to write into, got the file {path}")
     if not path.resolve().parent.is_dir():
         raise InputError(f"expected an existing folder for {path}, got none at {path.resolve().parent}; make it first")
+
+
+def check_leftovers(path: Path, writer: Writer, calculation: Calculation) -> None:
+    """Refuse a folder whose matrices would be read together with those to be written.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Where to write.
+    writer : Writer
+        The layout.
+    calculation : Calculation
+        What is written.
+
+    Raises
+    ------
+    InputError
+        If H or S of something else would stay there.
+    """
+    written: set[str] = set()
+    if calculation.hamiltonian is not None and writer.hamiltonians:
+        written.add(writer.hamiltonians[-1 if is_prediction(calculation) else 0])
+    if calculation.overlap is not None and writer.overlap is not None:
+        written.add(writer.overlap)
+    names = [*writer.hamiltonians, *([] if writer.overlap is None else [writer.overlap])]
+    others = [name for name in names if name not in written and (path / name).is_file()]
+    if others:
+        raise InputError(
+            f"expected a folder without matrices of something else, got {path} with {', '.join(others)}, which would "
+            "be read together with what is written; remove it, or name another folder"
+        )
