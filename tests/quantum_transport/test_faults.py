@@ -25,7 +25,7 @@ def test_a_lead_that_is_not_periodic() -> None:
     positions = np.column_stack([np.zeros(8), np.zeros(8), np.arange(8.0)])
     positions[1, 0] += 0.3
     crooked = tight_binding(positions, np.diag([20.0, 20.0, 8.0]), -1.0, reach=1.2)
-    with pytest.raises(InputError, match=r"at the left end .* to be a layer of the bulk, got atom 1"):
+    with pytest.raises(InputError, match=r"at the left end .* to be a layer of the bulk .2.00 Å thick, .*, got atom 1"):
         ns.junction(crooked, bulk=chain(2))
     positions = np.column_stack([np.zeros(8), np.zeros(8), np.arange(8.0)])
     positions[2, 0] += 0.3
@@ -35,7 +35,7 @@ def test_a_lead_that_is_not_periodic() -> None:
 
 
 def test_another_element_in_the_lead() -> None:
-    with pytest.raises(InputError, match=r"to be a layer of the bulk, got atom 0 \(He\)"):
+    with pytest.raises(InputError, match=r"to be a layer of the bulk .*, got atom 0 \(He\)"):
         ns.junction(chain(6, numbers=np.array([2, 1, 1, 1, 1, 1])), bulk=chain(1))
 
 
@@ -179,3 +179,17 @@ def test_a_bulk_in_other_units_is_doubtful() -> None:
     other = replace(bulk, hamiltonian=bulk.hamiltonian.with_values(bulk.hamiltonian.values / 27.2))
     notes = ns.transport(device, [0.3], bulk=other).notes
     assert any("energy reference is doubtful" in note for note in notes)
+
+
+def test_a_wide_eta_is_doubtful_and_a_tiny_one_is_an_error_without_warnings(recwarn: pytest.WarningsRecorder) -> None:
+    junction = ns.junction("data/AlHfO2Al_156.h5", bulk="data/Al32_lead.h5")
+    assert any("η of 0.5 eV broadens" in note for note in ns.transport(junction, [0.1], eta=0.5).notes)
+    assert not any("η" in note for note in ns.transport(junction, [0.1]).notes)
+    with pytest.raises(InputError, match="raise eta"):
+        ns.transport(junction, [-0.3], eta=1e-30)
+    assert not [one for one in recwarn if issubclass(one.category, RuntimeWarning)]
+
+
+def test_a_tolerance_that_reaches_beyond_the_leads_says_how_far() -> None:
+    with pytest.raises(InputError, match=r"a layer of the bulk .16.20 Å thick, as far as H and S reach above 1e-300"):
+        ns.junction("data/AlHfO2Al_156.h5", bulk="data/Al32_lead.h5", tolerance=1e-300)

@@ -108,7 +108,8 @@ def lead_from_bulk(
     multiples = _multiples(bulk, device, periods)
     wanted = round(abs(np.linalg.det(multiples))) * len(bulk.structure)
     atoms = _outermost(device, side, wanted)
-    members, cells = _places(bulk, device, atoms, side)
+    reach = f"{periods * _spacing(bulk):.2f} Å thick, as far as H and S reach above {tolerance:g}"
+    members, cells = _places(bulk, device, atoms, side, reach)
     _check_whole(members, cells, multiples, side)
     h = tiled(bulk.hamiltonian, members, cells, multiples)
     s = tiled(bulk.overlap, members, cells, multiples)
@@ -204,7 +205,7 @@ def _outermost(device: Axial, side: Side, count: int) -> np.ndarray:
     return np.sort(order[:count] if side == "left" else order[-count:])
 
 
-def _places(bulk: Axial, device: Axial, atoms: np.ndarray, side: Side) -> tuple[np.ndarray, np.ndarray]:
+def _places(bulk: Axial, device: Axial, atoms: np.ndarray, side: Side, reach: str) -> tuple[np.ndarray, np.ndarray]:
     """Find which bulk atom, in which cell of the bulk, each atom of the device's layer is."""
     positions, numbers = device.structure.positions[atoms], device.structure.numbers[atoms]
     inverse = np.linalg.inv(bulk.structure.cell)
@@ -227,9 +228,9 @@ def _places(bulk: Axial, device: Axial, atoms: np.ndarray, side: Side) -> tuple[
         atom = atoms[0] if best is None else atoms[best[3]]
         away_by = "" if best is None or not np.isfinite(best[0]) else f", {best[0]:.2f} Å away from its place"
         raise InputError(
-            f"expected the {len(atoms)} outermost atoms at the {side} end of the device to be a layer of the bulk, got "
-            f"atom {atom} ({symbol_of(int(device.structure.numbers[atom]))}){away_by}; put unrelaxed layers of the "
-            "lead at the device's ends"
+            f"expected the {len(atoms)} outermost atoms at the {side} end of the device to be a layer of the bulk "
+            f"({reach}), got atom {atom} ({symbol_of(int(device.structure.numbers[atom]))}){away_by}; put unrelaxed "
+            "layers of the lead at the device's ends"
         )
     return best[1], best[2]
 

@@ -16,6 +16,9 @@ from nearsight.quantum_transport.junction_notes import junction_notes
 from nearsight.quantum_transport.observables import BondCurrents, averaged_currents, bond_currents
 from nearsight.quantum_transport.scattering import Scattering, scatter
 
+WIDE_ETA = 1e-3
+"""eV; a wider imaginary part of the energy is seen in T."""
+
 
 @dataclass(frozen=True, eq=False)
 class Transmission:
@@ -72,10 +75,12 @@ class Transmission:
     def notes(self) -> tuple[str, ...]:
         """What should be known of the junction, a line each; what is doubtful begins with "warning:"."""
         notes = junction_notes(self.junction)
-        if (self.channels_left * self.channels_right).any():
-            return notes
-        closed = "no channel is open in both leads at any energy: the energies lie outside the leads' bands"
-        return (*notes, f"warning: {closed}")
+        if self.eta > WIDE_ETA:
+            notes += (f"warning: η of {self.eta:g} eV broadens the leads' states; T is not that of sharp ones",)
+        if not (self.channels_left * self.channels_right).any():
+            closed = "no channel is open in both leads at any energy: the energies lie outside the leads' bands"
+            notes += (f"warning: {closed}",)
+        return notes
 
     def current(self, bias: float | None = None, temperature: float = 300.0) -> float:
         """Return the current in A, both spins.

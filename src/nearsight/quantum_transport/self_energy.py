@@ -161,7 +161,8 @@ def surface_green_function(lead: Lead, side: Side, energy: float, eta: float = E
         to_home, to_away = np.split(solved(inner, np.concatenate([home, away], axis=1)), 2, axis=1)
         surface = surface - away @ to_home
         inner = inner - away @ to_home - home @ to_away
-        home, away = -home @ to_home, -away @ to_away
+        with np.errstate(over="ignore", invalid="ignore"):  # without η, some energies do not converge
+            home, away = -home @ to_home, -away @ to_away
         largest = max(float(np.abs(home).max()), float(np.abs(away).max()))
         if not np.isfinite(largest):
             return None

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from nearsight.blas_threads import suited_to
 from nearsight.child_process import Workers
 from nearsight.errors import InputError, NearsightError
 from nearsight.launch import Launch
@@ -110,7 +111,8 @@ class Sweep:
     file : PointsFile or None
         Where points are kept; those that it has are not computed again.
     processes : int
-        Number of processes, each with one thread of BLAS, at most one for each core; 1 works in this one.
+        Number of processes, each with one thread of BLAS, at most one for each core; 1 works in this one, with one
+        thread where layers are small.
     solver : callable, optional
         Solves a list of tasks instead, such as batches of them on a GPU.
     launch : Launch
@@ -154,7 +156,8 @@ class Sweep:
         if self._shared is not None:
             self.points.update(self._shared.read())
         self._saved = time.monotonic()
-        with self._workers() as solve:
+        largest = int(np.diff(self.junction.layers).max())
+        with suited_to(largest), self._workers() as solve:
             self._solve = solve
             self._progress, self._stop = progress, stop
             try:
