@@ -60,9 +60,18 @@ class DensityFeatures:
 
     def __init__(self, table: IrrepTable, structure: Structure, graph: Graph, means: Means) -> None:
         self.table, self.structure, self.graph, self.means = table, structure, graph, means
+        self._last: tuple[AtomicDensity, Features] | None = None
 
     def told(self, density: AtomicDensity) -> Features:
-        """Return what the density tells of each atom, (N, `told_counts`, 2l+1) for each degree."""
+        """Return what the density tells of each atom, (N, `told_counts`, 2l+1) for each degree.
+
+        That of the last density is kept: on-site blocks and blocks between atoms ask for the same.
+        """
+        if self._last is None or self._last[0] is not density:
+            self._last = density, self._told(density)
+        return self._last[1]
+
+    def _told(self, density: AtomicDensity) -> Features:
         monopoles = electrostatics(self.structure, density.charges - density.charges.mean())
         potential, field = self._dipoles(density)
         far = gaussian_multipoles(self.structure, self._gross_charges(density), density.dipoles, MULTIPOLE_WIDTH)

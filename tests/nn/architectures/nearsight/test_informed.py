@@ -14,13 +14,14 @@ from scipy.spatial.transform import Rotation
 from nearsight.baselines.fit import fit_baseline
 from nearsight.baselines.serialisation import to_arrays
 from nearsight.baselines.settings import BaselineSettings
-from nearsight.nn.architectures.nearsight.batches import InformedSource
+from nearsight.nn.architectures.nearsight.batches import BondSource, InformedSource
 from nearsight.nn.architectures.nearsight.composite import standardise
 from nearsight.nn.architectures.nearsight.config import NearsightConfig, NearsightLoss
 from nearsight.nn.architectures.nearsight.density_functional import InformedFunctional
 from nearsight.nn.architectures.nearsight.informed import InformedTerms, fit_informed
+from nearsight.nn.architectures.nearsight.informed_bonds import predicted_bonds
 from nearsight.nn.architectures.nearsight.informed_file import informed_arrays, informed_of_arrays
-from nearsight.nn.architectures.nearsight.training import fitted_before, informed_sources
+from nearsight.nn.architectures.nearsight.training import fitted_again, informed_sources
 from nearsight.operators.blocks import BlockOperator
 from nearsight.operators.calculation import Calculation
 from nearsight.operators.store import read_calculation
@@ -57,9 +58,8 @@ def terms() -> InformedTerms:
     return result
 
 
-def source(own: InformedTerms) -> InformedSource:
-    assert own.fitted is not None
-    return InformedSource(calculation(), own, NearsightLoss(), own.fitted.densities[0], own.fitted.unseen[0])
+def source(own: InformedTerms) -> BondSource:
+    return informed_sources(own, [calculation()], NearsightLoss(), trained_on=True)[0]
 
 
 def density() -> AtomicDensity:
@@ -72,8 +72,10 @@ def hamiltonian(known: Calculation, found: AtomicDensity) -> BlockOperator:
     return InformedFunctional(terms()).bound(known)(found)
 
 
-def test_h_turns_with_structure_and_density() -> None:
-    known, rotation = calculation(), Rotation.random(random_state=3).as_matrix()
+@pytest.mark.parametrize("sign", [1, -1])
+def test_h_turns_with_structure_and_density(sign: int) -> None:
+    """Rotations, and rotations with inversion."""
+    known, rotation = calculation(), sign * Rotation.random(random_state=3).as_matrix()
     turned = replace(
         known,
         structure=known.structure.rotated(rotation),
@@ -117,14 +119,16 @@ def test_the_order_of_atoms_and_the_origin_do_not_matter() -> None:
 def test_h_is_what_the_network_is_trained_towards(monkeypatch: pytest.MonkeyPatch) -> None:
     """With exact on-site blocks and the targets as outputs, H of the exact density is the reference."""
     known, own = calculation(), terms()
-    made = source(own)
-    batch = made.make(made.single_edges())
     bound = InformedFunctional(own).bound(known)
     exact, numbers = known.require_hamiltonian(), known.structure.numbers
     coupled = np.zeros((len(numbers), own.layout.size))
     for z in known.structure.elements:
         atoms = np.flatnonzero(numbers == z)
         coupled[atoms] = own.layout.couple(exact.blocks((z, z), atoms, atoms) / HARTREE_IN_EV, z, z)
+    assert own.fitted is not None
+    bonds = predicted_bonds(own.bonds, [known], replace(own.fitted, unseen=[coupled])).unseen[0]
+    made = InformedSource(known, own, NearsightLoss(), density(), coupled, bonds)
+    batch = made.make(made.single_edges())
     monkeypatch.setattr(OnSiteFunctional, "__call__", lambda *_: coupled)
     monkeypatch.setattr(own.network, "outputs", lambda features, bonds: {k: t.values for k, t in batch.targets.items()})
     h = bound(density())
@@ -143,7 +147,7 @@ def test_h_is_what_the_network_is_trained_towards(monkeypatch: pytest.MonkeyPatc
     assert np.mean([np.abs(e).mean() for e in errors]) < 5e-4
 
 
-def _single_pairs(made: InformedSource) -> np.ndarray:
+def _single_pairs(made: BondSource) -> np.ndarray:
     edges = np.concatenate(list(made.single_edges().values()))
     i, j = made.graph.source[edges], made.graph.target[edges]
     return np.concatenate([i * 96 + j, j * 96 + i])
@@ -159,11 +163,16 @@ def test_files_keep_it() -> None:
     np.testing.assert_array_equal(first.start().charges, second.start().charges)
 
 
-def test_a_run_that_goes_on_trains_on_the_same_on_site_blocks() -> None:
+def test_a_run_that_goes_on_trains_on_the_same_blocks() -> None:
     known, own = calculation(), terms()
-    loaded = replace(own, fitted=None)
-    again = informed_sources(loaded, [known], NearsightLoss(), fitted_before(loaded, [known], True))[0]
-    assert own.fitted is not None
-    np.testing.assert_array_equal(again.on_site, own.fitted.unseen[0])
-    predicted = informed_sources(loaded, [known], NearsightLoss(), fitted_before(loaded, [known], False))[0]
-    assert np.abs(predicted.on_site - own.fitted.unseen[0]).max() > 1e-5  # of structures that were not fitted
+    loaded = replace(own, fitted=None, fitted_bonds=None)
+    again, same = (
+        informed_sources(t, [known], NearsightLoss(), trained_on=True)[0]
+        for t in (fitted_again(loaded, [known], True), own)
+    )
+    np.testing.assert_array_equal(again.on_site, same.on_site)
+    np.testing.assert_array_equal(*(s.calculation.require_hamiltonian().values for s in (again, same)))
+    predicted = informed_sources(fitted_again(loaded, [known], False), [known], NearsightLoss(), trained_on=True)[0]
+    assert np.abs(predicted.on_site - same.on_site).max() > 1e-5  # of structures that were not fitted
+    between = [s.calculation.require_hamiltonian().values for s in (predicted, same)]
+    assert np.abs(between[0] - between[1]).max() > 1e-4

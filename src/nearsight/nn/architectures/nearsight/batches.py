@@ -33,6 +33,7 @@ from nearsight.nn.architectures.nearsight.graph import (
     make_bonds,
 )
 from nearsight.nn.architectures.nearsight.informed import InformedTerms
+from nearsight.nn.architectures.nearsight.informed_bonds import Blocks, without_bonds
 from nearsight.operators.calculation import Calculation
 from nearsight.orbitals.bond_layout import BondLayout
 from nearsight.orbitals.rotations import orbital_frames
@@ -344,6 +345,8 @@ class InformedSource(BondSource):
         Of H.
     on_site : (N, size) array
         E_h, on-site blocks with the errors that are to be expected of a prediction.
+    bonds : mapping of (int, int) to (e, n_i, n_j) array
+        E_h, blocks of the bond functional, with such errors too.
     """
 
     informed = True
@@ -355,8 +358,10 @@ class InformedSource(BondSource):
         loss: NearsightLoss,
         density: AtomicDensity,
         on_site: np.ndarray,
+        bonds: Blocks,
     ) -> None:
-        super().__init__(without_potential(calculation, exact_potential(calculation, terms.levels)), terms, loss)
+        rest = without_potential(calculation, exact_potential(calculation, terms.levels))
+        super().__init__(without_bonds(rest, bonds, terms.config.cutoff), terms, loss)
         self.terms, self.density, self.predicted = terms, density, on_site
 
     @cached_property

@@ -18,6 +18,7 @@ from nearsight.nn.architectures.nearsight.graph import (
     make_bonds,
 )
 from nearsight.nn.architectures.nearsight.informed import InformedTerms
+from nearsight.nn.architectures.nearsight.informed_bonds import BoundBonds
 from nearsight.nn.prediction import pairs_of
 from nearsight.operators.bloch import fold
 from nearsight.operators.blocks import BlockOperator
@@ -105,9 +106,9 @@ class InformedHamiltonian:
         place = np.empty(graph.n_edges, dtype=np.int64)
         place[pairs.edge[pairs.edge >= 0]] = np.flatnonzero(pairs.edge >= 0)
         self._own = np.flatnonzero(pairs.edge < 0)
-        self._groups = {
-            pair: self._group(pair, edges, place) for pair, edges in canonical_edges(structure, graph).items()
-        }
+        edges = canonical_edges(structure, graph)
+        self._groups = {pair: self._group(pair, own, place) for pair, own in edges.items()}
+        self._bonds = BoundBonds(terms.bonds, calculation, graph, edges, {p: g.frames for p, g in self._groups.items()})
 
     def start(self) -> AtomicDensity:
         """Return densities of atoms regressed from their surroundings."""
@@ -122,10 +123,10 @@ class InformedHamiltonian:
         for z in self.structure.elements:
             atoms = np.flatnonzero(numbers == z)
             h.put(self._own[atoms], HARTREE_IN_EV * symmetric(terms.layout.uncouple(on_site[atoms], z, z)))
-        outputs = self._outputs(density, on_site)
+        outputs, bonds = self._outputs(density, on_site), self._bonds(on_site, density.net)
         for pair, group in self._groups.items():
             layout = terms.network.layouts[pair]
-            learnt = layout.blocks_of(outputs[pair] * group.scale, group.frames)
+            learnt = layout.blocks_of(outputs[pair] * group.scale + bonds[pair], group.frames)
             blocks = HARTREE_IN_EV * (group.constant + learnt)
             h.put(group.forward, blocks)
             h.put(group.backward, np.ascontiguousarray(blocks.transpose(0, 2, 1)))

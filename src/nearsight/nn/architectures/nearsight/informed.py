@@ -1,11 +1,13 @@
 """The informed terms of a model `nearsight`: H as a functional of the density matrix near by, off site too.
 
-    H_ij = S_ij (φ_i + φ_j)/2 + two-centre terms + scale(r) × informed network        between atoms
-    H_ii = functional of surroundings and density (`self_consistency.functional`)       on site
+    H_ij = S_ij (φ_i + φ_j)/2 + two-centre terms + bond functional + scale(r) × informed network    between atoms
+    H_ii = functional of surroundings and density (`self_consistency.functional`)                   on site
 
 φ_i is the mean diagonal element of H_ii minus the mean of its element: a potential that varies slowly enters between
-atoms through S, exactly, and is taken out before the rest is learnt. The network sees the same atoms as the local one
-and, beside their neighbour densities, what the density matrix tells of each (`self_consistency.density_features`) and
+atoms through S, exactly, and is taken out before the rest is learnt. The bond functional
+(`self_consistency.bond_functional`) is linear in how overlaps meet on third atoms, which a network of two atoms'
+features hardly knows, and in the density of the two atoms. The network sees the same atoms as the local one and, beside
+their neighbour densities, what the density matrix tells of each (`self_consistency.density_features`) and
 their on-site blocks.
 """
 
@@ -25,11 +27,13 @@ from nearsight.baselines.on_site import Features
 from nearsight.baselines.settings import BaselineSettings
 from nearsight.nn.architectures.nearsight.config import NearsightConfig
 from nearsight.nn.architectures.nearsight.graph import AtomInputs, atom_inputs
+from nearsight.nn.architectures.nearsight.informed_bonds import FittedBonds, fit_informed_bonds, without_bonds
 from nearsight.nn.architectures.nearsight.network import NearsightNetwork
 from nearsight.nn.architectures.nearsight.uncertainty import LastLayerUncertainty
 from nearsight.operators.calculation import Calculation
 from nearsight.orbitals.basis import BasisSet
 from nearsight.orbitals.coupled_layout import CoupledLayout
+from nearsight.self_consistency.bond_functional import BondFunctional
 from nearsight.self_consistency.density_features import irreps_by_element, own_count, told_counts
 from nearsight.self_consistency.functional import FittedFunctional, OnSiteFunctional, fit_functional
 from nearsight.self_consistency.potential import exact_potential, levels_of, mean_diagonal, without_potential
@@ -57,6 +61,8 @@ class InformedTerms:
         Scale of the outputs, E_h.
     functional : OnSiteFunctional
         On-site blocks.
+    bonds : BondFunctional
+        Part of the blocks between atoms.
     start : DensityStart
         Densities of atoms from their surroundings, where the iteration begins.
     levels : mapping of int to float
@@ -68,6 +74,8 @@ class InformedTerms:
         Of the blocks between atoms, once it is calibrated.
     fitted : FittedFunctional or None
         Densities and predictions of the training structures, while these are at hand.
+    fitted_bonds : FittedBonds or None
+        Blocks of the bond functional for the training structures, while these are at hand.
     """
 
     config: NearsightConfig
@@ -76,11 +84,13 @@ class InformedTerms:
     baseline: Baseline
     scale: BondScale
     functional: OnSiteFunctional
+    bonds: BondFunctional
     start: DensityStart
     levels: Mapping[int, float]
     residual: Mapping[int, float] = field(default_factory=dict)
     uncertainty: LastLayerUncertainty | None = None
     fitted: FittedFunctional | None = None
+    fitted_bonds: FittedBonds | None = None
 
     @property
     def layout(self) -> CoupledLayout:
@@ -182,7 +192,21 @@ def fit_informed(
     rest = [without_potential(c, exact_potential(c, levels)) for c in calculations]
     two_centre = fit_two_centre(rest, layout, config.cutoff, settings)
     own = replace(baseline, two_centre=two_centre, node_scales=dict(fitted.scales))
+    bonds = fit_informed_bonds(rest, fitted, two_centre, config.cutoff)
+    rest = [without_bonds(c, blocks, config.cutoff) for c, blocks in zip(rest, bonds.unseen)]
     scale = fit_bond_scale(rest, own)
     network = informed_network(config, layout, scale, seed, dtype)
     start = fit_start(calculations, fitted.densities, layout, config.cutoff, settings)
-    return InformedTerms(config, basis, network, own, scale, fitted.functional, start, levels, fitted=fitted)
+    return InformedTerms(
+        config,
+        basis,
+        network,
+        own,
+        scale,
+        fitted.functional,
+        bonds.functional,
+        start,
+        levels,
+        fitted=fitted,
+        fitted_bonds=bonds,
+    )

@@ -24,12 +24,14 @@ from nearsight.operators.blocks import ElementPair
 from nearsight.orbitals.basis import BasisSet
 from nearsight.orbitals.bond_layout import BondLayout
 from nearsight.orbitals.coupled_layout import CoupledLayout
+from nearsight.self_consistency.bond_functional import BondFunctional
 from nearsight.self_consistency.density_features import KINDS
 from nearsight.self_consistency.functional import DensityDescriptor, OnSiteFunctional
 from nearsight.self_consistency.start import DensityStart
 
 SCALE, BASELINE, FUNCTIONAL, START, UNCERTAINTY = "bond_scale.", "baseline.", "functional.", "start.", "uncertainty."
 LEVEL, MEAN, RESIDUAL, DIPOLE = "level.", "mean.", "residual.", "start_dipole."
+BOND, BOND_MEAN = "bonds.", "bond_mean."
 
 
 def informed_arrays(terms: InformedTerms) -> dict[str, np.ndarray]:
@@ -41,6 +43,11 @@ def informed_arrays(terms: InformedTerms) -> dict[str, np.ndarray]:
     arrays |= on_site_arrays(FUNCTIONAL, terms.functional.on_site)
     for kind, own in enumerate(terms.start.own_blocks):
         arrays |= on_site_arrays(f"{START}{kind}.", own)
+    arrays |= {
+        f"{BOND}{name(pair)}.{parity}.{order}.{channel}": weights
+        for (pair, parity, order, channel), weights in terms.bonds.weights.items()
+    }
+    arrays |= {f"{BOND_MEAN}{z}": mean for z, mean in terms.bonds.means.items()}
     arrays |= {f"{DIPOLE}{z}": own.weights for z, own in terms.start.dipoles.items()}
     if terms.uncertainty is not None:
         arrays |= {UNCERTAINTY + k: v for k, v in uncertainty_arrays(terms.uncertainty).items()}
@@ -82,11 +89,28 @@ def informed_of_arrays(
         baseline,
         scale,
         functional,
+        _bonds_of_arrays(arrays, config, baseline.layout),
         start,
         {int(z): float(level[0]) for z, level in _within(LEVEL, arrays).items()},
         {int(z): float(error[0]) for z, error in _within(RESIDUAL, arrays).items()},
         uncertainty_of_arrays(known) if known else None,
     )
+
+
+def _bonds_of_arrays(
+    arrays: Mapping[str, np.ndarray], config: NearsightConfig, layout: CoupledLayout
+) -> BondFunctional:
+    """The bond functional among some arrays; one that says nothing in files of before it was."""
+    weights, means = {}, {int(z): mean for z, mean in _within(BOND_MEAN, arrays).items()}
+    shells = [(z, k) for z in sorted(means) for k in range(len(layout.basis.shells[z]))]
+    for key, array in _within(BOND, arrays).items():
+        pair, parity, order, channel = key.split(".")
+        first, second = (int(z) for z in pair.split("-"))
+        weights[(first, second), int(parity), int(order), int(channel)] = array
+    layouts = {pair: BondLayout(layout, pair) for pair in sorted({part[0] for part in weights})}
+    functional = BondFunctional(layouts, shells, config.cutoff, means, weights)
+    functional.check()
+    return functional
 
 
 def on_site_arrays(prefix: str, on_site: OnSite) -> dict[str, np.ndarray]:

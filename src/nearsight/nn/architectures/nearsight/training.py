@@ -19,6 +19,7 @@ from nearsight.nn.architectures.nearsight.composite import BaselinePlusNetwork, 
 from nearsight.nn.architectures.nearsight.config import NearsightConfig, NearsightLoss, NearsightPartition
 from nearsight.nn.architectures.nearsight.graph import ElementPair, canonical_edges
 from nearsight.nn.architectures.nearsight.informed import InformedTerms, fit_informed
+from nearsight.nn.architectures.nearsight.informed_bonds import fit_informed_bonds, predicted_bonds
 from nearsight.nn.architectures.nearsight.transfer import transfer_weights
 from nearsight.nn.batches import MemoryBudget, PlannedBatches, available_bytes, split_validation
 from nearsight.nn.fine_tuning import check_basis, common_basis
@@ -26,7 +27,8 @@ from nearsight.nn.model import TrainingData, TrainingTask
 from nearsight.operators.calculation import Calculation
 from nearsight.orbitals.coupled_layout import CoupledLayout
 from nearsight.partition.slabs import Slabs
-from nearsight.self_consistency.functional import FittedFunctional, fit_functional, predicted_by
+from nearsight.self_consistency.functional import fit_functional, predicted_by
+from nearsight.self_consistency.potential import exact_potential, without_potential
 from nearsight.structures.graph import build_graph
 
 INFORMED_SEED = 1_000_003
@@ -175,7 +177,8 @@ def divide(model: BaselinePlusNetwork, task: TrainingTask) -> TrainingData:
     validating = [BondSource(calculation, model, loss) for calculation in task.validation]
     if model.informed is not None:
         terms = model.informed
-        told = informed_sources(terms, task.training, loss, fitted_before(terms, task.training, task.resumed))
+        terms = fitted_again(terms, task.training, task.resumed)
+        told = informed_sources(terms, task.training, loss, trained_on=True)
         if not task.resumed and terms.fitted is not None:
             standardise(terms.network, [source.atoms for source in told])
         sources += told
@@ -195,37 +198,42 @@ def divide(model: BaselinePlusNetwork, task: TrainingTask) -> TrainingData:
     return TrainingData(partition, PlannedBatches(training, budget), PlannedBatches(validation, budget))
 
 
-def fitted_before(terms: InformedTerms, training: Sequence[Calculation], resumed: bool) -> FittedFunctional | None:
-    """Return what the functional was fitted to, for a run that goes on too; None where that was other structures.
+def fitted_again(terms: InformedTerms, training: Sequence[Calculation], resumed: bool) -> InformedTerms:
+    """Return the terms with what they were fitted to, for a run that goes on too; as they are where that was other.
 
-    A file holds the functional, not the leave-one-out predictions that a run trains on: the fit is repeated.
+    A file holds the functionals, not the leave-one-out predictions that a run trains on: the fits are repeated.
     """
     if terms.fitted is not None or not resumed:
-        return terms.fitted
+        return terms
     settings = BaselineSettings(strictly_local=terms.config.strictly_local)
     again = fit_functional(training, terms.layout, terms.config.cutoff, settings, basis=terms.basis)
     ours, theirs = (f.on_site.regressions for f in (terms.functional, again.functional))
-    same = set(ours) == set(theirs) and all(np.allclose(ours[k].weights, theirs[k].weights) for k in ours)
-    return replace(again, functional=terms.functional) if same else None
+    if set(ours) != set(theirs) or not all(np.allclose(ours[k].weights, theirs[k].weights) for k in ours):
+        return terms
+    rest = [without_potential(c, exact_potential(c, terms.levels)) for c in training]
+    bonds = fit_informed_bonds(rest, again, terms.baseline.two_centre, terms.config.cutoff)
+    return replace(
+        terms, fitted=replace(again, functional=terms.functional), fitted_bonds=replace(bonds, functional=terms.bonds)
+    )
 
 
 def informed_sources(
-    terms: InformedTerms,
-    calculations: Sequence[Calculation],
-    loss: NearsightLoss,
-    fitted: FittedFunctional | None = None,
+    terms: InformedTerms, calculations: Sequence[Calculation], loss: NearsightLoss, trained_on: bool = False
 ) -> list[BondSource]:
     """Return the structures as the informed network sees them.
 
-    On-site blocks are predicted: those that the functional was fitted to without the atom in question, so that they are
-    off as they will be elsewhere.
+    What is linear is predicted: of those that it was fitted to (`trained_on`, where `terms.fitted` knows them) without
+    the atom or the bond in question, so that it is off as it will be elsewhere.
     """
     if not calculations:
         return []
-    known = fitted or predicted_by(terms.functional, calculations)
+    known = terms.fitted if trained_on else None
+    bonds = terms.fitted_bonds if trained_on else None
+    known = known or predicted_by(terms.functional, calculations)
+    bonds = bonds or predicted_bonds(terms.bonds, calculations, known)
     return [
-        InformedSource(calculation, terms, loss, density, on_site)
-        for calculation, density, on_site in zip(calculations, known.densities, known.unseen)
+        InformedSource(calculation, terms, loss, density, on_site, blocks)
+        for calculation, density, on_site, blocks in zip(calculations, known.densities, known.unseen, bonds.unseen)
     ]
 
 

@@ -101,7 +101,9 @@ def validated(
     progress(Event(f"self-consistency: {said}"))
     provenance = {**model.provenance, "self_consistency": said}
     residual = _residual(chosen, left_out, solved.hamiltonian)
-    return replace(model, provenance=provenance).with_informed(replace(terms, fitted=None, residual=residual))
+    return replace(model, provenance=provenance).with_informed(
+        replace(terms, fitted=None, fitted_bonds=None, residual=residual)
+    )
 
 
 def _with_on_site(h: BlockOperator, terms: InformedTerms, own: np.ndarray, atoms: np.ndarray) -> BlockOperator:

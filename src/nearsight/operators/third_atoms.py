@@ -1,0 +1,134 @@
+"""Overlaps by way of third atoms, Σ_k S_ik S_kj: how orbitals of a pair of atoms meet on the atoms beside their bond.
+
+Integrals over three centres, ⟨i|V_k|j⟩ with the potential of an atom k, vary like such products, shell of k by shell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from scipy import sparse
+
+from nearsight.operators.bloch import to_csr
+from nearsight.operators.blocks import BlockOperator, ElementPair
+
+MOST_DENSE = 8000
+"""Orbitals up to which dense products are the faster ones."""
+ROWS = 2048
+"""Rows of a product that are held at once."""
+
+Shell = tuple[int, int]
+"""An element and the position of one of its shells."""
+Pairs = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Atoms i, atoms j, and the cells of j, (P,), (P,), (P, 3)."""
+
+
+class ThirdAtoms:
+    """Sums of products of overlaps over the third atoms of a structure.
+
+    Parameters
+    ----------
+    overlap : BlockOperator
+        S, complete. Where it is folded to Γ the third atoms are those of all images, and so are the pairs.
+    """
+
+    def __init__(self, overlap: BlockOperator) -> None:
+        self.overlap = overlap
+        between = overlap.select(~overlap.on_site)
+        dense = overlap.folded and overlap.n_orbitals <= MOST_DENSE
+        self._parts: dict[tuple[int, ...], np.ndarray | sparse.csr_matrix] = {}
+        for shift in np.unique(between.shift, axis=0):
+            part = to_csr(between.select((between.shift == shift).all(axis=1))).astype(np.float64)
+            self._parts[tuple(shift.tolist())] = part.toarray() if dense else part
+
+    def shells(self) -> list[Shell]:
+        """Return the shells of all elements, by element and position."""
+        known = sorted(set(self.overlap.numbers.tolist()))
+        return [(z, k) for z in known for k in range(len(self.overlap.basis.shells[z]))]
+
+    def blocks(self, third: Shell, pairs: Mapping[ElementPair, Pairs]) -> dict[ElementPair, np.ndarray]:
+        """Return Σ_k S_ik S_kj over one shell of all atoms k of an element but i and j.
+
+        Parameters
+        ----------
+        third : (int, int)
+            The element of k, and the position of the shell among its own.
+        pairs : mapping of (int, int) to (i, j, cell of j)
+            Pairs of atoms by their elements; the cells do not count where S is folded.
+
+        Returns
+        -------
+        dict of (int, int) to (P, n_i, n_j) array
+            Their blocks; no unit.
+        """
+        s, orbitals = self.overlap, self._orbitals(third)
+        result = {
+            pair: np.zeros((len(own[0]), s.basis.n_orbitals(pair[0]), s.basis.n_orbitals(pair[1])))
+            for pair, own in pairs.items()
+        }
+        if not len(orbitals):
+            return result
+        cells = {pair: np.zeros_like(own[2]) if s.folded else own[2] for pair, own in pairs.items()}
+        if not cells:
+            return result
+        for cell in np.unique(np.concatenate(list(cells.values())), axis=0):
+            here = {pair: np.flatnonzero((own == cell).all(axis=1)) for pair, own in cells.items()}
+            for atoms in self._some_atoms():
+                self._fill(result, pairs, here, atoms, orbitals, tuple(cell.tolist()))
+        return result
+
+    def _fill(
+        self,
+        result: dict[ElementPair, np.ndarray],
+        pairs: Mapping[ElementPair, Pairs],
+        here: Mapping[ElementPair, np.ndarray],
+        atoms: slice,
+        orbitals: np.ndarray,
+        cell: tuple[int, ...],
+    ) -> None:
+        """The blocks of pairs from some atoms i to atoms j in one cell."""
+        s, offsets = self.overlap, self.overlap.orbital_offsets
+        chosen = {
+            p: own[(pairs[p][0][own] >= atoms.start) & (pairs[p][0][own] < atoms.stop)] for p, own in here.items()
+        }
+        if not any(map(len, chosen.values())):
+            return
+        first = offsets[atoms.start]
+        product = self._product(slice(first, offsets[atoms.stop]), orbitals, cell)
+        if product is None:
+            return
+        for pair, own in chosen.items():
+            i, j = pairs[pair][0][own], pairs[pair][1][own]
+            rows = offsets[i][:, None] - first + np.arange(s.basis.n_orbitals(pair[0]))
+            columns = offsets[j][:, None] + np.arange(s.basis.n_orbitals(pair[1]))
+            result[pair][own] = product[rows[:, :, None], columns[:, None, :]]
+
+    def _product(self, rows: slice, orbitals: np.ndarray, cell: tuple[int, ...]) -> np.ndarray | None:
+        total = None
+        for between, first in self._parts.items():
+            second = self._parts.get(tuple(a - b for a, b in zip(cell, between)))
+            if second is None:
+                continue
+            product = first[rows][:, orbitals] @ second[orbitals]
+            product = product.toarray() if sparse.issparse(product) else product
+            total = product if total is None else total + product
+        return total
+
+    def _some_atoms(self) -> list[slice]:
+        """The atoms in parts of some `ROWS` orbitals."""
+        offsets, result, start = self.overlap.orbital_offsets, [], 0
+        while start < self.overlap.n_atoms:
+            end = int(np.searchsorted(offsets, offsets[start] + ROWS, side="right")) - 1
+            result.append(slice(start, max(start + 1, end)))
+            start = result[-1].stop
+        return result
+
+    def _orbitals(self, third: Shell) -> np.ndarray:
+        z, shell = third
+        atoms = np.flatnonzero(self.overlap.numbers == z)
+        if not len(atoms):
+            return np.zeros(0, dtype=np.int64)
+        sizes = [2 * l + 1 for l in self.overlap.basis.shells[z]]
+        own = sum(sizes[:shell]) + np.arange(sizes[shell])
+        return np.asarray((self.overlap.orbital_offsets[atoms][:, None] + own).ravel())
