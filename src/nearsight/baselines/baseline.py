@@ -29,6 +29,8 @@ from nearsight.structures.structure import Structure
 
 CHUNK = 8192
 """Edges that are computed at once."""
+ATOMS = 1024
+"""Atoms whose features are held at once: 30 to 100 kB each."""
 
 EdgeSelection = slice | Sequence[int] | np.ndarray
 
@@ -102,8 +104,17 @@ class Baseline:
         """Atomic numbers of the elements that were fitted, ascending."""
         return tuple(sorted(self.node_scales))
 
-    def nodes(self, structure: Structure, graph: Graph, h0: H0Matrices | None = None) -> np.ndarray:
-        """Predict the on-site blocks of a structure.
+    @property
+    def reach(self) -> float | None:
+        """Å, beyond which nothing matters for an atom's on-site block; None where the whole structure does."""
+        if self.charges is not None or self.needs_h0:
+            return None
+        return self.cutoff * (1 if self.on_site.descriptor.settings.strictly_local else 2)
+
+    def nodes(
+        self, structure: Structure, graph: Graph, h0: H0Matrices | None = None, atoms: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Predict the on-site blocks of a structure, or those of some atoms.
 
         Parameters
         ----------
@@ -113,10 +124,12 @@ class Baseline:
             Pairs within the baseline's cutoff, or more.
         h0 : H0Matrices, optional
             H₀ and S of the structure; not looked at by a baseline that does not start from H₀.
+        atoms : (n,) array of int, optional
+            The atoms wanted; all N by default.
 
         Returns
         -------
-        (N, size) array of float64
+        (n, size) array of float64
             Coupled on-site blocks, E_h.
 
         Raises
@@ -127,14 +140,29 @@ class Baseline:
         """
         self.check(structure, graph)
         known = self._h0(structure, graph, h0)
+        if self.reach is not None:
+            return self._near(structure, graph, np.arange(len(structure)) if atoms is None else atoms)
         if known is None:
-            descriptor = self.on_site.descriptor
-            features = descriptor(structure, graph)
-            if isinstance(descriptor, LongRangeDescriptor) and self.charges is not None:
-                features = descriptor.extended(features, structure, graph, self.charges)
-            return self.on_site.of_features(features, structure.numbers)
-        blocks = known.on_site(structure, self.layout)[0] + self._change(structure, graph, known)
-        return (blocks + self.table.transposed(blocks)) / 2  # symmetric to the last bit
+            features, descriptor = self.on_site.descriptor(structure, graph), self.on_site.descriptor
+            assert isinstance(descriptor, LongRangeDescriptor)
+            assert self.charges is not None
+            features = descriptor.extended(features, structure, graph, self.charges)
+            blocks = self.on_site.of_features(features, structure.numbers)
+        else:
+            blocks = known.on_site(structure, self.layout)[0] + self._change(structure, graph, known)
+            blocks = (blocks + self.table.transposed(blocks)) / 2  # symmetric to the last bit
+        return blocks if atoms is None else blocks[atoms]
+
+    def _near(self, structure: Structure, graph: Graph, atoms: np.ndarray) -> np.ndarray:
+        """On-site blocks of what is near, some atoms at a time: their features are many."""
+        descriptor = self.on_site.descriptor
+        carried = descriptor.carried(structure, graph, atoms)
+        result = np.empty((len(atoms), self.layout.size))
+        for first in range(0, len(atoms), ATOMS):
+            some = atoms[first : first + ATOMS]
+            features = descriptor(structure, graph, some, carried)
+            result[first : first + ATOMS] = self.on_site.of_features(features, structure.numbers[some])
+        return result
 
     def edges(
         self,

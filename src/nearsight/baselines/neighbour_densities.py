@@ -33,9 +33,14 @@ ATOMS = 1024
 
 
 def neighbour_densities(
-    structure: Structure, graph: Graph, radial: RadialFunctions, elements: Sequence[int], l_max: int
+    structure: Structure,
+    graph: Graph,
+    radial: RadialFunctions,
+    elements: Sequence[int],
+    l_max: int,
+    atoms: np.ndarray | None = None,
 ) -> tuple[np.ndarray, ...]:
-    """Compute the neighbour densities A of every atom.
+    """Compute the neighbour densities A of every atom, or of some.
 
     Parameters
     ----------
@@ -49,25 +54,30 @@ def neighbour_densities(
         Atomic numbers of the neighbours, ascending.
     l_max : int
         Highest degree.
+    atoms : (n,) array of int, optional
+        The atoms wanted; all N by default.
 
     Returns
     -------
-    tuple of (N, len(elements) · radial.count, 2l+1) array of float64
+    tuple of (n, len(elements) · radial.count, 2l+1) array of float64
         One array for each degree l, dimensionless.
     """
+    atoms = np.arange(len(structure)) if atoms is None else atoms
     width = radial.count * (l_max + 1) ** 2
-    total = np.zeros((len(structure) * len(elements), width))
-    distance = graph.distance
-    near = np.flatnonzero(distance < radial.cutoff)
-    row = graph.source * len(elements) + np.searchsorted(elements, structure.numbers[graph.target])
-    for start in range(0, len(near), CHUNK):
-        part = near[start : start + CHUNK]
-        harmonics = np.concatenate(spherical_harmonics(graph.vector[part], l_max), axis=1)
-        products = radial(distance[part])[:, :, None] * harmonics[:, None, :]
-        rows, which = np.unique(row[part], return_inverse=True)
+    total = np.zeros((len(atoms) * len(elements), width))
+    edges, starts = graph.leaving(atoms)
+    place = np.repeat(np.arange(len(atoms)), np.diff(starts))
+    near = np.linalg.norm(graph.vector[edges], axis=1) < radial.cutoff
+    edges, place = edges[near], place[near]
+    row = place * len(elements) + np.searchsorted(elements, structure.numbers[graph.target[edges]])
+    for start in range(0, len(edges), CHUNK):
+        vectors = graph.vector[edges[start : start + CHUNK]]
+        harmonics = np.concatenate(spherical_harmonics(vectors, l_max), axis=1)
+        products = radial(np.linalg.norm(vectors, axis=1))[:, :, None] * harmonics[:, None, :]
+        rows, which = np.unique(row[start : start + CHUNK], return_inverse=True)
         gather = csr_array((np.ones(len(which)), (which, np.arange(len(which)))))
         total[rows] += gather @ products.reshape(len(which), width)
-    shaped = total.reshape(len(structure), len(elements) * radial.count, (l_max + 1) ** 2)
+    shaped = total.reshape(len(atoms), len(elements) * radial.count, (l_max + 1) ** 2)
     return tuple(shaped[:, :, l * l : (l + 1) ** 2] for l in range(l_max + 1))
 
 
@@ -78,38 +88,44 @@ def second_hop(
     elements: Sequence[int],
     scalars: np.ndarray,
     l_max: int = 0,
+    atoms: np.ndarray | None = None,
 ) -> tuple[np.ndarray, ...]:
-    """Compute the sums A² of the neighbours' scalars for every atom.
+    """Compute the sums A² of the neighbours' scalars for every atom, or for some.
 
     Parameters
     ----------
-    structure, graph, radial, elements
+    structure, graph, radial, elements, atoms
         As in `neighbour_densities`.
     scalars : (N, F) array of float
-        Scalars of every atom.
+        Scalars of every atom; those that are no neighbours of `atoms` do not matter.
     l_max : int, default 0
         Highest degree.
 
     Returns
     -------
-    tuple of (N, len(elements) · radial.count · F, 2l+1) array of float64
+    tuple of (n, len(elements) · radial.count · F, 2l+1) array of float64
         One array for each degree l.
     """
-    n, values = len(structure), radial(graph.distance)
-    shape = (n, len(elements), radial.count, scalars.shape[1])
+    atoms = np.arange(len(structure)) if atoms is None else atoms
+    shape = (len(atoms), len(elements), radial.count, scalars.shape[1])
     result = [np.empty((*shape, 2 * l + 1)) for l in range(l_max + 1)]
-    for kind, z in enumerate(elements):
-        edges = np.flatnonzero(structure.numbers[graph.target] == z)
-        begins = np.searchsorted(graph.source[edges], np.arange(n + 1))
-        for first in range(0, n, ATOMS):
-            last = min(first + ATOMS, n)
-            part = edges[begins[first] : begins[last]]
-            target, rows = graph.target[part], begins[first : last + 1] - begins[first]
-            for l, harmonics in enumerate(spherical_harmonics(graph.vector[part], l_max)):
-                for b, m in np.ndindex(radial.count, 2 * l + 1):
-                    weights = csr_array((values[part, b] * harmonics[:, m], target, rows), shape=(last - first, n))
+    for first in range(0, len(atoms), ATOMS):
+        last = min(first + ATOMS, len(atoms))
+        edges, starts = graph.leaving(atoms[first:last])
+        place = np.repeat(np.arange(last - first), np.diff(starts))
+        values = radial(np.linalg.norm(graph.vector[edges], axis=1))
+        harmonics = spherical_harmonics(graph.vector[edges], l_max)
+        kinds = structure.numbers[graph.target[edges]]
+        for kind, z in enumerate(elements):
+            own = np.flatnonzero(kinds == z)
+            target, rows = graph.target[edges[own]], np.searchsorted(place[own], np.arange(last - first + 1))
+            for l, b in np.ndindex(l_max + 1, radial.count):
+                for m in range(2 * l + 1):
+                    weights = csr_array(
+                        (values[own, b] * harmonics[l][own, m], target, rows), shape=(last - first, len(structure))
+                    )
                     result[l][first:last, kind, b, :, m] = weights @ scalars
-    return tuple(part.reshape(n, -1, 2 * l + 1) for l, part in enumerate(result))
+    return tuple(part.reshape(len(atoms), -1, 2 * l + 1) for l, part in enumerate(result))
 
 
 SCALE = 10.0

@@ -42,8 +42,10 @@ class EnvironmentDescriptor:
     cutoff: float
     settings: BaselineSettings
 
-    def __call__(self, structure: Structure, graph: Graph) -> tuple[np.ndarray, ...]:
-        """Compute the features of all atoms: densities, second hop and products of densities.
+    def __call__(
+        self, structure: Structure, graph: Graph, atoms: np.ndarray | None = None, carried: np.ndarray | None = None
+    ) -> tuple[np.ndarray, ...]:
+        """Compute the features of all atoms, or of some: densities, second hop and products of densities.
 
         Parameters
         ----------
@@ -51,23 +53,45 @@ class EnvironmentDescriptor:
             Atoms and cell.
         graph : Graph
             Pairs within the cutoff, or more.
+        atoms : (n,) array of int, optional
+            The atoms wanted; all by default.
+        carried : (N, F) array, optional
+            What `carried` returns, for a caller that takes the atoms in parts.
 
         Returns
         -------
-        tuple of (N, F_l, 2l+1) array of float64
+        tuple of (n, F_l, 2l+1) array of float64
             One array for each degree l.
         """
         settings, elements, l_max = self.settings, self.table.layout.elements, self.table.layout.l_max
-        parts = [self._densities(structure, graph, settings.density_functions, l_max)]
+        parts = [self._densities(structure, graph, settings.density_functions, l_max, atoms)]
         if not settings.strictly_local:
-            carried = self._densities(structure, graph, settings.carried_functions, 0)[0][:, :, 0]
-            radial = RadialFunctions(self.cutoff, settings.hop_functions)
-            parts.append(second_hop(structure, graph, radial, elements, carried, l_max if settings.tensor_hops else 0))
+            scalars = self.carried(structure, graph) if carried is None else carried
+            radial, highest = RadialFunctions(self.cutoff, settings.hop_functions), l_max if settings.tensor_hops else 0
+            parts.append(second_hop(structure, graph, radial, elements, scalars, highest, atoms))
         if settings.product_functions:
             radial = RadialFunctions(min(settings.product_cutoff, self.cutoff), settings.product_functions)
-            densities = neighbour_densities(structure, graph, radial, elements, l_max)
+            densities = neighbour_densities(structure, graph, radial, elements, l_max, atoms)
             parts.append(tuple(density_products(densities, l) for l in range(l_max + 1)))
         return tuple(np.concatenate([part[l] for part in parts if l < len(part)], axis=1) for l in range(l_max + 1))
+
+    def carried(self, structure: Structure, graph: Graph, atoms: np.ndarray | None = None) -> np.ndarray:
+        """Return the scalars (N, F) of all atoms that a second hop carries on.
+
+        Parameters
+        ----------
+        structure, graph
+            As of the features.
+        atoms : (n,) array of int, optional
+            Atoms whose features are wanted: scalars of others than their neighbours stay zero.
+        """
+        if self.settings.strictly_local:
+            return np.zeros((len(structure), 0))
+        needed = np.arange(len(structure)) if atoms is None else np.unique(graph.target[graph.leaving(atoms)[0]])
+        own = self._densities(structure, graph, self.settings.carried_functions, 0, needed)[0][:, :, 0]
+        result = np.zeros((len(structure), own.shape[1]))
+        result[needed] = own
+        return result
 
     def penalties(self, degree: int) -> np.ndarray:
         """Return the penalties of the features' coefficients, relative to each other.
@@ -99,9 +123,11 @@ class EnvironmentDescriptor:
         """Return the number F_l of features of a degree."""
         return len(self.penalties(degree))
 
-    def _densities(self, structure: Structure, graph: Graph, count: int, l_max: int) -> tuple[np.ndarray, ...]:
+    def _densities(
+        self, structure: Structure, graph: Graph, count: int, l_max: int, atoms: np.ndarray | None
+    ) -> tuple[np.ndarray, ...]:
         radial = RadialFunctions(self.cutoff, count)
-        return neighbour_densities(structure, graph, radial, self.table.layout.elements, l_max)
+        return neighbour_densities(structure, graph, radial, self.table.layout.elements, l_max, atoms)
 
 
 @dataclass(frozen=True, eq=False)

@@ -60,6 +60,26 @@ class Graph:
         """(E,) lengths of the edges, Å."""
         return np.linalg.norm(self.vector, axis=1)
 
+    def leaving(self, atoms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the edges that leave some atoms.
+
+        Parameters
+        ----------
+        atoms : (n,) array of int
+            The atoms.
+
+        Returns
+        -------
+        edges : (e,) array of int64
+            Positions of the edges, those of the first atom first.
+        starts : (n + 1,) array of int64
+            Where those of each atom begin in `edges`; the last entry is e.
+        """
+        first = np.searchsorted(self.source, atoms)
+        count = np.searchsorted(self.source, atoms, side="right") - first
+        starts = np.concatenate([[0], np.cumsum(count)])
+        return np.repeat(first - starts[:-1], count) + np.arange(starts[-1]), starts
+
 
 def pair_order(source: np.ndarray, target: np.ndarray, shift: np.ndarray) -> np.ndarray:
     """Return the permutation that sorts pairs by (source, target, shift).

@@ -192,9 +192,14 @@ class BaselinePlusNetwork(HamiltonianModel):
         return replace(model, uncertainty=uncertainty_of_arrays(known) if known else None).with_informed(informed)
 
     def atoms(
-        self, structure: Structure, graph: Graph, on_site: np.ndarray | None = None, h0: H0Matrices | None = None
+        self,
+        structure: Structure,
+        graph: Graph,
+        on_site: np.ndarray | None = None,
+        h0: H0Matrices | None = None,
+        some: np.ndarray | None = None,
     ) -> AtomInputs:
-        """Return the features of all atoms of a structure.
+        """Return the features of all atoms of a structure, or of some.
 
         Parameters
         ----------
@@ -203,20 +208,23 @@ class BaselinePlusNetwork(HamiltonianModel):
         graph : Graph
             Their neighbours within the cutoff.
         on_site : ndarray, optional
-            (N, size) E_h, `baseline.nodes` where it is at hand; else it is computed.
+            (n, size) E_h, `baseline.nodes` where it is at hand; else it is computed.
         h0 : H0Matrices, optional
             H₀ and S of the structure, where the baseline starts from them.
+        some : (n,) array of int, optional
+            The atoms wanted; all by default.
 
         Returns
         -------
         AtomInputs
             Densities and scalars; with H₀ there are two groups of scalars, the second without the on-site blocks of H₀.
         """
-        blocks = self.baseline.nodes(structure, graph, h0) if on_site is None else on_site
+        blocks = self.baseline.nodes(structure, graph, h0, some) if on_site is None else on_site
         known = [blocks]
         if h0 is not None:
-            known.append(blocks - h0.on_site(structure, self.layout)[0])
-        return atom_inputs(self.config, self.layout, structure, graph, known)
+            initial = h0.on_site(structure, self.layout)[0]
+            known.append(blocks - (initial if some is None else initial[some]))
+        return atom_inputs(self.config, self.layout, structure, graph, known, some)
 
 
 def standardise(network: NearsightNetwork, atoms: list[AtomInputs]) -> None:

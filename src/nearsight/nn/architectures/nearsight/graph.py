@@ -249,9 +249,14 @@ class AtomInputs:
 
 
 def atom_inputs(
-    config: NearsightConfig, layout: CoupledLayout, structure: Structure, graph: Graph, on_site: Sequence[np.ndarray]
+    config: NearsightConfig,
+    layout: CoupledLayout,
+    structure: Structure,
+    graph: Graph,
+    on_site: Sequence[np.ndarray],
+    atoms: np.ndarray | None = None,
 ) -> AtomInputs:
-    """Return the features of the atoms of a structure.
+    """Return the features of the atoms of a structure, or of some.
 
     Parameters
     ----------
@@ -264,7 +269,9 @@ def atom_inputs(
     graph : Graph
         Their neighbours within the cutoff.
     on_site : sequence of ndarray
-        (N, layout.size) coupled on-site blocks, E_h: those of the baseline, and others that are known.
+        (n, layout.size) coupled on-site blocks, E_h: those of the baseline, and others that are known.
+    atoms : (n,) array of int, optional
+        The atoms wanted; all by default.
 
     Returns
     -------
@@ -272,10 +279,11 @@ def atom_inputs(
         Densities, and the isotropic terms of all on-site blocks.
     """
     radial = RadialFunctions(config.cutoff, config.density_functions)
-    densities = neighbour_densities(structure, graph, radial, layout.elements, config.l_max)
+    densities = neighbour_densities(structure, graph, radial, layout.elements, config.l_max, atoms)
     columns = scalar_columns(layout)
+    numbers = structure.numbers if atoms is None else structure.numbers[atoms]
     return AtomInputs(
-        np.searchsorted(layout.elements, structure.numbers).astype(np.int64),
+        np.searchsorted(layout.elements, numbers).astype(np.int64),
         np.concatenate([d.transpose(0, 2, 1) for d in densities], axis=1),
         np.concatenate([known[:, columns] for known in on_site], axis=1),
     )

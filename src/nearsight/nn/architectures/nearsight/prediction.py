@@ -1,12 +1,12 @@
 """Blocks of the network `nearsight`, group after group in the order of the store.
 
-What concerns atoms (densities, on-site terms) is computed once for the whole structure, then each bond by itself, so
-results do not depend on how the structure is divided. H_ij and H_ji come from one computation: H is exactly Hermitian.
+What concerns atoms (densities, on-site terms) is computed once (`atom_tables`), then each bond by itself, so results do
+not depend on how the structure is divided. H_ij and H_ji come from one computation: H is exactly Hermitian.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,8 +16,9 @@ from torch import Tensor
 
 from nearsight.baselines.bond_scale import max_shell
 from nearsight.baselines.h0.matrices import H0Matrices
+from nearsight.nn.architectures.nearsight.atom_tables import FEATURES, LEVERAGE, ON_SITE, atom_tables
 from nearsight.nn.architectures.nearsight.composite import BaselinePlusNetwork
-from nearsight.nn.architectures.nearsight.graph import AtomInputs, BondGraph, frames_of, is_canonical, make_bonds
+from nearsight.nn.architectures.nearsight.graph import frames_of, is_canonical, make_bonds
 from nearsight.nn.kernels.threads import in_order
 from nearsight.nn.prediction import Pairs
 from nearsight.operators.blocks import ElementPair, group_by_elements
@@ -56,13 +57,16 @@ class BondBlocks:
     chunk: int
     progress: Progress
     h0: H0Matrices | None = None
+    given: Mapping[str, np.ndarray] | None = None
+    """What `atom_tables` returned for all atoms, where it is at hand."""
 
     @cached_property
     def of_blocks(self) -> np.ndarray:
         """(P,) r.m.s. errors (eV) expected of the blocks computed so far; NaN where the model does not know them."""
         result = np.full(len(self.pairs), np.nan)
-        own = np.flatnonzero(self.pairs.edge < 0)
-        result[own] = self._on_site_errors[self.pairs.source[own]] * HARTREE_IN_EV
+        if self.model.uncertainty is not None:
+            own = np.flatnonzero(self.pairs.edge < 0)
+            result[own] = self._on_site_errors[self.pairs.source[own]] * HARTREE_IN_EV
         return result
 
     @cached_property
@@ -71,7 +75,7 @@ class BondBlocks:
         known = self.model.uncertainty
         if known is None:
             return np.zeros(len(self.structure), dtype=bool)
-        return known.out_of_distribution(self._leverage, self._atoms.element)
+        return known.out_of_distribution(self._tables[LEVERAGE], self._element)
 
     @property
     def mean_to_rms(self) -> tuple[float, float]:
@@ -90,7 +94,7 @@ class BondBlocks:
             (m,) float64, their blocks one after another, eV.
         """
         self.model.network.eval()
-        _ = self._on_site, self._features, self.of_blocks
+        _ = self._tables, self._features, self.of_blocks
         on_cpu = self.model.network.mix[0].device.type == "cpu"
         count, done = len(self.pairs), 0
         batches = [slice(k, min(k + self.chunk, count)) for k in range(0, count, self.chunk)]
@@ -182,38 +186,30 @@ class BondBlocks:
         return np.where(turned, self.graph.reverse[edges], edges), turned
 
     @cached_property
+    def _tables(self) -> Mapping[str, np.ndarray]:
+        if self.given is not None:
+            return self.given
+        return atom_tables(self.model, self.structure, self.graph, self.h0)
+
+    @property
     def _on_site(self) -> np.ndarray:
         """(N, size) coupled on-site blocks, E_h."""
-        return self.model.baseline.nodes(self.structure, self.graph, self.h0)
-
-    @cached_property
-    def _atoms(self) -> AtomInputs:
-        return self.model.atoms(self.structure, self.graph, self._on_site, self.h0)
-
-    @cached_property
-    def _tensors(self) -> BondGraph:
-        weight = self.model.network.mix[0]
-        return self._atoms.graph({}, weight.dtype).to(weight.device)
+        return self._tables[ON_SITE]
 
     @cached_property
     def _features(self) -> Tensor:
-        with torch.no_grad():
-            return self.model.network.features(self._tensors)
+        return torch.as_tensor(self._tables[FEATURES], device=self.model.network.mix[0].device)
 
     @cached_property
-    def _leverage(self) -> np.ndarray:
-        known = self.model.uncertainty
-        if known is None:
-            return np.full(len(self.structure), np.nan)
-        rows = self.model.network.descriptors(self._tensors).double().cpu().numpy()
-        return known.atom_leverage(rows, self._atoms.element)
+    def _element(self) -> np.ndarray:
+        """(N,) position of each atom's element in the layout."""
+        return np.searchsorted(self.model.layout.elements, self.structure.numbers)
 
     @cached_property
     def _on_site_errors(self) -> np.ndarray:
-        """(N,) r.m.s. errors over the elements of on-site blocks, E_h."""
+        """(N,) r.m.s. errors over the elements of on-site blocks, E_h, of a calibrated model."""
         known, baseline = self.model.uncertainty, self.model.baseline
-        if known is None:
-            return np.full(len(self.structure), np.nan)
+        assert known is not None
         degree, start = baseline.table.degree, baseline.table.start
         squares = baseline.node_scale(self.structure) ** 2 * (2 * degree + 1)
         result = np.empty(len(self.structure))
@@ -221,4 +217,4 @@ class BondBlocks:
             own = self.structure.numbers == z
             filled = self.model.layout.mask(z, z)[start]
             result[own] = np.sqrt(squares[own][:, filled].sum(axis=1)) / self.model.basis.n_orbitals(z)
-        return result * known.on_site_inflation(self._leverage, self._atoms.element)
+        return result * known.on_site_inflation(self._tables[LEVERAGE], self._element)
