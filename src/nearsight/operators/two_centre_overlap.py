@@ -8,6 +8,7 @@ fifth order, and rotated to the direction of each bond.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ from scipy.interpolate import make_interp_spline
 
 from nearsight.elements import symbol_of
 from nearsight.errors import InputError
-from nearsight.operators.blocks import BlockOperator, zeros
+from nearsight.operators.blocks import BlockOperator, group_by_elements, zeros
 from nearsight.orbitals.basis import BasisSet
 from nearsight.orbitals.fitted_overlap import FittedOverlap
 from nearsight.orbitals.gaussian_overlap import overlaps_along_z
@@ -61,41 +62,154 @@ def overlap_of(structure: Structure, basis: BasisSet, *, smallest: float = SMALL
         fitted to.
     """
     basis = basis.restricted(structure.numbers)
-    fitted = basis.overlaps if basis.lacking_functions else None
-    if basis.lacking_functions and fitted is None:
-        names = ", ".join(symbol_of(z) for z in basis.lacking_functions)
-        raise InputError(
-            f"expected the radial functions of {names} ({basis.name}), got a basis whose shells alone are known; "
-            "import with the basis file (--basis-file), or give a file that holds S"
-        )
-    elements = tuple(basis.shells)
-    both = [(a, b) for a in elements for b in elements if a <= b]
-    tables: dict[tuple[int, int], OverlapTable | _Fitted]
-    if fitted is None:
-        tables = {(a, b): _table(basis, a, b, smallest) for a, b in both}
-        own_blocks = {z: overlaps_along_z(basis.functions[z], basis.functions[z], np.zeros(1))[0] for z in elements}
-    else:
-        _check_fitted(fitted, both, elements)
-        shells = basis.shells
-        tables = {(a, b): _Fitted(fitted.range, fitted, (a, b), (shells[a], shells[b])) for a, b in both}
-        own_blocks = dict(fitted.own)
-    graph = build_graph(structure, max(table.range for table in tables.values()))
+    known = TwoCentreOverlap.of(basis, smallest=smallest)
+    graph = build_graph(structure, known.range)
     result = empty_operator(structure, basis, graph)
     upper = np.arange(result.n_pairs) <= result.reverse
     for (a, b), pairs in result.element_pairs.items():
         own = result.on_site[pairs]
         if own.any():
-            block = (own_blocks[a] + own_blocks[a].T) / 2
-            result.put(pairs[own], np.broadcast_to(block, (int(own.sum()), *block.shape)))
+            result.put(pairs[own], known.on_site(a, int(own.sum())))
         pairs = pairs[~own & (a < b if a != b else upper[pairs])]
         for some in (pairs[k : k + _AT_ONCE] for k in range(0, len(pairs), _AT_ONCE)):
-            vectors = pair_vectors(structure, result, some)
-            if fitted is not None:
-                _check_distances(fitted, (a, b), vectors)
-            blocks = _rotated(tables[a, b], basis, (a, b), vectors)
+            blocks = known.blocks((a, b), pair_vectors(structure, result, some))
             result.put(some, blocks)
             result.put(result.reverse[some], blocks.transpose(0, 2, 1))
     return result
+
+
+@dataclass(frozen=True, eq=False)
+class TwoCentreOverlap:
+    """S of any atoms of one basis, as functions of the vectors between them.
+
+    Attributes
+    ----------
+    basis : BasisSet
+        The orbitals.
+    tables : dict of (int, int) to OverlapTable or fitted overlaps
+        Z ≤ Z' → blocks along z.
+    own : dict of int to (n, n) array
+        Z → the block of an atom with itself.
+    fitted : FittedOverlap or None
+        What was fitted to other matrices S, where functions are not known.
+    """
+
+    basis: BasisSet
+    tables: Mapping[tuple[int, int], OverlapTable | _Fitted]
+    own: Mapping[int, np.ndarray]
+    fitted: FittedOverlap | None
+
+    @classmethod
+    def of(cls, basis: BasisSet, *, smallest: float = SMALLEST) -> TwoCentreOverlap:
+        """Tabulate the overlaps of a basis.
+
+        Parameters
+        ----------
+        basis : BasisSet
+            The basis of some elements, with its functions.
+        smallest : float, optional
+            As of `overlap_of`.
+
+        Raises
+        ------
+        InputError
+            Where neither functions nor overlaps of an element are known.
+        """
+        fitted = basis.overlaps if basis.lacking_functions else None
+        if basis.lacking_functions and fitted is None:
+            names = ", ".join(symbol_of(z) for z in basis.lacking_functions)
+            raise InputError(
+                f"expected the radial functions of {names} ({basis.name}), got a basis whose shells alone are known; "
+                "import with the basis file (--basis-file), or give a file that holds S"
+            )
+        elements = tuple(basis.shells)
+        both = [(a, b) for a in elements for b in elements if a <= b]
+        if fitted is None:
+            own = {z: overlaps_along_z(basis.functions[z], basis.functions[z], np.zeros(1))[0] for z in elements}
+            return cls(basis, {(a, b): _table(basis, a, b, smallest) for a, b in both}, own, None)
+        _check_fitted(fitted, both, elements)
+        shells = basis.shells
+        tables = {(a, b): _Fitted(fitted.range, fitted, (a, b), (shells[a], shells[b])) for a, b in both}
+        return cls(basis, tables, dict(fitted.own), fitted)
+
+    @property
+    def range(self) -> float:
+        """Å, beyond which no atoms overlap."""
+        return max(table.range for table in self.tables.values())
+
+    def on_site(self, z: int, count: int) -> np.ndarray:
+        """Return (count, n, n) blocks of atoms of an element with themselves."""
+        block = (self.own[z] + self.own[z].T) / 2
+        return np.broadcast_to(block, (count, *block.shape))
+
+    def blocks(self, elements: tuple[int, int], vectors: np.ndarray) -> np.ndarray:
+        """Return (P, n_i, n_j) blocks of two elements, zero beyond the range.
+
+        Parameters
+        ----------
+        elements : (int, int)
+            Z_i and Z_j in any order; the transpose of one order is the other, to the last bit.
+        vectors : (P, 3) array of float
+            From i to j, Å.
+
+        Raises
+        ------
+        InputError
+            Atoms are nearer than any that overlaps were fitted to.
+        """
+        a, b = elements
+        if a > b:
+            return self.blocks((b, a), -vectors).transpose(0, 2, 1)
+        if self.fitted is not None:
+            _check_distances(self.fitted, elements, vectors)
+        return _rotated(self.tables[elements], self.basis, elements, vectors)
+
+
+@dataclass(frozen=True, eq=False)
+class OverlapRows:
+    """Half of the rows of S of some atoms, whose blocks are computed when they are asked for.
+
+    Attributes
+    ----------
+    structure : Structure
+        The atoms, without periodic directions.
+    known : TwoCentreOverlap
+        S of atoms of their basis.
+    source, target : (P,) array of int64
+        Sorted pairs (i, j), i ≤ j, of atoms within its range, each i with itself.
+    """
+
+    structure: Structure
+    known: TwoCentreOverlap
+    source: np.ndarray
+    target: np.ndarray
+
+    @classmethod
+    def of(cls, structure: Structure, known: TwoCentreOverlap, rows: np.ndarray) -> OverlapRows:
+        """Find the pairs whose first atom is one of `rows` (ascending positions in a structure without images)."""
+        graph = build_graph(structure, known.range)
+        edges = graph.leaving(rows)[0]
+        edges = edges[graph.source[edges] < graph.target[edges]]
+        source, target = np.concatenate([rows, graph.source[edges]]), np.concatenate([rows, graph.target[edges]])
+        order = np.lexsort((target, source))
+        return cls(structure, known, source[order], target[order])
+
+    def values(self, batch: slice) -> np.ndarray:
+        """Return the blocks of consecutive pairs one after another, each row-major."""
+        source, target, numbers = self.source[batch], self.target[batch], self.structure.numbers
+        sizes = self.known.basis.sizes(numbers)
+        ends = np.cumsum(sizes[source] * sizes[target])
+        result = np.empty(int(ends[-1]))
+        for (a, b), pairs in group_by_elements(numbers, source, target).items():
+            own = source[pairs] == target[pairs]
+            vectors = self.structure.positions[target[pairs]] - self.structure.positions[source[pairs]]
+            blocks = np.empty((len(pairs), self.known.basis.n_orbitals(a), self.known.basis.n_orbitals(b)))
+            blocks[~own] = self.known.blocks((a, b), vectors[~own])
+            if own.any():
+                blocks[own] = self.known.on_site(a, int(own.sum()))
+            flat = blocks.reshape(len(pairs), -1)
+            result[(ends[pairs] - flat.shape[1])[:, None] + np.arange(flat.shape[1])] = flat
+        return result
 
 
 @dataclass(frozen=True, eq=False)
