@@ -42,6 +42,7 @@ _HOMES = {
     "load_model": "nearsight.api.models",
     "overlap": "nearsight.api.structures",
     "read": "nearsight.api.files",
+    "read_parts": "nearsight.operators.store",
     "spectrum": "nearsight.api.spectra",
     "start_files": "nearsight.api.starts",
     "states": "nearsight.api.spectra",
@@ -74,6 +75,7 @@ if TYPE_CHECKING:
     from nearsight.api.view import view
     from nearsight.errors import NearsightError
     from nearsight.operators.calculation import Calculation
+    from nearsight.operators.store import read_parts
     from nearsight.progress import Event, StopToken
     from nearsight.structures.structure import Structure
 
@@ -103,6 +105,7 @@ __all__ = [
     "load_model",
     "overlap",
     "read",
+    "read_parts",
     "spectrum",
     "start_files",
     "states",

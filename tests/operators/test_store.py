@@ -240,7 +240,7 @@ def test_files_that_are_no_store(tmp_path: Path, calculation: Calculation) -> No
         read_calculation(text)
     with pytest.raises(FormatError, match="got an HDF5 file of another program"):
         read_calculation(foreign)
-    with pytest.raises(FormatError, match="expected a store of version 2 or older, got version 99; update"):
+    with pytest.raises(FormatError, match="expected a store of version 3 or older, got version 99; update"):
         read_calculation(newer)
     with pytest.raises(FormatError, match="got no such file"):
         read_calculation(tmp_path / "none.h5")

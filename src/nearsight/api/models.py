@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from nearsight.api.in_parts import overlap_of_distance, plan_of, predicted_parts, write_planned
 from nearsight.api.matrices import Hamiltonian, Overlap
 from nearsight.api.overlaps import computed_overlap, unfolded_overlap
 from nearsight.api.sources import calculation_of
@@ -19,6 +20,7 @@ from nearsight.api.training import run_training
 from nearsight.electronic.k_points import mesh_of_length, monkhorst_pack
 from nearsight.errors import CheckpointError, InputError
 from nearsight.inference.predict import write_prediction
+from nearsight.launch import launched
 from nearsight.learning.config import load_config
 from nearsight.learning.training import SAMPLED, TrainingResult
 from nearsight.nn.devices import device_named
@@ -30,7 +32,8 @@ from nearsight.operators.blocks import BlockOperator
 from nearsight.operators.calculation import Calculation
 from nearsight.operators.invariants import check_charge
 from nearsight.operators.position_check import misfit
-from nearsight.operators.store import is_store, operator_basis, read_calculation
+from nearsight.operators.shards import folder_of, remove_shards
+from nearsight.operators.store import Part, is_store, operator_basis, read_calculation
 from nearsight.orbitals.basis import BasisSet
 from nearsight.output_path import STORE, check_output
 from nearsight.partition.slabs import Slabs
@@ -40,6 +43,7 @@ from nearsight.structures.structure import Structure
 
 MOST_ORBITALS = 10_000
 """Orbitals up to which a prediction is made self-consistent without being asked: its matrices are dense."""
+LEFT_OUT = "left out"
 MOST_OVERLAP = 200_000
 """Orbitals up to which a prediction brings S along without being given it: it is held in memory."""
 
@@ -69,6 +73,8 @@ class WrittenPrediction:
     self_consistent : str or None
         How the prediction was made self-consistent, or why not; None for a model that has not learnt to, and where it
         was not wanted.
+    parts : int
+        Files that the blocks are in, beside the index; 0 where they are in the file itself.
     """
 
     path: Path
@@ -80,6 +86,7 @@ class WrittenPrediction:
     expected_errors: tuple[float, float] | None
     out_of_distribution: np.ndarray | None
     self_consistent: str | None = None
+    parts: int = 0
 
     @property
     def has_overlap(self) -> bool:
@@ -236,11 +243,16 @@ class Model:
         self_consistent: bool | None = None,
         charge: float | None = None,
         k_points: tuple[int, int, int] | None = None,
+        memory_gb: float | None = None,
+        in_parts: bool | None = None,
+        overlap: bool = True,
         progress: Progress = silent,
     ) -> WrittenPrediction:
         """Predict into an .h5 file, block by block where the prediction is not self-consistent.
 
-        Memory never holds the Hamiltonian, then.
+        Memory never holds the Hamiltonian, then; and where it would not suffice for what is known of the atoms and
+        their neighbours, the structure is predicted in parts: the file is an index, the blocks are in files of a folder
+        beside it, and the same call goes on where it was stopped. Processes that torchrun started share the parts.
 
         Parameters
         ----------
@@ -254,8 +266,14 @@ class Model:
             As of `predict`; the file holds `charges` and `potential`, then.
         charge, k_points
             As of `predict`.
+        memory_gb : float, optional
+            Memory that may be planned, 10⁹ bytes; by default half of what is free.
+        in_parts : bool, optional
+            Whether to predict in parts; by default where the memory would not suffice otherwise.
+        overlap : bool
+            Whether the file shall hold S, too, where it is known.
         progress : Progress
-            Told how many edges are done.
+            Told what was decided and why, and how many edges or atoms are done.
 
         Raises
         ------
@@ -266,10 +284,22 @@ class Model:
         if not target.parent.is_dir():
             raise InputError(f"{target}: expected a folder to write into, got none at {target.parent}")
         check_output(target, [structure, self.source], STORE)
-        small, copied = self._orbitals(structure) <= MOST_ORBITALS, self._may_copy(structure)
+        structure = structure if _store(structure) is not None else as_structure(structure)
+        small, copied = self._orbitals(structure) <= MOST_ORBITALS, self._may_copy(structure) if overlap else None
         learnt = self.inner.density_functional is not None and self_consistent is not False
+        alone = not in_parts and launched().count == 1
+        learnt = learnt and overlap
+        if not self_consistent and not (learnt and small and alone):
+            divided = self._in_parts(target, structure, charge, memory_gb, in_parts, overlap, started, progress)
+            if divided is not None:
+                return divided
+        elif not alone:
+            raise InputError(
+                "expected a prediction in one process and at once where it shall be self-consistent, got "
+                f"{launched().count} processes, in_parts={in_parts}; give --no-self-consistent"
+            )
         if self_consistent or (learnt and small) or copied is None:
-            copied, at_hand = None, self._known(structure, None, charge, k_points, progress)
+            copied, at_hand = None, self._known(structure, None, charge, k_points, progress, overlap)
         else:
             head = read_calculation(copied, hamiltonian=False, overlap=small, h0=False)
             if head.overlap is not None:
@@ -280,7 +310,11 @@ class Model:
         atoms, given = at_hand.atoms, at_hand.given
         labels = Slabs(count=parts).assign(atoms) if parts > 1 else None
         prediction = self.inner.predict(atoms, given, parts=labels, progress=progress)
-        written = write_prediction(target, self._head(atoms, at_hand), prediction, overlap=copied or at_hand.overlap)
+        before = folder_of(target)
+        s = copied or at_hand.overlap
+        written = write_prediction(target, self._head(atoms, at_hand), prediction, overlap=s)
+        if before is not None:
+            remove_shards(target, before)
         expected = prediction.expected_errors
         return WrittenPrediction(
             target,
@@ -292,6 +326,90 @@ class Model:
             prediction.mean_expected_errors(),
             None if expected is None else expected.out_of_distribution,
             _why_plain(self.inner, at_hand, self_consistent, small),
+        )
+
+    def predict_parts(
+        self, structure: Any, *, memory_gb: float | None = None, overlap: bool = True, progress: Progress = silent
+    ) -> Iterator[Part]:
+        """Predict H, and S, and hand over the rows of some atoms after those of others, without touching the disk.
+
+        Memory holds one part, and some kB for each atom. H is not made self-consistent.
+
+        Parameters
+        ----------
+        structure : Structure, ase.Atoms or path
+            As of `predict`, but of a file only the structure is used.
+        memory_gb : float, optional
+            Memory that may be planned, 10⁹ bytes; by default half of what is free.
+        overlap : bool
+            Whether S comes along, where it is known.
+        progress : Progress
+            Told the plan, and how many atoms are done.
+
+        Yields
+        ------
+        Part
+            `atoms`, and their rows of H (eV) and S in real space, in the numbering of the whole structure. Of two
+            transposes one is there, in whatever part: pairs (i, j, R) with i < j, or i = j and R ≥ 0.
+
+        Raises
+        ------
+        InputError
+            An element that the model was not trained on, or a model that sees the whole structure.
+
+        Examples
+        --------
+        >>> import nearsight as ns
+        >>> model = ns.load_model("tests/data/version_0_1_0/nearsight")
+        >>> parts = model.predict_parts("tests/data/version_0_1_0/calculation.h5", overlap=False)
+        >>> [(part.number, part.count, len(part.atoms)) for part in parts]
+        [(0, 1, 24)]
+        """
+        atoms = as_structure(structure)
+        self.inner.check(atoms)
+        known = overlap_of_distance(atoms, self.basis)[0] if overlap else None
+        plan = plan_of(self.inner, atoms, known, memory_gb, True, progress)
+        assert plan is not None
+        return predicted_parts(self.inner, atoms, plan, known, progress)
+
+    def _in_parts(
+        self,
+        target: Path,
+        structure: Any,
+        charge: float | None,
+        memory_gb: float | None,
+        in_parts: bool | None,
+        overlap: bool,
+        started: float,
+        progress: Progress,
+    ) -> WrittenPrediction | None:
+        """Predict in parts where that was asked for or the memory would not suffice otherwise; else None."""
+        atoms = as_structure(structure)
+        if not set(atoms.numbers.tolist()) <= set(self.basis.shells):
+            return None  # refused where it predicts
+        known, said = overlap_of_distance(atoms, self.basis) if overlap else (None, LEFT_OUT)
+        plan = plan_of(self.inner, atoms, known, memory_gb, in_parts, progress)
+        if plan is None:
+            return None
+        store = _store(structure)
+        stored = 0.0 if store is None else read_calculation(store, hamiltonian=False, overlap=False, h0=False).charge
+        at_hand = _AtHand(atoms, None, None, said, stored if charge is None else charge)
+        head = self._head(atoms, at_hand)
+        if known is not None:
+            head = replace(head, basis=known.basis, provenance={**head.provenance, "overlap": said})
+        found = write_planned(target, self.inner, head, plan, known, progress)
+        why = None if self.inner.density_functional is None else "no: it was predicted in parts"
+        return WrittenPrediction(
+            target,
+            atoms,
+            found.n_pairs,
+            found.mean_on_site,
+            time.monotonic() - started,
+            said,
+            found.expected_errors,
+            found.out_of_distribution,
+            why,
+            plan.count,
         )
 
     def describe(self) -> str:
@@ -367,10 +485,11 @@ class Model:
         charge: float | None,
         k_points: tuple[int, int, int] | None,
         progress: Progress,
+        overlap: bool = True,
     ) -> _AtHand:
         """The structure, what is known of it, and S: what was given, else of the radial functions of the basis."""
         atoms, given = _input(structure, known)
-        found = self._with_overlap(atoms, given, progress)
+        found = self._with_overlap(atoms, given, progress) if overlap else _AtHand(atoms, given, None, LEFT_OUT)
         said = 0.0 if given is None else given.charge
         return replace(found, charge=said if charge is None else charge, k_points=self._mesh(atoms, given, k_points))
 

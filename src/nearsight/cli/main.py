@@ -49,7 +49,7 @@ COMMANDS = {
 }
 """Name → (module in nearsight.cli : function, what `nearsight --help` says about it)."""
 
-IN_SEVERAL_PROCESSES = {"train", "transport"}
+IN_SEVERAL_PROCESSES = {"train", "predict", "transport"}
 """Commands that torchrun can start in several processes."""
 
 EXIT_INPUT = 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +12,7 @@ from rich.console import Console
 
 from nearsight.cli.printing import Terminal, say
 from nearsight.cli.running import shown
+from nearsight.launch import launched
 
 if TYPE_CHECKING:
     from nearsight.api.models import WrittenPrediction
@@ -41,6 +43,14 @@ def predict_command(
         tuple[int, int, int] | None,
         typer.Option("--k-points", help="mesh of the density, 3 numbers; by default as fine as the training data's"),
     ] = None,
+    memory: Annotated[
+        float | None, typer.Option("--memory", help="GB that may be planned; by default half of what is free")
+    ] = None,
+    in_parts: Annotated[
+        bool | None,
+        typer.Option("--in-parts/--at-once", help="shards with an index, and memory for one; by default as it fits"),
+    ] = None,
+    overlap: Annotated[bool, typer.Option("--overlap/--no-overlap", help="S too, where it is known")] = True,
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads")] = None,
     device: Annotated[
         str, typer.Option("--device", help="cpu, cuda (an NVIDIA GPU), cuda:N; auto: a GPU where there is one")
@@ -56,7 +66,19 @@ def predict_command(
     )
     os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
     tune_process(threads)
-    predict_shown(model, structure, output, parts, cell, Terminal(), self_consistent, charge, k_points, device)
+    console = Terminal()
+    console.quiet = launched().rank > 0  # the first process speaks for all
+    size = Size(memory, in_parts, overlap)
+    predict_shown(model, structure, output, parts, cell, console, self_consistent, charge, k_points, device, size)
+
+
+@dataclass(frozen=True)
+class Size:
+    """What the options say of the size of a prediction: memory in GB, in parts or at once, and whether S is wanted."""
+
+    memory: float | None = None
+    in_parts: bool | None = None
+    overlap: bool = True
 
 
 def predict_shown(
@@ -70,6 +92,7 @@ def predict_shown(
     charge: float | None = None,
     k_points: tuple[int, int, int] | None = None,
     device: str = "cpu",
+    size: Size = Size(),
 ) -> WrittenPrediction:
     """Predict one file and print what it holds."""
     from nearsight.api.models import load_model
@@ -92,6 +115,9 @@ def predict_shown(
             self_consistent=self_consistent,
             charge=charge,
             k_points=k_points,
+            memory_gb=size.memory,
+            in_parts=size.in_parts,
+            overlap=size.overlap,
             progress=progress,
         )
     for line in describe(written, known.cutoff):
@@ -105,6 +131,8 @@ def describe(written: WrittenPrediction, cutoff: float) -> list[str]:
         f"{written.path}: H of {written.structure.formula}, {written.n_pairs} blocks within {cutoff:g} Å, "
         f"{written.seconds:.1f} s; mean |H| on site {written.mean_on_site:.3f} eV"
     ]
+    if written.parts:
+        lines.append(f"its blocks are in {written.parts} files of the folder beside it, which belong together")
     if written.self_consistent is not None:
         lines.append(f"self-consistent: {written.self_consistent}")
     lines += _expected_errors(written)

@@ -32,6 +32,22 @@ CHUNK = 4096
 """Edges that a prediction computes at once: their tensors fit into a few ten MB."""
 
 
+@dataclass(frozen=True)
+class Reach:
+    """How far away what a prediction depends on can be, for models that predict large structures region by region.
+
+    Attributes
+    ----------
+    of_atoms : float
+        Å, of what `atom_tables` computes for an atom.
+    of_rows : float
+        Å, of the blocks of an atom's row, given the tables of all atoms there.
+    """
+
+    of_atoms: float
+    of_rows: float
+
+
 class Batches(Protocol):
     """Batches of one set of structures: each is made on demand, and kept where memory allows."""
 
@@ -353,6 +369,62 @@ class HamiltonianModel(ABC):
             An element is unknown, `parts` has another length than the structure, or a matrix that the model `needs` is
             missing.
         """
+
+    @property
+    def reach(self) -> Reach | None:
+        """How far the model sees; None where rows depend on the whole structure, or it cannot predict rows alone."""
+        return None
+
+    @property
+    def mean_to_rms(self) -> tuple[float, float] | None:
+        """Ratios of mean absolute to r.m.s. errors, on site and between atoms; None where it is not calibrated."""
+        return None
+
+    def atom_tables(self, structure: Structure, atoms: np.ndarray) -> Mapping[str, np.ndarray]:
+        """Compute what is known of some atoms and needed again for the rows of their neighbours.
+
+        Parameters
+        ----------
+        structure : Structure
+            A cluster that holds everything within `reach.of_atoms` of the atoms.
+        atoms : (n,) array of int
+            The atoms, ascending.
+
+        Returns
+        -------
+        mapping of str to (n, …) array
+            Numbers by name.
+        """
+        return {}
+
+    def predict_rows(
+        self,
+        structure: Structure,
+        rows: np.ndarray,
+        tables: Mapping[str, np.ndarray],
+        *,
+        chunk: int = CHUNK,
+        progress: Progress = silent,
+    ) -> Prediction:
+        """Predict half of the rows of some atoms, for models with a `reach`.
+
+        Parameters
+        ----------
+        structure : Structure
+            A cluster that holds everything within `reach.of_rows` of the atoms.
+        rows : (n,) array of int
+            The atoms, ascending.
+        tables : mapping of str to (N, …) array
+            What `atom_tables` computed for all atoms of the cluster.
+        chunk, progress
+            Arguments of `predict`.
+
+        Returns
+        -------
+        Prediction
+            The pairs of `in_half` whose first atom is one of these.
+        """
+        raise InputError(f"expected a model that predicts rows of a structure, got {self.architecture}, which does not")
 
     def describe(self) -> str:
         """Return one line that says how the model is computed here."""

@@ -41,7 +41,7 @@ class Pairs:
         return len(self.source)
 
 
-def pairs_of(graph: Graph, half: bool) -> Pairs:
+def pairs_of(graph: Graph, half: bool, rows: np.ndarray | None = None) -> Pairs:
     """Return the pairs of a graph and of every atom with itself, sorted.
 
     Parameters
@@ -50,17 +50,22 @@ def pairs_of(graph: Graph, half: bool) -> Pairs:
         Atoms and directed edges within the cutoff.
     half : bool
         Only the pairs that `in_half` marks; the others are their transposes.
+    rows : (n,) array of int, optional
+        Only pairs whose first atom is one of these, ascending; all by default.
 
     Returns
     -------
     Pairs
         The pairs in the order of the store.
     """
-    ahead = in_half(graph.source, graph.target, graph.shift)
-    edges = np.flatnonzero(ahead) if half else np.arange(graph.n_edges)
-    source, atoms = graph.source[edges], np.arange(graph.n_nodes)
+    atoms = np.arange(graph.n_nodes) if rows is None else rows
+    edges = np.arange(graph.n_edges) if rows is None else graph.leaving(rows)[0]
+    ahead = in_half(graph.source[edges], graph.target[edges], graph.shift[edges])
+    if half:
+        edges, ahead = edges[ahead], ahead[ahead]
+    source = graph.source[edges]
     # An atom's own pair comes after those of its edges that the half leaves out.
-    place = np.searchsorted(source, atoms) + np.bincount(source[~ahead[edges]], minlength=graph.n_nodes)
+    place = np.searchsorted(source, atoms) + np.bincount(source[~ahead], minlength=graph.n_nodes)[atoms]
     return Pairs(
         np.insert(source, place, atoms),
         np.insert(graph.target[edges], place, atoms),

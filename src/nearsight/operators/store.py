@@ -18,6 +18,8 @@ Since version 2 nothing changes unseen: chunks of datasets carry HDF5's checksum
 `sha256` of the root and of each matrix is the hash of everything else in it (`hdf5_content.content_hash`). Files of
 version 1 are read as they are.
 
+The matrices of a large prediction may lie in files of their own (version 3, see `shards`).
+
 An operator that is Hermitian to the last bit is stored as half (`storage` = "half": the pairs i < j, and i = j with R ≥
 0 in lexicographic order); any other is stored whole.
 """
@@ -25,7 +27,8 @@ An operator that is Hermitian to the last bit is stored as half (`storage` = "ha
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,18 +36,21 @@ import h5py
 import numpy as np
 
 from nearsight.errors import FormatError, InputError, NearsightError
-from nearsight.operators.blocks import BlockOperator, is_on_site
+from nearsight.memory import free_bytes
+from nearsight.operators.blocks import BlockOperator, is_on_site, zeros
 from nearsight.operators.calculation import Calculation
 from nearsight.operators.hdf5_content import HASH, Refused, array, attribute, check_objects, checked_dataset, number
 from nearsight.operators.hdf5_probe import may_be_read
 from nearsight.operators.invariants import check_calculation_values
+from nearsight.operators.shards import SHARDED_VERSION, STORAGE, Shards, opened_shard, read_shards
 from nearsight.operators.store_head import (
     ERROR_ESTIMATE,
     ESTIMATE_MEANING,
     FORMAT,
+    OUT_OF_DISTRIBUTION,
     SCALARS,
+    STRANGE_MEANING,
     UNIT_OF,
-    VERSION,
     OperatorName,
     check_hash,
     read_basis,
@@ -53,7 +59,7 @@ from nearsight.operators.store_head import (
     stored_operator,
 )
 from nearsight.operators.store_writer import Compression, Precision, StoreWriter, check_finite
-from nearsight.operators.symmetry import in_half, is_exactly_hermitian, with_transposes
+from nearsight.operators.symmetry import in_half, is_exactly_hermitian, merged, with_transposes
 from nearsight.orbitals.basis import BasisSet
 from nearsight.structures.graph import is_ascending
 from nearsight.structures.structure import Structure
@@ -115,12 +121,7 @@ def annotate_out_of_distribution(writer: StoreWriter, atoms: np.ndarray) -> None
     atoms : ndarray of shape (N,)
         Whether each atom is one of them.
     """
-    writer.annotate(
-        "out_of_distribution",
-        np.flatnonzero(atoms),
-        "1",
-        "atoms (from 0) in environments unlike those of the training data",
-    )
+    writer.annotate(OUT_OF_DISTRIBUTION, np.flatnonzero(atoms), "1", STRANGE_MEANING)
 
 
 def read_calculation(
@@ -158,7 +159,7 @@ def read_calculation(
         k_points = array(file, "k_points", "float", (None, 3)) if "k_points" in file else None
         k_eigenvalues = array(file, "k_eigenvalues", "float", (None, None)) if "k_eigenvalues" in file else None
         provenance = read_provenance(group_of(file, "provenance"))
-        estimate = _read_estimate(file, operators["hamiltonian"])
+        estimate = _read_estimate(path, file, operators["hamiltonian"])
         charge = number(file, "charge") if "charge" in file.attrs else 0.0
         multiplicity = round(number(file, "multiplicity")) if "multiplicity" in file.attrs else None
     return _calculation(
@@ -215,6 +216,90 @@ def read_blocks(path: str | Path, which: OperatorName, source_atoms: np.ndarray)
             raise InputError(f"expected atoms 0 to {len(numbers) - 1}, got {atoms.min()} to {atoms.max()}")
         wanted[atoms] = True
         return _read_operator(path, group, numbers, basis, wanted)
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """The rows of some atoms of a structure, as half: every pair of the structure is in one part only.
+
+    Attributes
+    ----------
+    number, count : int
+        Which part, from 0, and of how many.
+    atoms : (n,) array of int64
+        Its atoms, ascending.
+    hamiltonian : BlockOperator
+        Pairs of `in_half` whose first atom is one of them, eV; those of transposes are not listed.
+    overlap : BlockOperator or None
+        S likewise; None where it is not known.
+    error_estimate : (P,) array of float or None
+        eV, expected r.m.s. error of the elements of each block of H.
+    """
+
+    number: int
+    count: int
+    atoms: np.ndarray
+    hamiltonian: BlockOperator
+    overlap: BlockOperator | None
+    error_estimate: np.ndarray | None
+
+
+def read_parts(path: str | Path) -> Iterator[Part]:
+    """Read a store part by part: shard after shard, or the whole as one part.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        The file.
+
+    Yields
+    ------
+    Part
+        The rows of some atoms, in float64; together those of all atoms.
+
+    Raises
+    ------
+    FormatError
+        If the file is not a store, damaged, or holds no Hamiltonian, or one that is not Hermitian or folded to Γ.
+    """
+    with _opened(path) as file:
+        structure, basis = _read_atoms(path, file)
+        group = _required(path, file, "hamiltonian")
+        storage = attribute(group, "storage")
+        if storage == "whole" or attribute(group, "folded"):
+            raise FormatError(
+                path, "expected a Hermitian matrix in real space, got one that is not, or is folded; read it as a whole"
+            )
+        shards = read_shards(file, len(structure)) if storage == STORAGE else None
+        for k in range(1 if shards is None else shards.count):
+            with nullcontext(file) if shards is None else opened_shard(Path(path), shards, k) as held:
+                yield _part(path, file, held, structure, basis, k, shards)
+
+
+def _part(
+    path: str | Path,
+    file: h5py.File,
+    held: h5py.File,
+    structure: Structure,
+    basis: BasisSet,
+    number: int,
+    shards: Shards | None,
+) -> Part:
+    found: dict[str, BlockOperator | None] = {}
+    for which in ("hamiltonian", "overlap"):
+        said, group = stored_operator(file, which), stored_operator(held, which)
+        if said is None or group is None:
+            found[which] = None
+            continue
+        own = _operator_basis(said, basis)
+        numbers, half = structure.numbers, attribute(group, "storage") == "half"
+        found[which] = _stored(group, numbers, own, own.sizes(numbers), half, bool(attribute(group, "folded")), None)
+    h = found["hamiltonian"]
+    if h is None:
+        raise FormatError(path, f"expected hamiltonian in part {number}, got none")
+    estimate = array(held, ERROR_ESTIMATE, "float", (h.n_pairs,)) if ERROR_ESTIMATE in held else None
+    atoms = np.arange(len(structure)) if shards is None else np.flatnonzero(shards.region == number)
+    return Part(number, 1 if shards is None else shards.count, atoms, h, found["overlap"], estimate)
 
 
 def _read_atoms(path: str | Path, file: h5py.File) -> tuple[Structure, BasisSet]:
@@ -303,7 +388,12 @@ def copy_operator(path: str | Path, which: OperatorName, writer: StoreWriter) ->
         If a number is not finite, or the other file cannot be written.
     """
     with _opened(path) as file:
-        writer.copy(which, _required(path, file, which))
+        group = _required(path, file, which)
+        if attribute(group, "storage") != STORAGE:
+            writer.copy(which, group)
+            return
+        structure, basis = _read_atoms(path, file)
+        writer.write(which, _read_operator(path, group, structure.numbers, basis))
 
 
 def is_store(path: str | Path) -> bool:
@@ -364,8 +454,9 @@ def describe(path: str | Path) -> dict[str, Any]:
         for which in UNIT_OF:
             group = stored_operator(file, which)
             if group is not None:
-                values = checked_dataset(group, "values", "float", (None,))
-                result[which] = {**_described(group), "dtype": str(values.dtype)}
+                result[which] = _described(group)
+                if result[which]["storage"] != STORAGE:
+                    result[which]["dtype"] = str(checked_dataset(group, "values", "float", (None,)).dtype)
         return result
 
 
@@ -412,9 +503,9 @@ def _check_header(path: str | Path, file: h5py.File) -> None:
     version = attribute(file, "version")
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise Refused(f"the version is {version!r:.40}")
-    if version > VERSION:
+    if version > SHARDED_VERSION:
         raise FormatError(
-            path, f"expected a store of version {VERSION} or older, got version {version}; update nearsight"
+            path, f"expected a store of version {SHARDED_VERSION} or older, got version {version}; update nearsight"
         )
     check_hash(file, file, tuple(UNIT_OF))
 
@@ -436,29 +527,75 @@ def _read_operator(
     except InputError as error:
         raise FormatError(path, str(error)) from error
     storage, folded = attribute(group, "storage"), attribute(group, "folded")
-    if storage not in ("half", "whole") or not isinstance(folded, bool):
+    if storage not in ("half", "whole", STORAGE) or not isinstance(folded, bool):
         raise Refused(f"{group.name} is stored as {storage!r:.40}, folded {folded!r:.40}")
-    half = storage == "half"
+    half = storage != "whole"
+    if storage == STORAGE:
+        stored = _gathered(Path(path), group, numbers, basis, rows)
+    else:
+        stored = _stored(group, numbers, basis, sizes, half, folded, rows)
+    if not half:
+        return stored
+    return with_transposes(stored, *_needed(stored.source, stored.target, stored.shift, half, rows))
+
+
+def _stored(
+    group: h5py.Group,
+    numbers: np.ndarray,
+    basis: BasisSet,
+    sizes: np.ndarray,
+    half: bool,
+    folded: bool,
+    rows: np.ndarray | None,
+) -> BlockOperator:
+    """The stored blocks of a group, or with `rows` only those that are needed for them."""
     source, target, shift = _read_pairs(group, len(numbers), half, folded)
     values = checked_dataset(group, "values", "float", (None,))
     offsets = np.concatenate([[0], np.cumsum(sizes[source] * sizes[target])])
     if offsets[-1] != len(values):
         raise Refused(f"{offsets[-1]} numbers in the blocks, {len(values)} stored")
-    direct, mirrored = _needed(source, target, shift, half, rows)
-    needed = np.union1d(direct, mirrored) if rows is not None else np.arange(len(source))
-    stored = BlockOperator(
-        numbers,
-        basis,
-        source[needed],
-        target[needed],
-        shift[needed],
-        _read_ranges(values, offsets, needed if rows is not None else None),
-        folded,
-    )
-    check_finite(group.name, stored.values)
-    if not half:
-        return stored
-    return with_transposes(stored, np.searchsorted(needed, direct), np.searchsorted(needed, mirrored))
+    needed = np.arange(len(source))
+    if rows is not None:
+        needed = np.union1d(*_needed(source, target, shift, half, rows))
+    read = _read_ranges(values, offsets, needed if rows is not None else None)
+    check_finite(group.name, read)
+    return BlockOperator(numbers, basis, source[needed], target[needed], shift[needed], read, folded)
+
+
+def _gathered(
+    path: Path, group: h5py.Group, numbers: np.ndarray, basis: BasisSet, rows: np.ndarray | None
+) -> BlockOperator:
+    """The half of a matrix whose blocks are in shards, or with `rows` what is needed for them."""
+    shards = read_shards(group.file, len(numbers))
+    if rows is None:
+        _check_memory(path, group)
+    which, sizes = group.name.strip("/"), basis.sizes(numbers)
+    parts = []
+    for k in range(shards.count) if rows is None else shards.holding(rows):
+        with opened_shard(path, shards, int(k)) as shard:
+            own = stored_operator(shard, which)
+            if own is None:
+                raise Refused(f"no {which} in shard {k}")
+            parts.append(_stored(own, numbers, basis, sizes, True, False, rows))
+            if not (shards.region[parts[-1].source] == k).all():
+                raise Refused(f"shard {k} has rows of atoms of other regions")
+    return merged(parts) if parts else zeros(numbers, basis, *_NO_PAIRS, folded=False)
+
+
+_NO_PAIRS = (np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros((0, 3), dtype=np.int64))
+_TIMES = 4
+"""Bytes that reading a matrix of shards takes, over those of its half: the parts, their order, and both halves."""
+
+
+def _check_memory(path: Path, group: h5py.Group) -> None:
+    """Refuse a matrix that cannot fit into memory before it is read."""
+    needed, free = 8 * _TIMES * int(number(group, "n_values")), free_bytes()
+    if needed > free:
+        raise FormatError(
+            path,
+            f"expected {group.name.strip('/')} to fit into memory (about {needed / 1e9:.1f} GB), got "
+            f"{free / 1e9:.1f} GB free; take it part by part (nearsight.read_parts)",
+        )
 
 
 def _read_pairs(group: h5py.Group, n: int, half: bool, folded: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -488,21 +625,34 @@ def _write_estimate(writer: StoreWriter, calculation: Calculation) -> None:
         writer.annotate(ERROR_ESTIMATE, estimate[stored].astype(np.float32), "eV", ESTIMATE_MEANING)
 
 
-def _read_estimate(file: h5py.File, operator: BlockOperator | None) -> np.ndarray | None:
+def _read_estimate(path: str | Path, file: h5py.File, operator: BlockOperator | None) -> np.ndarray | None:
     """(P,) of the operator's pairs; the file has one number for each stored block."""
-    if operator is None or ERROR_ESTIMATE not in file:
+    if operator is None:
         return None
     group = file["hamiltonian"]
-    half = attribute(group, "storage") == "half"
-    pairs = operator.find(*_read_pairs(group, operator.n_atoms, half, operator.folded))
+    half, estimate = attribute(group, "storage") != "whole", np.zeros(operator.n_pairs)
+    if attribute(group, "storage") == STORAGE:
+        shards = read_shards(file, operator.n_atoms)
+        for k in range(shards.count):
+            with opened_shard(Path(path), shards, k) as shard:
+                if not _put_estimate(shard, operator, half, estimate):
+                    return None
+        return estimate
+    return estimate if _put_estimate(file, operator, half, estimate) else None
+
+
+def _put_estimate(file: h5py.File, operator: BlockOperator, half: bool, estimate: np.ndarray) -> bool:
+    """Put the estimates of a file into their places; return whether it has some."""
+    if ERROR_ESTIMATE not in file:
+        return False
+    pairs = operator.find(*_read_pairs(file["hamiltonian"], operator.n_atoms, half, operator.folded))
     stored = array(file, ERROR_ESTIMATE, "float", (len(pairs),))
     if (stored < 0).any():
         raise Refused(f"{ERROR_ESTIMATE} holds negative numbers")
-    estimate = np.zeros(operator.n_pairs)
     if half:
         estimate[operator.reverse[pairs]] = stored
     estimate[pairs] = stored
-    return estimate
+    return True
 
 
 def _needed(

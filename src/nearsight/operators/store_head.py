@@ -34,6 +34,8 @@ _FUNCTIONS = ("function_element", "function_shell", "exponents", "coefficients")
 SCALARS = ("cutoff", "energy", "fermi")
 ERROR_ESTIMATE = "error_estimate"
 ESTIMATE_MEANING = "expected r.m.s. error of the elements of each stored block of the Hamiltonian, in its order"
+OUT_OF_DISTRIBUTION = "out_of_distribution"
+STRANGE_MEANING = "atoms (from 0) in environments unlike those of the training data"
 
 OperatorName = Literal["hamiltonian", "overlap", "h0"]
 UNIT_OF: dict[OperatorName, str] = {"hamiltonian": "eV", "overlap": "1", "h0": "eV"}
@@ -89,7 +91,7 @@ def check_hash(file: h5py.File, group: h5py.Group, without: tuple[str, ...] = ()
         raise Refused(f"{group.name} is not what was written: its hash is another one")
 
 
-def write_head(file: h5py.File, calculation: Calculation) -> None:
+def write_head(file: h5py.File, calculation: Calculation, version: int = VERSION) -> None:
     """Write everything of a calculation but its matrices.
 
     Parameters
@@ -98,8 +100,10 @@ def write_head(file: h5py.File, calculation: Calculation) -> None:
         An empty file.
     calculation : Calculation
         What to write.
+    version : int
+        Version of the file.
     """
-    _write_attributes(file, calculation)
+    _write_attributes(file, calculation, version)
     _write_structure(file.create_group("structure"), calculation.structure)
     _write_basis(file.create_group("basis"), calculation.basis)
     if calculation.eigenvalues is not None:
@@ -206,9 +210,9 @@ def _read_functions(group: h5py.Group, shells: Mapping[int, tuple[int, ...]]) ->
     return result
 
 
-def _write_attributes(file: h5py.File, calculation: Calculation) -> None:
+def _write_attributes(file: h5py.File, calculation: Calculation, version: int) -> None:
     file.attrs["format"] = FORMAT
-    file.attrs["version"] = VERSION
+    file.attrs["version"] = version
     file.attrs["convention"] = CONVENTION
     file.attrs["units"] = UNITS
     file.attrs["formula"] = calculation.structure.formula

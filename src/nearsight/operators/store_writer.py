@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -17,7 +17,7 @@ from nearsight.operators.blocks import BlockOperator, is_on_site
 from nearsight.operators.calculation import Calculation
 from nearsight.operators.hdf5_content import HASH, content_hash
 from nearsight.operators.packing import PackedSink, PlainSink, Sink
-from nearsight.operators.store_head import UNIT_OF, OperatorName, write_head
+from nearsight.operators.store_head import UNIT_OF, VERSION, OperatorName, write_head
 from nearsight.operators.symmetry import in_half, is_exactly_hermitian
 from nearsight.orbitals.basis import BasisSet
 from nearsight.output_path import STORE, check_output
@@ -53,6 +53,10 @@ class StoreWriter:
         Number type of the matrices; all else is kept in float64.
     compression : {"gzip", "none"}
         Whether the matrices are packed.
+    version : int
+        Version of the file.
+    begin : callable, optional
+        Writes what the file begins with; by default the head.
 
     Raises
     ------
@@ -68,6 +72,8 @@ class StoreWriter:
         *,
         precision: Precision = "float64",
         compression: Compression = "gzip",
+        version: int = VERSION,
+        begin: Callable[[h5py.File], None] | None = None,
     ) -> None:
         if precision not in ("float32", "float64"):
             raise InputError(f"expected precision float32 or float64, got {precision!r}")
@@ -80,7 +86,10 @@ class StoreWriter:
         try:
             with self.guarded():
                 self._file = h5py.File(self._replacement, "w")
-                write_head(self._file, head)
+                if begin is None:
+                    write_head(self._file, head, version)
+                else:
+                    begin(self._file)
         except BaseException:
             self._abandon()
             raise
@@ -208,6 +217,30 @@ class StoreWriter:
             dataset = self._dataset(self._file, name, values.shape, values.dtype)
             dataset[...] = values
             dataset.attrs.update({"unit": unit, "meaning": meaning})
+
+    def table(self, name: str, attributes: Mapping[str, Any], columns: Mapping[str, np.ndarray]) -> None:
+        """Write a group of attributes and datasets, with the hash of both.
+
+        Parameters
+        ----------
+        name : str
+            Name of the group.
+        attributes : mapping of str to Any
+            Texts, numbers, or lists of numbers.
+        columns : mapping of str to array
+            Datasets by name.
+        """
+        with self.guarded():
+            group = self._file.create_group(name)
+            group.attrs.update(attributes)
+            for key, values in columns.items():
+                self._dataset(group, key, values.shape, values.dtype)[...] = values
+            group.attrs[HASH] = content_hash(group)
+
+    def say(self, attributes: Mapping[str, Any]) -> None:
+        """Write attributes of the file: texts, numbers, or lists of numbers."""
+        with self.guarded():
+            self._file.attrs.update(attributes)
 
     def copy(self, which: OperatorName, stored: h5py.Group) -> None:
         """Copy an operator of another store on the same atoms, number by number.

@@ -6,7 +6,7 @@ blocks are their transposes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -226,6 +226,34 @@ def whole_of_half(half: BlockOperator) -> BlockOperator:
     """
     mirrored = np.flatnonzero(~is_on_site(half.source, half.target, half.shift))
     return with_transposes(half, np.arange(half.n_pairs), mirrored)
+
+
+def merged(parts: Sequence[BlockOperator]) -> BlockOperator:
+    """Return one operator with the pairs of several, sorted.
+
+    Parameters
+    ----------
+    parts : sequence of BlockOperator
+        At least one; of the same atoms and basis, with different pairs.
+
+    Raises
+    ------
+    InputError
+        If a pair is in two of them.
+    """
+    source, target, shift = (
+        np.concatenate([getattr(part, name) for part in parts]) for name in ("source", "target", "shift")
+    )
+    order = pair_order(source, target, shift)
+    first = parts[0]
+    values = np.concatenate([part.values for part in parts])
+    result = zeros(
+        first.numbers, first.basis, source[order], target[order], shift[order], first.folded, first.values.dtype
+    )
+    lengths = np.concatenate([part.lengths for part in parts])
+    starts = np.cumsum(lengths) - lengths
+    runs.copy(values, starts[order], result.values, result.offsets[:-1], result.lengths)
+    return result
 
 
 def with_transposes(stored: BlockOperator, direct: np.ndarray, mirrored: np.ndarray) -> BlockOperator:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
 
+from nearsight.nn.architectures.nearsight.atom_tables import atom_tables
 from nearsight.nn.architectures.nearsight.batches import BondBatch
 from nearsight.nn.architectures.nearsight.calibration import fit_uncertainty
 from nearsight.nn.architectures.nearsight.composite import BaselinePlusNetwork
@@ -17,11 +19,12 @@ from nearsight.nn.architectures.nearsight.training import begin, divide
 from nearsight.nn.architectures.nearsight.validation import calculations_of, validated
 from nearsight.nn.batches import PlannedBatches
 from nearsight.nn.config import LossSection
-from nearsight.nn.model import CHUNK, TrainingData, TrainingTask, edges_within
+from nearsight.nn.model import CHUNK, Reach, TrainingData, TrainingTask, edges_within
 from nearsight.nn.prediction import Prediction, pairs_of
 from nearsight.operators.calculation import Calculation
 from nearsight.progress import Event, Progress, silent
 from nearsight.self_consistency.solver import DensityFunctional
+from nearsight.structures.graph import build_graph
 from nearsight.structures.structure import Structure
 
 
@@ -89,6 +92,41 @@ class NearsightModel(BaselinePlusNetwork):
         basis = self.basis.restricted(structure.numbers)
         expected = None if self.uncertainty is None else blocks
         return Prediction(structure.numbers, basis, blocks.pairs, hermitian, blocks.groups(), expected)
+
+    @property
+    def reach(self) -> Reach | None:
+        """Two cutoffs for atoms, one with a strictly local model, one more for rows; no limit with long range."""
+        of_atoms = self.baseline.reach
+        return None if of_atoms is None else Reach(of_atoms, self.config.cutoff)
+
+    @property
+    def mean_to_rms(self) -> tuple[float, float] | None:
+        """Ratios of mean absolute to r.m.s. errors, on site and between atoms; None where it is not calibrated."""
+        known = self.uncertainty
+        return None if known is None else (known.on_site_mean_to_rms, known.mean_to_rms)
+
+    def atom_tables(self, structure: Structure, atoms: np.ndarray) -> Mapping[str, np.ndarray]:
+        """Compute on-site blocks, features and leverages of some atoms (see `HamiltonianModel.atom_tables`)."""
+        self.check(structure)
+        self.network.eval()
+        return atom_tables(self, structure, build_graph(structure, self.config.cutoff), None, atoms)
+
+    def predict_rows(
+        self,
+        structure: Structure,
+        rows: np.ndarray,
+        tables: Mapping[str, np.ndarray],
+        *,
+        chunk: int = CHUNK,
+        progress: Progress = silent,
+    ) -> Prediction:
+        """Predict half of the rows of some atoms (see `HamiltonianModel.predict_rows`)."""
+        graph = build_graph(structure, self.config.cutoff)
+        pairs = pairs_of(graph, half=True, rows=rows)
+        blocks = BondBlocks(self, structure, graph, pairs, chunk, progress, None, tables)
+        expected = None if self.uncertainty is None else blocks
+        basis = self.basis.restricted(structure.numbers)
+        return Prediction(structure.numbers, basis, pairs, True, blocks.groups(), expected)
 
     def describe(self) -> str:
         """Return one line that says how the network is computed here."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import cast
@@ -20,11 +20,15 @@ from nearsight.nn.architectures.xia2025.prediction import LayerwisePass, groups
 from nearsight.nn.batches import MemoryBudget, PlannedBatches, available_bytes, split_validation
 from nearsight.nn.config import LossSection
 from nearsight.nn.fine_tuning import check_basis, common_basis
-from nearsight.nn.model import CHUNK, TrainingData, TrainingTask, edges_within
+from nearsight.nn.model import CHUNK, Reach, TrainingData, TrainingTask, edges_within
 from nearsight.nn.prediction import Prediction, pairs_of
 from nearsight.operators.calculation import Calculation
 from nearsight.progress import Progress, silent
+from nearsight.structures.graph import Graph, build_graph
 from nearsight.structures.structure import Structure
+
+NODES = "nodes"
+"""Name of the table of updated nodes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,6 +106,47 @@ class Xia2025Model(CoupledNetwork):
         pairs, basis = pairs_of(graph, half=hermitian), self.basis.restricted(structure.numbers)
         layerwise = LayerwisePass(self, structure, graph, labels, chunk, progress)
         return Prediction(structure.numbers, basis, pairs, hermitian, groups(layerwise, pairs, hermitian))
+
+    @property
+    def reach(self) -> Reach:
+        """A cutoff for each layer, and one for edges; of one layer, updated nodes are tables of atoms."""
+        cutoff, layers = self.config.cutoff, self.config.layers
+        return Reach(cutoff, cutoff) if layers == 1 else Reach(0.0, cutoff * (layers + 1))
+
+    def atom_tables(self, structure: Structure, atoms: np.ndarray) -> Mapping[str, np.ndarray]:
+        """Compute the nodes of a network of one layer (see `HamiltonianModel.atom_tables`).
+
+        Further layers need the features of edges, which are many: their rows are computed with all that they see.
+        """
+        self.check(structure)
+        if self.config.layers > 1:
+            return {}
+        layerwise = self._pass(structure, build_graph(structure, self.config.cutoff), CHUNK, silent, atoms)
+        layerwise.run()
+        return {NODES: layerwise.nodes.cpu().numpy()[atoms]}
+
+    def predict_rows(
+        self,
+        structure: Structure,
+        rows: np.ndarray,
+        tables: Mapping[str, np.ndarray],
+        *,
+        chunk: int = CHUNK,
+        progress: Progress = silent,
+    ) -> Prediction:
+        """Predict half of the rows of some atoms (see `HamiltonianModel.predict_rows`)."""
+        graph = build_graph(structure, self.config.cutoff)
+        pairs, basis = pairs_of(graph, half=True, rows=rows), self.basis.restricted(structure.numbers)
+        ends = np.unique(np.concatenate([rows, pairs.target]))
+        layerwise = self._pass(structure, graph, chunk, progress, ends)
+        blocks = groups(layerwise, pairs, True, tables.get(NODES))
+        return Prediction(structure.numbers, basis, pairs, True, blocks)
+
+    def _pass(
+        self, structure: Structure, graph: Graph, chunk: int, progress: Progress, wanted: np.ndarray
+    ) -> LayerwisePass:
+        labels = np.zeros(len(structure), dtype=np.int64)
+        return LayerwisePass(self, structure, graph, labels, chunk, progress, wanted)
 
     def describe(self) -> str:
         """Return one line that says how the network is computed here."""

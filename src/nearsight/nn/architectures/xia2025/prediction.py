@@ -52,6 +52,9 @@ class LayerwisePass:
         Edges computed at once.
     progress : Progress
         Told edges done and edges in all, both counted once per layer.
+    wanted : (n,) array of int or None
+        Atoms whose nodes are wanted after the last update, ascending; None for all. Others are updated where these
+        depend on them.
     """
 
     model: CoupledNetwork
@@ -60,6 +63,7 @@ class LayerwisePass:
     labels: np.ndarray
     chunk: int
     progress: Progress
+    wanted: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         network = self.model.network
@@ -67,13 +71,14 @@ class LayerwisePass:
         self.device = next(network.parameters()).device
         self.threads = torch.get_num_threads() if self.device.type == "cpu" else 1
         self.done = 0
+        self.needed = self._needed()
         numbers = torch.as_tensor(self.structure.numbers.copy(), device=self.device)
         with torch.no_grad():
             self.nodes = only_scalars(network.embedding(numbers), self.model.config.l_max)
         self.edges: Tensor | None = None
 
     def run(self) -> None:
-        """Do all updates but the last one of the edges."""
+        """Do all updates but the last one of the edges, of what is wanted."""
         last = self.model.config.layers - 1
         for layer in range(last):
             self._update_nodes(layer)
@@ -95,14 +100,27 @@ class LayerwisePass:
         self.done += edges
         self.progress(Event(done=self.done, total=self.graph.n_edges * self.model.config.layers))
 
+    def _needed(self) -> list[np.ndarray]:
+        """(N,) bool for each layer: whose nodes are needed after its update."""
+        last = np.ones(self.graph.n_nodes, dtype=bool)
+        if self.wanted is not None:
+            last[:] = False
+            last[self.wanted] = True
+        needed = [last]
+        for _ in range(self.model.config.layers - 1):
+            senders = np.zeros(self.graph.n_nodes, dtype=bool)
+            senders[self.graph.source[needed[0][self.graph.target]]] = True
+            needed.insert(0, needed[0] | senders)
+        return needed
+
     def _update_nodes(self, layer: int) -> None:
-        updated = torch.empty_like(self.nodes)
+        updated = self.nodes.clone()
 
         @torch.no_grad()
         def work(group: np.ndarray) -> None:
             updated[self._positions(group)] = self._updated_nodes(layer, group)
 
-        for _ in in_order(work, self._groups(), self.threads):
+        for _ in in_order(work, self._groups(self.needed[layer]), self.threads):
             pass
         self.nodes = updated
 
@@ -139,34 +157,32 @@ class LayerwisePass:
         _, first, element = np.unique(self.structure.numbers, return_index=True, return_inverse=True)
         return first, element[source]
 
-    def _groups(self) -> Iterator[np.ndarray]:
-        """Yield atoms of one partition at a time, as many as `GROUP` edges arrive at, at least one."""
+    def _groups(self, needed: np.ndarray) -> Iterator[np.ndarray]:
+        """Yield needed atoms of one partition at a time, as many as `GROUP` edges arrive at, at least one."""
         arriving = np.bincount(self.graph.target, minlength=self.graph.n_nodes)
-        for label in np.unique(self.labels):
-            atoms = np.flatnonzero(self.labels == label)
+        for label in np.unique(self.labels[needed]):
+            atoms = np.flatnonzero(needed & (self.labels == label))
             number = (np.cumsum(arriving[atoms]) - arriving[atoms]) // GROUP
             yield from np.split(atoms, np.flatnonzero(np.diff(number)) + 1)
 
     def _incoming(self, atoms: np.ndarray) -> np.ndarray:
-        """Return the edges that arrive at some atoms: the reverses of those that leave them, which are consecutive."""
-        first = np.searchsorted(self.graph.source, atoms)
-        count = np.searchsorted(self.graph.source, atoms, side="right") - first
-        leaving = np.repeat(first - np.cumsum(count) + count, count) + np.arange(int(count.sum()))
-        return self.graph.reverse[leaving]
+        """Return the edges that arrive at some atoms: the reverses of those that leave them."""
+        return self.graph.reverse[self.graph.leaving(atoms)[0]]
 
     def _update_edges(self, layer: int) -> None:
-        network, n_edges = self.model.network, self.graph.n_edges
-        kept = self.nodes.new_empty(n_edges, *self.nodes.shape[1:])
+        network, needed = self.model.network, self.needed[layer]
+        kept = self.nodes.new_zeros(self.graph.n_edges, *self.nodes.shape[1:])
+        between = np.flatnonzero(needed[self.graph.source] & needed[self.graph.target])
 
         @torch.no_grad()
         def work(first: int) -> int:
-            edges = np.arange(first, min(first + self.chunk, n_edges))
-            kept[first : first + len(edges)] = network.update_edges(
+            edges = between[first : first + self.chunk]
+            kept[self._positions(edges)] = network.update_edges(
                 layer, self.nodes, self._features(edges), self._tensors(edges)
             )
             return len(edges)
 
-        for count in in_order(work, range(0, n_edges, self.chunk), self.threads):
+        for count in in_order(work, range(0, len(between), self.chunk), self.threads):
             self.count(count)
         self.edges = kept
 
@@ -189,7 +205,7 @@ class LayerwisePass:
         return torch.as_tensor(rows, device=self.device)
 
 
-def groups(layerwise: LayerwisePass, pairs: Pairs, half: bool) -> Iterator[Group]:
+def groups(layerwise: LayerwisePass, pairs: Pairs, half: bool, nodes: np.ndarray | None = None) -> Iterator[Group]:
     """Compute all blocks of a structure.
 
     Parameters
@@ -200,6 +216,8 @@ def groups(layerwise: LayerwisePass, pairs: Pairs, half: bool) -> Iterator[Group
         The blocks wanted.
     half : bool
         Whether each block is the mean of the outputs for the edge and for its reverse.
+    nodes : ndarray, optional
+        Nodes of a network of one layer after its update, where they are at hand; nothing is updated then.
 
     Yields
     ------
@@ -208,7 +226,10 @@ def groups(layerwise: LayerwisePass, pairs: Pairs, half: bool) -> Iterator[Group
     values : ndarray
         (m,) float64, their blocks one after another, eV.
     """
-    layerwise.run()
+    if nodes is None:
+        layerwise.run()
+    else:
+        layerwise.nodes = torch.as_tensor(nodes, device=layerwise.device)
     blocks = _Blocks(layerwise, pairs, half)
     step = max(1, layerwise.chunk // (2 if half else 1))
     batches = [slice(first, min(first + step, len(pairs))) for first in range(0, len(pairs), step)]
