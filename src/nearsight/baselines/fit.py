@@ -150,7 +150,7 @@ def _fit_without_h0(
             further.extended(part, reference.structure, reference.graph, model, q)
             for part, reference, q in zip(features, references, known)
         ]
-    on_site, residuals = fit_on_site(descriptor, references, features)
+    on_site, residuals = fit_on_site(descriptor, references, features, choose=True)
     return _AtomFit(on_site, residuals, references, charges=model)
 
 

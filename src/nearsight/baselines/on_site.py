@@ -14,6 +14,7 @@ import numpy as np
 
 from nearsight.baselines.irrep_table import IrrepTable
 from nearsight.baselines.neighbour_densities import count_products, density_products, neighbour_densities, second_hop
+from nearsight.baselines.penalty_choice import chosen_factor
 from nearsight.baselines.radial_functions import RadialFunctions
 from nearsight.baselines.reference import Reference
 from nearsight.baselines.ridge import Leverage, NormalEquations, Regression
@@ -205,10 +206,14 @@ class OnSiteFit:
     ----------
     descriptor : EnvironmentDescriptor
         The features.
+    choose : bool
+        Whether cross-validation by structures chooses the penalties, where there are many structures.
     """
 
     descriptor: EnvironmentDescriptor
+    choose: bool = False
     _equations: dict[ElementDegree, NormalEquations] = field(default_factory=dict)
+    _samples: dict[ElementDegree, list[tuple[np.ndarray, np.ndarray]]] = field(default_factory=dict)
 
     def add(self, reference: Reference, features: tuple[np.ndarray, ...]) -> None:
         """Count the atoms of a structure.
@@ -229,6 +234,8 @@ class OnSiteFit:
                 shape = (self.descriptor.n_features(degree), len(columns), degree)
                 equations = self._equations.setdefault((z, degree), NormalEquations(*shape))
                 equations.add(features[degree][atoms], blocks[:, columns])
+                if self.choose:
+                    self._samples.setdefault((z, degree), []).append((features[degree][atoms], blocks[:, columns]))
 
     def solve(self) -> tuple[OnSite, dict[ElementDegree, Leverage]]:
         """Solve the regressions.
@@ -243,8 +250,9 @@ class OnSiteFit:
         settings = self.descriptor.settings
         solved = {}
         for (z, degree), equations in sorted(self._equations.items()):
-            ridge = settings.tensor_ridge if degree else settings.scalar_ridge
-            solved[z, degree] = equations.solve(ridge * self.descriptor.penalties(degree))
+            ridge = (settings.tensor_ridge if degree else settings.scalar_ridge) * self.descriptor.penalties(degree)
+            factor = chosen_factor(self._samples.get((z, degree), ()), degree, ridge)
+            solved[z, degree] = equations.solve(factor * ridge)
         on_site = OnSite(self.descriptor, {key: regression for key, (regression, _) in solved.items()})
         return on_site, {key: leverage for key, (_, leverage) in solved.items()}
 
@@ -276,7 +284,10 @@ class LeaveOneOut:
 
 
 def fit_on_site(
-    descriptor: EnvironmentDescriptor, references: Sequence[Reference], features: Sequence[Features]
+    descriptor: EnvironmentDescriptor,
+    references: Sequence[Reference],
+    features: Sequence[Features],
+    choose: bool = False,
 ) -> tuple[OnSite, list[dict[int, LeaveOneOut]]]:
     """Fit the on-site terms, and compute their leave-one-out residuals.
 
@@ -288,6 +299,8 @@ def fit_on_site(
         The blocks to be learnt.
     features : sequence of tuple of array
         Features of all atoms of each structure.
+    choose : bool
+        Whether many structures choose the penalties, by cross-validation.
 
     Returns
     -------
@@ -296,7 +309,7 @@ def fit_on_site(
     residuals : list of dict of int to LeaveOneOut
         For each structure, Z → residuals.
     """
-    fit = OnSiteFit(descriptor)
+    fit = OnSiteFit(descriptor, choose)
     for reference, known in zip(references, features):
         fit.add(reference, known)
     on_site, leverages = fit.solve()
