@@ -9,7 +9,7 @@ from nearsight.api.overlaps import with_known_functions, with_overlaps
 from nearsight.checks.linter import check_calculation, check_set
 from nearsight.errors import ConfigError, InputError
 from nearsight.folder_lock import check_free
-from nearsight.formats.registry import read_any
+from nearsight.formats.data_names import data_names, read_named
 from nearsight.inference.level_check import LevelCheck
 from nearsight.launch import launched
 from nearsight.learning.config import TrainingConfig
@@ -51,6 +51,8 @@ def run_training(
         raise ConfigError("expected data.train=[file, …] with at least one file, got none")
     launch = launched()
     device_named(config.device, launch.local_rank)  # refused before anything is read
+    if training is None:
+        config = _with_data(config, data_names(config.data.train), data_names(config.data.validation))
     if launch.rank == 0:  # which has the folder's lock while the others come here
         check_free(config.run_dir, "give another run_dir")
         check_run_folder(config)
@@ -63,11 +65,16 @@ def run_training(
     return train(config, training, validation, progress=progress, stop=stop, levels=levels)
 
 
+def _with_data(config: TrainingConfig, train: Sequence[str], validation: Sequence[str]) -> TrainingConfig:
+    data = config.data.model_copy(update={"train": tuple(train), "validation": tuple(validation)})
+    return config.model_copy(update={"data": data})
+
+
 def read_all(paths: Sequence[str], progress: Progress = silent) -> list[Calculation]:
     """Return the calculations of files, each of which is named as it is read."""
     found = []
     for path in paths:
-        calculation = read_any(path)
+        calculation = read_named(path)
         calculation.require_hamiltonian()
         progress(Event(f"{path}: {calculation.structure.formula}, {calculation.basis.describe()}"))
         found.append(calculation)

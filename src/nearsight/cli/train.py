@@ -59,7 +59,7 @@ def train_shown(config: TrainingConfig, console: Console) -> TrainingResult:
     if launched().rank:
         with stopped_by_signals() as stop:
             return run_training(config, stop=stop)
-    display = TrainingDisplay(console, config.budget_minutes, config.max_epochs)
+    display = TrainingDisplay(console, config.budget_minutes)
     with stopped_by_signals() as stop, display.progress if console.is_terminal else nullcontext():
         result = run_training(config, progress=display.update, stop=stop)
     say(console, describe_result(result, bool(config.data.validation or config.data.validation_slabs)))
@@ -70,7 +70,7 @@ def train_shown(config: TrainingConfig, console: Console) -> TrainingResult:
 class TrainingDisplay:
     """A progress line with loss, rate and time left, fed with the events of a training."""
 
-    def __init__(self, console: Console, budget_minutes: float | None, max_epochs: int) -> None:
+    def __init__(self, console: Console, budget_minutes: float | None) -> None:
         self.progress = Progress(
             SpinnerColumn(),
             Words("{task.description}"),
@@ -82,7 +82,7 @@ class TrainingDisplay:
             console=console,
             refresh_per_second=2,
         )
-        self.budget, self.max_epochs = 60 * budget_minutes if budget_minutes else None, max_epochs
+        self.budget, self.max_epochs = 60 * budget_minutes if budget_minutes else None, 1
         self.task = self.progress.add_task("training", total=1.0, left="?", text="")
         self.console = console
         self.last_line = 0.0
@@ -92,6 +92,7 @@ class TrainingDisplay:
         """Show one event; epochs get a line of their own about every minute where the output is no terminal."""
         if event.message:
             say(self.console, event.message)
+        self.max_epochs = int(event.values.get("max_epochs", self.max_epochs))
         if "epoch" in event.values:
             self._epoch(event.values)
 

@@ -78,14 +78,30 @@ def renamed_hint(message: str) -> str:
 
 
 class DataConfig(Section):
-    """Files with structures and Hamiltonians (anything that `nearsight import` reads, best its .h5)."""
+    """Structures and Hamiltonians: anything that `nearsight import` reads, best its .h5, folders of them, patterns."""
 
-    train: tuple[str, ...] = Field((), description="training files")
-    validation: tuple[str, ...] = Field((), description="validation files; none: slabs of the training structures")
+    train: tuple[str, ...] = Field(
+        (),
+        description="training files, folders of .h5 files, patterns such as runs/*.h5, databases or rows of them (@N)",
+    )
+    validation: tuple[str, ...] = Field(
+        (), description="the same for validation; none: some of ten or more training structures, else slabs of each"
+    )
     validation_slabs: int = Field(
-        1, ge=0, description="slabs of every training structure kept for validation, where no validation file is given"
+        1, ge=0, description="slabs of every training structure kept for validation, where none else is; 0: nothing is"
+    )
+    validation_fraction: float = Field(
+        0.1,
+        gt=0,
+        lt=1,
+        description="of ten or more structures, or of molecules, kept for validation where none is given",
     )
     check: bool = Field(True, description="look for faults of the data first (nearsight check --quick); errors end it")
+
+    @field_validator("train", "validation", mode="before")
+    @classmethod
+    def _one_name(cls, names: object) -> object:
+        return (names,) if isinstance(names, str) else names
 
 
 class TrainingConfig(Section):
@@ -99,7 +115,7 @@ class TrainingConfig(Section):
     start_from: str | None = Field(
         None, description="a run's folder or a model file: training begins with that model instead of random weights"
     )
-    max_epochs: int = Field(100, ge=1)
+    max_epochs: int | None = Field(None, ge=1, description="none: as the architecture has it")
     budget_minutes: float | None = Field(
         None, gt=0, description="stop after this time, resumed runs counted in, but not before the first epoch is done"
     )
@@ -133,6 +149,15 @@ class TrainingConfig(Section):
     def validation_slabs(self) -> int:
         """Number of slabs of every training structure that are kept for validation."""
         return self.data.validation_slabs
+
+    def epochs(self, batches: int) -> int:
+        """Return the number of epochs, given that of the batches of one.
+
+        Where nobody said, it is the architecture's; more for few data, of which an epoch has few steps.
+        """
+        known = architecture_named(self.model.architecture)
+        steps = -(-batches // self.optimizer.batches_per_step)
+        return self.max_epochs or max(known.max_epochs, -(-known.least_steps // max(1, steps)))
 
     @field_validator("device")
     @classmethod
@@ -271,7 +296,8 @@ def config_class(architecture: Architecture) -> type[TrainingConfig]:
     own: dict[str, Any] = {
         key: (kind, Field(default_factory=kind, validate_default=True)) for key, kind in sections.items()
     }
-    own["max_epochs"] = (int, Field(architecture.max_epochs, ge=1))
+    steps = f", or what {architecture.least_steps:,} steps need" if architecture.least_steps else ""
+    own["max_epochs"] = (int | None, Field(None, ge=1, description=f"none: {architecture.max_epochs:,}{steps}"))
     own["run_dir"] = (str, Field(f"runs/{architecture.name}", description="folder of the run"))
     return create_model("TrainingConfig", __base__=TrainingConfig, __doc__=TrainingConfig.__doc__, **own)
 

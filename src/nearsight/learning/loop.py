@@ -92,6 +92,7 @@ class Trainer:
         self.objective = model.objective(config.loss)
         self.average = None if o.ema_decay is None else moving_average(model.network, o.ema_decay)
         self.state = TrainingState()
+        self.epochs = config.epochs(len(data.training))
         self.folder = Path(config.run_dir)
         self._halted = False
         self._resumed_at = 0.0
@@ -168,8 +169,8 @@ class Trainer:
         budget = self.config.budget_minutes
         if self._halted:
             return self.stop.reason
-        if self.state.epoch >= self.config.max_epochs:
-            return f"{self.config.max_epochs} epochs done"
+        if self.state.epoch >= self.epochs:
+            return f"{self.epochs} epochs done"
         if self.schedule.finished:
             return "the learning rate reached its minimum"
         if self._out_of_time():
@@ -204,7 +205,7 @@ class Trainer:
 
     def _fraction(self, steps: int) -> float:
         """Return the part of the run that is over, by time or by epochs."""
-        done = self.state.step / (steps * self.config.max_epochs)
+        done = self.state.step / (steps * self.epochs)
         budget = self.config.budget_minutes
         return done if budget is None else max(done, self.state.seconds / (60 * budget))
 
@@ -266,7 +267,7 @@ class Trainer:
             "loss": loss,
             "learning_rate": self.learning_rate,
         }
-        due = s.epoch % self.config.validation_every == 0 or s.epoch == self.config.max_epochs
+        due = s.epoch % self.config.validation_every == 0 or s.epoch == self.epochs
         if len(self.validation) and due:
             # Metrics that fell due since the last validation are measured now.
             late = s.epoch % self.config.metrics_every
@@ -289,7 +290,7 @@ class Trainer:
         return (
             every is not None
             and self.levels is not None
-            and (self.state.epoch % every == 0 or self.state.epoch == self.config.max_epochs)
+            and (self.state.epoch % every == 0 or self.state.epoch == self.epochs)
         )
 
     def _level_errors(self) -> Record:
@@ -380,7 +381,7 @@ class Trainer:
         if not self.processes.first:
             return
         append_line(self.folder / "log.jsonl", json.dumps({k: v for k, v in record.items() if not _is_nan(v)}))
-        done = self.state.epoch / self.config.max_epochs
+        done = self.state.epoch / self.epochs
         if self.config.budget_minutes:
             done = max(done, self.state.seconds / (60 * self.config.budget_minutes))
         self.progress(Event(done=min(done, 1.0), total=1.0, values=record))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.spatial.distance import pdist
 
 from nearsight.atomic_files import explained, remove_leftovers, write_text_atomically
 from nearsight.electronic.k_points import sampled_length
@@ -19,6 +20,7 @@ from nearsight.folder_lock import locked_folder
 from nearsight.launch import launched
 from nearsight.learning.checkpoint import TrainingState, write_tensors
 from nearsight.learning.config import TrainingConfig, dump_config, load_config, training_config
+from nearsight.learning.hold_out import Division, divided
 from nearsight.learning.loop import Levels, Trainer
 from nearsight.nn.config import ModelSection
 from nearsight.nn.devices import device_named
@@ -28,13 +30,17 @@ from nearsight.nn.model import HamiltonianModel, TrainingTask
 from nearsight.nn.model_file import find_model_file
 from nearsight.nn.processes import Processes, joined
 from nearsight.operators.calculation import Calculation
-from nearsight.progress import Progress, StopToken, silent
+from nearsight.progress import Event, Progress, StopToken, silent
 from nearsight.version import __version__
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 CONFIG_FILE = "config.yaml"
 SAMPLED = "sampled_length_angstrom"
 """Key of the provenance: smallest edge of the Born-von Kármán cells of the training data, Å."""
+ROOM = 1.0
+"""Å that the cutoff of a model of small molecules is longer than they are."""
+SMALL = 100
+"""Atoms of a small molecule."""
 MAY_CHANGE = {
     "budget_minutes",
     "max_epochs",
@@ -138,6 +144,7 @@ def _train(
     processes: Processes,
 ) -> TrainingResult:
     """Train in a folder that is locked."""
+    configured = config
     folder = Path(config.run_dir)
     if processes.count > 1:
         processes.check_same(fingerprint(config, [*training, *validation]), "data and configuration")
@@ -145,24 +152,33 @@ def _train(
         remove_leftovers(folder)
     resuming = processes.said_by_first(processes.first and check_run_folder(config))
     config, start = (as_begun(config), None) if resuming else load_start(config)
+    if start is None and not resuming:
+        config = suited_to_molecules(config, [*training, *validation])
     if processes.first and not resuming:
         _begin_folder(folder, config)
+    data = divided(config.data, training, validation, config.seed)
     task = TrainingTask(
         config,
-        training,
-        validation,
+        data.training,
+        data.validation,
         processes.device,
         DTYPES[config.precision],
-        _provenance(config, training) | origin(config, start),
+        _provenance(config, data) | origin(config, start),
         start,
         config.start_from or "",
         resuming,
         progress,
     )
+    if config.model.cutoff != configured.model.cutoff and not resuming:
+        task.say(f"cutoff of {config.model.cutoff:g} Å, a little longer than the molecules are (model.cutoff)")
+    if data.kept:
+        task.say(f"{data.kept} of {len(training)} structures are kept for validation (data.validation_fraction)")
     model = _begun(config, task) if resuming else model_class(config.model.architecture).begin(task)
-    data = model.prepare(task)
-    config = config.model_copy(update={"partition": data.partition})
-    trainer = Trainer(model, config, data, processes, progress, levels, token)
+    batches = model.prepare(task)
+    epochs = config.epochs(len(batches.training))
+    config = config.model_copy(update={"partition": batches.partition, "max_epochs": epochs})
+    progress(Event(values={"max_epochs": epochs}))
+    trainer = Trainer(model, config, batches, processes, progress, levels, token)
     task.say(model.describe() + _shared(processes))
     if resuming:
         trainer.resume()
@@ -177,11 +193,35 @@ def _train(
     if processes.first and best.exists():
         known = load_model(best)
         known.network.to(processes.device)
-        final = known.finalise(data, progress, stopped=token.stopped)
+        final = known.finalise(batches, progress, stopped=token.stopped)
         if final is not known:
             write_tensors(best, final.tensors(), final.metadata())
     reason = processes.said_by_first(reason)  # for which all wait: the model's file is complete
     return TrainingResult(model, trainer.state, reason, folder, token.stopped)
+
+
+def suited_to_molecules(config: TrainingConfig, calculations: Sequence[Calculation]) -> TrainingConfig:
+    """Return a configuration whose cutoff is not much longer than small molecules are, where nobody gave one.
+
+    Functions of the distance that are spread over 8 Å tell little of bonds in a molecule of 2 Å.
+
+    Parameters
+    ----------
+    config : TrainingConfig
+        The configuration.
+    calculations : sequence of Calculation
+        All structures of the run.
+    """
+    structures = [calculation.structure for calculation in calculations]
+    if "cutoff" in config.model.model_fields_set or any(s.pbc.any() or len(s) > SMALL for s in structures):
+        return config
+    longest = max(float(pdist(s.positions).max(initial=0.0)) for s in structures)
+    cutoff = round(float(np.ceil(10 * (longest + ROOM))) / 10, 1)
+    return _with_cutoff(config, cutoff) if cutoff < config.model.cutoff else config
+
+
+def _with_cutoff(config: TrainingConfig, cutoff: float) -> TrainingConfig:
+    return config.model_copy(update={"model": config.model.model_copy(update={"cutoff": cutoff})})
 
 
 def fingerprint(config: TrainingConfig, calculations: Sequence[Calculation]) -> str:
@@ -378,6 +418,8 @@ def as_begun(config: TrainingConfig) -> TrainingConfig:
             config = _with_model(config, begun.model)
         # A run knows where it began; saying so again is optional.
         config = config.model_copy(update={"start_from": config.start_from or begun.start_from})
+    if "cutoff" not in config.model.model_fields_set:
+        config = _with_cutoff(config, begun.model.cutoff)
     if getattr(config.partition, "kind", None) == "auto":
         kind = {"kind": getattr(begun.partition, "kind", "auto")}
         config = config.model_copy(update={"partition": config.partition.model_copy(update=kind)})
@@ -415,15 +457,15 @@ def _write_config(folder: Path, config: TrainingConfig) -> None:
     write_text_atomically(folder / CONFIG_FILE, dump_config(config))
 
 
-def _provenance(config: TrainingConfig, training: Sequence[Calculation]) -> dict[str, str]:
+def _provenance(config: TrainingConfig, data: Division) -> dict[str, str]:
     return {
         "training_data": ", ".join(
-            f"{Path(f).name} ({c.structure.formula})" for f, c in zip(config.data.train, training)
+            f"{Path(f).name} ({c.structure.formula})" for f, c in zip(data.names, data.training)
         ),
         "seed": str(config.seed),
         "architecture": config.model.architecture,
         "torch": torch.__version__,
-        **_sampled(training),
+        **_sampled(data.training),
     }
 
 

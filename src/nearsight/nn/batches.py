@@ -188,7 +188,7 @@ def split_validation(slabs: Sequence[T], count: int) -> tuple[list[T], list[T]]:
     if count >= len(slabs):
         raise ConfigError(
             f"expected more slabs than data.validation_slabs={count}, got {len(slabs)}: make the slabs thinner "
-            "(partition.thickness) or give data.validation=[...]"
+            "(partition.thickness), give data.validation=[...], or validate on nothing (data.validation_slabs=0)"
         )
     chosen = {int(k) for k in np.round((np.arange(count) + 0.5) * len(slabs) / max(count, 1) - 0.5)}
     training = [slab for k, slab in enumerate(slabs) if k not in chosen]

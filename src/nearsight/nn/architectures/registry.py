@@ -37,6 +37,8 @@ class Architecture:
         Sections of the configuration; their defaults are those of the architecture.
     max_epochs : int
         Default number of epochs of a run.
+    least_steps : int
+        Steps for which a run goes on beyond these epochs by default, where they are short.
     presets : str
         Package whose folder `presets` holds YAML files by name; empty where there are none.
     """
@@ -48,6 +50,7 @@ class Architecture:
     partition_section: type[PartitionSection] = PartitionSection
     optimizer_section: type[OptimizerSection] = OptimizerSection
     max_epochs: int = 100
+    least_steps: int = 0
     presets: str = ""
 
 

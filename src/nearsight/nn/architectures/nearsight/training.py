@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TypeVar, cast
 
 import numpy as np
+from scipy.spatial.distance import pdist
 
 from nearsight.baselines.baseline import pair_name
 from nearsight.baselines.bond_scale import fit_bond_scale
@@ -25,11 +26,13 @@ from nearsight.nn.batches import MemoryBudget, PlannedBatches, available_bytes, 
 from nearsight.nn.fine_tuning import check_basis, common_basis
 from nearsight.nn.model import TrainingData, TrainingTask
 from nearsight.operators.calculation import Calculation
+from nearsight.operators.side_by_side import side_by_side
 from nearsight.orbitals.coupled_layout import CoupledLayout
 from nearsight.partition.slabs import Slabs
 from nearsight.self_consistency.functional import fit_functional, predicted_by
 from nearsight.self_consistency.potential import exact_potential, without_potential
 from nearsight.structures.graph import build_graph
+from nearsight.structures.structure import Structure
 
 INFORMED_SEED = 1_000_003
 """Added to the seed for the weights of the informed network."""
@@ -39,6 +42,9 @@ MOST_ORBITALS = 10_000
 
 NOT_VALIDATED = "not used, it was not validated: the run has not ended; the same command continues it"
 """What a file says that a run wrote before its end."""
+
+MOST_TOGETHER = 2_000
+"""Atoms of molecules that are put side by side: their features and targets are in memory at once."""
 
 USED = 0.6
 """Fraction of the available memory that kept batches may take."""
@@ -118,6 +124,11 @@ def check_density(config: NearsightConfig, training: Sequence[Calculation]) -> N
     for key in ("h0", "strictly_local"):
         if getattr(config, key):
             raise InputError(f"expected model.{key}=false to learn H as a functional of the density, got true")
+    if all(_is_seen_whole(calculation.structure, config.cutoff) for calculation in training):
+        raise InputError(
+            f"expected structures beyond the cutoff of {config.cutoff:g} Å, got molecules of which every atom sees all "
+            "others: there is nothing that only the density could tell"
+        )
     for calculation in training:
         formula = calculation.structure.formula
         if calculation.overlap is None:
@@ -131,6 +142,11 @@ def check_density(config: NearsightConfig, training: Sequence[Calculation]) -> N
                 f"expected training structures of at most {MOST_ORBITALS:,} orbitals, whose densities dense "
                 f"diagonalisation finds, got {formula} with {calculation.overlap.n_orbitals:,}; train on smaller ones"
             )
+
+
+def _is_seen_whole(structure: Structure, cutoff: float) -> bool:
+    """Whether every atom of a molecule is within the cutoff of all others."""
+    return not structure.pbc.any() and bool(pdist(structure.positions).max(initial=0.0) < cutoff)
 
 
 def _has_density(calculation: Calculation) -> bool:
@@ -167,14 +183,14 @@ def divide(model: BaselinePlusNetwork, task: TrainingTask) -> TrainingData:
     config, start = task.config, cast("BaselinePlusNetwork | None", task.start)
     loss, partition = cast(NearsightLoss, config.loss), cast(NearsightPartition, config.partition)
     model.network.to(task.device)
-    sources: list[BondSource] = [BondSource(calculation, model, loss) for calculation in task.training]
+    sources: list[BondSource] = [BondSource(calculation, model, loss) for calculation in together(task.training, model)]
     if not task.resumed and (start is None or start.baseline is not model.baseline):
         standardise(model.network, [source.atoms for source in sources])
         if start is not None:
             transfer_weights(model, start)
     training: list[BondBatchPlan] = []
     validation: list[BondBatchPlan] = []
-    validating = [BondSource(calculation, model, loss) for calculation in task.validation]
+    validating = [BondSource(calculation, model, loss) for calculation in together(task.validation, model)]
     if model.informed is not None:
         terms = model.informed
         terms = fitted_again(terms, task.training, task.resumed)
@@ -196,6 +212,25 @@ def divide(model: BaselinePlusNetwork, task: TrainingTask) -> TrainingData:
     task.say(f"{count} bonds in {len(training)} batches, {sum(p.n_bonds for p in validation)} for validation")
     budget = MemoryBudget(USED * available_bytes(task.device, config.memory_gb))
     return TrainingData(partition, PlannedBatches(training, budget), PlannedBatches(validation, budget))
+
+
+def together(calculations: Sequence[Calculation], model: BaselinePlusNetwork) -> list[Calculation]:
+    """Put molecules side by side, so that a batch holds bonds of many; other structures stay by themselves.
+
+    What the network sees of each is the same, for that is strictly local; a baseline with charges is not.
+    """
+    molecules = [c for c in calculations if not c.structure.pbc.any()]
+    if model.config.long_range != "none" or len(molecules) < len(calculations):
+        return list(calculations)
+    groups: list[list[Calculation]] = []
+    atoms = MOST_TOGETHER
+    for molecule in molecules:
+        if atoms + len(molecule.structure) > MOST_TOGETHER:
+            groups.append([])
+            atoms = 0
+        groups[-1].append(molecule)
+        atoms += len(molecule.structure)
+    return [side_by_side(group, model.basis, 2 * model.config.cutoff) for group in groups]
 
 
 def fitted_again(terms: InformedTerms, training: Sequence[Calculation], resumed: bool) -> InformedTerms:
