@@ -119,7 +119,7 @@ def test_an_iteration_that_stalls_begins_anew_once_with_less_damping() -> None:
 def test_no_convergence_is_an_error_with_the_way_out_as_soon_as_it_is_seen() -> None:
     model = Overshooting(hopeless=True)
     with pytest.raises(
-        NotConvergedError, match=r"got a change of .* use a smaller damping, .* without self-consistency"
+        NotConvergedError, match=r"got a change of .* predict without self-consistency, or train longer"
     ):
         solve_self_consistent(model, known_chain(), temperature=300)
     assert model.calls < MOST

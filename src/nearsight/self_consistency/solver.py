@@ -19,8 +19,9 @@ from nearsight.operators.calculation import Calculation
 from nearsight.orbitals.basis import BasisSet
 from nearsight.orbitals.coupled_layout import CoupledLayout
 from nearsight.progress import Event, Progress, silent
-from nearsight.self_consistency.atomic_density import AtomicDensity, LoewdinBasis
+from nearsight.self_consistency.atomic_density import AtomicDensity, Diagonalise, lapack
 from nearsight.self_consistency.density_features import KINDS
+from nearsight.self_consistency.density_solver import DensitySolver, density_basis
 from nearsight.self_consistency.mixing import AndersonMixing
 
 TOLERANCE = 5e-4
@@ -131,6 +132,8 @@ def solve_self_consistent(
     temperature: float | None = None,
     damping: float = 0.3,
     tolerance: float = TOLERANCE,
+    solver: DensitySolver = "auto",
+    diagonalise: Diagonalise = lapack,
     progress: Progress = silent,
 ) -> SelfConsistent:
     """Find the Hamiltonian of a structure that agrees with its own density.
@@ -149,6 +152,10 @@ def solve_self_consistent(
         Share of the residual of charges and isotropic terms that is taken; of all others it is `SHAPE_DAMPING`.
     tolerance : float
         e, r.m.s. change of the charges in a step at which they agree.
+    solver : {"auto", "dense", "purification"}
+        How the density of H is found (`density_solver`).
+    diagonalise : callable
+        How a dense matrix is diagonalised.
     progress : Progress
         Told every step.
 
@@ -157,9 +164,9 @@ def solve_self_consistent(
     NotConvergedError
         The charges do not come to rest.
     InputError
-        As `LoewdinBasis`.
+        As `density_basis`.
     """
-    basis = LoewdinBasis(calculation, functional.layout, temperature, functions=functional.basis)
+    basis = density_basis(calculation, functional.layout, temperature, functional.basis, solver, diagonalise)
     folded = calculation.require_overlap().folded
     hamiltonian_of = functional.bound(calculation)
     density = hamiltonian_of.start() if start is None else start
@@ -185,8 +192,8 @@ def solve_self_consistent(
             mixing = AndersonMixing(_shares(functional.layout, density, damping))
     raise NotConvergedError(
         f"expected charges that agree to {tolerance:g} e within {MOST} diagonalisations, got a change of "
-        f"{residual:.2g} e in the last of {count}; use a smaller damping, or a temperature for metals, or predict "
-        "without self-consistency"
+        f"{residual:.2g} e in the last of {count}; predict without self-consistency, or train "
+        "longer or on more structures like this one"
     )
 
 
