@@ -23,6 +23,7 @@ from nearsight.inference.predict import write_prediction
 from nearsight.launch import launched
 from nearsight.learning.config import load_config
 from nearsight.learning.training import SAMPLED, TrainingResult
+from nearsight.nn.dense_eigenproblem import eigensolver_on
 from nearsight.nn.devices import device_named
 from nearsight.nn.loading import load_model as load_hamiltonian_model
 from nearsight.nn.model import HamiltonianModel
@@ -38,11 +39,12 @@ from nearsight.orbitals.basis import BasisSet
 from nearsight.output_path import STORE, check_output
 from nearsight.partition.slabs import Slabs
 from nearsight.progress import Event, Progress, StopToken, silent
+from nearsight.self_consistency.density_solver import DENSITY_SOLVERS, DensitySolver, chosen
 from nearsight.self_consistency.solver import NotConvergedError, solve_self_consistent
 from nearsight.structures.structure import Structure
 
-MOST_ORBITALS = 10_000
-"""Orbitals up to which a prediction is made self-consistent without being asked: its matrices are dense."""
+MOST_ORBITALS = 20_000
+"""Orbitals up to which a prediction is made self-consistent without being asked: minutes on a few cores."""
 LEFT_OUT = "left out"
 MOST_OVERLAP = 200_000
 """Orbitals up to which a prediction brings S along without being given it: it is held in memory."""
@@ -104,6 +106,7 @@ class _AtHand:
     said: str
     charge: float = 0.0
     k_points: np.ndarray | None = None
+    solver: DensitySolver = "auto"
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,6 +150,7 @@ class Model:
         self_consistent: bool | None = None,
         charge: float | None = None,
         k_points: tuple[int, int, int] | None = None,
+        density_solver: DensitySolver = "auto",
         progress: Progress = silent,
     ) -> Hamiltonian:
         """Predict the Hamiltonian of a structure, in memory.
@@ -161,13 +165,17 @@ class Model:
             `structure` is read for them too.
         self_consistent : bool, optional
             Solve for H and its density until they agree. By default where the model has learnt to (its training data
-            had S, `model.self_consistent` was true, and that helped), S is at hand, and there are at most 10,000
+            had S, `model.self_consistent` was true, and that helped), S is at hand, and there are at most 20,000
             orbitals; what was done is in the provenance of the result.
         charge : float, optional
             Of the cell, e; by default that of the calculation that is given, else 0. A local H does not depend on it.
         k_points : (int, int, int), optional
             Mesh through Γ that the density is summed over. By default that of the calculation that is given; else,
             where the training data had several k-points, as fine a mesh as theirs; else Γ.
+        density_solver : {"auto", "dense", "purification"}
+            How the density of H is found: dense matrices, diagonalised where the model is (on a GPU, too), whose time
+            grows with the cube of the number of orbitals; or, for insulators, purification in sparse blocks on the CPU,
+            whose time grows linearly. `auto` takes dense up to 8,000 orbitals.
         progress : Progress
             Told how many edges are done.
 
@@ -194,7 +202,7 @@ class Model:
         (192, 192)
         """
         at_hand = self._known(structure, known, charge, k_points, progress)
-        return self._predicted(at_hand, self_consistent, progress)
+        return self._predicted(replace(at_hand, solver=_checked(density_solver)), self_consistent, progress)
 
     def overlap(self, structure: Any) -> Overlap:
         """Compute S of a structure in the basis of the model, without a DFT run.
@@ -231,7 +239,7 @@ class Model:
         estimate = None if expected is None else _of_whole(prediction, operator)
         calculation = replace(head, hamiltonian=operator, overlap=at_hand.overlap, error_estimate=estimate)
         if self._solves(calculation, self_consistent, at_hand):
-            return self._solved(calculation, at_hand.k_points, prediction, self_consistent is True, progress)
+            return self._solved(calculation, at_hand, prediction, self_consistent is True, progress)
         return _plain(calculation, prediction)
 
     def predict_to(
@@ -246,6 +254,7 @@ class Model:
         memory_gb: float | None = None,
         in_parts: bool | None = None,
         overlap: bool = True,
+        density_solver: DensitySolver = "auto",
         progress: Progress = silent,
     ) -> WrittenPrediction:
         """Predict into an .h5 file, block by block where the prediction is not self-consistent.
@@ -264,7 +273,7 @@ class Model:
             Slabs whose atoms are computed one after another; the result does not depend on it.
         self_consistent : bool, optional
             As of `predict`; the file holds `charges` and `potential`, then.
-        charge, k_points
+        charge, k_points, density_solver
             As of `predict`.
         memory_gb : float, optional
             Memory that may be planned, 10⁹ bytes; by default half of what is free.
@@ -300,6 +309,7 @@ class Model:
             )
         if self_consistent or (learnt and small) or copied is None:
             copied, at_hand = None, self._known(structure, None, charge, k_points, progress, overlap)
+            at_hand = replace(at_hand, solver=_checked(density_solver))
         else:
             head = read_calculation(copied, hamiltonian=False, overlap=small, h0=False)
             if head.overlap is not None:
@@ -454,21 +464,26 @@ class Model:
         return wanted is True or (calculation.overlap is not None and small)
 
     def _solved(
-        self, plain: Calculation, k_points: np.ndarray | None, prediction: Prediction, wanted: bool, progress: Progress
+        self, plain: Calculation, at_hand: _AtHand, prediction: Prediction, wanted: bool, progress: Progress
     ) -> Hamiltonian:
         """The prediction made self-consistent; where that was not asked for and fails, the plain one, which says so."""
         functional = self.inner.density_functional
         assert functional is not None
         try:
-            sampled = replace(plain, k_points=k_points, overlap=unfolded_overlap(plain, self.basis))
-            found = solve_self_consistent(functional, sampled, progress=progress)
+            sampled = replace(plain, k_points=at_hand.k_points, overlap=unfolded_overlap(plain, self.basis))
+            solver = chosen(at_hand.solver, sampled.require_overlap().n_orbitals)
+            eigensolver = eigensolver_on(next(self.inner.network.parameters()).device)
+            found = solve_self_consistent(
+                functional, sampled, solver=solver, diagonalise=eigensolver, progress=progress
+            )
         except (NotConvergedError, InputError) as error:
             if wanted:
                 raise
             progress(Event(f"the prediction is not self-consistent: {error}"))
             failed = {**plain.provenance, "self_consistent": f"no: {error}"}
             return _plain(replace(plain, provenance=failed), prediction)
-        said = f"{found.diagonalisations} diagonalisations, charges agree to {found.residual:.1e} e"
+        steps = "diagonalisations" if solver == "dense" else "purifications"
+        said = f"{found.diagonalisations} {steps}, charges agree to {found.residual:.1e} e"
         provenance = {**plain.provenance, "self_consistent": said}
         progress(Event(f"self-consistent after {said}"))
         errors = found.expected_errors
@@ -670,6 +685,13 @@ def check_basis(model: HamiltonianModel, basis: BasisSet | None) -> None:
             f"expected the basis of the model ({own.describe()}), got an overlap in {basis.describe()}; train "
             "a model on this basis"
         )
+
+
+def _checked(solver: str) -> DensitySolver:
+    for known in DENSITY_SOLVERS:
+        if solver == known:
+            return known
+    raise InputError(f"expected {', '.join(DENSITY_SOLVERS)} as density_solver, got {solver!r:.80}")
 
 
 def _store(structure: Any) -> Path | None:

@@ -51,6 +51,12 @@ def predict_command(
         typer.Option("--in-parts/--at-once", help="shards with an index, and memory for one; by default as it fits"),
     ] = None,
     overlap: Annotated[bool, typer.Option("--overlap/--no-overlap", help="S too, where it is known")] = True,
+    density_solver: Annotated[
+        str,
+        typer.Option(
+            "--density-solver", help="dense; purification, for large insulators; auto: dense up to 8,000 orbitals"
+        ),
+    ] = "auto",
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads")] = None,
     device: Annotated[
         str, typer.Option("--device", help="cpu, cuda (an NVIDIA GPU), cuda:N; auto: a GPU where there is one")
@@ -68,17 +74,19 @@ def predict_command(
     tune_process(threads)
     console = Terminal()
     console.quiet = launched().rank > 0  # the first process speaks for all
-    size = Size(memory, in_parts, overlap)
+    size = Size(memory, in_parts, overlap, density_solver)
     predict_shown(model, structure, output, parts, cell, console, self_consistent, charge, k_points, device, size)
 
 
 @dataclass(frozen=True)
 class Size:
-    """What the options say of the size of a prediction: memory in GB, in parts or at once, and whether S is wanted."""
+    """What the options say of the size of a prediction: memory in GB, in parts or at once, whether S is wanted, and how
+    the density is found where it is self-consistent."""
 
     memory: float | None = None
     in_parts: bool | None = None
     overlap: bool = True
+    density_solver: Any = "auto"
 
 
 def predict_shown(
@@ -118,6 +126,7 @@ def predict_shown(
             memory_gb=size.memory,
             in_parts=size.in_parts,
             overlap=size.overlap,
+            density_solver=size.density_solver,
             progress=progress,
         )
     for line in describe(written, known.cutoff):
