@@ -31,6 +31,8 @@ def test_where_it_does_not_help_the_run_says_so_and_the_local_model_predicts(run
     assert "self_consistent" not in read_calculation(tmp_path / "h.h5").provenance
     with pytest.raises(InputError, match="not used"):
         call("predict", run, DATA, "-o", tmp_path / "no.h5", "--self-consistent")
+    with pytest.raises(InputError, match="expected auto, dense, purification as density_solver, got 'sparse'"):
+        call("predict", run, DATA, "-o", tmp_path / "no.h5", "--density-solver", "sparse")
     assert not (tmp_path / "no.h5").exists()
 
 

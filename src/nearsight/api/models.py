@@ -289,7 +289,7 @@ class Model:
         InputError, CheckpointError
             As of `predict`, or the file cannot be written; what was at `path` stays, then.
         """
-        started, target = time.monotonic(), Path(path)
+        started, target, solver = time.monotonic(), Path(path), _checked(density_solver)
         if not target.parent.is_dir():
             raise InputError(f"{target}: expected a folder to write into, got none at {target.parent}")
         check_output(target, [structure, self.source], STORE)
@@ -309,7 +309,7 @@ class Model:
             )
         if self_consistent or (learnt and small) or copied is None:
             copied, at_hand = None, self._known(structure, None, charge, k_points, progress, overlap)
-            at_hand = replace(at_hand, solver=_checked(density_solver))
+            at_hand = replace(at_hand, solver=solver)
         else:
             head = read_calculation(copied, hamiltonian=False, overlap=small, h0=False)
             if head.overlap is not None:
