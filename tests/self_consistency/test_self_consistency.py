@@ -18,11 +18,13 @@ from nearsight.operators.calculation import Calculation
 from nearsight.operators.store import read_calculation
 from nearsight.operators.symmetry import hermiticity_error, rotate, symmetric
 from nearsight.orbitals.coupled_layout import CoupledLayout
+from nearsight.orbitals.rotations import atom_rotation
 from nearsight.self_consistency import solver
 from nearsight.self_consistency.atomic_density import AtomicDensity, LoewdinBasis
 from nearsight.self_consistency.functional import FittedFunctional, OnSiteFunctional, fit_functional, fit_local
 from nearsight.self_consistency.mixing import AndersonMixing
 from nearsight.self_consistency.potential import exact_potential, levels_of, potential_between, without_potential
+from nearsight.self_consistency.response import DensityResponse, fit_response
 from nearsight.self_consistency.solver import HamiltonianOfDensity, NotConvergedError, solve_self_consistent
 from nearsight.self_consistency.start import DensityStart, fit_start
 from nearsight.structures.graph import build_graph
@@ -137,6 +139,66 @@ def test_the_fixed_point_does_not_depend_on_the_start() -> None:
         found.append(solve_self_consistent(model(), known, start=start, tolerance=1e-7).density.charges)
     assert np.abs(found[1] - found[0]).max() < 1e-6
     assert np.abs(found[2] - found[0]).max() < 1e-6
+
+
+class FollowedResponding(FollowedBetween):
+    """The same, with a response learnt on the way to the solution."""
+
+    def __init__(self, known: FollowedBetween, response: DensityResponse) -> None:
+        super().__init__(known.functional, known.between)
+        self.response = response
+
+    def bound(self, known: Calculation) -> HamiltonianOfDensity:
+        return _Responding(self, known)
+
+
+class _Responding(_Bound):
+    def __init__(self, own: FollowedResponding, known: Calculation) -> None:
+        super().__init__(own, known)
+        self.response = own.response
+
+    def step_towards(self, density: AtomicDensity, residual: np.ndarray) -> np.ndarray:
+        return self.response(self.features, density, residual)
+
+
+def test_a_learnt_response_leads_to_the_same_fixed_point_in_fewer_steps() -> None:
+    known = calculation()
+    slow = solve_self_consistent(model(), known)
+    features = fitted().functional.features(known.structure, build_graph(known.structure, CUTOFF))
+    response = fit_response(features, slow.first_steps, slow.density)
+    fast = solve_self_consistent(FollowedResponding(model(), response), known)
+    assert fast.diagonalisations < slow.diagonalisations
+    ends = [
+        solve_self_consistent(m, known, tolerance=1e-7).density.charges
+        for m in (model(), FollowedResponding(model(), response))
+    ]
+    assert np.abs(ends[1] - ends[0]).max() < 1e-6
+
+
+def test_a_response_turns_with_the_structure() -> None:
+    known, rotation, functional = calculation(), Rotation.random(random_state=4).as_matrix(), fitted().functional
+    solved = solve_self_consistent(model(), known, tolerance=5e-3)
+    turned = known.structure.rotated(rotation)
+    features, other = (functional.features(s, build_graph(s, CUTOFF)) for s in (known.structure, turned))
+    response = fit_response(features, solved.first_steps, solved.density)
+    density, found = solved.first_steps[0]
+    step, again = (
+        response(f, a, b.vector() - a.vector())
+        for f, a, b in ((features, density, found), (other, _turned(density, rotation), _turned(found, rotation)))
+    )
+    expected = _turned(density.with_vector(step), rotation)
+    assert np.abs(step).max() > 1e-2
+    assert np.abs(again - expected.vector()).max() < 1e-8
+
+
+def _turned(density: AtomicDensity, rotation: np.ndarray) -> AtomicDensity:
+    numbers, layout, kinds = calculation().structure.numbers, model().layout, [k.copy() for k in density.own_blocks]
+    for z in (8, 72):
+        atoms, d = np.flatnonzero(numbers == z), atom_rotation(calculation().basis, z, rotation)
+        for blocks in kinds:
+            blocks[atoms] = layout.couple(d @ layout.uncouple(blocks[atoms], z, z) @ d.T, z, z)
+    loewdin, net, gross = kinds
+    return AtomicDensity(density.charges, loewdin, net, gross, density.dipoles @ rotation.T)
 
 
 def test_the_start_is_near() -> None:

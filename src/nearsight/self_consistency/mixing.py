@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 HISTORY = 6
 """Steps that are remembered."""
 CONDITION = 1e-6
 """Relative singular values below which differences of residuals count as none."""
+
+Step = Callable[[np.ndarray], np.ndarray]
 
 
 class AndersonMixing:
@@ -28,7 +32,7 @@ class AndersonMixing:
         self._points: list[np.ndarray] = []
         self._residuals: list[np.ndarray] = []
 
-    def next(self, point: np.ndarray, residual: np.ndarray) -> np.ndarray:
+    def next(self, point: np.ndarray, residual: np.ndarray, step: Step | None = None) -> np.ndarray:
         """Return the next x.
 
         Parameters
@@ -37,12 +41,14 @@ class AndersonMixing:
             The last x.
         residual : (n,) array
             Its f(x) − x.
+        step : callable, optional
+            What is taken of what the history does not predict of a residual, in place of the damping.
         """
         self._points = [*self._points, point][-HISTORY:]
         self._residuals = [*self._residuals, residual][-HISTORY:]
-        proposal = point + self.damping * residual
         if len(self._points) == 1:
-            return proposal
+            return point + (self.damping * residual if step is None else step(residual))
         steps, changes = (np.diff(np.array(rows), axis=0).T for rows in (self._points, self._residuals))
         coefficients = np.linalg.lstsq(changes, residual, rcond=CONDITION)[0]
-        return np.asarray(proposal - steps @ coefficients - self.damping * (changes @ coefficients))
+        rest = residual - changes @ coefficients
+        return np.asarray(point - steps @ coefficients + (self.damping * rest if step is None else step(rest)))

@@ -6,9 +6,9 @@ Anderson's method, on the charges and own blocks of all atoms.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from nearsight.self_consistency.atomic_density import AtomicDensity, Diagonalise
 from nearsight.self_consistency.density_features import KINDS
 from nearsight.self_consistency.density_solver import DensitySolver, density_basis
 from nearsight.self_consistency.mixing import AndersonMixing
+from nearsight.self_consistency.response import Step
 
 TOLERANCE = 5e-4
 """e, r.m.s. change of the charges in a step at which they agree: a tenth of the error of predicted charges, before the
@@ -36,6 +37,10 @@ MOST = 40
 STALLED, LESS_DAMPING = 10, 1 / 3
 """Steps in which the change of the charges did not halve: mixing then begins anew at the best density, once, with this
 share of the damping; if they do not again, no further step would help."""
+LEARNT_FROM = 3
+"""First steps that a response is learnt from."""
+PREDICTED = 2
+"""First steps that go where the response predicts the solution, where it is known; the rest is not of its kind."""
 
 
 class NotConvergedError(NearsightError):
@@ -77,6 +82,14 @@ class HamiltonianOfDensity(Protocol):
         """Return the errors to expect of H at self-consistency; None where they are not known."""
 
 
+@runtime_checkable
+class KnowsResponse(Protocol):
+    """H of one structure of which is known how far a density is from the solution."""
+
+    def step_towards(self, density: AtomicDensity, residual: np.ndarray) -> np.ndarray:
+        """Return the step from a density to the solution, to first order, as `AtomicDensity.vector` orders it."""
+
+
 class DensityFunctional(Protocol):
     """H as a functional of structure and density."""
 
@@ -114,6 +127,8 @@ class SelfConsistent:
         e, r.m.s. change of the charges in the last diagonalisation; H is that of the density mixed after it.
     expected_errors : BlockErrors or None
         Of the hamiltonian's blocks; None where the functional does not know them.
+    first_steps : sequence of (AtomicDensity, AtomicDensity)
+        The first densities, and those of their H: what a response is learnt from.
     """
 
     hamiltonian: BlockOperator
@@ -122,6 +137,7 @@ class SelfConsistent:
     diagonalisations: int
     residual: float
     expected_errors: BlockErrors | None = None
+    first_steps: Sequence[Step] = ()
 
 
 def solve_self_consistent(
@@ -171,20 +187,23 @@ def solve_self_consistent(
     hamiltonian_of = functional.bound(calculation)
     density = hamiltonian_of.start() if start is None else start
     mixing, residual = AndersonMixing(_shares(functional.layout, density, damping)), np.inf
-    course = _Course(density)
+    course, first = _Course(density), list[Step]()
     for count in range(1, MOST + 1):
         h = hamiltonian_of(density)
         h = fold(h) if folded and not h.folded else h
         found = basis.density_of(h, single=residual > ROUGH and h.n_orbitals >= LARGE)[0]
         residual = float(np.sqrt(((found.charges - density.charges) ** 2).mean()))
         progress(Event(f"self-consistency: step {count}, charges change by {residual:.1e} e"))
-        course.add(density, residual)
-        density = _mixed(mixing, density, found)
+        nearer = course.add(density, residual)
+        if count <= LEARNT_FROM:
+            first.append((density, found))
+        predicted = nearer and count <= PREDICTED and isinstance(hamiltonian_of, KnowsResponse)
+        density = _mixed(mixing, density, found, hamiltonian_of if predicted else None)
         if residual < tolerance:
             h = hamiltonian_of(density)
             h = fold(h) if folded and not h.folded else h
             errors = hamiltonian_of.expected_errors(density, h)
-            return SelfConsistent(h, density, _potential(h), count, residual, errors)
+            return SelfConsistent(h, density, _potential(h), count, residual, errors, first)
         if course.stalled and course.restarted:
             break
         if course.stalled:
@@ -209,14 +228,16 @@ class _Course:
         """Whether the change of the charges did not halve for many steps."""
         return self._since >= STALLED
 
-    def add(self, density: AtomicDensity, residual: float) -> None:
-        """Count a step."""
-        if residual < self.smallest:
+    def add(self, density: AtomicDensity, residual: float) -> bool:
+        """Count a step; return whether it came nearer than all before."""
+        nearer = residual < self.smallest
+        if nearer:
             self.best, self.smallest = density, residual
         if residual < self._halved / 2:
             self._halved, self._since = residual, 0
         else:
             self._since += 1
+        return nearer
 
     def restart(self) -> AtomicDensity:
         """Return the best density, from which another iteration begins."""
@@ -244,6 +265,9 @@ def _shares(layout: CoupledLayout, density: AtomicDensity, damping: float) -> np
     return np.concatenate([np.full(n, damping), of_blocks, np.full(density.dipoles.size, SHAPE_DAMPING)])
 
 
-def _mixed(mixing: AndersonMixing, density: AtomicDensity, found: AtomicDensity) -> AtomicDensity:
+def _mixed(
+    mixing: AndersonMixing, density: AtomicDensity, found: AtomicDensity, response: object | None
+) -> AtomicDensity:
     point = density.vector()
-    return density.with_vector(mixing.next(point, found.vector() - point))
+    step = (lambda r: response.step_towards(density, r)) if isinstance(response, KnowsResponse) else None
+    return density.with_vector(mixing.next(point, found.vector() - point, step))

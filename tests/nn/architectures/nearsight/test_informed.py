@@ -30,6 +30,9 @@ from nearsight.orbitals.coupled_layout import CoupledLayout
 from nearsight.orbitals.rotations import atom_rotation
 from nearsight.self_consistency.atomic_density import AtomicDensity
 from nearsight.self_consistency.functional import OnSiteFunctional
+from nearsight.self_consistency.response import fit_response
+from nearsight.self_consistency.solver import KnowsResponse
+from nearsight.structures.graph import build_graph
 from nearsight.units import HARTREE_IN_EV
 
 DATA = Path(__file__).parents[4] / "data" / "aHfO2_96_A.h5"
@@ -154,13 +157,20 @@ def _single_pairs(made: BondSource) -> np.ndarray:
 
 
 def test_files_keep_it() -> None:
-    own = terms()
+    found = density()
+    features = terms().functional.features(calculation().structure, build_graph(calculation().structure, CUTOFF))
+    half = found.with_vector(0.5 * found.vector())
+    own = replace(terms(), response=fit_response(features, [(half, found)], found))
     again = informed_of_arrays(informed_arrays(own), to_arrays(own.baseline)[1], CONFIG, own.basis, torch.float64)
     again.network.load_state_dict(own.network.state_dict())
     first = InformedFunctional(own).bound(calculation())
     second = InformedFunctional(again).bound(calculation())
     np.testing.assert_array_equal(first(density()).values, second(density()).values)
     np.testing.assert_array_equal(first.start().charges, second.start().charges)
+    assert isinstance(first, KnowsResponse)
+    assert isinstance(second, KnowsResponse)
+    steps = [bound.step_towards(found, 0.1 * found.vector()) for bound in (first, second)]
+    np.testing.assert_array_equal(*steps)
 
 
 def test_a_run_that_goes_on_trains_on_the_same_blocks() -> None:

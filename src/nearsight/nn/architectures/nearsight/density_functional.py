@@ -62,7 +62,8 @@ class InformedFunctional:
 
     def bound(self, calculation: Calculation) -> HamiltonianOfDensity:
         """Return H of one structure; what does not depend on the density is computed here."""
-        return InformedHamiltonian(self.terms, calculation)
+        kind = InformedHamiltonian if self.terms.response is None else RespondingHamiltonian
+        return kind(self.terms, calculation)
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,3 +191,12 @@ class InformedHamiltonian:
             terms.scale(pair, np.linalg.norm(self.graph.vector[edges], axis=1)),
             frames_of(bonds, max_shell(terms.network.layouts[pair])),
         )
+
+
+class RespondingHamiltonian(InformedHamiltonian):
+    """The same, where the response of densities was learnt."""
+
+    def step_towards(self, density: AtomicDensity, residual: np.ndarray) -> np.ndarray:
+        """Return the step from a density to the solution, to first order, as `AtomicDensity.vector` orders it."""
+        assert self.terms.response is not None
+        return self.terms.response(self._features, density, residual)

@@ -37,6 +37,7 @@ from nearsight.self_consistency.bond_functional import BondFunctional
 from nearsight.self_consistency.density_features import irreps_by_element, own_count, told_counts
 from nearsight.self_consistency.functional import FittedFunctional, OnSiteFunctional, fit_functional
 from nearsight.self_consistency.potential import exact_potential, levels_of, mean_diagonal, without_potential
+from nearsight.self_consistency.response import DensityResponse
 from nearsight.self_consistency.start import DensityStart, fit_start
 from nearsight.structures.graph import Graph
 from nearsight.structures.structure import Structure
@@ -70,6 +71,8 @@ class InformedTerms:
     residual : mapping of int to float
         Z → r.m.s. error (eV) of the on-site elements of atoms that were not fitted, at self-consistency; empty before
         it is validated.
+    response : DensityResponse or None
+        How far densities are from self-consistency, once it is validated.
     uncertainty : LastLayerUncertainty or None
         Of the blocks between atoms, once it is calibrated.
     fitted : FittedFunctional or None
@@ -88,6 +91,7 @@ class InformedTerms:
     start: DensityStart
     levels: Mapping[int, float]
     residual: Mapping[int, float] = field(default_factory=dict)
+    response: DensityResponse | None = None
     uncertainty: LastLayerUncertainty | None = None
     fitted: FittedFunctional | None = None
     fitted_bonds: FittedBonds | None = None

@@ -27,11 +27,12 @@ from nearsight.orbitals.coupled_layout import CoupledLayout
 from nearsight.self_consistency.bond_functional import BondFunctional
 from nearsight.self_consistency.density_features import KINDS
 from nearsight.self_consistency.functional import DensityDescriptor, OnSiteFunctional
+from nearsight.self_consistency.response import DensityResponse
 from nearsight.self_consistency.start import DensityStart
 
 SCALE, BASELINE, FUNCTIONAL, START, UNCERTAINTY = "bond_scale.", "baseline.", "functional.", "start.", "uncertainty."
 LEVEL, MEAN, RESIDUAL, DIPOLE = "level.", "mean.", "residual.", "start_dipole."
-BOND, BOND_MEAN = "bonds.", "bond_mean."
+BOND, BOND_MEAN, RESPONSE = "bonds.", "bond_mean.", "response."
 
 
 def informed_arrays(terms: InformedTerms) -> dict[str, np.ndarray]:
@@ -47,6 +48,8 @@ def informed_arrays(terms: InformedTerms) -> dict[str, np.ndarray]:
         f"{BOND}{name(pair)}.{parity}.{order}.{channel}": weights
         for (pair, parity, order, channel), weights in terms.bonds.weights.items()
     }
+    if terms.response is not None:
+        arrays |= {f"{RESPONSE}{z}.{l}": weights for (z, l), weights in terms.response.weights.items()}
     arrays |= {f"{BOND_MEAN}{z}": mean for z, mean in terms.bonds.means.items()}
     arrays |= {f"{DIPOLE}{z}": own.weights for z, own in terms.start.dipoles.items()}
     if terms.uncertainty is not None:
@@ -93,6 +96,7 @@ def informed_of_arrays(
         start,
         {int(z): float(level[0]) for z, level in _within(LEVEL, arrays).items()},
         {int(z): float(error[0]) for z, error in _within(RESIDUAL, arrays).items()},
+        _response_of_arrays(_within(RESPONSE, arrays)),
         uncertainty_of_arrays(known) if known else None,
     )
 
@@ -111,6 +115,15 @@ def _bonds_of_arrays(
     functional = BondFunctional(layouts, shells, config.cutoff, means, weights)
     functional.check()
     return functional
+
+
+def _response_of_arrays(arrays: Mapping[str, np.ndarray]) -> DensityResponse | None:
+    """The response among some arrays; none in files of before it was learnt."""
+    weights = {}
+    for key, array in arrays.items():
+        z, degree = (int(part) for part in key.split("."))
+        weights[z, degree] = array
+    return DensityResponse(weights) if weights else None
 
 
 def on_site_arrays(prefix: str, on_site: OnSite) -> dict[str, np.ndarray]:

@@ -27,6 +27,7 @@ from nearsight.partition.slabs import Slabs
 from nearsight.progress import Event, Progress, silent
 from nearsight.self_consistency.atomic_density import LoewdinBasis
 from nearsight.self_consistency.functional import fit_functional, fit_local
+from nearsight.self_consistency.response import fit_response
 from nearsight.self_consistency.solver import NotConvergedError, solve_self_consistent
 from nearsight.structures.graph import build_graph
 from nearsight.structures.structure import Structure
@@ -84,7 +85,7 @@ def validated(
         graph = build_graph(chosen.structure, cutoff)
         own = fit_local(training, layout, cutoff, settings, used)(chosen.structure, graph)
         plain = _with_on_site(local(chosen.structure), terms, own, left_out)
-        functional = InformedFunctional(replace(terms, functional=trial))
+        functional = InformedFunctional(replace(terms, functional=trial, response=None))
         solved = solve_self_consistent(functional, chosen, progress=progress)
         basis, exact = LoewdinBasis(chosen, layout), chosen.require_hamiltonian()
         charges = [basis.density_of(h)[0].charges[left_out] for h in (exact, plain, solved.hamiltonian)]
@@ -100,10 +101,14 @@ def validated(
         return _without(model, f"not used, it does not help here: {said}", progress)
     progress(Event(f"self-consistency: {said}"))
     provenance = {**model.provenance, "self_consistency": said}
-    residual = _residual(chosen, left_out, solved.hamiltonian)
-    return replace(model, provenance=provenance).with_informed(
-        replace(terms, fitted=None, fitted_bonds=None, residual=residual)
+    known = replace(
+        terms,
+        fitted=None,
+        fitted_bonds=None,
+        residual=_residual(chosen, left_out, solved.hamiltonian),
+        response=fit_response(trial.features(chosen.structure, graph), solved.first_steps, solved.density),
     )
+    return replace(model, provenance=provenance).with_informed(known)
 
 
 def _with_on_site(h: BlockOperator, terms: InformedTerms, own: np.ndarray, atoms: np.ndarray) -> BlockOperator:

@@ -1,0 +1,143 @@
+"""DensityResponse: how far a density is from self-consistency, from what it changes by in a step.
+
+Near the solution x* of x = f(x) the error is linear in the residual, x* − x = A (f(x) − x): charges answer to the
+potential of charges, so A screens. It is approximated by a local map, irrep by irrep and the same for all atoms of an
+element, of what the residual tells of each atom as a density does (`DensityFeatures`): the potential and the field of
+its charges and dipoles are among that. It is learnt from the first steps of an iteration on a training structure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from nearsight.baselines.irrep_table import IrrepTable
+from nearsight.baselines.on_site import independent_irreps
+from nearsight.orbitals.rotations import AXES
+from nearsight.self_consistency.atomic_density import AtomicDensity
+from nearsight.self_consistency.density_features import DensityFeatures, irreps_by_element, own_count
+
+PENALTY = 1e-4
+"""Share of each feature's variance that is added in the regression."""
+
+Step = tuple[AtomicDensity, AtomicDensity]
+"""A density, and that of its H."""
+
+
+@dataclass(frozen=True, eq=False)
+class DensityResponse:
+    """The error of a density as a linear function of its residual.
+
+    Attributes
+    ----------
+    weights : mapping of (int, int) to (F, K) array
+        (Z, l) → coefficients: of what a residual tells, for the irreps of `AtomicDensity.own_blocks`, then for the
+        charge (l = 0) or the dipole (l = 1).
+    """
+
+    weights: Mapping[tuple[int, int], np.ndarray]
+
+    def __call__(self, features: DensityFeatures, density: AtomicDensity, residual: np.ndarray) -> np.ndarray:
+        """Return the step towards self-consistency.
+
+        Parameters
+        ----------
+        features : DensityFeatures
+            Of the structure.
+        density : AtomicDensity
+            x.
+        residual : (n,) array
+            f(x) − x, or a part of it, as `AtomicDensity.vector` orders it.
+
+        Returns
+        -------
+        (n,) array
+            In the same order; its charges add up to 0.
+        """
+        table, numbers, found = features.table, features.structure.numbers, []
+        for degree, told in enumerate(_told(features, density, residual)):
+            width = max(w.shape[1] for (_, l), w in self.weights.items() if l == degree)
+            irreps = np.zeros((len(numbers), width, 2 * degree + 1))
+            for z in features.structure.elements:
+                atoms = np.flatnonzero(numbers == z)
+                irreps[atoms] = self.weights[z, degree].T @ told[atoms]
+            found.append(irreps)
+        return _vector(table, numbers, found, density)
+
+
+def fit_response(features: DensityFeatures, steps: Sequence[Step], solution: AtomicDensity) -> DensityResponse:
+    """Learn the response from steps of an iteration, all of which weigh alike.
+
+    Parameters
+    ----------
+    features : DensityFeatures
+        Of the structure.
+    steps : sequence of (AtomicDensity, AtomicDensity)
+        Densities and those of their H.
+    solution : AtomicDensity
+        Where the iteration ended.
+    """
+    numbers, weights = features.structure.numbers, {}
+    told, errors = [], []
+    for density, found in steps:
+        residual = found.vector() - density.vector()
+        scale = 1 / max(float(np.sqrt((residual**2).mean())), 1e-300)
+        told.append([scale * own for own in _told(features, density, residual)])
+        missing = density.with_vector(scale * (solution.vector() - density.vector()))
+        errors.append(_irreps(features.table, numbers, missing))
+    for z in features.structure.elements:
+        atoms = numbers == z
+        for degree in range(features.table.layout.l_max + 1):
+            x, y = (_rows(rows, degree, atoms) for rows in (told, errors))
+            spread = np.sqrt((x**2).mean(axis=1)) + 1e-9
+            x /= spread[:, None]
+            system = x @ x.T + PENALTY * x.shape[1] * np.eye(len(x))
+            weights[z, degree] = np.ascontiguousarray(np.linalg.solve(system, x @ y.T) / spread[:, None])
+    return DensityResponse(weights)
+
+
+def _rows(found: Sequence[Sequence[np.ndarray]], degree: int, atoms: np.ndarray) -> np.ndarray:
+    """(F, samples): components of all steps and some atoms."""
+    parts = [one[degree][atoms].transpose(1, 0, 2) for one in found]
+    return np.concatenate([part.reshape(part.shape[0], -1) for part in parts], axis=1)
+
+
+def _told(features: DensityFeatures, density: AtomicDensity, residual: np.ndarray) -> list[np.ndarray]:
+    """What a residual tells; a density tells a linear function of itself and a constant."""
+    before = features.told(density)
+    after = features.told(density.with_vector(density.vector() + residual))
+    return [b - a for a, b in zip(before, after)]
+
+
+def _irreps(table: IrrepTable, numbers: np.ndarray, density: AtomicDensity) -> list[np.ndarray]:
+    """(N, K, 2l+1) numbers of a density of each degree."""
+    result = []
+    for degree in range(table.layout.l_max + 1):
+        parts = [irreps_by_element(table, numbers, blocks, degree) for blocks in density.own_blocks]
+        if degree == 0:
+            parts.append(density.charges[:, None, None])
+        if degree == 1:
+            parts.append(density.dipoles[:, None, AXES])
+        result.append(np.concatenate(parts, axis=1))
+    return result
+
+
+def _vector(table: IrrepTable, numbers: np.ndarray, irreps: Sequence[np.ndarray], density: AtomicDensity) -> np.ndarray:
+    """The reverse of `_irreps`, as `AtomicDensity.vector` orders it."""
+    blocks = [np.zeros_like(own) for own in density.own_blocks]
+    for degree, found in enumerate(irreps):
+        count = own_count(table, degree)
+        for kind, own in enumerate(blocks):
+            for z in np.unique(numbers).tolist():
+                atoms, here = np.flatnonzero(numbers == z), independent_irreps(table, z, degree)
+                if len(here):
+                    values = found[atoms][:, kind * count : kind * count + len(here)]
+                    for same in (here, table.exchanged[here]):
+                        own[atoms[:, None, None], table.columns(same)] = values
+    charges, dipoles = irreps[0][:, -1, 0], np.zeros_like(density.dipoles)
+    if len(irreps) > 1:
+        dipoles[:, AXES] = irreps[1][:, -1]
+    loewdin, net, gross = blocks
+    return AtomicDensity(charges - charges.mean(), loewdin, net, gross, dipoles).vector()
