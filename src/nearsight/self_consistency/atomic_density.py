@@ -195,9 +195,12 @@ class LoewdinBasis:
     def _dipoles_of(self, p: np.ndarray, dipoles: Sequence[sparse.coo_array]) -> np.ndarray:
         n, sizes = len(self.structure), self.basis.sizes(self.structure.numbers)
         atom, result = np.repeat(np.arange(n), sizes), np.zeros((n, 3))
+        if not dipoles:
+            return result
+        rows, columns = dipoles[0].row, dipoles[0].col  # those of all three
+        elements, atoms = p[rows, columns].conj(), atom[columns]
         for axis, integrals in enumerate(dipoles):
-            terms = (p[integrals.row, integrals.col].conj() * integrals.data).real
-            result[:, axis] = -np.bincount(atom[integrals.col], terms, n)
+            result[:, axis] = -np.bincount(atoms, (elements * integrals.data).real, n)
         return result
 
     def _neutral(self, seen: AtomicDensity) -> AtomicDensity:
