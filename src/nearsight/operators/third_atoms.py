@@ -6,6 +6,7 @@ Integrals over three centres, ⟨i|V_k|j⟩ with the potential of an atom k, var
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeAlias
 
 import numpy as np
 from scipy import sparse
@@ -22,6 +23,7 @@ Shell = tuple[int, int]
 """An element and the position of one of its shells."""
 Pairs = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Atoms i, atoms j, and the cells of j, (P,), (P,), (P, 3)."""
+Factor: TypeAlias = np.ndarray | sparse.csr_matrix
 
 
 class ThirdAtoms:
@@ -36,11 +38,13 @@ class ThirdAtoms:
     def __init__(self, overlap: BlockOperator) -> None:
         self.overlap = overlap
         between = overlap.select(~overlap.on_site)
-        dense = overlap.folded and overlap.n_orbitals <= MOST_DENSE
-        self._parts: dict[tuple[int, ...], np.ndarray | sparse.csr_matrix] = {}
-        for shift in np.unique(between.shift, axis=0):
-            part = to_csr(between.select((between.shift == shift).all(axis=1))).astype(np.float64)
-            self._parts[tuple(shift.tolist())] = part.toarray() if dense else part
+        cells, which = np.unique(between.shift, axis=0, return_inverse=True)
+        parts = [to_csr(between.select(which.reshape(-1) == k)).astype(np.float64) for k in range(len(cells))]
+        self._dense = parts[0].toarray() if len(parts) == 1 and overlap.n_orbitals <= MOST_DENSE else None
+        self._cells = {tuple(cell.tolist()): k for k, cell in enumerate(cells)}
+        self._parts = parts
+        nothing = sparse.csr_matrix((overlap.n_orbitals, overlap.n_orbitals))
+        self._stacked = nothing if self._dense is not None else sparse.vstack([*parts, nothing], format="csr")
 
     def shells(self) -> list[Shell]:
         """Return the shells of all elements, by element and position."""
@@ -67,15 +71,17 @@ class ThirdAtoms:
             pair: np.zeros((len(own[0]), s.basis.n_orbitals(pair[0]), s.basis.n_orbitals(pair[1])))
             for pair, own in pairs.items()
         }
-        if not len(orbitals):
+        if not (len(orbitals) and self._parts):
             return result
         cells = {pair: np.zeros_like(own[2]) if s.folded else own[2] for pair, own in pairs.items()}
         if not cells:
             return result
+        first = self._to_third(orbitals)
         for cell in np.unique(np.concatenate(list(cells.values())), axis=0):
             here = {pair: np.flatnonzero((own == cell).all(axis=1)) for pair, own in cells.items()}
+            second = self._from_third(orbitals, cell)
             for atoms in self._some_atoms():
-                self._fill(result, pairs, here, atoms, orbitals, tuple(cell.tolist()))
+                self._fill(result, pairs, here, atoms, first, second)
         return result
 
     def _fill(
@@ -84,8 +90,8 @@ class ThirdAtoms:
         pairs: Mapping[ElementPair, Pairs],
         here: Mapping[ElementPair, np.ndarray],
         atoms: slice,
-        orbitals: np.ndarray,
-        cell: tuple[int, ...],
+        first: Factor,
+        second: Factor,
     ) -> None:
         """The blocks of pairs from some atoms i to atoms j in one cell."""
         s, offsets = self.overlap, self.overlap.orbital_offsets
@@ -94,26 +100,28 @@ class ThirdAtoms:
         }
         if not any(map(len, chosen.values())):
             return
-        first = offsets[atoms.start]
-        product = self._product(slice(first, offsets[atoms.stop]), orbitals, cell)
-        if product is None:
-            return
+        start = offsets[atoms.start]
+        product = first[start : offsets[atoms.stop]] @ second
+        product = product if isinstance(product, np.ndarray) else product.toarray()
         for pair, own in chosen.items():
             i, j = pairs[pair][0][own], pairs[pair][1][own]
-            rows = offsets[i][:, None] - first + np.arange(s.basis.n_orbitals(pair[0]))
+            rows = offsets[i][:, None] - start + np.arange(s.basis.n_orbitals(pair[0]))
             columns = offsets[j][:, None] + np.arange(s.basis.n_orbitals(pair[1]))
             result[pair][own] = product[rows[:, :, None], columns[:, None, :]]
 
-    def _product(self, rows: slice, orbitals: np.ndarray, cell: tuple[int, ...]) -> np.ndarray | None:
-        total = None
-        for between, first in self._parts.items():
-            second = self._parts.get(tuple(a - b for a, b in zip(cell, between)))
-            if second is None:
-                continue
-            product = first[rows][:, orbitals] @ second[orbitals]
-            product = product.toarray() if sparse.issparse(product) else product
-            total = product if total is None else total + product
-        return total
+    def _to_third(self, orbitals: np.ndarray) -> Factor:
+        """(n, cells × orbitals of k): S from all orbitals to those of k in every cell."""
+        if self._dense is not None:
+            return self._dense[:, orbitals]
+        return sparse.hstack([part[:, orbitals] for part in self._parts], format="csr")
+
+    def _from_third(self, orbitals: np.ndarray, cell: np.ndarray) -> Factor:
+        """(cells × orbitals of k, n): S from those to all orbitals in one cell."""
+        if self._dense is not None:
+            return self._dense[orbitals]
+        between = [tuple((cell - np.array(middle)).tolist()) for middle in self._cells]
+        blocks = np.array([self._cells.get(step, len(self._cells)) for step in between])
+        return self._stacked[(blocks[:, None] * self.overlap.n_orbitals + orbitals).ravel()]
 
     def _some_atoms(self) -> list[slice]:
         """The atoms in parts of some `ROWS` orbitals."""
