@@ -543,7 +543,7 @@ class Model:
 
     def _check_overlap(self, overlap: BlockOperator, atoms: Structure) -> None:
         """Refuse an S that is not that of the model's functions on these atoms, where those are known."""
-        functions = self.basis.restricted(atoms.numbers).functions
+        functions = self.basis.functions  # an element that it does not know is refused where it predicts
         if any(z not in functions for z in atoms.elements):
             return
         found = misfit(overlap, atoms, functions)

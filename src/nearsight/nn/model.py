@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nearsight.elements import symbol_of
+from nearsight.elements import GHOST, symbol_of
 from nearsight.errors import InputError
 from nearsight.nn.config import LossSection, ModelSection, OptimizerSection, PartitionSection
 from nearsight.nn.error_sums import ErrorSums
@@ -496,7 +496,7 @@ class HamiltonianModel(ABC):
         InputError
             The model was not trained on an element, or a matrix that it `needs` is missing in `known`.
         """
-        unknown = [symbol_of(z) for z in structure.elements if z not in self.basis.shells]
+        unknown = [_in_words(z) for z in structure.elements if z not in self.basis.shells]
         if unknown:
             raise InputError(
                 f"expected a structure of the model's elements ({', '.join(map(symbol_of, self.basis.shells))}), got "
@@ -509,6 +509,10 @@ class HamiltonianModel(ABC):
                 f"expected {' and '.join(missing)} of {structure.formula}, from which this model starts, got a "
                 "structure without; make an .h5 file with them: `nearsight import SOURCE --h0 FILE -o OUTPUT`"
             )
+
+
+def _in_words(z: int) -> str:
+    return f"ghosts ({symbol_of(z)})" if z == GHOST else symbol_of(z)
 
 
 def where_computed(device: torch.device) -> str:
