@@ -16,11 +16,10 @@ potentials.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 from scipy.special import erf, erfc
 
+from nearsight.electrostatics.wave_sums import sum_over_waves
 from nearsight.structures.graph import build_graph
 from nearsight.structures.structure import Structure
 
@@ -88,11 +87,8 @@ def _complement(distance: np.ndarray, width: np.ndarray) -> tuple[np.ndarray, np
 REACH = 4.8
 """Number of widths up to which sums go: erfc(4.8) and exp(−4.8²) are 1e-11 and 1e-10."""
 
-BALANCE = 5.0
+BALANCE = 0.5
 """How much longer a neighbour takes than a wave at one atom, times numbers of order one."""
-
-WAVES_AT_ONCE = 2_000_000
-"""Number of products of atoms and waves that are held at once."""
 
 
 def ewald(
@@ -125,8 +121,14 @@ def ewald(
     potential, field = _neighbours(structure, charges, widths, cutoff, split)
     potential -= ROOT / split * charges
     potential -= 2 * np.pi / structure.volume * (charges @ (split**2 - widths**2))
-    _add_waves(structure, charges, split, potential, field)
-    return potential, field
+    waves = sum_over_waves(
+        structure,
+        charges,
+        None,
+        REACH * np.sqrt(2) / split,
+        lambda squares: 4 * np.pi / structure.volume * np.exp(-squares * split**2 / 2) / squares,
+    )
+    return potential + waves[0], field + waves[1]
 
 
 def _neighbours(
@@ -135,40 +137,9 @@ def _neighbours(
     graph, n = build_graph(structure, cutoff), len(structure)
     distance, q = graph.distance, charges[graph.target]
     value, slope = short_coulomb(distance, split, widths[graph.target])
-    potential = np.bincount(graph.source, q * value, n)
+    potential = np.bincount(graph.source, q * value, n).astype(np.float64)  # of no pairs it is of integers
     push = -(q * slope / distance)[:, None] * graph.vector
     return potential, np.stack([np.bincount(graph.source, push[:, x], n) for x in range(3)], axis=1)
-
-
-def _add_waves(
-    structure: Structure, charges: np.ndarray, split: float, potential: np.ndarray, field: np.ndarray
-) -> None:
-    """Σ_k≠0 4π/V exp(−η²k²/2) / k² Σ_j q_j cos k·(r_i − r_j), each k with −k."""
-    for k in _waves(structure, REACH * np.sqrt(2) / split, max(1, WAVES_AT_ONCE // len(structure))):
-        square = (k**2).sum(axis=1)
-        weight = 8 * np.pi / structure.volume * np.exp(-square * split**2 / 2) / square
-        phase = structure.positions @ k.T
-        cosine, sine = np.cos(phase), np.sin(phase)
-        c, s = weight * (charges @ cosine), weight * (charges @ sine)
-        potential += cosine @ c + sine @ s
-        field += sine @ (c[:, None] * k) - cosine @ (s[:, None] * k)
-
-
-def _waves(structure: Structure, longest: float, count: int) -> Iterator[np.ndarray]:
-    """Wave vectors (n, 3) in 1/Å no longer than `longest`, one of each k and −k, at most `count` at a time."""
-    reciprocal = 2 * np.pi * np.linalg.inv(structure.cell).T
-    a, b, c = (int(longest * np.linalg.norm(row) / (2 * np.pi)) for row in structure.cell)
-    plane = np.stack(np.meshgrid(np.arange(-b, b + 1), np.arange(-c, c + 1), indexing="ij"), axis=-1).reshape(-1, 2)
-    kept = np.zeros((0, 3))
-    for first in range(a + 1):
-        half = plane if first else plane[(plane[:, 0] > 0) | ((plane[:, 0] == 0) & (plane[:, 1] > 0))]
-        k = np.column_stack([np.full(len(half), first), half]) @ reciprocal
-        kept = np.concatenate([kept, k[(k**2).sum(axis=1) <= longest**2]])
-        while len(kept) >= count:
-            yield kept[:count]
-            kept = kept[count:]
-    if len(kept):
-        yield kept
 
 
 NEGLIGIBLE = 1e-10

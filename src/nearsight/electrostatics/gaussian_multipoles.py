@@ -14,6 +14,7 @@ from scipy.special import erf
 
 from nearsight.electrostatics.ewald import ROOT
 from nearsight.electrostatics.potential import COULOMB, Electrostatics, electrostatics
+from nearsight.electrostatics.wave_sums import sum_over_waves
 from nearsight.structures.graph import build_graph
 from nearsight.structures.structure import Structure
 
@@ -21,8 +22,6 @@ SMALLEST = 1e-7
 """Weight of the last waves against the first."""
 REACH = 15.0
 """Å, within which dipoles count where a cell is not periodic in three directions."""
-_AT_ONCE = 2_000_000
-"""Products of waves and atoms that are held at once."""
 
 
 def gaussian_multipoles(structure: Structure, charges: np.ndarray, dipoles: np.ndarray, width: float) -> Electrostatics:
@@ -46,35 +45,18 @@ def gaussian_multipoles(structure: Structure, charges: np.ndarray, dipoles: np.n
     """
     if not structure.pbc.all():
         return _summed_near(structure, charges, dipoles, width)
-    waves, weights = _waves(structure, width)
-    potential, field = np.zeros(len(structure)), np.zeros((len(structure), 3))
-    for part in np.array_split(np.arange(len(waves)), 1 + len(waves) * len(structure) // _AT_ONCE):
-        k = waves[part]
-        phase = structure.positions @ k.T
-        cos, sin = np.cos(phase), np.sin(phase)
-        along = dipoles @ k.T
-        real = charges @ cos - np.einsum("nk,nk->k", along, sin)
-        imaginary = charges @ sin + np.einsum("nk,nk->k", along, cos)
-        a, b = weights[part] * real, weights[part] * imaginary
-        potential += cos @ a + sin @ b
-        field += (sin * a - cos * b) @ k
+    longest = np.sqrt(-2 * np.log(SMALLEST)) / width
+    potential, field = sum_over_waves(
+        structure,
+        charges,
+        dipoles,
+        longest,
+        lambda squares: 4 * np.pi / structure.volume * np.exp(-(width**2) * squares / 2) / squares,
+    )
     own = ROOT / width
     return Electrostatics(
         COULOMB * (potential - own * charges), COULOMB * (field + own / (3 * width**2) * np.asarray(dipoles))
     )
-
-
-def _waves(structure: Structure, width: float) -> tuple[np.ndarray, np.ndarray]:
-    """One of each two opposite waves (K, 3), 1/Å, and their weights (K,), 1/Å."""
-    reciprocal = 2 * np.pi * np.linalg.inv(structure.cell).T
-    largest = np.sqrt(-2 * np.log(SMALLEST)) / width
-    counts = np.ceil(largest * np.linalg.norm(structure.cell, axis=1) / (2 * np.pi)).astype(int)
-    index = np.stack(np.meshgrid(*[np.arange(-n, n + 1) for n in counts], indexing="ij"), axis=-1).reshape(-1, 3)
-    index = index[len(index) // 2 + 1 :]
-    waves = index @ reciprocal
-    squares = (waves**2).sum(axis=1)
-    waves, squares = waves[squares <= largest**2], squares[squares <= largest**2]
-    return waves, 8 * np.pi / structure.volume * np.exp(-(width**2) * squares / 2) / squares
 
 
 def _summed_near(structure: Structure, charges: np.ndarray, dipoles: np.ndarray, width: float) -> Electrostatics:
