@@ -163,6 +163,12 @@ def test_stacking_nothing(hamiltonian):
         hamiltonian.stack(np.zeros(0, dtype=int))
 
 
+def test_putting_nothing(hamiltonian):
+    changed = hamiltonian.with_values(hamiltonian.values.copy())
+    changed.put(np.zeros(0, dtype=int), np.zeros((0, 4, 4)))
+    np.testing.assert_array_equal(changed.values, hamiltonian.values)
+
+
 def test_an_element_without_basis():
     with pytest.raises(InputError, match="got none for Au"):
         make([0], [0], [[0, 0, 0]], numbers=(79, 8))

@@ -118,3 +118,20 @@ def test_of_a_sum_over_images_the_nearest_has_nearly_all() -> None:
     assert not shares[graph.source == graph.target].any()
     alone = np.bincount(pair)[pair] == 1
     assert np.all(shares[alone & (graph.source != graph.target)] == 1)
+
+
+def test_no_bonds_and_no_near_bonds() -> None:
+    """As of two elements that are never neighbours."""
+    known, functional = samples(), some_functional()
+    far = BondSamples(known.distance, known.beside, known.near[:0], known.told[:0])
+    expected = functional.beside(HF_HF, known.distance, known.beside)
+    np.testing.assert_array_equal(functional(HF_HF, far), expected)
+    none = BondSamples(known.distance[:0], known.beside[:0], known.near[:0], known.told[:0])
+    assert functional(HF_HF, none).shape == (0, functional.layouts[HF_HF].width)
+    layout = functional.layouts[HF_HF]
+    frames = [np.zeros((0, 2 * l + 1, 2 * l + 1)) for l in range(3)]
+    assert layout.columns_of(np.zeros((0, 10, 10)), frames).shape == (0, layout.width)
+    half = np.arange(len(expected)) < 10_000
+    fitted, unseen = fit_bonds(empty(), [{HF_HF: far}], [{HF_HF: expected}], [{HF_HF: half}])
+    assert np.isfinite(unseen[0][HF_HF]).all()
+    assert np.isfinite(fitted(HF_HF, far)).all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -141,7 +142,7 @@ class BlockOperator:
         blocks : (p, n_i, n_j) array
             The new blocks.
         """
-        runs.scatter(self.values, self.offsets[pairs], blocks.reshape(len(pairs), -1))
+        runs.scatter(self.values, self.offsets[pairs], blocks.reshape(len(pairs), math.prod(blocks.shape[1:])))
 
     def block(self, i: int, j: int, shift: tuple[int, int, int] = (0, 0, 0)) -> np.ndarray:
         """Return one block, zero where the pair is not stored.

@@ -10,6 +10,7 @@ and H_ji = H_ijᵀ holds for whatever values they have.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -139,7 +140,7 @@ class BondLayout:
             Columns in the same unit.
         """
         turned = self._left(frames) @ blocks @ self._right(frames).transpose(0, 2, 1)
-        return np.asarray(turned.reshape(len(blocks), -1) @ self.matrix.T)
+        return np.asarray(turned.reshape(len(blocks), math.prod(turned.shape[1:])) @ self.matrix.T)
 
     def blocks_of(self, columns: np.ndarray, frames: Sequence[np.ndarray]) -> np.ndarray:
         """Turn columns of this layout into blocks on the common axes.

@@ -209,7 +209,8 @@ def _has_constants(block: BondBlock) -> bool:
 def _columns(features: np.ndarray, block: BondBlock, channels: np.ndarray) -> np.ndarray:
     """(e, components, kinds·channels) of (e, kinds, width)."""
     own = features[:, :, block.columns].reshape(*features.shape[:2], block.components, block.channels)[..., channels]
-    return np.ascontiguousarray(own.transpose(0, 2, 1, 3)).reshape(len(own), block.components, -1)
+    kinds = features.shape[1] * len(channels)
+    return np.ascontiguousarray(own.transpose(0, 2, 1, 3)).reshape(len(own), block.components, kinds)
 
 
 def _add(
@@ -254,13 +255,13 @@ class _Data:
         n, components = len(own.distance), self.block.components
         far = RadialFunctions(self.cutoff, FUNCTIONS)(own.distance)
         beside = _columns(own.beside, self.block, self.sources)
-        made = [np.einsum("nb,ncf->nbfc", far, beside).reshape(n, -1, components)]
+        made = [np.einsum("nb,ncf->nbfc", far, beside).reshape(n, far.shape[1] * beside.shape[2], components)]
         if _has_constants(self.block):
             made.append(far[:, :, None])
         near = RadialFunctions(NEAR, NEAR_FUNCTIONS)(own.distance[own.near])
         told = np.zeros((n, NEAR_FUNCTIONS * own.told.shape[1] * len(self.sources), components))
         values = _columns(own.told, self.block, self.sources)
-        told[own.near] = np.einsum("nb,ncf->nbfc", near, values).reshape(len(near), -1, components)
+        told[own.near] = np.einsum("nb,ncf->nbfc", near, values).reshape(len(near), *told.shape[1:])
         return np.concatenate([*made, told], axis=1)
 
     def reach(self) -> np.ndarray:

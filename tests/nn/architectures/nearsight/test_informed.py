@@ -22,6 +22,7 @@ from nearsight.nn.architectures.nearsight.informed import InformedTerms, fit_inf
 from nearsight.nn.architectures.nearsight.informed_bonds import predicted_bonds
 from nearsight.nn.architectures.nearsight.informed_file import informed_arrays, informed_of_arrays
 from nearsight.nn.architectures.nearsight.training import fitted_again, informed_sources
+from nearsight.nn.architectures.nearsight.validation import _slab
 from nearsight.operators.blocks import BlockOperator
 from nearsight.operators.calculation import Calculation
 from nearsight.operators.store import read_calculation
@@ -33,6 +34,7 @@ from nearsight.self_consistency.functional import OnSiteFunctional
 from nearsight.self_consistency.response import fit_response
 from nearsight.self_consistency.solver import KnowsResponse
 from nearsight.structures.graph import build_graph
+from nearsight.structures.structure import Structure
 from nearsight.units import HARTREE_IN_EV
 
 DATA = Path(__file__).parents[4] / "data" / "aHfO2_96_A.h5"
@@ -186,3 +188,14 @@ def test_a_run_that_goes_on_trains_on_the_same_blocks() -> None:
     assert np.abs(predicted.on_site - same.on_site).max() > 1e-5  # of structures that were not fitted
     between = [s.calculation.require_hamiltonian().values for s in (predicted, same)]
     assert np.abs(between[0] - between[1]).max() > 1e-4
+
+
+def test_validated_is_the_slab_with_most_elements() -> None:
+    """The ends of a junction are metal: nothing of the oxide would be seen."""
+    x = np.arange(16.0)
+    numbers = np.where((x >= 5) & (x < 12), np.where(x % 2, 8, 72), 13)
+    places = np.stack([2 * x + 0.5, np.zeros(16), np.zeros(16)], axis=1)
+    chosen = _slab(Structure(numbers, places, np.diag([32.0, 10.0, 10.0]), True))
+    assert np.flatnonzero(chosen).tolist() == [4, 5, 6, 7]
+    oxide = Structure(np.where(x % 2, 8, 72), places, np.diag([32.0, 10.0, 10.0]), True)
+    assert np.flatnonzero(_slab(oxide)).tolist() == [12, 13, 14, 15]

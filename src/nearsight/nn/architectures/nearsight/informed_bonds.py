@@ -190,7 +190,7 @@ def _subtract(h: BlockOperator, values: np.ndarray, graph: Graph, edges: np.ndar
     found = h.find(graph.source[edges], graph.target[edges], shift)
     stored = np.flatnonzero(found >= 0)
     places = h.offsets[found[stored]][:, None] + np.arange(blocks.shape[1] * blocks.shape[2])
-    np.subtract.at(values, places, blocks[stored].reshape(len(stored), -1))
+    np.subtract.at(values, places, blocks[stored].reshape(places.shape))
 
 
 def _targets(

@@ -75,7 +75,7 @@ def validated(
     chosen = min(unseen or training, key=lambda c: len(c.structure))
     left_out = np.ones(len(chosen.structure), dtype=bool)
     if not unseen:
-        left_out = Slabs(count=SLABS).assign(chosen.structure) == SLABS - 1
+        left_out = _slab(chosen.structure)
     used = [~left_out if c is chosen else np.ones(len(c.structure), dtype=bool) for c in training]
     layout, cutoff = model.layout, model.config.cutoff
     try:
@@ -109,6 +109,13 @@ def validated(
         response=fit_response(trial.features(chosen.structure, graph), solved.first_steps, solved.density),
     )
     return replace(model, provenance=provenance).with_informed(known)
+
+
+def _slab(structure: Structure) -> np.ndarray:
+    """(N,) bool, the atoms of the slab with most elements: a slab of a metal's end says nothing of an oxide."""
+    labels = Slabs(count=SLABS).assign(structure)
+    kinds = [len(np.unique(structure.numbers[labels == k])) for k in range(SLABS)]
+    return np.asarray(labels == max(range(SLABS), key=lambda k: (kinds[k], k)))
 
 
 def _with_on_site(h: BlockOperator, terms: InformedTerms, own: np.ndarray, atoms: np.ndarray) -> BlockOperator:
