@@ -82,6 +82,29 @@ def test_the_fermi_level_of_a_metal():
         density.fermi(1153)
 
 
+def test_the_fermi_level_in_a_gap_is_bracketed():
+    """A chain of dimers, half filled: the count does not change from −1 to 1 eV, and no energy there is better."""
+    n, size = 400, 800
+    one = np.tile([2.0, 1.0], n)
+    h = sparse.diags_array([one[:-1], one[:-1]], offsets=[-1, 1]).tocsr()
+    levels = linalg.eigvalsh(h.toarray())
+    inner = np.abs(levels[np.abs(levels) > 0.5]).min()
+    density = kernel_polynomial(h, sparse.eye_array(size).tocsr(), resolution=0.05, vectors=8)
+    low, high = density.fermi_bracket(size)
+    assert -inner - 0.3 < low < -inner + 0.3
+    assert inner - 0.3 < high < inner + 0.3
+    assert low <= density.fermi(size) <= high
+    inside = density.fermi_bracket(size // 2)
+    assert inside[1] - inside[0] < 0.6
+    assert inside[0] < levels[size // 4 - 1 : size // 4 + 1].mean() < inside[1]
+    counts = np.array([replace(density, moments=one[None]).count(np.zeros(1))[0] for one in density.moments])
+    assert (
+        0.2
+        < np.abs(counts - size).mean() / replace(density, moments=density.moments[:1]).count_error(np.zeros(1))[0]
+        < 2
+    )
+
+
 def test_a_ring_has_its_inverse_square_root_density():
     """ε = 2t cos k: g(E) = 2n/(π √(4t² − E²)), far from the band's ends."""
     n = 600

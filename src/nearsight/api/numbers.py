@@ -104,6 +104,7 @@ def stochastic_density_numbers(density: StochasticDensity, electrons: int) -> di
         "n_vectors": density.n_vectors,
         "resolution_eV": density.resolution,
         "fermi_eV": fermi,
+        "fermi_between_eV": density.fermi_bracket(electrons),
         "density_at_fermi_per_eV": float(density.density(np.array([fermi]))[0]),
         "energies_eV": energies.tolist(),
         "density_per_eV": density.density(energies).tolist(),

@@ -188,9 +188,17 @@ def _give_density(
         ("structure", calculation.structure.formula),
         ("orbitals", f"{density.n_levels:,}"),
         ("electrons", f"{electrons:,}"),
-        ("Fermi level", f"{keys['fermi_eV']:.3f} eV"),
+        ("Fermi level", _between(keys["fermi_eV"], keys["fermi_between_eV"], density.resolution)),
         ("resolution", f"{density.resolution:.3f} eV"),
         ("density of states at the Fermi level", f"{keys['density_at_fermi_per_eV']:.4g} electrons/eV"),
     ):
         table.add_row(name, text)
     show(Terminal(), table)
+
+
+def _between(fermi: float, bracket: tuple[float, float], resolution: float) -> str:
+    """The Fermi level as far as it is known."""
+    low, high = bracket
+    if high - low <= 4 * resolution:
+        return f"{fermi:.3f} eV (between {low:.3f} and {high:.3f} eV)"
+    return f"not known: between {low:.3f} and {high:.3f} eV, where the count of electrons hardly changes (a gap?)"

@@ -92,6 +92,41 @@ class StochasticDensity:
         n = np.arange(1, len(damped))
         return np.asarray(2 / np.pi * (damped[0] * (np.pi - angle) - 2 * (np.sin(np.outer(angle, n)) / n) @ damped[1:]))
 
+    def count_error(self, energies: np.ndarray) -> np.ndarray:
+        """Bound the standard error of `count`.
+
+        A count is the trace of twice a projector Θ on m of n orthonormal orbitals. By random vectors of ±1 its variance
+        is 8 (‖Θ‖² − Σ Θ_ii²) ≤ 8 m (1 − m/n), for ‖Θ‖² = m, and Σ Θ_ii² ≥ m²/n. The scatter of a few vectors would say
+        less: that of four is half as large every other time.
+        """
+        levels = np.clip(self.count(energies) / 2, 0, self.n_levels)
+        return np.asarray(np.sqrt(8 * levels * (1 - levels / self.n_levels) / self.n_vectors))
+
+    def fermi_bracket(self, n_electrons: float) -> tuple[float, float]:
+        """Find between which energies the Fermi level is, as far as the moments tell.
+
+        In a gap the count of electrons hardly changes, so that a small error of it moves the Fermi level through the
+        whole gap, and beyond.
+
+        Parameters
+        ----------
+        n_electrons : float
+            Number of electrons, 0 to twice the number of levels.
+
+        Returns
+        -------
+        low, high : float
+            eV: where the count differs from the electrons by no more than two standard errors (`count_error`), widened
+            by the resolution on both sides.
+        """
+        fermi, (low, high) = self.fermi(n_electrons), self.bounds
+        energies = np.unique(np.append(np.arange(low, high, self.resolution / 4), [fermi, high]))
+        some = np.array_split(energies, len(energies) // 256 + 1)
+        counts, errors = (np.concatenate([of(part) for part in some]) for of in (self.count, self.count_error))
+        possible = energies[np.abs(counts - n_electrons) <= 2 * errors]
+        first, last = (min(possible.min(), fermi), max(possible.max(), fermi)) if len(possible) else (fermi, fermi)
+        return max(low, float(first) - self.resolution), min(high, float(last) + self.resolution)
+
     def fermi(self, n_electrons: float) -> float:
         """Find the energy below which there is room for so many electrons.
 
