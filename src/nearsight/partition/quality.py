@@ -10,6 +10,50 @@ from nearsight.structures.graph import Graph
 
 
 @dataclass(frozen=True)
+class PartitionCost:
+    """What partitions compute beside what is trained.
+
+    Attributes
+    ----------
+    virtual_nodes : float
+        Virtual nodes for each labelled node.
+    virtual_edges : float
+        Virtual edges for each labelled edge: messages that are computed several times over.
+    imbalance : float
+        Edges of the largest partition, virtual ones included, divided by the mean; 1 is even.
+    """
+
+    virtual_nodes: float
+    virtual_edges: float
+    imbalance: float
+
+    def describe(self) -> str:
+        """Return the numbers in words."""
+        return (
+            f"{self.virtual_nodes:.2f} virtual atoms and {self.virtual_edges:.2f} virtual edges for each labelled one, "
+            f"the largest partition {self.imbalance:.2f} times the mean"
+        )
+
+
+def cost_of(partitions: Sequence[Partition]) -> PartitionCost:
+    """Return what partitions compute beside what is trained.
+
+    Parameters
+    ----------
+    partitions : sequence of Partition
+        At least one, of one structure or of several.
+    """
+    nodes, labelled = (sum(p.n_nodes for p in partitions), sum(p.n_labelled for p in partitions))
+    edges, own = (sum(p.n_edges for p in partitions), sum(p.n_labelled_edges for p in partitions))
+    largest = max(p.n_edges for p in partitions)
+    return PartitionCost(
+        (nodes - labelled) / labelled,
+        (edges - own) / own if own else float("inf"),
+        largest * len(partitions) / edges if edges else 1.0,
+    )
+
+
+@dataclass(frozen=True)
 class PartitionQuality:
     """Numbers by which divisions of one structure are compared.
 
@@ -49,13 +93,6 @@ def quality_of(graph: Graph, partitions: Sequence[Partition]) -> PartitionQualit
     PartitionQuality
         The numbers.
     """
-    nodes, labelled = (sum(p.n_nodes for p in partitions), sum(p.n_labelled for p in partitions))
-    edges, own = (sum(p.n_edges for p in partitions), sum(p.n_labelled_edges for p in partitions))
-    largest = max(p.n_edges for p in partitions)
-    return PartitionQuality(
-        len(partitions),
-        (nodes - labelled) / labelled,
-        (edges - own) / own if own else float("inf"),
-        1 - own / graph.n_edges if graph.n_edges else 0.0,
-        largest * len(partitions) / edges if edges else 1.0,
-    )
+    own, cost = sum(p.n_labelled_edges for p in partitions), cost_of(partitions)
+    lost = 1 - own / graph.n_edges if graph.n_edges else 0.0
+    return PartitionQuality(len(partitions), cost.virtual_nodes, cost.virtual_edges, lost, cost.imbalance)

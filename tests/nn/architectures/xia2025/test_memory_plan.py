@@ -174,8 +174,9 @@ def test_auto_is_decided_once(tmp_path):
     notes: list[str] = []
     validation = [random_calculation(seed=3)]
     train(config, [random_calculation()], validation, progress=listening(messages=notes))
-    assert "partition.kind=auto: whole" in notes
-    assert "1 partitions to train on, 1 for validation" in notes
+    assert "partition.kind=auto: whole, structures fit into memory" in notes
+    said = "0.00 virtual atoms and 0.00 virtual edges for each labelled one, the largest partition 1.00 times the mean"
+    assert f"1 partitions to train on, 1 for validation; {said}" in notes
     assert any(text.startswith("memory: ") for text in notes)
     assert any("compiled engine" in text or "torch in chunks" in text for text in notes)
     assert load_config(tmp_path / "run" / "config.yaml").partition.kind == "whole"

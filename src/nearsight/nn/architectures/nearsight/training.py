@@ -208,9 +208,9 @@ def divide(model: BaselinePlusNetwork, task: TrainingTask) -> TrainingData:
         validation += random_split(source, partition.bonds_per_batch, config.seed)
     if not training:
         raise ConfigError("expected bonds to train on, got none within the cutoff")
-    count = sum(plan.n_bonds for plan in training)
-    task.say(f"{count} bonds in {len(training)} batches, {sum(p.n_bonds for p in validation)} for validation")
-    budget = MemoryBudget(USED * available_bytes(task.device, config.memory_gb))
+    available = available_bytes(task.device, config.memory_gb)
+    task.say(described(training, validation, available))
+    budget = MemoryBudget(USED * available)
     return TrainingData(partition, PlannedBatches(training, budget), PlannedBatches(validation, budget))
 
 
@@ -231,6 +231,26 @@ def together(calculations: Sequence[Calculation], model: BaselinePlusNetwork) ->
         groups[-1].append(molecule)
         atoms += len(molecule.structure)
     return [side_by_side(group, model.basis, 2 * model.config.cutoff) for group in groups]
+
+
+def described(training: Sequence[BondBatchPlan], validation: Sequence[BondBatchPlan], available: int) -> str:
+    """Return one line on how the structures are divided, why, and how much memory that takes.
+
+    Parameters
+    ----------
+    training, validation : sequence of BondBatchPlan
+        The batches; the first one is made to see its size.
+    available : int
+        Bytes that are free where the network is.
+    """
+    count, more = (sum(plan.n_bonds for plan in plans) for plans in (training, validation))
+    size = training[0].build().nbytes / max(1, training[0].n_bonds) * (count + more)
+    kept = "all are kept" if size <= USED * available else "what does not fit is made when it is needed"
+    return (
+        f"{count} bonds in {len(training)} batches, {more} for validation; batches of random bonds: what bonds see of "
+        f"atoms is computed for the whole structure, so that none are virtual; memory: {available / 1e9:.1f} GB "
+        f"available, batches {size / 1e9:.2f} GB, {kept}"
+    )
 
 
 def fitted_again(terms: InformedTerms, training: Sequence[Calculation], resumed: bool) -> InformedTerms:

@@ -23,6 +23,7 @@ from nearsight.nn.fine_tuning import check_basis, common_basis
 from nearsight.nn.model import CHUNK, Reach, TrainingData, TrainingTask, edges_within
 from nearsight.nn.prediction import Prediction, pairs_of
 from nearsight.operators.calculation import Calculation
+from nearsight.partition.quality import cost_of
 from nearsight.progress import Progress, silent
 from nearsight.structures.graph import Graph, build_graph
 from nearsight.structures.structure import Structure
@@ -61,14 +62,18 @@ class Xia2025Model(CoupledNetwork):
         available = available_bytes(task.device, task.config.memory_gb)
         self.network.to(task.device)
         if partition.kind == "auto":
-            kind = "slabs"
+            kind, why = "slabs", "of which data.validation_slabs are kept for validation"
             if task.validation or not task.config.validation_slabs:
                 whole = [*self._plans(task, partition.model_copy(update={"kind": "whole"}))]
-                kind = "whole" if make_plan([*whole[0], *whole[1]], loss, per_step, available).fits else "slabs"
+                fits = make_plan([*whole[0], *whole[1]], loss, per_step, available).fits
+                kind, why = (
+                    ("whole", "structures fit into memory") if fits else ("slabs", "structures do not fit whole")
+                )
             partition = partition.model_copy(update={"kind": kind})
-            task.say(f"partition.kind=auto: {kind}")
+            task.say(f"partition.kind=auto: {kind}, {why}")
         training, validation = self._plans(task, partition)
-        task.say(f"{len(training)} partitions to train on, {len(validation)} for validation")
+        cost = cost_of([plan.partition for plan in training])
+        task.say(f"{len(training)} partitions to train on, {len(validation)} for validation; {cost.describe()}")
         plan = make_plan([*training, *validation], loss, per_step, available)
         task.say(plan.describe())
         self.network.chunk = plan.chunk
