@@ -156,12 +156,20 @@ class Trainer:
 
     def _agree(self) -> None:
         """Let all processes have the time of the first one, and stop together."""
-        if self.processes.count == 1:
+        if self.processes.count > 1:
+            self._take(self.processes.sum(self._own_state(torch.float64)))
+        else:
             self._halted = self.stop.stopped
-            return
+
+    def _own_state(self, dtype: torch.dtype) -> Tensor:
+        """(2,) whether this process was asked to stop, and the time (s), which is that of the first one."""
         own = [float(self.stop.stopped), self.state.seconds if self.processes.first else 0.0]
-        said = self.processes.sum(torch.tensor(own, dtype=torch.float64, device=self.processes.device)).tolist()
-        self._halted, self.state.seconds = said[0] > 0, said[1]
+        return torch.tensor(own, dtype=dtype, device=self.processes.device)
+
+    def _take(self, sums: Tensor) -> None:
+        """Take over what the states of all processes sum up to."""
+        stopped, self.state.seconds = sums.tolist()
+        self._halted = stopped > 0
         if self._halted:
             self.stop.stop("another process of the run was stopped")
 
@@ -189,7 +197,9 @@ class Trainer:
         self.network.train()
         steps = self._steps()
         while self.state.step_in_epoch < len(steps):
-            self._agree()
+            if self.processes.count == 1:
+                self._agree()
+            # Several processes agree before an epoch and, in the message of the gradients, in each step.
             if self._halted or self._out_of_time():
                 return False
             self.schedule.before_step(self.state.step, self._fraction(len(steps)))
@@ -200,7 +210,8 @@ class Trainer:
             self.state.step += 1
             if self.average is not None:
                 self.average.update_parameters(self.model.network)
-            self.state.seconds = time.monotonic() - self._resumed_at
+            if self.processes.count == 1:
+                self.state.seconds = time.monotonic() - self._resumed_at
         return True
 
     def _fraction(self, steps: int) -> float:
@@ -230,21 +241,33 @@ class Trainer:
         own = torch.zeros(2, device=self.processes.device, dtype=self.model.dtype)
         for batch in self.training.own(chosen):
             own = own + self._sums(batch, terms)
-        # The sums of all processes, with the gradient of this one's share.
-        total = self.processes.sum(own.detach().clone()) + (own - own.detach())
-        loss = self.objective.loss(total, terms)
-        if loss.requires_grad:
-            loss.backward()
-        if not bool(torch.isfinite(loss)):
+        if own.requires_grad:
+            # The sums of all processes, with the gradient of this one's share.
+            total = self.processes.sum(own.detach().clone()) + (own - own.detach())
+            self.objective.loss(total, terms).backward()
+        total = self._combined(own.detach())
+        loss = float(self.objective.loss(total, terms))
+        if not math.isfinite(loss):
             raise NearsightError(
-                f"expected a finite loss, got {float(loss)} at step {self.state.step}: lower "
+                f"expected a finite loss, got {loss} at step {self.state.step}: lower "
                 "optimizer.learning_rate; the last checkpoint is intact"
             )
-        self.processes.sum_gradients(self.model.network.parameters())
         if self.config.optimizer.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.model.network.parameters(), self.config.optimizer.clip_norm)
         self.optimizer.step()
-        return total.detach(), terms
+        return total, terms
+
+    def _combined(self, sums: Tensor) -> Tensor:
+        """Sum gradients, the sums of the step and the states of all processes, in one message."""
+        if self.processes.count == 1:
+            return sums
+        if self.processes.first:
+            self.state.seconds = time.monotonic() - self._resumed_at
+        parameters = list(self.model.network.parameters())
+        own = torch.cat([sums, self._own_state(sums.dtype)]).to(parameters[0].dtype)
+        said = self.processes.sum_gradients(parameters, own)
+        self._take(said[2:])
+        return said[:2].to(sums.dtype)
 
     def _sums(self, batch: Any, terms: int) -> Tensor:
         """Return the sums of one batch, whose gradient is taken at once where possible to release the batch."""

@@ -12,6 +12,9 @@ from torch.optim.swa_utils import AveragedModel
 from nearsight.errors import InputError
 from nearsight.nn.config import OptimizerSection
 
+FUSED = ("cpu", "cuda")
+"""Devices for which torch has Adam as one loop."""
+
 
 class Schedule:
     """The schedule of an optimiser's learning rate: lowered on a plateau of the loss, or along a cosine over the run.
@@ -123,11 +126,13 @@ def make_optimizer(parameters: list[nn.Parameter], config: OptimizerSection) -> 
     torch.optim.Optimizer
         The optimiser.
     """
+    # One loop over all parameters, where the device has one: a step of many small ones is mostly overhead.
+    fused = all(p.device.type in FUSED and p.dtype in (torch.float32, torch.float64) for p in parameters)
     if config.kind == "adam":
-        return torch.optim.Adam(parameters, lr=config.learning_rate)
+        return torch.optim.Adam(parameters, lr=config.learning_rate, fused=fused)
     maps, vectors = ([p for p in parameters if (p.ndim > 1) == many] for many in (True, False))
     groups = [{"params": maps, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    return torch.optim.AdamW([group for group in groups if group["params"]], lr=config.learning_rate)
+    return torch.optim.AdamW([group for group in groups if group["params"]], lr=config.learning_rate, fused=fused)
 
 
 def moving_average(network: nn.Module, decay: float) -> AveragedModel:

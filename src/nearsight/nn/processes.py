@@ -70,13 +70,20 @@ class Processes:
                 distributed.all_reduce(tensor)
         return tensor
 
-    def sum_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
-        """Replace all gradients by their sums over the processes.
+    def sum_gradients(self, parameters: Iterable[torch.nn.Parameter], numbers: Tensor) -> Tensor:
+        """Replace all gradients by their sums over the processes, and sum some numbers in the same message.
 
         Parameters
         ----------
         parameters : iterable of Parameter
             The same ones in every process; a gradient that is None counts as zero.
+        numbers : Tensor
+            (k,) of the type of the parameters.
+
+        Returns
+        -------
+        Tensor
+            (k,) their sums, the same bits in each process.
 
         Raises
         ------
@@ -84,15 +91,16 @@ class Processes:
             Another process has ended.
         """
         if self.count == 1:
-            return
+            return numbers
         own = list(parameters)
         for p in own:
             if p.grad is None:
                 p.grad = torch.zeros_like(p)
         gradients = [p.grad for p in own if p.grad is not None]
-        flat = self.sum(torch.cat([g.reshape(-1) for g in gradients]))
-        for gradient, summed in zip(gradients, flat.split([g.numel() for g in gradients])):
-            gradient.copy_(summed.view_as(gradient))
+        flat = self.sum(torch.cat([numbers, *(g.reshape(-1) for g in gradients)]))
+        sums, *parts = flat.split([len(numbers), *(g.numel() for g in gradients)])
+        torch._foreach_copy_(gradients, [part.view_as(g) for part, g in zip(parts, gradients)])
+        return sums
 
     def as_first(self, tensors: Iterable[Tensor]) -> None:
         """Overwrite tensors with those of the first process.

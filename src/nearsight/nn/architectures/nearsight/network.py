@@ -20,6 +20,7 @@ from nearsight.errors import InputError
 from nearsight.nn.architectures.nearsight.config import NearsightConfig
 from nearsight.nn.architectures.nearsight.graph import BondGraph, Bonds, BondTargets, ElementPair
 from nearsight.nn.architectures.nearsight.kernels.engine import BondEngine
+from nearsight.nn.architectures.nearsight.kernels.mixing import mixed, standardised
 from nearsight.nn.architectures.nearsight.pair_network import HiddenBlock, PairNetwork, envelope, splines
 from nearsight.nn.kernels.device_memory import compiles_kernels
 from nearsight.nn.kernels.threads import product_on_one_core
@@ -129,6 +130,9 @@ class NearsightNetwork(nn.Module):
 
     def features(self, graph: BondGraph) -> Tensor:
         """Return the features of the atoms of a graph, (n, (l_max+1)², channels)."""
+        if self.mix[0].device.type == "cpu" and not self.reference:
+            by = (self.density_mean, self.density_spread, self.scalar_mean, self.scalar_spread)
+            return mixed(standardised(graph, len(self.elements), self.config.l_max, *by), list(self.mix))
         densities = [
             (d - (self.density_mean if l == 0 else 0)) / self.density_spread[l]
             for l, d in enumerate(graph.densities.split([2 * l + 1 for l in range(self.config.l_max + 1)], dim=1))
