@@ -44,6 +44,7 @@ _HOMES = {
     "read": "nearsight.api.files",
     "read_parts": "nearsight.operators.store",
     "spectrum": "nearsight.api.spectra",
+    "spin_spectrum": "nearsight.api.spin",
     "start_files": "nearsight.api.starts",
     "states": "nearsight.api.spectra",
     "to_ase_bands": "nearsight.api.conversions",
@@ -69,6 +70,7 @@ if TYPE_CHECKING:
     from nearsight.api.models import Model, load_model, train
     from nearsight.api.reports import compare_predictions, write_report
     from nearsight.api.spectra import bands, charges, density_of_states, evaluate, spectrum, states
+    from nearsight.api.spin import spin_spectrum
     from nearsight.api.starts import start_files, total_energy
     from nearsight.api.structures import as_structure, overlap
     from nearsight.api.transport import junction, transport
@@ -107,6 +109,7 @@ __all__ = [
     "read",
     "read_parts",
     "spectrum",
+    "spin_spectrum",
     "start_files",
     "states",
     "to_ase_bands",

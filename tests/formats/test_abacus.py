@@ -145,8 +145,8 @@ BAD: dict[str, tuple[Callable[[Path], None], str]] = {
     "two layouts": (_present, "matrices of one version of ABACUS"),
     "two steps": (_twice(H), "a run of one step, in line"),
     "levels twice": (_twice("istate.info"), "every k-point once"),
-    "a second spin": (_copied, "got H of a second spin"),
-    "spin in the log": (_replace(LOG, "nspin = 1", "nspin = 2"), "got nspin = 2"),
+    "a second spin": (_copied, "expected the first of 1 spins, got spin 1 and data-HR-sparse_SPIN1"),
+    "spin in the log": (_replace(LOG, "nspin = 1", "nspin = 2"), "the first of 2 spins and data-HR-sparse_SPIN1"),
     "spin-orbit coupling": (_first_value("(1.0e-3,2.0e-4)"), r"complex ones in line 5 \(nspin = 4\)"),
     "a word": (_first_value("x"), "numbers in line 5"),
     "not a number": (_first_value("nan"), "finite numbers in line 5"),
@@ -175,7 +175,8 @@ def test_bad_files_say_what_is_wrong(case: str, run: Path, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("1 # number of spin", "2 # number of spin", "one of 2 spin directions"),
+        ("1 # number of spin", "4 # number of spin", "one of 4 spin directions"),
+        ("1 # number of spin", "2 # number of spin", "the first of 2 spins and hrs2_nao"),
         ("# CSR column", "# columns", "CSR column indices"),
         (" Direct", " Anything", "Direct or Cartesian"),
         (" Si\n", " Qq\n", "chemical symbols"),

@@ -218,7 +218,7 @@ def test_an_output_of_another_run(run: Path) -> None:
     with pytest.raises(FormatError, match=r"hfo2\.out: expected an output with 72 orbitals .*got one with 80"):
         read_any(run)
     (run / "hfo2.out").write_text(re.sub(r"(Number of spin states +)1", r"\g<1>2", text))
-    with pytest.raises(FormatError, match="expected a closed shell, got an output with two spins"):
+    with pytest.raises(FormatError, match="got no KS_SPIN_2"):
         read_any(run)
 
 
@@ -239,7 +239,7 @@ def test_matrices_that_are_not_read(run: Path) -> None:
     with pytest.raises(FormatError, match=r"expected the Kohn-Sham matrix .*got the overlap"):
         read_any(run / S_NAME)
     shutil.copy(run / H_NAME, run / "hfo2-ks-KS_SPIN_2-1_0.csr")
-    with pytest.raises(FormatError, match="expected a closed shell, got matrices of two spins"):
+    with pytest.raises(FormatError, match="of 1 spin as"):
         read_any(run)
     (run / "hfo2-ks-KS_SPIN_2-1_0.csr").unlink()
     (run / H_NAME).rename(run / "hfo2-ks-KS_SPIN_1_R_1-1_0.csr")

@@ -17,6 +17,7 @@ import pytest
 from typer.testing import CliRunner
 
 from nearsight.api.files import import_calculation, steps
+from nearsight.api.spin import spin_spectrum
 from nearsight.cli.main import app
 from nearsight.errors import FormatError
 from nearsight.formats.cp2k_output import read_output
@@ -94,7 +95,6 @@ def test_an_external_restart_has_its_own_positions(runs: Path, copy: Callable[[s
         ("both", "ABC beside A, B, C"),
         ("md", "RUN_TYPE MD"),
         ("geo", "RUN_TYPE GEO_OPT"),
-        ("uks", "UKS"),
     ],
 )
 def test_an_input_alone_that_leaves_something_open(copy: Callable[[str], Path], name: str, reason: str) -> None:
@@ -134,7 +134,7 @@ def test_methods_and_spins_of_the_output(copy: Callable[[str], Path]) -> None:
     with pytest.raises(FormatError, match="kinds of atoms have no orbital basis"):
         read_any(folder)
     (folder / "job.out").write_text(re.sub(r"(Number of spin states +)1", r"\g<1>2", text))
-    with pytest.raises(FormatError, match="closed shell"):
+    with pytest.raises(FormatError, match="got no KS_SPIN_2"):
         read_any(folder)
 
 
@@ -249,9 +249,38 @@ def test_matrices_at_k_points(runs: Path) -> None:
         read_any(runs / "kpoints")
 
 
-def test_two_spins(runs: Path) -> None:
-    with pytest.raises(FormatError, match="matrices of two spins"):
-        read_any(runs / "uks")
+def test_two_spins(copy: Callable[[str], Path]) -> None:
+    """H of either at Γ; the levels that CP2K printed, ALPHA and BETA, are theirs."""
+    folder = copy("uks")
+    found = read_any(folder)
+    assert found.spin_polarised
+    assert found.hamiltonian is None
+    assert found.eigenvalues is None
+    levels = spin_spectrum(found)
+    tables = re.split(r"MO\| (?:ALPHA|BETA) EIGENVALUES", (folder / "job.out").read_text())[-2:]
+    for own, table in zip((levels.up[0], levels.down[0]), tables):
+        rows = re.findall(r"^ MO\| +\d+ +(-?\d+\.\d+)", table.split("Sum:")[0], re.M)
+        printed = np.array(rows, dtype=float) * HARTREE_IN_EV
+        assert len(printed) == len(own)
+        np.testing.assert_allclose(own, printed, atol=2e-4)
+    assert read_any(folder / "uks-KS_SPIN_2-1_0.csr").spin_polarised
+    assert found.multiplicity == round(abs(levels.moment)) + 1
+    text = (folder / "job.out").read_text()
+    (folder / "job.out").write_text(
+        text.replace(
+            "Number of spin states                                                    2",
+            "Number of spin states                                                    1",
+        )
+    )
+    with pytest.raises(FormatError, match=r"of 1 spin as job\.out says, got uks-KS_SPIN_2"):
+        read_any(folder)
+    (folder / "job.out").write_text(text)
+    (folder / "uks-KS_SPIN_2-1_0.csr").unlink()
+    with pytest.raises(FormatError, match=r"of 2 spins as job\.out says, got no KS_SPIN_2"):
+        read_any(folder)
+    (folder / "job.out").unlink()
+    with pytest.raises(FormatError, match=r"of 2 spins as job\.inp says, got no KS_SPIN_2"):
+        read_any(folder)
 
 
 def test_files_under_any_name_and_in_other_folders(copy: Callable[[str], Path], tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def _up(folder: Path) -> None:
 
 
 BAD: dict[str, tuple[Callable[[Path], None], str]] = {
-    "spin": (_up, "without spin"),
+    "spin": (_up, "rs_hamiltonian.out or both of"),
     "cut off": (lambda f: (f / "rs_overlap.out").write_text("1.0\n" * 5), "is it cut off"),
     "a word": (_replace("rs_hamiltonian.out", ".", "x"), "one number per line"),
     "not a number": (lambda f: _first(f, "nan"), "finite numbers"),

@@ -71,10 +71,25 @@ def test_ions_and_general_contractions(tmp_path: Path) -> None:
     assert found.require_hamiltonian().n_orbitals == field.mol.nao
 
 
-def test_two_spins_are_refused(tmp_path: Path) -> None:
-    write_checkpoint(tmp_path / "a.chk", spin=2)
-    with pytest.raises(FormatError, match="without spin"):
-        read_any(tmp_path / "a.chk")
+def test_two_spins(tmp_path: Path) -> None:
+    """H of either, with one S."""
+    field = write_checkpoint(tmp_path / "a.chk", spin=2)
+    found = read_any(tmp_path / "a.chk")
+    assert (found.multiplicity, found.n_electrons, found.hamiltonian) == (3, 10, None)
+    order = from_internal_order(PYSCF, found.basis, found.structure.numbers)
+    s = field.mol.intor("int1e_ovlp")
+    for own, c, e in zip((found.hamiltonian_up, found.hamiltonian_down), field.mo_coeff, field.mo_energy):
+        h = reordered(to_csr(own).toarray(), *order) / HARTREE_IN_EV
+        np.testing.assert_allclose(h, s @ c * e @ c.T @ s, atol=1e-9)
+
+
+def test_open_shells_with_one_set_of_orbitals_are_refused(good: tuple[Path, Any], tmp_path: Path) -> None:
+    """Their levels are those of no H of one spin."""
+    path = Path(shutil.copy(good[0], tmp_path / "a.chk"))
+    with h5py.File(path, "r+") as file:
+        file["scf/mo_occ"][4:6] = 1.0
+    with pytest.raises(FormatError, match="singly occupied orbitals"):
+        read_any(path)
 
 
 def _json(**changes: Any) -> Callable[[Path], None]:

@@ -140,7 +140,8 @@ BAD: dict[str, tuple[Callable[[Path], None], str]] = {
     "cut off": (lambda p: p.write_bytes(p.read_bytes()[:-300]), "it is cut off"),
     "another version": (_bytes(_int(4, 2, 4), _int(4, 7, 4)), "version 1 or 2, got 7"),
     "SIESTA 4": (lambda p: p.write_bytes(_int(16, 18, 18, 1, 100, 16)), "SIESTA 4 or older"),
-    "spin": (_bytes(_int(*SIZES), _int(3, 18, 2, 2)), "got one of 2 spin components"),
+    "spin": (_bytes(_int(*SIZES), _int(3, 18, 2, 2)), "with S in record"),
+    "spins that are not collinear": (_bytes(_int(*SIZES), _int(3, 18, 4, 2)), "got one of 4 spin components"),
     "spin-orbit": (_bytes(_int(*SIZES), _int(3, 18, 8, 2)), "got one of 8 spin components"),
     "other size": (_bytes(_int(*SIZES), _int(3, 19, 1, 2)), "expected"),
     "a huge size": (_bytes(_int(*SIZES), _int(3, 2**31 - 1, 1, 2)), "numbers of atoms, orbitals and cells"),
@@ -165,7 +166,7 @@ def test_bad_files_say_what_is_wrong(case: str, good: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("x.EIG", "0.1\n 4 2 2\n", "got 2 spins"),
+        ("x.EIG", "0.1\n 4 2 2\n", "levels of 1 spins as in the matrices, got 2 spins"),
         ("x.EIG", "0.1\n 4 1 2\n 1 2 3\n", "4 levels at 2"),
         ("x.KP", "9\n", "x.EIG"),
     ],

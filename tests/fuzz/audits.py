@@ -22,7 +22,7 @@ def audit_calculation(found: Any) -> None:
     check_calculation_values(found)
     check_reverses(found)
     audit_structure(found.structure)
-    for name in ("hamiltonian", "overlap"):
+    for name in ("hamiltonian", "hamiltonian_up", "hamiltonian_down", "overlap"):
         operator = getattr(found, name)
         if operator is not None:
             assert np.isfinite(operator.values).all()

@@ -173,6 +173,13 @@ READERS = (
     Reader("abacus log", "abacus/running_scf.log", (TEXT, BYTES), _folder_of, audit_calculation, 8),
     Reader("abacus levels", "abacus/istate.info", (TEXT, BYTES), _folder_of, audit_calculation, 8),
     Reader("abacus present matrix", "abacus_new/hrs1_nao.csr", (TEXT, BYTES), _with_shells, audit_calculation, 8),
+    Reader(
+        "abacus second spin", "abacus_spin/data-HR-sparse_SPIN1.csr", (TEXT, BYTES), _folder_of, audit_calculation, 8
+    ),
+    Reader("siesta of two spins", "siesta_spin/x.HSX", (BYTES,), _folder_of, audit_calculation, 10),
+    Reader("cp2k second spin", "uks/uks-KS_SPIN_2-1_0.csr", (BYTES,), _folder_of, audit_calculation, 6),
+    Reader("cp2k output of two spins", "uks/job.out", (TEXT, BYTES), _folder_of, audit_calculation, 6),
+    Reader("store of two spins", "spin.h5", (mutations.one_bit, mutations.of_hdf5), read_any, audit_calculation, 6),
     Reader("siesta matrix", "siesta/x.HSX", (BYTES,), _folder_of, audit_calculation, 10),
     Reader("siesta levels", "siesta/x.EIG", (TEXT, BYTES), _folder_of, audit_calculation, 10),
     Reader("transiesta matrix", "tshs/x.TSHS", (BYTES,), _with_shells, audit_calculation, 10),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import shutil
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ from tests.formats.aims_files import light
 from tests.formats.aims_files import write_run as write_aims_run
 from tests.formats.files import MHFO2
 from tests.formats.siesta_files import write_hsx
+from tests.formats.spin_files import write_abacus as write_spin_abacus
+from tests.formats.spin_files import write_siesta as write_spin_siesta
 from tests.formats.test_cp2k_ao_matrices import text as ao_text
 from tests.formats.test_pyscf_checkpoint import write_checkpoint
 from tests.formats.test_qh9 import DYNAMIC
@@ -88,6 +91,20 @@ def small_calculation() -> Calculation:
     )
 
 
+def two_spins(calculation: Calculation) -> Calculation:
+    """The same H as that of spin up, and another one as that of spin down."""
+    h, levels = calculation.require_hamiltonian(), calculation.k_eigenvalues
+    assert levels is not None
+    return replace(
+        calculation,
+        hamiltonian=None,
+        hamiltonian_up=h,
+        hamiltonian_down=h.with_values(2 * h.values),
+        eigenvalues=None,
+        k_eigenvalues=np.stack([levels, 2 * levels]),
+    )
+
+
 def write_seeds(folder: Path) -> None:
     """Write a good file of every kind into a folder."""
     calculation = small_calculation()
@@ -107,13 +124,19 @@ def write_seeds(folder: Path) -> None:
     write_hsx(folder / "siesta" / "x.HSX", calculation)
     export(calculation, folder / "tshs" / "x.TSHS", "tshs")
     write_aims_run(folder / "aims", light(calculation))
+    magnet = two_spins(calculation)
+    write_calculation(folder / "spin.h5", magnet)
+    (folder / "siesta_spin").mkdir()
+    write_spin_siesta(folder / "siesta_spin" / "x.HSX", magnet)
+    (folder / "made").mkdir()
+    shutil.move(write_spin_abacus(folder / "made", magnet), folder / "abacus_spin")
     write_checkpoint(folder / "water.chk")
     _write_npz(folder / "calc.npz", calculation)
     _write_qh9(folder / "qh9.db")
     _write_schnorb(folder / "schnorb.db")
     shutil.copytree(MHFO2 / "text_full", folder / "text")
     with zipfile.ZipFile(DATA / "cp2k_runs.zip") as archive:
-        for name in ("charged", "md", "centred"):
+        for name in ("charged", "md", "centred", "uks"):
             archive.extractall(folder, [each for each in archive.namelist() if each.startswith(f"{name}/")])
     _write_public_folder(folder / "public", folder / "charged")
     (folder / "ao.txt").write_text(ao_text(np.random.default_rng(0).normal(size=(5, 5))))

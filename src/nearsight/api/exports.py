@@ -69,5 +69,10 @@ def export(
     else:
         check_output(target, [calculation, overlap])
     whole = calculation_of(calculation, overlap)
+    if whole.spin_polarised:
+        raise InputError(
+            "expected a calculation without spin to export, got H of two spins; export them one by one "
+            "(calculation.of_spin('up'), calculation.of_spin('down'))"
+        )
     check_leftovers(target, writer, whole)
     return writer.write(target, whole)

@@ -14,6 +14,7 @@ from nearsight.electronic.filling import Filling
 from nearsight.electronic.populations import Localisation
 from nearsight.electronic.spectrum import Spectrum
 from nearsight.electronic.spectrum_errors import LevelErrors, StateErrors
+from nearsight.electronic.spin import SpinSpectrum
 from nearsight.elements import symbol_of
 from nearsight.units import ev_to_millihartree
 
@@ -291,4 +292,33 @@ def transport_numbers(study: TransportStudy) -> dict[str, Any]:
             {"bias_V": x.bias, "energies_eV": x.energies.tolist(), "transmission": x.transmission.tolist()}
             for x in study.transmissions
         ],
+    }
+
+
+def spin_numbers(spectrum: SpinSpectrum) -> dict[str, Any]:
+    """Return the levels of two spins as numbers.
+
+    Parameters
+    ----------
+    spectrum : SpinSpectrum
+        Filled levels of either spin.
+
+    Returns
+    -------
+    dict
+        Numbers and lists by name; levels are (K, n).
+    """
+    return {
+        "eigenvalues_up_eV": spectrum.up.tolist(),
+        "eigenvalues_down_eV": spectrum.down.tolist(),
+        "occupations_up": spectrum.occupations_up.tolist(),
+        "occupations_down": spectrum.occupations_down.tolist(),
+        "electrons_up": spectrum.electrons_up,
+        "electrons_down": spectrum.electrons_down,
+        "moment_bohr_magneton": spectrum.moment,
+        "fermi_up_eV": spectrum.fermi_up,
+        "fermi_down_eV": spectrum.fermi_down,
+        "homo_eV": spectrum.homo,
+        "lumo_eV": spectrum.lumo,
+        "gap_eV": spectrum.gap,
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from nearsight.checks.completeness import check_completeness
@@ -18,7 +19,7 @@ from nearsight.checks.settings import check_settings
 from nearsight.checks.subject import Finding, Subject, sorted_by_level
 from nearsight.errors import NearsightError
 from nearsight.formats.registry import read_any
-from nearsight.operators.calculation import Calculation
+from nearsight.operators.calculation import SPINS, Calculation
 from nearsight.progress import Event, Progress, silent
 
 CHECKS: tuple[Callable[[Subject], Iterator[Finding]], ...] = (
@@ -63,6 +64,8 @@ def check_calculation(
     list of Finding
         Worst first; notes say what could not be checked.
     """
+    if calculation.spin_polarised:
+        return _of_spins(calculation, name, cutoff, quick)
     subject = Subject(name, calculation, cutoff, quick)
     findings: list[Finding] = []
     if calculation.hamiltonian is None:
@@ -76,6 +79,26 @@ def check_calculation(
             )
         )
     return sorted_by_level(findings + [finding for check in CHECKS for finding in check(subject)])
+
+
+def _of_spins(calculation: Calculation, name: str, cutoff: float, quick: bool) -> list[Finding]:
+    """Either spin as a calculation of its own, whose levels are not filled, for they hold one electron each."""
+    found: dict[tuple[str, str], Finding] = {}
+    for spin in SPINS:
+        own = calculation.of_spin(spin)
+        h = calculation.hamiltonian_up if spin == "up" else calculation.hamiltonian_down
+        alone = replace(
+            calculation,
+            hamiltonian=h,
+            hamiltonian_up=None,
+            hamiltonian_down=None,
+            fermi=None,
+            k_eigenvalues=own.k_eigenvalues,
+        )
+        for finding in check_calculation(alone, name, cutoff=cutoff, quick=quick):
+            key = (finding.check, finding.message)
+            found[key] = replace(finding, message=f"{finding.message} (spin {spin})") if key not in found else finding
+    return sorted_by_level(list(found.values()))
 
 
 def check_set(items: Sequence[Named], tests: Sequence[Named] = ()) -> list[Finding]:

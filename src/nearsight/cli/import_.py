@@ -181,17 +181,23 @@ def _rows(calculation: Calculation, output: Path) -> Iterator[tuple[str, str | T
         if key in said:
             yield key, said[key]
     yield "orbitals", f"{int(basis.offsets(structure.numbers)[-1])}"
-    matrices = (("H", calculation.hamiltonian, "eV"), ("S", calculation.overlap, ""), ("H₀", calculation.h0, "eV"))
+    matrices = (
+        ("H", calculation.hamiltonian, "eV"),
+        ("H of spin up", calculation.hamiltonian_up, "eV"),
+        ("H of spin down", calculation.hamiltonian_down, "eV"),
+        ("S", calculation.overlap, ""),
+        ("H₀", calculation.h0, "eV"),
+    )
     for name, operator, unit in matrices:
         if operator is None:
-            if name != "H₀":
+            if name == "S" or (name == "H" and not calculation.spin_polarised):
                 yield name, "none"
             continue
         nonzero = int((operator.values != 0).sum())
         yield (
             name,
             (
-                f"{nonzero:,} nonzeros in {operator.n_pairs:,} blocks, |{name} − {name}†| ≤ "
+                f"{nonzero:,} nonzeros in {operator.n_pairs:,} blocks, |{name[:2].strip()} − {name[:2].strip()}†| ≤ "
                 f"{hermiticity_error(operator):.1e} {unit}".rstrip()
             ),
         )

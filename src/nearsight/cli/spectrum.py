@@ -11,11 +11,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from nearsight.api.numbers import spectrum_numbers, stochastic_density_numbers
+from nearsight.api.numbers import spectrum_numbers, spin_numbers, stochastic_density_numbers
 from nearsight.api.sources import calculation_of
 from nearsight.api.spectra import recommended_method, stochastic_density
 from nearsight.api.spectra import spectrum as compute_spectrum
 from nearsight.api.spectra import states as compute_states
+from nearsight.api.spin import spin_spectrum
 from nearsight.cli.output import print_json
 from nearsight.cli.printing import Terminal, say, show
 from nearsight.cli.running import shown
@@ -23,7 +24,9 @@ from nearsight.electronic.density_matrix import band_energy
 from nearsight.electronic.filling import Filling
 from nearsight.electronic.populations import Localisation, localisation
 from nearsight.electronic.spectrum import Spectrum
+from nearsight.electronic.spin import SpinSpectrum
 from nearsight.elements import symbol_of
+from nearsight.errors import InputError
 from nearsight.operators.calculation import Calculation
 
 if TYPE_CHECKING:
@@ -34,6 +37,8 @@ EXAMPLE = """Eigenvalues of H psi = e S psi at Gamma, with gap and Fermi level.
 Example: nearsight spectrum data/aHfO2_96_A.h5
 
 Example: nearsight spectrum prediction.h5 --overlap dft.h5 --states 20
+
+With H of two spins: levels and electrons of either, one Fermi level or --moment.
 
 Methods: dense (all levels, LAPACK), window (--states N levels around the gap, sparse; none is missed, for they are
 counted), kpm (the density of states alone, for 100,000 orbitals and more). auto takes dense up to 10,000 orbitals, a
@@ -71,6 +76,10 @@ def spectrum_command(
             help="project out directions in which S is smaller; by default as the expected errors of H ask for",
         ),
     ] = None,
+    moment: Annotated[
+        float | None,
+        typer.Option("--moment", help="of two spins: electrons of spin up less those of spin down, to be kept"),
+    ] = None,
     resolution: Annotated[float, typer.Option("--resolution", min=1e-3, help="eV, of kpm")] = 0.2,
     json: Annotated[bool, typer.Option("--json", help="print JSON only")] = False,
 ) -> None:
@@ -78,6 +87,17 @@ def spectrum_command(
     calculation = calculation_of(file, overlap)
     if electrons is None:
         electrons = calculation.n_electrons
+    if calculation.spin_polarised:
+        if method is not Way.AUTO or states is not None or project is not None:
+            raise InputError("expected none of --method, --states, --project with H of two spins, got one of them")
+        with shown(Terminal(stderr=True), "diagonalising") as progress:
+            both = spin_spectrum(
+                calculation, n_electrons=electrons, moment=moment, temperature=temperature, progress=progress
+            )
+        _give_spins(both, calculation, json)
+        return
+    if moment is not None:
+        raise InputError("expected --moment with H of two spins, got a calculation without spin")
     way, number = recommended_method(calculation.require_hamiltonian().n_orbitals, method.value, states)
     if way == "kpm":
         with shown(Terminal(stderr=True), "kernel polynomials") as progress:
@@ -144,6 +164,26 @@ def _print(
         show(console, _states(places, filling, calculation))
     for text in _notes(spectrum):
         say(console, text)
+
+
+def _give_spins(found: SpinSpectrum, calculation: Calculation, json: bool) -> None:
+    if json:
+        print_json(spin_numbers(found))
+        return
+    table = Table("", "spin up", "spin down")
+    for name, up, down in (
+        ("electrons", f"{found.electrons_up:.4f}", f"{found.electrons_down:.4f}"),
+        ("HOMO", f"{found.homo_up:.4f} eV", f"{found.homo_down:.4f} eV"),
+        ("LUMO", f"{found.lumo_up:.4f} eV", f"{found.lumo_down:.4f} eV"),
+        ("Fermi level", f"{found.fermi_up:.4f} eV", f"{found.fermi_down:.4f} eV"),
+    ):
+        table.add_row(name, up.replace("nan eV", "none"), down.replace("nan eV", "none"))
+    show(Terminal(), table)
+    say(
+        Terminal(),
+        f"{calculation.structure.formula}: magnetic moment {found.moment:.4f} Bohr magnetons, gap {found.gap:.4f} eV "
+        "(HOMO and LUMO of any spin)",
+    )
 
 
 def _states(places: Localisation, filling: Filling, calculation: Calculation) -> Table:

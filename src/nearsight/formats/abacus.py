@@ -24,7 +24,7 @@ from nearsight.structures.structure import Structure
 LOG, LEVELS = "running_scf.log", "istate.info"
 HAMILTONIANS = ("hrs1_nao.csr", "data-HR-sparse_SPIN0.csr")
 OVERLAPS = ("srs1_nao.csr", "data-SR-sparse_SPIN0.csr")
-_SECOND_SPIN = ("hrs2_nao.csr", "data-HR-sparse_SPIN1.csr")
+SECOND_SPIN = ("hrs2_nao.csr", "data-HR-sparse_SPIN1.csr")
 
 
 def recognises(path: Path) -> bool:
@@ -62,40 +62,63 @@ def read(path: Path, options: ReadOptions) -> Calculation:
     Raises
     ------
     FormatError
-        If a file is damaged, does not fit the others, or there is spin.
+        If a file is damaged, does not fit the others, or there is spin-orbit coupling.
     """
     folders = _output_folders(path)
     if len(folders) > 1:
         raise FormatError(path, f"expected one run, got {', '.join(f.name for f in folders)}; name the one you mean")
     folder = folders[0]
-    for name in _SECOND_SPIN:
-        if (folder / name).is_file():
-            raise FormatError(folder / name, "expected a run without spin, got H of a second spin; it is not supported")
     h_file, s_file = _matrix_files(path, folder, options)
     log_file = options.output or folder / LOG
     log = read_log(log_file) if log_file.is_file() else None
     h = None if h_file is None else read_abacus_csr(h_file, options.progress)
+    down_file = _second_spin(h_file, h, log)
+    down = None if down_file is None else read_abacus_csr(down_file, options.progress)
+    if down is not None and down.structure is not None and down.spin != 2:
+        raise FormatError(down_file, f"expected H of spin 2, got that of spin {down.spin}")
     s = None if s_file is None else read_abacus_csr(s_file, options.progress)
     known = h if h is not None else s
     assert known is not None
     structure = _structure(folder, known, log, options)
     basis, said = _basis(folder, structure, log, options)
-    k_points, levels = read_levels(folder / LEVELS) if (folder / LEVELS).is_file() else (None, None)
+    printed = folder / LEVELS
+    k_points, levels = read_levels(printed, 1 if down is None else 2) if printed.is_file() else (None, None)
     fermi = log.fermi if log is not None else None
     if fermi is None and known.fermi is not None:
         fermi = known.fermi * PRINTED_EV
     orbitals = ForeignOrbitals(structure.numbers, basis, ABACUS)
+    up = _operator(h_file, h, orbitals, RYDBERG_IN_EV)
     return Calculation(
         structure,
         basis,
-        _operator(h_file, h, orbitals, RYDBERG_IN_EV),
+        up if down is None else None,
         _operator(s_file, s, orbitals, 1.0),
         fermi=fermi,
         energy=None if log is None else log.energy,
         k_points=k_points,
         k_eigenvalues=levels,
         provenance={"format": f"ABACUS, {known.layout}", "source": folder.name, "basis": said},
+        hamiltonian_up=None if down is None else up,
+        hamiltonian_down=None if down is None else _operator(down_file, down, orbitals, RYDBERG_IN_EV),
     )
+
+
+def _second_spin(path: Path | None, h: AbacusMatrix | None, log: AbacusLog | None) -> Path | None:
+    """The file with H of spin down, where what is said of spins fits."""
+    if path is None or h is None:
+        return None
+    beside = path.with_name(SECOND_SPIN[HAMILTONIANS.index(path.name)])
+    spins = 2 if beside.is_file() else 1
+    told = [n for n in (None if log is None else log.spins, h.spins if h.structure is not None else None) if n]
+    if h.spin != 1 or any(n != spins for n in told):
+        raise FormatError(
+            path,
+            f"expected the first of {max(told)} spins"
+            + (f" and {beside.name} beside it" if max(told) == 2 else "")
+            + f", got spin {h.spin}"
+            + (f" and {beside.name}" if spins == 2 else f" without {beside.name}"),
+        )
+    return beside if spins == 2 else None
 
 
 def _matrix_files(path: Path, folder: Path, options: ReadOptions) -> tuple[Path | None, Path | None]:

@@ -46,6 +46,8 @@ class AbacusMatrix:
         The unit cell that stands in the file, in the present layout.
     fermi : float or None
         Fermi level, eV, where it stands in the file.
+    spins, spin : int
+        Number of spin directions, and which one this is, from 1; 1 and 1 where the file does not say.
     layout : str
         In words.
     """
@@ -55,6 +57,8 @@ class AbacusMatrix:
     structure: Structure | None
     fermi: float | None
     layout: str
+    spins: int = 1
+    spin: int = 1
 
 
 def is_present_layout(path: Path) -> bool:
@@ -81,7 +85,7 @@ def read_abacus_csr(path: Path, progress: Progress) -> AbacusMatrix:
     Raises
     ------
     FormatError
-        If it is damaged, or there is spin; the message names the line.
+        If it is damaged, or there is spin-orbit coupling; the message names the line.
     """
     first_bytes(path, _EXPECTED)
     with open(path, "rb") as file:
@@ -145,14 +149,14 @@ def _end(lines: _Lines) -> None:
 
 def _present(lines: _Lines) -> AbacusMatrix:
     spins, index, size, count, fermi = _head(lines)
-    if spins != 1:
+    if spins not in (1, 2):
         raise FormatError(
             lines.path,
-            f"expected a matrix without spin (nspin = 1), got one of {spins} spin directions; "
-            "spin and spin-orbit coupling are not supported",
+            f"expected a matrix without spin or of one of two spins (nspin = 1 or 2), got one of {spins} spin "
+            "directions; spin-orbit coupling is not supported",
         )
-    if index != 1:
-        raise FormatError(lines.path, f"expected the spin index 1, got {index}")
+    if not 1 <= index <= spins:
+        raise FormatError(lines.path, f"expected a spin index from 1 to {spins}, got {index}")
     structure = _unit_cell(lines)
     cells = []
     line = lines.filled()
@@ -166,7 +170,7 @@ def _present(lines: _Lines) -> AbacusMatrix:
             pointers = _numbers(lines, _section(lines, _POINTERS, size + 1), size + 1, np.int64)
             cells.append(_elements(lines, cell, size, values, columns, pointers))
     _end(lines)
-    return AbacusMatrix(size, _each_once(lines, cells), structure, fermi, "of versions since 3.11")
+    return AbacusMatrix(size, _each_once(lines, cells), structure, fermi, "of versions since 3.11", spins, index)
 
 
 def _head(lines: _Lines) -> tuple[int, int, int, int, float | None]:

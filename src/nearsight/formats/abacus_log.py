@@ -50,6 +50,8 @@ class AbacusLog:
         Shells of each element in ABACUS' order.
     fermi, energy : float or None
         eV.
+    spins : int
+        1, or 2 of a spin-polarised run.
     """
 
     structure: Structure | None
@@ -57,6 +59,7 @@ class AbacusLog:
     basis: BasisSet
     fermi: float | None
     energy: float | None
+    spins: int = 1
 
 
 def read_log(path: Path) -> AbacusLog:
@@ -70,19 +73,17 @@ def read_log(path: Path) -> AbacusLog:
     Returns
     -------
     AbacusLog
-        Without spin.
+        Of a run without spin or of two spins.
 
     Raises
     ------
     FormatError
-        If what is needed does not stand there, or there is spin.
+        If what is needed does not stand there, or there is spin-orbit coupling.
     """
     text = read_text(path, "ABACUS' log", any_encoding=True)
     spin = _NSPIN.search(text)
-    if spin and spin[1] != "1":
-        raise FormatError(
-            path, f"expected a run without spin (nspin = 1), got nspin = {spin[1]}; spin is not supported"
-        )
+    if spin and spin[1] not in ("1", "2"):
+        raise FormatError(path, f"expected nspin = 1 or 2, got nspin = {spin[1]}; spin-orbit coupling is not supported")
     numbers, shells = _types(path, text)
     valence = {}
     for label, count in _ELECTRONS.findall(text):
@@ -96,6 +97,7 @@ def read_log(path: Path) -> AbacusLog:
         BasisSet("of ABACUS' files", shells, valence),
         _number(path, fermi[-1]) * PRINTED_EV if fermi else None,
         _number(path, energy[-1]) * PRINTED_EV if energy else None,
+        int(spin[1]) if spin else 1,
     )
 
 
@@ -157,19 +159,21 @@ def _element(path: Path, label: str) -> int:
     return z
 
 
-def read_levels(path: Path) -> tuple[np.ndarray, np.ndarray]:
+def read_levels(path: Path, spins: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """Read istate.info.
 
     Parameters
     ----------
     path : pathlib.Path
-        The file of a run without spin.
+        The file.
+    spins : {1, 2}
+        Whether there are columns of either spin.
 
     Returns
     -------
     k_points : (k, 3) array of float
         In units of the reciprocal lattice vectors.
-    levels : (k, n) array of float
+    levels : (k, n) or (2, k, n) array of float
         eV, ascending.
 
     Raises
@@ -191,9 +195,10 @@ def read_levels(path: Path) -> tuple[np.ndarray, np.ndarray]:
     for head, end in zip(heads, ends):
         points.append(_row(path, head[2], 0))
         rows = [line.split() for line in text[head.end() : end].splitlines() if line.strip()]
-        if any(len(row) < 2 for row in rows):
-            raise FormatError(path, f"expected levels of k-point {head[1]}, got others")
-        levels.append([_number(path, row[1]) * PRINTED_EV for row in rows])
+        if any(len(row) != 1 + 2 * spins for row in rows):
+            raise FormatError(path, f"expected levels of k-point {head[1]} and {spins} spins, got others")
+        levels.append([[_number(path, row[1 + 2 * k]) * PRINTED_EV for k in range(spins)] for row in rows])
     if len({len(own) for own in levels}) != 1 or not levels[0]:
         raise FormatError(path, "expected as many levels at every k-point, got others; is the file complete?")
-    return np.array(points), np.sort(np.array(levels), axis=1)
+    table = np.sort(np.array(levels).transpose(2, 0, 1), axis=2)
+    return np.array(points), table if spins == 2 else table[0]

@@ -57,20 +57,30 @@ def read(path: Path, options: ReadOptions) -> Calculation:
     _check_size(files, run, hamiltonian)
     if overlap is not None and _fits_positions(files, run, overlap):
         said = {**said, OVERLAPS: "those of the positions and the cell"}
+    down = _of_spin_down(files, run, basis, options)
+    levels = output if down is None else None  # those of spin up come first in the output
     return Calculation(
         run.structure,
         basis,
-        hamiltonian,
+        hamiltonian if down is None else None,
         overlap,
         energy=output.energy if output else None,
-        fermi=output.fermi if output else None,
-        eigenvalues=output.eigenvalues if output else None,
+        fermi=levels.fermi if levels else None,
+        eigenvalues=levels.eigenvalues if levels else None,
         provenance=_provenance(files, run, first, basis, said),
         k_points=output.k_points if output and several_k else None,
         k_eigenvalues=output.k_eigenvalues if output and several_k else None,
         charge=run.charge,
         multiplicity=run.multiplicity,
+        hamiltonian_up=None if down is None else hamiltonian,
+        hamiltonian_down=down,
     )
+
+
+def _of_spin_down(files: Cp2kFiles, run: CP2KRun, basis: BasisSet, options: ReadOptions) -> BlockOperator | None:
+    if files.second is None:
+        return None
+    return read_gamma_matrices(files.second, None, run.structure, options, run.basis or basis).hamiltonian
 
 
 Matrices = tuple[BasisSet, BlockOperator, BlockOperator | None, Path, dict[str, str]]

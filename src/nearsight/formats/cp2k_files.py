@@ -81,6 +81,8 @@ class Cp2kFiles:
         What the input says.
     printed : Cp2kOutput or None
         What the output says.
+    second : pathlib.Path or None
+        H of spin down at Γ, of which `hamiltonian` is then that of spin up.
     """
 
     folder: Path
@@ -93,6 +95,7 @@ class Cp2kFiles:
     step: int | None
     given: Cp2kInput | None = None
     printed: Cp2kOutput | None = None
+    second: Path | None = None
 
 
 def matrix_name(path: Path) -> MatrixName | None:
@@ -218,6 +221,7 @@ def find_files(path: Path, options: ReadOptions) -> Cp2kFiles:
         files.step,
         parsed,
         printed,
+        files.second,
     )
 
 
@@ -251,7 +255,8 @@ def _by_name(
         if "/" in name and place.parent.is_dir():
             folder, held = place.parent, matrices_in(place.parent)
     _check_kinds(folder, held, start)
-    ks = [m for m in held if m.kind == "KS" and m.grid != "K"]
+    ks = [m for m in held if m.kind == "KS" and m.grid != "K" and m.spin == 1]
+    start = _first_spin(start, ks)
     ks = _one_run(folder, ks, start, project)
     step = _step(folder, ks, start, options)
     ks = [m for m in ks if m.step == step] if start is None or start.grid else [start]
@@ -265,7 +270,24 @@ def _by_name(
     check_is_matrix(ks[0].path)
     overlap = options.overlap or _overlap(folder, held, ks[0], given)
     used = [ks[0], matrix_name(overlap) if overlap is not None else None]
-    return Cp2kFiles(folder, ks[0].path, overlap, {}, None, None, None, _said_step(step, used))
+    of_other = [m.path for m in held if m.kind == "KS" and not m.grid and m.spin == 2 and _same_place(m, ks[0])]
+    second = of_other[0] if of_other else None
+    return Cp2kFiles(folder, ks[0].path, overlap, {}, None, None, None, _said_step(step, used), second=second)
+
+
+def _same_place(one: MatrixName, other: MatrixName) -> bool:
+    """Whether two matrices are of one step of one run."""
+    return (one.run, one.step, one.grid) == (other.run, other.step, other.grid)
+
+
+def _first_spin(start: MatrixName | None, ks: list[MatrixName]) -> MatrixName | None:
+    """The file that was named, or H of spin up of the same step where it is that of spin down."""
+    if start is None or start.spin == 1:
+        return start
+    found = [m for m in ks if _same_place(m, start)]
+    if not found:
+        raise FormatError(start.path, "expected H of both spins, got that of spin 2 without KS_SPIN_1 beside it")
+    return found[0]
 
 
 def _said_step(step: int, used: list[MatrixName | None]) -> int | None:
@@ -280,8 +302,10 @@ def _check_kinds(folder: Path, held: list[MatrixName], start: MatrixName | None)
             start.path,
             "expected the Kohn-Sham matrix (*-KS_SPIN_1-1_0.csr), got the overlap; give the folder or the other file",
         )
-    if any(m.kind == "KS" and m.spin == 2 for m in held):
-        raise FormatError(folder, "expected a closed shell, got matrices of two spins (KS_SPIN_2); run without UKS")
+    if any(m.kind == "KS" and m.spin == 2 and m.grid for m in held):
+        raise FormatError(
+            folder, "expected matrices at Γ, or a closed shell, got matrices per cell vector of two spins (KS_SPIN_2)"
+        )
     if any(m.grid == "K" for m in held) and not any(m.grid != "K" and m.kind == "KS" for m in held):
         raise FormatError(
             folder,

@@ -186,7 +186,7 @@ def read_output(path: str | Path, evaluation: int = -1) -> Cp2kOutput:
         chosen.converged,
         head.count("atoms"),
         head.count("orbitals"),
-        head.count("electrons"),
+        head.electrons,
         head.count("spins"),
         np.array([run.k_points[k] for k in sorted(run.k_points)]) if run.k_points else None,
         at_k,

@@ -191,6 +191,7 @@ class Head:
 
     def __init__(self) -> None:
         self.last: dict[str, str] = {}
+        self._before: dict[str, str] = {}
         self.restricted_open = False
         self._vectors: dict[str, list[float]] = {}
         self._lengths: dict[str, float] = {}
@@ -206,6 +207,13 @@ class Head:
     def count(self, key: str) -> int | None:
         """Return a whole number, None where it is not printed."""
         return int(self.last[key]) if key in self.last else None
+
+    @property
+    def electrons(self) -> int | None:
+        """The number of electrons, which is printed for one spin after the other where there are two."""
+        if self.count("spins") != 2 or self.restricted_open or "electrons" not in self.last:
+            return self.count("electrons")
+        return int(self.last["electrons"]) + int(self._before["electrons"])
 
     @property
     def cell(self) -> PrintedCell | None:
@@ -236,6 +244,7 @@ class Head:
         if any(word in line for word in _WORDS):
             for key, pattern in _ONCE.items():
                 if found := pattern.search(line):
+                    self._before[key] = self.last.get(key, "0")
                     self.last[key] = found[1]
             if "DFT|" in line and ("ROKS" in line or "open-shell" in line.lower()):
                 self.restricted_open = True

@@ -21,7 +21,15 @@ from nearsight.elements import GHOST, symbol_of
 from nearsight.errors import FormatError, InputError
 from nearsight.formats.basis_choice import GUESSED, joined, named_basis
 from nearsight.formats.cp2k_files import Cp2kFiles
-from nearsight.formats.cp2k_input import METHODS, SEVERAL, STATIC, Cp2kInput, parse_input, potential_valence
+from nearsight.formats.cp2k_input import (
+    METHODS,
+    RESTRICTED_OPEN,
+    SEVERAL,
+    STATIC,
+    Cp2kInput,
+    parse_input,
+    potential_valence,
+)
 from nearsight.formats.cp2k_output import Cp2kOutput, Evaluation, read_output
 from nearsight.formats.cp2k_output_head import PrintedSites
 from nearsight.formats.cp2k_trajectory import Frame, cell_of, find_trajectory, frame_of
@@ -172,15 +180,29 @@ def _alias(run_type: str | None) -> str | None:
     return None if run_type is None else _ALIASES.get(run_type.upper(), run_type.upper())
 
 
+def _check_spins(files: Cp2kFiles, given: Cp2kInput | None, output: Cp2kOutput | None) -> None:
+    """As many matrices as spins, where output or input say how many there are."""
+    asked = given.open_shell if given is not None else None
+    restricted = output.restricted_open if output is not None else asked in RESTRICTED_OPEN
+    path = files.output or files.input or files.folder
+    if restricted:
+        raise FormatError(path, "expected a closed shell or both spins (UKS), got a restricted open shell (ROKS)")
+    told = output.n_spins if output is not None else None
+    if told is None and given is not None:
+        told = 2 if asked else 1
+    held = 2 if files.second is not None else 1
+    if told is not None and told != held:
+        raise FormatError(
+            path,
+            f"expected matrices of {told} spin{'s' if told > 1 else ''} as {path.name} says, got "
+            + ("no KS_SPIN_2" if held == 1 else files.second.name if files.second is not None else "others"),
+        )
+
+
 def _check_kind_of_run(files: Cp2kFiles, given: Cp2kInput | None, output: Cp2kOutput | None) -> None:
     """Spins, method and run type that are read; without an output, an input that settles everything."""
     path = files.output or files.input
-    if output is not None and (output.n_spins == 2 or output.restricted_open):
-        raise FormatError(path, "expected a closed shell, got an output with two spins")
-    if (output is None or output.n_spins is None) and given is not None and given.open_shell:
-        raise FormatError(
-            files.input, f"expected a closed shell, got {given.open_shell} in the input; run without it, or not at all"
-        )
+    _check_spins(files, given, output)
     environments = max(output.n_environments if output else 1, len(given.root.all("FORCE_EVAL")) if given else 1)
     if environments > 1:
         raise FormatError(

@@ -34,7 +34,7 @@ HAMILTONIAN, OVERLAP, INDICES, FUNCTIONS, GEOMETRY = (
     "basis-indices.out",
     "geometry.in",
 )
-_SPIN = ("rs_hamiltonian_up.out", "rs_hamiltonian_dn.out")
+OF_SPINS = ("rs_hamiltonian_up.out", "rs_hamiltonian_dn.out")
 _DUMMY = 99999999
 _INSIDE = 1e-8
 """By which FHI-aims moves atoms at half a cell to one side."""
@@ -69,12 +69,14 @@ def read(path: Path, options: ReadOptions) -> Calculation:
     Raises
     ------
     FormatError
-        If a file is missing or damaged, does not fit the others, or there is spin.
+        If a file is missing or damaged, or does not fit the others.
     """
     folder = path if path.is_dir() else path.parent
-    for name in _SPIN:
-        if (folder / name).is_file():
-            raise FormatError(folder / name, "expected a run without spin, got H of one spin; it is not supported")
+    there = [(folder / name).is_file() for name in (*OF_SPINS, HAMILTONIAN)]
+    if any(there[:2]) and there != [True, True, False]:
+        raise FormatError(
+            folder, f"expected {HAMILTONIAN} or both of {', '.join(OF_SPINS)}, got others; are they of one run?"
+        )
     given = options.structure
     structure = _inside(_read_geometry(folder / GEOMETRY) if given is None else read_structure(given, options.cell))
     basis = _read_functions(folder / FUNCTIONS, structure)
@@ -86,6 +88,8 @@ def read(path: Path, options: ReadOptions) -> Calculation:
         _matrix(folder / HAMILTONIAN, indices, orbitals, HARTREE_IN_EV),
         _matrix(folder / OVERLAP, indices, orbitals, 1.0),
         provenance={"format": "FHI-aims", "source": folder.name, "basis": basis.name},
+        hamiltonian_up=_matrix(folder / OF_SPINS[0], indices, orbitals, HARTREE_IN_EV),
+        hamiltonian_down=_matrix(folder / OF_SPINS[1], indices, orbitals, HARTREE_IN_EV),
     )
 
 

@@ -12,6 +12,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 
 from nearsight.elements import number_of, symbol_of
@@ -30,6 +31,8 @@ from nearsight.units import BOHR_IN_ANGSTROM, HARTREE_IN_EV
 
 _EXPECTED = "a checkpoint of PySCF (mol, scf)"
 _MOST_FUNCTIONS = 20_000
+_SAME_OVERLAP = 1e-8
+"""Largest difference between S of the orbitals of either spin."""
 _ILL_CONDITIONED = 1e12
 """Condition number of C from which on H is not that of the run to more than a few digits."""
 
@@ -57,7 +60,7 @@ def read(path: Path, options: ReadOptions) -> Calculation:
     Raises
     ------
     FormatError
-        If it is damaged, of a crystal, has two spins or Cartesian functions, or orbitals were left out.
+        If it is damaged, of a crystal, has spinors or Cartesian functions, or orbitals were left out.
     """
     with opened(path, _EXPECTED) as file:
         if "mol" not in file or "scf" not in file:
@@ -69,22 +72,27 @@ def read(path: Path, options: ReadOptions) -> Calculation:
                 "expected a molecule, got a crystal, whose matrices per cell vector do not follow from a checkpoint; "
                 "compute it with `nearsight generate`",
             )
-        if "mo_energy" not in file["scf"] or len(file["scf/mo_energy"].shape) != 1:
-            raise FormatError(path, "expected orbitals without spin, got others (UKS, GKS); spin is not supported")
         structure, basis = _atoms(path, said)
         n = int(basis.offsets(structure.numbers)[-1])
-        levels = array(file["scf"], "mo_energy", "float", (None,))
-        if len(levels) != n:
+        spins = _spins(path, file["scf"])
+        levels = array(file["scf"], "mo_energy", "float", (*spins, None))
+        if levels.shape[-1] != n:
             raise FormatError(
-                path, f"expected {n} orbitals, as many as functions, got {len(levels)}; were dependent ones left out?"
+                path,
+                f"expected {n} orbitals, as many as functions, got {levels.shape[-1]}; were dependent ones left out?",
             )
-        occupations = array(file["scf"], "mo_occ", "float", (n,))
-        orbitals = array(file["scf"], "mo_coeff", "float", (n, n))
+        occupations = array(file["scf"], "mo_occ", "float", (*spins, n))
+        orbitals = array(file["scf"], "mo_coeff", "float", (*spins, n, n))
         energy = float(array(file["scf"], "e_tot", "float", ())) * HARTREE_IN_EV if "e_tot" in file["scf"] else None
-    inverse = _inverse(path, orbitals)
+    inverses = [_inverse(path, own) for own in orbitals.reshape(-1, n, n)]
+    if np.abs(inverses[0].T @ inverses[0] - inverses[-1].T @ inverses[-1]).max() > _SAME_OVERLAP:
+        raise FormatError(path, "expected orbitals of both spins with one S, got others")
     try:
-        h = from_dense(inverse.T * levels @ inverse * HARTREE_IN_EV, structure.numbers, basis, PYSCF)
-        s = from_dense(inverse.T @ inverse, structure.numbers, basis, PYSCF)
+        of_spins = [
+            from_dense(inverse.T * own @ inverse * HARTREE_IN_EV, structure.numbers, basis, PYSCF)
+            for inverse, own in zip(inverses, levels.reshape(-1, n))
+        ]
+        s = from_dense(inverses[0].T @ inverses[0], structure.numbers, basis, PYSCF)
         check_shells(s)
     except InputError as error:
         raise FormatError(path, str(error)) from error
@@ -92,13 +100,31 @@ def read(path: Path, options: ReadOptions) -> Calculation:
     return Calculation(
         structure,
         basis,
-        h,
+        None if spins else of_spins[0],
         s,
         energy=energy,
-        eigenvalues=np.sort(levels) * HARTREE_IN_EV,
+        eigenvalues=None if spins else np.sort(levels) * HARTREE_IN_EV,
         charge=float(valence - round(float(occupations.sum()))),
         provenance={"format": "PySCF checkpoint", "source": path.name, "basis": basis.name},
+        multiplicity=round(abs(float(occupations[0].sum() - occupations[1].sum()))) + 1 if spins else None,
+        hamiltonian_up=of_spins[0] if spins else None,
+        hamiltonian_down=of_spins[1] if spins else None,
     )
+
+
+def _spins(path: Path, group: h5py.Group) -> tuple[int, ...]:
+    """Leading axes of the orbitals: none, or two spins. Those of open shells restricted are of neither spin's H."""
+    shape = group["mo_energy"].shape if "mo_energy" in group else None
+    if shape is None or len(shape) not in (1, 2) or (len(shape) == 2 and shape[0] != 2):
+        raise FormatError(path, "expected orbitals without spin or of two spins (UKS), got others (GKS)")
+    occupations = array(group, "mo_occ", "float", (None,)) if len(shape) == 1 and "mo_occ" in group else np.zeros(0)
+    if (np.abs(occupations - 1) < 1e-6).any():
+        raise FormatError(
+            path,
+            "expected closed shells or both spins (UKS), got singly occupied orbitals (ROKS), whose levels are of "
+            "no H of one spin",
+        )
+    return () if len(shape) == 1 else (2,)
 
 
 def _molecule(path: Path, words: str) -> dict[str, Any]:

@@ -55,7 +55,7 @@ class _File:
     basis: BasisSet | None
     fermi: float
     images: int
-    hamiltonian: tuple[CellElements, ...] | None
+    hamiltonians: tuple[tuple[CellElements, ...], ...]
     overlap: tuple[CellElements, ...]
 
 
@@ -94,7 +94,7 @@ def read(path: Path, options: ReadOptions) -> Calculation:
     Raises
     ------
     FormatError
-        If the file is damaged, of SIESTA 4 or older, or there is spin.
+        If the file is damaged, of SIESTA 4 or older, or there is spin-orbit coupling.
     """
     files = _matrix_files(path)
     if len(files) > 1:
@@ -108,18 +108,20 @@ def read(path: Path, options: ReadOptions) -> Calculation:
     orbitals, folded = ForeignOrbitals(structure.numbers, basis, SIESTA), file.images == 1
     levels_file, points_file = source.with_suffix(".EIG"), source.with_suffix(".KP")
     known = levels_file.is_file() and points_file.is_file()
-    k_points, levels = read_levels(levels_file, points_file, structure.cell) if known else (None, None)
-    cells = file.hamiltonian
-    h = None if cells is None else from_elements(source, orbitals, cells, RYDBERG_IN_EV, folded=folded)
+    spins = len(file.hamiltonians)
+    k_points, levels = read_levels(levels_file, points_file, structure.cell, max(spins, 1)) if known else (None, None)
+    of_spins = [from_elements(source, orbitals, h, RYDBERG_IN_EV, folded=folded) for h in file.hamiltonians]
     return Calculation(
         structure,
         basis,
-        h,
+        of_spins[0] if spins == 1 else None,
         from_elements(source, orbitals, file.overlap, folded=folded),
         fermi=file.fermi * RYDBERG_IN_EV,
         k_points=k_points,
         k_eigenvalues=levels,
         provenance={"format": f"SIESTA ({source.suffix})", "source": source.name, "basis": basis.name},
+        hamiltonian_up=of_spins[0] if spins == 2 else None,
+        hamiltonian_down=of_spins[1] if spins == 2 else None,
     )
 
 
@@ -155,7 +157,7 @@ def _read_hsx(path: Path) -> _File:
         basis,
         float(numbers_of_cell[9]),
         images,
-        *_matrices(records, size, images, offsets, "f8" if double else "f4", s_first=False, with_h=True),
+        *_matrices(records, size, images, offsets, "f8" if double else "f4", s_first=False, spins=spins),
     )
 
 
@@ -174,7 +176,7 @@ def _read_tshs(path: Path) -> _File:
     fermi = float(records.array("the Fermi level", "f8", 3)[0])
     records.bytes("the step")
     last = records.array("the last orbital of each atom", "i4", n_atoms + 1)
-    parts = _matrices(records, size, images, None, "f8", s_first=True, with_h=not only_s)
+    parts = _matrices(records, size, images, None, "f8", s_first=True, spins=0 if only_s else spins)
     return _File(places[:3], places[3:], last, None, None, fermi, images, *parts)
 
 
@@ -182,11 +184,11 @@ def _checked_sizes(records: Records, n_atoms: int, size: int, spins: int, counts
     """The number of images, after the numbers were looked at."""
     if not 1 <= n_atoms <= size <= _MOST or min(counts) < 1 or max(counts) > FARTHEST:
         raise records.error("numbers of atoms, orbitals and cells", f"{n_atoms}, {size} and {list(counts)}")
-    if spins != 1:
+    if spins not in (1, 2):
         raise FormatError(
             records.path,
-            f"expected a matrix without spin, got one of {spins} spin components; spin and spin-orbit coupling are not "
-            "supported",
+            f"expected a matrix without spin or of two spins, got one of {spins} spin components; spins that are not "
+            "collinear and spin-orbit coupling are not supported",
         )
     images = counts[0] * counts[1] * counts[2]
     if images > _MOST:
@@ -259,17 +261,16 @@ def _element(path: Path, label: str) -> int:
 
 
 def _matrices(
-    records: Records, size: int, images: int, offsets: np.ndarray | None, kind: str, *, s_first: bool, with_h: bool
-) -> tuple[tuple[CellElements, ...] | None, tuple[CellElements, ...]]:
-    """H and S. Where the cell vectors of the images are not known yet, they follow the matrices."""
+    records: Records, size: int, images: int, offsets: np.ndarray | None, kind: str, *, s_first: bool, spins: int
+) -> tuple[tuple[tuple[CellElements, ...], ...], tuple[CellElements, ...]]:
+    """H of each spin and S. Where the cell vectors of the images are not known yet, they follow the matrices."""
     counts = records.array("numbers of elements of the rows", "i4", size)
     if counts.min() < 0 or counts.max() > size * images:
         raise records.error(f"up to {size * images} elements in a row", f"{counts.min()} to {counts.max()}")
     columns = _rows(records, "columns", "i4", counts) - 1
-    first = _rows(records, "S" if s_first else "H", kind, counts) if s_first or with_h else None
-    second = _rows(records, "H" if s_first else "S", kind, counts) if with_h or not s_first else None
-    h, s = (second, first) if s_first else (first, second)
-    assert s is not None
+    s = _rows(records, "S", kind, counts) if s_first else None
+    h = [_rows(records, "H", kind, counts) for _ in range(spins)]
+    s = _rows(records, "S", kind, counts) if s is None else s
     if offsets is None:
         offsets = np.zeros((1, 3), dtype=np.int32) if images == 1 else None
         if offsets is None or not records.at_end:
@@ -281,7 +282,8 @@ def _matrices(
     if np.abs(offsets).max() > FARTHEST:
         raise records.error("cells that are near", int(np.abs(offsets).max()))
     rows = np.repeat(np.arange(size), counts)
-    return (None if h is None else _by_cell(rows, columns, h, size, offsets)), _by_cell(rows, columns, s, size, offsets)
+    every = [_by_cell(rows, columns, values, size, offsets) for values in (*h, s)]
+    return tuple(every[:-1]), every[-1]
 
 
 def _rows(records: Records, what: str, kind: str, counts: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ from nearsight.operators.calculation import Calculation
 from nearsight.orbitals.basis import BasisSet
 from nearsight.structures.graph import is_ascending
 
-LARGEST = {"H": 1e9, "S": 1e6, "H₀": 1e9}
+LARGEST = {"H": 1e9, "H of spin up": 1e9, "H of spin down": 1e9, "S": 1e6, "H₀": 1e9}
 """eV, and for S 1: magnitudes far beyond those of any matrix element, at which sums of squares are still exact."""
 _LARGEST_ENERGY = 1e10
 """eV, of a whole structure."""
@@ -95,7 +95,13 @@ def check_reverses(calculation: Calculation) -> None:
 
 def matrices(calculation: Calculation) -> list[tuple[str, BlockOperator]]:
     """Return the matrices of a calculation with their names in formulas."""
-    named = (("H", calculation.hamiltonian), ("S", calculation.overlap), ("H₀", calculation.h0))
+    named = (
+        ("H", calculation.hamiltonian),
+        ("H of spin up", calculation.hamiltonian_up),
+        ("H of spin down", calculation.hamiltonian_down),
+        ("S", calculation.overlap),
+        ("H₀", calculation.h0),
+    )
     return [(name, operator) for name, operator in named if operator is not None]
 
 
@@ -104,7 +110,7 @@ def check_operator(name: str, operator: BlockOperator) -> None:
 
     Parameters
     ----------
-    name : {"H", "S", "H₀"}
+    name : {"H", "H of spin up", "H of spin down", "S", "H₀"}
         The matrix.
     operator : BlockOperator
         Its blocks.
@@ -173,10 +179,12 @@ def _check_levels(calculation: Calculation) -> None:
             f"{np.shape(k_points)}, or numbers that are none or beyond {_LARGEST_K:g}"
         )
     if k_levels is not None:
-        _check_ascending("eigenvalues at k-points", np.asarray(k_levels), n, 2)
-        if k_points is None or len(k_levels) != len(k_points):
+        of_spins = calculation.spin_polarised
+        _check_ascending("eigenvalues at k-points", np.asarray(k_levels), n, 3 if of_spins else 2)
+        per_spin = k_levels[0] if of_spins and len(k_levels) == 2 else k_levels
+        if k_points is None or len(per_spin) != len(k_points):
             raise InputError(
-                f"expected eigenvalues for {0 if k_points is None else len(k_points)} k-points, got {len(k_levels)}"
+                f"expected eigenvalues for {0 if k_points is None else len(k_points)} k-points, got {len(per_spin)}"
             )
 
 

@@ -11,7 +11,13 @@ from nearsight.operators.blocks import BlockOperator
 from nearsight.operators.calculation import Calculation
 from nearsight.units import HARTREE_IN_EV
 
-_UNITS = {"hamiltonian": HARTREE_IN_EV, "overlap": 1.0, "h0": HARTREE_IN_EV}
+_UNITS = {
+    "hamiltonian": HARTREE_IN_EV,
+    "hamiltonian_up": HARTREE_IN_EV,
+    "hamiltonian_down": HARTREE_IN_EV,
+    "overlap": 1.0,
+    "h0": HARTREE_IN_EV,
+}
 
 
 def pruned(operator: BlockOperator, threshold: float) -> BlockOperator:

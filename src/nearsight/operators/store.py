@@ -6,6 +6,8 @@ absent) and the multiplicity where it is known):
     structure/      numbers, positions (Å), cell (Å), pbc
     basis/          elements, shells (such as "0 0 1 2"), valence (−1 where unknown)
     hamiltonian/    source, target, shift, values (eV)
+    hamiltonian_up/, hamiltonian_down/
+                    the same of either spin, instead of it
     overlap/        source, target, shift, values
     h0/             as hamiltonian, of superposed atomic densities (eV); `initial_hamiltonian` in older files
     eigenvalues     eV, as the code printed them at Γ
@@ -148,7 +150,13 @@ def read_calculation(
     """
     with _opened(path) as file:
         structure, basis = _read_atoms(path, file)
-        wanted: dict[OperatorName, bool] = {"hamiltonian": hamiltonian, "overlap": overlap, "h0": h0}
+        wanted: dict[OperatorName, bool] = {
+            "hamiltonian": hamiltonian,
+            "hamiltonian_up": hamiltonian,
+            "hamiltonian_down": hamiltonian,
+            "overlap": overlap,
+            "h0": h0,
+        }
         groups = {which: stored_operator(file, which) if asked else None for which, asked in wanted.items()}
         operators = {
             which: None if group is None else _read_operator(path, group, structure.numbers, basis)
@@ -157,7 +165,11 @@ def read_calculation(
         scalars = {k: number(file, k) for k in SCALARS if k in file.attrs}
         eigenvalues = array(file, "eigenvalues", "float", (None,)) if "eigenvalues" in file else None
         k_points = array(file, "k_points", "float", (None, 3)) if "k_points" in file else None
-        k_eigenvalues = array(file, "k_eigenvalues", "float", (None, None)) if "k_eigenvalues" in file else None
+        of_spins = "hamiltonian_up" in file or "hamiltonian_down" in file
+        shape = (2, None, None) if of_spins else (None, None)
+        k_eigenvalues = array(file, "k_eigenvalues", "float", shape) if "k_eigenvalues" in file else None
+        if of_spins and not hamiltonian:
+            k_eigenvalues = None
         provenance = read_provenance(group_of(file, "provenance"))
         estimate = _read_estimate(path, file, operators["hamiltonian"])
         charge = number(file, "charge") if "charge" in file.attrs else 0.0
@@ -179,6 +191,8 @@ def read_calculation(
         estimate,
         charge,
         multiplicity,
+        operators["hamiltonian_up"],
+        operators["hamiltonian_down"],
     )
 
 

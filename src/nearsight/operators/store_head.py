@@ -17,6 +17,8 @@ from nearsight.structures.structure import Structure
 FORMAT = "nearsight calculation"
 VERSION = 2
 """Since version 2, all content is under checksums; files of version 1 are read without."""
+SPIN_VERSION = 3
+"""Version of files with H of two spins, which programs that know no spin refuse."""
 CONVENTION = (
     "H_ij(R) = <i,0|H|j,R>; pair (i, j, R) has the vector r_j + R.cell - r_i; cell vectors are rows; "
     "orbitals run over the atoms, an atom's shells in the basis' order, and m = -l..l of real spherical "
@@ -37,8 +39,14 @@ ESTIMATE_MEANING = "expected r.m.s. error of the elements of each stored block o
 OUT_OF_DISTRIBUTION = "out_of_distribution"
 STRANGE_MEANING = "atoms (from 0) in environments unlike those of the training data"
 
-OperatorName = Literal["hamiltonian", "overlap", "h0"]
-UNIT_OF: dict[OperatorName, str] = {"hamiltonian": "eV", "overlap": "1", "h0": "eV"}
+OperatorName = Literal["hamiltonian", "hamiltonian_up", "hamiltonian_down", "overlap", "h0"]
+UNIT_OF: dict[OperatorName, str] = {
+    "hamiltonian": "eV",
+    "hamiltonian_up": "eV",
+    "hamiltonian_down": "eV",
+    "overlap": "1",
+    "h0": "eV",
+}
 FORMER_NAME = {"h0": "initial_hamiltonian"}
 """Names that groups had in older files."""
 
@@ -212,7 +220,7 @@ def _read_functions(group: h5py.Group, shells: Mapping[int, tuple[int, ...]]) ->
 
 def _write_attributes(file: h5py.File, calculation: Calculation, version: int) -> None:
     file.attrs["format"] = FORMAT
-    file.attrs["version"] = version
+    file.attrs["version"] = max(version, SPIN_VERSION) if calculation.spin_polarised else version
     file.attrs["convention"] = CONVENTION
     file.attrs["units"] = UNITS
     file.attrs["formula"] = calculation.structure.formula
