@@ -38,6 +38,7 @@ from tests.formats.test_cp2k_ao_matrices import text as ao_text
 from tests.formats.test_pyscf_checkpoint import write_checkpoint
 from tests.formats.test_qh9 import DYNAMIC
 from tests.formats.test_qh9 import write as write_qh9
+from tests.formats.wannier_files import orthonormal, write_tb
 
 DATA = Path(__file__).parents[1] / "data"
 
@@ -124,6 +125,8 @@ def write_seeds(folder: Path) -> None:
     write_hsx(folder / "siesta" / "x.HSX", calculation)
     export(calculation, folder / "tshs" / "x.TSHS", "tshs")
     write_aims_run(folder / "aims", light(calculation))
+    write_tb(folder / "w90", calculation)
+    export(orthonormal(calculation), folder / "w90_shells", "wannier90")
     magnet = two_spins(calculation)
     write_calculation(folder / "spin.h5", magnet)
     (folder / "siesta_spin").mkdir()

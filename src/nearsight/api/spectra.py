@@ -258,6 +258,7 @@ def density_of_states(
     kind: Kind = "mulliken",
     mesh: Sequence[int] | None = None,
     temperature: float | None = None,
+    n_electrons: float | None = None,
     progress: Progress = silent,
 ) -> DensityOfStates:
     """Compute the density of states, whole or projected on elements, shells or atoms.
@@ -276,6 +277,8 @@ def density_of_states(
         Numbers of k-points of a Monkhorst–Pack mesh; by default Γ alone. More than Γ needs real-space matrices.
     temperature : float, optional
         In K, of the electrons. By default levels are filled from below.
+    n_electrons : float, optional
+        Number of electrons in the cell; by default the valence electrons less the charge.
     progress : callable, optional
         Told the number of k-points done.
 
@@ -309,6 +312,7 @@ def density_of_states(
         points=points,
         weights=weights,
         temperature=temperature,
+        n_electrons=n_electrons,
         progress=progress,
     )
 

@@ -19,10 +19,25 @@ from nearsight.checks.settings import check_settings
 from nearsight.checks.subject import Finding, Subject, sorted_by_level
 from nearsight.errors import NearsightError
 from nearsight.formats.registry import read_any
+from nearsight.formats.wannier90 import ORBITALS, WITHOUT_L
 from nearsight.operators.calculation import SPINS, Calculation
 from nearsight.progress import Event, Progress, silent
 
+
+def check_orbitals(subject: Subject) -> Iterator[Finding]:
+    """Find functions that have no l, so that H does not turn with the structure."""
+    if subject.calculation.provenance.get(ORBITALS) == WITHOUT_L:
+        yield subject.finding(
+            "error",
+            "orbitals",
+            "expected orbitals of known l, got Wannier functions that have none (hybrids, or not on atoms)",
+            "Levels are right; blocks do not turn with the structure, so that nothing can be learnt from them.",
+            "Project on whole shells of atoms (Si:s;p), or learn from the matrices of a code with atomic orbitals.",
+        )
+
+
 CHECKS: tuple[Callable[[Subject], Iterator[Finding]], ...] = (
+    check_orbitals,
     check_geometry,
     check_bonds,
     check_ghosts,

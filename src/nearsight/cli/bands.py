@@ -71,8 +71,15 @@ def _columns(found: Bands) -> dict[str, np.ndarray]:
 
 
 def _print(found: Bands, keys: dict[str, Any]) -> None:
-    kind = "metal" if not found.gap > 0 else "gap"
     console = Terminal()
+    if found.n_occupied == 0:
+        say(
+            console,
+            f"levels from {found.levels.min():.4f} to {found.levels.max():.4f} eV; no gap: the number of electrons is "
+            "not known, or 0",
+        )
+        return
+    kind = "metal" if not found.gap > 0 else "gap"
     top, bottom = (found.path.points[place[1]] for place in (found.highest_occupied, found.lowest_empty))
     text = f"{kind} {found.gap:.4f} eV" if kind == "gap" else "no gap along the path"
     highest, lowest = keys["valence_band_maximum_eV"], keys["conduction_band_minimum_eV"]

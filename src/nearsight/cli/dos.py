@@ -46,6 +46,9 @@ def dos_command(
     width: Annotated[float, typer.Option("--width", min=1e-4, help="eV, standard deviation of the Gaussians")] = 0.1,
     mesh: Annotated[str, typer.Option("--mesh", help="k-points, such as 2,2,2, with a real-space H")] = "",
     temperature: Annotated[float | None, typer.Option("--temperature", help="K, of the electrons")] = None,
+    electrons: Annotated[
+        float | None, typer.Option("--electrons", min=0, help="in the cell; by default the valence less the charge")
+    ] = None,
     window: Annotated[str, typer.Option("--window", help="eV from the Fermi level that are drawn, such as -8:8")] = "",
     json: Annotated[bool, typer.Option("--json", help="print JSON only")] = False,
 ) -> None:
@@ -62,6 +65,7 @@ def dos_command(
             by=None if by is None else by.value,
             mesh=counts,
             temperature=temperature,
+            n_electrons=electrons,
             progress=progress,
         )
     if json:

@@ -31,7 +31,7 @@ class Bands:
     levels : ndarray of shape (K, n)
         Levels in eV, ascending at every k.
     n_occupied : int
-        Number of filled bands of an insulator: half the electrons, rounded up.
+        Number of filled bands of an insulator: half the electrons, rounded up. 0 where their number is not known.
     residual : float
         Largest residual of all points in eV (`eigen.solve`).
     """
@@ -123,7 +123,7 @@ def bands(calculation: Calculation, path: KPath, progress: Progress = silent) ->
     Parameters
     ----------
     calculation : Calculation
-        H and S in real space, and the valence of every element.
+        H and S in real space; without the valence of every element nothing is filled.
     path : KPath
         The points.
     progress : callable, optional
@@ -140,7 +140,8 @@ def bands(calculation: Calculation, path: KPath, progress: Progress = silent) ->
         If an operator is folded to Γ, there is no S, or `eigen.solve` refuses the matrices.
     """
     h, s = calculation.require_hamiltonian(), calculation.require_overlap()
-    electrons, threshold = calculation.n_electrons, overlap_threshold(calculation)
+    known = all(z in calculation.basis.valence for z in calculation.structure.elements)
+    electrons, threshold = calculation.n_electrons if known else 0, overlap_threshold(calculation)
     levels: list[np.ndarray] = []
     residual = 0.0
     for done, k in enumerate(path.points):

@@ -57,6 +57,7 @@ def density_of_states(
     points: np.ndarray = GAMMA,
     weights: np.ndarray | None = None,
     temperature: float | None = None,
+    n_electrons: float | None = None,
     progress: Progress = silent,
 ) -> DensityOfStates:
     """Diagonalise at every k-point and broaden the levels.
@@ -64,7 +65,7 @@ def density_of_states(
     Parameters
     ----------
     calculation : Calculation
-        H, S and the valence of every element; in real space for more than Γ.
+        H, S and the valence of every element, unless `n_electrons` is given; in real space for more than Γ.
     width : float
         Standard deviation of the Gaussians, in eV.
     by : {"element", "shell", "atom"}, optional
@@ -77,6 +78,8 @@ def density_of_states(
         Weights of the k-points, positive. By default equal.
     temperature : float, optional
         In K, of the electrons. By default levels are filled from below.
+    n_electrons : float, optional
+        Number of electrons in the cell; by default the valence electrons less the charge.
     progress : callable, optional
         Told the number of k-points done.
 
@@ -93,16 +96,17 @@ def density_of_states(
     """
     h, s = calculation.require_hamiltonian(), calculation.require_overlap()
     numbers, basis = calculation.structure.numbers, calculation.basis
-    electrons, threshold = calculation.n_electrons, overlap_threshold(calculation)
+    electrons = calculation.n_electrons if n_electrons is None else n_electrons
+    threshold = overlap_threshold(calculation)
     groups = orbital_groups(numbers, basis, by) if by is not None else {}
     levels, shares = [], []
     for done, k in enumerate(points):
         hk: Matrix = bloch(h, k) if np.any(k) else h
         sk: Matrix = bloch(s, k) if np.any(k) else s
         if by is None:
-            levels.append(solve(hk, sk, electrons, threshold=threshold).eigenvalues)
+            levels.append(solve(hk, sk, round(electrons), threshold=threshold).eigenvalues)
         else:
-            states = solve_states(hk, sk, electrons, threshold=threshold)
+            states = solve_states(hk, sk, round(electrons), threshold=threshold)
             populations = orbital_populations(states, sk, kind)
             levels.append(states.levels)
             shares.append(np.stack([populations[orbitals].sum(axis=0) for orbitals in groups.values()]))
@@ -231,7 +235,7 @@ def _broadened(
     levels: list[np.ndarray],
     shares: list[np.ndarray],
     labels: list[str],
-    electrons: int,
+    electrons: float,
     width: float,
     weights: np.ndarray | None,
     temperature: float | None,

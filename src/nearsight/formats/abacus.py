@@ -12,13 +12,13 @@ from nearsight.formats.abacus_log import PRINTED_EV, RYDBERG_IN_EV, AbacusLog, r
 from nearsight.formats.basis_words import asked_for, shells_of_words
 from nearsight.formats.deepx import grouped, make_folder
 from nearsight.formats.options import ReadOptions
-from nearsight.formats.real_space_blocks import ForeignOrbitals, elements_of, from_elements
+from nearsight.formats.real_space_blocks import ForeignOrbitals, elements_of, from_elements, places_by_l
 from nearsight.formats.structure_files import read_structure
 from nearsight.operators.blocks import BlockOperator
 from nearsight.operators.calculation import Calculation
 from nearsight.operators.symmetry import permute
 from nearsight.orbitals.basis import BasisSet
-from nearsight.orbitals.conventions import ABACUS, from_internal_order
+from nearsight.orbitals.conventions import ABACUS
 from nearsight.structures.structure import Structure
 
 LOG, LEVELS = "running_scf.log", "istate.info"
@@ -219,22 +219,7 @@ def write(path: Path, calculation: Calculation) -> list[Path]:
         if operator is not None:
             written.append(path / name)
             grouped_operator = permute(operator, order)
-            cells = list(elements_of(grouped_operator, *_places(grouped_operator), unit))
+            cells = list(elements_of(grouped_operator, *places_by_l(ABACUS, grouped_operator), unit))
             fermi = None if calculation.fermi is None else calculation.fermi / PRINTED_EV
             write_abacus_csr(path / name, letter, structure, operator.n_orbitals, cells, fermi)
     return written
-
-
-def _places(operator: BlockOperator) -> tuple[np.ndarray, np.ndarray]:
-    """Where each of our orbitals is in ABACUS' matrix, and with which sign: shells by l, then its order."""
-    index, sign = from_internal_order(ABACUS, operator.basis, operator.numbers)
-    place, own = np.empty_like(index), np.empty_like(sign)
-    place[index], own[index] = np.arange(len(index)), sign
-    offsets = operator.orbital_offsets
-    for atom, z in enumerate(operator.numbers.tolist()):
-        shells = operator.basis.shells[z]
-        momenta = np.concatenate([np.full(2 * l + 1, l) for l in shells])
-        moved = np.argsort(np.argsort(momenta, kind="stable"), kind="stable")
-        part = slice(offsets[atom], offsets[atom + 1])
-        place[part] = offsets[atom] + moved[place[part] - offsets[atom]]
-    return place, own

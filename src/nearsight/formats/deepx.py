@@ -23,10 +23,10 @@ from nearsight.errors import FormatError, InputError
 from nearsight.foreign_files import read_text
 from nearsight.formats.hdf5_files import opened
 from nearsight.formats.options import ReadOptions
-from nearsight.formats.real_space_blocks import ForeignOrbitals, from_blocks
+from nearsight.formats.real_space_blocks import ForeignOrbitals, from_blocks, unit_overlap
 from nearsight.formats.sniffing import is_folder_of
 from nearsight.formats.structure_files import read_structure
-from nearsight.operators.blocks import BlockOperator, zeros
+from nearsight.operators.blocks import BlockOperator
 from nearsight.operators.calculation import Calculation
 from nearsight.operators.hdf5_content import array
 from nearsight.operators.hdf5_writing import hdf5_written_atomically
@@ -110,12 +110,7 @@ def of_orthogonal(
     """
     if not orthogonal:
         return overlap
-    atoms = np.arange(len(orbitals.numbers))
-    unit = zeros(orbitals.numbers, orbitals.basis, atoms, atoms, np.zeros((len(atoms), 3), dtype=np.int64), False)
-    for (z, _), pairs in unit.element_pairs.items():
-        unit.put(
-            pairs, np.broadcast_to(np.eye(orbitals.basis.n_orbitals(z)), (len(pairs), *unit.stack(pairs).shape[1:]))
-        )
+    unit = unit_overlap(orbitals.numbers, orbitals.basis)
     if overlap is None:
         return unit
     same = unit.on_pairs(overlap.source, overlap.target, overlap.shift)

@@ -15,7 +15,7 @@ from nearsight.operators import runs
 from nearsight.operators.blocks import BlockOperator, zeros
 from nearsight.operators.symmetry import adjoint, with_reverses
 from nearsight.orbitals.basis import BasisSet
-from nearsight.orbitals.conventions import OrbitalConvention, to_internal_order
+from nearsight.orbitals.conventions import OrbitalConvention, from_internal_order, to_internal_order
 from nearsight.structures.graph import is_ascending, pair_order
 
 ASYMMETRY = 1e-5
@@ -123,6 +123,29 @@ def _reorder(operator: BlockOperator, orbitals: ForeignOrbitals) -> None:
             some = pairs[first : first + _AT_ONCE]
             blocks = operator.stack(some)[:, rows[:, None], columns]
             operator.put(some, blocks * (row_signs[:, None] * column_signs))
+
+
+def unit_overlap(numbers: np.ndarray, basis: BasisSet) -> BlockOperator:
+    """Return S of an orthonormal basis.
+
+    Parameters
+    ----------
+    numbers : (N,) array of int
+        Atomic numbers.
+    basis : BasisSet
+        Orbitals of each element.
+
+    Returns
+    -------
+    BlockOperator
+        1 on every atom, in real space.
+    """
+    atoms = np.arange(len(numbers))
+    result = zeros(numbers, basis, atoms, atoms, np.zeros((len(atoms), 3), dtype=np.int64), False)
+    for (z, _), pairs in result.element_pairs.items():
+        size = basis.n_orbitals(z)
+        result.put(pairs, np.broadcast_to(np.eye(size), (len(pairs), size, size)))
+    return result
 
 
 @dataclass(frozen=True, eq=False)
@@ -270,6 +293,36 @@ def elements_of(
         ascending = kept[np.argsort(rows[kept] * size + columns[kept], kind="stable")]
         x, y, z = cell
         yield CellElements((x, y, z), rows[ascending], columns[ascending], values[ascending])
+
+
+def places_by_l(convention: OrbitalConvention, operator: BlockOperator) -> tuple[np.ndarray, np.ndarray]:
+    """Return where each of our orbitals is in the matrix of a code that lists the shells of an atom by their l.
+
+    Parameters
+    ----------
+    convention : OrbitalConvention
+        The code's order and signs inside the shells.
+    operator : BlockOperator
+        On the same atoms.
+
+    Returns
+    -------
+    place : (n,) array of int
+        As `elements_of` takes it.
+    sign : (n,) array of int
+        Likewise.
+    """
+    index, sign = from_internal_order(convention, operator.basis, operator.numbers)
+    place, own = np.empty_like(index), np.empty_like(sign)
+    place[index], own[index] = np.arange(len(index)), sign
+    offsets = operator.orbital_offsets
+    for atom, z in enumerate(operator.numbers.tolist()):
+        shells = operator.basis.shells[z]
+        momenta = np.concatenate([np.full(2 * l + 1, l) for l in shells])
+        moved = np.argsort(np.argsort(momenta, kind="stable"), kind="stable")
+        part = slice(offsets[atom], offsets[atom + 1])
+        place[part] = offsets[atom] + moved[place[part] - offsets[atom]]
+    return place, own
 
 
 def completed(path: object, operator: BlockOperator, *, hermitian: bool = True, half: bool = False) -> BlockOperator:

@@ -22,6 +22,7 @@ from nearsight.formats import (
     qh9,
     schnorb,
     siesta,
+    wannier90,
 )
 from nearsight.formats.options import ReadOptions
 from nearsight.formats.sniffing import first_bytes
@@ -70,6 +71,9 @@ FORMATS: tuple[Format, ...] = (
         deeph_legacy.read,
     ),
     Format("a folder of dftio (positions.dat, basis.dat, hamiltonians.h5)", dftio.recognises, dftio.read),
+    Format(
+        "Wannier90's H(R) (SEEDNAME_tb.dat or SEEDNAME_hr.dat with SEEDNAME.win)", wannier90.recognises, wannier90.read
+    ),
     Format("a checkpoint of PySCF of a molecule (.chk)", pyscf_checkpoint.recognises, pyscf_checkpoint.read),
     Format("a NumPy archive (.npz) with structure, H and S", hamiltonian_npz.recognises, hamiltonian_npz.read),
     Format("a database of molecules as of SchNOrb and PhiSNet (.db)", schnorb.recognises, schnorb.read),

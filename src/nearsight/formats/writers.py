@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nearsight.errors import InputError
-from nearsight.formats import abacus, deeph_legacy, deepx, dftio, siesta
+from nearsight.formats import abacus, deeph_legacy, deepx, dftio, siesta, wannier90
 from nearsight.operators.calculation import Calculation
 
 
@@ -63,6 +63,7 @@ WRITERS: dict[str, Writer] = {
     "dftio": Writer(
         "a folder of dftio, for DeePTB", dftio.write, hamiltonians=(dftio.HAMILTONIAN,), overlap=dftio.OVERLAP
     ),
+    "wannier90": Writer("H(R) of an orthonormal basis, for WannierTools", wannier90.write),
     "tshs": Writer("one file .TSHS for TranSIESTA, TBtrans and sisl", siesta.write, folder=False),
 }
 """Name → layout."""

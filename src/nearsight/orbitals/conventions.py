@@ -4,8 +4,8 @@ Every code has the same real functions up to the sign. The internal order runs o
 phase, as CP2K's does. ORCA lists m = 0, +1, −1, +2, …, and its functions with |m| = 3 and 4 have the opposite sign (as
 IOData corrects them). PySCF's shells are in the internal order, except that p is x, y, z. FHI-aims has the opposite
 sign for odd m > 0 (as in PhiSNet). ABACUS lists m = 0, +1, −1, +2, …, and SIESTA m = −l..l, both with the opposite sign
-for odd m. OpenMX, whose order is that of DeepH's first layout, lists p as x, y, z, d as z², x²−y², xy, xz, yz, and
-higher shells as m = 0, +1, −1, +2, ….
+for odd m. Wannier90's projections run over m = 0, +1, −1, …, too. OpenMX, whose order is that of DeepH's first
+layout, lists p as x, y, z, d as z², x²−y², xy, xz, yz, and higher shells as m = 0, +1, −1, +2, ….
 
 That these are right, real files say: an overlap with an s function points along its bond in one order only.
 """
@@ -131,6 +131,9 @@ ABACUS = OrbitalConvention(
     {l: tuple(-1 if m % 2 else 1 for m in _up_and_down(l)) for l in _DEGREES},
 )
 """p is z, −x, −y; d is z², −xz, −yz, x²−y², xy."""
+
+WANNIER90 = OrbitalConvention("Wannier90", {l: _up_and_down(l) for l in range(4)}, {l: _POSITIVE[l] for l in range(4)})
+"""p is z, x, y; d is z², xz, yz, x²−y², xy: the projections by their number mr, up to f."""
 
 SIESTA = OrbitalConvention(
     "SIESTA", CP2K.order, {l: tuple(-1 if m % 2 else 1 for m in range(-l, l + 1)) for l in _DEGREES}
