@@ -11,14 +11,16 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from scipy.linalg import eigh
 
 from nearsight.api.files import import_calculation
 from nearsight.errors import FormatError
 from nearsight.formats.registry import read_any
-from nearsight.operators.bloch import to_csr
+from nearsight.operators.bloch import bloch, to_csr
 from nearsight.orbitals.conventions import PYSCF, from_internal_order, reordered
 from nearsight.units import HARTREE_IN_EV
 from tests.formats.molecules import NUMBERS, POSITIONS
+from tests.formats.samples import levels
 
 
 def write_checkpoint(path: Path, charge: int = 0, **keys: Any) -> Any:
@@ -121,7 +123,7 @@ def _without(name: str) -> Callable[[Path], None]:
 
 
 BAD: dict[str, tuple[Callable[[Path], None], str]] = {
-    "a crystal": (_json(a=[[5, 0, 0], [0, 5, 0], [0, 0, 5]]), "got a crystal"),
+    "a crystal of another S": (_json(a=[[5, 0, 0], [0, 5, 0], [0, 0, 5]]), "resolves S"),
     "Cartesian": (_json(cart=True), "Cartesian"),
     "a ghost": (_json(_atom=[["GHOST-O", [0, 0, 0]], ["H", [0, 0, 0]], ["H", [0, 0, 0]]]), "no ghosts"),
     "tables of nothing": (_json(_bas=[]), "table _bas"),
@@ -158,3 +160,95 @@ def test_nothing_in_it_is_evaluated(good: tuple[Path, Any], tmp_path: Path) -> N
     _json(atom=f"open({str(tmp_path / 'made')!r}, 'w')", basis=f"open({str(tmp_path / 'made')!r}, 'w')")(path)
     read_any(path)
     assert not (tmp_path / "made").exists()
+
+
+def write_crystal(path: Path, mesh: tuple[int, int, int], spin: bool = False, edge: float = 5.0) -> Any:
+    """H₂ in a cell, whose functions reach a few neighbours."""
+    from pyscf.pbc import dft, gto
+
+    cell = gto.M(
+        a=np.diag([edge, 5.2, 5.4]), atom="H 0 0 0; H 0.1 0.2 0.75", basis="gth-szv", pseudo="gth-pbe", verbose=0
+    )
+    cell.build(mesh=[25, 25, 27], verbose=0)
+    kind = dft.KUKS if spin else dft.KRKS
+    field = kind(cell, cell.make_kpts(mesh), xc="lda")
+    field._chkfile.close()
+    field.chkfile, field.max_cycle = str(path), 3
+    field.kernel()
+    return field
+
+
+@pytest.mark.parametrize("spin", [False, True])
+def test_a_crystal(spin: bool, tmp_path: Path) -> None:
+    """H(R) of a mesh through Γ: at its points levels and S are PySCF's."""
+    field = write_crystal(tmp_path / "a.chk", (3, 1, 1), spin)
+    found = read_any(tmp_path / "a.chk")
+    assert found.structure.pbc.all()
+    assert (found.charge, found.n_electrons, found.spin_polarised) == (0, 2, spin)
+    np.testing.assert_allclose(np.sort(found.k_points[:, 0]), [0, 1 / 3, 2 / 3], atol=1e-12)
+    k = found.k_points
+    s = np.array(field.get_ovlp())
+    order = from_internal_order(PYSCF, found.basis, found.structure.numbers)
+    for own, known in zip(k, s):
+        np.testing.assert_allclose(reordered(bloch(found.overlap, own).toarray(), *order), known, atol=1e-9)
+    for one in [found.of_spin("up"), found.of_spin("down")] if spin else [found]:
+        np.testing.assert_allclose(levels(one, k), one.k_eigenvalues, atol=1e-6)
+    assert found.provenance["k-points"].startswith("3 × 1 × 1, which resolve S to")
+
+
+def _kpts(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Path], None]:
+    def spoil(path: Path) -> None:
+        with h5py.File(path, "r+") as file:
+            file["scf/kpts"][...] = change(file["scf/kpts"][()])
+
+    return spoil
+
+
+def _shape(path: Path) -> None:
+    with h5py.File(path, "r+") as file:
+        orbitals = file["scf/mo_coeff"][()]
+        del file["scf/mo_coeff"]
+        file["scf/mo_coeff"] = orbitals[:, :, :1]
+
+
+CRYSTALS: dict[str, tuple[Callable[[Path], None], str]] = {
+    "a shifted mesh": (_kpts(lambda k: k + 0.1), "a mesh through Γ"),
+    "a point twice": (_kpts(lambda k: k[[0, 1, 1]]), "a mesh through Γ"),
+    "other points": (_kpts(lambda k: k * 1.1), "a mesh through Γ"),
+    "k and −k exchanged for one": (_kpts(lambda k: k[[1, 0, 2]]), r"H\(−k\) = H\(k\)\*|resolves S"),
+    "orbitals left out": (_shape, "orbitals of shape"),
+}
+
+
+def test_bad_crystals(tmp_path: Path) -> None:
+    write_crystal(tmp_path / "good.chk", (3, 1, 1))
+    for name, (spoil, message) in CRYSTALS.items():
+        path = Path(shutil.copy(tmp_path / "good.chk", tmp_path / "bad.chk"))
+        spoil(path)
+        with pytest.raises(FormatError, match=message):
+            print(name, read_any(path))
+    write_crystal(tmp_path / "dense.chk", (2, 1, 1), edge=2.0)
+    with pytest.raises(FormatError, match=r"resolves S\(R\) of this basis to 0\.01, got \(2, 1, 1\)"):
+        read_any(tmp_path / "dense.chk")
+
+
+@pytest.mark.parametrize("spin", [0, 2])
+def test_a_crystal_at_gamma(spin: int, tmp_path: Path) -> None:
+    """The sums over images, exactly, in a cell however small."""
+    from pyscf.pbc import dft, gto
+
+    cell = gto.M(a=np.eye(3) * 2.5, atom="H 0 0 0; H 0.1 0.2 0.75", basis="gth-szv", pseudo="gth-pbe", spin=spin)
+    cell.build(mesh=[13, 13, 13], verbose=0)
+    field = (dft.UKS if spin else dft.RKS)(cell, xc="lda")
+    field._chkfile.close()
+    field.chkfile, field.max_cycle = str(tmp_path / "a.chk"), 1
+    field.kernel()
+    found = read_any(tmp_path / "a.chk")
+    assert found.overlap.folded
+    order = from_internal_order(PYSCF, found.basis, found.structure.numbers)
+    np.testing.assert_allclose(reordered(to_csr(found.overlap).toarray(), *order), field.get_ovlp(), atol=1e-9)
+    for own, known in zip(
+        [found.hamiltonian_up, found.hamiltonian_down] if spin else [found.hamiltonian], np.atleast_2d(field.mo_energy)
+    ):
+        own_levels = eigh(to_csr(own).toarray(), to_csr(found.overlap).toarray(), eigvals_only=True)
+        np.testing.assert_allclose(own_levels, known * HARTREE_IN_EV, atol=1e-6)

@@ -35,7 +35,7 @@ from tests.formats.siesta_files import write_hsx
 from tests.formats.spin_files import write_abacus as write_spin_abacus
 from tests.formats.spin_files import write_siesta as write_spin_siesta
 from tests.formats.test_cp2k_ao_matrices import text as ao_text
-from tests.formats.test_pyscf_checkpoint import write_checkpoint
+from tests.formats.test_pyscf_checkpoint import write_checkpoint, write_crystal
 from tests.formats.test_qh9 import DYNAMIC
 from tests.formats.test_qh9 import write as write_qh9
 from tests.formats.wannier_files import orthonormal, write_tb
@@ -134,6 +134,7 @@ def write_seeds(folder: Path) -> None:
     (folder / "made").mkdir()
     shutil.move(write_spin_abacus(folder / "made", magnet), folder / "abacus_spin")
     write_checkpoint(folder / "water.chk")
+    write_crystal(folder / "crystal.chk", (2, 1, 1))
     _write_npz(folder / "calc.npz", calculation)
     _write_qh9(folder / "qh9.db")
     _write_schnorb(folder / "schnorb.db")

@@ -18,12 +18,12 @@ from nearsight.errors import InputError, RecipeError
 from nearsight.formats.xyz import read_xyz
 from nearsight.operators.bloch import bloch, fold, to_csr
 from nearsight.operators.blocks import BlockOperator
+from nearsight.operators.born_von_karman import mesh_points, to_real_space
 from nearsight.operators.calculation import Calculation
 from nearsight.operators.store import read_calculation, write_calculation
 from nearsight.operators.symmetry import hermiticity_error, is_exactly_hermitian, rotate
 from nearsight.orbitals.basis import basis_named, def2_svp
 from nearsight.recipes import pyscf_job as module
-from nearsight.recipes.born_von_karman import mesh_points, to_real_space
 from nearsight.recipes.pyscf_job import run_job, run_pyscf
 from nearsight.recipes.pyscf_system import KELVIN_IN_HARTREE, PyscfSettings
 from nearsight.structures.structure import Structure

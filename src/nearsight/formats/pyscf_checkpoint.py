@@ -1,8 +1,9 @@
-"""Checkpoints of PySCF's mean fields of molecules (`mf.chkfile`): HDF5 with the molecule as JSON and its orbitals.
+"""Checkpoints of PySCF's mean fields (`mf.chkfile`): HDF5 with the molecule or cell as JSON and its orbitals.
 
 H and S are not in them, yet follow from all orbitals C and their energies ε: S = C⁻ᵀC⁻¹ and H = C⁻ᵀ ε C⁻¹. PySCF
 evaluates texts of the JSON (`atom`, `basis`) as Python when it loads one; here only its tables of numbers are looked
-at (`_atm`, `_bas`, `_env`, `_atom`).
+at (`_atm`, `_bas`, `_env`, `_atom`, `a`). Of a crystal H(k) and S(k) follow at the points of a mesh through Γ, and H(R)
+by Fourier's transform (`operators.born_von_karman`), where S of the basis' functions shows that the mesh resolves it.
 """
 
 from __future__ import annotations
@@ -21,10 +22,14 @@ from nearsight.formats.dense_matrices import check_shells, from_dense
 from nearsight.formats.hdf5_files import opened
 from nearsight.formats.options import ReadOptions
 from nearsight.formats.structure_files import check_distances
+from nearsight.operators.bloch import fold
+from nearsight.operators.blocks import BlockOperator
+from nearsight.operators.born_von_karman import mesh_points, to_real_space
 from nearsight.operators.calculation import Calculation
 from nearsight.operators.hdf5_content import array, text
+from nearsight.operators.two_centre_overlap import overlap_of
 from nearsight.orbitals.basis import SHELL_LETTERS, BasisSet
-from nearsight.orbitals.conventions import PYSCF
+from nearsight.orbitals.conventions import PYSCF, to_internal_order
 from nearsight.orbitals.gaussian_shell import GaussianShell
 from nearsight.structures.structure import Structure
 from nearsight.units import BOHR_IN_ANGSTROM, HARTREE_IN_EV
@@ -33,6 +38,12 @@ _EXPECTED = "a checkpoint of PySCF (mol, scf)"
 _MOST_FUNCTIONS = 20_000
 _SAME_OVERLAP = 1e-8
 """Largest difference between S of the orbitals of either spin."""
+_SAME_POINT = 1e-7
+"""In reciprocal lattice vectors: k-points that differ by less are one."""
+_REVERSIBLE = 0.01
+"""Largest |M(−k) − M(k)*| (eV, 1) of PySCF's integrals."""
+_RESOLVED = 0.01
+"""Largest difference between S(R) of a mesh of k-points and that of the functions."""
 _ILL_CONDITIONED = 1e12
 """Condition number of C from which on H is not that of the run to more than a few digits."""
 
@@ -60,18 +71,15 @@ def read(path: Path, options: ReadOptions) -> Calculation:
     Raises
     ------
     FormatError
-        If it is damaged, of a crystal, has spinors or Cartesian functions, or orbitals were left out.
+        If it is damaged, has spinors or Cartesian functions, or orbitals were left out; or of a crystal the k-points
+        are no full mesh through Γ, or too few.
     """
     with opened(path, _EXPECTED) as file:
         if "mol" not in file or "scf" not in file:
             raise FormatError(path, f"expected {_EXPECTED}, got {', '.join(file) or 'nothing'}")
         said = _molecule(path, text(file, "mol"))
-        if "kpts" in file["scf"] or "a" in said:
-            raise FormatError(
-                path,
-                "expected a molecule, got a crystal, whose matrices per cell vector do not follow from a checkpoint; "
-                "compute it with `nearsight generate`",
-            )
+        if "kpts" in file["scf"] or "kpt" in file["scf"] or "a" in said:
+            return _crystal(path, file["scf"], said)
         structure, basis = _atoms(path, said)
         n = int(basis.offsets(structure.numbers)[-1])
         spins = _spins(path, file["scf"])
@@ -125,6 +133,119 @@ def _spins(path: Path, group: h5py.Group) -> tuple[int, ...]:
             "no H of one spin",
         )
     return () if len(shape) == 1 else (2,)
+
+
+def _crystal(path: Path, scf: h5py.Group, said: dict[str, Any]) -> Calculation:
+    molecule, basis = _atoms(path, said)
+    structure = _periodic(path, said, molecule)
+    n = int(basis.offsets(structure.numbers)[-1])
+    if "mo_coeff" not in scf or "mo_energy" not in scf:
+        raise FormatError(path, "expected as many orbitals as functions at every k-point, got others")
+    several = "kpts" in scf
+    points = array(scf, "kpts", "float", (None, 3)) if several else np.zeros((1, 3))
+    if "kpt" in scf and array(scf, "kpt", "float", (3,)).any():
+        raise FormatError(path, "expected Γ or all k-points of a mesh through it, got one other k-point")
+    spins = (2,) if len(scf["mo_energy"].shape) == (3 if several else 2) else ()
+    shape = (*spins, len(points)) if several else spins
+    levels = array(scf, "mo_energy", "float", (*shape, n)).reshape(-1, len(points), n)
+    occupations = array(scf, "mo_occ", "float", (*shape, n))
+    orbitals = _complex(path, scf, (*shape, n, n)).reshape(-1, len(points), n, n)
+    mesh, order = _mesh(path, points, structure)
+    index, sign = to_internal_order(PYSCF, basis, structure.numbers)
+    turn = sign[:, None] * sign
+    overlaps, hamiltonians = [], []
+    for c, e in zip(orbitals[:, order], levels[:, order]):
+        inverse = np.array([_inverse(path, own) for own in c])
+        adjoint = inverse.conj().transpose(0, 2, 1)
+        s_k, h_k = adjoint @ inverse, (adjoint * e[:, None, :]) @ inverse * HARTREE_IN_EV
+        s, h = (
+            to_real_space(_reversible(path, x, mesh)[:, index][:, :, index] * turn, mesh, structure, basis)
+            for x in (s_k, h_k)
+        )
+        overlaps.append(fold(s) if mesh == (1, 1, 1) else s)
+        hamiltonians.append(fold(h) if mesh == (1, 1, 1) else h)
+    exact = overlap_of(structure, basis)
+    unresolved = _unresolved(overlaps[0], fold(exact) if mesh == (1, 1, 1) else exact)
+    if unresolved > _RESOLVED:
+        raise FormatError(
+            path,
+            f"expected a mesh of k-points that resolves S(R) of this basis to {_RESOLVED:g}, got {mesh} with which it "
+            f"is {unresolved:.2g} off; compute with more k-points",
+        )
+    electrons = float(occupations.sum()) / len(points)
+    valence = sum(basis.valence[z] for z in structure.numbers.tolist())
+    k_levels = np.sort(levels * HARTREE_IN_EV, axis=-1)
+    return Calculation(
+        structure,
+        basis,
+        None if spins else hamiltonians[0],
+        overlaps[0],
+        energy=float(array(scf, "e_tot", "float", ())) * HARTREE_IN_EV if "e_tot" in scf else None,
+        k_points=points @ structure.cell.T / BOHR_IN_ANGSTROM / (2 * np.pi),
+        k_eigenvalues=k_levels if spins else k_levels[0],
+        charge=float(valence - round(electrons)),
+        provenance={
+            "format": "PySCF checkpoint",
+            "source": path.name,
+            "basis": basis.name,
+            "k-points": " × ".join(map(str, mesh)) + f", which resolve S to {unresolved:.1e}",
+        },
+        hamiltonian_up=hamiltonians[0] if spins else None,
+        hamiltonian_down=hamiltonians[-1] if spins else None,
+    )
+
+
+def _periodic(path: Path, said: dict[str, Any], molecule: Structure) -> Structure:
+    """The cell, in the unit that is said."""
+    unit = said.get("unit")
+    factor = BOHR_IN_ANGSTROM if isinstance(unit, str) and unit.lower().startswith(("b", "au")) else 1.0
+    if said.get("dimension") not in (None, 3) or not (unit is None or isinstance(unit, str)):
+        raise FormatError(path, "expected a cell with three periodic directions in Å or Bohr, got another one")
+    return Structure(molecule.numbers, molecule.positions, _table(path, said, "a", 3) * factor, np.ones(3, dtype=bool))
+
+
+def _complex(path: Path, group: h5py.Group, shape: tuple[int, ...]) -> np.ndarray:
+    """Orbitals at k-points, which are complex, or real at Γ alone."""
+    dataset = group["mo_coeff"]
+    if not isinstance(dataset, h5py.Dataset) or dataset.shape != shape or dataset.dtype.kind not in "fc":
+        raise FormatError(path, f"expected orbitals of shape {shape}, got others; were dependent ones left out?")
+    found = np.asarray(dataset[()], dtype=np.complex128)
+    if not np.isfinite(found).all():
+        raise FormatError(path, "expected orbitals that are finite, got NaN or infinite ones")
+    return found
+
+
+def _mesh(path: Path, points: np.ndarray, structure: Structure) -> tuple[tuple[int, int, int], np.ndarray]:
+    """The mesh through Γ that the k-points (1/Bohr) are, and where each of its points is among them."""
+    reciprocal = points @ structure.cell.T / BOHR_IN_ANGSTROM / (2 * np.pi)
+    inside = reciprocal - np.floor(reciprocal + _SAME_POINT)
+    counts = [len(np.unique(np.round(inside[:, axis] / _SAME_POINT / 4))) for axis in range(3)]
+    mesh = (counts[0], counts[1], counts[2])
+    wanted = mesh_points(mesh) if np.prod(counts) == len(points) else np.zeros((0, 3))
+    apart = np.abs(inside[None] - wanted[:, None]).max(axis=2) if len(wanted) else np.ones((1, 1))
+    order = apart.argmin(axis=1)
+    if apart.min(axis=1).max() > 4 * _SAME_POINT or len(set(order.tolist())) != len(points):
+        raise FormatError(
+            path,
+            "expected all k-points of a mesh through Γ (cell.make_kpts without symmetry and shifts), got "
+            f"{len(points)} others, of which H(R) does not follow",
+        )
+    return mesh, order
+
+
+def _reversible(path: Path, matrices: np.ndarray, mesh: tuple[int, int, int]) -> np.ndarray:
+    """The part with M(−k) = M(k)*, which the integrals on PySCF's grid obey to some digits."""
+    minus = np.ravel_multi_index(tuple((-np.indices(mesh).reshape(3, -1)) % np.array(mesh)[:, None]), mesh)
+    turned = matrices[minus].conj()
+    error = float(np.abs(matrices - turned).max())
+    if error > _REVERSIBLE:
+        raise FormatError(path, f"expected H(−k) = H(k)*, got a difference of {error:.2g}; is there a complex field?")
+    return np.asarray((matrices + turned) / 2)
+
+
+def _unresolved(found: BlockOperator, exact: BlockOperator) -> float:
+    there, back = (a.on_pairs(b.source, b.target, b.shift) for a, b in ((exact, found), (found, exact)))
+    return max(float(np.abs(a.values - b.values).max(initial=0)) for a, b in ((there, found), (back, exact)))
 
 
 def _molecule(path: Path, words: str) -> dict[str, Any]:

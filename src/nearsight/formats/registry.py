@@ -74,7 +74,7 @@ FORMATS: tuple[Format, ...] = (
     Format(
         "Wannier90's H(R) (SEEDNAME_tb.dat or SEEDNAME_hr.dat with SEEDNAME.win)", wannier90.recognises, wannier90.read
     ),
-    Format("a checkpoint of PySCF of a molecule (.chk)", pyscf_checkpoint.recognises, pyscf_checkpoint.read),
+    Format("a checkpoint of PySCF (.chk)", pyscf_checkpoint.recognises, pyscf_checkpoint.read),
     Format("a NumPy archive (.npz) with structure, H and S", hamiltonian_npz.recognises, hamiltonian_npz.read),
     Format("a database of molecules as of SchNOrb and PhiSNet (.db)", schnorb.recognises, schnorb.read),
     Format("a database of molecules of QH9 (.db)", qh9.recognises, qh9.read),

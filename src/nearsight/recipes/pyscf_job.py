@@ -13,11 +13,11 @@ import numpy as np
 from nearsight.errors import RecipeError
 from nearsight.formats.dense_matrices import from_dense
 from nearsight.operators.blocks import BlockOperator
+from nearsight.operators.born_von_karman import mesh_points, to_real_space
 from nearsight.operators.calculation import Calculation
 from nearsight.orbitals.basis import BasisSet
 from nearsight.orbitals.conventions import PYSCF, reordered, to_internal_order
 from nearsight.progress import Event, Progress, silent
-from nearsight.recipes.born_von_karman import mesh_points, to_real_space
 from nearsight.recipes.pyscf_system import (
     KELVIN_IN_HARTREE,
     PyscfSettings,

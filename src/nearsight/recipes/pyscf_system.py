@@ -14,9 +14,9 @@ from pydantic import Field, model_validator
 from nearsight.configuration import Section
 from nearsight.elements import GHOST, symbol_of
 from nearsight.errors import InputError
+from nearsight.operators.born_von_karman import mesh_points
 from nearsight.orbitals.basis import DEF2_SVP, BasisSet
 from nearsight.orbitals.gaussian_shell import GaussianShell
-from nearsight.recipes.born_von_karman import mesh_points
 from nearsight.recipes.pyscf_names import checked_name, checked_symbol, forbid_evaluation
 from nearsight.structures.structure import Structure
 from nearsight.units import BOHR_IN_ANGSTROM
