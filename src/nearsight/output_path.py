@@ -22,16 +22,18 @@ _SIGNATURES: dict[str, Callable[[bytes], bool]] = {
     "NumPy array (.npy)": lambda head: head.startswith(b"\x93NUMPY"),
     # A Fortran record of the five sizes in four bytes each, in either byte order.
     "CP2K wavefunction": lambda head: head.startswith((b"\x14\0\0\0", b"\0\0\0\x14")),
+    "SIESTA density matrix (.DM)": lambda head: head.startswith((b"\x14\0\0\0", b"\0\0\0\x14")),
 }
 """Kind of file → whether the first bytes of a file are those of that kind."""
 
-STORE, PAGE, JSON, TABLE, ARRAY, WAVEFUNCTION = (
+STORE, PAGE, JSON, TABLE, ARRAY, WAVEFUNCTION, DENSITY = (
     "store (.h5)",
     "HTML page",
     "JSON file",
     "table (.csv)",
     "NumPy array (.npy)",
     "CP2K wavefunction",
+    "SIESTA density matrix (.DM)",
 )
 
 

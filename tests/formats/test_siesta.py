@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from nearsight.api.exports import export
+from nearsight.api.spectra import spectrum, states
+from nearsight.api.starts import start_files
+from nearsight.cli.main import app
+from nearsight.electronic.density_matrix import contraction, density_operator
+from nearsight.electronic.k_points import monkhorst_pack
+from nearsight.electronic.real_space_density import real_space_density
 from nearsight.errors import FormatError, InputError
 from nearsight.formats.fortran_records import record
 from nearsight.formats.registry import read_any
+from nearsight.formats.siesta import write_density
 from nearsight.operators.bloch import bloch, fold
 from nearsight.operators.calculation import Calculation
 from nearsight.operators.store import read_calculation
-from tests.formats.samples import assert_orders_are_ours, largest_difference, levels, needs_samples, sample
+from tests.formats.samples import assert_orders_are_ours, largest_difference, levels, needs_samples, path_of, sample
 from tests.formats.siesta_files import records, write_hsx
 from tests.fuzz.seeds import small_calculation
 
@@ -248,3 +257,59 @@ def test_graphene_of_transiesta_touches_at_the_fermi_level(name: str) -> None:
     assert_orders_are_ours(ours)
     nearest = np.sort(np.abs(levels(ours, np.array([[0.0, 0, 0], [0, 1 / 3, 0]])) - ours.fermi), axis=1)
     assert nearest[:, 1].min() < 2e-5
+
+
+def test_a_density_to_start_from(tmp_path: Path) -> None:
+    """Its trace with S are the electrons, with H the band energy; at Γ it is P of the states; rows are SIESTA's."""
+    known = read_calculation(SILICON)
+    points, weights = monkhorst_pack((2, 2, 1), through_gamma=True)
+    density = real_space_density(known, points, weights, 8)
+    assert contraction(density, known.overlap) == pytest.approx(8)
+    levels_at = np.sort(levels(known, points), axis=1)[:, :4]
+    assert contraction(density, known.hamiltonian) == pytest.approx(2 * float(weights @ levels_at.sum(axis=1)))
+    folded = replace(known, hamiltonian=fold(known.hamiltonian), overlap=fold(known.overlap))
+    gamma = real_space_density(folded, np.zeros((1, 3)), np.ones(1), 8)
+    exact = density_operator(states(folded), spectrum(folded).filling(), folded.hamiltonian)
+    np.testing.assert_allclose(gamma.values, exact.values, atol=1e-10)
+    said = start_files(known, siesta=tmp_path / "si.DM", mesh=(2, 2, 1))
+    assert "SystemLabel si" in said
+    found = [bytes(part) for part in records(tmp_path / "si.DM")]
+    size, spins, *cells = np.frombuffer(found[0], np.int32)
+    per_row = np.frombuffer(found[1], np.int32)
+    assert (size, spins, len(per_row), len(found)) == (26, 1, 26, 2 + 2 * 26)
+    assert (np.array(cells) == 2 * np.abs(density.shift).max(axis=0) + 1).all()
+    columns, values = (np.frombuffer(found[k], kind) for k, kind in ((2 + 5, np.int32), (2 + 26 + 5, np.float64)))
+    assert len(columns) == len(values) == per_row[5]
+    home = columns <= 26  # row 5 is p(y) of the second shell p: odd m, of the opposite sign in SIESTA
+    own = density.block(0, 0)[5] * np.array([1, 1, -1, 1, -1, -1, 1, -1, 1, -1, 1, -1, 1]) * -1
+    np.testing.assert_allclose(values[home][:13], own, atol=1e-14)
+    bad = {r"ends in \.DM": {"siesta": tmp_path / "si.dm"}, "SIESTA alone": {"cp2k": tmp_path / "x", "mesh": (1, 1, 1)}}
+    for message, wrong in bad.items():
+        with pytest.raises(InputError, match=message):
+            start_files(known, **wrong)
+    shown = CliRunner().invoke(app, ["start", str(SILICON), "--siesta", str(tmp_path / "si.DM"), "--mesh", "2,2,1"])
+    assert "DM.UseSaveDM true" in shown.output
+
+
+@needs_samples
+def test_the_density_is_siesta_s_own() -> None:
+    """Silicon (sisl's files), where the samples have it: all its elements, to the tolerance of its SCF."""
+    folder = path_of("wannier90_Si")
+    if not (folder / "silicon.DM").is_file():
+        pytest.skip("the samples have no folder wannier90_Si")
+    own = read_any(folder / "silicon.HSX")
+    weights = np.loadtxt(folder / "silicon.KP", skiprows=1)[:, -1]
+    density = real_space_density(own, own.k_points, weights, own.n_electrons)
+    with tempfile.TemporaryDirectory() as place:
+        write_density(Path(place) / "x.DM", density)
+        ours, theirs = (
+            [bytes(part) for part in records(file)] for file in (Path(place) / "x.DM", folder / "silicon.DM")
+        )
+    assert ours[0] == theirs[0]
+    size = len(ours) // 2 - 1
+    for row in range(size):
+        found, known = (
+            dict(zip(np.frombuffer(x[2 + row], np.int32).tolist(), np.frombuffer(x[2 + size + row], "f8").tolist()))
+            for x in (ours, theirs)
+        )
+        assert max(abs(found[column] - value) for column, value in known.items()) < 1e-4

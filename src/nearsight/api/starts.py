@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,8 +12,12 @@ import numpy as np
 from nearsight.api.sources import CalculationLike, OverlapLike, calculation_of, overlap_of
 from nearsight.atomic_files import written_atomically
 from nearsight.configuration import validated
+from nearsight.electronic.density_of_states import GAMMA
+from nearsight.electronic.k_points import monkhorst_pack
+from nearsight.electronic.real_space_density import real_space_density
 from nearsight.errors import InputError
-from nearsight.output_path import ARRAY, WAVEFUNCTION, check_output
+from nearsight.formats.siesta import write_density
+from nearsight.output_path import ARRAY, DENSITY, WAVEFUNCTION, check_output
 from nearsight.recipes import warm_start
 from nearsight.recipes.pyscf_system import PyscfSettings
 from nearsight.recipes.warm_start import ADDED_MOS, TotalEnergy, cp2k_start, known_overlap, pyscf_density
@@ -23,16 +28,18 @@ def start_files(
     *,
     cp2k: str | Path | None = None,
     pyscf: str | Path | None = None,
+    siesta: str | Path | None = None,
+    mesh: Sequence[int] | None = None,
     overlap: OverlapLike | None = None,
     added_mos: int = ADDED_MOS,
     charge: float | None = None,
     smearing: float | None = None,
     threshold: float | None = None,
 ) -> str:
-    """Write files from which a self-consistent run of CP2K or PySCF starts at a predicted Hamiltonian.
+    """Write files from which a self-consistent run of CP2K, PySCF or SIESTA starts at a predicted Hamiltonian.
 
-    The orbitals of H at Γ are filled with the structure's electrons, two in each. What the code converges to is its own
-    result; the start decides how many steps that takes.
+    The orbitals of H, at Γ or for SIESTA at a mesh of k-points, are filled with the structure's electrons, two in each.
+    What the code converges to is its own result; the start decides how many steps that takes.
 
     Parameters
     ----------
@@ -42,6 +49,10 @@ def start_files(
         The wavefunction file to write for CP2K, such as `job-RESTART.wfn`.
     pyscf : str or pathlib.Path, optional
         The file to write for PySCF, a density matrix (`.npy`).
+    siesta : str or pathlib.Path, optional
+        The file to write for SIESTA, a density matrix (`SYSTEMLABEL.DM`).
+    mesh : sequence of 3 int, optional
+        Numbers of k-points for SIESTA, as in its `kgrid_Monkhorst_Pack`, through Γ; Γ alone by default.
     overlap : as `prediction`, or BlockOperator, optional
         Where S is taken from; the prediction's own if it is not given, which is computed where it has none.
     added_mos : int, optional
@@ -49,14 +60,14 @@ def start_files(
     charge : float, optional
         The charge of the structure, e; the calculation's own by default.
     smearing : float, optional
-        The electronic temperature, K, as in CP2K's input.
+        The electronic temperature, K, as in CP2K's or SIESTA's input.
     threshold : float, optional
         Directions in which S has smaller eigenvalues are projected out; chosen by the accuracy of H if it is not given.
 
     Returns
     -------
     str
-        What belongs into the input of CP2K or the script for PySCF.
+        What belongs into the input of CP2K or SIESTA, or the script for PySCF.
 
     Raises
     ------
@@ -76,11 +87,13 @@ def start_files(
     >>> print(said.splitlines()[0])
     In PySCF, same atoms in the same order, same basis:
     """
-    if cp2k is None and pyscf is None:
-        raise InputError("expected a file to write for CP2K or PySCF, got none")
+    if cp2k is None and pyscf is None and siesta is None:
+        raise InputError("expected a file to write for CP2K, PySCF or SIESTA, got none")
+    if mesh is not None and siesta is None:
+        raise InputError("expected a mesh of k-points for SIESTA alone, got one for a code that starts from Γ")
     if pyscf is not None and smearing is not None:
         raise InputError("expected no smearing with a density for PySCF, which is that of full levels")
-    for path, kind in ((cp2k, WAVEFUNCTION), (pyscf, ARRAY)):
+    for path, kind in ((cp2k, WAVEFUNCTION), (pyscf, ARRAY), (siesta, DENSITY)):
         if path is not None:
             check_output(path, [prediction, overlap], kind)
     calculation = calculation_of(prediction)
@@ -95,7 +108,19 @@ def start_files(
             np.save(array := io.BytesIO(), pyscf_density(calculation, charge, threshold))
             file.write(array.getbuffer())
         said.append(_pyscf_lines(pyscf))
+    if siesta is not None:
+        points, weights = (GAMMA, np.ones(1)) if mesh is None else monkhorst_pack(_three(mesh), through_gamma=True)
+        electrons = calculation.electrons(charge)
+        density = real_space_density(calculation, points, weights, electrons, smearing)
+        write_density(Path(siesta), density)
+        said.append(_siesta_lines(siesta))
     return "\n".join(said)
+
+
+def _three(mesh: Sequence[int]) -> tuple[int, int, int]:
+    if len(mesh) != 3 or min(mesh) < 1:
+        raise InputError(f"expected a mesh of three counts, such as (4, 4, 4), got {tuple(mesh)}")
+    return (int(mesh[0]), int(mesh[1]), int(mesh[2]))
 
 
 def total_energy(
@@ -168,6 +193,13 @@ def _cp2k_lines(path: str | Path, added_mos: int) -> str:
       ADDED_MOS {added_mos}
     &END SCF
   &END DFT"""
+
+
+def _siesta_lines(path: str | Path) -> str:
+    """Return what belongs into SIESTA's input."""
+    return f"""In SIESTA's input, same atoms in the same order, same basis, {Path(path).name} named after SystemLabel:
+  SystemLabel {Path(path).stem}
+  DM.UseSaveDM true"""
 
 
 def _pyscf_lines(path: str | Path) -> str:

@@ -381,5 +381,10 @@ def _cell_text(structure: Structure) -> str:
 
 
 def _texts(numbers: np.ndarray) -> Iterator[str]:
+    if numbers.dtype.kind == "i" and len(numbers) and numbers.min() >= 0 and numbers.max() < len(numbers):
+        words = np.array([str(k) for k in range(int(numbers.max()) + 1)], dtype=object)
+        for first in range(0, len(numbers), _AT_ONCE):
+            yield " " + " ".join(words[numbers[first : first + _AT_ONCE]].tolist()) + "\n"
+        return
     for first in range(0, len(numbers), _AT_ONCE):
         yield " " + " ".join(map(repr, numbers[first : first + _AT_ONCE].tolist())) + "\n"

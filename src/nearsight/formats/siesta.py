@@ -34,7 +34,7 @@ from nearsight.structures.structure import Structure
 from nearsight.units import BOHR_IN_ANGSTROM, HARTREE_IN_EV
 
 RYDBERG_IN_EV = HARTREE_IN_EV / 2
-_HSX, _TSHS = ".HSX", ".TSHS"
+_HSX, _TSHS, _DM = ".HSX", ".TSHS", ".DM"
 _MOVED = 0.5
 """Å by which atoms may be elsewhere in `.XV`, which is written after the last step of a relaxation."""
 _MOST = 50_000_000
@@ -428,44 +428,86 @@ def write(path: Path, calculation: Calculation) -> list[Path]:
     return [path, beside]
 
 
-def _tshs(structure: Structure, h: BlockOperator, s: BlockOperator, fermi: float) -> list[bytes]:
-    reach = np.max(np.abs(np.concatenate([h.shift, s.shift])), axis=0, initial=0)
-    counts = (2 * reach + 1).astype(np.int32)
+def write_density(path: Path, density: BlockOperator) -> None:
+    """Write `NAME.DM`, from which a run of SIESTA with `DM.UseSaveDM true` starts.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file.
+    density : BlockOperator
+        P of both spins, in real space or at Γ.
+
+    Raises
+    ------
+    InputError
+        If the name is another one, or the file cannot be written.
+    """
+    if path.suffix != _DM:
+        raise InputError(f"expected a name that ends in {_DM}, got {path.name}")
+    pattern, (values,) = _rows_of((density,), (1.0,))
+    size = density.n_orbitals
+    with written_atomically(path) as temporary, open(temporary, "wb") as raw:
+        raw.write(record(np.array([size, 1, *pattern.counts], np.int32)))
+        for part in [record(pattern.per_row), *map(record, pattern.columns), *map(record, values)]:
+            raw.write(part)
+
+
+@dataclass(frozen=True, eq=False)
+class _Pattern:
+    """Which elements of a supercell's matrix there are, by rows."""
+
+    counts: np.ndarray
+    offsets: np.ndarray
+    per_row: np.ndarray
+    columns: list[np.ndarray]
+
+
+def _rows_of(operators: Sequence[BlockOperator], units: Sequence[float]) -> tuple[_Pattern, list[list[np.ndarray]]]:
+    """The rows of operators on the pairs that any of them has, in SIESTA's order and signs, and their pattern."""
+    reach = np.max(np.abs(np.concatenate([o.shift for o in operators])), axis=0, initial=0)
     steps = [np.array([*range(r + 1), *range(-r, 0)]) for r in reach.tolist()]
     z, y, x = (g.ravel() for g in np.meshgrid(*steps[::-1], indexing="ij"))
     offsets = np.column_stack([x, y, z]).astype(np.int32)
     image = {cell: k for k, cell in enumerate(map(tuple, offsets.tolist()))}
-    index, sign = from_internal_order(SIESTA, h.basis, h.numbers)
+    first = operators[0]
+    size = first.n_orbitals
+    index, sign = from_internal_order(SIESTA, first.basis, first.numbers)
     place, own = np.argsort(index), np.empty_like(sign)
     own[index] = sign
-    pairs = np.unique(np.concatenate([np.column_stack([o.source, o.target, o.shift]) for o in (h, s)]), axis=0)
-    wide = [o.on_pairs(pairs[:, 0], pairs[:, 1], pairs[:, 2:]) for o in (h, s)]
-    both = [list(elements_of(o, place, own, unit, zeros_too=True)) for o, unit in zip(wide, (1 / RYDBERG_IN_EV, 1.0))]
-    rows = np.concatenate([cell.rows for cell in both[0]])
-    columns = np.concatenate([cell.columns + image[cell.cell] * h.n_orbitals for cell in both[0]])
+    pairs = np.unique(np.concatenate([np.column_stack([o.source, o.target, o.shift]) for o in operators]), axis=0)
+    wide = [o.on_pairs(pairs[:, 0], pairs[:, 1], pairs[:, 2:]) for o in operators]
+    every = [list(elements_of(o, place, own, unit, zeros_too=True)) for o, unit in zip(wide, units)]
+    rows = np.concatenate([cell.rows for cell in every[0]])
+    columns = np.concatenate([cell.columns + image[cell.cell] * size for cell in every[0]])
     order = np.lexsort((columns, rows))
-    per_row = np.bincount(rows, minlength=h.n_orbitals).astype(np.int32)
+    per_row = np.bincount(rows, minlength=size).astype(np.int32)
     cuts = np.cumsum(per_row)[:-1]
-    size, n_atoms, n_images = h.n_orbitals, len(structure), len(offsets)
+    pattern = _Pattern(
+        (2 * reach + 1).astype(np.int32), offsets, per_row, np.split((columns[order] + 1).astype(np.int32), cuts)
+    )
+    return pattern, [np.split(np.concatenate([cell.values for cell in own])[order], cuts) for own in every]
+
+
+def _tshs(structure: Structure, h: BlockOperator, s: BlockOperator, fermi: float) -> list[bytes]:
+    pattern, (h_rows, s_rows) = _rows_of((h, s), (1 / RYDBERG_IN_EV, 1.0))
+    size, n_atoms, n_images = h.n_orbitals, len(structure), len(pattern.offsets)
     i4 = np.int32
     gamma = np.array([n_images == 1, n_images == 1, False], dtype=i4)
     head = [
         record(np.array([1], i4)),
-        record(np.array([n_atoms, size, size * n_images, 1, len(rows)], i4)),
-        record(counts),
+        record(np.array([n_atoms, size, size * n_images, 1, pattern.per_row.sum()], i4)),
+        record(pattern.counts),
         record(np.concatenate([structure.cell, structure.positions]) / BOHR_IN_ANGSTROM),
         record(gamma),
         record(np.eye(3, dtype=i4), np.zeros(3)),
         record(np.array([fermi / RYDBERG_IN_EV, 0.0, 0.0])),
         record(np.zeros(2, i4)),
         record(h.orbital_offsets.astype(i4)),
-        record(per_row),
+        record(pattern.per_row),
     ]
-    body = [record(part) for part in np.split((columns[order] + 1).astype(i4), cuts)]
-    for elements in both[::-1]:
-        values = np.concatenate([cell.values for cell in elements])[order]
-        body += [record(part) for part in np.split(values, cuts)]
-    return [*head, *body] if n_images == 1 else [*head, *body, record(offsets)]
+    body = [record(part) for part in [*pattern.columns, *s_rows, *h_rows]]
+    return [*head, *body] if n_images == 1 else [*head, *body, record(pattern.offsets)]
 
 
 def _xv(structure: Structure) -> str:

@@ -382,6 +382,31 @@ def zeros(
     )
 
 
+def on_common_pairs(h: BlockOperator, s: BlockOperator) -> tuple[BlockOperator, BlockOperator]:
+    """Return two operators on the pairs that either of them has, blocks that were not stored being zero.
+
+    Parameters
+    ----------
+    h, s : BlockOperator
+        On the same atoms.
+
+    Returns
+    -------
+    h, s : BlockOperator
+        The same, with one list of pairs.
+    """
+    same = h.n_pairs == s.n_pairs and all(
+        np.array_equal(a, b) for a, b in ((h.source, s.source), (h.target, s.target), (h.shift, s.shift))
+    )
+    if same:
+        return h, s
+    pairs = np.unique(
+        np.concatenate([np.column_stack([o.source, o.target, o.shift]) for o in (h, s)]), axis=0
+    )  # sorted by (i, j, R), as operators are
+    source, target, shift = pairs[:, 0], pairs[:, 1], pairs[:, 2:]
+    return h.on_pairs(source, target, shift), s.on_pairs(source, target, shift)
+
+
 def is_on_site(source: np.ndarray, target: np.ndarray, shift: np.ndarray) -> np.ndarray:
     """Tell which pairs are an atom with itself (i = j and R = 0), each its own reverse.
 

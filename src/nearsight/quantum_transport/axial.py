@@ -13,7 +13,7 @@ import numpy as np
 
 from nearsight.errors import InputError
 from nearsight.operators.bloch import fold
-from nearsight.operators.blocks import BlockOperator
+from nearsight.operators.blocks import BlockOperator, on_common_pairs
 from nearsight.operators.calculation import Calculation
 from nearsight.structures.structure import Structure
 
@@ -101,20 +101,6 @@ def along_axis(calculation: Calculation, axis: int, cut: float = 0.0, tolerance:
     h, s = rewrapped(h, turns), rewrapped(s, turns)
     result = Axial(wrapped, axis, h, s, h.folded)
     return _unfolded(result, tolerance) if h.folded else result
-
-
-def on_common_pairs(h: BlockOperator, s: BlockOperator) -> tuple[BlockOperator, BlockOperator]:
-    """Return two operators on the pairs that either of them has, blocks that were not stored being zero."""
-    same = h.n_pairs == s.n_pairs and all(
-        np.array_equal(a, b) for a, b in ((h.source, s.source), (h.target, s.target), (h.shift, s.shift))
-    )
-    if same:
-        return h, s
-    pairs = np.unique(
-        np.concatenate([np.column_stack([o.source, o.target, o.shift]) for o in (h, s)]), axis=0
-    )  # sorted by (i, j, R), as operators are
-    source, target, shift = pairs[:, 0], pairs[:, 1], pairs[:, 2:]
-    return h.on_pairs(source, target, shift), s.on_pairs(source, target, shift)
 
 
 def rewrapped(operator: BlockOperator, turns: np.ndarray) -> BlockOperator:

@@ -14,10 +14,9 @@ from scipy import sparse
 
 from nearsight.elements import GHOST
 from nearsight.errors import InputError
-from nearsight.operators.blocks import BlockOperator, zeros
+from nearsight.operators.blocks import BlockOperator, on_common_pairs, zeros
 from nearsight.operators.calculation import Calculation
 from nearsight.orbitals.basis import BasisSet
-from nearsight.quantum_transport.axial import on_common_pairs
 from nearsight.structures.structure import Structure
 
 
