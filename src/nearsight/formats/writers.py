@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nearsight.errors import InputError
-from nearsight.formats import abacus, deeph_legacy, deepx, dftio, siesta, wannier90
+from nearsight.formats import abacus, deeph_legacy, deepx, dftio, scipy_csr, siesta, wannier90
 from nearsight.operators.calculation import Calculation
 
 
@@ -64,6 +64,9 @@ WRITERS: dict[str, Writer] = {
         "a folder of dftio, for DeePTB", dftio.write, hamiltonians=(dftio.HAMILTONIAN,), overlap=dftio.OVERLAP
     ),
     "wannier90": Writer("H(R) of an orthonormal basis, for WannierTools", wannier90.write),
+    "csr": Writer(
+        "SciPy's sparse matrices", scipy_csr.write, hamiltonians=(scipy_csr.HAMILTONIAN,), overlap=scipy_csr.OVERLAP
+    ),
     "tshs": Writer("one file .TSHS for TranSIESTA, TBtrans and sisl", siesta.write, folder=False),
 }
 """Name → layout."""
