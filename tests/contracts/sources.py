@@ -24,6 +24,7 @@ from tests.formats.files import MHFO2
 from tests.formats.molecules import water
 from tests.formats.siesta_files import write_hsx
 from tests.formats.test_pyscf_checkpoint import write_checkpoint
+from tests.formats.wannier_files import orthonormal
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = sorted((ROOT / "data").glob("*.h5"))
@@ -121,6 +122,12 @@ def fhi_aims(folder: Path) -> Calculation:
     return read_any(write_aims_run(folder / "run", read_calculation(ROOT / "data" / "silicon_2.h5")))
 
 
+def wannier90(folder: Path) -> Calculation:
+    """Silicon's H of a basis that is taken for orthonormal."""
+    export(orthonormal(read_calculation(ROOT / "data" / "silicon_2.h5")), folder / "x", "wannier90")
+    return read_any(folder / "x", basis={"Si": "2s2p1d"})
+
+
 def pyscf_chk(folder: Path) -> Calculation:
     """Water by PySCF."""
     write_checkpoint(folder / "water.chk")
@@ -147,6 +154,7 @@ SOURCES: dict[str, Callable[[Path], Calculation]] = {
     "abacus": abacus,
     "siesta": siesta,
     "pyscf checkpoint": pyscf_chk,
+    "wannier90": wannier90,
     "fhi-aims": fhi_aims,
     **{path.name: shipped(path) for path in SHIPPED if path.name != "aHfO2_96_A.h5"},
 }
