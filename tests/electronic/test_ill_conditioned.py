@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,12 @@ import pytest
 from scipy import linalg, sparse
 
 from nearsight.electronic import conditioning, eigen
-from nearsight.electronic.conditioning import ill_conditioned_directions
+from nearsight.electronic.conditioning import (
+    OVERLAP_THRESHOLD,
+    WELL_CONDITIONED,
+    ill_conditioned_directions,
+    overlap_threshold,
+)
 from nearsight.electronic.factorisation import SingularMatrixError, constrained, factorise
 from nearsight.electronic.window import solve_window
 from nearsight.errors import InputError
@@ -130,3 +136,14 @@ def test_no_inverse_on_the_complement() -> None:
     a = sparse.csr_matrix(np.array([[0.0, 1.0], [1.0, 0.0]]))
     with pytest.raises(SingularMatrixError):
         constrained(a, factorise(a), np.array([[1.0], [0.0]]))
+
+
+def test_expected_errors_raise_the_threshold_as_far_as_directions_are_ill_conditioned() -> None:
+    """A model that expects errors as large as H itself still has levels: what S resolves well is kept."""
+    known = read_calculation(Path(__file__).parents[2] / "data" / "aHfO2_96_A.h5")
+    pairs = known.require_hamiltonian().n_pairs
+    thresholds = [overlap_threshold(replace(known, error_estimate=np.full(pairs, e))) for e in (1e-9, 1e-3, 1e-2, 10.0)]
+    assert thresholds[0] == OVERLAP_THRESHOLD
+    assert thresholds[2] == pytest.approx(10 * thresholds[1])
+    assert thresholds[1] > OVERLAP_THRESHOLD
+    assert thresholds[3] == WELL_CONDITIONED

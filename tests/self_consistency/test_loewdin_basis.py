@@ -22,6 +22,7 @@ from nearsight.operators.calculation import Calculation
 from nearsight.operators.dipole_integrals import dipole_integrals
 from nearsight.operators.store import read_calculation
 from nearsight.orbitals.coupled_layout import CoupledLayout
+from nearsight.self_consistency import atomic_density
 from nearsight.self_consistency.atomic_density import TEMPERATURE, LoewdinBasis
 
 DATA = Path(__file__).parents[2] / "data"
@@ -129,14 +130,13 @@ def test_the_density_of_a_metal_is_smooth_in_h() -> None:
     np.testing.assert_allclose(second, first, atol=0.02 * np.abs(first).max())
 
 
-def test_directions_that_s_does_not_resolve_are_projected_out() -> None:
-    """Two functions made the same: one level less, the charges of the cell stay."""
+def test_directions_that_s_does_not_resolve_are_projected_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a threshold above the smallest eigenvalues of this S: levels less, the charges of the cell stay."""
     calculation = read("aHfO2_96_A")
     s = fold(calculation.require_overlap())
     whole = basis_of(calculation).density_of(calculation.require_hamiltonian())[0]
-    estimate = np.full(calculation.require_hamiltonian().n_pairs, 0.4)
-    doubted = replace(calculation, error_estimate=estimate, overlap=s)
-    basis = basis_of(doubted)
+    monkeypatch.setattr(atomic_density, "overlap_threshold", lambda calculation: 0.19)
+    basis = basis_of(replace(calculation, overlap=s))
     assert basis.projected_out > 0
     projected = basis.density_of(calculation.require_hamiltonian())[0]
     assert projected.charges.sum() == pytest.approx(0, abs=1e-8)

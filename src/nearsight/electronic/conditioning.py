@@ -64,10 +64,13 @@ def independent_directions(overlap: np.ndarray, threshold: float = OVERLAP_THRES
 
 WIDTH = 100.0
 """Width of a spectrum in eV: an expected error of a level as large as this says that nothing is known of it."""
+WELL_CONDITIONED = 0.05
+"""Eigenvalue of S from which on a direction is kept whatever errors are expected: where these are so large, all of H is
+unknown, and levels without some of its directions would be no better."""
 
 
 def overlap_threshold(calculation: Calculation) -> float:
-    """Return the smallest eigenvalue of S whose direction is kept: more for an H with expected errors.
+    """Return the smallest eigenvalue of S whose direction is kept: more for an H with expected errors, up to a limit.
 
     Parameters
     ----------
@@ -77,9 +80,10 @@ def overlap_threshold(calculation: Calculation) -> float:
     Returns
     -------
     float
-        `OVERLAP_THRESHOLD`, or the norm of the expected errors over `WIDTH` where that is more.
+        `OVERLAP_THRESHOLD`, or the norm of the expected errors over `WIDTH` where that is more, but at most
+        `WELL_CONDITIONED`.
     """
-    return max(OVERLAP_THRESHOLD, error_norm(calculation) / WIDTH)
+    return min(max(OVERLAP_THRESHOLD, error_norm(calculation) / WIDTH), WELL_CONDITIONED)
 
 
 def error_norm(calculation: Calculation) -> float:
