@@ -109,12 +109,13 @@ def plan_prediction(
     # Where nobody says how much, little free memory means small parts, and no refusal.
     least = processes * need.part(LEAST_ATOMS)
     budget = 1e9 * memory_gb if memory_gb is not None else max(SHARE * free_bytes(), least)
-    fits = whole <= max(budget, need.part(1))
+    fits = whole <= budget
     if in_parts is None:
-        in_parts = not fits and model.reach is not None
+        in_parts = not fits and model.reach is not None and whole > need.part(1)
     may = f"{budget / 1e9:.1f} GB may be used"
     if not in_parts:
-        alone = "" if fits else "; it may not suffice: the model sees the whole structure and cannot predict parts"
+        why = "the model sees the whole structure" if model.reach is None else "parts would take no less"
+        alone = "" if fits else f"; it may not suffice, but {why}"
         return PredictionPlan(0, whole, disk, f"at once: {whole / 1e9:.1f} GB planned, {may}{alone}")
     if model.reach is None:
         raise InputError(why_whole(model))
