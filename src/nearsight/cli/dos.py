@@ -81,6 +81,6 @@ def dos_command(
         filling = found.filling
         say(
             Terminal(),
-            f"Fermi level {filling.fermi:.4f} eV, gap {filling.gap:.4f} eV"
+            f"Fermi level {filling.fermi:.4f} eV, gap {filling.gap:.4f} eV".replace("nan eV", "none")
             + "".join(f"; {path}" for path in (output, csv) if path),
         )

@@ -227,7 +227,7 @@ def spin_spectrum(
     if np.any(points) and (h_up.folded or s.folded):
         raise InputError("expected real-space matrices for k-points, got matrices that are summed at Γ")
     levels: list[list[np.ndarray]] = [[], []]
-    progress(Event(f"{len(points)} k-points of two spins", 0, len(points)))
+    progress(Event("levels of both spins", 0, len(points)))
     for k, point in enumerate(points):
         overlap = _at(s, point)
         for h, own in zip((h_up, h_down), levels):
