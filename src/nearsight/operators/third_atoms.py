@@ -14,6 +14,8 @@ from scipy import sparse
 from nearsight.operators.bloch import to_csr
 from nearsight.operators.blocks import BlockOperator, ElementPair
 
+LEAST = 1e-8
+"""Largest element of the blocks of S that are left out: half of what is within the reach of the functions."""
 MOST_DENSE = 8000
 """Orbitals up to which dense products are the faster ones."""
 ROWS = 2048
@@ -37,7 +39,7 @@ class ThirdAtoms:
 
     def __init__(self, overlap: BlockOperator) -> None:
         self.overlap = overlap
-        between = overlap.select(~overlap.on_site)
+        between = overlap.select(~overlap.on_site & (_largest(overlap) > LEAST))
         cells, which = np.unique(between.shift, axis=0, return_inverse=True)
         parts = [to_csr(between.select(which.reshape(-1) == k)).astype(np.float64) for k in range(len(cells))]
         self._dense = parts[0].toarray() if len(parts) == 1 and overlap.n_orbitals <= MOST_DENSE else None
@@ -94,20 +96,27 @@ class ThirdAtoms:
         second: Factor,
     ) -> None:
         """The blocks of pairs from some atoms i to atoms j in one cell."""
-        s, offsets = self.overlap, self.overlap.orbital_offsets
+        s = self.overlap
         chosen = {
             p: own[(pairs[p][0][own] >= atoms.start) & (pairs[p][0][own] < atoms.stop)] for p, own in here.items()
         }
         if not any(map(len, chosen.values())):
             return
-        start = offsets[atoms.start]
-        product = first[start : offsets[atoms.stop]] @ second
+        rows, columns = (np.unique(np.concatenate([pairs[p][end][own] for p, own in chosen.items()])) for end in (0, 1))
+        (left, of_row), (right, of_column) = (self._orbitals_of(some) for some in (rows, columns))
+        product = first[left] @ second[:, right]
         product = product if isinstance(product, np.ndarray) else product.toarray()
         for pair, own in chosen.items():
-            i, j = pairs[pair][0][own], pairs[pair][1][own]
-            rows = offsets[i][:, None] - start + np.arange(s.basis.n_orbitals(pair[0]))
-            columns = offsets[j][:, None] + np.arange(s.basis.n_orbitals(pair[1]))
-            result[pair][own] = product[rows[:, :, None], columns[:, None, :]]
+            i, j = of_row[pairs[pair][0][own]], of_column[pairs[pair][1][own]]
+            i, j = (x[:, None] + np.arange(s.basis.n_orbitals(z)) for x, z in zip((i, j), pair))
+            result[pair][own] = product[i[:, :, None], j[:, None, :]]
+
+    def _orbitals_of(self, atoms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The orbitals of some atoms one after another, and (N,) where those of each of them begin."""
+        offsets, sizes = self.overlap.orbital_offsets, self.overlap.basis.sizes(self.overlap.numbers)
+        start = np.zeros(self.overlap.n_atoms, dtype=np.int64)
+        start[atoms] = np.cumsum(sizes[atoms]) - sizes[atoms]
+        return np.concatenate([np.arange(offsets[k], offsets[k + 1]) for k in atoms]), start
 
     def _to_third(self, orbitals: np.ndarray) -> Factor:
         """(n, cells × orbitals of k): S from all orbitals to those of k in every cell."""
@@ -140,3 +149,10 @@ class ThirdAtoms:
         sizes = [2 * l + 1 for l in self.overlap.basis.shells[z]]
         own = sum(sizes[:shell]) + np.arange(sizes[shell])
         return np.asarray((self.overlap.orbital_offsets[atoms][:, None] + own).ravel())
+
+
+def _largest(operator: BlockOperator) -> np.ndarray:
+    """(P,) the largest magnitude in each block."""
+    if not operator.n_pairs:
+        return np.zeros(0)
+    return np.asarray(np.maximum.reduceat(np.abs(operator.values), operator.offsets[: operator.n_pairs]))
