@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
+from nearsight.operators import third_atoms
 from nearsight.operators.bloch import fold
 from nearsight.operators.blocks import BlockOperator, zeros
 from nearsight.operators.third_atoms import ThirdAtoms
@@ -57,9 +59,13 @@ def one_by_one(s: BlockOperator, third: tuple[int, int], i: int, j: int, cell: n
     return total
 
 
-def test_sums_are_those_over_third_atoms_one_by_one() -> None:
+@pytest.mark.parametrize("cluster", [24, 2, 1])
+def test_sums_are_those_over_third_atoms_one_by_one(cluster: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In clusters of all atoms, of two, and each by itself."""
+    monkeypatch.setattr(third_atoms, "CLUSTER", cluster)
     s, graph = overlap(structure())
     numbers, third = s.numbers, ThirdAtoms(s)
+    assert np.bincount(third._groups).max() == min(cluster, 4)
     assert third.shells() == [(8, 0), (8, 1), (72, 0), (72, 1), (72, 2)]
     for pair in ((8, 8), (8, 72), (72, 72)):
         own = np.flatnonzero((numbers[graph.source] == pair[0]) & (numbers[graph.target] == pair[1]))

@@ -20,6 +20,8 @@ MOST_DENSE = 8000
 """Orbitals up to which dense products are the faster ones."""
 ROWS = 2048
 """Rows of a product that are held at once."""
+CLUSTER = 24
+"""Atoms near to each other whose products are dense: the third atoms that they see are mostly the same."""
 
 Shell = tuple[int, int]
 """An element and the position of one of its shells."""
@@ -39,12 +41,15 @@ class ThirdAtoms:
 
     def __init__(self, overlap: BlockOperator) -> None:
         self.overlap = overlap
-        between = overlap.select(~overlap.on_site & (_largest(overlap) > LEAST))
+        largest = _largest(overlap)
+        kept = ~overlap.on_site & (largest > LEAST)
+        between = overlap.select(kept)
         cells, which = np.unique(between.shift, axis=0, return_inverse=True)
         parts = [to_csr(between.select(which.reshape(-1) == k)).astype(np.float64) for k in range(len(cells))]
         self._dense = parts[0].toarray() if len(parts) == 1 and overlap.n_orbitals <= MOST_DENSE else None
         self._cells = {tuple(cell.tolist()): k for k, cell in enumerate(cells)}
         self._parts = parts
+        self._groups = self._rows() if self._dense is not None else _clusters(between, largest[kept])
         nothing = sparse.csr_matrix((overlap.n_orbitals, overlap.n_orbitals))
         self._stacked = nothing if self._dense is not None else sparse.vstack([*parts, nothing], format="csr")
 
@@ -79,33 +84,28 @@ class ThirdAtoms:
         if not cells:
             return result
         first = self._to_third(orbitals)
+        groups = {pair: self._groups[own[0]] for pair, own in pairs.items()}
         for cell in np.unique(np.concatenate(list(cells.values())), axis=0):
             here = {pair: np.flatnonzero((own == cell).all(axis=1)) for pair, own in cells.items()}
             second = self._from_third(orbitals, cell)
-            for atoms in self._some_atoms():
-                self._fill(result, pairs, here, atoms, first, second)
+            for group in np.unique(np.concatenate([groups[pair][own] for pair, own in here.items()])):
+                chosen = {pair: own[groups[pair][own] == group] for pair, own in here.items()}
+                self._fill(result, pairs, chosen, first, second)
         return result
 
     def _fill(
         self,
         result: dict[ElementPair, np.ndarray],
         pairs: Mapping[ElementPair, Pairs],
-        here: Mapping[ElementPair, np.ndarray],
-        atoms: slice,
+        chosen: Mapping[ElementPair, np.ndarray],
         first: Factor,
         second: Factor,
     ) -> None:
         """The blocks of pairs from some atoms i to atoms j in one cell."""
         s = self.overlap
-        chosen = {
-            p: own[(pairs[p][0][own] >= atoms.start) & (pairs[p][0][own] < atoms.stop)] for p, own in here.items()
-        }
-        if not any(map(len, chosen.values())):
-            return
         rows, columns = (np.unique(np.concatenate([pairs[p][end][own] for p, own in chosen.items()])) for end in (0, 1))
         (left, of_row), (right, of_column) = (self._orbitals_of(some) for some in (rows, columns))
-        product = first[left] @ second[:, right]
-        product = product if isinstance(product, np.ndarray) else product.toarray()
+        product = _product(first[left], second, right)
         for pair, own in chosen.items():
             i, j = of_row[pairs[pair][0][own]], of_column[pairs[pair][1][own]]
             i, j = (x[:, None] + np.arange(s.basis.n_orbitals(z)) for x, z in zip((i, j), pair))
@@ -132,14 +132,9 @@ class ThirdAtoms:
         blocks = np.array([self._cells.get(step, len(self._cells)) for step in between])
         return self._stacked[(blocks[:, None] * self.overlap.n_orbitals + orbitals).ravel()]
 
-    def _some_atoms(self) -> list[slice]:
-        """The atoms in parts of some `ROWS` orbitals."""
-        offsets, result, start = self.overlap.orbital_offsets, [], 0
-        while start < self.overlap.n_atoms:
-            end = int(np.searchsorted(offsets, offsets[start] + ROWS, side="right")) - 1
-            result.append(slice(start, max(start + 1, end)))
-            start = result[-1].stop
-        return result
+    def _rows(self) -> np.ndarray:
+        """(N,) which part of some `ROWS` orbitals each atom is in."""
+        return np.asarray(self.overlap.orbital_offsets[:-1] // ROWS)
 
     def _orbitals(self, third: Shell) -> np.ndarray:
         z, shell = third
@@ -156,3 +151,25 @@ def _largest(operator: BlockOperator) -> np.ndarray:
     if not operator.n_pairs:
         return np.zeros(0)
     return np.asarray(np.maximum.reduceat(np.abs(operator.values), operator.offsets[: operator.n_pairs]))
+
+
+def _product(left: Factor, second: Factor, right: np.ndarray) -> np.ndarray:
+    """Rows @ columns; of sparse ones densely what the rows have elements in."""
+    if isinstance(left, np.ndarray):
+        return np.asarray(left @ second[:, right])
+    met = np.unique(left.indices)
+    return np.asarray(left[:, met].toarray() @ second[met][:, right].toarray())
+
+
+def _clusters(between: BlockOperator, largest: np.ndarray) -> np.ndarray:
+    """(N,) which cluster each atom is in: an atom, and those that overlap most with it."""
+    group = np.full(between.n_atoms, -1)
+    starts = np.searchsorted(between.source, np.arange(between.n_atoms + 1))
+    for atom in range(between.n_atoms):
+        if group[atom] < 0:
+            own = slice(starts[atom], starts[atom + 1])
+            near = between.target[own][np.argsort(-largest[own], kind="stable")]
+            free = near[(group[near] < 0) & (near != atom)]
+            group[free[np.sort(np.unique(free, return_index=True)[1])[: CLUSTER - 1]]] = atom
+            group[atom] = atom
+    return group
