@@ -63,7 +63,7 @@ def test_which_structures_are_kept() -> None:
 
 def test_epochs_grow_where_they_are_short() -> None:
     config = load_config("nearsight")
-    assert config.epochs(1) == 5000
+    assert config.epochs(1) == 1000
     assert config.epochs(64) == 100
     assert load_config("nearsight", {"max_epochs": 3}).epochs(1) == 3
 

@@ -37,7 +37,7 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64}
 CONFIG_FILE = "config.yaml"
 SAMPLED = "sampled_length_angstrom"
 """Key of the provenance: smallest edge of the Born-von Kármán cells of the training data, Å."""
-ROOM = 1.0
+ROOM = 1.5
 """Å that the cutoff of a model of small molecules is longer than they are."""
 SMALL = 100
 """Atoms of a small molecule."""

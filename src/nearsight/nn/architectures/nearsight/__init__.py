@@ -16,6 +16,6 @@ ARCHITECTURE = Architecture(
     partition_section=NearsightPartition,
     optimizer_section=NearsightOptimizer,
     max_epochs=100,
-    least_steps=5000,
+    least_steps=1000,
     presets="nearsight.nn.architectures.nearsight",
 )
