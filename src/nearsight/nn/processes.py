@@ -216,5 +216,7 @@ def joined(device: torch.device) -> Iterator[Processes]:
         )
     try:
         yield Processes(device, launch)
+        with _together():
+            distributed.barrier()  # none leaves while another still hears what was said last
     finally:
         distributed.destroy_process_group()
