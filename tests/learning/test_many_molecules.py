@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -117,6 +118,7 @@ def test_side_by_side_a_model_predicts_and_learns_what_it_does_of_each(tmp_path:
             for j in range(3):
                 np.testing.assert_allclose(whole.block(first + i, first + j), single.block(i, j), atol=1e-9)
         first += 3
+    assert together(some, replace(model, informed=object())) == some  # charges of one would act on the others
     periodic = [*some, random_calculation()]
     assert together(periodic, model) == periodic
 

@@ -217,10 +217,12 @@ def divide(model: BaselinePlusNetwork, task: TrainingTask) -> TrainingData:
 def together(calculations: Sequence[Calculation], model: BaselinePlusNetwork) -> list[Calculation]:
     """Put molecules side by side, so that a batch holds bonds of many; other structures stay by themselves.
 
-    What the network sees of each is the same, for that is strictly local; a baseline with charges is not.
+    What the network sees of each is the same, for that is strictly local; what sees charges (a baseline with them, a
+    model that has learnt H as a functional of the density) is not.
     """
     molecules = [c for c in calculations if not c.structure.pbc.any()]
-    if model.config.long_range != "none" or len(molecules) < len(calculations):
+    sees_charges = model.config.long_range != "none" or model.informed is not None
+    if sees_charges or len(molecules) < len(calculations):
         return list(calculations)
     groups: list[list[Calculation]] = []
     atoms = MOST_TOGETHER
