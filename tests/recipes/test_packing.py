@@ -33,3 +33,12 @@ def test_no_room():
 def test_no_such_element():
     with pytest.raises(InputError, match="got Xx: 1"):
         pack({"Xx": 1}, 3, 12.0, 1.0, seed=0)
+
+
+def test_a_long_box_has_the_same_density() -> None:
+    box = pack({"Hf": 1, "O": 2}, 96, 12.17, 1.6, seed=5, aspect=(1.65, 1.0, 1.0))
+    edges = np.diag(box.cell)
+    assert np.allclose(edges / edges[1], (1.65, 1.0, 1.0))
+    assert np.isclose(box.volume / len(box), 12.17)
+    assert nearest_distance(box) >= 0.9 * 1.6
+    assert box.positions[:, 0].max() > 1.5 * edges[1]

@@ -23,7 +23,7 @@ from nearsight.recipes.engine import ALLOW_IMPORT
 
 EXAMPLE = """Make structures and compute them: a campaign (a YAML file, or a shipped one) into a folder of stores (.h5).
 
-Shipped: hfo2-96, hfox, gst, ptge, molecules. Kill it anywhere and run it again: nothing is done twice.
+Shipped: hfo2-96, hfo2-1000, hfox, gst, ptge, molecules. Kill it anywhere and run it again: nothing is done twice.
 
 Example: nearsight generate hfo2-96
 

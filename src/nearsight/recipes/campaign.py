@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveFloat, model_validator
 
 from nearsight.configuration import Section, Shipped, apply_overrides, read_tree, rename_keys, validated
 from nearsight.errors import ConfigError
@@ -30,6 +30,9 @@ class Source(Section):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="name of the results: NAME-1.h5, …")
     melt_quench: str | dict[str, Any] | None = Field(None, description="a protocol: preset, YAML file, or its keys")
     atoms: int | None = Field(None, ge=1, le=1_000_000, description="number of atoms, instead of the protocol's")
+    aspect: tuple[PositiveFloat, PositiveFloat, PositiveFloat] | None = Field(
+        None, description="edges of the cell relative to each other, such as [1.65, 1, 1], instead of the protocol's"
+    )
     seeds: tuple[Annotated[int, Field(ge=0, lt=2**63)], ...] = Field(
         (1,), min_length=1, description="seeds of melt-quenches; one structure each"
     )
@@ -53,8 +56,9 @@ class Source(Section):
             raise ValueError("expected cell only with files")
         if "seeds" in self.model_fields_set and not self.melt_quench:
             raise ValueError("expected seeds only with melt_quench")
-        if self.atoms is not None and not self.melt_quench:
-            raise ValueError("expected atoms only with melt_quench")
+        for key in ("atoms", "aspect"):
+            if getattr(self, key) is not None and not self.melt_quench:
+                raise ValueError(f"expected {key} only with melt_quench")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError("expected each seed once")
         return self
@@ -108,7 +112,7 @@ class Task:
 
     def claim(self) -> dict[str, Any]:
         """Return what must not change between a job's beginning and its end, as JSON can hold it."""
-        said = self.source.model_dump(mode="json", exclude={"seeds", "files", "name", "melt_quench", "atoms"})
+        said = self.source.model_dump(mode="json", exclude={"seeds", "files", "name", "melt_quench", "atoms", "aspect"})
         if self.protocol is not None:
             said["protocol"] = self.protocol.model_dump(mode="json", exclude={"expected", "description"})
         return {"seed": self.seed, "file": None if self.file is None else self.file.name, **said}
@@ -171,7 +175,7 @@ def tasks(campaign: Campaign, folder: Path) -> list[Task]:
 
 def _of_source(source: Source, folder: Path) -> list[Task]:
     if source.melt_quench:
-        protocol = load_protocol(source.melt_quench, atoms=source.atoms)
+        protocol = load_protocol(source.melt_quench, atoms=source.atoms, aspect=source.aspect)
         return [Task(f"{source.name}-{seed}", source, seed, None, protocol) for seed in source.seeds]
     if source.molecules is not None:
         return [Task(f"{source.name}-{k + 1}", source, k, None, None) for k in range(source.molecules.count)]

@@ -84,7 +84,9 @@ def melt_quench(protocol: Protocol, seed: int, folder: Path, progress: Progress 
 def _attempt(protocol: Protocol, seed: int, folder: Path, progress: Progress) -> tuple[Structure, list[str]]:
     """Return the structure after all stages, and the engines that made it."""
     folder.mkdir(exist_ok=True)
-    structure = pack(protocol.formula, protocol.atoms, protocol.volume_per_atom, protocol.least_distance, seed)
+    structure = pack(
+        protocol.formula, protocol.atoms, protocol.volume_per_atom, protocol.least_distance, seed, protocol.aspect
+    )
     used: list[str] = []
     for number, stage in enumerate(protocol.stages, 1):
         path = folder / f"stage-{number}.extxyz"

@@ -14,8 +14,15 @@ _TRIES = 2000
 _SHRINK = 0.97
 
 
-def pack(formula: Mapping[str, int], atoms: int, volume_per_atom: float, least: float, seed: int) -> Structure:
-    """Put about `atoms` atoms, in whole formula units, at random places of a periodic cube.
+def pack(
+    formula: Mapping[str, int],
+    atoms: int,
+    volume_per_atom: float,
+    least: float,
+    seed: int,
+    aspect: tuple[float, float, float] = (1.0, 1.0, 1.0),
+) -> Structure:
+    """Put about `atoms` atoms, in whole formula units, at random places of a periodic box.
 
     Parameters
     ----------
@@ -29,11 +36,13 @@ def pack(formula: Mapping[str, int], atoms: int, volume_per_atom: float, least: 
         The distance that two atoms keep at least, Å; it shrinks by 3 % whenever no place is found.
     seed : int
         The seed of the random places.
+    aspect : tuple of 3 float, default (1, 1, 1)
+        The edges of the box relative to each other; a cube if none are given.
 
     Returns
     -------
     Structure
-        The atoms in a cube, ordered by elements as in `formula`.
+        The atoms in a right-angled box, ordered by elements as in `formula`.
 
     Raises
     ------
@@ -44,15 +53,16 @@ def pack(formula: Mapping[str, int], atoms: int, volume_per_atom: float, least: 
     """
     numbers = _numbers(formula, atoms)
     rng = np.random.default_rng(seed)
-    edge = (volume_per_atom * len(numbers)) ** (1 / 3)
+    edges = (volume_per_atom * len(numbers) / np.prod(aspect)) ** (1 / 3) * np.asarray(aspect)
     limit = least
     while limit > 0.6 * least:
-        placed = _throw(len(numbers), edge, limit, rng)
+        placed = _throw(len(numbers), edges, limit, rng)
         if placed is not None:
-            return Structure(numbers, placed, np.eye(3) * edge, np.ones(3, dtype=bool))
+            return Structure(numbers, placed, np.diag(edges), np.ones(3, dtype=bool))
         limit *= _SHRINK
     raise RecipeError(
-        f"expected room for {len(numbers)} atoms at least {least:g} Å apart in a cube of {edge:.2f} Å, "
+        f"expected room for {len(numbers)} atoms at least {least:g} Å apart in a box of "
+        f"{' × '.join(f'{edge:.2f}' for edge in edges)} Å, "
         "got none: raise volume_per_atom or lower least_distance"
     )
 
@@ -69,14 +79,14 @@ def _numbers(formula: Mapping[str, int], atoms: int) -> np.ndarray:
     return np.repeat(per_unit, units)
 
 
-def _throw(n: int, edge: float, least: float, rng: np.random.Generator) -> np.ndarray | None:
+def _throw(n: int, edges: np.ndarray, least: float, rng: np.random.Generator) -> np.ndarray | None:
     """Place atoms one after another, each at a random free place; None where one has no room."""
     placed = np.empty((n, 3))
     for k in range(n):
         for _ in range(_TRIES):
-            place = rng.random(3) * edge
+            place = rng.random(3) * edges
             away = placed[:k] - place
-            away -= edge * np.round(away / edge)
+            away -= edges * np.round(away / edges)
             if k == 0 or (away**2).sum(axis=1).min() >= least**2:
                 placed[k] = place
                 break

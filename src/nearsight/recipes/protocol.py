@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, PositiveFloat
 
 from nearsight.configuration import Section, Shipped, read_tree, validated
 
@@ -70,6 +70,9 @@ class Protocol(Section):
     description: str
     formula: dict[str, int] = Field(min_length=1, description="element → number in a formula unit")
     atoms: int = Field(96, ge=1, le=1_000_000, description="about so many; whole formula units are made")
+    aspect: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = Field(
+        (1.0, 1.0, 1.0), description="edges of the random packing's box relative to each other, such as [1.65, 1, 1]"
+    )
     volume_per_atom: float = Field(gt=0, description="volume per atom of the random packing, Å³")
     least_distance: float = Field(1.7, gt=0, description="distance that packed atoms keep, Å")
     engine: str = Field(description="lammps:POTENTIAL, chgnet, or ase:MODULE.CLASS")
