@@ -51,7 +51,16 @@ def main() -> int:
         except NearsightError as error:
             print(f"process {launched().rank}: {error}", file=sys.stderr)
             return 2
+    left = [name for name in threads() if "gloo" in name]
+    if left:
+        print(f"process {launched().rank}: expected no threads of its group at the end, got {left}", file=sys.stderr)
+        return 3
     return 0
+
+
+def threads() -> list[str]:
+    """Return the names of the threads of this process, where the system tells them."""
+    return [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
 
 
 def train_one(folder: Path, name: str) -> None:

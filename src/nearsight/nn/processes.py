@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
+from importlib import import_module
 from itertools import count
 from typing import TypeVar
 
@@ -206,6 +207,9 @@ def joined(device: torch.device) -> Iterator[Processes]:
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
+    # Optimisers import this module, whose default arguments keep the group of that moment for ever: the threads of a
+    # group that outlives destroy_process_group run into the end of the interpreter, which terminates the process.
+    import_module("torch.distributed.nn.functional")
     with _together():
         distributed.init_process_group(
             "nccl" if device.type == "cuda" else "gloo",
@@ -217,6 +221,6 @@ def joined(device: torch.device) -> Iterator[Processes]:
     try:
         yield Processes(device, launch)
         with _together():
-            distributed.barrier()  # none leaves while another still hears what was said last
+            distributed.barrier()  # none closes its connections while another still hears what was said last
     finally:
         distributed.destroy_process_group()
