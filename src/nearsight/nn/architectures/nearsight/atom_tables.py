@@ -14,7 +14,7 @@ from nearsight.structures.structure import Structure
 
 ATOMS = 1024
 """Atoms whose densities are held at once."""
-ON_SITE, FEATURES, LEVERAGE = "on_site", "features", "leverage"
+ON_SITE, FEATURES, LEVERAGE, DENSITIES = "on_site", "features", "leverage", "densities"
 
 
 def atom_tables(
@@ -43,13 +43,17 @@ def atom_tables(
     -------
     mapping of str to array
         `on_site` (n, size), coupled blocks, E_h; `features` (n, (l_max+1)², channels), what bonds see, in the network's
-        number type; `leverage` (n,), NaN where the model is not calibrated.
+        number type; `leverage` (n,), NaN where the model is not calibrated; with bond terms `densities`
+        (n, k, (l_max+1)²), theirs.
     """
     atoms = np.arange(len(structure)) if atoms is None else atoms
     on_site = model.baseline.nodes(structure, graph, h0, atoms)
     parts = [_part(model, structure, graph, h0, atoms, on_site, k) for k in range(0, max(1, len(atoms)), ATOMS)]
     features, leverage = (np.concatenate(column) for column in zip(*parts))
-    return {ON_SITE: on_site, FEATURES: features, LEVERAGE: leverage}
+    tables = {ON_SITE: on_site, FEATURES: features, LEVERAGE: leverage}
+    if model.bond_terms is None:
+        return tables
+    return tables | {DENSITIES: model.bond_terms.densities(structure, graph, atoms)}
 
 
 @torch.no_grad()

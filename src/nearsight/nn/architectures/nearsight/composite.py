@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from nearsight.baselines.baseline import Baseline
 from nearsight.baselines.bond_scale import BondScale
+from nearsight.baselines.bond_terms import BondTerms
+from nearsight.baselines.bond_terms_fit import FittedBondTerms
 from nearsight.baselines.h0.matrices import H0Matrices
 from nearsight.baselines.serialisation import from_arrays, to_arrays
 from nearsight.nn.architectures.nearsight.config import NearsightConfig
@@ -35,7 +37,7 @@ from nearsight.orbitals.coupled_layout import CoupledLayout
 from nearsight.structures.graph import Graph
 from nearsight.structures.structure import Structure
 
-BASELINE, UNCERTAINTY, INFORMED = "baseline.", "uncertainty.", "informed."
+BASELINE, UNCERTAINTY, INFORMED, BOND_TERMS = "baseline.", "uncertainty.", "informed.", "bond_terms."
 """Prefixes of the names of arrays in a file."""
 
 Self = TypeVar("Self", bound="BaselinePlusNetwork")
@@ -63,6 +65,10 @@ class BaselinePlusNetwork(HamiltonianModel):
         Uncertainty of its predictions, once it is trained.
     informed : InformedTerms or None
         H as a functional of the density, where it is learnt.
+    bond_terms : BondTerms or None
+        Linear terms between atoms in place of the baseline's, where many molecules determine them.
+    fitted_terms : FittedBondTerms or None
+        What they make of the training structures, while these are at hand.
     """
 
     config: NearsightConfig
@@ -73,6 +79,8 @@ class BaselinePlusNetwork(HamiltonianModel):
     provenance: Mapping[str, str] = field(default_factory=dict)
     uncertainty: LastLayerUncertainty | None = None
     informed: InformedTerms | None = None
+    bond_terms: BondTerms | None = None
+    fitted_terms: FittedBondTerms | None = None
 
     architecture: ClassVar[str] = "nearsight"
 
@@ -152,6 +160,8 @@ class BaselinePlusNetwork(HamiltonianModel):
         """Return all numbers of the model's file by name: weights, baseline, scale and uncertainty."""
         arrays = {BASELINE + k: v for k, v in to_arrays(self.baseline)[0].items()}
         arrays |= scale_arrays(self.scale)
+        if self.bond_terms is not None:
+            arrays |= {BOND_TERMS + k: v for k, v in self.bond_terms.arrays().items()}
         if self.uncertainty is not None:
             arrays |= {UNCERTAINTY + k: v for k, v in uncertainty_arrays(self.uncertainty).items()}
         if self.informed is not None:
@@ -189,7 +199,10 @@ class BaselinePlusNetwork(HamiltonianModel):
         scale = scale_of_arrays(baseline.layout, {k: v.numpy() for k, v in tensors.items()})
         model = cls.new(config, basis, baseline, scale, dtype, 0, provenance)
         informed = informed_of_arrays(told, json.loads(metadata["informed"]), config, basis, dtype) if told else None
-        return replace(model, uncertainty=uncertainty_of_arrays(known) if known else None).with_informed(informed)
+        found = {k.removeprefix(BOND_TERMS): v.numpy() for k, v in tensors.items() if k.startswith(BOND_TERMS)}
+        bond_terms = BondTerms.of_arrays(baseline.layout, config.cutoff, found) if found else None
+        uncertainty = uncertainty_of_arrays(known) if known else None
+        return replace(model, uncertainty=uncertainty, bond_terms=bond_terms).with_informed(informed)
 
     def atoms(
         self,

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from nearsight.baselines.bond_scale import max_shell
 from nearsight.baselines.h0.matrices import H0Matrices
-from nearsight.nn.architectures.nearsight.atom_tables import FEATURES, LEVERAGE, ON_SITE, atom_tables
+from nearsight.nn.architectures.nearsight.atom_tables import DENSITIES, FEATURES, LEVERAGE, ON_SITE, atom_tables
 from nearsight.nn.architectures.nearsight.composite import BaselinePlusNetwork
 from nearsight.nn.architectures.nearsight.graph import frames_of, is_canonical, make_bonds
 from nearsight.nn.kernels.threads import in_order
@@ -174,6 +174,9 @@ class BondBlocks:
         scale = model.scale(pair, distance)
         blocks = layout.blocks_of(output * scale, frames_of(bonds, max_shell(layout)))
         blocks += model.layout.uncouple(baseline, *pair)
+        if model.bond_terms is not None:
+            ends = (self._tables[DENSITIES][atoms[edges]] for atoms in (self.graph.source, self.graph.target))
+            blocks += model.bond_terms(pair, self.graph.vector[edges], *ends)
         errors = np.full(len(edges), np.nan)
         if model.uncertainty is not None:
             squares = model.uncertainty.bond_variances(network, self._features, pair, bonds)

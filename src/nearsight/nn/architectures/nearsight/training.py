@@ -21,6 +21,14 @@ from nearsight.nn.architectures.nearsight.config import NearsightConfig, Nearsig
 from nearsight.nn.architectures.nearsight.graph import ElementPair, canonical_edges
 from nearsight.nn.architectures.nearsight.informed import InformedTerms, fit_informed
 from nearsight.nn.architectures.nearsight.informed_bonds import fit_informed_bonds, predicted_bonds
+from nearsight.nn.architectures.nearsight.linear_bonds import (
+    fitted_bond_terms,
+    predicted_blocks,
+    unseen_blocks,
+    with_terms,
+    without_terms,
+    without_two_centre,
+)
 from nearsight.nn.architectures.nearsight.transfer import transfer_weights
 from nearsight.nn.batches import MemoryBudget, PlannedBatches, available_bytes, split_validation
 from nearsight.nn.fine_tuning import check_basis, common_basis
@@ -87,8 +95,15 @@ def begin(cls: type[M], task: TrainingTask) -> M:
         charges = [atomic_charges(calculation) for calculation in task.training]
     settings = BaselineSettings(strictly_local=config.strictly_local, h0=config.h0, long_range=config.long_range)
     baseline = fit_baseline(task.training, CoupledLayout(basis), config.cutoff, settings, charges)
-    scale = fit_bond_scale(task.training, baseline)
+    wanted = settings == BaselineSettings() and not (
+        config.self_consistent and _all_have_density(config, task.training)
+    )
+    bonds = fitted_bond_terms(task, baseline) if wanted else None
+    baseline = baseline if bonds is None else without_two_centre(baseline, bonds.terms.pairs)
+    rest = task.training if bonds is None else without_terms(task.training, bonds.unseen, config.cutoff)
+    scale = fit_bond_scale(rest, baseline)
     model = cls.new(config, basis, baseline, scale, task.dtype, task.config.seed, task.provenance)
+    model = model if bonds is None else with_terms(model, bonds)
     if start is not None:
         _describe_change(model, start, task.say)
     return _informed(model, task)
@@ -149,13 +164,17 @@ def _is_seen_whole(structure: Structure, cutoff: float) -> bool:
     return not structure.pbc.any() and bool(pdist(structure.positions).max(initial=0.0) < cutoff)
 
 
-def _has_density(calculation: Calculation) -> bool:
-    """Whether its density can be computed."""
+def _all_have_density(config: NearsightConfig, training: Sequence[Calculation]) -> bool:
     try:
-        check_density(NearsightConfig(), [calculation])
+        check_density(config, training)
     except InputError:
         return False
     return True
+
+
+def _has_density(calculation: Calculation) -> bool:
+    """Whether its density can be computed."""
+    return _all_have_density(NearsightConfig(), [calculation])
 
 
 def divide(model: BaselinePlusNetwork, task: TrainingTask) -> TrainingData:
@@ -183,14 +202,15 @@ def divide(model: BaselinePlusNetwork, task: TrainingTask) -> TrainingData:
     config, start = task.config, cast("BaselinePlusNetwork | None", task.start)
     loss, partition = cast(NearsightLoss, config.loss), cast(NearsightPartition, config.partition)
     model.network.to(task.device)
-    sources: list[BondSource] = [BondSource(calculation, model, loss) for calculation in together(task.training, model)]
+    known, unknown = _without_bond_terms(model, task)
+    sources: list[BondSource] = [BondSource(calculation, model, loss) for calculation in together(known, model)]
     if not task.resumed and (start is None or start.baseline is not model.baseline):
         standardise(model.network, [source.atoms for source in sources])
         if start is not None:
             transfer_weights(model, start)
     training: list[BondBatchPlan] = []
     validation: list[BondBatchPlan] = []
-    validating = [BondSource(calculation, model, loss) for calculation in together(task.validation, model)]
+    validating = [BondSource(calculation, model, loss) for calculation in together(unknown, model)]
     if model.informed is not None:
         terms = model.informed
         terms = fitted_again(terms, task.training, task.resumed)
@@ -212,6 +232,20 @@ def divide(model: BaselinePlusNetwork, task: TrainingTask) -> TrainingData:
     task.say(described(training, validation, available))
     budget = MemoryBudget(USED * available)
     return TrainingData(partition, PlannedBatches(training, budget), PlannedBatches(validation, budget))
+
+
+def _without_bond_terms(
+    model: BaselinePlusNetwork, task: TrainingTask
+) -> tuple[Sequence[Calculation], Sequence[Calculation]]:
+    """Training and validation structures, whose H lacks what bond terms say of it."""
+    terms, cutoff = model.bond_terms, model.config.cutoff
+    if terms is None:
+        return task.training, task.validation
+    unseen = unseen_blocks(terms, model.fitted_terms, model.baseline, task.training, task.resumed)
+    return (
+        without_terms(task.training, unseen, cutoff),
+        without_terms(task.validation, predicted_blocks(terms, task.validation), cutoff),
+    )
 
 
 def together(calculations: Sequence[Calculation], model: BaselinePlusNetwork) -> list[Calculation]:
