@@ -89,6 +89,37 @@ def require_readable(path: str | Path, expected: str, wrapped: Wrapped = FormatE
         raise wrapped(path, f"expected {expected}, got a pipe, a socket or a device")
 
 
+def file_if_there(path: Path, expected: str, wrapped: Wrapped = FormatError) -> Path | None:
+    """Return a path of which a calculation may do without, if there is anything; what is no file is not passed over.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Any path.
+    expected : str
+        What it should be, in words.
+    wrapped : callable, default FormatError
+        Makes the error of a path and a message.
+
+    Returns
+    -------
+    pathlib.Path or None
+        The path; None where there is nothing.
+
+    Raises
+    ------
+    NearsightError
+        For a link that leads nowhere, a folder, a pipe, a socket or a device.
+    """
+    if path.is_file():
+        return path
+    require_readable(path, expected, wrapped)
+    if path.is_dir() or path.is_symlink():
+        got = "a folder" if path.is_dir() else "a link that leads nowhere"
+        raise wrapped(path, f"expected {expected}, got {got}; remove it, or put the file there")
+    return None
+
+
 def read_text(
     path: str | Path,
     expected: str,
@@ -115,7 +146,7 @@ def read_text(
     Returns
     -------
     str
-        Its content.
+        Its content, with lines that end in a line feed alone.
 
     Raises
     ------
@@ -138,6 +169,8 @@ def read_text(
             raise wrapped(
                 path, f"expected {expected} in UTF-8, got byte {error.start} that is not ({error})"
             ) from error
+    if "\r\n" in text:
+        text = text.replace("\r\n", "\n")
     longest = max(map(len, text.splitlines()), default=0)
     if longest > LONGEST_LINE:
         raise wrapped(path, f"expected {expected}, got a line of {longest} characters")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -54,6 +55,26 @@ def test_atoms_are_where_fhi_aims_puts_them(run: Path, tmp_path: Path) -> None:
     )
 
 
+def test_lines_as_windows_writes_them(run: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(run, tmp_path / "x"))
+    for file in folder.iterdir():
+        file.write_bytes(file.read_bytes().replace(b"\n", b"\r\n"))
+    assert largest_difference(read_any(folder).hamiltonian, read_any(run).hamiltonian) == 0
+
+
+def test_positions_of_a_relaxation(run: Path, tmp_path: Path) -> None:
+    """The matrices are those of the last step; the same positions in another cell or with other digits are the same."""
+    folder = Path(shutil.copytree(run, tmp_path / "x"))
+    text = (folder / "geometry.in").read_text()
+    (folder / "geometry.in.next_step").write_text(text.replace("atom 2.0 ", "atom -3.10000001 "))
+    read_any(folder)
+    (folder / "geometry.in.next_step").write_text(text.replace("atom 2.0 ", "atom 2.05 "))
+    with pytest.raises(FormatError, match=r"whose atoms do not move, got geometry\.in\.next_step"):
+        read_any(folder)
+    moved = read_any(folder, structure=folder / "geometry.in.next_step")
+    assert moved.structure.positions[1, 0] == pytest.approx(2.05)
+
+
 def test_exponents_without_their_letter(run: Path, tmp_path: Path) -> None:
     """As Fortran writes three digits."""
     shutil.copytree(run, tmp_path / "x")
@@ -75,7 +96,25 @@ def _up(folder: Path) -> None:
     shutil.copy(folder / "rs_hamiltonian.out", folder / "rs_hamiltonian_up.out")
 
 
+def _neither(folder: Path) -> None:
+    for name in ("rs_hamiltonian.out", "rs_overlap.out"):
+        (folder / name).unlink()
+
+
+def _link(folder: Path) -> None:
+    (folder / "rs_overlap.out").unlink()
+    (folder / "rs_overlap.out").symlink_to("elsewhere")
+
+
+def _pipe(folder: Path) -> None:
+    (folder / "rs_hamiltonian.out").unlink()
+    os.mkfifo(folder / "rs_hamiltonian.out")
+
+
 BAD: dict[str, tuple[Callable[[Path], None], str]] = {
+    "neither matrix": (_neither, "got neither"),
+    "a link without its file": (_link, "a link that leads nowhere"),
+    "a pipe": (_pipe, "a pipe, a socket or a device"),
     "spin": (_up, "rs_hamiltonian.out or both of"),
     "cut off": (lambda f: (f / "rs_overlap.out").write_text("1.0\n" * 5), "is it cut off"),
     "a word": (_replace("rs_hamiltonian.out", ".", "x"), "one number per line"),

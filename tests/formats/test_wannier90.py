@@ -64,7 +64,7 @@ def test_other_functions_are_sites_of_their_own(tmp_path: Path) -> None:
     for name, spread in (("x", 0.0), ("y", 0.35)):
         path = write_tb(tmp_path / name, small_calculation(), spread=spread) / "wannier90.win"
         path.write_text(path.read_text().replace("O:s;p", "O:sp3"))
-    with pytest.raises(FormatError, match="atoms at least"):  # two functions at one place
+    with pytest.raises(FormatError, match="got several at one place; say the shells"):
         read_any(tmp_path / "x")
     found = read_any(tmp_path / "y")
     assert found.structure.numbers.tolist() == [0] * 8
@@ -136,6 +136,11 @@ def _text(change: Callable[[str], str]) -> Callable[[Path], None]:
     return spoil
 
 
+def _broken(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("elsewhere")
+
+
 BAD: dict[str, tuple[Callable[[Path], None], str]] = {
     "cut off": (_text(lambda t: t[: len(t) // 2]), "is it cut off"),
     "twice": (_text(lambda t: t + t.split("\n", 1)[1]), "are there two in one"),
@@ -153,6 +158,7 @@ BAD: dict[str, tuple[Callable[[Path], None], str]] = {
     "an atom of nobody": (_win("Hf ", "Qq "), "chemical symbols"),
     "a block that does not end": (_win("end atoms_cart", ""), "one whole block"),
     "no input": (lambda folder: (folder / "wannier90.win").unlink(), "with the cell beside it"),
+    "input is a link without its file": (lambda folder: _broken(folder / "wannier90.win"), "a link that leads nowhere"),
     "two seeds": (lambda folder: shutil.copy(folder / "wannier90_hr.dat", folder / "b_hr.dat") and None, "one seed"),
     "other shells": (_win("Hf ", "Zr "), "expected"),
 }

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from nearsight.errors import FormatError
+from nearsight.foreign_files import file_if_there
 from nearsight.formats.basis_choice import named_basis, said_of
 from nearsight.formats.cp2k_csr import check_is_matrix, read_gamma_matrices
 from nearsight.formats.cp2k_files import has_run
@@ -52,8 +53,8 @@ def read(path: Path, options: ReadOptions) -> Calculation:
         raise FormatError(folder, "expected structure.xyz beside H.csr, got none; give the structure (--structure)")
     structure = read_structure(structure_path, options.cell, isolated=options.isolated, ghosts=GHOST_BY_V)
     basis = named_basis(options.basis, options.basis_file, structure.elements) if options.basis else None
-    overlap = folder / "S.csr"
-    matrices = read_gamma_matrices(folder / "H.csr", overlap if overlap.is_file() else None, structure, options, basis)
+    overlap = file_if_there(folder / "S.csr", "S")
+    matrices = read_gamma_matrices(folder / "H.csr", overlap, structure, options, basis)
     provenance = {
         "format": "Amorphous-Hamiltonians folder",
         "source": folder.resolve().name,

@@ -19,7 +19,7 @@ from h5py import h5d, h5s, h5t
 
 from nearsight.atomic_files import write_text_atomically
 from nearsight.errors import FormatError, InputError
-from nearsight.foreign_files import read_text
+from nearsight.foreign_files import file_if_there, read_text
 from nearsight.formats.deepx import (
     OwnWords,
     charge_of,
@@ -90,10 +90,11 @@ def read(path: Path, options: ReadOptions) -> Calculation:
     _check_counts(folder / INFO, said, structure, basis)
     orbitals = ForeignOrbitals(structure.numbers, basis, OPENMX)
     named = path if path.name in (HAMILTONIAN, PREDICTION) and path.is_file() else None
-    source = named or next((folder / n for n in (HAMILTONIAN, PREDICTION) if (folder / n).is_file()), None)
-    overlap_file = options.overlap or folder / OVERLAP
+    beside = (file_if_there(folder / name, "DeepH's file of H") for name in (HAMILTONIAN, PREDICTION))
+    source = named or next((file for file in beside if file is not None), None)
+    overlap_file = options.overlap or file_if_there(folder / OVERLAP, "DeepH's file of S")
     h = None if source is None else _read_matrix(source, orbitals, "H", hermitian=source.name != PREDICTION)
-    s = _read_matrix(overlap_file, orbitals, "S") if overlap_file.is_file() else None
+    s = None if overlap_file is None else _read_matrix(overlap_file, orbitals, "S")
     s = of_orthogonal(folder / INFO, said.get("isorthogonal") is True, orbitals, s)
     words = {"format": "DeepH (first layout)", "source": folder.name, "basis": basis.name}
     if source is not None and source.name == PREDICTION:
@@ -113,7 +114,7 @@ def _check_counts(path: Path, said: Mapping[str, Any], structure: Structure, bas
 def _read_info(folder: Path) -> tuple[dict[str, Any], OwnWords]:
     """What stands there and what nearsight added, of a file that may be missing and must not speak of spin."""
     path = folder / INFO
-    said = read_json(path, "DeepH's info.json") if path.is_file() else {}
+    said = {} if file_if_there(path, "DeepH's info.json") is None else read_json(path, "DeepH's info.json")
     if said.get("isspinful", False) is not False:
         raise FormatError(
             path, "expected matrices without spin, got spinful matrices; spin and spin-orbit coupling are not supported"
@@ -129,8 +130,8 @@ def _structure(folder: Path, options: ReadOptions, own: OwnWords) -> Structure:
         raise FormatError(folder / ELEMENTS, f"expected {len(positions)} atoms as in {POSITIONS}, got {len(numbers)}")
     if cell.shape != (3, 3):
         raise FormatError(folder / LATTICE, f"expected three lattice vectors, got {len(cell)}")
-    reciprocal = folder / RECIPROCAL
-    if reciprocal.is_file():
+    reciprocal = file_if_there(folder / RECIPROCAL, "reciprocal lattice vectors")
+    if reciprocal is not None:
         _check_reciprocal(reciprocal, cell)
     pbc = np.full(3, not options.isolated) & np.array(own.pbc or (True, True, True))
     structure = Structure(numbers, positions, cell if options.cell is None else options.cell, pbc)

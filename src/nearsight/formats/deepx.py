@@ -20,7 +20,7 @@ import numpy as np
 from nearsight.atomic_files import write_text_atomically
 from nearsight.elements import number_of, symbol_of
 from nearsight.errors import FormatError, InputError
-from nearsight.foreign_files import read_text
+from nearsight.foreign_files import file_if_there, read_text
 from nearsight.formats.hdf5_files import opened
 from nearsight.formats.options import ReadOptions
 from nearsight.formats.real_space_blocks import ForeignOrbitals, from_blocks, unit_overlap
@@ -82,10 +82,10 @@ def read(path: Path, options: ReadOptions) -> Calculation:
     structure = _structure(folder, options, info)
     basis = _basis(folder / INFO, info, structure)
     source = _hamiltonian_file(path, folder)
-    overlap_file = options.overlap or folder / OVERLAP
+    overlap_file = options.overlap or file_if_there(folder / OVERLAP, "DeepH's file of S")
     orbitals = ForeignOrbitals(structure.numbers, basis, CP2K)
     h = None if source is None else _read_matrix(source, orbitals, "H", hermitian=source.name != PREDICTION)
-    s = _read_matrix(overlap_file, orbitals, "S") if overlap_file.is_file() else None
+    s = None if overlap_file is None else _read_matrix(overlap_file, orbitals, "S")
     s = of_orthogonal(folder / INFO, info.orthogonal, orbitals, s)
     if info.own.folded:
         h, s = (None if operator is None else _folded(folder, operator) for operator in (h, s))
@@ -363,7 +363,8 @@ def _known_valence(info: _Info, structure: Structure) -> dict[int, int]:
 def _hamiltonian_file(path: Path, folder: Path) -> Path | None:
     if path.name in (HAMILTONIAN, PREDICTION) and path.is_file():
         return path
-    return next((folder / name for name in (HAMILTONIAN, PREDICTION) if (folder / name).is_file()), None)
+    found = (file_if_there(folder / name, "DeepH's file of H") for name in (HAMILTONIAN, PREDICTION))
+    return next((file for file in found if file is not None), None)
 
 
 def _read_matrix(path: Path, orbitals: ForeignOrbitals, name: str, hermitian: bool = True) -> BlockOperator:

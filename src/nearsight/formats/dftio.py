@@ -17,7 +17,7 @@ from h5py import h5d, h5s, h5t
 from nearsight.atomic_files import write_text_atomically
 from nearsight.elements import symbol_of
 from nearsight.errors import FormatError, InputError
-from nearsight.foreign_files import read_text
+from nearsight.foreign_files import file_if_there, read_text
 from nearsight.formats.basis_words import shells_of_words
 from nearsight.formats.deepx import in_a_cell, make_folder
 from nearsight.formats.hdf5_files import flat_blocks
@@ -138,8 +138,9 @@ def _basis(path: Path, structure: Structure) -> BasisSet:
 
 
 def _matrix(folder: Path, name: str, frame: int, orbitals: ForeignOrbitals) -> BlockOperator | None:
-    path = folder / name if (folder / name).is_file() else folder / name.replace("s.h5", ".h5")
-    if not path.is_file():
+    several, one = (file_if_there(folder / own, "dftio's matrices") for own in (name, name.replace("s.h5", ".h5")))
+    path = several or one
+    if path is None:
         return None
     sizes = orbitals.basis.sizes(orbitals.numbers)
     pairs: list[tuple[int, ...]] = []

@@ -16,7 +16,7 @@ import numpy as np
 
 from nearsight.elements import number_of, symbol_of
 from nearsight.errors import FormatError
-from nearsight.foreign_files import read_text
+from nearsight.foreign_files import file_if_there, read_text
 from nearsight.formats.options import ReadOptions
 from nearsight.formats.real_space_blocks import FARTHEST, CellElements, ForeignOrbitals, from_elements
 from nearsight.formats.structure_files import read_structure
@@ -34,13 +34,14 @@ HAMILTONIAN, OVERLAP, INDICES, FUNCTIONS, GEOMETRY = (
     "basis-indices.out",
     "geometry.in",
 )
+NEXT_STEP = "geometry.in.next_step"
 OF_SPINS = ("rs_hamiltonian_up.out", "rs_hamiltonian_dn.out")
 _DUMMY = 99999999
 _INSIDE = 1e-8
 """By which FHI-aims moves atoms at half a cell to one side."""
+_STILL = 1e-4
+"""Å by which atoms may differ between files that write them with other digits."""
 _LARGEST_TEXT = 1 << 34
-_TITLES = re.compile(r"^ *(cell_index|index_hamiltonian\([12],:,:\)|column_index_hamiltonian) *$", re.M)
-_SIZES = ("n_hamiltonian_matrix_size", "n_cells_in_hamiltonian", "n_basis")
 _NO_LETTER = re.compile(r"(?<=\d)([-+]\d{3})\b")
 
 
@@ -72,32 +73,59 @@ def read(path: Path, options: ReadOptions) -> Calculation:
         If a file is missing or damaged, or does not fit the others.
     """
     folder = path if path.is_dir() else path.parent
-    there = [(folder / name).is_file() for name in (*OF_SPINS, HAMILTONIAN)]
+    files = {name: file_if_there(folder / name, "FHI-aims' matrix") for name in (*OF_SPINS, HAMILTONIAN, OVERLAP)}
+    there = [files[name] is not None for name in (*OF_SPINS, HAMILTONIAN)]
+    if not any(files.values()):
+        raise FormatError(folder, f"expected {HAMILTONIAN} or {OVERLAP} beside {INDICES}, got neither")
     if any(there[:2]) and there != [True, True, False]:
         raise FormatError(
             folder, f"expected {HAMILTONIAN} or both of {', '.join(OF_SPINS)}, got others; are they of one run?"
         )
     given = options.structure
-    structure = _inside(_read_geometry(folder / GEOMETRY) if given is None else read_structure(given, options.cell))
+    if given is None:
+        _check_still(folder)
+    own = folder / GEOMETRY if given is None else given
+    is_own = own.name.startswith(GEOMETRY)
+    structure = _inside(_read_geometry(own) if is_own else read_structure(own, options.cell))
     basis = _read_functions(folder / FUNCTIONS, structure)
     orbitals = ForeignOrbitals(structure.numbers, basis, AIMS)
     indices = _read_indices(folder / INDICES, orbitals.n_orbitals)
     return Calculation(
         structure,
         basis,
-        _matrix(folder / HAMILTONIAN, indices, orbitals, HARTREE_IN_EV),
-        _matrix(folder / OVERLAP, indices, orbitals, 1.0),
+        _matrix(files[HAMILTONIAN], indices, orbitals, HARTREE_IN_EV),
+        _matrix(files[OVERLAP], indices, orbitals, 1.0),
         provenance={"format": "FHI-aims", "source": folder.name, "basis": basis.name},
-        hamiltonian_up=_matrix(folder / OF_SPINS[0], indices, orbitals, HARTREE_IN_EV),
-        hamiltonian_down=_matrix(folder / OF_SPINS[1], indices, orbitals, HARTREE_IN_EV),
+        hamiltonian_up=_matrix(files[OF_SPINS[0]], indices, orbitals, HARTREE_IN_EV),
+        hamiltonian_down=_matrix(files[OF_SPINS[1]], indices, orbitals, HARTREE_IN_EV),
     )
+
+
+def _check_still(folder: Path) -> None:
+    """Refuse a relaxation, whose matrices are those of other positions than geometry.in."""
+    later = file_if_there(folder / NEXT_STEP, "FHI-aims' geometry")
+    if later is None:
+        return
+    first, last = (_read_geometry(path) for path in (folder / GEOMETRY, later))
+    moved = len(first) != len(last) or bool(np.abs(first.cell - last.cell).max() > _STILL)
+    if not moved:
+        away = last.positions - first.positions
+        if first.pbc.any():
+            away = away - np.rint(away @ np.linalg.inv(first.cell)) @ first.cell
+        moved = bool(np.abs(away).max() > _STILL)
+    if moved:
+        raise FormatError(
+            folder,
+            f"expected a run whose atoms do not move, got {NEXT_STEP} with other positions than {GEOMETRY}; give that "
+            "of the matrices (--structure)",
+        )
 
 
 def _read_geometry(path: Path) -> Structure:
     vectors: list[list[float]] = []
     symbols: list[int] = []
     atoms: list[tuple[bool, list[float]]] = []
-    for number, line in enumerate(read_text(path, "FHI-aims' geometry.in").splitlines(), 1):
+    for number, line in enumerate(read_text(path, "FHI-aims' geometry.in", any_encoding=True).splitlines(), 1):
         word, *rest = line.split("#", 1)[0].split() or [""]
         if word not in ("lattice_vector", "atom", "atom_frac", "empty"):
             continue
@@ -230,8 +258,8 @@ def _whole(path: Path, text: str, count: int) -> np.ndarray:
     return found
 
 
-def _matrix(path: Path, indices: _Indices, orbitals: ForeignOrbitals, unit: float) -> BlockOperator | None:
-    if not path.is_file():
+def _matrix(path: Path | None, indices: _Indices, orbitals: ForeignOrbitals, unit: float) -> BlockOperator | None:
+    if path is None:
         return None
     text = read_text(path, "FHI-aims' matrix", largest=_LARGEST_TEXT)
     try:

@@ -18,7 +18,7 @@ import numpy as np
 from nearsight.atomic_files import written_atomically
 from nearsight.elements import HEAVIEST, number_of, symbol_of
 from nearsight.errors import FormatError, InputError
-from nearsight.foreign_files import read_text
+from nearsight.foreign_files import file_if_there, read_text
 from nearsight.formats.basis_words import asked_for, shells_of_words
 from nearsight.formats.deepx import in_a_cell
 from nearsight.formats.fortran_records import Records, record
@@ -106,10 +106,8 @@ def read(path: Path, options: ReadOptions) -> Calculation:
     if not np.array_equal(np.cumsum(basis.sizes(structure.numbers)), file.last[1:]):
         raise FormatError(source, f"expected the orbitals of {basis.describe()}, got other numbers of them")
     orbitals, folded = ForeignOrbitals(structure.numbers, basis, SIESTA), file.images == 1
-    levels_file, points_file = source.with_suffix(".EIG"), source.with_suffix(".KP")
-    known = levels_file.is_file() and points_file.is_file()
     spins = len(file.hamiltonians)
-    k_points, levels = read_levels(levels_file, points_file, structure.cell, max(spins, 1)) if known else (None, None)
+    k_points, levels = _levels(source, structure, max(spins, 1))
     of_spins = [from_elements(source, orbitals, h, RYDBERG_IN_EV, folded=folded) for h in file.hamiltonians]
     return Calculation(
         structure,
@@ -123,6 +121,14 @@ def read(path: Path, options: ReadOptions) -> Calculation:
         hamiltonian_up=of_spins[0] if spins == 2 else None,
         hamiltonian_down=of_spins[1] if spins == 2 else None,
     )
+
+
+def _levels(source: Path, structure: Structure, spins: int) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """What is printed beside the matrices, where both files are there."""
+    levels, points = (file_if_there(source.with_suffix(s), f"SIESTA's file {s}") for s in (".EIG", ".KP"))
+    if levels is None or points is None:
+        return None, None
+    return read_levels(levels, points, structure.cell, spins)
 
 
 def _read_hsx(path: Path) -> _File:
@@ -321,7 +327,7 @@ def _numbers(path: Path, file: _File, options: ReadOptions) -> np.ndarray:
         numbers, positions = given.numbers, given.positions
     else:
         beside = path.with_suffix(".XV")
-        if not beside.is_file():
+        if file_if_there(beside, "SIESTA's positions") is None:
             raise FormatError(
                 path, f"expected {beside.name} beside it, which says what atoms they are, or --structure; got neither"
             )

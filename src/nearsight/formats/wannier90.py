@@ -17,7 +17,7 @@ import numpy as np
 from nearsight.atomic_files import write_text_atomically
 from nearsight.elements import GHOST, symbol_of
 from nearsight.errors import FormatError, InputError
-from nearsight.foreign_files import LARGEST_TEXT, read_text
+from nearsight.foreign_files import LARGEST_TEXT, file_if_there, read_text
 from nearsight.formats.basis_words import shells_of_words
 from nearsight.formats.deepx import make_folder
 from nearsight.formats.options import BasisChoice, ReadOptions
@@ -31,6 +31,7 @@ from nearsight.formats.real_space_blocks import (
     unit_overlap,
 )
 from nearsight.formats.sniffing import first_bytes
+from nearsight.formats.structure_files import check_distances
 from nearsight.formats.wannier90_input import Wannier90Input, read_wannier90_input
 from nearsight.operators.blocks import BlockOperator
 from nearsight.operators.calculation import Calculation
@@ -103,16 +104,17 @@ def read(path: Path, options: ReadOptions) -> Calculation:
     source = files[0]
     seed = source.name.removesuffix(TB).removesuffix(HR)
     found = _read_elements(source, has_cell=source.name.endswith(TB))
-    win = options.input or source.with_name(f"{seed}.win")
-    given = read_wannier90_input(win) if win.is_file() else None
+    win = options.input or file_if_there(source.with_name(f"{seed}.win"), "Wannier90's input")
+    given = None if win is None else read_wannier90_input(win)
     cell = found.cell if found.cell is not None else None if given is None else given.structure.cell
     if cell is None:
-        raise FormatError(source, f"expected {win.name} with the cell beside it, or {seed}{TB}, got neither")
+        raise FormatError(source, f"expected {seed}.win with the cell beside it, or {seed}{TB}, got neither")
     if given is not None and np.abs(given.structure.cell - cell).max() > 1e-3:
         raise FormatError(win, f"expected the cell of {source.name}, got another one; are they of one run?")
     centres = found.centres
-    if centres is None and source.with_name(f"{seed}_centres.xyz").is_file():
-        centres = _read_centres(source.with_name(f"{seed}_centres.xyz"), found.values.shape[1])
+    beside = file_if_there(source.with_name(f"{seed}_centres.xyz"), "centres of Wannier functions")
+    if centres is None and beside is not None:
+        centres = _read_centres(beside, found.values.shape[1])
     n = found.values.shape[1]
     if options.basis is not None and given is not None:
         structure, basis, moved, said = _given(source, given, options.basis, n)
@@ -232,6 +234,14 @@ def _sites(
             f"{path.name[:-7]}_tb.dat), or projections on whole shells of atoms in .win, got neither",
         )
     structure = Structure(np.full(n, GHOST), centres, cell, np.ones(3, dtype=bool))
+    try:
+        check_distances(structure)
+    except InputError as error:
+        raise FormatError(
+            path,
+            "expected functions of whole shells of atoms, or at places of their own, got several at one place; say the "
+            f"shells in the projections of {path.name[:-7]}.win (Si:s;p), or give them (--basis Si=1s1p)",
+        ) from error
     return structure, BasisSet("Wannier functions", {GHOST: (0,)}, {}), np.zeros((n, 3), dtype=np.int64), WITHOUT_L
 
 

@@ -59,7 +59,8 @@ def read_wannier90_input(path: Path) -> Wannier90Input:
     FormatError
         If cell or atoms are missing or damaged, or the functions are spinors.
     """
-    lines = [re.split(r"[!#]", line)[0].rstrip() for line in read_text(path, "Wannier90's input").splitlines()]
+    said = read_text(path, "Wannier90's input", any_encoding=True)
+    lines = [re.split(r"[!#]", line)[0].rstrip() for line in said.splitlines()]
     text = "\n".join(lines)
     if _SPINORS.search(text):
         raise FormatError(path, "expected Wannier functions without spin, got spinors; they are not supported")
