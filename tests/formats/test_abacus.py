@@ -14,6 +14,7 @@ from nearsight.api.exports import export
 from nearsight.errors import FormatError, InputError
 from nearsight.formats.registry import read_any
 from nearsight.operators.store import read_calculation
+from nearsight.units import BOHR_IN_ANGSTROM
 from tests.formats.abacus_files import write_run
 from tests.formats.samples import assert_orders_are_ours, largest_difference, levels, needs_samples, sample
 from tests.fuzz.seeds import small_calculation
@@ -70,6 +71,57 @@ def test_the_present_layout_holds_one_step(tmp_path: Path) -> None:
     _twice("hrs1_nao.csr")(tmp_path / "x")
     with pytest.raises(FormatError, match="a run of one step, in line"):
         read_any(tmp_path / "x", basis={"Si": "2s2p1d"})
+
+
+HEAD = """ --- Ionic Step 1 ---
+ # print {letter} matrix in real space {letter}(R)
+ 1 # number of spin directions
+ 1 # spin index
+ 2 # number of localized basis
+ 1 # number of Bravais lattice vector R
+
+ user_defined_lattice
+ 8.09641
+ 0 0.5 0.5
+ 0.5 0 0.5
+ 0.5 0.5 0
+ Si
+ 2
+ Direct
+ 0 0 0
+ 0.25 0.25 0.25
+{note}
+ #                               CSR Format                             #
+
+ 0 0 0 4
+ # CSR values
+ 1.0 0.1 0.1 1.0
+ # CSR column indices
+ 0 1 0 1
+ # CSR row pointers
+ 0 2 4
+"""
+"""The head is that of ABACUS' own test (scf_out_hsr), whose STRU has a lattice constant of 15.3 Bohr."""
+
+
+def test_the_lattice_constant_of_the_present_layout_is_in_angstrom(tmp_path: Path) -> None:
+    (tmp_path / "hrs1_nao.csr").write_text(HEAD.format(letter="H", note=""))
+    found = read_any(tmp_path, basis={"Si": "1s"})
+    assert found.structure.cell[0, 1] * 2 == pytest.approx(15.3 * BOHR_IN_ANGSTROM, abs=1e-4)
+    assert found.overlap is None
+
+
+def test_matrices_summed_at_gamma_and_the_newest_name_of_s(tmp_path: Path) -> None:
+    """As `gamma_only 1` writes them, with a line that says so."""
+    note = "# representation: gamma-only folded matrix; stored R-space contributions are summed into R = (0, 0, 0)"
+    for name, letter in (("hrs1_nao.csr", "H"), ("sr_nao.csr", "S")):
+        (tmp_path / name).write_text(HEAD.format(letter=letter, note=note))
+    found = read_any(tmp_path, basis={"Si": "1s"})
+    assert found.hamiltonian.folded
+    assert found.overlap.folded
+    (tmp_path / "srs1_nao.csr").write_text(HEAD.format(letter="S", note=note))
+    with pytest.raises(FormatError, match=r"S of one version of ABACUS, got srs1_nao\.csr and sr_nao\.csr"):
+        read_any(tmp_path, basis={"Si": "1s"})
 
 
 def test_present_layout_as_abacus_breaks_its_lines(tmp_path: Path) -> None:

@@ -157,6 +157,18 @@ def _replace(name: str, old: str, new: str) -> Callable[[Path], None]:
     return change
 
 
+def _edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    changed = re.sub(old, new, text, count=1, flags=re.M)
+    assert changed != text
+    path.write_text(changed)
+
+
+def _broken(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("elsewhere")
+
+
 def _of_one_spin(folder: Path) -> None:
     path = folder / "istate.info"
     path.write_text(re.sub(r"^(\d+ \S+ \S+) .*$", r"\1", path.read_text(), flags=re.M))
@@ -177,6 +189,23 @@ BAD: dict[str, tuple[str, Callable[[Path], None], str]] = {
         lambda f: shutil.copy(f / "hrs2_nao.csr", f / "hrs1_nao.csr") and None,
         "got spin 2",
     ),
+    "another cell": ("abacus present", lambda f: _edit(f / "hrs2_nao.csr", r"^ 1\.0$", " 1.01"), "the cell of H"),
+    "S of other atoms": (
+        "abacus present",
+        lambda f: _edit(f / "srs1_nao.csr", r"(Direct\n \S+ \S+) \S+", r"\1 0.1"),
+        "the atoms and the cell of H",
+    ),
+    "another step": (
+        "abacus present",
+        lambda f: _edit(f / "hrs2_nao.csr", "Ionic Step 1", "Ionic Step 4"),
+        "step of H, 1, got 4",
+    ),
+    "another step before": (
+        "abacus",
+        lambda f: _edit(f / "data-HR-sparse_SPIN1.csr", "STEP: 0", "STEP: 3"),
+        "step of H, 0, got 3",
+    ),
+    "S is a link without its file": ("abacus", lambda f: _broken(f / "data-SR-sparse_SPIN0.csr"), "leads nowhere"),
     "of four": ("abacus present", _replace("hrs1_nao.csr", "2 # number", "4 # number"), "one of 4 spin directions"),
     "EIG of one spin": (
         "siesta",

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from nearsight.errors import FormatError, InputError
+from nearsight.foreign_files import file_if_there
 from nearsight.formats.abacus_csr import AbacusMatrix, read_abacus_csr, write_abacus_csr
 from nearsight.formats.abacus_log import PRINTED_EV, RYDBERG_IN_EV, AbacusLog, read_levels, read_log
 from nearsight.formats.basis_words import asked_for, shells_of_words
@@ -24,6 +25,10 @@ from nearsight.structures.structure import Structure
 LOG, LEVELS = "running_scf.log", "istate.info"
 HAMILTONIANS = ("hrs1_nao.csr", "data-HR-sparse_SPIN0.csr")
 OVERLAPS = ("srs1_nao.csr", "data-SR-sparse_SPIN0.csr")
+LATER_OVERLAP = "sr_nao.csr"
+"""Name of S in the newest versions, whose H is named as before."""
+_SAME = 1e-4
+"""Å that digits leave between files of one run."""
 SECOND_SPIN = ("hrs2_nao.csr", "data-HR-sparse_SPIN1.csr")
 
 
@@ -38,9 +43,10 @@ def _output_folders(path: Path) -> list[Path]:
         return [path.parent] if path.name in HAMILTONIANS else []
     if not path.is_dir():
         return []
-    own = [path] if _first(path, (*HAMILTONIANS, *OVERLAPS)) else []
+    every = (*HAMILTONIANS, *OVERLAPS, LATER_OVERLAP)
+    own = [path] if _first(path, every) else []
     outputs = sorted(p for p in path.glob("OUT.*") if p.is_dir())
-    return own or [p for p in outputs if _first(p, (*HAMILTONIANS, *OVERLAPS))]
+    return own or [p for p in outputs if _first(p, every)]
 
 
 def read(path: Path, options: ReadOptions) -> Calculation:
@@ -69,20 +75,21 @@ def read(path: Path, options: ReadOptions) -> Calculation:
         raise FormatError(path, f"expected one run, got {', '.join(f.name for f in folders)}; name the one you mean")
     folder = folders[0]
     h_file, s_file = _matrix_files(path, folder, options)
-    log_file = options.output or folder / LOG
-    log = read_log(log_file) if log_file.is_file() else None
+    log_file = options.output or file_if_there(folder / LOG, "ABACUS' log")
+    log = None if log_file is None else read_log(log_file)
     h = None if h_file is None else read_abacus_csr(h_file, options.progress)
     down_file = _second_spin(h_file, h, log)
     down = None if down_file is None else read_abacus_csr(down_file, options.progress)
     if down is not None and down.structure is not None and down.spin != 2:
         raise FormatError(down_file, f"expected H of spin 2, got that of spin {down.spin}")
     s = None if s_file is None else read_abacus_csr(s_file, options.progress)
+    _check_together(h, [(down_file, down), (s_file, s)])
     known = h if h is not None else s
     assert known is not None
     structure = _structure(folder, known, log, options)
     basis, said = _basis(folder, structure, log, options)
-    printed = folder / LEVELS
-    k_points, levels = read_levels(printed, 1 if down is None else 2) if printed.is_file() else (None, None)
+    printed = file_if_there(folder / LEVELS, "ABACUS' levels")
+    k_points, levels = (None, None) if printed is None else read_levels(printed, 1 if down is None else 2)
     fermi = log.fermi if log is not None else None
     if fermi is None and known.fermi is not None:
         fermi = known.fermi * PRINTED_EV
@@ -103,12 +110,29 @@ def read(path: Path, options: ReadOptions) -> Calculation:
     )
 
 
+def _check_together(h: AbacusMatrix | None, others: list[tuple[Path | None, AbacusMatrix | None]]) -> None:
+    """Refuse matrices of other atoms, another cell or step than H's."""
+    for path, other in others:
+        if h is None or other is None:
+            continue
+        if None not in (h.step, other.step) and h.step != other.step:
+            raise FormatError(path, f"expected the ionic step of H, {h.step}, got {other.step}; are they of one run?")
+        if h.structure is not None and other.structure is not None and not _same(h.structure, other.structure):
+            raise FormatError(path, "expected the atoms and the cell of H, got others; are they of one run?")
+
+
+def _same(one: Structure, other: Structure) -> bool:
+    return np.array_equal(one.numbers, other.numbers) and all(
+        np.allclose(a, b, rtol=0, atol=_SAME) for a, b in ((one.cell, other.cell), (one.positions, other.positions))
+    )
+
+
 def _second_spin(path: Path | None, h: AbacusMatrix | None, log: AbacusLog | None) -> Path | None:
     """The file with H of spin down, where what is said of spins fits."""
     if path is None or h is None:
         return None
     beside = path.with_name(SECOND_SPIN[HAMILTONIANS.index(path.name)])
-    spins = 2 if beside.is_file() else 1
+    spins = 1 if file_if_there(beside, "a matrix of ABACUS") is None else 2
     told = [n for n in (None if log is None else log.spins, h.spins if h.structure is not None else None) if n]
     if h.spin != 1 or any(n != spins for n in told):
         raise FormatError(
@@ -123,24 +147,35 @@ def _second_spin(path: Path | None, h: AbacusMatrix | None, log: AbacusLog | Non
 
 def _matrix_files(path: Path, folder: Path, options: ReadOptions) -> tuple[Path | None, Path | None]:
     """H and S: those of one layout, for two in a folder are of two runs."""
+    versions = {HAMILTONIANS[0]: (OVERLAPS[0], LATER_OVERLAP), HAMILTONIANS[1]: OVERLAPS[1:]}
     if path.is_file():
-        own = OVERLAPS[HAMILTONIANS.index(path.name)]
-        return path, options.overlap or _first(folder, (own,))
-    layouts = [
-        pair for pair in zip(HAMILTONIANS, OVERLAPS) if _first(folder, pair[: 2 if options.overlap is None else 1])
-    ]
+        return path, options.overlap or _only(folder, versions[path.name])
+    given = options.overlap is not None
+    layouts = [h for h, s in versions.items() if _first(folder, (h,) if given else (h, *s))]
     if len(layouts) > 1:
+        one, two = (_first(folder, (h, *versions[h])) for h in layouts)
+        raise FormatError(
+            folder, f"expected matrices of one version of ABACUS, got {one} and {two}; name the H that you mean"
+        )
+    name = layouts[0] if layouts else HAMILTONIANS[0]
+    return _first(folder, (name,)), options.overlap or _only(folder, versions[name])
+
+
+def _only(folder: Path, names: tuple[str, ...]) -> Path | None:
+    """S, of which versions of ABACUS have other names."""
+    found = [file for name in names if (file := file_if_there(folder / name, "S of ABACUS")) is not None]
+    if len(found) > 1:
         raise FormatError(
             folder,
-            f"expected matrices of one version of ABACUS, got {_first(folder, layouts[0])} and "
-            f"{_first(folder, layouts[1])}; name the H that you mean",
+            f"expected S of one version of ABACUS, got {found[0].name} and {found[1].name}; give the one you mean "
+            "(--overlap)",
         )
-    h_name, s_name = layouts[0] if layouts else (HAMILTONIANS[0], OVERLAPS[0])
-    return _first(folder, (h_name,)), options.overlap or _first(folder, (s_name,))
+    return found[0] if found else None
 
 
 def _first(folder: Path, names: tuple[str, ...]) -> Path | None:
-    return next((folder / name for name in names if (folder / name).is_file()), None)
+    found = (file_if_there(folder / name, "a matrix of ABACUS") for name in names)
+    return next((file for file in found if file is not None), None)
 
 
 def _operator(
@@ -152,7 +187,7 @@ def _operator(
         raise FormatError(
             path, f"expected {orbitals.n_orbitals} orbitals of {orbitals.basis.describe()}, got {matrix.size}"
         )
-    return from_elements(path, orbitals, matrix.cells, unit)
+    return from_elements(path, orbitals, matrix.cells, unit, folded=matrix.folded)
 
 
 def _structure(folder: Path, matrix: AbacusMatrix, log: AbacusLog | None, options: ReadOptions) -> Structure:

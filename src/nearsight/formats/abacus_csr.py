@@ -23,12 +23,12 @@ from nearsight.formats.real_space_blocks import FARTHEST, CellElements
 from nearsight.formats.sniffing import first_bytes
 from nearsight.progress import Event, Progress
 from nearsight.structures.structure import Structure
-from nearsight.units import BOHR_IN_ANGSTROM
 
 _EXPECTED = "a matrix of ABACUS in CSR"
 _MOST_CELLS = 10_000_000
 _LABEL = re.compile(rb"([A-Z][a-z]?)\d*_?\w*")
 _AT_ONCE = 1 << 18
+_GAMMA_ONLY = b"gamma-only folded matrix"
 _VALUES, _COLUMNS, _POINTERS = b"# CSR values", b"# CSR column indices", b"# CSR row pointers"
 
 
@@ -48,6 +48,10 @@ class AbacusMatrix:
         Fermi level, eV, where it stands in the file.
     spins, spin : int
         Number of spin directions, and which one this is, from 1; 1 and 1 where the file does not say.
+    step : int or None
+        The ionic step, where the file says it.
+    folded : bool
+        Whether it is summed at Γ, as runs with gamma_only write it and say in the present layout.
     layout : str
         In words.
     """
@@ -59,6 +63,8 @@ class AbacusMatrix:
     layout: str
     spins: int = 1
     spin: int = 1
+    step: int | None = None
+    folded: bool = False
 
 
 def is_present_layout(path: Path) -> bool:
@@ -125,7 +131,9 @@ class _Lines:
 
 def _former(lines: _Lines) -> AbacusMatrix:
     line = lines.filled()
+    step = None
     if b"TEP:" in line:
+        step = _integer(lines, line.split(b":")[1].strip())
         line = lines.filled()
     size = _last_number(lines, line, b"Matrix Dimension of", "the size of the matrix")
     count = _last_number(lines, lines.filled(), b"Matrix number of", "the number of cell vectors")
@@ -138,7 +146,7 @@ def _former(lines: _Lines) -> AbacusMatrix:
             pointers = _numbers(lines, lines.next(), size + 1, np.int64)
             cells.append(_elements(lines, cell, size, values, columns, pointers))
     _end(lines)
-    return AbacusMatrix(size, _each_once(lines, cells), None, None, "of versions before 3.11")
+    return AbacusMatrix(size, _each_once(lines, cells), None, None, "of versions before 3.11", step=step)
 
 
 def _end(lines: _Lines) -> None:
@@ -148,7 +156,7 @@ def _end(lines: _Lines) -> None:
 
 
 def _present(lines: _Lines) -> AbacusMatrix:
-    spins, index, size, count, fermi = _head(lines)
+    spins, index, size, count, fermi, step = _head(lines)
     if spins not in (1, 2):
         raise FormatError(
             lines.path,
@@ -160,7 +168,9 @@ def _present(lines: _Lines) -> AbacusMatrix:
     structure = _unit_cell(lines)
     cells = []
     line = lines.filled()
+    folded = False
     while line.lstrip().startswith(b"#"):
+        folded = folded or _GAMMA_ONLY in line
         line = lines.filled()
     for k in range(_bounded(lines, count)):
         cell, n = _cell_line(lines, lines.filled() if k else line)
@@ -170,17 +180,20 @@ def _present(lines: _Lines) -> AbacusMatrix:
             pointers = _numbers(lines, _section(lines, _POINTERS, size + 1), size + 1, np.int64)
             cells.append(_elements(lines, cell, size, values, columns, pointers))
     _end(lines)
-    return AbacusMatrix(size, _each_once(lines, cells), structure, fermi, "of versions since 3.11", spins, index)
+    said = "of versions since 3.11"
+    return AbacusMatrix(size, _each_once(lines, cells), structure, fermi, said, spins, index, step, folded)
 
 
-def _head(lines: _Lines) -> tuple[int, int, int, int, float | None]:
-    """Spin directions, spin index, orbitals, cell vectors, Fermi level."""
+def _head(lines: _Lines) -> tuple[int, int, int, int, float | None, int | None]:
+    """Spin directions, spin index, orbitals, cell vectors, Fermi level, ionic step."""
     wanted = (b"number of spin directions", b"spin index", b"number of localized basis", b"number of Bravais")
     found: list[int] = []
-    fermi = None
+    fermi = step = None
     for name in wanted:
         line = lines.filled()
         while line and (b"--- Ionic Step" in line or line.strip().startswith(b"# print")):
+            said = re.search(rb"Ionic Step +(\d{1,9})\b", line)
+            step = int(said[1]) if said else step
             line = lines.filled()
         if name not in line:
             raise lines.error(f"a line with # {name.decode()}", line)
@@ -188,13 +201,16 @@ def _head(lines: _Lines) -> tuple[int, int, int, int, float | None]:
         level = re.search(rb"E_Fermi\s*=\s*([-+.\deE]+)\s*eV", line)
         if level:
             fermi = _real(lines, level[1])
-    return found[0], found[1], found[2], found[3], fermi
+    return found[0], found[1], found[2], found[3], fermi, step
 
 
 def _unit_cell(lines: _Lines) -> Structure:
-    """A unit cell: a name, the lattice constant (Bohr), vectors, elements, counts, Direct, positions."""
+    """A unit cell: a name, the lattice constant, vectors, elements, counts, Direct, positions.
+
+    The constant is in Å (`UcellIO::write_ucell` writes lat0 · BOHR_TO_A), unlike that of STRU and of the log.
+    """
     lines.filled()
-    constant = _reals(lines, lines.filled(), 1)[0] * BOHR_IN_ANGSTROM
+    constant = _reals(lines, lines.filled(), 1)[0]
     cell = np.array([_reals(lines, lines.filled(), 3) for _ in range(3)]) * constant
     labels = lines.filled().split()
     counts = [_integer(lines, part) for part in lines.filled().split()]
@@ -369,7 +385,7 @@ def write_abacus_csr(
 
 
 def _cell_text(structure: Structure) -> str:
-    lines = [" user_defined_lattice", f" {1 / BOHR_IN_ANGSTROM!r}"]
+    lines = [" user_defined_lattice", " 1.0"]
     lines += [" " + " ".join(repr(x) for x in row) for row in structure.cell.tolist()]
     groups = np.split(structure.numbers, np.flatnonzero(np.diff(structure.numbers)) + 1)
     lines.append(" " + " ".join(symbol_of(int(group[0])) for group in groups))
