@@ -314,6 +314,10 @@ def test_units_of_all_electrons(factor: float) -> None:
     s = replace(silicon.require_overlap(), basis=basis)
     found = check_calculation(replace(silicon, basis=basis, hamiltonian=h, overlap=s), quick=True)
     assert [f.check for f in found if "1s level of Si" in f.message] == ([] if factor == 1 else ["units"])
+    printed = np.array([-1795.0 * factor])  # in the same unit as H
+    calculation = replace(silicon, basis=basis, hamiltonian=h, overlap=s, eigenvalues=printed, k_eigenvalues=None)
+    found = check_calculation(calculation, quick=True)
+    assert [f.check for f in found if "1s level of Si" in f.message] == ([] if factor == 1 else ["units"])
 
 
 @pytest.mark.parametrize(("scale", "numbers", "far"), [(1.0, 14, False), (1.89, 14, True), (1.89, 18, False)])

@@ -94,6 +94,34 @@ def test_open_shells_with_one_set_of_orbitals_are_refused(good: tuple[Path, Any]
         read_any(path)
 
 
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ({"basis": {"O": "sto-3g", "H1": "sto-3g", "H2": "sto-6g"}}, "one basis for each element, got two for H"),
+        ({"atom": "Cl1 0 0 0; Cl2 0 0 2.2", "basis": "lanl2dz", "ecp": {"Cl1": "lanl2dz"}}, "no potentials on some"),
+    ],
+)
+def test_atoms_of_one_element_that_are_not_alike(said: dict[str, Any], message: str, tmp_path: Path) -> None:
+    """Other functions of the same shells, or a potential on one of two atoms."""
+    from pyscf import gto, scf
+
+    mol = gto.M(**{"atom": "O 0 0 0; H1 0 0.76 0.59; H2 0 -0.76 0.59", "verbose": 0, **said})
+    field = scf.RHF(mol)
+    field._chkfile.close()
+    field.chkfile, field.max_cycle = str(tmp_path / "a.chk"), 1
+    field.kernel()
+    with pytest.raises(FormatError, match=message):
+        read_any(tmp_path / "a.chk")
+
+
+def _moved(path: Path) -> None:
+    with h5py.File(path, "r+") as file:
+        said = json.loads(file["mol"][()])
+        said["_env"][said["_atm"][0][1] + 2] += 0.01
+        del file["mol"]
+        file["mol"] = json.dumps(said)
+
+
 def _json(**changes: Any) -> Callable[[Path], None]:
     def change(path: Path) -> None:
         with h5py.File(path, "r+") as file:
@@ -124,6 +152,7 @@ def _without(name: str) -> Callable[[Path], None]:
 
 BAD: dict[str, tuple[Callable[[Path], None], str]] = {
     "a crystal of another S": (_json(a=[[5, 0, 0], [0, 5, 0], [0, 0, 5]]), "resolves S"),
+    "positions of another step": (_moved, "S is that of the molecule's functions"),
     "Cartesian": (_json(cart=True), "Cartesian"),
     "a ghost": (_json(_atom=[["GHOST-O", [0, 0, 0]], ["H", [0, 0, 0]], ["H", [0, 0, 0]]]), "no ghosts"),
     "tables of nothing": (_json(_bas=[]), "table _bas"),
@@ -211,7 +240,13 @@ def _shape(path: Path) -> None:
         file["scf/mo_coeff"] = orbitals[:, :, :1]
 
 
+def _unpaired(path: Path) -> None:
+    with h5py.File(path, "r+") as file:
+        file["scf/mo_occ"][...] = 1.0
+
+
 CRYSTALS: dict[str, tuple[Callable[[Path], None], str]] = {
+    "open shells with one set of orbitals": (_unpaired, "singly occupied"),
     "a shifted mesh": (_kpts(lambda k: k + 0.1), "a mesh through Γ"),
     "a point twice": (_kpts(lambda k: k[[0, 1, 1]]), "a mesh through Γ"),
     "other points": (_kpts(lambda k: k * 1.1), "a mesh through Γ"),

@@ -36,7 +36,10 @@ def check_magnitude(subject: Subject) -> Iterator[Finding]:
     lowest = _lowest_diagonal(subject, h, diagonal)
     printed = subject.calculation.eigenvalues
     if printed is not None and len(printed) and printed[0] < DEEP:
-        yield from _against_printed(subject, lowest, float(printed[0]))
+        found = list(_against_printed(subject, lowest, float(printed[0])))
+        if not found and _all_electrons(subject):  # H and the printed levels may both be in another unit
+            found = list(_against_core(subject, lowest))
+        yield from found
     elif _only_valence(subject):
         yield from _by_scale(subject, h, float(np.abs(diagonal).mean()))
     elif _all_electrons(subject):

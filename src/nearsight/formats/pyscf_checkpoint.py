@@ -38,6 +38,10 @@ _EXPECTED = "a checkpoint of PySCF (mol, scf)"
 _MOST_FUNCTIONS = 20_000
 _SAME_OVERLAP = 1e-8
 """Largest difference between S of the orbitals of either spin."""
+_OWN_OVERLAP = 1e-5
+"""Largest difference between S of the orbitals and that of the functions at the atoms; an atom 1e-5 Å away changes it
+by less.
+"""
 _SAME_POINT = 1e-7
 """In reciprocal lattice vectors: k-points that differ by less are one."""
 _REVERSIBLE = 0.01
@@ -104,6 +108,13 @@ def read(path: Path, options: ReadOptions) -> Calculation:
         check_shells(s)
     except InputError as error:
         raise FormatError(path, str(error)) from error
+    away = _unresolved(s, overlap_of(structure, basis))
+    if away > _OWN_OVERLAP:
+        raise FormatError(
+            path,
+            f"expected orbitals whose S is that of the molecule's functions, got one that is {away:.2g} off; are they "
+            "of other positions, as where an optimisation was interrupted?",
+        )
     valence = sum(basis.valence[z] for z in structure.numbers.tolist())
     return Calculation(
         structure,
@@ -125,14 +136,23 @@ def _spins(path: Path, group: h5py.Group) -> tuple[int, ...]:
     shape = group["mo_energy"].shape if "mo_energy" in group else None
     if shape is None or len(shape) not in (1, 2) or (len(shape) == 2 and shape[0] != 2):
         raise FormatError(path, "expected orbitals without spin or of two spins (UKS), got others (GKS)")
-    occupations = array(group, "mo_occ", "float", (None,)) if len(shape) == 1 and "mo_occ" in group else np.zeros(0)
+    if len(shape) == 1:
+        _check_paired(path, group)
+    return () if len(shape) == 1 else (2,)
+
+
+def _check_paired(path: Path, group: h5py.Group) -> None:
+    """Refuse open shells with one set of orbitals."""
+    dataset = group.get("mo_occ")
+    if not isinstance(dataset, h5py.Dataset) or dataset.ndim > 2:
+        return
+    occupations = array(group, "mo_occ", "float", (None,) * dataset.ndim)
     if (np.abs(occupations - 1) < 1e-6).any():
         raise FormatError(
             path,
             "expected closed shells or both spins (UKS), got singly occupied orbitals (ROKS), whose levels are of "
             "no H of one spin",
         )
-    return () if len(shape) == 1 else (2,)
 
 
 def _crystal(path: Path, scf: h5py.Group, said: dict[str, Any]) -> Calculation:
@@ -146,6 +166,8 @@ def _crystal(path: Path, scf: h5py.Group, said: dict[str, Any]) -> Calculation:
     if "kpt" in scf and array(scf, "kpt", "float", (3,)).any():
         raise FormatError(path, "expected Γ or all k-points of a mesh through it, got one other k-point")
     spins = (2,) if len(scf["mo_energy"].shape) == (3 if several else 2) else ()
+    if not spins:
+        _check_paired(path, scf)
     shape = (*spins, len(points)) if several else spins
     levels = array(scf, "mo_energy", "float", (*shape, n)).reshape(-1, len(points), n)
     occupations = array(scf, "mo_occ", "float", (*shape, n))
@@ -296,14 +318,31 @@ def _atoms(path: Path, said: dict[str, Any]) -> tuple[Structure, BasisSet]:
     for atom, number in enumerate(z.tolist()):
         own = tuple(shell for row in shells[shells[:, 0] == atom].tolist() for shell in _contracted(path, env, row))
         known = functions.setdefault(number, own)
-        if [shell.l for shell in known] != [shell.l for shell in own] or not own:
+        if not own or not _same_functions(known, own):
             raise FormatError(path, f"expected one basis for each element, got two for {symbol_of(number)}")
     momenta = {number: tuple(shell.l for shell in own) for number, own in functions.items()}
     charges = {number: int(atoms[z == number][0, 0]) for number in functions}
+    for atom, number in enumerate(z.tolist()):
+        charge = int(atoms[atom, 0])
+        if charge != charges[number] or not 1 <= charge <= number:
+            raise FormatError(
+                path,
+                f"expected one number of valence electrons, from 1 to {number}, for each {symbol_of(number)}, got "
+                f"{charge} for atom {atom} and {charges[number]} for another; no potentials on some atoms, no ghosts",
+            )
     basis = BasisSet("of PySCF's files", momenta, charges, functions)
     if int(basis.offsets(z)[-1]) > _MOST_FUNCTIONS:
         raise FormatError(path, f"expected at most {_MOST_FUNCTIONS} functions, got more")
     return structure, basis
+
+
+def _same_functions(one: tuple[GaussianShell, ...], other: tuple[GaussianShell, ...]) -> bool:
+    return len(one) == len(other) and all(
+        a.l == b.l
+        and np.array_equal(a.exponents, b.exponents)
+        and np.allclose(a.coefficients, b.coefficients, rtol=1e-9, atol=0)
+        for a, b in zip(one, other)
+    )
 
 
 def _is_list_of_rows(rows: Any) -> bool:
