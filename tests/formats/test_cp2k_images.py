@@ -62,6 +62,36 @@ def test_the_code_s_eigenvalues_at_every_k_point(runs):
     np.testing.assert_array_equal(calculation.k_eigenvalues, output.k_eigenvalues)
 
 
+def test_two_spins(run):
+    """`KS_SPIN_2` per cell vector, made of the first by a factor, and ALPHA and BETA levels of the output."""
+    from nearsight.formats.cp2k_csr import read_csr
+
+    known = read_any(run)
+    for path in run.glob("*-KS_SPIN_1_R_*.csr"):
+        records = np.frombuffer(path.read_bytes(), dtype="<i4,<i4,<i4,<f8,<i4").copy()
+        records["f3"] *= 1.25
+        other = path.with_name(path.name.replace("SPIN_1", "SPIN_2"))
+        other.write_bytes(records.tobytes())
+        assert path.stat().st_size == 0 or len(read_csr(other)[0]) == len(records)
+    with pytest.raises(FormatError, match=r"of 1 spin as job\.out says, got"):
+        read_any(run)
+    text = (run / "job.out").read_text()
+    text = re.sub(r"(Number of spin states +)1", r"\g<1>2", text)
+    text = re.sub(r"( *Number of electrons: +)(\d+)", lambda m: f"{m[1]}{int(m[2]) // 2}\n{m[1]}{int(m[2]) // 2}", text)
+    table = re.compile(r"^ MO\| EIG(.*?^ MO\| Sum:[^\n]*\n)", re.M | re.S)
+    text = table.sub(lambda m: f" MO| ALPHA EIG{m[1]}\n MO| BETA EIG{m[1]}", text)
+    (run / "job.out").write_text(text)
+    (run / "job.inp").write_text((run / "job.inp").read_text().replace("&DFT", "&DFT\n UKS T", 1))
+    found = read_any(run)
+    up, down = found.hamiltonian_up, found.hamiltonian_down
+    np.testing.assert_array_equal(up.values, known.hamiltonian.values)
+    np.testing.assert_allclose(down.values, 1.25 * up.values, atol=1e-12)
+    np.testing.assert_array_equal(found.k_eigenvalues, np.stack([known.k_eigenvalues, known.k_eigenvalues]))
+    next(iter(run.glob("*-KS_SPIN_2_R_1-1_0.csr"))).unlink()
+    with pytest.raises(FormatError, match="no file for image 1"):
+        read_any(run)
+
+
 def test_eigenvalues_at_gamma(runs):
     calculation = read_any(runs / "gamma")
     assert calculation.eigenvalues is not None
@@ -154,7 +184,7 @@ def test_wrapping_is_cp2k_s():
             lambda f: (f / "job.out").write_text(re.sub(r"(?m)^ +40( +-?\d+){3} *\n", "", (f / "job.out").read_text())),
             "expected image 40 in the table of periodic images, got 41",
         ),
-        (lambda f: (f / "x-KS_SPIN_2_R_1-1_0.csr").write_bytes(b" 1 1 0.1\n"), "closed shell"),
+        (lambda f: (f / "x-KS_SPIN_2_R_1-1_0.csr").write_bytes(b" 1 1 0.1\n"), "got KS_SPIN_2"),
     ],
 )
 def test_damage_is_named(run, damage, said):

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from nearsight.api.files import import_calculation, steps
 from nearsight.api.spin import spin_spectrum
+from nearsight.checks.linter import check_calculation
 from nearsight.cli.main import app
 from nearsight.errors import FormatError
 from nearsight.formats.cp2k_output import read_output
@@ -265,6 +266,9 @@ def test_two_spins(copy: Callable[[str], Path]) -> None:
         np.testing.assert_allclose(own, printed, atol=2e-4)
     assert read_any(folder / "uks-KS_SPIN_2-1_0.csr").spin_polarised
     assert found.multiplicity == round(abs(levels.moment)) + 1
+    assert found.k_eigenvalues is not None
+    assert found.k_eigenvalues.shape == (2, 1, 8)
+    assert import_calculation(folder).provenance["levels"] == "those that the code printed"
     text = (folder / "job.out").read_text()
     (folder / "job.out").write_text(
         text.replace(
@@ -281,6 +285,38 @@ def test_two_spins(copy: Callable[[str], Path]) -> None:
     (folder / "job.out").unlink()
     with pytest.raises(FormatError, match=r"of 2 spins as job\.inp says, got no KS_SPIN_2"):
         read_any(folder)
+
+
+def test_two_spins_of_which_one_is_another_matrix(copy: Callable[[str], Path]) -> None:
+    """The printed levels show it; H of spin down alone is refused."""
+    folder = copy("uks")
+    up, down = (folder / f"uks-KS_SPIN_{k}-1_0.csr" for k in (1, 2))
+    one, two = up.read_bytes(), down.read_bytes()
+    for first, second in ((one, one), (two, one)):
+        up.write_bytes(first)
+        down.write_bytes(second)
+        found = import_calculation(folder)
+        assert found.provenance["levels"].startswith("NOT those that the code printed")
+        assert "eigenvalues" in [f.check for f in check_calculation(found) if f.level == "error"]
+    up.unlink()
+    with pytest.raises(FormatError, match="that of spin 2 without KS_SPIN_1"):
+        read_any(folder)
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("hartree", 1.0), ("Ry", 2.0), ("eV", HARTREE_IN_EV)])
+def test_units_of_energy(unit: str, factor: float, copy: Callable[[str], Path]) -> None:
+    """Since 2024 ENERGY_UNIT chooses it, and trajectories stay in Hartree."""
+    folder = copy("geo")
+    text = (folder / "job.out").read_text()
+    pattern = re.compile(r"energy \[a\.u\.\]: +(-\d+\.\d+)")
+    changed = pattern.sub(lambda m: f"energy [{unit}]  {float(m[1]) * factor:26.15f}", text)
+    assert changed != text
+    known = read_any(folder, step=2)
+    (folder / "job.out").write_text(changed)
+    assert read_any(folder, step=2).energy == pytest.approx(known.energy, abs=1e-9)
+    (folder / "job.out").write_text(changed.replace(f"[{unit}]", "[K_e]"))
+    with pytest.raises(FormatError, match=r"in hartree, Ry or eV, got K_e \(ENERGY_UNIT\)"):
+        read_any(folder, step=2)
 
 
 def test_files_under_any_name_and_in_other_folders(copy: Callable[[str], Path], tmp_path: Path) -> None:

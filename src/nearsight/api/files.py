@@ -181,12 +181,14 @@ def _with_levels_compared(source: str, calculation: Calculation) -> Calculation:
     """The calculation, whose provenance says whether its levels are the printed ones, where that is quickly known."""
     printed = calculation.eigenvalues if calculation.eigenvalues is not None else calculation.k_eigenvalues
     overlap = calculation.overlap
-    if printed is None or calculation.hamiltonian is None or overlap is None or overlap.n_orbitals > SMALL:
+    known = calculation.hamiltonian is not None or calculation.spin_polarised
+    if printed is None or not known or overlap is None or overlap.n_orbitals > SMALL:
         return calculation
     from nearsight.checks.eigenvalues import check_eigenvalues
-    from nearsight.checks.subject import Subject
+    from nearsight.checks.subject import Subject, of_either_spin
 
-    findings = list(check_eigenvalues(Subject(source, calculation)))
+    spins = [own for _, own in of_either_spin(calculation)] if calculation.spin_polarised else [calculation]
+    findings = [finding for own in spins for finding in check_eigenvalues(Subject(source, own))]
     if any(finding.level != "error" for finding in findings):
         return calculation
     said = f"NOT those that the code printed: {findings[0].message}" if findings else "those that the code printed"

@@ -102,7 +102,7 @@ def _compared_at_k(subject: Subject) -> Iterator[Finding]:
     c = subject.calculation
     assert c.k_points is not None
     assert c.k_eigenvalues is not None
-    if subject.n_orbitals > DENSE_ORBITALS or c.require_hamiltonian().folded:
+    if subject.n_orbitals > DENSE_ORBITALS or (c.require_hamiltonian().folded and c.k_points.any()):
         yield subject.finding(
             "note",
             CHECK,

@@ -16,11 +16,11 @@ from nearsight.checks.orbital_order import check_orbital_order
 from nearsight.checks.overlap import check_overlap
 from nearsight.checks.positions import check_positions
 from nearsight.checks.settings import check_settings
-from nearsight.checks.subject import Finding, Subject, sorted_by_level
+from nearsight.checks.subject import Finding, Subject, of_either_spin, sorted_by_level
 from nearsight.errors import NearsightError
 from nearsight.formats.registry import read_any
 from nearsight.formats.wannier90 import ORBITALS, WITHOUT_L
-from nearsight.operators.calculation import SPINS, Calculation
+from nearsight.operators.calculation import Calculation
 from nearsight.progress import Event, Progress, silent
 
 
@@ -99,17 +99,7 @@ def check_calculation(
 def _of_spins(calculation: Calculation, name: str, cutoff: float, quick: bool) -> list[Finding]:
     """Either spin as a calculation of its own, whose levels are not filled, for they hold one electron each."""
     found: dict[tuple[str, str], Finding] = {}
-    for spin in SPINS:
-        own = calculation.of_spin(spin)
-        h = calculation.hamiltonian_up if spin == "up" else calculation.hamiltonian_down
-        alone = replace(
-            calculation,
-            hamiltonian=h,
-            hamiltonian_up=None,
-            hamiltonian_down=None,
-            fermi=None,
-            k_eigenvalues=own.k_eigenvalues,
-        )
+    for spin, alone in of_either_spin(calculation):
         for finding in check_calculation(alone, name, cutoff=cutoff, quick=quick):
             key = (finding.check, finding.message)
             found[key] = replace(finding, message=f"{finding.message} (spin {spin})") if key not in found else finding

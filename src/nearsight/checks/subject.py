@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -13,7 +13,7 @@ from nearsight.electronic.matrix_errors import pair_distances
 from nearsight.errors import InputError
 from nearsight.operators.bloch import to_csr
 from nearsight.operators.blocks import BlockOperator
-from nearsight.operators.calculation import Calculation
+from nearsight.operators.calculation import SPINS, Calculation, Spin
 from nearsight.structures.graph import build_graph
 from nearsight.structures.structure import MINIMUM_DISTANCE
 
@@ -55,6 +55,31 @@ class Finding:
 def sorted_by_level(findings: list[Finding]) -> list[Finding]:
     """Sort findings, worst first; otherwise as they came."""
     return sorted(findings, key=lambda finding: LEVELS.index(finding.level))
+
+
+def of_either_spin(calculation: Calculation) -> list[tuple[Spin, Calculation]]:
+    """Return either spin of a calculation as one of its own, with its levels, which are not filled.
+
+    Parameters
+    ----------
+    calculation : Calculation
+        With H of two spins.
+    """
+    levels = calculation.k_eigenvalues
+    return [
+        (
+            spin,
+            replace(
+                calculation,
+                hamiltonian=h,
+                hamiltonian_up=None,
+                hamiltonian_down=None,
+                fermi=None,
+                k_eigenvalues=None if levels is None else levels[k],
+            ),
+        )
+        for k, (spin, h) in enumerate(zip(SPINS, (calculation.hamiltonian_up, calculation.hamiltonian_down)))
+    ]
 
 
 DENSE_ORBITALS = 4000

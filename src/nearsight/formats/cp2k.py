@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from nearsight.elements import symbol_of
 from nearsight.errors import FormatError
 from nearsight.formats.basis_choice import GUESSED
@@ -50,15 +52,15 @@ def read(path: Path, options: ReadOptions) -> Calculation:
     """
     files = find_files(path, options)
     run = describe_run(files, options)
-    output, several_k = run.output, _has_several_k_points(run)
-    basis, hamiltonian, overlap, first, said = (
+    output = run.output
+    basis, hamiltonian, overlap, first, said, down = (
         _at_gamma(files, run, options) if files.hamiltonian is not None else _in_real_space(files, run, options)
     )
     _check_size(files, run, hamiltonian)
     if overlap is not None and _fits_positions(files, run, overlap):
         said = {**said, OVERLAPS: "those of the positions and the cell"}
-    down = _of_spin_down(files, run, basis, options)
-    levels = output if down is None else None  # those of spin up come first in the output
+    levels = output if down is None else None
+    k_points, k_levels = _levels_at_k(run) if down is None else _levels_of_spins(run)
     return Calculation(
         run.structure,
         basis,
@@ -68,8 +70,8 @@ def read(path: Path, options: ReadOptions) -> Calculation:
         fermi=levels.fermi if levels else None,
         eigenvalues=levels.eigenvalues if levels else None,
         provenance=_provenance(files, run, first, basis, said),
-        k_points=output.k_points if output and several_k else None,
-        k_eigenvalues=output.k_eigenvalues if output and several_k else None,
+        k_points=k_points,
+        k_eigenvalues=k_levels,
         charge=run.charge,
         multiplicity=run.multiplicity,
         hamiltonian_up=None if down is None else hamiltonian,
@@ -77,14 +79,33 @@ def read(path: Path, options: ReadOptions) -> Calculation:
     )
 
 
-def _of_spin_down(files: Cp2kFiles, run: CP2KRun, basis: BasisSet, options: ReadOptions) -> BlockOperator | None:
-    if files.second is None:
-        return None
-    return read_gamma_matrices(files.second, None, run.structure, options, run.basis or basis).hamiltonian
+Levels = tuple[np.ndarray | None, np.ndarray | None]
+"""k-points and what is printed at them."""
 
 
-Matrices = tuple[BasisSet, BlockOperator, BlockOperator | None, Path, dict[str, str]]
-"""Basis, H in eV, S, the first file of H, words for the provenance."""
+def _levels_at_k(run: CP2KRun) -> Levels:
+    output = run.output
+    return (output.k_points, output.k_eigenvalues) if output and _has_several_k_points(run) else (None, None)
+
+
+def _levels_of_spins(run: CP2KRun) -> Levels:
+    """(k, 3) and (2, k, n), at Γ alone as at any mesh; as many levels as are printed for either spin."""
+    output = run.output
+    if output is None:
+        return None, None
+    if _has_several_k_points(run):
+        points, up, down = output.k_points, output.k_eigenvalues, output.k_eigenvalues_down
+    else:
+        points = np.zeros((1, 3))
+        up, down = (None if x is None else x[None] for x in (output.eigenvalues, output.eigenvalues_down))
+    if up is None or down is None:
+        return (points if _has_several_k_points(run) else None), None
+    known = min(up.shape[1], down.shape[1])
+    return points, np.stack([up[:, :known], down[:, :known]])
+
+
+Matrices = tuple[BasisSet, BlockOperator, BlockOperator | None, Path, dict[str, str], BlockOperator | None]
+"""Basis, H in eV, S, the first file of H, words for the provenance; H of spin down."""
 
 
 def _has_several_k_points(run: CP2KRun) -> bool:
@@ -95,7 +116,10 @@ def _has_several_k_points(run: CP2KRun) -> bool:
 def _at_gamma(files: Cp2kFiles, run: CP2KRun, options: ReadOptions) -> Matrices:
     assert files.hamiltonian is not None
     found = read_gamma_matrices(files.hamiltonian, files.overlap, run.structure, options, run.basis)
-    return found.basis, found.hamiltonian, found.overlap, files.hamiltonian, found.provenance
+    down = None
+    if files.second is not None:
+        down = read_gamma_matrices(files.second, None, run.structure, options, run.basis or found.basis).hamiltonian
+    return found.basis, found.hamiltonian, found.overlap, files.hamiltonian, found.provenance, down
 
 
 def _in_real_space(files: Cp2kFiles, run: CP2KRun, options: ReadOptions) -> Matrices:
@@ -110,9 +134,10 @@ def _in_real_space(files: Cp2kFiles, run: CP2KRun, options: ReadOptions) -> Matr
         "images": str(found.n_images),
         "asymmetry": f"|H − H†| ≤ {found.asymmetry:.1e} E_h in the files",
     }
-    h = found.hamiltonian
+    up, down = (None if h is None else h.with_values(h.values * HARTREE_IN_EV) for h in (found.hamiltonian, found.down))
+    assert up is not None
     first = files.images["KS"][min(files.images["KS"])]
-    return run.basis, h.with_values(h.values * HARTREE_IN_EV), found.overlap, first, said
+    return run.basis, up, found.overlap, first, said, down
 
 
 def _check_size(files: Cp2kFiles, run: CP2KRun, hamiltonian: BlockOperator) -> None:

@@ -23,6 +23,8 @@ _MATRIX = re.compile(
 )
 _OTHERS = (".csr", ".wfn", ".cube", ".h5", ".npz", ".npy", ".db", ".xyz", ".extxyz", ".restart", ".cif", ".gz", ".zip")
 """Suffixes of files that are neither input nor output."""
+KS_DOWN = "KS_DOWN"
+"""Key of the images of H of spin down."""
 SECTIONS = {"KS": "KS_CSR_WRITE", "S": "S_CSR_WRITE"}
 
 
@@ -72,7 +74,7 @@ class Cp2kFiles:
     hamiltonian, overlap : pathlib.Path or None
         At Γ; no hamiltonian where there is a matrix for each cell vector.
     images : dict of str to dict of int to pathlib.Path
-        For KS and S: number → file, where there is a matrix for each cell vector.
+        For KS, S and, of spin down, KS_DOWN: number → file, where there is a matrix for each cell vector.
     input, output, structure : pathlib.Path or None
         CP2K's input and output, and a file with the structure alone.
     step : int or None
@@ -256,6 +258,8 @@ def _by_name(
             folder, held = place.parent, matrices_in(place.parent)
     _check_kinds(folder, held, start)
     ks = [m for m in held if m.kind == "KS" and m.grid != "K" and m.spin == 1]
+    if not ks:
+        raise FormatError(folder, "expected H of both spins, got that of spin 2 without KS_SPIN_1 beside it")
     start = _first_spin(start, ks)
     ks = _one_run(folder, ks, start, project)
     step = _step(folder, ks, start, options)
@@ -301,10 +305,6 @@ def _check_kinds(folder: Path, held: list[MatrixName], start: MatrixName | None)
         raise FormatError(
             start.path,
             "expected the Kohn-Sham matrix (*-KS_SPIN_1-1_0.csr), got the overlap; give the folder or the other file",
-        )
-    if any(m.kind == "KS" and m.spin == 2 and m.grid for m in held):
-        raise FormatError(
-            folder, "expected matrices at Γ, or a closed shell, got matrices per cell vector of two spins (KS_SPIN_2)"
         )
     if any(m.grid == "K" for m in held) and not any(m.grid != "K" and m.kind == "KS" for m in held):
         raise FormatError(
@@ -395,8 +395,9 @@ def _images(folder: Path, held: list[MatrixName], ks: list[MatrixName]) -> dict[
     """The file of every image; two of one image are of two runs."""
     step = ks[0].step
     result: dict[str, dict[int, Path]] = {}
-    for m in [*ks, *(m for m in held if m.kind == "S" and m.grid == "R" and m.step == step and m.spin == 1)]:
-        found = result.setdefault(m.kind, {})
+    others = [m for m in held if m.grid == "R" and m.step == step and (m.kind, m.spin) in (("S", 1), ("KS", 2))]
+    for m in [*ks, *others]:
+        found = result.setdefault(KS_DOWN if m.spin == 2 else m.kind, {})
         if m.image in found:
             raise FormatError(
                 folder,

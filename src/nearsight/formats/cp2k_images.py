@@ -15,6 +15,7 @@ import numpy as np
 
 from nearsight.errors import FormatError
 from nearsight.formats.cp2k_csr import read_csr
+from nearsight.formats.cp2k_files import KS_DOWN
 from nearsight.formats.cp2k_wrapping import check_nearest, placed, settled
 from nearsight.formats.triplets import ASYMMETRY, Triplets, check_complete
 from nearsight.operators.blocks import BlockOperator
@@ -24,7 +25,7 @@ from nearsight.progress import Progress, silent
 from nearsight.structures.graph import pair_order
 from nearsight.structures.structure import Structure
 
-NAMES = {"KS": "*-KS_SPIN_1_R_*-1_0.csr", "S": "*-S_SPIN_1_R_*-1_0.csr"}
+NAMES = {"KS": "*-KS_SPIN_1_R_*-1_0.csr", "S": "*-S_SPIN_1_R_*-1_0.csr", KS_DOWN: "*-KS_SPIN_2_R_*-1_0.csr"}
 
 Cell = tuple[int, int, int]
 Tables = Mapping[str, Mapping[int, Cell]]
@@ -44,12 +45,15 @@ class ImageMatrices:
         Largest |H_ij(R) − H_ji(−R)ᵀ| in the files, E_h; of an upper triangle, on its diagonal.
     n_images : int
         Number of cell vectors of H.
+    down : BlockOperator or None
+        H of spin down, E_h, where there are two spins.
     """
 
     hamiltonian: BlockOperator
     overlap: BlockOperator | None
     asymmetry: float
     n_images: int
+    down: BlockOperator | None = None
 
 
 def read_images(
@@ -68,7 +72,7 @@ def read_images(
     folder : pathlib.Path
         The folder of the run, for messages.
     files : mapping of str to mapping of int to pathlib.Path
-        For KS and S: image number → file.
+        For KS, S and, of spin down, KS_DOWN: image number → file.
     output : pathlib.Path or None
         CP2K's output, which is needed.
     tables : mapping of str to mapping of int to (int, int, int)
@@ -105,7 +109,11 @@ def read_images(
     if overlap is not None:
         overlap = placed(overlap, wraps)
         check_nearest(folder, overlap, structure)
-    return ImageMatrices(placed(hamiltonian, wraps), overlap, asymmetry, n_images)
+    down = None
+    if files.get(KS_DOWN):
+        other, error, _ = _operator(folder, files, output, KS_DOWN, tables, structure, basis, progress)
+        down, asymmetry = placed(other, wraps), max(asymmetry, error)
+    return ImageMatrices(placed(hamiltonian, wraps), overlap, asymmetry, n_images, down)
 
 
 def _operator(
@@ -132,7 +140,7 @@ def _operator(
         if not any(cell):
             # A diagonal element of H may by chance be below CP2K's threshold; one of S cannot.
             size = int(basis.offsets(structure.numbers)[-1])
-            check_complete(entries, size, size // 1000 + 1 if kind == "KS" else 0)
+            check_complete(entries, size, 0 if kind == "S" else size // 1000 + 1)
     whole = _sorted(images, structure, basis)
     hermitian, asymmetry = _completed(whole) if upper else (hermitian_part(whole), hermiticity_error(whole))
     if asymmetry > ASYMMETRY * float(np.abs(whole.values).max()):
@@ -176,7 +184,7 @@ def _completed(upper: BlockOperator) -> tuple[BlockOperator, float]:
 
 def _files(folder: Path, found: Mapping[int, Path], output: Path, kind: str, tables: Tables) -> list[tuple[Path, Cell]]:
     """The files of a matrix with their cell vectors, none missing and none too many."""
-    table = tables.get(kind)
+    table = tables.get("KS" if kind == KS_DOWN else kind)
     if table is None:
         raise FormatError(
             output, f"expected the table after `{kind} CSR write|`, got none; is it the output of this run?"

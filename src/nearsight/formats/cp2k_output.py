@@ -15,11 +15,11 @@ from nearsight.formats.sniffing import first_bytes
 from nearsight.units import HARTREE_IN_EV
 
 _NUMBER = r"(-?\d+\.\d+(?:E[-+]?\d+)?)"
-_ENERGY = re.compile(rf"ENERGY\| Total FORCE_EVAL \( (\w+) \) energy \[?(?:a\.u\.|hartree)\]?:?\s+{_NUMBER}")
+_ENERGY = re.compile(rf"ENERGY\| Total FORCE_EVAL \( (\w+) \) energy \[?([\w.]+)\]?:?\s+{_NUMBER}")
 _ENERGY_OLD = re.compile(rf"ENERGY\| Total FORCE_EVAL \( (\w+) \) energy \(a\.u\.\):\s+{_NUMBER}")
 _FERMI_HARTREE = re.compile(rf"(?:E\(Fermi\):|Fermi energy:)\s+{_NUMBER}")
 _FERMI_EV = re.compile(rf"Fermi Energy \[eV\]\s*:\s+{_NUMBER}")
-_TABLE = re.compile(r"EIGENVALUES AND (?:MO )?OCCUPATION NUMBERS(?: FOR K POINT\s+(\d+))?")
+_TABLE = re.compile(r"(BETA )?(?:MO )?EIGENVALUES AND (?:MO )?OCCUPATION NUMBERS(?: FOR K POINT\s+(\d+))?")
 _EIGENVALUE = re.compile(rf"^\s*(?:MO\|)?\s+(\d+)\s+{_NUMBER}\s+(?:{_NUMBER}\s+)?\d+\.\d+\s*$")
 _K_POINT = re.compile(r"BRILLOUIN\|\s+(\d+)\s+\d+\.\d+\s+(-?\d+\.\d+)\s+(-?\d+\.\d+)\s+(-?\d+\.\d+)\s*$")
 _K_SCHEME = re.compile(r"BRILLOUIN\|\s+K-point scheme\s+(\S.*?)\s*$")
@@ -33,6 +33,9 @@ _IMAGES = re.compile(r"^\s*(KS|S) CSR write\|\s*(\d+) periodic images")
 _IMAGE = re.compile(r"^\s*(\d+|\*+)\s+(-?\d+)\s+(-?\d+)\s+(-?\d+)\s*$")
 """Their numbers go up from 1; from 1000 on there are stars, for they do not fit their column."""
 
+_ENERGIES = {"a.u.": HARTREE_IN_EV, "hartree": HARTREE_IN_EV, "ry": HARTREE_IN_EV / 2, "ev": 1.0, "kev": 1e3}
+"""eV, of the units of energy that are read; since 2024 the input may choose one (ENERGY_UNIT)."""
+_ATOMIC = ("a.u.", "hartree")
 _FIXED_CELL = ("NVE", "NVT", "LANGEVIN", "ISOKIN", "NVT_ADIABATIC")
 """Ensembles of MD in which the cell stays as it is."""
 
@@ -53,9 +56,13 @@ class Evaluation:
     converged : bool or None
         Whether its SCF run converged; None where there was none.
     tables : dict of int to list of float
-        k-point (0 without &KPOINTS) → printed eigenvalues, E_h.
+        k-point (0 without &KPOINTS) → printed eigenvalues, E_h; of spin up where there are two.
+    tables_down : dict of int to list of float
+        Those of spin down.
     images : dict
         For KS and S: image number → cell vector, of real-space matrices.
+    in_atomic_units : bool
+        Whether the energy was printed in Hartree, so that no other constant of CP2K's is in it.
     """
 
     step: int | None = None
@@ -63,7 +70,9 @@ class Evaluation:
     fermi: float | None = None
     converged: bool | None = None
     tables: dict[int, list[float]] = field(default_factory=dict)
+    tables_down: dict[int, list[float]] = field(default_factory=dict)
     images: ImageTables = field(default_factory=dict)
+    in_atomic_units: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +86,8 @@ class Cp2kOutput:
     energy, fermi : float or None
         eV, of the last step.
     eigenvalues : (n,) array of float or None
-        eV at Γ, ascending, as printed (occupied and maybe some empty); None where Γ is not among the k-points.
+        eV at Γ, ascending, as printed (occupied and maybe some empty); None where Γ is not among the k-points. Of spin
+        up where there are two.
     converged : bool or None
         Whether the last SCF run converged; None where there was none.
     n_atoms, n_orbitals, n_electrons : int or None
@@ -87,7 +97,9 @@ class Cp2kOutput:
     k_points : (k, 3) array of float or None
         In units of the reciprocal lattice vectors; None without &KPOINTS.
     k_eigenvalues : (k, n) array of float or None
-        eV at each of them, as printed; None where they are not printed.
+        eV at each of them, as printed; None where they are not printed. Of spin up where there are two.
+    eigenvalues_down, k_eigenvalues_down : arrays of float or None
+        The same of spin down.
     k_scheme : str or None
         Such as `MONKHORST-PACK 2 2 2`, `GAMMA`; None without &KPOINTS.
     images : dict
@@ -142,6 +154,8 @@ class Cp2kOutput:
     moving_cell: bool = False
     evaluations: tuple[Evaluation, ...] = ()
     n_environments: int = 1
+    eigenvalues_down: np.ndarray | None = None
+    k_eigenvalues_down: np.ndarray | None = None
 
 
 def is_output(path: str | Path) -> bool:
@@ -177,6 +191,7 @@ def read_output(path: str | Path, evaluation: int = -1) -> Cp2kOutput:
     run = _last_run(path)
     chosen = run.evaluations[evaluation] if run.evaluations else Evaluation()
     at_gamma, at_k = _eigenvalues(path, chosen.tables, run.k_points)
+    gamma_down, k_down = _eigenvalues(path, chosen.tables_down, run.k_points)
     head = run.head
     return Cp2kOutput(
         head.last.get("version"),
@@ -206,6 +221,8 @@ def read_output(path: str | Path, evaluation: int = -1) -> Cp2kOutput:
         head.last.get("run type") == "CELL_OPT" or head.last.get("ensemble", _FIXED_CELL[0]) not in _FIXED_CELL,
         tuple(run.evaluations),
         head.count("environment") or 1,
+        gamma_down,
+        k_down,
     )
 
 
@@ -246,7 +263,8 @@ class _Run:
         if self._complete and _NEXT.search(line):
             self._close()
         if title := _TABLE.search(line):
-            self._table = self._now.tables[int(title[1] or 0)] = []
+            tables = self._now.tables_down if title[1] else self._now.tables
+            self._table = tables[int(title[2] or 0)] = []
         elif self._table is not None and (row := _EIGENVALUE.match(line)):
             if not self._table and int(row[1]) > 1:  # MO_INDEX_RANGE: levels from the middle of the spectrum
                 self._table = None
@@ -283,7 +301,7 @@ class _Run:
             if self._complete:
                 self._close()
             if found[1] in ("QS", "QUICKSTEP"):
-                self._now.energy = float(found[2]) * HARTREE_IN_EV
+                self._now.energy = self._energy(found)
             else:
                 self.foreign = found[1]
             self._now.step, self._complete = self._step, True
@@ -291,6 +309,15 @@ class _Run:
             self._now.fermi = float(found[1]) * HARTREE_IN_EV
         elif found := _FERMI_EV.search(line):
             self._now.fermi = float(found[1])
+
+    def _energy(self, found: re.Match[str]) -> float:
+        """eV, of the total energy in the unit that is printed."""
+        if found.re is _ENERGY_OLD:
+            return float(found[2]) * HARTREE_IN_EV
+        if found[2].lower() not in _ENERGIES:
+            raise FormatError(self.path, f"expected energies in hartree, Ry or eV, got {found[2]} (ENERGY_UNIT)")
+        self._now.in_atomic_units = found[2].lower() in _ATOMIC
+        return float(found[3]) * _ENERGIES[found[2].lower()]
 
     def _take_steps(self, line: str) -> None:
         if found := _OPTIMISATION_STEP.match(line):

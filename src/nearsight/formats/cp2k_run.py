@@ -20,7 +20,7 @@ import numpy as np
 from nearsight.elements import GHOST, symbol_of
 from nearsight.errors import FormatError, InputError
 from nearsight.formats.basis_choice import GUESSED, joined, named_basis
-from nearsight.formats.cp2k_files import Cp2kFiles
+from nearsight.formats.cp2k_files import KS_DOWN, Cp2kFiles
 from nearsight.formats.cp2k_input import (
     METHODS,
     RESTRICTED_OPEN,
@@ -46,6 +46,8 @@ _GIVEN_PLACE = 2e-3
 """Å, by which positions that the user gives may differ from those of the run."""
 _SAME_ENERGY = 2e-8
 """E_h, that digits of a trajectory leave."""
+_SAME_CONSTANT = 1e-8
+"""Relative difference of the constants with which CP2K and we convert energies."""
 _DATA_FOLDER = "/usr/share/cp2k"
 """Where Linux distributions put CP2K's basis sets."""
 _OTHER_UNIT = 1.6
@@ -190,12 +192,12 @@ def _check_spins(files: Cp2kFiles, given: Cp2kInput | None, output: Cp2kOutput |
     told = output.n_spins if output is not None else None
     if told is None and given is not None:
         told = 2 if asked else 1
-    held = 2 if files.second is not None else 1
+    held = 2 if files.second is not None or files.images.get(KS_DOWN) else 1
     if told is not None and told != held:
         raise FormatError(
             path,
             f"expected matrices of {told} spin{'s' if told > 1 else ''} as {path.name} says, got "
-            + ("no KS_SPIN_2" if held == 1 else files.second.name if files.second is not None else "others"),
+            + ("no KS_SPIN_2" if held == 1 else "KS_SPIN_2" if files.second is None else files.second.name),
         )
 
 
@@ -288,7 +290,10 @@ def _at_step(files: Cp2kFiles, given: Cp2kInput | None, output: Cp2kOutput) -> t
 
 
 def _is_energy(evaluation: Evaluation, energy: float) -> bool:
-    return evaluation.energy is not None and abs(evaluation.energy / HARTREE_IN_EV - energy) < _SAME_ENERGY
+    if evaluation.energy is None:
+        return False
+    allowed = _SAME_ENERGY if evaluation.in_atomic_units else _SAME_ENERGY + _SAME_CONSTANT * abs(energy)
+    return abs(evaluation.energy / HARTREE_IN_EV - energy) < allowed
 
 
 def _compare(files: Cp2kFiles, given: Cp2kInput, output: Cp2kOutput) -> None:
@@ -595,7 +600,8 @@ def _add(path: Path | None, parts: Parts, label: str, number: int, part: Part) -
         raise FormatError(
             path,
             f"expected one basis and potential for {symbol_of(number)}, got {_described(first)} and, for the kind "
-            f"{label}, {_described(part)}: not supported",
+            f"{label}, {_described(part)}; all atoms of an element must have the same functions (kinds that differ in "
+            "anything else may have any names)",
         )
 
 
