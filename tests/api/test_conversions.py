@@ -45,3 +45,31 @@ def test_a_model_as_calculator() -> None:
     assert atoms.calc.get_property("gap", atoms) == ns.spectrum(atoms.calc.hamiltonian).gap
     with pytest.raises(PropertyNotImplementedError):
         atoms.get_potential_energy()
+
+
+def test_ase_s_own_functions_on_the_calculator() -> None:
+    """Gap and density of states by ASE, and bands; H is predicted once for a structure."""
+    from ase.dft.bandgap import bandgap
+    from ase.dft.dos import DOS
+
+    places = np.array([[0.0, 0, 0], [2.0, 0.3, 0.2], [0.4, 2.1, 0.3]])
+    atoms = ase.Atoms("HfO2", places, cell=[5.1, 5.2, 5.3], pbc=True)
+    calculator = atoms.calc = ns.Calculator(MODEL, self_consistent=False)
+    with pytest.raises(ns.NearsightError, match="got none yet"):
+        calculator.get_fermi_level()
+    density = calculator.dos(atoms)
+    gap = calculator.results["gap"]
+    levels = calculator.get_eigenvalues()
+    assert len(levels) == calculator.hamiltonian.operator.n_orbitals
+    assert density.filling.gap == pytest.approx(gap)
+    assert bandgap(calculator, output=None)[0] == pytest.approx(max(gap, 0), abs=1e-9)
+    assert DOS(calculator, width=0.2).get_dos().max() > 0
+    assert calculator.band_structure("GX", 5).energies.shape == (1, 5, len(levels))
+    before = calculator.hamiltonian
+    assert calculator.dos() is not density
+    assert calculator.hamiltonian is before
+    atoms.positions[0, 0] += 0.1
+    calculator.dos(atoms)
+    assert calculator.hamiltonian is not before
+    with pytest.raises(ns.NearsightError, match="spin 0, got 0 and 1"):
+        calculator.get_eigenvalues(spin=1)

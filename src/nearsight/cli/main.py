@@ -45,6 +45,7 @@ COMMANDS = {
     "energy": ("energy:energy_command", "The total energy of the density of H, by PySCF without a cycle."),
     "view": ("view:view_command", "The structure in 3D, coloured by charge, local states or error."),
     "report": ("report:report_command", "One HTML page with figures and numbers."),
+    "serve": ("serve:serve_command", "A page in the browser: a structure in, spectrum and 3D view out."),
     "demo": ("demo:demo_command", "All of these on two shipped structures of HfO2."),
 }
 """Name → (module in nearsight.cli : function, what `nearsight --help` says about it)."""
