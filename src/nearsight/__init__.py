@@ -43,6 +43,7 @@ _HOMES = {
     "overlap": "nearsight.api.structures",
     "read": "nearsight.api.files",
     "read_parts": "nearsight.operators.store",
+    "reproduce": "nearsight.reproduction.run",
     "spectrum": "nearsight.api.spectra",
     "spin_spectrum": "nearsight.api.spin",
     "start_files": "nearsight.api.starts",
@@ -79,6 +80,7 @@ if TYPE_CHECKING:
     from nearsight.operators.calculation import Calculation
     from nearsight.operators.store import read_parts
     from nearsight.progress import Event, StopToken
+    from nearsight.reproduction.run import reproduce
     from nearsight.structures.structure import Structure
 
 __all__ = [
@@ -108,6 +110,7 @@ __all__ = [
     "overlap",
     "read",
     "read_parts",
+    "reproduce",
     "spectrum",
     "spin_spectrum",
     "start_files",

@@ -89,6 +89,7 @@ def test_commands_are_listed_in_the_order_of_use() -> None:
         "view",
         "report",
         "serve",
+        "reproduce",
         "demo",
     ]
 

@@ -46,6 +46,7 @@ COMMANDS = {
     "view": ("view:view_command", "The structure in 3D, coloured by charge, local states or error."),
     "report": ("report:report_command", "One HTML page with figures and numbers."),
     "serve": ("serve:serve_command", "A page in the browser: a structure in, spectrum and 3D view out."),
+    "reproduce": ("reproduce:reproduce_command", "The paper's tables and figures: train, test, compare."),
     "demo": ("demo:demo_command", "All of these on two shipped structures of HfO2."),
 }
 """Name → (module in nearsight.cli : function, what `nearsight --help` says about it)."""

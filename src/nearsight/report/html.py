@@ -6,6 +6,7 @@ them.
 
 from __future__ import annotations
 
+import base64
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -113,6 +114,34 @@ class Drawing(Block):
     def width(self) -> int:
         """The width that it was made with, in pixels."""
         return round(self.figure.get_figwidth() * PIXELS_PER_INCH)
+
+
+@dataclass(frozen=True)
+class Picture(Block):
+    """A figure that was drawn before, as the bytes of a PNG.
+
+    Attributes
+    ----------
+    png : bytes
+        The file.
+    title : str
+        What it shows, for those who do not see it.
+    caption : str
+        What it shows and how to read it.
+    width : int
+        The width at most, in pixels.
+    """
+
+    form: ClassVar[str] = "drawing"
+    png: bytes
+    title: str
+    caption: str
+    width: int = 1000
+
+    @property
+    def source(self) -> str:
+        """The figure as a `data:` address."""
+        return "data:image/png;base64," + base64.b64encode(self.png).decode("ascii")
 
 
 @dataclass(frozen=True)

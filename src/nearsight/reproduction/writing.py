@@ -1,0 +1,88 @@
+"""What a reproduction leaves for people: JSON, a markdown table beside the paper's, a figure, and a page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from nearsight.atomic_files import write_text_atomically, written_atomically
+from nearsight.report.html import Block, Paragraph, Picture, Section, Table, document
+from nearsight.reproduction.measures import title_of, written
+from nearsight.reproduction.networks import PAPER
+from nearsight.reproduction.result import Result
+from nearsight.reproduction.workspace import write_numbers
+
+FIGURE = "figure.png"
+
+
+def write_result(folder: Path, result: Result, figure: Figure | None) -> None:
+    """Write a result into its folder: `result.json`, `table.md`, `figure.png`, `page.html`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if figure is not None:
+        with written_atomically(folder / FIGURE) as temporary:
+            figure.savefig(temporary, format="png", dpi=130)
+    write_text_atomically(folder / "table.md", markdown(result, (folder / FIGURE).is_file()))
+    write_text_atomically(folder / "page.html", document(result.title, result.question, _blocks(folder, result)))
+    write_numbers(folder / "result.json", result.tree())
+
+
+def markdown(result: Result, figure: bool = False, level: int = 1) -> str:
+    """Return a result as a page of markdown."""
+    head, rows = table(result)
+    lines = [f"{'#' * level} {result.title}", "", result.question, ""]
+    lines += ["| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows)]
+    if figure:
+        lines += ["", f"![{result.title}]({FIGURE})", "", f"*{result.caption}*"]
+    for title, texts in sections(result):
+        lines += ["", f"**{title}**", "", *(f"- {text}" for text in texts)]
+    return "\n".join(lines) + "\n"
+
+
+def table(result: Result) -> tuple[list[str], list[list[str]]]:
+    """Return the head and the rows of a result's table; the paper's rows are first of each kind."""
+    head = [*result.columns, "", *(title_of(key) for key in result.measures)]
+    order = sorted(result.lines, key=lambda line: (line.row, line.who != PAPER))
+    rows, before = [], None
+    for line in order:
+        labels = line.labels if line.labels != before else ("",) * len(line.labels)
+        rows.append([*labels, line.who, *(written(key, line.values.get(key)) for key in result.measures)])
+        before = line.labels
+    return head, rows
+
+
+def sections(result: Result) -> list[tuple[str, Sequence[str]]]:
+    """Return the texts below a table: findings, differences, what is missing, conditions."""
+    conditions = [f"{key}: {value}" for key, value in result.conditions.items()]
+    found: list[tuple[str, Sequence[str]]] = [
+        ("What is seen", result.findings),
+        ("What differs from the paper", result.differs),
+        ("Left out", result.missing),
+        ("Conditions", conditions),
+    ]
+    return [(title, texts) for title, texts in found if texts]
+
+
+def _blocks(folder: Path, result: Result) -> list[Block]:
+    head, rows = table(result)
+    blocks: list[Block] = [Section("Table", (Table(head, rows),))] if rows else []
+    if (folder / FIGURE).is_file():
+        blocks.append(Section("Figure", (Picture((folder / FIGURE).read_bytes(), result.title, result.caption),)))
+    blocks += [Section(title, tuple(Paragraph(text) for text in texts)) for title, texts in sections(result)]
+    return blocks
+
+
+def write_overview(folder: Path, results: Sequence[Result]) -> Path:
+    """Write one markdown page and one HTML page of several results; return the latter."""
+    text = "\n".join(
+        markdown(result, (folder / result.name / FIGURE).is_file(), 2).replace(
+            f"]({FIGURE})", f"]({result.name}/{FIGURE})"
+        )
+        for result in results
+    )
+    write_text_atomically(folder / "reproduction.md", f"# Reproduction\n\n{text}")
+    blocks: list[Block] = [Section(result.title, tuple(_blocks(folder / result.name, result))) for result in results]
+    page = folder / "reproduction.html"
+    write_text_atomically(page, document("Reproduction", "The paper's tables and figures, and what was found", blocks))
+    return page

@@ -1,0 +1,190 @@
+"""The paper's tables by one call: names, missing data, results beside the paper's, and runs that were stopped."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import nearsight as ns
+from nearsight.errors import ConfigError, InputError
+from nearsight.progress import Event, StopToken
+from nearsight.recipes.campaign import load_campaign, tasks
+from nearsight.reproduction import data_sets as data_module
+from nearsight.reproduction import run as run_module
+from nearsight.reproduction import trainings as trainings_module
+from nearsight.reproduction.data_sets import data_sets
+from nearsight.reproduction.findings import sentence
+from nearsight.reproduction.measures import MEASURES, written
+from nearsight.reproduction.protocol import ComparisonProtocol, Finding, chosen_names, load_protocol, protocol_names
+from nearsight.reproduction.result import Line
+from tests.learning.random_calculation import random_calculation
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory) -> Path:
+    """A folder with small structures in the place of C and D."""
+    folder = tmp_path_factory.mktemp("data")
+    for seed, name in enumerate(("aHfO2_372_C.h5", "aHfO2_372_D.h5")):
+        ns.write(folder / name, random_calculation(seed=seed))
+    return folder
+
+
+@pytest.fixture
+def brief(monkeypatch) -> None:
+    """Table 2 with two epochs, slabs of a cell of 9 Å and a cutoff of 4 Å."""
+    known = load_protocol("table-2")
+    assert isinstance(known, ComparisonProtocol)
+    settings = {"xia2025": {"model.cutoff": 4.0, "data.check": False}, "nearsight": None}
+    monkeypatch.setattr(
+        run_module, "load_protocol", lambda name: known.model_copy(update={"quick_epochs": 2, "settings": settings})
+    )
+
+
+def table_2(output: Path, small: Path, stop: StopToken | None = None) -> run_module.Reproduction:
+    return ns.reproduce("table-2", output=output, quick=True, data=[small], stop=stop)
+
+
+def test_names_that_are_none_are_refused_with_those_that_are() -> None:
+    with pytest.raises(ConfigError, match=r"expected one of table-2, .*or all, got 'tabel-2'; did you mean 'table-2'"):
+        ns.reproduce("tabel-2")
+    with pytest.raises(ConfigError, match="got no name"):
+        ns.reproduce()
+    assert chosen_names(["figure-7", "all"])[0] == "figure-7"
+    assert set(chosen_names(["all"])) == set(protocol_names())
+    wanted = {f"table-{n}" for n in (2, 3, 4, 5, 8, 9, 10, 11, 12, 13)} | {f"figure-{n}" for n in (5, 7, 8, 9, 10, 11)}
+    assert wanted <= set(protocol_names())
+
+
+@pytest.mark.parametrize("name", protocol_names())
+def test_protocols_name_measures_and_data_that_there_are(name: str) -> None:
+    protocol = load_protocol(name)
+    assert set(protocol.measures) <= set(MEASURES)
+    assert protocol.differs
+    if isinstance(protocol, ComparisonProtocol):
+        assert {key for row in protocol.rows for key in row.paper} <= set(MEASURES)
+        assert all("test" not in name for row in protocol.rows for name in (*row.train, *row.starts_from))
+        assert any(row.quick for row in protocol.rows)
+
+
+def test_data_are_shipped_or_made_by_a_campaign() -> None:
+    shipped = data_module.shipped_folder()
+    assert shipped is not None
+    for data_set in data_sets().values():
+        if data_set.campaign is None:
+            assert (shipped / data_set.file).is_file()
+        elif data_set.campaign == "hfox-concentrations":
+            made = {f"{task.name}.h5" for task in tasks(load_campaign(data_set.campaign), Path())}
+            assert data_set.file in made
+
+
+def test_a_table_stands_beside_the_paper_and_is_not_made_twice(tmp_path, small, brief, monkeypatch) -> None:
+    done = table_2(tmp_path, small)
+    (result,) = done.results
+    assert [(line.labels[0], line.who) for line in result.lines] == [
+        ("no", "paper"),
+        ("no", "xia2025"),
+        ("yes", "paper"),
+        ("yes", "xia2025"),
+    ]
+    assert all(line.values["epochs"] == 2 for line in result.lines if line.who == "xia2025")
+    folder = tmp_path / "table-2"
+    assert {path.name for path in folder.iterdir()} == {"result.json", "table.md", "figure.png", "page.html"}
+    tree = json.loads((folder / "result.json").read_text())
+    assert tree["lines"][1]["values"]["eps_n_mEh"] == pytest.approx(result.lines[1].values["eps_n_mEh"])
+    table = (folder / "table.md").read_text()
+    assert "| no | paper | 5.39 | 0.550 |" in table
+    assert "quick" in table
+    assert "What differs from the paper" in (tmp_path / "reproduction.html").read_text()
+    assert "![Table 2: virtual nodes](table-2/figure.png)" in (tmp_path / "reproduction.md").read_text()
+
+    monkeypatch.setattr(trainings_module, "train", lambda *a, **k: pytest.fail("trained again"))
+    monkeypatch.setattr(trainings_module, "evaluate", lambda *a, **k: pytest.fail("tested again"))
+    assert table_2(tmp_path, small).results[0].lines == result.lines
+    record = next((tmp_path / "trainings").glob("*/test-*.json"))
+    record.write_text("{")
+    with pytest.raises(InputError, match=r"\.json: expected JSON of an earlier run, got a damaged file; remove it"):
+        table_2(tmp_path, small)
+
+
+def test_a_run_that_was_killed_goes_on_where_it_was(tmp_path, small, brief, monkeypatch) -> None:
+    trained, evaluate = [], trainings_module.evaluate
+
+    def counted(files, **settings):
+        trained.append(settings["run_dir"])
+        return ns.train(files, **settings)
+
+    def killed(*arguments, **settings):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(trainings_module, "train", counted)
+    monkeypatch.setattr(trainings_module, "evaluate", killed)
+    with pytest.raises(KeyboardInterrupt):
+        table_2(tmp_path, small)
+    assert len(trained) == 1
+    assert not (tmp_path / "table-2").exists()
+    monkeypatch.setattr(trainings_module, "evaluate", evaluate)
+    assert len(table_2(tmp_path, small).results) == 1
+    assert len(trained) == len(set(trained)) == 2
+
+
+def test_a_run_that_is_stopped_says_so_and_goes_on(tmp_path, small, brief) -> None:
+    stop, said = StopToken(), []
+
+    def listen(event: Event) -> None:
+        said.append(event.message)
+        if event.message.startswith("table-2: xia2025 on"):
+            stop.stop("stopped")
+
+    stopped = ns.reproduce("table-2", output=tmp_path, quick=True, data=[small], progress=listen, stop=stop)
+    assert stopped.interrupted
+    assert stopped.results == ()
+    assert any("min left" in text for text in said)
+    assert not table_2(tmp_path, small).interrupted
+
+
+def test_data_that_are_nowhere_are_named_with_the_way_to_get_them(tmp_path, monkeypatch) -> None:
+    missing = load_protocol("table-4")
+    found = run_module.KINDS["comparison"].missing(missing, run_module.Workspace(tmp_path))
+    assert any("`nearsight generate hfo2-1000` makes aHfO2-1086-21.h5" in text for text in found)
+    monkeypatch.setattr(data_module, "shipped_folder", lambda: None)
+    with pytest.raises(InputError, match=r"figure-10.*shipped in the folder data of the repository"):
+        ns.reproduce("figure-10", output=tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+    with pytest.raises(InputError, match="no such folder"):
+        ns.reproduce("figure-10", data=[tmp_path / "nothing"])
+
+
+def test_a_figure_of_shipped_data(tmp_path) -> None:
+    """Figure 10: far from the change, on-site blocks hardly notice; less where an atom is only moved."""
+    (result,) = ns.reproduce("figure-10", output=tmp_path, quick=True).results
+    far = {line.labels[0]: line.values["far_percent"] for line in result.lines}
+    assert far["displaced"] < far["vacancy"] < far["substituted"] < 0.3
+    assert (tmp_path / "figure-10" / "figure.png").stat().st_size > 10_000
+
+
+def test_findings_say_what_the_numbers_say() -> None:
+    lines = [
+        Line((), who, {"eps_n_mEh": value}, row)
+        for who, values in (("paper", (5.39, 2.16)), ("xia2025", (6.0, 3.0)), ("nearsight", (1.0, 1.1)))
+        for row, value in enumerate(values)
+    ]
+    text = sentence(Finding(kind="reduction", measure="eps_n_mEh", claim="C."), lines)
+    assert text == ("C. ε_n paper: −60 %; xia2025: −50 % (agrees); nearsight: +10 % (less than in the paper).")
+    spread = sentence(Finding(kind="spread", measure="eps_n_mEh", claim="C."), lines)
+    assert "paper: largest 2.50 times the smallest; xia2025: largest 2.00 times the smallest (agrees)" in spread
+    trend = sentence(Finding(kind="trend", measure="eps_n_mEh", claim="C."), lines)
+    assert "nearsight: 1 → 1.1 (does not fall throughout)" in trend
+
+
+def test_numbers_are_written_with_their_digits() -> None:
+    assert [written("eps_n_mEh", x) for x in (2.16, 0.0324, -1512.0, None, float("nan"), 0.0)] == [
+        "2.16",
+        "0.0324",
+        "−1,510",
+        "–",
+        "–",
+        "0",
+    ]
+    assert written("epochs", 17736) == "17,736"
