@@ -23,6 +23,7 @@ from tests.formats.aims_files import write_run as write_aims_run
 from tests.formats.files import MHFO2
 from tests.formats.molecules import water
 from tests.formats.siesta_files import write_hsx
+from tests.formats.test_molden import write_molden
 from tests.formats.test_pyscf_checkpoint import write_checkpoint
 from tests.formats.wannier_files import orthonormal
 
@@ -134,6 +135,12 @@ def pyscf_chk(folder: Path) -> Calculation:
     return read_any(folder / "water.chk")
 
 
+def molden(folder: Path) -> Calculation:
+    """The same as a Molden file."""
+    write_molden(folder / "water.molden")
+    return read_any(folder / "water.molden")
+
+
 def shipped(path: Path) -> Callable[[Path], Calculation]:
     """A file of data/."""
     return lambda folder: read_calculation(path)
@@ -154,6 +161,7 @@ SOURCES: dict[str, Callable[[Path], Calculation]] = {
     "abacus": abacus,
     "siesta": siesta,
     "pyscf checkpoint": pyscf_chk,
+    "Molden": molden,
     "wannier90": wannier90,
     "fhi-aims": fhi_aims,
     **{path.name: shipped(path) for path in SHIPPED if path.name != "aHfO2_96_A.h5"},

@@ -194,6 +194,7 @@ READERS = (
     Reader("dftio words", "dftio/basis.dat", (TEXT, BYTES), _folder_of, audit_calculation, 8),
     Reader("dftio structure", "dftio/positions.dat", (TEXT, BYTES), _folder_of, audit_calculation, 8),
     Reader("pyscf checkpoint", "water.chk", (mutations.of_hdf5, BYTES), read_any, audit_calculation, 15),
+    Reader("Molden", "water.molden", (TEXT, BYTES), read_any, audit_calculation, 2),
     Reader("pyscf crystal", "crystal.chk", (mutations.of_hdf5, BYTES), read_any, audit_calculation, 10),
     Reader("lammps", "a.data", (TEXT, TEXT, BYTES), read_structure, audit_structure, 20),
     Reader("cif", "a.cif", (TEXT, TEXT, BYTES), read_structure, audit_structure, 15),

@@ -35,6 +35,7 @@ from tests.formats.siesta_files import write_hsx
 from tests.formats.spin_files import write_abacus as write_spin_abacus
 from tests.formats.spin_files import write_siesta as write_spin_siesta
 from tests.formats.test_cp2k_ao_matrices import text as ao_text
+from tests.formats.test_molden import write_molden
 from tests.formats.test_pyscf_checkpoint import write_checkpoint, write_crystal
 from tests.formats.test_qh9 import DYNAMIC
 from tests.formats.test_qh9 import write as write_qh9
@@ -135,6 +136,7 @@ def write_seeds(folder: Path) -> None:
     shutil.move(write_spin_abacus(folder / "made", magnet), folder / "abacus_spin")
     write_checkpoint(folder / "water.chk")
     write_crystal(folder / "crystal.chk", (2, 1, 1))
+    write_molden(folder / "water.molden")
     _write_npz(folder / "calc.npz", calculation)
     _write_qh9(folder / "qh9.db")
     _write_schnorb(folder / "schnorb.db")

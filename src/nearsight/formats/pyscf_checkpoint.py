@@ -17,13 +17,12 @@ import h5py
 import numpy as np
 
 from nearsight.elements import number_of, symbol_of
-from nearsight.errors import FormatError, InputError
-from nearsight.formats.dense_matrices import check_shells, from_dense
+from nearsight.errors import FormatError
+from nearsight.formats.all_orbitals import farthest, inverse_of, matrices_of
 from nearsight.formats.hdf5_files import opened
 from nearsight.formats.options import ReadOptions
 from nearsight.formats.structure_files import check_distances
 from nearsight.operators.bloch import fold
-from nearsight.operators.blocks import BlockOperator
 from nearsight.operators.born_von_karman import mesh_points, to_real_space
 from nearsight.operators.calculation import Calculation
 from nearsight.operators.hdf5_content import array, text
@@ -36,20 +35,12 @@ from nearsight.units import BOHR_IN_ANGSTROM, HARTREE_IN_EV
 
 _EXPECTED = "a checkpoint of PySCF (mol, scf)"
 _MOST_FUNCTIONS = 20_000
-_SAME_OVERLAP = 1e-8
-"""Largest difference between S of the orbitals of either spin."""
-_OWN_OVERLAP = 1e-5
-"""Largest difference between S of the orbitals and that of the functions at the atoms; an atom 1e-5 Å away changes it
-by less.
-"""
 _SAME_POINT = 1e-7
 """In reciprocal lattice vectors: k-points that differ by less are one."""
 _REVERSIBLE = 0.01
 """Largest |M(−k) − M(k)*| (eV, 1) of PySCF's integrals."""
 _RESOLVED = 0.01
 """Largest difference between S(R) of a mesh of k-points and that of the functions."""
-_ILL_CONDITIONED = 1e12
-"""Condition number of C from which on H is not that of the run to more than a few digits."""
 
 
 def recognises(path: Path) -> bool:
@@ -96,25 +87,7 @@ def read(path: Path, options: ReadOptions) -> Calculation:
         occupations = array(file["scf"], "mo_occ", "float", (*spins, n))
         orbitals = array(file["scf"], "mo_coeff", "float", (*spins, n, n))
         energy = float(array(file["scf"], "e_tot", "float", ())) * HARTREE_IN_EV if "e_tot" in file["scf"] else None
-    inverses = [_inverse(path, own) for own in orbitals.reshape(-1, n, n)]
-    if np.abs(inverses[0].T @ inverses[0] - inverses[-1].T @ inverses[-1]).max() > _SAME_OVERLAP:
-        raise FormatError(path, "expected orbitals of both spins with one S, got others")
-    try:
-        of_spins = [
-            from_dense(inverse.T * own @ inverse * HARTREE_IN_EV, structure.numbers, basis, PYSCF)
-            for inverse, own in zip(inverses, levels.reshape(-1, n))
-        ]
-        s = from_dense(inverses[0].T @ inverses[0], structure.numbers, basis, PYSCF)
-        check_shells(s)
-    except InputError as error:
-        raise FormatError(path, str(error)) from error
-    away = _unresolved(s, overlap_of(structure, basis))
-    if away > _OWN_OVERLAP:
-        raise FormatError(
-            path,
-            f"expected orbitals whose S is that of the molecule's functions, got one that is {away:.2g} off; are they "
-            "of other positions, as where an optimisation was interrupted?",
-        )
+    of_spins, s = matrices_of(path, orbitals.reshape(-1, n, n), levels.reshape(-1, n), structure, basis, PYSCF)
     valence = sum(basis.valence[z] for z in structure.numbers.tolist())
     return Calculation(
         structure,
@@ -177,7 +150,7 @@ def _crystal(path: Path, scf: h5py.Group, said: dict[str, Any]) -> Calculation:
     turn = sign[:, None] * sign
     overlaps, hamiltonians = [], []
     for c, e in zip(orbitals[:, order], levels[:, order]):
-        inverse = np.array([_inverse(path, own) for own in c])
+        inverse = np.array([inverse_of(path, own) for own in c])
         adjoint = inverse.conj().transpose(0, 2, 1)
         s_k, h_k = adjoint @ inverse, (adjoint * e[:, None, :]) @ inverse * HARTREE_IN_EV
         s, h = (
@@ -187,7 +160,7 @@ def _crystal(path: Path, scf: h5py.Group, said: dict[str, Any]) -> Calculation:
         overlaps.append(fold(s) if mesh == (1, 1, 1) else s)
         hamiltonians.append(fold(h) if mesh == (1, 1, 1) else h)
     exact = overlap_of(structure, basis)
-    unresolved = _unresolved(overlaps[0], fold(exact) if mesh == (1, 1, 1) else exact)
+    unresolved = farthest(overlaps[0], fold(exact) if mesh == (1, 1, 1) else exact)
     if unresolved > _RESOLVED:
         raise FormatError(
             path,
@@ -263,11 +236,6 @@ def _reversible(path: Path, matrices: np.ndarray, mesh: tuple[int, int, int]) ->
     if error > _REVERSIBLE:
         raise FormatError(path, f"expected H(−k) = H(k)*, got a difference of {error:.2g}; is there a complex field?")
     return np.asarray((matrices + turned) / 2)
-
-
-def _unresolved(found: BlockOperator, exact: BlockOperator) -> float:
-    there, back = (a.on_pairs(b.source, b.target, b.shift) for a, b in ((exact, found), (found, exact)))
-    return max(float(np.abs(a.values - b.values).max(initial=0)) for a, b in ((there, found), (back, exact)))
 
 
 def _molecule(path: Path, words: str) -> dict[str, Any]:
@@ -358,10 +326,3 @@ def _contracted(path: Path, env: np.ndarray, row: list[int]) -> list[GaussianShe
         raise FormatError(path, f"expected shells up to {SHELL_LETTERS[-1]} with their numbers in _env, got {row}")
     table = env[coefficients : coefficients + primitives * contractions].reshape(contractions, primitives)
     return [GaussianShell.of_primitives(l, env[first : first + primitives], own) for own in table]
-
-
-def _inverse(path: Path, orbitals: np.ndarray) -> np.ndarray:
-    condition = np.linalg.cond(orbitals)
-    if not condition < _ILL_CONDITIONED:
-        raise FormatError(path, f"expected independent orbitals, got some that are not (condition {condition:.1e})")
-    return np.linalg.inv(orbitals)

@@ -18,6 +18,7 @@ from nearsight.formats import (
     dftio,
     fhi_aims,
     hamiltonian_npz,
+    molden,
     pyscf_checkpoint,
     qh9,
     schnorb,
@@ -75,6 +76,7 @@ FORMATS: tuple[Format, ...] = (
         "Wannier90's H(R) (SEEDNAME_tb.dat or SEEDNAME_hr.dat with SEEDNAME.win)", wannier90.recognises, wannier90.read
     ),
     Format("a checkpoint of PySCF (.chk)", pyscf_checkpoint.recognises, pyscf_checkpoint.read),
+    Format("a Molden file of a molecule (.molden)", molden.recognises, molden.read),
     Format("a NumPy archive (.npz) with structure, H and S", hamiltonian_npz.recognises, hamiltonian_npz.read),
     Format("a database of molecules as of SchNOrb and PhiSNet (.db)", schnorb.recognises, schnorb.read),
     Format("a database of molecules of QH9 (.db)", qh9.recognises, qh9.read),

@@ -113,6 +113,9 @@ ORCA = OrbitalConvention(
 )
 """p is z, x, y; d is z², xz, yz, x²−y², xy. Up to g, as far as its signs are known."""
 
+MOLDEN = OrbitalConvention("Molden", {**{l: _up_and_down(l) for l in range(5)}, 1: (1, -1, 0)}, _POSITIVE)
+"""p is x, y, z; d, f and g are m = 0, 1, −1, 2, −2 …; [5D], [7F], [9G]. ORCA's files have other signs."""
+
 AIMS = OrbitalConvention(
     "FHI-aims",
     {l: CP2K.order[l] for l in range(4)},
