@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -94,7 +95,7 @@ def test_a_table_stands_beside_the_paper_and_is_not_made_twice(tmp_path, small, 
     tree = json.loads((folder / "result.json").read_text())
     assert tree["lines"][1]["values"]["eps_n_mEh"] == pytest.approx(result.lines[1].values["eps_n_mEh"])
     table = (folder / "table.md").read_text()
-    assert "| no | paper | 5.39 | 0.550 |" in table
+    assert "| no | paper | 5.39 | 0.550 |" in re.sub(" +", " ", table)
     assert "quick" in table
     assert "What differs from the paper" in (tmp_path / "reproduction.html").read_text()
     assert "![Table 2: virtual nodes](table-2/figure.png)" in (tmp_path / "reproduction.md").read_text()
@@ -154,6 +155,25 @@ def test_data_that_are_nowhere_are_named_with_the_way_to_get_them(tmp_path, monk
     assert not (tmp_path / "new").exists()
     with pytest.raises(InputError, match="no such folder"):
         ns.reproduce("figure-10", data=[tmp_path / "nothing"])
+
+
+def test_one_that_fails_does_not_take_the_others_along(tmp_path, monkeypatch) -> None:
+    """A protocol whose data are nowhere, and one that goes wrong, are said; the third is there."""
+
+    def wrong(*arguments):
+        raise InputError("expected sound data, got none")
+
+    monkeypatch.setitem(run_module.KINDS, "levels", run_module.KINDS["levels"]._replace(units=lambda *a: [Fails()]))
+
+    class Fails:
+        says, result, seconds, done = "fails", tmp_path / "nothing", 1.0, False
+        work = staticmethod(wrong)
+
+    done = ns.reproduce("figure-5", "figure-10", output=tmp_path, quick=True)
+    assert done.left_out == {"figure-5": "expected sound data, got none"}
+    assert [result.name for result in done.results] == ["figure-10"]
+    with pytest.raises(InputError, match="expected sound data"):
+        ns.reproduce("figure-5", output=tmp_path, quick=True)
 
 
 def test_a_figure_of_shipped_data(tmp_path) -> None:

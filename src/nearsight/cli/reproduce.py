@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -11,9 +11,6 @@ from rich.table import Table
 
 from nearsight.cli.printing import Terminal, say, show
 from nearsight.cli.running import shown, stopped_by_signals
-
-if TYPE_CHECKING:
-    from nearsight.reproduction.result import Result
 
 EXAMPLE = """Reproduce tables and figures of the paper: data, training, test, and the paper's numbers beside ours.
 
@@ -56,6 +53,7 @@ def reproduce_command(
     chosen_names(names or [])
     tune_process(threads)
     from nearsight.reproduction.run import reproduce
+    from nearsight.reproduction.writing import table_lines
 
     with stopped_by_signals() as stop, shown(console, "reproduce") as progress:
         done = reproduce(
@@ -69,15 +67,21 @@ def reproduce_command(
             stop=stop,
         )
     for result in done.results:
-        show(console, _table(result))
+        say(console, f"\n{result.title}", "bold")
+        for line in table_lines(result):
+            say(console, line)
         for text in result.findings:
             say(console, f"  {text}")
     if done.page is not None:
         say(console, f"All of it: {done.page.resolve()}")
+    for name, why in done.left_out.items():
+        say(console, f"{name} is not done: {why}", "red")
     say(console, f"{len(done.results)} results in {done.minutes:.1f} minutes.")
     if done.interrupted:
         say(console, "Run the same command again to go on.")
         raise KeyboardInterrupt
+    if done.left_out:
+        raise typer.Exit(1)
 
 
 def print_list(console: Console) -> None:
@@ -90,15 +94,3 @@ def print_list(console: Console) -> None:
     for name in protocol_names():
         table.add_row(name, load_protocol(name).title)
     show(console, table)
-
-
-def _table(result: Result) -> Table:
-    from nearsight.reproduction.writing import table
-
-    head, rows = table(result)
-    shown_table = Table(title=result.title, title_justify="left")
-    for place, name in enumerate(head):
-        shown_table.add_column(name, justify="right" if place > len(result.columns) else "left")
-    for row in rows:
-        shown_table.add_row(*row)
-    return shown_table

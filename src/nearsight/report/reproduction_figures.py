@@ -22,6 +22,9 @@ COLOURS = {
     "nearsight": "#d1495b",
     "nearsight, self-consistent": "#edae49",
     "DFT": "#333f50",
+    "xia2025, one core": "#2a6f97",
+    "ideal": "#66a182",
+    "QHNet": "#c9b79c",
 }
 OTHERS = ("#66a182", "#8d5b9f", "#b5651d")
 

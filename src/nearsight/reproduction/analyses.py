@@ -16,17 +16,19 @@ from nearsight.api.figures import (
     response_to_one_atom,
     structure_comparison,
 )
-from nearsight.atomic_files import explained, written_atomically
 from nearsight.progress import Progress, StopToken
 from nearsight.reproduction.data_sets import data_sets
 from nearsight.reproduction.protocol import AnalysisProtocol
 from nearsight.reproduction.result import Line, Result
 from nearsight.reproduction.unit import Unit
 from nearsight.reproduction.workspace import Workspace, read_numbers, write_numbers
+from nearsight.reproduction.writing import write_figure
 from nearsight.units import ev_to_millihartree
 
 DFT = "DFT"
 HERE = "here"
+SECONDS = {"structure": 2.0, "decay": 3.0, "cutoff": 60.0, "response": 1.0}
+"""Of an analysis, for each calculation, roughly."""
 LEAST_MEV = 1.0
 """meV: an element below it does not count."""
 
@@ -41,13 +43,10 @@ def units(name: str, protocol: AnalysisProtocol, workspace: Workspace) -> list[U
 
     def analyse(progress: Progress, stop: StopToken) -> None:
         found = _ANALYSES[protocol.analysis](sources)
-        with explained(record.parent):
-            record.parent.mkdir(parents=True, exist_ok=True)
-        with written_atomically(record.parent / "figure.png") as temporary:
-            found.draw().savefig(temporary, format="png", dpi=130)
+        write_figure(record.parent, found.draw())
         write_numbers(record, found.numbers)
 
-    return [Unit(protocol.title, record, 20.0 * len(sources), analyse)]
+    return [Unit(protocol.title, record, SECONDS[protocol.analysis] * len(sources), analyse)]
 
 
 def result(name: str, protocol: AnalysisProtocol, workspace: Workspace) -> Result:

@@ -18,7 +18,7 @@ from nearsight.reproduction.measures import title_of
 from nearsight.reproduction.networks import ways
 from nearsight.reproduction.protocol import CostProtocol
 from nearsight.reproduction.result import Line, Result
-from nearsight.reproduction.trainings import Training
+from nearsight.reproduction.trainings import Training, prediction
 from nearsight.reproduction.unit import Unit
 from nearsight.reproduction.workspace import Workspace, read_numbers, write_numbers
 
@@ -97,7 +97,10 @@ def _timing(training: Training, test: str) -> Unit:
             if stop.stopped:
                 return
             began, cpu = time.monotonic(), time.process_time()
-            gap = spectrum(model.predict(file, self_consistent=solved), reference).gap
+            predicted = prediction(model, file, solved, progress)
+            if predicted is None:
+                continue
+            gap = spectrum(predicted, reference).gap
             found[who] = {
                 "minutes": (time.process_time() - cpu) / 60,
                 "wall_minutes": (time.monotonic() - began) / 60,

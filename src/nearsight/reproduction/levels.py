@@ -9,7 +9,6 @@ from matplotlib.figure import Figure
 
 from nearsight.api.models import load_model
 from nearsight.api.spectra import evaluate
-from nearsight.atomic_files import written_atomically
 from nearsight.progress import Progress, StopToken
 from nearsight.report.compared_prediction import ComparedPrediction
 from nearsight.report.comparison_figures import levels_figure
@@ -17,9 +16,10 @@ from nearsight.reproduction.data_sets import data_sets
 from nearsight.reproduction.networks import PAPER, PRESETS, ways
 from nearsight.reproduction.protocol import LevelsProtocol
 from nearsight.reproduction.result import Line, Result
-from nearsight.reproduction.trainings import Training, errors_of
+from nearsight.reproduction.trainings import Training, errors_of, prediction
 from nearsight.reproduction.unit import Unit
 from nearsight.reproduction.workspace import Workspace, read_numbers, write_numbers
+from nearsight.reproduction.writing import write_figure
 
 
 def units(name: str, protocol: LevelsProtocol, workspace: Workspace) -> list[Unit]:
@@ -31,7 +31,7 @@ def units(name: str, protocol: LevelsProtocol, workspace: Workspace) -> list[Uni
     record = folder / f"levels-{workspace.place('', name, {'of': [t.claim for t in trainings]}).name[-10:]}.json"
 
     def compare(progress: Progress, stop: StopToken) -> None:
-        _compare(protocol, workspace, trainings, record, stop)
+        _compare(protocol, workspace, trainings, record, progress, stop)
 
     return [*(t.unit() for t in trainings), Unit("levels of all predictions", record, 60.0, compare)]
 
@@ -80,7 +80,12 @@ def _trainings(protocol: LevelsProtocol, workspace: Workspace) -> Iterator[Train
 
 
 def _compare(
-    protocol: LevelsProtocol, workspace: Workspace, trainings: list[Training], record: Path, stop: StopToken
+    protocol: LevelsProtocol,
+    workspace: Workspace,
+    trainings: list[Training],
+    record: Path,
+    progress: Progress,
+    stop: StopToken,
 ) -> None:
     file, compared, numbers = workspace.needed(protocol.test), [], {}
     for training in trainings:
@@ -88,13 +93,15 @@ def _compare(
         for who, solved in ways(training.network, model.inner.density_functional is not None).items():
             if stop.stopped:
                 return
-            found = evaluate(model.predict(file, self_consistent=solved), file, states=False)
+            predicted = prediction(model, file, solved, progress)
+            if predicted is None:
+                continue
+            found = evaluate(predicted, file, states=False)
             compared.append(ComparedPrediction(who, found))
             numbers[who] = errors_of(found)
     reference = compared[0].evaluation.reference
     if reference is not None:
-        with written_atomically(record.parent / "figure.png") as temporary:
-            levels_figure(compared, reference).savefig(temporary, format="png", dpi=130)
+        write_figure(record.parent, levels_figure(compared, reference))
     write_numbers(record, numbers)
 
 

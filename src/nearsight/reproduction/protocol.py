@@ -69,7 +69,7 @@ class ComparisonProtocol(_Protocol):
     rows: tuple[Row, ...]
     settings: Settings = Field(default_factory=_both)
     minutes: float = Field(20.0, gt=0, description="training time of each network and row")
-    quick_minutes: float = Field(0.5, gt=0)
+    quick_minutes: float = Field(0.4, gt=0)
     epochs: int | None = Field(None, description="equal epochs for the paper's network instead of equal time")
     quick_epochs: int | None = None
     levels: bool = Field(False, description="eigenvalues are compared in quick runs, too")
@@ -103,7 +103,7 @@ class LevelsProtocol(_Protocol):
     train: tuple[str, ...]
     test: str
     minutes: float = 20.0
-    quick_minutes: float = 0.5
+    quick_minutes: float = 0.4
     paper: dict[str, float] = Field(default_factory=dict)
 
 
@@ -126,7 +126,7 @@ class MoleculesProtocol(_Protocol):
     rows: tuple[MoleculeRow, ...]
     temperature: float = 300.0
     minutes: float = 60.0
-    quick_minutes: float = 0.5
+    quick_minutes: float = 0.4
 
 
 class SlicesProtocol(_Protocol):
@@ -147,10 +147,9 @@ class CostProtocol(_Protocol):
     train: tuple[str, ...]
     tests: tuple[str, ...]
     dft_minutes: dict[str, float] = Field(description="measured CPU minutes of the SCF, by data set")
-    dft_orbitals: dict[str, int]
     modelled_atoms: tuple[int, ...] = (3000,)
     minutes: float = 20.0
-    quick_minutes: float = 0.5
+    quick_minutes: float = 0.4
 
 
 AnyProtocol = ComparisonProtocol | AnalysisProtocol | LevelsProtocol | MoleculesProtocol | SlicesProtocol | CostProtocol

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from matplotlib.figure import Figure
 
 from nearsight.atomic_files import explained
-from nearsight.errors import InputError
+from nearsight.errors import InputError, NearsightError
 from nearsight.folder_lock import locked_folder
 from nearsight.progress import Event, Progress, StopToken, silent
 from nearsight.reproduction import analyses, comparison, cost, levels, molecules, slices
@@ -58,7 +58,8 @@ class Reproduction:
     results : tuple of Result
         One for each protocol that was run to its end.
     left_out : dict of str to str
-        Protocols that could not be run, and the data that they need.
+        Protocols that could not be run, and why: data that they need, or what went wrong; the others are done all the
+        same.
     page : Path or None
         One HTML page of all results; None where there is none.
     interrupted : bool
@@ -152,9 +153,15 @@ def reproduce(
         for name, why in left_out.items():
             progress(Event(f"{name} is left out: {why}"))
         for name, plan in plans.items():
-            if plan and _done(name, plan, pace, token):
-                results.append(_written(name, protocols[name], workspace, began))
-                progress(Event(f"{name}: {workspace.folder / name / 'page.html'}"))
+            try:
+                if plan and _done(name, plan, pace, token):
+                    results.append(_written(name, protocols[name], workspace))
+                    progress(Event(f"{name}: {workspace.folder / name / 'page.html'}"))
+            except NearsightError as error:
+                if len(chosen) == 1:
+                    raise
+                left_out[name] = str(error)
+                progress(Event(f"{name} failed: {error}"))
             if token.stopped:
                 break
         page = write_overview(workspace.folder, results) if results else None
@@ -175,7 +182,7 @@ def _done(name: str, plan: Sequence[Unit], pace: _Pace, token: StopToken) -> boo
     return all(unit.done for unit in plan)
 
 
-def _written(name: str, protocol: AnyProtocol, workspace: Workspace, began: float) -> Result:
+def _written(name: str, protocol: AnyProtocol, workspace: Workspace) -> Result:
     kind = KINDS[protocol.kind]
     found = kind.result(name, protocol, workspace)
     conditions = {

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from nearsight.atomic_files import write_text_atomically, written_atomically
+from nearsight.atomic_files import explained, write_text_atomically, written_atomically
 from nearsight.report.html import Block, Paragraph, Picture, Section, Table, document
 from nearsight.reproduction.measures import title_of, written
 from nearsight.reproduction.networks import PAPER
@@ -19,25 +19,39 @@ FIGURE = "figure.png"
 
 def write_result(folder: Path, result: Result, figure: Figure | None) -> None:
     """Write a result into its folder: `result.json`, `table.md`, `figure.png`, `page.html`."""
-    folder.mkdir(parents=True, exist_ok=True)
+    with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     if figure is not None:
-        with written_atomically(folder / FIGURE) as temporary:
-            figure.savefig(temporary, format="png", dpi=130)
+        write_figure(folder, figure)
     write_text_atomically(folder / "table.md", markdown(result, (folder / FIGURE).is_file()))
     write_text_atomically(folder / "page.html", document(result.title, result.question, _blocks(folder, result)))
     write_numbers(folder / "result.json", result.tree())
 
 
+def write_figure(folder: Path, figure: Figure) -> None:
+    """Write the figure of a result into its folder, which is made."""
+    with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    with written_atomically(folder / FIGURE) as temporary:
+        figure.savefig(temporary, format="png", dpi=130)
+
+
 def markdown(result: Result, figure: bool = False, level: int = 1) -> str:
     """Return a result as a page of markdown."""
-    head, rows = table(result)
-    lines = [f"{'#' * level} {result.title}", "", result.question, ""]
-    lines += ["| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows)]
+    lines = [f"{'#' * level} {result.title}", "", result.question, "", *table_lines(result)]
     if figure:
         lines += ["", f"![{result.title}]({FIGURE})", "", f"*{result.caption}*"]
     for title, texts in sections(result):
         lines += ["", f"**{title}**", "", *(f"- {text}" for text in texts)]
     return "\n".join(lines) + "\n"
+
+
+def table_lines(result: Result) -> list[str]:
+    """Return a result's table in markdown, with columns as wide as their longest cell."""
+    head, rows = table(result)
+    widths = [max(map(len, column)) for column in zip(head, *rows)]
+    cells = [head, ["-" * max(3, width) for width in widths], *rows]
+    return ["| " + " | ".join(f"{cell:<{width}}" for cell, width in zip(row, widths)) + " |" for row in cells]
 
 
 def table(result: Result) -> tuple[list[str], list[list[str]]]:
