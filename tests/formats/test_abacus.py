@@ -5,14 +5,18 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_matrix
 
 from nearsight.api.exports import export
 from nearsight.errors import FormatError, InputError
+from nearsight.formats.abacus_log import RYDBERG_IN_EV
 from nearsight.formats.registry import read_any
+from nearsight.operators.bloch import bloch
 from nearsight.operators.store import read_calculation
 from nearsight.units import BOHR_IN_ANGSTROM
 from tests.formats.abacus_files import write_run
@@ -71,6 +75,60 @@ def test_the_present_layout_holds_one_step(tmp_path: Path) -> None:
     _twice("hrs1_nao.csr")(tmp_path / "x")
     with pytest.raises(FormatError, match="a run of one step, in line"):
         read_any(tmp_path / "x", basis={"Si": "2s2p1d"})
+
+
+def read_as_abacus(path: Path) -> dict[tuple[int, ...], np.ndarray]:
+    """H(R) by the rules of ABACUS' own csr_reader.cpp of 3.11, which counts lines."""
+    lines = iter(path.read_text().splitlines())
+    assert next(lines).split()[3] == "1"
+    for _ in range(3):  # title, spins, spin
+        next(lines)
+    size, count = (int(next(lines).split()[0]) for _ in range(2))
+    assert not next(lines)
+    for _ in range(6):  # name, constant, vectors, elements
+        next(lines)
+    atoms = sum(map(int, next(lines).split()))
+    assert next(lines) == " Direct"
+    for _ in range(atoms):
+        next(lines)
+    assert not next(lines)
+    for _ in range(8):
+        assert next(lines).startswith(" #")
+
+    def numbers(n: int) -> np.ndarray:
+        found: list[float] = []
+        while len(found) < n:
+            found += map(float, next(lines).split())
+        return np.array(found)
+
+    result = {}
+    for _ in range(count):
+        assert not next(lines)
+        *cell, n = map(int, next(lines).split())
+        parts = []
+        for title, length in (("values", n), ("column indices", n), ("row pointers", size + 1)):
+            assert next(lines) == f" # CSR {title}"
+            parts.append(numbers(length))
+        values, columns, pointers = parts
+        result[tuple(cell)] = csr_matrix((values, columns.astype(int), pointers.astype(int)), (size, size)).toarray()
+    assert next(lines, None) is None
+    return result
+
+
+def test_what_is_written_is_read_by_abacus_rules(tmp_path: Path) -> None:
+    """Every line where it expects one, no R without elements, and the matrix that was meant."""
+    known = read_calculation(SILICON)
+    h = known.require_hamiltonian()
+    far = h.shift[np.argmax(np.abs(h.shift).sum(axis=1))]
+    gone = (h.shift == far).all(axis=1) | (h.shift == -far).all(axis=1)
+    values = np.where(np.repeat(gone, h.lengths), 0.0, h.values)
+    export(replace(known, hamiltonian=h.with_values(values)), tmp_path / "x", "abacus")
+    found = read_as_abacus(tmp_path / "x" / "hrs1_nao.csr")
+    assert len(found) == len(np.unique(h.shift, axis=0)) - 2
+    k = np.array([0.1, 0.2, -0.3])
+    whole = sum(m * np.exp(2j * np.pi * (np.array(cell) @ k)) for cell, m in found.items()) * RYDBERG_IN_EV
+    ours = bloch(h.with_values(values), k).toarray()
+    np.testing.assert_allclose(np.linalg.eigvalsh(whole), np.linalg.eigvalsh(ours), atol=1e-10)
 
 
 HEAD = """ --- Ionic Step 1 ---

@@ -28,6 +28,17 @@ _EXPECTED = "a matrix of ABACUS in CSR"
 _MOST_CELLS = 10_000_000
 _LABEL = re.compile(rb"([A-Z][a-z]?)\d*_?\w*")
 _AT_ONCE = 1 << 18
+_BOX = """
+ #----------------------------------------------------------------------#
+ #                               CSR Format                             #
+ # The outer loop corresponds to the number of Bravais lattice vectors. #
+ # The first line contains the index of the Bravais lattice vector      #
+ # (Rx, Ry, Rz), followed by the number of non-zero elements.           #
+ # The subsequent lines consist of three blocks of data, which are      #
+ # values, column indices, row pointers.                                #
+ #----------------------------------------------------------------------#
+"""
+"""As ABACUS writes it; some of its versions count these lines when they read a file (`csrFileReader::parseFile`)."""
 _GAMMA_ONLY = b"gamma-only folded matrix"
 _VALUES, _COLUMNS, _POINTERS = b"# CSR values", b"# CSR column indices", b"# CSR row pointers"
 
@@ -365,6 +376,7 @@ def write_abacus_csr(
         If it cannot be written.
     """
     level = "" if fermi is None else f", E_Fermi = {fermi!r} eV"
+    cells = [cell for cell in cells if len(cell.values)]
     with written_atomically(path) as temporary, open(temporary, "w", encoding="ascii") as file:
         file.write(
             f" --- Ionic Step 1 ---\n # print {letter} matrix in real space {letter}(R)\n"
@@ -372,11 +384,9 @@ def write_abacus_csr(
             f" {len(cells)} # number of Bravais lattice vector R\n\n"
         )
         file.write(_cell_text(structure))
-        file.write("\n # CSR Format: for each R, its elements' values, column indices, and row pointers.\n")
+        file.write(_BOX)
         for cell in cells:
             file.write("\n {} {} {} {}\n".format(*cell.cell, len(cell.values)))
-            if not len(cell.values):
-                continue
             pointers = np.concatenate([[0], np.cumsum(np.bincount(cell.rows, minlength=size))])
             for title, numbers in ((_VALUES, cell.values), (_COLUMNS, cell.columns), (_POINTERS, pointers)):
                 file.write(f" {title.decode()}\n")
