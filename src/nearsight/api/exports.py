@@ -30,7 +30,7 @@ def export(
         The folder or the file to write.
     layout : str
         Which program's: ``"deepx"`` or ``"deeph"`` (DeepH's present and first layout), ``"abacus"``, ``"dftio"``,
-        ``"tshs"``, ``"wannier90"``, ``"csr"``, ``"quatrex"``.
+        ``"tshs"``, ``"wannier90"``, ``"csr"``, ``"petsc"``, ``"quatrex"``.
     overlap : as `calculation`, or BlockOperator, optional
         Where S is taken from; the calculation's own by default.
 

@@ -55,7 +55,7 @@ def write(path: Path, calculation: Calculation) -> list[Path]:
     _write_array(files[0], cells)
     with written_atomically(files[1]) as temporary:
         in_a_cell(calculation.structure).to_ase().write(temporary, format="extxyz")
-    write_text_atomically(files[2], _orbitals(next(iter(operators.values()))))
+    write_text_atomically(files[2], orbital_table(next(iter(operators.values()))))
     for file, operator in zip(files[3:], operators.values()):
         with written_atomically(file) as temporary, open(temporary, "wb") as raw:
             sparse.save_npz(raw, _matrix(operator, cells))
@@ -72,7 +72,8 @@ def _matrix(operator: BlockOperator, cells: np.ndarray) -> sparse.csr_matrix:
     return sparse.csr_matrix((values, (rows, columns)), shape=(n, n * len(cells)))
 
 
-def _orbitals(operator: BlockOperator) -> str:
+def orbital_table(operator: BlockOperator) -> str:
+    """Return atom, element, shell, l and m of every row of a matrix, as CSV."""
     lines = ["orbital,atom,element,shell,l,m"]
     for atom, z in enumerate(operator.numbers.tolist()):
         for shell, l in enumerate(operator.basis.shells[z]):

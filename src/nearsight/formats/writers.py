@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nearsight.errors import InputError
-from nearsight.formats import abacus, deeph_legacy, deepx, dftio, scipy_csr, siesta, wannier90
+from nearsight.formats import abacus, deeph_legacy, deepx, dftio, petsc, scipy_csr, siesta, wannier90
 from nearsight.operators.calculation import Calculation
 
 
@@ -66,6 +66,9 @@ WRITERS: dict[str, Writer] = {
     "wannier90": Writer("H(R) of an orthonormal basis, for WannierTools", wannier90.write),
     "csr": Writer(
         "SciPy's sparse matrices", scipy_csr.write, hamiltonians=(scipy_csr.HAMILTONIAN,), overlap=scipy_csr.OVERLAP
+    ),
+    "petsc": Writer(
+        "PETSc's binary matrices at Γ, for SLEPc", petsc.write, hamiltonians=(petsc.HAMILTONIAN,), overlap=petsc.OVERLAP
     ),
     "tshs": Writer("one file .TSHS for TranSIESTA, TBtrans and sisl", siesta.write, folder=False),
 }
