@@ -129,18 +129,19 @@ class BondLayout:
 
         Parameters
         ----------
-        blocks : (e, n_i, n_j) array
+        blocks : (e, …, n_i, n_j) array
             Blocks of bonds from an atom of the first element to one of the second, in any unit.
         frames : sequence of (e, 2l+1, 2l+1) array
             D^0, D^1, … of the rotations that take the bonds to +z.
 
         Returns
         -------
-        (e, width) array
+        (e, …, width) array
             Columns in the same unit.
         """
-        turned = self._left(frames) @ blocks @ self._right(frames).transpose(0, 2, 1)
-        return np.asarray(turned.reshape(len(blocks), math.prod(turned.shape[1:])) @ self.matrix.T)
+        several = (slice(None), *(None,) * (blocks.ndim - 3))
+        turned = self._left(frames)[several] @ blocks @ self._right(frames).transpose(0, 2, 1)[several]
+        return np.asarray(turned.reshape(*blocks.shape[:-2], math.prod(turned.shape[-2:])) @ self.matrix.T)
 
     def blocks_of(self, columns: np.ndarray, frames: Sequence[np.ndarray]) -> np.ndarray:
         """Turn columns of this layout into blocks on the common axes.

@@ -69,12 +69,11 @@ class BondFeatures:
 
     def beside(self) -> dict[ElementPair, np.ndarray]:
         """Return overlaps by way of third atoms, (e, shells, width) of each pair of elements."""
-        third, pairs, shares = ThirdAtoms(self.overlap), self._pairs(self.edges), self._shares()
+        shares, frames = self._shares(), self.frames
         result = {p: np.empty((len(own), len(self.shells), self.layouts[p].width)) for p, own in self.edges.items()}
-        for k, shell in enumerate(self.shells):
-            for pair, blocks in third.blocks(shell, pairs).items():
-                blocks *= shares[self.edges[pair]][:, None, None]
-                result[pair][:, k] = self.layouts[pair].columns_of(blocks, self.frames[pair])
+        for pair, some, blocks in ThirdAtoms(self.overlap).blocks(self.shells, self._pairs(self.edges)):
+            columns = self.layouts[pair].columns_of(blocks, [frame[some] for frame in frames[pair]])
+            result[pair][some] = columns * shares[self.edges[pair][some]][:, None, None]
         return result
 
     def near(self) -> dict[ElementPair, np.ndarray]:
