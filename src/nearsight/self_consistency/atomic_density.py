@@ -174,7 +174,7 @@ class LoewdinBasis:
         """The part of one k-point, with populations in place of charges."""
         some = filled > 1e-12
         weighted = (vectors[:, some] * np.sqrt(filled[some]).astype(vectors.real.dtype)).astype(vectors.dtype)
-        own = root.inverse.astype(weighted.dtype) @ weighted
+        own = root.inverse_as(weighted.dtype) @ weighted
         p, offsets = own @ own.conj().T, self.basis.offsets(self.structure.numbers)
         squares = np.einsum("ij,ij->i", weighted, weighted.conj()).real.astype(np.float64)
         n = len(self.structure)
@@ -198,7 +198,7 @@ class LoewdinBasis:
         if not dipoles:
             return result
         rows, columns = dipoles[0].row, dipoles[0].col  # those of all three
-        elements, atoms = p[rows, columns].conj(), atom[columns]
+        elements, atoms = np.take(p, rows.astype(np.int64) * len(p) + columns).conj(), atom[columns]
         for axis, integrals in enumerate(dipoles):
             result[:, axis] = -np.bincount(atoms, (elements * integrals.data).real, n)
         return result
@@ -222,7 +222,7 @@ class _Root:
 
     def __init__(self, overlap: np.ndarray, threshold: float) -> None:
         self.overlap = overlap
-        values, vectors = linalg.eigh(overlap, driver="evd", check_finite=False)
+        values, vectors = np.linalg.eigh(overlap)  # which lets other threads of Python run, unlike SciPy's
         if values[0] < -threshold or values[-1] < threshold:
             raise InputError(
                 f"expected a positive definite overlap S, got one with smallest eigenvalue {values[0]:.6g}; is it "
@@ -230,15 +230,21 @@ class _Root:
             )
         kept = values >= threshold
         self.inverse = (vectors[:, kept] / np.sqrt(values[kept])) @ vectors[:, kept].conj().T
-        self._null = vectors[:, ~kept]
+        self._null, self._rounded = vectors[:, ~kept], self.inverse
         self.projected_out = int(np.count_nonzero(~kept))
+
+    def inverse_as(self, dtype: np.typing.DTypeLike) -> np.ndarray:
+        """S^−½ in some precision; the last one is kept."""
+        if self._rounded.dtype != dtype:
+            self._rounded = self.inverse.astype(dtype)
+        return self._rounded
 
     def orthogonal(self, h: np.ndarray, single: bool) -> np.ndarray:
         """S^−½ H S^−½, with levels far up in the directions that are projected out."""
         inverse, null = self.inverse, self._null
         if single:
             low = np.complex64 if np.iscomplexobj(inverse) or np.iscomplexobj(h) else np.float32
-            inverse, null, h = inverse.astype(low), null.astype(low), h.astype(low)
+            inverse, null, h = self.inverse_as(low), null.astype(low), h.astype(low)
         result = inverse @ h @ inverse
         if self.projected_out:
             result += DISTANT * np.abs(result).max() * len(result) ** 0.5 * (null @ null.conj().T)

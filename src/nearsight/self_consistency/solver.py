@@ -7,6 +7,7 @@ Anderson's method, on the charges and own blocks of all atoms.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -182,9 +183,13 @@ def solve_self_consistent(
     InputError
         As `density_basis`.
     """
-    basis = density_basis(calculation, functional.layout, temperature, functional.basis, solver, diagonalise)
+    with ThreadPoolExecutor(1) as beside:  # one is mostly LAPACK, the other mostly is not
+        orbitals = beside.submit(
+            density_basis, calculation, functional.layout, temperature, functional.basis, solver, diagonalise
+        )
+        hamiltonian_of = functional.bound(calculation)
+        basis = orbitals.result()
     folded = calculation.require_overlap().folded
-    hamiltonian_of = functional.bound(calculation)
     density = hamiltonian_of.start() if start is None else start
     mixing, residual = AndersonMixing(_shares(functional.layout, density, damping)), np.inf
     course, first = _Course(density), list[Step]()
