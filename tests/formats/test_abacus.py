@@ -13,14 +13,17 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from nearsight.api.exports import export
+from nearsight.api.files import import_calculation
 from nearsight.errors import FormatError, InputError
-from nearsight.formats.abacus_log import RYDBERG_IN_EV
+from nearsight.formats.abacus_log import PRINTED_EV, RYDBERG_IN_EV
 from nearsight.formats.registry import read_any
 from nearsight.operators.bloch import bloch
+from nearsight.operators.calculation import Calculation
 from nearsight.operators.store import read_calculation
 from nearsight.units import BOHR_IN_ANGSTROM
-from tests.formats.abacus_files import write_run
+from tests.formats.abacus_files import MESH, write_run
 from tests.formats.samples import assert_orders_are_ours, largest_difference, levels, needs_samples, sample
+from tests.formats.spin_files import both_spins, magnet, write_abacus_present
 from tests.fuzz.seeds import small_calculation
 
 SILICON = Path(__file__).parents[2] / "data" / "silicon_2.h5"
@@ -167,6 +170,48 @@ def test_the_lattice_constant_of_the_present_layout_is_in_angstrom(tmp_path: Pat
     found = read_any(tmp_path, basis={"Si": "1s"})
     assert found.structure.cell[0, 1] * 2 == pytest.approx(15.3 * BOHR_IN_ANGSTROM, abs=1e-4)
     assert found.overlap is None
+
+
+def write_states(path: Path, calculation: Calculation, spins: int = 1) -> None:
+    """eig_occ.txt as `ModuleIO::write_eig_file` has it; k-points are in 2π over the lattice constant, 1 Å."""
+    levels_of = np.asarray(calculation.k_eigenvalues).reshape(spins, len(MESH), -1)
+    text = f"1     # ionic step\n Electronic state energy (eV) and occupations\n Spin number {spins}\n"
+    cartesian = MESH @ np.linalg.inv(calculation.structure.cell).T
+    for spin, own in enumerate(levels_of, 1):
+        for k, (place, energies) in enumerate(zip(cartesian, own), 1):
+            text += f" spin={spin} k-point={k}/{len(MESH)} Cartesian=" + " ".join(f"{x:.9f}" for x in place)
+            text += " (123 plane wave)\n"
+            text += "".join(f" {n} {e / PRINTED_EV:.14f} 0.0\n" for n, e in enumerate(energies, 1)) + "\n"
+    path.write_text(text)
+
+
+@pytest.mark.parametrize("spins", [1, 2])
+def test_levels_of_the_present_layout(spins: int, tmp_path: Path) -> None:
+    """eig_occ.txt: at the k-points that it names H and S have its levels."""
+    known = magnet(read_calculation(SILICON))
+    folder = tmp_path
+    if spins == 2:
+        write_abacus_present(folder, known)
+    else:
+        known = both_spins(known)[0]
+        folder = tmp_path / "x"
+        export(known, folder, "abacus")
+    write_states(folder / "eig_occ.txt", known, spins)
+    found = import_calculation(folder, basis={"Si": "2s2p1d"})
+    np.testing.assert_allclose(found.k_points, MESH, atol=1e-8)
+    np.testing.assert_allclose(found.k_eigenvalues, known.k_eigenvalues, atol=1e-9)
+    assert found.provenance["levels"] == "those that the code printed"
+    text = (folder / "eig_occ.txt").read_text()
+    for wrong, message in (
+        (text[: text.rindex(" spin=")], "at every k-point"),
+        (text + text, "got it twice; are there levels of several steps"),
+        (text.replace("k-point=1/2", "k-point=1/9"), "at every k-point"),
+        (text.replace(" 0.0\n", "\n", 1), "`n energy occupation`"),
+        ("", "at every k-point"),
+    ):
+        (folder / "eig_occ.txt").write_text(wrong)
+        with pytest.raises(FormatError, match=message):
+            read_any(folder, basis={"Si": "2s2p1d"})
 
 
 def test_matrices_summed_at_gamma_and_the_newest_name_of_s(tmp_path: Path) -> None:

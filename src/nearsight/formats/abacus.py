@@ -9,7 +9,7 @@ import numpy as np
 from nearsight.errors import FormatError, InputError
 from nearsight.foreign_files import file_if_there
 from nearsight.formats.abacus_csr import AbacusMatrix, read_abacus_csr, write_abacus_csr
-from nearsight.formats.abacus_log import PRINTED_EV, RYDBERG_IN_EV, AbacusLog, read_levels, read_log
+from nearsight.formats.abacus_log import PRINTED_EV, RYDBERG_IN_EV, AbacusLog, read_levels, read_log, read_states
 from nearsight.formats.basis_words import asked_for, shells_of_words
 from nearsight.formats.deepx import grouped, make_folder
 from nearsight.formats.options import ReadOptions
@@ -22,7 +22,7 @@ from nearsight.orbitals.basis import BasisSet
 from nearsight.orbitals.conventions import ABACUS
 from nearsight.structures.structure import Structure
 
-LOG, LEVELS = "running_scf.log", "istate.info"
+LOG, LEVELS, STATES = "running_scf.log", "istate.info", "eig_occ.txt"
 HAMILTONIANS = ("hrs1_nao.csr", "data-HR-sparse_SPIN0.csr")
 OVERLAPS = ("srs1_nao.csr", "data-SR-sparse_SPIN0.csr")
 LATER_OVERLAP = "sr_nao.csr"
@@ -88,8 +88,7 @@ def read(path: Path, options: ReadOptions) -> Calculation:
     assert known is not None
     structure = _structure(folder, known, log, options)
     basis, said = _basis(folder, structure, log, options)
-    printed = file_if_there(folder / LEVELS, "ABACUS' levels")
-    k_points, levels = (None, None) if printed is None else read_levels(printed, 1 if down is None else 2)
+    k_points, levels = _levels(folder, known, 1 if down is None else 2)
     fermi = log.fermi if log is not None else None
     if fermi is None and known.fermi is not None:
         fermi = known.fermi * PRINTED_EV
@@ -108,6 +107,15 @@ def read(path: Path, options: ReadOptions) -> Calculation:
         hamiltonian_up=None if down is None else up,
         hamiltonian_down=None if down is None else _operator(down_file, down, orbitals, RYDBERG_IN_EV),
     )
+
+
+def _levels(folder: Path, matrix: AbacusMatrix, spins: int) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """What the version that wrote the matrix prints."""
+    if matrix.structure is None or matrix.constant is None:
+        printed = file_if_there(folder / LEVELS, "ABACUS' levels")
+        return (None, None) if printed is None else read_levels(printed, spins)
+    printed = file_if_there(folder / STATES, "ABACUS' levels")
+    return (None, None) if printed is None else read_states(printed, spins, matrix.structure.cell / matrix.constant)
 
 
 def _check_together(h: AbacusMatrix | None, others: list[tuple[Path | None, AbacusMatrix | None]]) -> None:

@@ -61,6 +61,8 @@ class AbacusMatrix:
         Number of spin directions, and which one this is, from 1; 1 and 1 where the file does not say.
     step : int or None
         The ionic step, where the file says it.
+    constant : float or None
+        Lattice constant, Å, of the unit cell in the file.
     folded : bool
         Whether it is summed at Γ, as runs with gamma_only write it and say in the present layout.
     layout : str
@@ -76,6 +78,7 @@ class AbacusMatrix:
     spin: int = 1
     step: int | None = None
     folded: bool = False
+    constant: float | None = None
 
 
 def is_present_layout(path: Path) -> bool:
@@ -176,7 +179,7 @@ def _present(lines: _Lines) -> AbacusMatrix:
         )
     if not 1 <= index <= spins:
         raise FormatError(lines.path, f"expected a spin index from 1 to {spins}, got {index}")
-    structure = _unit_cell(lines)
+    structure, constant = _unit_cell(lines)
     cells = []
     line = lines.filled()
     folded = False
@@ -192,7 +195,7 @@ def _present(lines: _Lines) -> AbacusMatrix:
             cells.append(_elements(lines, cell, size, values, columns, pointers))
     _end(lines)
     said = "of versions since 3.11"
-    return AbacusMatrix(size, _each_once(lines, cells), structure, fermi, said, spins, index, step, folded)
+    return AbacusMatrix(size, _each_once(lines, cells), structure, fermi, said, spins, index, step, folded, constant)
 
 
 def _head(lines: _Lines) -> tuple[int, int, int, int, float | None, int | None]:
@@ -215,7 +218,7 @@ def _head(lines: _Lines) -> tuple[int, int, int, int, float | None, int | None]:
     return found[0], found[1], found[2], found[3], fermi, step
 
 
-def _unit_cell(lines: _Lines) -> Structure:
+def _unit_cell(lines: _Lines) -> tuple[Structure, float]:
     """A unit cell: a name, the lattice constant, vectors, elements, counts, Direct, positions.
 
     The constant is in Å (`UcellIO::write_ucell` writes lat0 · BOHR_TO_A), unlike that of STRU and of the log.
@@ -233,7 +236,7 @@ def _unit_cell(lines: _Lines) -> Structure:
     numbers = np.repeat([_element(lines, label) for label in labels], counts)
     positions = np.array([_reals(lines, lines.filled(), 3) for _ in range(sum(counts))])
     positions = positions @ cell if kind == b"direct" else positions * constant
-    return Structure(numbers, positions, cell, np.ones(3, dtype=bool))
+    return Structure(numbers, positions, cell, np.ones(3, dtype=bool)), constant
 
 
 def _element(lines: _Lines, label: bytes) -> int:

@@ -1,4 +1,4 @@
-"""What ABACUS says beside its matrices: running_scf.log (atoms, shells, Fermi level) and istate.info (levels)."""
+"""What ABACUS says beside its matrices: running_scf.log (atoms, shells, Fermi level), and levels in two layouts."""
 
 from __future__ import annotations
 
@@ -32,6 +32,8 @@ _FERMI = re.compile(r"^\s*EFERMI\s*=\s*(\S+)\s*eV", re.M)
 _ENERGY = re.compile(r"final etot is\s+(\S+)\s+eV")
 _ELECTRONS = re.compile(r"^\s*electron number of element (\S+)\s*=\s*(\S+)", re.M)
 _LABEL = re.compile(r"([A-Z][a-z]?)(?![a-z])")
+_STATE = re.compile(r"^ *spin=(\d+) +k-point=(\d+)/(\d+) +Cartesian=(\S+) +(\S+) +(\S+) +\([^)\n]*\) *$", re.M)
+_STEP = re.compile(r"^ *\d+ +# ionic step", re.M)
 _BAND = re.compile(r"^BAND[^\n]*Kpoint\s*=\s*(\d+)\s*\(([^)\n]*)\)\s*$", re.M)
 
 
@@ -202,3 +204,50 @@ def read_levels(path: Path, spins: int = 1) -> tuple[np.ndarray, np.ndarray]:
         raise FormatError(path, "expected as many levels at every k-point, got others; is the file complete?")
     table = np.sort(np.array(levels).transpose(2, 0, 1), axis=2)
     return np.array(points), table if spins == 2 else table[0]
+
+
+def read_states(path: Path, spins: int, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Read eig_occ.txt, which versions since 3.11 write.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file.
+    spins : {1, 2}
+        Whether there are levels of either spin.
+    vectors : (3, 3) array of float
+        Lattice vectors in units of the lattice constant, for k-points are Cartesian in 2π over it.
+
+    Returns
+    -------
+    k_points : (k, 3) array of float
+        In units of the reciprocal lattice vectors.
+    levels : (k, n) or (2, k, n) array of float
+        eV, ascending.
+
+    Raises
+    ------
+    FormatError
+        If it is damaged, or of other spins or several steps.
+    """
+    text = read_text(path, "ABACUS' levels (eig_occ.txt)")
+    heads = list(_STATE.finditer(text))
+    found: dict[tuple[int, int], tuple[list[float], list[float]]] = {}
+    for head, end in zip(heads, [*(h.start() for h in heads[1:]), len(text)]):
+        key = int(head[1]), int(head[2])
+        if key in found:
+            raise FormatError(path, f"expected k-point {key[1]} once, got it twice; are there levels of several steps?")
+        rows = [line.split() for line in _STEP.split(text[head.end() : end])[0].splitlines() if line.strip()]
+        if not rows or any(len(row) != 3 for row in rows):
+            raise FormatError(path, f"expected levels as `n energy occupation` of k-point {key[1]}, got others")
+        place = [_number(path, head[k]) for k in (4, 5, 6)]
+        found[key] = place, [_number(path, row[1]) * PRINTED_EV for row in rows]
+    count = int(heads[0][3]) if heads else 0
+    wanted = [(spin, k) for spin in range(1, spins + 1) for k in range(1, count + 1)]
+    if not wanted or count > len(heads) or sorted(found) != wanted or len({len(e) for _, e in found.values()}) > 1:
+        raise FormatError(
+            path, f"expected levels of {spins} spin{'s'[: spins - 1]} at every k-point, as many at each, got others"
+        )
+    table = np.sort(np.array([found[key][1] for key in wanted]).reshape(spins, count, -1), axis=2)
+    points = np.array([found[key][0] for key in wanted[:count]]) @ vectors.T
+    return points, table if spins == 2 else table[0]
