@@ -172,6 +172,17 @@ def test_the_lattice_constant_of_the_present_layout_is_in_angstrom(tmp_path: Pat
     assert found.overlap is None
 
 
+def test_a_log_with_other_words_is_not_needed(tmp_path: Path) -> None:
+    """Structure and Fermi level stand in the matrices, shells are given; of the log the energy is taken."""
+    export(SILICON, tmp_path / "x", "abacus")
+    (tmp_path / "x" / "running_scf.log").write_text(" nspin = 1\n #SCF IS CONVERGED#\n !FINAL_ETOT_IS -197.14 eV\n")
+    found = read_any(tmp_path / "x", basis={"Si": "2s2p1d"})
+    assert found.energy == pytest.approx(-197.14, rel=1e-6)
+    assert found.fermi == pytest.approx(read_calculation(SILICON).fermi)
+    with pytest.raises(FormatError, match=r"the shells of each element \(READING ATOM TYPE\), got none; give them"):
+        read_any(tmp_path / "x")
+
+
 def write_states(path: Path, calculation: Calculation, spins: int = 1) -> None:
     """eig_occ.txt as `ModuleIO::write_eig_file` has it; k-points are in 2π over the lattice constant, 1 Å."""
     levels_of = np.asarray(calculation.k_eigenvalues).reshape(spins, len(MESH), -1)
@@ -309,7 +320,7 @@ BAD: dict[str, tuple[Callable[[Path], None], str]] = {
     "other size": (_replace(H, "of H(R): 26", "of H(R): 25"), "line"),
     "too many cells": (_replace(H, "number of H(R): ", "number of H(R): 9"), "line `Rx Ry Rz n`"),
     "other shells": (_replace(LOG, "L=2, number of zeta = 1", "L=2, number of zeta = 2"), "expected 36 orbitals"),
-    "no shells": (_replace(LOG, "number of zeta", "zetas", 99), "expected READING ATOM TYPE"),
+    "no shells": (_replace(LOG, "number of zeta", "zetas", 99), "expected the structure in the log"),
     "atoms that move": (_replace(LOG, "CARTESIAN COORD", "DIRECT COORDINATES\n a\nCARTESIAN COORD"), "--structure"),
     "a label of nobody": (_replace(LOG, "atom label = Si", "atom label = 7"), "begin with a chemical symbol"),
     "levels cut off": (lambda out: (out / "istate.info").write_text("BAND Kpoint = 1 (0 0 0)\n 1 x 1\n"), "a number"),

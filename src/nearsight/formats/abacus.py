@@ -208,7 +208,7 @@ def _structure(folder: Path, matrix: AbacusMatrix, log: AbacusLog | None, option
             "expected the structure in the log or in the matrix, got neither, or a run whose atoms move; "
             "give it (option --structure)",
         )
-    if log is not None and not np.array_equal(log.numbers, found.numbers):
+    if log is not None and len(log.numbers) and not np.array_equal(log.numbers, found.numbers):
         raise FormatError(folder, f"expected the atoms of {LOG}, got others in the matrix; are they of one run?")
     return found
 
@@ -216,10 +216,10 @@ def _structure(folder: Path, matrix: AbacusMatrix, log: AbacusLog | None, option
 def _basis(folder: Path, structure: Structure, log: AbacusLog | None, options: ReadOptions) -> tuple[BasisSet, str]:
     if options.basis is not None:
         return shells_of_words(options.basis), "given"
-    if log is None:
+    if log is None or log.basis is None:
         raise FormatError(
             folder,
-            f"expected {LOG} with the shells of each element, got none; give them, such as "
+            f"expected {LOG} with the shells of each element (READING ATOM TYPE), got none; give them, such as "
             + asked_for(structure.elements),
         )
     return log.basis.restricted(structure.elements), f"of {LOG}"

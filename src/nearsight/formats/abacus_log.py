@@ -29,7 +29,7 @@ _COORDINATES = re.compile(r"^ *(CARTESIAN|DIRECT) COORDINATES[^\n]*\n[^\n]*\n", 
 _VECTORS = re.compile(r"Lattice vectors: \(Cartesian coordinate: in unit of a_0\)[^\n]*\n((?:[^\n]*\n){3})")
 _NSPIN = re.compile(r"^\s*nspin\s*=\s*(\d+)", re.M)
 _FERMI = re.compile(r"^\s*EFERMI\s*=\s*(\S+)\s*eV", re.M)
-_ENERGY = re.compile(r"final etot is\s+(\S+)\s+eV")
+_ENERGY = re.compile(r"(?:final etot is|!FINAL_ETOT_IS)\s+(\S+)\s+eV")
 _ELECTRONS = re.compile(r"^\s*electron number of element (\S+)\s*=\s*(\S+)", re.M)
 _LABEL = re.compile(r"([A-Z][a-z]?)(?![a-z])")
 _STATE = re.compile(r"^ *spin=(\d+) +k-point=(\d+)/(\d+) +Cartesian=(\S+) +(\S+) +(\S+) +\([^)\n]*\) *$", re.M)
@@ -47,9 +47,9 @@ class AbacusLog:
         Å; None where the atoms have moved, so that the first structure is not that of the matrices. Lattice vectors are
         printed with six digits.
     numbers : (N,) array of int64
-        Atomic numbers.
-    basis : BasisSet
-        Shells of each element in ABACUS' order.
+        Atomic numbers; empty where atoms and shells are not printed as in versions up to 3.10.
+    basis : BasisSet or None
+        Shells of each element in ABACUS' order; None there.
     fermi, energy : float or None
         eV.
     spins : int
@@ -58,7 +58,7 @@ class AbacusLog:
 
     structure: Structure | None
     numbers: np.ndarray
-    basis: BasisSet
+    basis: BasisSet | None
     fermi: float | None
     energy: float | None
     spins: int = 1
@@ -96,7 +96,7 @@ def read_log(path: Path) -> AbacusLog:
     return AbacusLog(
         _structure(path, text, numbers),
         numbers,
-        BasisSet("of ABACUS' files", shells, valence),
+        BasisSet("of ABACUS' files", shells, valence) if shells else None,
         _number(path, fermi[-1]) * PRINTED_EV if fermi else None,
         _number(path, energy[-1]) * PRINTED_EV if energy else None,
         int(spin[1]) if spin else 1,
@@ -118,15 +118,13 @@ def _types(path: Path, text: str) -> tuple[np.ndarray, dict[int, tuple[int, ...]
         if count is None or int(count[1]) > len(text):
             raise FormatError(path, f"expected the number of atoms of type {found[1]}, got none")
         numbers += [z] * int(count[1])
-    if not numbers:
-        raise FormatError(path, "expected READING ATOM TYPE with the number of zeta for each L, got none")
     return np.array(numbers, dtype=np.int64), shells
 
 
 def _structure(path: Path, text: str, numbers: np.ndarray) -> Structure | None:
     constant, vectors = _CONSTANT.search(text), _VECTORS.search(text)
     coordinates = list(_COORDINATES.finditer(text))
-    if constant is None or vectors is None or len(coordinates) != 1:
+    if constant is None or vectors is None or len(coordinates) != 1 or not len(numbers):
         return None
     unit = _number(path, constant[1]) * BOHR_IN_ANGSTROM
     cell = np.array([_row(path, line, 0) for line in vectors[1].splitlines()]) * unit
