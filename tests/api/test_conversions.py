@@ -73,3 +73,17 @@ def test_ase_s_own_functions_on_the_calculator() -> None:
     assert calculator.hamiltonian is not before
     with pytest.raises(ns.NearsightError, match="spin 0, got 0 and 1"):
         calculator.get_eigenvalues(spin=1)
+
+
+def test_energies_by_pyscf() -> None:
+    """Of the exact H the energy is that of the run; without `energy` there is none."""
+    exact = run_pyscf(ns.Structure.from_ase(molecule("H2O")), PyscfSettings(basis="sto-3g"))
+
+    class Exact:
+        def predict(self, atoms: ase.Atoms, **keys: object) -> object:
+            return exact
+
+    atoms = molecule("H2O")
+    atoms.calc = ns.Calculator(Exact(), energy={"functional": "pbe", "basis": "sto-3g"})
+    assert atoms.get_potential_energy() == pytest.approx(exact.energy, abs=1e-4)
+    assert atoms.get_charges().shape == (3,)
