@@ -10,16 +10,29 @@ import pytest
 
 import nearsight as ns
 from nearsight.errors import ConfigError, InputError
+from nearsight.formats.data_names import read_named
 from nearsight.progress import Event, StopToken
 from nearsight.recipes.campaign import load_campaign, tasks
 from nearsight.reproduction import data_sets as data_module
+from nearsight.reproduction import molecules as molecules_module
 from nearsight.reproduction import run as run_module
 from nearsight.reproduction import trainings as trainings_module
 from nearsight.reproduction.data_sets import data_sets
 from nearsight.reproduction.findings import sentence
 from nearsight.reproduction.measures import MEASURES, written
-from nearsight.reproduction.protocol import ComparisonProtocol, Finding, chosen_names, load_protocol, protocol_names
+from nearsight.reproduction.protocol import (
+    ComparisonProtocol,
+    Finding,
+    MoleculesProtocol,
+    chosen_names,
+    load_protocol,
+    protocol_names,
+)
 from nearsight.reproduction.result import Line
+from nearsight.reproduction.workspace import Workspace
+from tests.formats.molecules import water
+from tests.formats.test_schnorb import arrays_of, raw
+from tests.formats.test_schnorb import write as write_database
 from tests.learning.random_calculation import random_calculation
 
 
@@ -182,6 +195,23 @@ def test_a_figure_of_shipped_data(tmp_path) -> None:
     far = {line.labels[0]: line.values["far_percent"] for line in result.lines}
     assert far["displaced"] < far["vacancy"] < far["substituted"] < 0.3
     assert (tmp_path / "figure-10" / "figure.png").stat().st_size > 10_000
+
+
+def test_a_database_of_molecules_is_divided(tmp_path) -> None:
+    """Each geometry is in one part, the same in every call; too few are refused."""
+    molecule = water()
+    write_database(tmp_path / "schnorb_hamiltonian_water.db", *(raw(arrays_of(molecule)) for _ in range(6)))
+    protocol = load_protocol("table-13")
+    assert isinstance(protocol, MoleculesProtocol)
+    workspace, row = Workspace(tmp_path / "out", (tmp_path,), True), protocol.rows[0]
+    split = molecules_module._split(protocol, workspace, row, (3, 1, 2))
+    every = [*split.train, *split.validation, *split.test]
+    assert [len(split.train), len(split.validation), len(split.test), len(set(every))] == [3, 1, 2, 6]
+    assert molecules_module._split(protocol, workspace, row, (3, 1, 2)) == split
+    assert sorted(read_named(every[0]).structure.numbers) == [1, 1, 8]
+    assert "original database" in molecules_module._sources_said(protocol, workspace)[0]
+    with pytest.raises(InputError, match="expected 7 geometries, got 6"):
+        molecules_module._split(protocol, workspace, row, (4, 1, 2))
 
 
 def test_findings_say_what_the_numbers_say() -> None:

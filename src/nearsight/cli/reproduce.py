@@ -36,7 +36,9 @@ def reproduce_command(
     ] = None,
     minutes: Annotated[
         float | None,
-        typer.Option("--minutes", min=0.01, help="training time of each network, instead of the protocol's"),
+        typer.Option(
+            "--minutes", min=0.01, help="training time of each network, instead of the protocol's minutes or epochs"
+        ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="of every training")] = 42,
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads; all cores by default")] = None,

@@ -96,6 +96,8 @@ def _tests(protocol: ComparisonProtocol, workspace: Workspace) -> Iterator[tuple
 
 
 def _epochs(protocol: ComparisonProtocol, workspace: Workspace) -> int | None:
+    if workspace.minutes is not None:
+        return None
     return protocol.quick_epochs if workspace.quick else protocol.epochs
 
 

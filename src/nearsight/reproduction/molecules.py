@@ -11,7 +11,6 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from nearsight.api.data import generate
-from nearsight.api.files import read
 from nearsight.api.models import load_model, train
 from nearsight.api.numbers import evaluation_numbers
 from nearsight.api.spectra import evaluate
@@ -156,6 +155,7 @@ def _making(protocol: MoleculesProtocol, workspace: Workspace, row: MoleculeRow,
 
 
 def _split(protocol: MoleculesProtocol, workspace: Workspace, row: MoleculeRow, counts: Sequence[int]) -> _Split:
+    """Geometries in the order of the campaign, or drawn at random from a database; no geometry is in two parts."""
     own = _database(row, workspace)
     if own is None:
         folder = _folder(protocol, workspace, row)
@@ -188,8 +188,8 @@ def _training(
         changes |= {"metrics_every": MOST_EPOCHS}
         (folder / "run").parent.mkdir(parents=True, exist_ok=True)
         model = train(
-            split.train,
-            split.validation,
+            [read_named(name) for name in split.train],
+            [read_named(name) for name in split.validation],
             preset=PRESETS[network],
             minutes=minutes,
             run_dir=folder / "run",
@@ -214,7 +214,7 @@ def _errors(run: Path, names: Sequence[str], progress: Progress, stop: StopToken
     for number, name in enumerate(names):
         if stop.stopped:
             return None
-        reference = read(name) if Path(name).is_file() else read_named(name)
+        reference = read_named(name)
         numbers = evaluation_numbers(
             evaluate(model.predict(reference.structure, self_consistent=False), reference, eigenvalues=False)
         )

@@ -102,7 +102,7 @@ def reproduce(
     data : sequence of path
         Folders with data that are not shipped: results of campaigns, databases of molecules.
     minutes : float, optional
-        Training time of each network instead of the protocols' own.
+        Training time of each network instead of the protocols' own minutes or epochs.
     seed : int
         Of every training.
     progress : Progress

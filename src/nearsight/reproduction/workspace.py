@@ -15,6 +15,8 @@ from nearsight.errors import InputError
 from nearsight.reproduction.data_sets import DataSet, data_sets
 from nearsight.version import __version__
 
+_CHUNK = 1 << 24
+
 
 @dataclass(frozen=True)
 class Workspace:
@@ -63,7 +65,11 @@ class Workspace:
     def content(self, path: Path) -> str:
         """Return a hash of a file's content."""
         if path not in self._hashes:
-            self._hashes[path] = hashlib.blake2b(path.read_bytes()).hexdigest()
+            digest = hashlib.blake2b()
+            with path.open("rb") as file:
+                while chunk := file.read(_CHUNK):
+                    digest.update(chunk)
+            self._hashes[path] = digest.hexdigest()
         return self._hashes[path]
 
     def place(self, kind: str, name: str, claim: Mapping[str, Any]) -> Path:
