@@ -13,6 +13,7 @@ from nearsight.errors import ConfigError, InputError
 from nearsight.formats.data_names import read_named
 from nearsight.progress import Event, StopToken
 from nearsight.recipes.campaign import load_campaign, tasks
+from nearsight.reproduction import comparison as comparison_module
 from nearsight.reproduction import data_sets as data_module
 from nearsight.reproduction import molecules as molecules_module
 from nearsight.reproduction import run as run_module
@@ -80,6 +81,17 @@ def test_protocols_name_measures_and_data_that_there_are(name: str) -> None:
         assert {key for row in protocol.rows for key in row.paper} <= set(MEASURES)
         assert all("test" not in name for row in protocol.rows for name in (*row.train, *row.starts_from))
         assert any(row.quick for row in protocol.rows)
+
+
+def test_a_row_may_have_a_network_that_the_others_do_not_have(tmp_path) -> None:
+    """Table 3: the default network cuts nothing, and has one row of its own."""
+    protocol = load_protocol("table-3")
+    assert isinstance(protocol, ComparisonProtocol)
+    tests = list(comparison_module._tests(protocol, Workspace(tmp_path, quick=True)))
+    assert [test.training.network for _, _, test in tests] == ["xia2025"] * 3 + ["nearsight"]
+    assert [test.training.epochs for _, _, test in tests] == [60, 60, 60, None]
+    by_time = list(comparison_module._tests(protocol, Workspace(tmp_path, quick=True, minutes=1.0)))
+    assert {test.training.epochs for _, _, test in by_time} == {None}
 
 
 def test_data_are_shipped_or_made_by_a_campaign() -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from nearsight.report.style import HALO, styled
 
@@ -96,7 +96,7 @@ def rows_figure(rows: Sequence[str], panels: Sequence[Panel], x: str, kind: str 
 
 def _mathematical(text: str) -> str:
     """Return text whose subscripts, as in ε_tot, matplotlib draws as such."""
-    return re.sub(r"\b(ε|E|t|r|N)_([A-Za-z]+)", r"\1$_{\\mathrm{\2}}$", text)
+    return re.sub(r"\b(ε|[mµ]?E|t|r|N)_([A-Za-z]+)", r"\1$_{\\mathrm{\2}}$", text)
 
 
 def _scale(ax: Axes, values: np.ndarray) -> None:
@@ -105,6 +105,8 @@ def _scale(ax: Axes, values: np.ndarray) -> None:
         ax.set_yscale("log")
         ax.yaxis.set_major_formatter("{x:g}")
         ax.yaxis.set_minor_formatter(NullFormatter())
+        if values.max() < 100 * values.min():
+            ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     elif len(values) and values.min() >= 0:
         ax.set_ylim(bottom=0)
 

@@ -85,11 +85,11 @@ def _tests(protocol: ComparisonProtocol, workspace: Workspace) -> Iterator[tuple
     minutes = workspace.budget(protocol.minutes, protocol.quick_minutes)
     for number, row in _rows(protocol, workspace):
         for network, common in protocol.settings.items():
-            own = row.settings.get(network, {})
-            if common is None or own is None:
+            own = row.settings.get(network, common)
+            if own is None:
                 continue
-            settings = merged(common, own)
-            start = Training(workspace, network, row.starts_from, common, minutes) if row.starts_from else None
+            settings = merged(common or {}, own)
+            start = Training(workspace, network, row.starts_from, common or {}, minutes) if row.starts_from else None
             epochs = _epochs(protocol, workspace) if network == "xia2025" else None
             training = Training(workspace, network, row.train, settings, minutes, start, epochs)
             yield number, row, Test(training, row.test, protocol.levels or not workspace.quick)
@@ -103,7 +103,10 @@ def _epochs(protocol: ComparisonProtocol, workspace: Workspace) -> int | None:
 
 def _conditions(protocol: ComparisonProtocol, workspace: Workspace) -> dict[str, object]:
     minutes, epochs = workspace.budget(protocol.minutes, protocol.quick_minutes), _epochs(protocol, workspace)
-    by_time = any(one is not None for network, one in protocol.settings.items() if network != "xia2025" or not epochs)
+    every = [protocol.settings, *(row.settings for row in protocol.rows)]
+    by_time = any(
+        one is not None for settings in every for network, one in settings.items() if network != "xia2025" or not epochs
+    )
     return {
         **({"epochs of each training of xia2025": epochs} if epochs else {}),
         **({"minutes of each training": minutes} if by_time else {}),
