@@ -29,8 +29,8 @@ from nearsight.orbitals.rotations import bond_frames, wigner_d
 from nearsight.structures.graph import Graph
 from nearsight.structures.structure import Structure
 
-LENGTHS, DENSITIES = 8, 8
-"""Radial functions of the bond's length, and of the densities of each element."""
+LENGTHS, DENSITIES = 4, 5
+"""Radial functions of the bond's length, and of the densities of each element; with more, unseen ones are worse."""
 CHUNK = 512
 """Bonds whose features are held at once."""
 
