@@ -1,8 +1,9 @@
 """Products of tall matrices with small ones, whose operands already lie in the cache.
 
-BLAS copies its operands into panels first, which costs as much as multiplying by 16 × 64 numbers. Here a tile of four
-rows and two vectors of columns is kept in registers while the inner dimension runs: vector instructions are asked of
-LLVM by name, which turns them into those of the machine. Columns must fill whole tiles (`fit_tiles`).
+BLAS copies its operands into panels first, which costs as much as multiplying by 16 × 64 numbers. Here a tile of few
+rows and vectors of columns is kept in registers while the inner dimension runs: vector instructions are asked of
+LLVM by name, which turns them into those of the machine. Columns must fill whole tiles (`fit_tiles`) or, for products
+whose rows lie anywhere (`strided`), whole vectors (`fit_vectors`).
 """
 
 from __future__ import annotations
@@ -27,8 +28,13 @@ def fit_tiles(*columns: int) -> bool:
     return all(n % (VECTORS * BYTES // 4) == 0 for n in columns)
 
 
-def _make_tile(height: int) -> Any:
-    """Return an intrinsic that computes `height` rows by VECTORS vectors of c [+]= Σ_k a[row, k]·b[k, column]."""
+def fit_vectors(*columns: int) -> bool:
+    """Return whether rows of so many columns can be divided into vectors, in either precision."""
+    return all(n % (BYTES // 4) == 0 for n in columns)
+
+
+def _make_tile(height: int, vectors: int = VECTORS) -> Any:
+    """Return an intrinsic that computes `height` rows by `vectors` vectors of c [+]= Σ_k a[row, k]·b[k, column]."""
 
     @intrinsic
     def tile(
@@ -77,20 +83,20 @@ def _make_tile(height: int) -> Any:
             places = [
                 [
                     at(data[7], row(r, c_step), builder.mul(context.get_constant(types.intp, v), step))
-                    for v in range(VECTORS)
+                    for v in range(vectors)
                 ]
                 for r in range(height)
             ]
-            sums = [[cgutils.alloca_once(builder, vector) for _ in range(VECTORS)] for _ in range(height)]
+            sums = [[cgutils.alloca_once(builder, vector) for _ in range(vectors)] for _ in range(height)]
             adding = builder.icmp_signed("!=", add, context.get_constant(types.intp, 0))
             with builder.if_else(adding) as (then, otherwise):
                 with then:
                     for r in range(height):
-                        for v in range(VECTORS):
+                        for v in range(vectors):
                             builder.store(builder.load(as_vector(places[r][v]), align=4), sums[r][v])
                 with otherwise:
                     for r in range(height):
-                        for v in range(VECTORS):
+                        for v in range(vectors):
                             builder.store(ir.Constant(vector, [0.0] * lanes), sums[r][v])
             with cgutils.for_range(builder, inner) as loop:
                 left, right = (
@@ -99,7 +105,7 @@ def _make_tile(height: int) -> Any:
                 )
                 columns = [
                     builder.load(as_vector(at(right, builder.mul(context.get_constant(types.intp, v), step))), align=4)
-                    for v in range(VECTORS)
+                    for v in range(vectors)
                 ]
                 for r in range(height):
                     number = builder.load(at(left, row(r, row_step)))
@@ -111,11 +117,11 @@ def _make_tile(height: int) -> Any:
                         ir.Constant(vector, ir.Undefined),
                         ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes),
                     )
-                    for v in range(VECTORS):
+                    for v in range(vectors):
                         term = builder.fmul(spread, columns[v], flags=("contract",))
                         builder.store(builder.fadd(builder.load(sums[r][v]), term, flags=("contract",)), sums[r][v])
             for r in range(height):
-                for v in range(VECTORS):
+                for v in range(vectors):
                     builder.store(builder.load(sums[r][v]), as_vector(places[r][v]), align=4)
             return context.get_dummy_value()
 
@@ -125,6 +131,92 @@ def _make_tile(height: int) -> Any:
 
 
 _four, _row = _make_tile(HEIGHT), _make_tile(1)
+_four_wide, _three_wide, _two_wide, _row_wide = (_make_tile(height, 3) for height in (HEIGHT, 3, 2, 1))
+_four_narrow, _row_narrow = _make_tile(HEIGHT, 1), _make_tile(1, 1)
+
+
+@numba.njit(inline="always")
+def strided(
+    a: Any,
+    a_start: int,
+    row_step: int,
+    inner_step: int,
+    b: Any,
+    b_start: int,
+    b_step: int,
+    c: Any,
+    c_start: int,
+    c_step: int,
+    rows: int,
+    columns: int,
+    inner: int,
+    add: int,
+) -> None:
+    """Compute c[row, q] = Σ_k a[row, k]·b[k, q] [+ c], each matrix with any start and steps, tile by tile.
+
+    Parameters
+    ----------
+    a, b, c : array
+        Flat arrays.
+    a_start, row_step, inner_step : int
+        First number of a, and its steps from row to row and along the inner dimension.
+    b_start, b_step, c_start, c_step : int
+        First numbers of b and c, and their steps from row to row.
+    rows, columns, inner : int
+        Sizes; `columns` fills whole vectors.
+    add : int
+        1 adds to c, 0 overwrites c.
+    """
+    lanes = BYTES // a.itemsize
+    q = 0
+    while q < columns:
+        wide = columns - q >= 3 * lanes
+        row = 0
+        while row < rows:
+            rest = min(rows - row, HEIGHT if wide or rows - row >= HEIGHT else 1)
+            left, right, out = a_start + row * row_step, b_start + q, c_start + row * c_step + q
+            if wide and rest == HEIGHT:
+                _four_wide(a, left, row_step, inner_step, b, right, b_step, c, out, c_step, inner, add)
+            elif wide and rest == 3:
+                _three_wide(a, left, row_step, inner_step, b, right, b_step, c, out, c_step, inner, add)
+            elif wide and rest == 2:
+                _two_wide(a, left, row_step, inner_step, b, right, b_step, c, out, c_step, inner, add)
+            elif wide:
+                _row_wide(a, left, row_step, inner_step, b, right, b_step, c, out, c_step, inner, add)
+            elif rest == HEIGHT:
+                _four_narrow(a, left, row_step, inner_step, b, right, b_step, c, out, c_step, inner, add)
+            else:
+                _row_narrow(a, left, row_step, inner_step, b, right, b_step, c, out, c_step, inner, add)
+            row += rest
+        q += 3 * lanes if wide else lanes
+
+
+@numba.njit(inline="always")
+def add_row(one: Any, b: Any, b_start: int, c: Any, c_start: int, columns: int, add: int) -> None:
+    """Compute c[c_start + q] = b[b_start + q] [+ c[c_start + q]] for whole vectors of columns.
+
+    Parameters
+    ----------
+    one : array
+        (1,) the number one.
+    b, c : array
+        Flat arrays.
+    b_start, c_start : int
+        Where the numbers begin.
+    columns : int
+        How many there are.
+    add : int
+        1 adds to c, 0 overwrites c.
+    """
+    lanes = BYTES // one.itemsize
+    q = 0
+    while q < columns:
+        if columns - q >= 3 * lanes:
+            _row_wide(one, 0, 0, 1, b, b_start + q, 0, c, c_start + q, 0, 1, add)
+            q += 3 * lanes
+        else:
+            _row_narrow(one, 0, 0, 1, b, b_start + q, 0, c, c_start + q, 0, 1, add)
+            q += lanes
 
 
 @numba.njit(inline="always")

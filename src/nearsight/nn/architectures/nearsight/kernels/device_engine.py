@@ -14,6 +14,7 @@ from torch import Tensor
 from nearsight.nn.architectures.nearsight.graph import Bonds, ElementPair
 from nearsight.nn.architectures.nearsight.kernels.device_pass import DevicePass
 from nearsight.nn.architectures.nearsight.kernels.engine import BondEngine, Sums
+from nearsight.nn.architectures.nearsight.kernels.passes import PairWeights
 from nearsight.nn.kernels.compilation import Buffers
 from nearsight.nn.kernels.device_memory import rows_that_fit, with_smaller_chunks
 
@@ -82,6 +83,9 @@ class DeviceEngine(BondEngine):
     def _pass(self, pair: ElementPair, weights: Sequence[Tensor], buffers: Buffers) -> DevicePass:
         network, l_max = self.network.pair(pair), self.network.config.l_max
         return DevicePass(network, self._places(pair, weights), self.cutoff, buffers, l_max)
+
+    def _zeros(self, pair: ElementPair, like: Sequence[Tensor]) -> PairWeights:
+        return self._places(pair, [torch.zeros_like(t) for t in like])
 
     def _bytes_per_bond(self, pair: ElementPair, features: Tensor) -> int:
         """Return the memory of the buffers of a bond."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from weakref import WeakKeyDictionary
 
 import torch
@@ -75,6 +76,7 @@ class DevicePass(BondPass):
         scalars = buffer("scalars 1", n, self.scalars)
         loops.modulate(self.y2, self.h, self.factors[1], None, table, self.h2, scalars)
         self.gated.append(self._gate(self.h2, 1))
+        self.last = self.gated[1][2]
         self.o = buffer("o", n * self.columns)
         for z, weight, out in zip(self._hidden(self.gated[1][2]), w.last, self._outputs(self.o)):
             if weight.shape[1]:
@@ -114,6 +116,12 @@ class DevicePass(BondPass):
         self._product_back(self._inputs(self.x), dy, w.first, sums.first, self._inputs(dx))
         ends = self.buffer("ends", 2 * self.n, *dfeatures.shape[1:])
         loops.scatter(dx, self.bonds.ends(len(dfeatures)), self.bonds.frames, self.table, ends, dfeatures)
+
+    def _product(self, name: str, inputs: Sequence[Tensor], weights: Sequence[Tensor]) -> Tensor:
+        flat = self.buffer(name, self.n * self.hidden)
+        for x, weight, out in zip(inputs, weights, self._hidden(flat)):
+            torch.mm(x, weight, out=out)
+        return flat
 
     @staticmethod
     def _product_back(inputs, dy, weights, dweights, dx):  # type: ignore[no-untyped-def]

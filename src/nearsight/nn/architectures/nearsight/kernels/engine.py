@@ -15,17 +15,23 @@ from torch import Tensor
 
 from nearsight.nn.architectures.nearsight.config import NearsightConfig
 from nearsight.nn.architectures.nearsight.graph import Bonds, BondTargets, ElementPair
-from nearsight.nn.architectures.nearsight.kernels.passes import BondPass, PairWeights, parameters_of
+from nearsight.nn.architectures.nearsight.kernels.passes import BondPass, CompiledPass, PairWeights, parameters_of
 from nearsight.nn.architectures.nearsight.pair_network import LAYERS, PairNetwork
 from nearsight.nn.kernels.compilation import Buffers
 from nearsight.nn.kernels.threads import in_order
 from nearsight.orbitals.bond_layout import BondLayout
 
-CHUNK = 512
-"""Bonds at once; their buffers stay in the last level of the cache."""
+CHUNK = 256
+"""Bonds at once; most of what one loop needs of them stays in the cache of the core."""
+
+FULL_SHARE = 512
+"""Bonds of a share at least, where there are fewer than `SHARES` such: each has sums of its own to clear and to add."""
 
 SHARES = 16
 """Parts of the work, each with sums of its own, that are added up in order: results do not depend on threads."""
+
+_OF_THREAD = local()
+"""Buffers of each thread by number type, kept from pass to pass: the system would clear new memory first."""
 
 Batch = tuple[ElementPair, slice]
 Visit = Callable[[BondPass, ElementPair, slice, "Sums"], None]
@@ -52,17 +58,14 @@ class Sums:
 
     Attributes
     ----------
-    weights : dict of ElementPair to list of Tensor
-        Gradients of the weights of each pair that the share holds, in the order of `parameters_of`.
     places : dict of ElementPair to PairWeights
-        The same tensors by their meaning.
+        Gradients of the weights of each pair that the share holds.
     features : Tensor
         (n, (l_max+1)², channels), gradient of the features.
     error : float or Tensor
         Sum of the errors; a tensor where they are on a GPU.
     """
 
-    weights: dict[ElementPair, list[Tensor]]
     places: dict[ElementPair, PairWeights]
     features: Tensor
     error: float | Tensor = 0.0
@@ -194,15 +197,16 @@ class BondEngine:
             for pair in pairs
             for k in range(0, len(bonds[pair]), CHUNK)
         ]
-        shares = min(SHARES, len(batches))
+        shares = self._shares(batches)
         features = features.detach().contiguous()
         weights = self._by_pair(pairs, [p.detach().contiguous() for p in parameters])
+        flat = {pair: self._in_one(pair, own) for pair, own in weights.items()}
 
         own = local()
 
         def passes() -> dict[ElementPair, BondPass]:
             if not hasattr(own, "passes"):
-                own.passes = self._passes(pairs, weights, features.dtype)
+                own.passes = self._passes(flat, features.dtype)
             return cast(dict[ElementPair, BondPass], own.passes)
 
         def work(share: int) -> Sums:
@@ -220,15 +224,24 @@ class BondEngine:
         threads = torch.get_num_threads() if features.device.type == "cpu" else 1
         return _add_up(in_order(work, range(shares), threads))
 
-    def _passes(
-        self, pairs: Sequence[ElementPair], weights: Mapping[ElementPair, list[Tensor]], dtype: torch.dtype
-    ) -> dict[ElementPair, BondPass]:
-        """Return the passes of one thread, which share their buffers."""
-        buffers = Buffers(dtype)
-        return {
-            pair: BondPass(self.network.pair(pair), self._places(pair, weights[pair]), self.cutoff, buffers)
-            for pair in pairs
-        }
+    @staticmethod
+    def _shares(batches: Sequence[Batch]) -> int:
+        count = sum(batch.stop - batch.start for _, batch in batches)
+        return min(SHARES, len(batches), max(1, count // FULL_SHARE))
+
+    def _passes(self, weights: Mapping[ElementPair, PairWeights], dtype: torch.dtype) -> dict[ElementPair, BondPass]:
+        """Return the passes of one thread, which share its buffers."""
+        kept = _OF_THREAD.__dict__
+        buffers = kept.setdefault(str(dtype), Buffers(dtype))
+        return {pair: CompiledPass(self.network.pair(pair), own, self.cutoff, buffers) for pair, own in weights.items()}
+
+    def _in_one(self, pair: ElementPair, tensors: Sequence[Tensor]) -> PairWeights:
+        """Return the weights of a pair, copied into one memory."""
+        return self._divided(pair, torch.cat([t.reshape(-1) for t in tensors]), tensors)
+
+    def _divided(self, pair: ElementPair, flat: Tensor, like: Sequence[Tensor]) -> PairWeights:
+        parts = [p.view(t.shape) for p, t in zip(flat.split([t.numel() for t in like]), like)]
+        return PairWeights.of(parts, len(self.network.pair(pair).blocks), LAYERS, flat)
 
     def _by_pair(self, pairs: Sequence[ElementPair], flat: Sequence[Tensor]) -> dict[ElementPair, list[Tensor]]:
         result, at = {}, 0
@@ -243,9 +256,12 @@ class BondEngine:
 
     def _sums(self, features: Tensor, weights: dict[ElementPair, list[Tensor]], with_gradient: bool) -> Sums:
         if not with_gradient:
-            return Sums({}, {}, features)
-        zeros = {pair: [torch.zeros_like(t) for t in own] for pair, own in weights.items()}
-        return Sums(zeros, {pair: self._places(pair, own) for pair, own in zeros.items()}, torch.zeros_like(features))
+            return Sums({}, features)
+        return Sums({pair: self._zeros(pair, own) for pair, own in weights.items()}, torch.zeros_like(features))
+
+    def _zeros(self, pair: ElementPair, like: Sequence[Tensor]) -> PairWeights:
+        """Return gradients of the weights of a pair, to be added to."""
+        return self._divided(pair, like[0].new_zeros(sum(t.numel() for t in like)), like)
 
 
 def _add_up(parts: Iterator[Sums]) -> Sums:
@@ -253,11 +269,11 @@ def _add_up(parts: Iterator[Sums]) -> Sums:
     first = next(parts)
     for other in parts:
         first.error += other.error
-        for pair, theirs in other.weights.items():
-            for total, more in zip(first.weights.setdefault(pair, theirs), theirs):
-                if total is not more:
-                    total += more
-        if other.weights:
+        for pair, theirs in other.places.items():
+            mine = first.places.setdefault(pair, theirs)
+            if mine is not theirs and mine.flat is not None and theirs.flat is not None:
+                mine.flat.add_(theirs.flat)
+        if other.places:
             first.features += other.features
     return first
 
@@ -294,7 +310,7 @@ class _Outputs(torch.autograd.Function):
             own.backward(sums.places[pair], sums.features)
 
         sums = ctx.engine.over_chunks(features, parameters, ctx.bonds, ctx.pairs, back, with_gradient=True)
-        return (None, None, None, sums.features, *(g for pair in ctx.pairs for g in sums.weights[pair]))
+        return (None, None, None, sums.features, *(g for pair in ctx.pairs for g in sums.places[pair].tensors()))
 
 
 class _SummedError(torch.autograd.Function):
@@ -319,7 +335,7 @@ class _SummedError(torch.autograd.Function):
 
         sums = engine.over_chunks(features, parameters, bonds, pairs, compare, needed)
         if needed:
-            ctx.save_for_backward(sums.features, *(g for pair in pairs for g in sums.weights[pair]))
+            ctx.save_for_backward(sums.features, *(g for pair in pairs for g in sums.places[pair].tensors()))
         return torch.as_tensor(sums.error, dtype=features.dtype, device=features.device)
 
     @staticmethod

@@ -8,9 +8,11 @@ implementation of all loops is `PairNetwork`.
 
 from __future__ import annotations
 
+import numba
 import numpy as np
 
 from nearsight.nn.kernels.compilation import compiled
+from nearsight.nn.kernels.tiles import BYTES, add_row, strided
 
 INPUTS, WIDTH, COMPONENTS, START, ROW, OUTPUTS, COLUMN, PARITY, ORDER = range(9)
 """Columns of `sizes`."""
@@ -43,8 +45,55 @@ def splines(distance, count, cutoff, scale, first, values):  # type: ignore[no-u
 
 
 @compiled
+def envelopes(distance, cutoff, end, envelope):  # type: ignore[no-untyped-def]
+    """Compute `pair_network.envelope`.
+
+    Parameters
+    ----------
+    distance : array
+        (B,) Å.
+    cutoff, end : float
+        Cutoff, and the length before it on which outputs fall to zero, Å.
+    envelope : array
+        Written: (B,) factors.
+    """
+    for b in range(len(distance)):
+        x = min(max((distance[b] - (cutoff - end)) / end, 0.0), 1.0)
+        envelope[b] = 1 - x**3 * (10 - 15 * x + 6 * x**2)
+
+
+@numba.njit(inline="always")
+def _moved(vectors, one, source, start, goal, to, count, add):  # type: ignore[no-untyped-def]
+    """Copy numbers, or add them."""
+    if vectors:
+        add_row(one, source, start, goal, to, count, add)
+    else:
+        left, right = source[start : start + count], goal[to : to + count]
+        for q in range(count):
+            right[q] = left[q] + (right[q] if add else 0)
+
+
+@numba.njit(inline="always")
+def _turned(vectors, turns, turn, row_step, inner_step, a, at, out, to, c, rows, inner):  # type: ignore[no-untyped-def]
+    """Compute out[to + row·c + q] = Σ_k turns[turn + row·row_step + k·inner_step]·a[at + k·c + q]."""
+    if vectors:
+        strided(turns, turn, row_step, inner_step, a, at, c, out, to, c, rows, c, inner, 0)
+    else:
+        for row in range(rows):
+            mine = out[to + row * c : to + row * c + c]
+            mine[:] = 0
+            for k in range(inner):
+                factor, other = turns[turn + row * row_step + k * inner_step], a[at + k * c : at + k * c + c]
+                for q in range(c):
+                    mine[q] += factor * other[q]
+
+
+@compiled
 def gather(features, source, target, frames, sizes, place, x):  # type: ignore[no-untyped-def]
     """Write both atoms' features in the frame of each bond, as inputs of the blocks.
+
+    Only the rows that a block asks for are turned. Where both elements are equal, sums and differences of the atoms
+    are: these are what the blocks of both parities see.
 
     Parameters
     ----------
@@ -62,48 +111,41 @@ def gather(features, source, target, frames, sizes, place, x):  # type: ignore[n
         Written: the inputs.
     """
     kk, c = features.shape[1:]
-    l_max = int(np.sqrt(kk)) - 1
-    both = np.empty((2 * l_max + 1, 2, c), dtype=features.dtype)
-    exchange = sizes[0, INPUTS] == (l_max + 1) * c
-    bonds = len(source)
+    l_max, size, bonds = int(np.sqrt(kk)) - 1, kk * c, len(source)
+    exchange, vectors = sizes[0, INPUTS] == (l_max + 1) * c, c % (BYTES // features.itemsize) == 0
+    flat, turns, highest = features.reshape(-1), frames.reshape(-1), sizes[:, ORDER].max()
+    ends, rows, one = np.empty(2 * size, flat.dtype), np.empty(2 * size, flat.dtype), np.ones(1, flat.dtype)
+    total, difference = ends[:size], ends[size:]  # of slices the compiler knows that indices are not negative
     for b in range(bonds):
-        i, j = source[b], target[b]
-        at = 0
+        first, second = flat[source[b] * size :], flat[target[b] * size :]
+        if exchange:
+            for q in range(size):
+                total[q] = first[q] + second[q]
+            for q in range(size):
+                difference[q] = first[q] - second[q]
         for l in range(l_max + 1):
-            width = 2 * l + 1
-            for m in range(width):
-                first, second = both[m, 0], both[m, 1]
-                first[:] = 0
-                second[:] = 0
-                for k in range(width):
-                    w = frames[b, at + m * width + k]
-                    left, right = features[i, l * l + k], features[j, l * l + k]
-                    for q in range(c):
-                        first[q] += w * left[q]
-                    for q in range(c):
-                        second[q] += w * right[q]
-            at += width * width
-            sign = features.dtype.type(1 - 2 * (l % 2))
-            for k in range(len(sizes)):
-                m = sizes[k, ORDER]
-                if m > l:
-                    continue
-                inputs, components = sizes[k, INPUTS], sizes[k, COMPONENTS]
-                for component in range(components):
-                    row = l + m if component == 0 else l - m
-                    first, second = both[row, 0], both[row, 1]
-                    start = place[k] * bonds + (b * components + component) * inputs
+            width, order = 2 * l + 1, min(l, highest)
+            turn = b * frames.shape[1] + l * (2 * l - 1) * width // 3 + (l - order) * width
+            at, to, count = l * l * c, (l * l + l - order) * c, 2 * order + 1
+            if exchange:
+                _turned(vectors, turns, turn, width, 1, ends, at, rows, to, c, count, width)
+                _turned(vectors, turns, turn, width, 1, ends, size + at, rows, size + to, c, count, width)
+            else:
+                _turned(vectors, turns, turn, width, 1, first, at, rows, to, c, count, width)
+                _turned(vectors, turns, turn, width, 1, second, at, rows, size + to, c, count, width)
+        for k in range(len(sizes)):
+            m, inputs, components, parity = sizes[k, ORDER], sizes[k, INPUTS], sizes[k, COMPONENTS], sizes[k, PARITY]
+            for component in range(components):
+                start = place[k] * bonds + (b * components + component) * inputs
+                for l in range(m, l_max + 1):
+                    row = (l * l + l + m - 2 * m * component) * c
                     if exchange:
-                        factor = sign if sizes[k, PARITY] == 0 else -sign
-                        out = x[start + (l - m) * c : start + (l - m) * c + c]
-                        for q in range(c):
-                            out[q] = first[q] + factor * second[q]
+                        half = (l + parity) % 2 * size
+                        _moved(vectors, one, rows, half + row, x, start + (l - m) * c, c, 0)
                     else:
-                        out = x[start + (l - m) * 2 * c : start + (l - m + 1) * 2 * c]
-                        for q in range(c):
-                            out[q] = first[q]
-                        for q in range(c):
-                            out[c + q] = second[q]
+                        to = start + (l - m) * 2 * c
+                        _moved(vectors, one, rows, row, x, to, c, 0)
+                        _moved(vectors, one, rows, size + row, x, to + c, c, 0)
 
 
 @compiled
@@ -120,49 +162,39 @@ def scatter(dx, source, target, frames, sizes, place, dfeatures):  # type: ignor
         (n, K, C), added to.
     """
     kk, c = dfeatures.shape[1:]
-    l_max = int(np.sqrt(kk)) - 1
-    both = np.empty((2 * l_max + 1, 2, c), dtype=dfeatures.dtype)
-    exchange = sizes[0, INPUTS] == (l_max + 1) * c
-    bonds = len(source)
+    l_max, size, bonds = int(np.sqrt(kk)) - 1, kk * c, len(source)
+    exchange, vectors = sizes[0, INPUTS] == (l_max + 1) * c, c % (BYTES // dx.itemsize) == 0
+    flat, turns, highest = dfeatures.reshape(-1), frames.reshape(-1), sizes[:, ORDER].max()
+    # Rows that no block asks for stay zero.
+    ends, rows, one = np.empty(2 * size, flat.dtype), np.zeros(2 * size, flat.dtype), np.ones(1, flat.dtype)
+    total, difference = ends[:size], ends[size:]
     for b in range(bonds):
-        i, j = source[b], target[b]
-        at = 0
-        for l in range(l_max + 1):
-            width = 2 * l + 1
-            both[:width] = 0
-            sign = dfeatures.dtype.type(1 - 2 * (l % 2))
-            for k in range(len(sizes)):
-                m = sizes[k, ORDER]
-                if m > l:
-                    continue
-                inputs, components = sizes[k, INPUTS], sizes[k, COMPONENTS]
-                for component in range(components):
-                    row = l + m if component == 0 else l - m
-                    first, second = both[row, 0], both[row, 1]
-                    start = place[k] * bonds + (b * components + component) * inputs
+        for k in range(len(sizes)):
+            m, inputs, components, parity = sizes[k, ORDER], sizes[k, INPUTS], sizes[k, COMPONENTS], sizes[k, PARITY]
+            for component in range(components):
+                start = place[k] * bonds + (b * components + component) * inputs
+                for l in range(m, l_max + 1):
+                    row = (l * l + l + m - 2 * m * component) * c
                     if exchange:
-                        factor = sign if sizes[k, PARITY] == 0 else -sign
-                        back = dx[start + (l - m) * c : start + (l - m) * c + c]
-                        for q in range(c):
-                            first[q] += back[q]
-                        for q in range(c):
-                            second[q] += factor * back[q]
+                        half = (l + parity) % 2 * size
+                        _moved(vectors, one, dx, start + (l - m) * c, rows, half + row, c, 0)
                     else:
-                        back = dx[start + (l - m) * 2 * c : start + (l - m + 1) * 2 * c]
-                        for q in range(c):
-                            first[q] += back[q]
-                        for q in range(c):
-                            second[q] += back[c + q]
-            for m in range(width):
-                first, second = both[m, 0], both[m, 1]
-                for k in range(width):
-                    w = frames[b, at + m * width + k]
-                    left, right = dfeatures[i, l * l + k], dfeatures[j, l * l + k]
-                    for q in range(c):
-                        left[q] += w * first[q]
-                    for q in range(c):
-                        right[q] += w * second[q]
-            at += width * width
+                        at = start + (l - m) * 2 * c
+                        _moved(vectors, one, dx, at, rows, row, c, 0)
+                        _moved(vectors, one, dx, at + c, rows, size + row, c, 0)
+        for l in range(l_max + 1):
+            width, order = 2 * l + 1, min(l, highest)
+            turn = b * frames.shape[1] + l * (2 * l - 1) * width // 3 + (l - order) * width
+            at, to, count = (l * l + l - order) * c, l * l * c, 2 * order + 1
+            _turned(vectors, turns, turn, 1, width, rows, at, ends, to, c, width, count)
+            _turned(vectors, turns, turn, 1, width, rows, size + at, ends, size + to, c, width, count)
+        if exchange:
+            for q in range(size):
+                both = total[q] + difference[q]
+                difference[q] = total[q] - difference[q]
+                total[q] = both
+        _moved(vectors, one, ends, 0, flat, source[b] * size, size, 1)
+        _moved(vectors, one, ends, size, flat, target[b] * size, size, 1)
 
 
 @compiled

@@ -1,11 +1,12 @@
-"""One thread's passes over chunks of bonds: the network of a pair of elements, forward and backward.
+"""Passes over chunks of bonds: the network of a pair of elements, forward and backward.
 
-The steps are those of `PairNetwork.forward`, each with its gradient; products go to BLAS with preallocated results,
-everything between them to compiled loops.
+The steps are those of `PairNetwork.forward`, each with its gradient. On a CPU a chunk is one call of a compiled
+function for each direction (`chunk_loops.py`).
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,14 +15,9 @@ import torch
 from torch import Tensor
 
 from nearsight.nn.architectures.nearsight.graph import Bonds, BondTargets
-from nearsight.nn.architectures.nearsight.kernels import loops
-from nearsight.nn.architectures.nearsight.pair_network import SCALE, PairNetwork, envelope
+from nearsight.nn.architectures.nearsight.kernels import chunk_loops, loops
+from nearsight.nn.architectures.nearsight.pair_network import END, SCALE, PairNetwork
 from nearsight.nn.kernels.compilation import Buffers
-
-NOTHING: dict[torch.dtype, np.ndarray] = {
-    torch.float32: np.empty((0, 0), np.float32),
-    torch.float64: np.empty((0, 0), np.float64),
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +32,8 @@ class PairWeights:
         Maps from radial functions and to gates, one for each layer.
     offset : Tensor
         (bond_functions, width of block 0).
+    flat : Tensor or None
+        The memory of all of them, one after another in the order of `parameters_of`, where they share one.
     """
 
     first: list[Tensor]
@@ -44,9 +42,10 @@ class PairWeights:
     radial: list[Tensor]
     gates: list[Tensor]
     offset: Tensor
+    flat: Tensor | None = None
 
     @classmethod
-    def of(cls, tensors: Sequence[Tensor], blocks: int, layers: int) -> PairWeights:
+    def of(cls, tensors: Sequence[Tensor], blocks: int, layers: int, flat: Tensor | None = None) -> PairWeights:
         """Return the weights from the order of `parameters_of`.
 
         Parameters
@@ -55,6 +54,8 @@ class PairWeights:
             All tensors of a pair.
         blocks, layers : int
             Numbers of hidden blocks and of layers.
+        flat : Tensor, optional
+            Their memory, where they share one.
 
         Returns
         -------
@@ -69,7 +70,12 @@ class PairWeights:
             t[3 * blocks : 3 * blocks + layers],
             t[3 * blocks + layers : 3 * blocks + 2 * layers],
             t[-1],
+            flat,
         )
+
+    def tensors(self) -> list[Tensor]:
+        """Return all tensors in the order of `parameters_of`."""
+        return [*self.first, *self.second, *self.last, *self.radial, *self.gates, self.offset]
 
 
 def parameters_of(network: PairNetwork) -> list[Tensor]:
@@ -78,10 +84,21 @@ def parameters_of(network: PairNetwork) -> list[Tensor]:
     return [p for group in lists for p in group] + [network.offset]
 
 
-class BondPass:
+class BondPass(ABC):
     """The passes of one pair's network over chunks, with scratch memory.
 
     Call `forward`, then one of `outputs`, `last_hidden`, `compare` and `take`, and after the last two `backward`.
+
+    Attributes
+    ----------
+    n : int
+        Bonds of the last chunk.
+    o, envelope : Tensor
+        Outputs of the last chunk without envelope, block after block, and the envelope (B,).
+    last : Tensor
+        Its last hidden values, block after block.
+    do : Tensor
+        Gradient of `o`, after `compare` or `take`.
 
     Parameters
     ----------
@@ -94,6 +111,12 @@ class BondPass:
     buffers : Buffers
         Scratch memory of the thread.
     """
+
+    n: int
+    o: Tensor
+    envelope: Tensor
+    last: Tensor
+    do: Tensor
 
     def __init__(self, network: PairNetwork, weights: PairWeights, cutoff: float, buffers: Buffers) -> None:
         self.blocks, self.weights, self.cutoff, self.buffer = network.blocks, weights, cutoff, buffers
@@ -111,6 +134,7 @@ class BondPass:
         self.channels = self.blocks[-1].start + self.blocks[-1].width
         self.scalars = self.blocks[0].width
 
+    @abstractmethod
     def forward(self, features: Tensor, bonds: Bonds) -> None:
         """Compute the outputs without envelope.
 
@@ -121,59 +145,12 @@ class BondPass:
         bonds : Bonds
             The chunk.
         """
-        w, buffer, n = self.weights, self.buffer, len(bonds)
-        self.n, self.bonds, self.features = n, bonds, features
-        self.geometry = (bonds.source.numpy(), bonds.target.numpy(), bonds.frames.numpy(), self.sizes, self.place)
-        self.envelope = envelope(bonds.distance, self.cutoff)
-        self.spline = np.empty(n, dtype=np.int64), buffer("values", n, 4).numpy()
-        loops.splines(bonds.distance.numpy(), len(w.offset), self.cutoff, SCALE, *self.spline)
-        self.x = buffer("x", n * self.total)
-        loops.gather(features.numpy(), *self.geometry, self.x.numpy())
-        self.y = self._product("y", self._inputs(self.x), w.first)
-        self.h = self._modulated("h", self.y, None, 0)
-        self.gated = [self._gate(self.h, 0)]
-        self.y2 = self._product("y2", self._hidden(self.gated[0][2]), w.second)
-        self.h2 = self._modulated("h2", self.y2, self.h, 1)
-        self.gated.append(self._gate(self.h2, 1))
-        self.o = buffer("o", n * self.columns)
-        for z, weight, out in zip(self._hidden(self.gated[1][2]), w.last, self._outputs(self.o)):
-            if weight.shape[1]:
-                torch.mm(z, weight, out=out)
 
-    def last_hidden(self) -> list[Tensor]:
-        """Return (B, components, width) for each block, the last hidden values."""
-        return [
-            z.view(self.n, b.components, b.width).clone() for z, b in zip(self._hidden(self.gated[1][2]), self.blocks)
-        ]
-
-    def outputs(self) -> Tensor:
-        """Return the outputs (B, columns), with envelope."""
-        parts = [o.view(self.n, -1) for o in self._outputs(self.o)]
-        return torch.cat(parts, dim=1) * self.envelope[:, None]
-
+    @abstractmethod
     def compare(self, targets: BondTargets) -> float | Tensor:
         """Return the error of the outputs; its gradient goes to `backward`."""
-        self.do = self.buffer("do", self.n * self.columns)
-        return float(
-            loops.compare(
-                self.o.numpy(),
-                self.envelope.numpy(),
-                targets.values.numpy(),
-                targets.weights.numpy(),
-                targets.huber_delta,
-                self.sizes,
-                self.do.numpy(),
-            )
-        )
 
-    def take(self, gradient: Tensor) -> None:
-        """Take the gradient (B, columns) of the outputs, for `backward`."""
-        self.do = self.buffer("do", self.n * self.columns)
-        scaled = gradient * self.envelope[:, None]
-        widths = [b.components * b.outputs for b in self.blocks]
-        for place, part in zip(self._outputs(self.do), scaled.split(widths, 1)):
-            place.copy_(part.reshape(place.shape))
-
+    @abstractmethod
     def backward(self, sums: PairWeights, dfeatures: Tensor) -> None:
         """Add the gradients of weights and features.
 
@@ -184,24 +161,23 @@ class BondPass:
         dfeatures : Tensor
             (n, (l_max+1)², channels), gradient of the features, added to.
         """
-        w, dz = self.weights, self.buffer("dz", self.n * self.hidden)
-        for z, o, out, weight, dweight in zip(
-            self._hidden(self.gated[1][2]), self._outputs(self.do), self._hidden(dz), w.last, sums.last
-        ):
-            if weight.shape[1]:
-                dweight.addmm_(z.T, o)
-                torch.mm(o, weight.T, out=out)
-            else:
-                out.zero_()
-        dh = self._gate_back(self.h2, 1, dz, sums, "dh")
-        dy = self._modulate_back(self.y2, dh, 1, sums)
-        self._product_back(self._hidden(self.gated[0][2]), dy, w.second, sums.second, self._hidden(dz))
-        more = self._gate_back(self.h, 0, dz, sums, "dh first")
-        more += dh
-        dy = self._modulate_back(self.y, more, 0, sums)
-        dx = self.buffer("dx", self.n * self.total)
-        self._product_back(self._inputs(self.x), dy, w.first, sums.first, self._inputs(dx))
-        loops.scatter(dx.numpy(), *self.geometry, dfeatures.numpy())
+
+    def last_hidden(self) -> list[Tensor]:
+        """Return (B, components, width) for each block, the last hidden values."""
+        return [z.view(self.n, b.components, b.width).clone() for z, b in zip(self._hidden(self.last), self.blocks)]
+
+    def outputs(self) -> Tensor:
+        """Return the outputs (B, columns), with envelope."""
+        parts = [o.view(self.n, -1) for o in self._outputs(self.o)]
+        return torch.cat(parts, dim=1) * self.envelope[:, None]
+
+    def take(self, gradient: Tensor) -> None:
+        """Take the gradient (B, columns) of the outputs, for `backward`."""
+        self.do = self.buffer("do", self.n * self.columns)
+        scaled = gradient * self.envelope[:, None]
+        widths = [b.components * b.outputs for b in self.blocks]
+        for place, part in zip(self._outputs(self.do), scaled.split(widths, 1)):
+            place.copy_(part.reshape(place.shape))
 
     def _inputs(self, flat: Tensor) -> list[Tensor]:
         return [
@@ -218,72 +194,146 @@ class BondPass:
             for at, b in zip(self.sizes[:, loops.COLUMN], self.blocks)
         ]
 
-    def _product(self, name: str, inputs: Sequence[Tensor], weights: Sequence[Tensor]) -> Tensor:
-        flat = self.buffer(name, self.n * self.hidden)
-        for x, weight, out in zip(inputs, weights, self._hidden(flat)):
-            torch.mm(x, weight, out=out)
-        return flat
+
+@dataclass(frozen=True, eq=False)
+class ChunkMemory:
+    """Buffers of a chunk on a CPU, in the order of the arguments of `chunk_loops`.
+
+    Attributes
+    ----------
+    splines : tuple of array
+        Number of the first function of the bonds' lengths that is not zero, and four values.
+    forward, backward : tuple of array
+        What the forward pass leaves, and scratch memory of the backward pass.
+    wide : array
+        Scratch memory of narrow products.
+    last, envelope, o : Tensor
+        Last hidden values, envelope and outputs.
+    """
+
+    splines: tuple[np.ndarray, ...]
+    forward: tuple[np.ndarray, ...]
+    backward: tuple[np.ndarray, ...]
+    wide: np.ndarray
+    last: Tensor
+    envelope: Tensor
+    o: Tensor
+
+
+class CompiledPass(BondPass):
+    """The passes on a CPU; used like `BondPass`.
+
+    Parameters
+    ----------
+    network, weights, cutoff, buffers
+        Arguments of `BondPass`; the weights share one memory.
+    """
+
+    def __init__(self, network: PairNetwork, weights: PairWeights, cutoff: float, buffers: Buffers) -> None:
+        super().__init__(network, weights, cutoff, buffers)
+        counts = [p.numel() for p in parameters_of(network)]
+        self.where = np.cumsum([0, *counts[:-1]])
+        self.count = len(weights.offset)
+        self.lengths = (float(cutoff), float(min(END, cutoff)), SCALE)
+        self._chunks: dict[int, ChunkMemory] = {}
+
+    def _memory(self, name: str, *shape: int) -> np.ndarray:
+        return self.buffer(name, *shape).numpy()
+
+    def _chunk_memory(self, n: int) -> ChunkMemory:
+        """Return the buffers of a chunk of n bonds, which other passes of the thread have, too."""
+        if n in self._chunks:
+            return self._chunks[n]
+        memory, hidden = self._memory, n * self.hidden
+        forward = (
+            memory("x", n * self.total),
+            *(memory(name, hidden) for name in ("y", "h", "z", "y2", "h2", "z2")),
+            *(memory(f"scalars {k}", n, self.scalars) for k in range(2)),
+            *(memory(f"t {k}", n, self.channels) for k in range(2)),
+        )
+        backward = (
+            memory("dx", n * self.total),
+            *(memory(name, hidden) for name in ("dy", "dz", "dh", "dh2")),
+            memory("dscalars", n, self.scalars),
+            memory("dt", n, self.channels),
+        )
+        splines = np.empty(n, dtype=np.int64), memory("values", n, 4)
+        wide = memory("wide", 2 * n * chunk_loops.NARROW)
+        results = self.buffer("z2", hidden), self.buffer("envelope", n), self.buffer("o", n * self.columns)
+        self._chunks[n] = ChunkMemory(splines, forward, backward, wide, *results)
+        return self._chunks[n]
+
+    def forward(self, features: Tensor, bonds: Bonds) -> None:
+        """Compute the outputs without envelope (see `BondPass.forward`).
+
+        Parameters
+        ----------
+        features, bonds
+            Arguments of `BondPass.forward`.
+        """
+        self.n = n = len(bonds)
+        self.ends = bonds.source.contiguous().numpy(), bonds.target.contiguous().numpy()
+        self.frames = bonds.frames.contiguous().numpy()
+        self.memory = self._chunk_memory(n)
+        self.last, self.envelope, self.o = self.memory.last, self.memory.envelope, self.memory.o
+        chunk_loops.forward(
+            features.numpy(),
+            *self.ends,
+            bonds.distance.contiguous().numpy(),
+            self.frames,
+            self.sizes,
+            self.place,
+            self.where,
+            self._flat(self.weights),
+            self.count,
+            self.lengths,
+            *self.memory.splines,
+            self.envelope.numpy(),
+            *self.memory.forward,
+            self.o.numpy(),
+            self.memory.wide,
+        )
+
+    def compare(self, targets: BondTargets) -> float:
+        """Return the error of the outputs; its gradient goes to `backward`."""
+        self.do = self.buffer("do", self.n * self.columns)
+        error = loops.compare(
+            self.o.numpy(),
+            self.envelope.numpy(),
+            targets.values.contiguous().numpy(),
+            targets.weights.contiguous().numpy(),
+            targets.huber_delta,
+            self.sizes,
+            self.do.numpy(),
+        )
+        return float(error)
+
+    def backward(self, sums: PairWeights, dfeatures: Tensor) -> None:
+        """Add the gradients of weights and features (see `BondPass.backward`).
+
+        Parameters
+        ----------
+        sums, dfeatures
+            Arguments of `BondPass.backward`; the gradients of the weights share one memory.
+        """
+        chunk_loops.backward(
+            *self.ends,
+            self.frames,
+            self.sizes,
+            self.place,
+            self.where,
+            self._flat(self.weights),
+            self.count,
+            *self.memory.splines,
+            *self.memory.forward,
+            self.do.numpy(),
+            *self.memory.backward,
+            self.memory.wide,
+            self._flat(sums),
+            dfeatures.numpy(),
+        )
 
     @staticmethod
-    def _product_back(
-        inputs: Sequence[Tensor],
-        dy: Sequence[Tensor],
-        weights: Sequence[Tensor],
-        dweights: Sequence[Tensor],
-        dx: Sequence[Tensor],
-    ) -> None:
-        for x, above, weight, dweight, out in zip(inputs, dy, weights, dweights, dx):
-            dweight.addmm_(x.T, above)
-            torch.mm(above, weight.T, out=out)
-
-    def _modulated(self, name: str, y: Tensor, add: Tensor | None, layer: int) -> Tensor:
-        h, nothing = self.buffer(name, self.n * self.hidden), NOTHING[y.dtype]
-        offset = nothing if layer else self.weights.offset.numpy()
-        loops.modulate(
-            y.numpy(),
-            nothing[0:0].reshape(0) if add is None else add.numpy(),
-            layer,
-            *self.spline,
-            self.weights.radial[layer].numpy(),
-            offset,
-            self.sizes,
-            h.numpy(),
-        )
-        return h
-
-    def _modulate_back(self, y: Tensor, dh: Tensor, layer: int, sums: PairWeights) -> list[Tensor]:
-        dy = self.buffer("dy", self.n * self.hidden)
-        offset = NOTHING[y.dtype] if layer else sums.offset.numpy()
-        loops.modulate_back(
-            y.numpy(),
-            dh.numpy(),
-            layer,
-            *self.spline,
-            self.weights.radial[layer].numpy(),
-            self.sizes,
-            dy.numpy(),
-            sums.radial[layer].numpy(),
-            offset,
-        )
-        return self._hidden(dy)
-
-    def _gate(self, h: Tensor, layer: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the scalars (B, width), the arguments of the gates (B, channels), and the gated blocks."""
-        scalars = self.buffer(f"scalars {layer}", self.n, self.scalars)
-        loops.activate(h.numpy(), self.scalars, self.n, scalars.numpy())
-        t = torch.mm(scalars, self.weights.gates[layer], out=self.buffer(f"gates {layer}", self.n, self.channels))
-        z = self.buffer(f"z {layer}", self.n * self.hidden)
-        loops.apply_gates(h.numpy(), scalars.numpy(), t.numpy(), self.sizes, z.numpy())
-        return scalars, t, z
-
-    def _gate_back(self, h: Tensor, layer: int, dz: Tensor, sums: PairWeights, name: str) -> Tensor:
-        scalars, t, _ = self.gated[layer]
-        dh, dt = self.buffer(name, self.n * self.hidden), self.buffer("dt", self.n, self.channels)
-        dscalars = self.buffer("dscalars", self.n, self.scalars)
-        loops.gates_back(
-            h.numpy(), scalars.numpy(), t.numpy(), dz.numpy(), self.sizes, dh.numpy(), dscalars.numpy(), dt.numpy()
-        )
-        sums.gates[layer].addmm_(scalars.T, dt)
-        dscalars.addmm_(dt, self.weights.gates[layer].T)
-        loops.activate_back(h.numpy(), self.scalars, self.n, dscalars.numpy(), dh.numpy())
-        return dh
+    def _flat(weights: PairWeights) -> np.ndarray:
+        assert weights.flat is not None, "the weights of a compiled pass share one memory"
+        return weights.flat.numpy()
