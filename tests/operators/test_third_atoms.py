@@ -89,7 +89,7 @@ def test_sums_are_those_over_third_atoms_one_by_one(cluster: int, monkeypatch: p
         found = summed(third, shells, {pair: edges})[pair]
         for k, shell in enumerate(shells):
             expected = [one_by_one(s, shell, int(i), int(j), r) for i, j, r in zip(*edges)]
-            np.testing.assert_allclose(found[:, k], np.array(expected), atol=2e-6)
+            np.testing.assert_allclose(found[:, k], np.array(expected), atol=1e-12)
 
 
 def test_folded_sums_are_those_over_images() -> None:
@@ -114,7 +114,7 @@ def test_folded_sums_are_those_over_images() -> None:
         for row in np.flatnonzero(first[:, 1] == atom):
             between = [s.block(int(first[row, 0]), atom, tuple(r)) for _, r in _shifts(s, int(first[row, 0]), atom)]
             total[row] -= sum(b[:, 2:] for b in between) @ s.block(atom, atom, tuple(s.shift[k]))[2:]
-    np.testing.assert_allclose(folded[8, 72][:, 0], total, atol=1e-5)
+    np.testing.assert_allclose(folded[8, 72][:, 0], total, atol=1e-10)
 
 
 def _shifts(s: BlockOperator, i: int, j: int) -> list[tuple[int, np.ndarray]]:

@@ -106,10 +106,10 @@ def place_blocks(operator: BlockOperator, starts: np.ndarray, rows: AtomImages, 
 
     Returns
     -------
-    (orbitals, orbitals) array of float32
+    (orbitals, orbitals) array
         Zero where no block is stored.
     """
-    result = np.zeros((rows.size, columns.size), dtype=np.float32)
+    result = np.zeros((rows.size, columns.size))
     _place(
         result,
         (rows.atoms, rows.cells, rows.first, rows.place),

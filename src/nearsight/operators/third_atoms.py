@@ -16,8 +16,8 @@ from nearsight.operators.atom_images import AtomImages, place_blocks
 from nearsight.operators.blocks import BlockOperator, ElementPair
 
 LEAST = 1e-6
-"""Largest element of the blocks of S that are left out: most of what is within the reach of the functions. Sums are off
-by less, and so they are in single precision."""
+"""Norm of the blocks of S that are left out: most of what is within the reach of the functions. It does not change when
+a structure is turned."""
 CLUSTER = 12
 """Atoms i that are taken together."""
 
@@ -38,11 +38,11 @@ class ThirdAtoms:
 
     def __init__(self, overlap: BlockOperator) -> None:
         self.overlap = overlap
-        largest = _largest(overlap)
-        kept = ~overlap.on_site & (largest > LEAST)
+        norms = _norms(overlap)
+        kept = ~overlap.on_site & (norms > LEAST)
         self._between = overlap.select(kept)
         self._starts = np.searchsorted(self._between.source, np.arange(overlap.n_atoms + 1))
-        self._groups = _clusters(self._between, self._starts, largest[kept])
+        self._groups = _clusters(self._between, self._starts, norms[kept])
 
     def shells(self) -> list[Shell]:
         """Return the shells of all elements, by element and position."""
@@ -64,7 +64,7 @@ class ThirdAtoms:
         Yields
         ------
         (int, int), (p,) array of int, (p, shells, n_i, n_j) array
-            A pair of elements, positions among its pairs, each of which comes once, and their blocks in float32.
+            A pair of elements, positions among its pairs, each of which comes once, and their blocks; no unit.
         """
         if self.overlap.folded:
             pairs = {pair: (i, j, np.zeros_like(cell)) for pair, (i, j, cell) in pairs.items()}
@@ -94,20 +94,21 @@ class ThirdAtoms:
             yield pair, np.stack(found, axis=1) if found else np.zeros((len(i), 0, ni, nj))
 
 
-def _largest(operator: BlockOperator) -> np.ndarray:
-    """(P,) the largest magnitude in each block."""
+def _norms(operator: BlockOperator) -> np.ndarray:
+    """(P,) the Frobenius norm of each block."""
     if not operator.n_pairs:
         return np.zeros(0)
-    return np.asarray(np.maximum.reduceat(np.abs(operator.values), operator.offsets[: operator.n_pairs]))
+    squares = np.add.reduceat(np.square(operator.values, dtype=np.float64), operator.offsets[: operator.n_pairs])
+    return np.asarray(np.sqrt(squares))
 
 
-def _clusters(between: BlockOperator, starts: np.ndarray, largest: np.ndarray) -> np.ndarray:
+def _clusters(between: BlockOperator, starts: np.ndarray, norms: np.ndarray) -> np.ndarray:
     """(N,) which cluster each atom is in: an atom, and those that overlap most with it."""
     group, count = np.full(between.n_atoms, -1), 0
     for atom in range(between.n_atoms):
         if group[atom] < 0:
             own = slice(starts[atom], starts[atom + 1])
-            near = between.target[own][np.argsort(-largest[own], kind="stable")]
+            near = between.target[own][np.argsort(-norms[own], kind="stable")]
             free = near[(group[near] < 0) & (near != atom)]
             group[free[np.sort(np.unique(free, return_index=True)[1])[: CLUSTER - 1]]] = count
             group[atom], count = count, count + 1
