@@ -13,6 +13,8 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from nearsight.report.style import HALO, styled
 
+LEGEND_INCHES = 1.9
+"""Width of an entry of the legend, at most."""
 FAR_APART = 12
 """Ratio of the largest to the smallest number from which on an axis is logarithmic."""
 
@@ -90,7 +92,8 @@ def rows_figure(rows: Sequence[str], panels: Sequence[Panel], x: str, kind: str 
             _scale(ax, np.array([v for s in drawn for v in s.values if v is not None], dtype=float))
         handles = {label: handle for ax in axes for handle, label in zip(*ax.get_legend_handles_labels())}
         if handles:
-            figure.legend(handles.values(), handles, loc="outside lower center", ncols=len(handles))
+            columns = max(1, int(width * len(panels) / LEGEND_INCHES))
+            figure.legend(handles.values(), handles, loc="outside lower center", ncols=min(columns, len(handles)))
     return figure
 
 

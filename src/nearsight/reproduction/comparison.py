@@ -61,7 +61,7 @@ def missing(protocol: ComparisonProtocol, workspace: Workspace) -> list[str]:
 
 def figure(result: Result, protocol: ComparisonProtocol) -> Figure | None:
     """Return the figure of a result."""
-    whose = dict.fromkeys(line.who for line in result.lines)
+    whose = sorted(dict.fromkeys(line.who for line in result.lines), key=lambda who: who != PAPER)
     labels = list(dict.fromkeys(line.labels for line in result.lines))
     panels = []
     for measure in protocol.drawing.measures:

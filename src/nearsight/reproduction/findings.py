@@ -32,7 +32,7 @@ def sentence(finding: Finding, lines: Sequence[Line]) -> str:
         f"{name}: {_said(finding.kind, values)} ({_verdict(finding.kind, values, theirs)})"
         for name, values in series.items()
     ]
-    paper = f"paper: {_said(finding.kind, theirs)}" if len(theirs) > 1 else "the paper has no numbers"
+    paper = f"paper: {_said(finding.kind, theirs)}" if len(theirs) > 1 else "of the paper there are too few rows here"
     title = title_of(finding.measure).split(" /")[0]
     return f"{finding.claim} {title} {paper}; {'; '.join(said) or 'nothing measured'}."
 
