@@ -20,7 +20,7 @@ from nearsight.operators.symmetry import hermiticity_error, rotate, symmetric
 from nearsight.orbitals.coupled_layout import CoupledLayout
 from nearsight.orbitals.rotations import atom_rotation
 from nearsight.self_consistency import solver
-from nearsight.self_consistency.atomic_density import AtomicDensity, LoewdinBasis
+from nearsight.self_consistency.atomic_density import AtomicDensity, LoewdinBasis, populations
 from nearsight.self_consistency.functional import FittedFunctional, OnSiteFunctional, fit_functional, fit_local
 from nearsight.self_consistency.mixing import AndersonMixing
 from nearsight.self_consistency.potential import exact_potential, levels_of, potential_between, without_potential
@@ -136,7 +136,7 @@ def test_the_fixed_point_does_not_depend_on_the_start() -> None:
     true = fitted().densities[0]
     noise = replace(true, charges=true.charges + 0.02 * rng.standard_normal(96))
     for start in (None, true, noise):
-        found.append(solve_self_consistent(model(), known, start=start, tolerance=1e-7).density.charges)
+        found.append(solve_self_consistent(model(), known, start=start, tolerance=3e-8).density.charges)
     assert np.abs(found[1] - found[0]).max() < 1e-6
     assert np.abs(found[2] - found[0]).max() < 1e-6
 
@@ -168,11 +168,40 @@ def test_a_learnt_response_leads_to_the_same_fixed_point_in_fewer_steps() -> Non
     response = fit_response(features, slow.first_steps, slow.density)
     fast = solve_self_consistent(FollowedResponding(model(), response), known)
     assert fast.diagonalisations < slow.diagonalisations
-    ends = [
-        solve_self_consistent(m, known, tolerance=1e-7).density.charges
-        for m in (model(), FollowedResponding(model(), response))
-    ]
-    assert np.abs(ends[1] - ends[0]).max() < 1e-6
+    ends = [solve_self_consistent(m, known, tolerance=3e-8) for m in (model(), FollowedResponding(model(), response))]
+    assert np.abs(ends[1].density.vector() - ends[0].density.vector()).max() < 1e-5
+    # what is left is what was said
+    missing = fast.density.charges - ends[0].density.charges
+    assert fast.error < solver.TOLERANCE
+    assert np.sqrt((missing**2).mean()) < solver.TOLERANCE
+    assert np.sqrt(((fast.potential - ends[0].potential) ** 2).mean()) < 1e-3
+
+
+def test_charges_and_blocks_say_the_same_of_the_electrons_of_an_atom() -> None:
+    """Of the start, and of what a response proposes."""
+    known = calculation()
+    solved = solve_self_consistent(model(), known, tolerance=5e-3)
+    features = fitted().functional.features(known.structure, build_graph(known.structure, CUTOFF))
+    response = fit_response(features, solved.first_steps, solved.density)
+    start, found = solved.first_steps[0]
+    proposed = start.with_vector(start.vector() + response(features, start, found.vector() - start.vector()))
+    valence = np.array([known.basis.valence[int(z)] for z in known.structure.numbers])
+    for density in (start, proposed):
+        electrons = populations(model().layout, known.structure.numbers, density.blocks)
+        assert np.abs(density.charges - (valence - electrons)).max() < 1e-10
+        assert abs(density.charges.sum()) < 1e-9
+
+
+def test_a_density_far_astray_is_forgotten() -> None:
+    known = calculation()
+    start, exact = model().bound(known).start(), fitted().densities[0]
+    course = solver._Course(model().bound(known), model().layout, start, 0.3)
+    shares = solver._shares(model().layout, start, 0.3)
+    first = course.next(start, exact, 1e-2)
+    again = course.next(first, start, 0.1)
+    np.testing.assert_allclose(again.vector(), start.vector() + shares * (exact.vector() - start.vector()) / 2)
+    third = course.next(again, start, 0.1)
+    np.testing.assert_allclose(third.vector(), start.vector() + shares * (exact.vector() - start.vector()) / 4)
 
 
 def test_a_response_turns_with_the_structure() -> None:

@@ -483,7 +483,7 @@ class Model:
             failed = {**plain.provenance, "self_consistent": f"no: {error}"}
             return _plain(replace(plain, provenance=failed), prediction)
         steps = "diagonalisations" if solver == "dense" else "purifications"
-        said = f"{found.diagonalisations} {steps}, charges agree to {found.residual:.1e} e"
+        said = f"{found.diagonalisations} {steps}, charges agree to {found.error:.1e} e"
         provenance = {**plain.provenance, "self_consistent": said}
         progress(Event(f"self-consistent after {said}"))
         errors = found.expected_errors

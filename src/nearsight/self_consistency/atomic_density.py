@@ -54,6 +54,9 @@ def lapack(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 class AtomicDensity:
     """The density matrix seen from the atoms.
 
+    Charges and Löwdin's blocks say the same of an atom's electrons; mixed densities must, too, or a step of
+    self-consistency sees two charges.
+
     Attributes
     ----------
     charges : (N,) array
@@ -89,6 +92,24 @@ class AtomicDensity:
     def own_blocks(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The three kinds of blocks of each atom with itself."""
         return self.blocks, self.net, self.gross
+
+
+def populations(layout: CoupledLayout, numbers: np.ndarray, blocks: np.ndarray) -> np.ndarray:
+    """Return the electrons (N,) of atoms with coupled own blocks (N, size)."""
+    result = np.empty(len(numbers))
+    for z in np.unique(numbers).tolist():
+        atoms = np.flatnonzero(numbers == z)
+        result[atoms] = np.trace(layout.uncouple(blocks[atoms], z, z), axis1=1, axis2=2)
+    return result
+
+
+def shared_equally(layout: CoupledLayout, numbers: np.ndarray, electrons: float) -> np.ndarray:
+    """Return coupled own blocks (N, size) of atoms that have so many electrons each, equally in all orbitals."""
+    result = np.empty((len(numbers), layout.size))
+    for z in np.unique(numbers).tolist():
+        n = layout.basis.n_orbitals(z)
+        result[numbers == z] = electrons / n * layout.couple(np.eye(n)[None], z, z)
+    return result
 
 
 class LoewdinBasis:

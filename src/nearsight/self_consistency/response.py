@@ -16,7 +16,7 @@ import numpy as np
 from nearsight.baselines.irrep_table import IrrepTable
 from nearsight.baselines.on_site import independent_irreps
 from nearsight.orbitals.rotations import AXES
-from nearsight.self_consistency.atomic_density import AtomicDensity
+from nearsight.self_consistency.atomic_density import AtomicDensity, populations, shared_equally
 from nearsight.self_consistency.density_features import DensityFeatures, irreps_by_element, own_count
 
 PENALTY = 1e-4
@@ -33,8 +33,8 @@ class DensityResponse:
     Attributes
     ----------
     weights : mapping of (int, int) to (F, K) array
-        (Z, l) → coefficients: of what a residual tells, for the irreps of `AtomicDensity.own_blocks`, then for the
-        charge (l = 0) or the dipole (l = 1).
+        (Z, l) → coefficients: of what a residual tells, for the irreps of `AtomicDensity.own_blocks`, then (l = 1) for
+        the dipole. Charges follow from the blocks.
     """
 
     weights: Mapping[tuple[int, int], np.ndarray]
@@ -64,7 +64,7 @@ class DensityResponse:
                 atoms = np.flatnonzero(numbers == z)
                 irreps[atoms] = self.weights[z, degree].T @ told[atoms]
             found.append(irreps)
-        return _vector(table, numbers, found, density)
+        return _vector(table, numbers, found, density.with_vector(residual))
 
 
 def fit_response(features: DensityFeatures, steps: Sequence[Step], solution: AtomicDensity) -> DensityResponse:
@@ -116,17 +116,16 @@ def _irreps(table: IrrepTable, numbers: np.ndarray, density: AtomicDensity) -> l
     result = []
     for degree in range(table.layout.l_max + 1):
         parts = [irreps_by_element(table, numbers, blocks, degree) for blocks in density.own_blocks]
-        if degree == 0:
-            parts.append(density.charges[:, None, None])
         if degree == 1:
             parts.append(density.dipoles[:, None, AXES])
         result.append(np.concatenate(parts, axis=1))
     return result
 
 
-def _vector(table: IrrepTable, numbers: np.ndarray, irreps: Sequence[np.ndarray], density: AtomicDensity) -> np.ndarray:
-    """The reverse of `_irreps`, as `AtomicDensity.vector` orders it."""
-    blocks = [np.zeros_like(own) for own in density.own_blocks]
+def _vector(table: IrrepTable, numbers: np.ndarray, irreps: Sequence[np.ndarray], rest: AtomicDensity) -> np.ndarray:
+    """The reverse of `_irreps`, as `AtomicDensity.vector` orders it; other irreps, unlike all features, are those of
+    `rest`."""
+    blocks = [own.copy() for own in rest.own_blocks]
     for degree, found in enumerate(irreps):
         count = own_count(table, degree)
         for kind, own in enumerate(blocks):
@@ -136,8 +135,9 @@ def _vector(table: IrrepTable, numbers: np.ndarray, irreps: Sequence[np.ndarray]
                     values = found[atoms][:, kind * count : kind * count + len(here)]
                     for same in (here, table.exchanged[here]):
                         own[atoms[:, None, None], table.columns(same)] = values
-    charges, dipoles = irreps[0][:, -1, 0], np.zeros_like(density.dipoles)
+    dipoles = np.zeros_like(rest.dipoles)
     if len(irreps) > 1:
         dipoles[:, AXES] = irreps[1][:, -1]
-    loewdin, net, gross = blocks
-    return AtomicDensity(charges - charges.mean(), loewdin, net, gross, dipoles).vector()
+    layout, (loewdin, net, gross) = table.layout, blocks
+    loewdin = loewdin - shared_equally(layout, numbers, float(populations(layout, numbers, loewdin).mean()))
+    return AtomicDensity(-populations(layout, numbers, loewdin), loewdin, net, gross, dipoles).vector()

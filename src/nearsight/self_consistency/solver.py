@@ -26,9 +26,16 @@ from nearsight.self_consistency.density_solver import DensitySolver, density_bas
 from nearsight.self_consistency.mixing import AndersonMixing
 from nearsight.self_consistency.response import Step
 
-TOLERANCE = 5e-4
-"""e, r.m.s. change of the charges in a step at which they agree: a tenth of the error of predicted charges, before the
-last mixing, which comes about three times as near."""
+TOLERANCE = 1e-4
+"""e, r.m.s. error that is left in the charges when the iteration ends: a thirtieth of the error of predicted ones."""
+POTENTIAL_OF_CHARGE = 10.0
+"""eV/e, about what the charge of an atom adds to its potential: potentials may be off by as many times more, 1 meV.
+They are looked at since charges that are all off by a little in one direction make a large potential."""
+FAR = 20.0
+"""Change of the charges, in units of the tolerance, with which no iteration is at its end, whatever is estimated."""
+FASTEST, USUAL, SLOWEST = 0.25, 0.5, 0.75
+"""What is taken for the ratio of a step to the one before when what is left is estimated: at least, with a response and
+with mixing alone, and at most."""
 ROUGH, LARGE = 1e-3, 1500
 """e, change of the charges above which single precision is enough, for matrices of this size and more."""
 SHAPE_DAMPING = 0.9
@@ -38,10 +45,10 @@ MOST = 40
 STALLED, LESS_DAMPING = 10, 1 / 3
 """Steps in which the change of the charges did not halve: mixing then begins anew at the best density, once, with this
 share of the damping; if they do not again, no further step would help."""
+ASTRAY = 3.0
+"""A density whose charges change by so many times more than those of the best one is forgotten: half a step is made."""
 LEARNT_FROM = 3
 """First steps that a response is learnt from."""
-PREDICTED = 2
-"""First steps that go where the response predicts the solution, where it is known; the rest is not of its kind."""
 
 
 class NotConvergedError(NearsightError):
@@ -126,6 +133,8 @@ class SelfConsistent:
         How many it took.
     residual : float
         e, r.m.s. change of the charges in the last diagonalisation; H is that of the density mixed after it.
+    error : float
+        e, r.m.s. error of the charges to be expected of further steps that were not made.
     expected_errors : BlockErrors or None
         Of the hamiltonian's blocks; None where the functional does not know them.
     first_steps : sequence of (AtomicDensity, AtomicDensity)
@@ -137,6 +146,7 @@ class SelfConsistent:
     potential: np.ndarray
     diagonalisations: int
     residual: float
+    error: float
     expected_errors: BlockErrors | None = None
     first_steps: Sequence[Step] = ()
 
@@ -168,7 +178,8 @@ def solve_self_consistent(
     damping : float
         Share of the residual of charges and isotropic terms that is taken; of all others it is `SHAPE_DAMPING`.
     tolerance : float
-        e, r.m.s. change of the charges in a step at which they agree.
+        e, r.m.s. error that may be left in the charges; in the potentials it may be as many times larger as a charge's
+        own potential is (`POTENTIAL_OF_CHARGE`).
     solver : {"auto", "dense", "purification"}
         How the density of H is found (`density_solver`).
     diagonalise : callable
@@ -191,29 +202,26 @@ def solve_self_consistent(
         basis = orbitals.result()
     folded = calculation.require_overlap().folded
     density = hamiltonian_of.start() if start is None else start
-    mixing, residual = AndersonMixing(_shares(functional.layout, density, damping)), np.inf
-    course, first = _Course(density), list[Step]()
+    course, first, residual = _Course(hamiltonian_of, functional.layout, density, damping), list[Step](), np.inf
+    h = _folded(hamiltonian_of(density), folded)
     for count in range(1, MOST + 1):
-        h = hamiltonian_of(density)
-        h = fold(h) if folded and not h.folded else h
         found = basis.density_of(h, single=residual > ROUGH and h.n_orbitals >= LARGE)[0]
         residual = float(np.sqrt(((found.charges - density.charges) ** 2).mean()))
         progress(Event(f"self-consistency: step {count}, charges change by {residual:.1e} e"))
-        nearer = course.add(density, residual)
         if count <= LEARNT_FROM:
             first.append((density, found))
-        predicted = nearer and count <= PREDICTED and isinstance(hamiltonian_of, KnowsResponse)
-        density = _mixed(mixing, density, found, hamiltonian_of if predicted else None)
-        if residual < tolerance:
-            h = hamiltonian_of(density)
-            h = fold(h) if folded and not h.folded else h
+        following = course.next(density, found, residual)
+        before, h = h, _folded(hamiltonian_of(following), folded)
+        left = course.left(following.charges - density.charges, _levels(h) - _levels(before))
+        density = following
+        if residual < FAR * tolerance and left < tolerance:
             errors = hamiltonian_of.expected_errors(density, h)
-            return SelfConsistent(h, density, _potential(h), count, residual, errors, first)
+            return SelfConsistent(h, density, _potential(h), count, residual, left, errors, first)
         if course.stalled and course.restarted:
             break
         if course.stalled:
-            density, damping = course.restart(), LESS_DAMPING * damping
-            mixing = AndersonMixing(_shares(functional.layout, density, damping))
+            density = course.restart()
+            h = _folded(hamiltonian_of(density), folded)
     raise NotConvergedError(
         f"expected charges that agree to {tolerance:g} e within {MOST} diagonalisations, got a change of "
         f"{residual:.2g} e in the last of {count}; predict without self-consistency, or train "
@@ -222,42 +230,94 @@ def solve_self_consistent(
 
 
 class _Course:
-    """How an iteration goes: its best density, and whether it still comes nearer."""
+    """How an iteration goes: where it was best, whether it still comes nearer, and how much is left to do."""
 
-    def __init__(self, density: AtomicDensity) -> None:
-        self.best, self.smallest, self.restarted = density, np.inf, False
-        self._halved, self._since = np.inf, 0
+    def __init__(
+        self, hamiltonian_of: HamiltonianOfDensity, layout: CoupledLayout, start: AtomicDensity, damping: float
+    ) -> None:
+        self._response = hamiltonian_of if isinstance(hamiltonian_of, KnowsResponse) else None
+        self._shares = _shares(layout, start, damping)
+        self._mixing = AndersonMixing(self._shares)
+        self._best = self._found = start
+        self._smallest = self._halved = np.inf
+        self._since, self._astray, self.restarted = 0, 0, False
+        self._steps: list[np.ndarray] = []
 
     @property
     def stalled(self) -> bool:
         """Whether the change of the charges did not halve for many steps."""
         return self._since >= STALLED
 
-    def add(self, density: AtomicDensity, residual: float) -> bool:
-        """Count a step; return whether it came nearer than all before."""
-        nearer = residual < self.smallest
-        if nearer:
-            self.best, self.smallest = density, residual
+    def next(self, density: AtomicDensity, found: AtomicDensity, residual: float) -> AtomicDensity:
+        """Return the next density.
+
+        The response is believed as long as every step comes nearer. A density that is far astray is forgotten.
+        """
         if residual < self._halved / 2:
             self._halved, self._since = residual, 0
         else:
             self._since += 1
-        return nearer
+        if residual > ASTRAY * self._smallest:
+            return self._half_a_step()
+        if residual < self._smallest:
+            self._best, self._found, self._smallest = density, found, residual
+        else:
+            self._response = None
+        point, response = density.vector(), self._response
+        step = None if response is None else (lambda r: response.step_towards(density, r))
+        return density.with_vector(self._mixing.next(point, found.vector() - point, step))
+
+    def _half_a_step(self) -> AtomicDensity:
+        """A density not far from the best one, nearer each time."""
+        self._astray, self._response = self._astray + 1, None
+        point = self._best.vector()
+        return self._best.with_vector(point + self._shares * (self._found.vector() - point) / 2**self._astray)
+
+    def left(self, charges: np.ndarray, levels: np.ndarray) -> float:
+        """Return what is left of the error of charges, e, if steps go on to shrink as the last one did.
+
+        It is that of the charges or, if this is more, of the levels (eV) over `POTENTIAL_OF_CHARGE`.
+
+        Parameters
+        ----------
+        charges, levels : (N,) array
+            What a step changed.
+        """
+        step = np.array([np.sqrt((charges**2).mean()), np.sqrt((levels**2).mean()) / POTENTIAL_OF_CHARGE])
+        self._steps = [*self._steps[-1:], step]
+        if len(self._steps) == 1:
+            return np.inf
+        fastest = USUAL if self._response is None else FASTEST
+        ratio = np.clip(step / np.maximum(self._steps[0], 1e-300), fastest, SLOWEST)
+        return float((step * ratio / (1 - ratio)).max())
 
     def restart(self) -> AtomicDensity:
-        """Return the best density, from which another iteration begins."""
-        self.restarted, self._since = True, 0
-        return self.best
+        """Return the best density, from which another iteration begins with less damping."""
+        self.restarted, self._since, self._steps = True, 0, []
+        self._shares = LESS_DAMPING * self._shares
+        self._mixing = AndersonMixing(self._shares)
+        return self._best
 
 
-def _potential(h: BlockOperator) -> np.ndarray:
+def _folded(h: BlockOperator, folded: bool) -> BlockOperator:
+    return fold(h) if folded and not h.folded else h
+
+
+def _levels(h: BlockOperator) -> np.ndarray:
+    """(N,) eV, mean on-site element of each atom."""
     result = np.empty(len(h.numbers))
     for z in np.unique(h.numbers).tolist():
         atoms = np.flatnonzero(h.numbers == z)
         blocks = h.blocks((z, z), atoms, atoms)
-        means = np.trace(blocks, axis1=1, axis2=2) / blocks.shape[1]
-        result[atoms] = means - means.mean()
+        result[atoms] = np.trace(blocks, axis1=1, axis2=2) / blocks.shape[1]
     return result
+
+
+def _potential(h: BlockOperator) -> np.ndarray:
+    levels = _levels(h)
+    for z in np.unique(h.numbers).tolist():
+        levels[h.numbers == z] -= levels[h.numbers == z].mean()
+    return levels
 
 
 def _shares(layout: CoupledLayout, density: AtomicDensity, damping: float) -> np.ndarray:
@@ -268,11 +328,3 @@ def _shares(layout: CoupledLayout, density: AtomicDensity, damping: float) -> np
     )
     of_blocks = np.tile(of_block, KINDS * n)
     return np.concatenate([np.full(n, damping), of_blocks, np.full(density.dipoles.size, SHAPE_DAMPING)])
-
-
-def _mixed(
-    mixing: AndersonMixing, density: AtomicDensity, found: AtomicDensity, response: object | None
-) -> AtomicDensity:
-    point = density.vector()
-    step = (lambda r: response.step_towards(density, r)) if isinstance(response, KnowsResponse) else None
-    return density.with_vector(mixing.next(point, found.vector() - point, step))

@@ -18,7 +18,7 @@ from nearsight.baselines.settings import BaselineSettings
 from nearsight.operators.calculation import Calculation
 from nearsight.orbitals.coupled_layout import CoupledLayout
 from nearsight.orbitals.rotations import AXES
-from nearsight.self_consistency.atomic_density import AtomicDensity
+from nearsight.self_consistency.atomic_density import AtomicDensity, populations, shared_equally
 from nearsight.self_consistency.density_features import KINDS
 from nearsight.structures.graph import Graph
 from nearsight.structures.structure import Structure
@@ -56,14 +56,17 @@ class DensityStart:
         descriptor = self.own_blocks[0].descriptor
         features, layout = descriptor(structure, graph), descriptor.table.layout
         blocks, net, gross = (own.of_features(features, structure.numbers) for own in self.own_blocks)
-        charges, dipoles = np.empty(len(structure)), np.zeros((len(structure), 3))
+        dipoles = np.zeros((len(structure), 3))
         for z in structure.elements:
             atoms = np.flatnonzero(structure.numbers == z)
-            populations = np.trace(layout.uncouple(blocks[atoms], z, z), axis1=1, axis2=2)
-            charges[atoms] = valence[z] - populations
             if z in self.dipoles:
                 dipoles[atoms[:, None], AXES] = self.dipoles[z](features[1][atoms])[:, 0]
-        return AtomicDensity(charges - charges.mean() + charge / len(structure), blocks, net, gross, dipoles)
+        numbers = structure.numbers
+        electrons = np.array([valence[int(z)] for z in numbers], dtype=float)
+        for own in (blocks, gross):  # both are all electrons
+            missing = electrons.sum() - charge - populations(layout, numbers, own).sum()
+            own += shared_equally(layout, numbers, missing / len(numbers))
+        return AtomicDensity(electrons - populations(layout, numbers, blocks), blocks, net, gross, dipoles)
 
 
 def fit_start(

@@ -35,6 +35,8 @@ from nearsight.units import HARTREE_IN_EV
 
 M = TypeVar("M", bound=BaselinePlusNetwork)
 
+CLOSE = 2e-5
+"""e, tolerance of the iteration that a response is learnt from."""
 SLABS = 4
 """Slabs of a structure, of which one is left out."""
 
@@ -86,7 +88,7 @@ def validated(
         own = fit_local(training, layout, cutoff, settings, used)(chosen.structure, graph)
         plain = _with_on_site(local(chosen.structure), terms, own, left_out)
         functional = InformedFunctional(replace(terms, functional=trial, response=None))
-        solved = solve_self_consistent(functional, chosen, progress=progress)
+        solved = solve_self_consistent(functional, chosen, tolerance=CLOSE, progress=progress)
         basis, exact = LoewdinBasis(chosen, layout), chosen.require_hamiltonian()
         charges = [basis.density_of(h)[0].charges[left_out] for h in (exact, plain, solved.hamiltonian)]
     except (InputError, NotConvergedError) as error:
