@@ -119,7 +119,7 @@ def test_the_loop_stays_at_the_hamiltonian_and_charges_of_the_dft_code() -> None
     exact = atomic_charges(known, kind="loewdin")
     assert 0 < on_site_error(solved.hamiltonian) < 0.5
     assert np.sqrt(((solved.density.charges - exact) ** 2).mean()) < 5e-3
-    assert solved.residual < 5e-4
+    assert solved.error < solver.TOLERANCE
     assert solved.diagonalisations <= 8
     assert hermiticity_error(solved.hamiltonian) < 1e-12
     assert abs(solved.density.charges.sum()) < 1e-8
@@ -174,7 +174,7 @@ def test_a_learnt_response_leads_to_the_same_fixed_point_in_fewer_steps() -> Non
     missing = fast.density.charges - ends[0].density.charges
     assert fast.error < solver.TOLERANCE
     assert np.sqrt((missing**2).mean()) < solver.TOLERANCE
-    assert np.sqrt(((fast.potential - ends[0].potential) ** 2).mean()) < 1e-3
+    assert np.sqrt(((fast.potential - ends[0].potential) ** 2).mean()) < 10 * solver.TOLERANCE
 
 
 def test_charges_and_blocks_say_the_same_of_the_electrons_of_an_atom() -> None:

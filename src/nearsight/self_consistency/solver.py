@@ -26,10 +26,10 @@ from nearsight.self_consistency.density_solver import DensitySolver, density_bas
 from nearsight.self_consistency.mixing import AndersonMixing
 from nearsight.self_consistency.response import Step
 
-TOLERANCE = 1e-4
-"""e, r.m.s. error that is left in the charges when the iteration ends: a thirtieth of the error of predicted ones."""
+TOLERANCE = 2e-4
+"""e, r.m.s. error that is left in the charges when the iteration ends: a twentieth of the error of predicted ones."""
 POTENTIAL_OF_CHARGE = 10.0
-"""eV/e, about what the charge of an atom adds to its potential: potentials may be off by as many times more, 1 meV.
+"""eV/e, about what the charge of an atom adds to its potential: potentials may be off by as many times more, 2 meV.
 They are looked at since charges that are all off by a little in one direction make a large potential."""
 FAR = 20.0
 """Change of the charges, in units of the tolerance, with which no iteration is at its end, whatever is estimated."""
