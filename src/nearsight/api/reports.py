@@ -9,6 +9,7 @@ from pathlib import Path
 from nearsight.api.sources import CalculationLike, calculation_of
 from nearsight.electronic.evaluation import Evaluation, evaluate, spectrum_of
 from nearsight.errors import FormatError, InputError
+from nearsight.formats.writers import is_prediction
 from nearsight.operators.calculation import Calculation
 from nearsight.output_path import PAGE, check_output
 from nearsight.report.compared_prediction import ComparedPrediction
@@ -69,7 +70,7 @@ def write_report(
     >>> silicon = read("data/silicon_2.h5")
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     page = write_report(silicon, output=Path(folder) / "silicon.html")
-    ...     "Predicted Hamiltonian of Si2" in page.read_text(encoding="utf-8")
+    ...     ">Hamiltonian of Si2" in page.read_text(encoding="utf-8")
     True
     """
     if isinstance(prediction, (str, Path)) and Path(prediction).is_dir():
@@ -115,7 +116,7 @@ def _page(
     if exact is not None and evaluation is None:
         evaluation = evaluate(predicted, exact)
     return Page(
-        f"Predicted Hamiltonian of {predicted.structure.formula}",
+        f"{_what(predicted, exact)} of {predicted.structure.formula}",
         _subtitle(predicted, evaluation, _name(reference)),
         evaluation,
         spectrum_of(predicted) if evaluation is None and predicted.overlap is not None else None,
@@ -126,6 +127,11 @@ def _page(
         predicted.structure,
         _colourings(predicted, exact),
     )
+
+
+def _what(shown: Calculation, reference: Calculation | None) -> str:
+    """Return what the page shows: a run of a DFT code alone is not called a prediction."""
+    return "Predicted Hamiltonian" if reference is not None or is_prediction(shown) else "Hamiltonian"
 
 
 def compare_predictions(
@@ -214,7 +220,8 @@ def _subtitle(prediction: Calculation, evaluation: Evaluation | None, reference:
             f"reference{' ' + reference if reference else ''}."
         )
     without = "" if prediction.overlap is not None else ", nor an overlap matrix, so there are no eigenvalues either"
-    return f"A network's Hamiltonian. No reference was given, so no errors are known{without}."
+    whose = "A network's Hamiltonian. " if is_prediction(prediction) else ""
+    return f"{whose}No reference was given, so no errors are known{without}."
 
 
 def _colourings(prediction: Calculation, exact: Calculation | None) -> list[Colouring]:

@@ -87,7 +87,7 @@ def reproduce_command(
 
 
 def print_list(console: Console) -> None:
-    """Print every protocol with its title, and which data it still needs."""
+    """Print every protocol with its title."""
     from nearsight.reproduction.protocol import load_protocol, protocol_names
 
     table = Table(box=None)
