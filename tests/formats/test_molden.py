@@ -108,3 +108,26 @@ def test_bad_files_say_what_is_wrong(case: str, good: Path, tmp_path: Path) -> N
         read_any(path)
     assert str(path) in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_core_is_taken_off_once_and_placeholders_are_refused(tmp_path: Path) -> None:
+    """PySCF writes Z without the electrons of the core, and 0, 1, 2, … where it has no energies."""
+    from pyscf import gto, scf
+    from pyscf.tools import molden
+
+    mol = gto.M(atom="O 0 0 0; H 0 0.76 0.59; H 0 -0.76 0.59", basis="ccecp-ccpvdz", ecp="ccecp", verbose=0)
+    field = scf.RHF(mol).run()
+    molden.from_scf(field, str(tmp_path / "core.molden"))
+    read_core = read_any(tmp_path / "core.molden")
+    assert sorted(read_core.structure.numbers.tolist()) == [1, 1, 8]
+    assert read_core.charge == 0
+    assert read_core.n_electrons == 8
+    with (tmp_path / "none.molden").open("w") as file:
+        molden.header(mol, file)
+        molden.orbital_coeff(mol, file, field.mo_coeff, occ=field.mo_occ)
+    with pytest.raises(FormatError, match="expected energies of the orbitals"):
+        read_any(tmp_path / "none.molden")
+    text = (tmp_path / "core.molden").read_text()
+    (tmp_path / "name.molden").write_text(text.replace("\nO ", "\nN ", 1).replace("\n O ", "\n N ", 1))
+    with pytest.raises(FormatError, match="expected the atomic number of N"):
+        read_any(tmp_path / "name.molden")

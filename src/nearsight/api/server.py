@@ -189,7 +189,7 @@ def _handler_for(server: Server) -> type[BaseHTTPRequestHandler]:
             if self._place() != "report":
                 return
             length = self.headers.get("Content-Length", "")
-            if not length.isdecimal() or int(length) > server.largest:
+            if not length.isdecimal() or len(length) > 20 or int(length) > server.largest:
                 self.close_connection = True
                 self._problem(
                     HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"expected at most {server.largest:,} bytes, got {length:.20}"
@@ -207,7 +207,10 @@ def _handler_for(server: Server) -> type[BaseHTTPRequestHandler]:
         def _place(self) -> str | None:
             """What is asked for; None where the answer is that there is nothing."""
             host = self.headers.get("Host", "")
-            rest = server.knows(urlsplit(self.path).path)
+            try:
+                rest = server.knows(urlsplit(self.path).path)
+            except ValueError:  # no address
+                rest = None
             origin = self.headers.get("Origin")
             own = (f"{HERE}:{server.port}", f"localhost:{server.port}")
             foreign = origin is not None and origin not in [f"http://{name}" for name in own]

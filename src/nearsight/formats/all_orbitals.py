@@ -81,7 +81,7 @@ def matrices_of(
     except InputError as error:
         raise FormatError(path, str(error)) from error
     away = farthest(overlap, overlap_of(structure, basis))
-    if away > OWN_OVERLAP:
+    if not away <= OWN_OVERLAP:  # NaN, too
         raise FormatError(
             path,
             f"expected orbitals whose S is that of the molecule's functions, got one that is {away:.2g} off; are they "

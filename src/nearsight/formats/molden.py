@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nearsight.elements import HEAVIEST, symbol_of
+from nearsight.elements import HEAVIEST, number_of, symbol_of
 from nearsight.errors import FormatError, InputError
 from nearsight.foreign_files import read_text
 from nearsight.formats.all_orbitals import matrices_of
@@ -58,6 +58,10 @@ def recognises(path: Path) -> bool:
         return False
 
 
+_LARGEST = 1e12
+"""Of exponents and coefficients."""
+
+
 def read(path: Path, options: ReadOptions) -> Calculation:
     """Read one file.
 
@@ -97,6 +101,11 @@ def read(path: Path, options: ReadOptions) -> Calculation:
         raise FormatError(
             path, "expected closed shells or both spins, got singly occupied orbitals (ROHF), whose levels are of no H"
         )
+    for own in found:
+        _check_energies(path, [o.energy for o in own])
+    electrons = sum(o.occupation for o in every)
+    if abs(electrons - round(electrons)) > 1e-3 or electrons < 0.5:
+        raise FormatError(path, f"expected occupations of a whole number of electrons, got {electrons:g}")
     c = np.zeros((len(found), n, n))
     for own, matrix in zip(found, c):
         for k, orbital in enumerate(own):
@@ -165,14 +174,36 @@ def _atoms(path: Path, sections: dict[str, tuple[str, list[str]]]) -> tuple[Stru
         raise FormatError(path, "expected atoms counted from 1, got others")
     numbers = np.array([_whole(path, row[2], 1, HEAVIEST) for row in rows], dtype=np.int64)
     positions = np.array([_numbers(path, row[3:]) for row in rows]) * _UNITS[said]
-    structure = Structure(numbers, positions, np.zeros((3, 3)), np.zeros(3, dtype=bool))
-    check_distances(structure)
     core = {}
     for line in sections.get("core", ("", []))[1]:
         if line.strip():
             atom, _, count = line.partition(":")
             core[_whole(path, atom.strip(), 1, len(rows)) - 1] = _whole(path, count.strip(), 0, HEAVIEST)
+    numbers = np.array(
+        [_element(path, row[0], int(z), core.get(k, 0)) for k, (row, z) in enumerate(zip(rows, numbers))]
+    )
+    structure = Structure(numbers, positions, np.zeros((3, 3)), np.zeros(3, dtype=bool))
+    check_distances(structure)
     return structure, core
+
+
+def _element(path: Path, name: str, number: int, core: int) -> int:
+    """The atomic number: what is written may be without the electrons of the core, as PySCF writes it."""
+    letters = re.match(r"[A-Za-z]*", name)
+    named = number_of(letters[0].capitalize()) if letters and letters[0] else None
+    if named is None or named == number:
+        return number
+    if core and named == number + core:
+        return named
+    raise FormatError(path, f"expected the atomic number of {name}, {named} or {named} less its core, got {number}")
+
+
+def _check_energies(path: Path, energies: list[float]) -> None:
+    """Refuse what programs write in place of energies that they do not have: one number, or 0, 1, 2, …"""
+    if len(energies) > 1 and (len(set(energies)) == 1 or energies == [float(k) for k in range(len(energies))]):
+        raise FormatError(
+            path, f"expected energies of the orbitals, got {energies[0]:g}, {energies[1]:g}, …: no H has them"
+        )
 
 
 def _functions(
@@ -240,6 +271,8 @@ def _shells(path: Path, words: list[str], lines: Iterator[str]) -> list[Gaussian
             raise FormatError(path, f"expected {count} primitives of a shell {kind}, got fewer; is it cut off?")
         rows.append(row)
     table = np.array(rows)
+    if np.abs(table).max() > _LARGEST:
+        raise FormatError(path, f"expected exponents and coefficients up to {_LARGEST:g}, got {np.abs(table).max():g}")
     try:
         return [GaussianShell.of_normalised(l, table[:, 0], table[:, 1 + k]) for k, l in enumerate(momenta)]
     except InputError as error:
