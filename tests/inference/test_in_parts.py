@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -268,7 +267,8 @@ def command(launcher: list[str], structure: Path, output: Path) -> list[str]:
     return [*call, "--in-parts", "--no-self-consistent", "--no-overlap", "--threads", "1", "--memory", MEMORY]
 
 
-MEMORY = "0.75"
+MEMORY = "0.625"
+"""Such that there are several parts: hardly more than the program takes, GB."""
 OWN = os.environ | {"OMP_NUM_THREADS": "1"}
 
 
@@ -293,21 +293,38 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A prediction that nothing stopped, of `s.xyz` beside its folder."""
     folder = tmp_path_factory.mktemp("uninterrupted")
     predicted_here(long_structure(folder / "s.xyz"), folder / "here" / "h.h5")
+    assert len(list((folder / "here").glob("h.h5.parts-*/00*.h5"))) > 3
     return folder / "here" / "h.h5"
+
+
+KILLED = """
+import os, signal, sys
+from nearsight.cli.main import main
+from nearsight.operators.store_writer import StoreWriter
+
+say, said = StoreWriter.say, []
+
+def last(writer, numbers):
+    say(writer, numbers)
+    said.append(writer)
+    if len(said) == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+StoreWriter.say = last
+main()
+"""
+"""The command, killed while its third part is whole but under its temporary name."""
 
 
 def test_a_killed_command_goes_on_and_ends_with_the_same_bytes(uninterrupted, tmp_path):
     structure, output = uninterrupted.parent.parent / "s.xyz", tmp_path / "h.h5"
-    running = subprocess.Popen(command([], structure, output), stdout=subprocess.DEVNULL, env=OWN)
-    deadline = time.monotonic() + 120
-    while not list(tmp_path.glob("h.h5.parts-*/00*.h5")) and time.monotonic() < deadline and running.poll() is None:
-        time.sleep(0.02)
-    running.send_signal(signal.SIGKILL)
-    running.wait()
-    there = len(list(tmp_path.glob("h.h5.parts-*/00*.h5")))
-    assert there
+    call = command([], structure, output)
+    assert call[1:3] == ["-m", "nearsight"]
+    done = subprocess.run([call[0], "-c", KILLED, *call[3:]], stdout=subprocess.DEVNULL, env=OWN, timeout=300)
+    assert done.returncode == -signal.SIGKILL
+    assert len(list(tmp_path.glob("h.h5.parts-*/00*.h5"))) == 2
     assert not output.exists()
-    assert f"{there} of " in predicted_here(structure, output)[-1]
+    assert "2 of " in predicted_here(structure, output)[-1]
     assert hashes(output) == hashes(uninterrupted)
 
 
@@ -319,7 +336,7 @@ def test_two_processes_write_what_one_writes(uninterrupted, tmp_path):
     (tmp_path / folder.name).mkdir()
     (tmp_path / folder.name / "parts.json").write_bytes((folder / "parts.json").read_bytes())
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    call = [word if word != MEMORY else "1.5" for word in command(torchrun, structure, output)]
+    call = [word if word != MEMORY else "1.25" for word in command(torchrun, structure, output)]
     done = subprocess.run(call, capture_output=True, text=True, timeout=300, env=OWN)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("in each of 2 processes") == 1
