@@ -22,17 +22,19 @@ _SIGNATURES: dict[str, Callable[[bytes], bool]] = {
     "NumPy array (.npy)": lambda head: head.startswith(b"\x93NUMPY"),
     # A Fortran record of the five sizes in four bytes each, in either byte order.
     "CP2K wavefunction": lambda head: head.startswith((b"\x14\0\0\0", b"\0\0\0\x14")),
+    "density (.cube)": lambda head: head.startswith(b"electron density"),
     "SIESTA density matrix (.DM)": lambda head: head.startswith((b"\x14\0\0\0", b"\0\0\0\x14")),
 }
 """Kind of file → whether the first bytes of a file are those of that kind."""
 
-STORE, PAGE, JSON, TABLE, ARRAY, WAVEFUNCTION, DENSITY = (
+STORE, PAGE, JSON, TABLE, ARRAY, WAVEFUNCTION, CUBE, DENSITY = (
     "store (.h5)",
     "HTML page",
     "JSON file",
     "table (.csv)",
     "NumPy array (.npy)",
     "CP2K wavefunction",
+    "density (.cube)",
     "SIESTA density matrix (.DM)",
 )
 

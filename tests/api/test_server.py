@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
+import struct
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -118,6 +120,21 @@ def test_the_size_is_bounded_before_anything_is_read(server: Server) -> None:
     for length in ("2000001", "-1", "x", ""):
         status, _, text = ask(server, "POST", path, None, **{"Content-Length": length})
         assert (status, "at most 2,000,000 bytes" in text) == (413, True)
+
+
+def test_a_client_that_goes_away_leaves_no_word(server: Server, capfd: pytest.CaptureFixture[str]) -> None:
+    path = urlsplit(server.url).path + "report?name=a.xyz"
+    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nContent-Length: 1000\r\n\r\n".encode()
+    for body in (b"", HFO2):  # the second is a whole structure, but not all that was announced
+        with socket.create_connection(("127.0.0.1", server.port)) as connection:
+            connection.sendall(head + body)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # closing resets it
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        connection.sendall(head + HFO2)
+        connection.shutdown(socket.SHUT_WR)
+        assert connection.recv(100) == b""
+    assert ask(server, "GET", urlsplit(server.url).path)[0] == 200
+    assert capfd.readouterr() == ("", "")
 
 
 def test_without_a_model_only_files_with_h_are_shown() -> None:

@@ -32,6 +32,7 @@ OLD = {
     "out.csv": b"atom,charge\n",
     "out.npy": b"\x93NUMPY old",
     "out.wfn": b"\x14\0\0\0" + bytes(30),
+    "out.cube": b"electron density, old",
     "out.png": b"\x89PNG old",
     "out.svg": b"<?xml old",
 }
@@ -46,6 +47,7 @@ COMMANDS_THAT_WRITE = {
     "check": "check SILICON --quick --json out.json",
     "start cp2k": "start SILICON --cp2k out.wfn",
     "start pyscf": "start SILICON --pyscf out.npy",
+    "start cube": "start SILICON --spacing 1 --cube out.cube",
     "dos": "dos SILICON -o out.png",
     "dos csv": "dos SILICON --csv out.csv",
     "bands": "bands SILICON --points 10 -o out.svg",

@@ -82,6 +82,7 @@ def _sub(old: str, new: str) -> Callable[[str], str]:
 
 BAD: dict[str, tuple[Callable[[str], str], str]] = {
     "cut off": (lambda t: t[: len(t) * 2 // 3], "as many as functions"),
+    "cut within its last number": (lambda t: t.rstrip()[:-4], "as long as the one before"),
     "empty orbitals left out": (lambda t: t[: t.rindex(" Sym=")], "expected 24 orbitals, .* got 23"),
     "Cartesian": (_sub(r"^\[5d\]$", ""), r"by \[5D\] or \[5D7F\] or \[5D10F\], got Cartesian"),
     "positions of another step": (_sub(r"1\.43619", "1.45"), "S is that of the molecule's functions"),

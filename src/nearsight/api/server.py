@@ -10,6 +10,7 @@ from __future__ import annotations
 import html
 import json
 import secrets
+import sys
 import tempfile
 import threading
 from http import HTTPStatus
@@ -92,10 +93,9 @@ class Server:
         self._token, self._one_at_a_time = secrets.token_urlsafe(24), threading.Lock()
         self._serving = threading.Event()
         try:
-            self._http = ThreadingHTTPServer((HERE, port), _handler_for(self))
+            self._http = _Connections((HERE, port), _handler_for(self))
         except (OSError, OverflowError) as error:
             raise InputError(f"expected a port that is free, got {port}: {error}") from error
-        self._http.daemon_threads = True
         self.port = int(self._http.server_address[1])
         self.url = f"http://{HERE}:{self.port}/{self._token}/"
 
@@ -177,6 +177,15 @@ class Server:
         return text.replace("{{ model }}", html.escape(what)).replace("{{ most }}", f"{self.most_atoms:,}")
 
 
+class _Connections(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing where the other side went away; anything else is a fault."""
+        if not isinstance(sys.exc_info()[1], ConnectionError | TimeoutError):
+            super().handle_error(request, client_address)
+
+
 def _handler_for(server: Server) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         server_version, sys_version, timeout = "nearsight", "", _PATIENCE
@@ -197,6 +206,9 @@ def _handler_for(server: Server) -> type[BaseHTTPRequestHandler]:
                 return
             said = parse_qs(urlsplit(self.path).query)
             content = self.rfile.read(int(length))
+            if len(content) < int(length):  # it was broken off
+                self.close_connection = True
+                return
             try:
                 page = server.report(said.get("name", [""])[-1], content, said.get("cell", [""])[-1])
             except NearsightError as error:

@@ -13,14 +13,18 @@ from nearsight.api.sources import CalculationLike, OverlapLike, calculation_of, 
 from nearsight.atomic_files import written_atomically
 from nearsight.configuration import validated
 from nearsight.electronic.density_of_states import GAMMA
+from nearsight.electronic.density_on_grid import SPACING, DensityOnGrid, density_on_grid
 from nearsight.electronic.k_points import monkhorst_pack
 from nearsight.electronic.real_space_density import real_space_density
 from nearsight.errors import InputError
+from nearsight.formats.density_cube import write_cube
 from nearsight.formats.siesta import write_density
-from nearsight.output_path import ARRAY, DENSITY, WAVEFUNCTION, check_output
+from nearsight.output_path import ARRAY, CUBE, DENSITY, WAVEFUNCTION, check_output
+from nearsight.progress import Progress, silent
 from nearsight.recipes import warm_start
+from nearsight.recipes.overlap import with_pyscf_functions
 from nearsight.recipes.pyscf_system import PyscfSettings
-from nearsight.recipes.warm_start import ADDED_MOS, TotalEnergy, cp2k_start, known_overlap, pyscf_density
+from nearsight.recipes.warm_start import ADDED_MOS, TotalEnergy, cp2k_start, gamma_density, known_overlap, pyscf_density
 
 
 def start_files(
@@ -29,14 +33,19 @@ def start_files(
     cp2k: str | Path | None = None,
     pyscf: str | Path | None = None,
     siesta: str | Path | None = None,
+    cube: str | Path | None = None,
+    spacing: float = SPACING,
     mesh: Sequence[int] | None = None,
     overlap: OverlapLike | None = None,
     added_mos: int = ADDED_MOS,
     charge: float | None = None,
     smearing: float | None = None,
     threshold: float | None = None,
+    progress: Progress = silent,
 ) -> str:
     """Write files from which a self-consistent run of CP2K, PySCF or SIESTA starts at a predicted Hamiltonian.
+
+    Or the density on a grid, for codes that start from it, and to be looked at.
 
     The orbitals of H, at Γ or for SIESTA at a mesh of k-points, are filled with the structure's electrons, two in each.
     What the code converges to is its own result; the start decides how many steps that takes.
@@ -51,6 +60,11 @@ def start_files(
         The file to write for PySCF, a density matrix (`.npy`).
     siesta : str or pathlib.Path, optional
         The file to write for SIESTA, a density matrix (`SYSTEMLABEL.DM`).
+    cube : str or pathlib.Path, optional
+        The file to write with the electron density on a grid (Gaussian's cube, electrons/bohr³), that of the basis'
+        functions: valence electrons where there are pseudopotentials.
+    spacing : float, optional
+        Å, at most, between points of the cube.
     mesh : sequence of 3 int, optional
         Numbers of k-points for SIESTA, as in its `kgrid_Monkhorst_Pack`, through Γ; Γ alone by default.
     overlap : as `prediction`, or BlockOperator, optional
@@ -63,11 +77,13 @@ def start_files(
         The electronic temperature, K, as in CP2K's or SIESTA's input.
     threshold : float, optional
         Directions in which S has smaller eigenvalues are projected out; chosen by the accuracy of H if it is not given.
+    progress : Progress, optional
+        Told how much of a cube is done.
 
     Returns
     -------
     str
-        What belongs into the input of CP2K or SIESTA, or the script for PySCF.
+        What belongs into the input of CP2K or SIESTA, or the script for PySCF; how many electrons a cube holds.
 
     Raises
     ------
@@ -87,13 +103,13 @@ def start_files(
     >>> print(said.splitlines()[0])
     In PySCF, same atoms in the same order, same basis:
     """
-    if cp2k is None and pyscf is None and siesta is None:
-        raise InputError("expected a file to write for CP2K, PySCF or SIESTA, got none")
+    if cp2k is None and pyscf is None and siesta is None and cube is None:
+        raise InputError("expected a file to write for CP2K, PySCF or SIESTA, or a cube, got none")
     if mesh is not None and siesta is None:
         raise InputError("expected a mesh of k-points for SIESTA alone, got one for a code that starts from Γ")
     if pyscf is not None and smearing is not None:
         raise InputError("expected no smearing with a density for PySCF, which is that of full levels")
-    for path, kind in ((cp2k, WAVEFUNCTION), (pyscf, ARRAY), (siesta, DENSITY)):
+    for path, kind in ((cp2k, WAVEFUNCTION), (pyscf, ARRAY), (siesta, DENSITY), (cube, CUBE)):
         if path is not None:
             check_output(path, [prediction, overlap], kind)
     calculation = calculation_of(prediction)
@@ -114,6 +130,12 @@ def start_files(
         density = real_space_density(calculation, points, weights, electrons, smearing)
         write_density(Path(siesta), density)
         said.append(_siesta_lines(siesta))
+    if cube is not None:
+        filled = gamma_density(calculation, charge, threshold, smearing)
+        basis = with_pyscf_functions(calculation.basis.restricted(calculation.structure.numbers))
+        found = density_on_grid(calculation.structure, basis, filled, spacing, progress)
+        write_cube(cube, calculation.structure, found.origin, found.steps, found.values)
+        said.append(_cube_lines(found, calculation.electrons(charge)))
     return "\n".join(said)
 
 
@@ -193,6 +215,12 @@ def _cp2k_lines(path: str | Path, added_mos: int) -> str:
       ADDED_MOS {added_mos}
     &END SCF
   &END DFT"""
+
+
+def _cube_lines(found: DensityOnGrid, electrons: float) -> str:
+    """Say what is in a cube."""
+    points = " x ".join(map(str, found.values.shape))
+    return f"{points} points, electrons/bohr^3; their sum is {found.electrons:.3f} electrons of {electrons:g}"
 
 
 def _siesta_lines(path: str | Path) -> str:

@@ -1,4 +1,4 @@
-"""`nearsight start`: files from which CP2K, PySCF or SIESTA starts with a predicted Hamiltonian."""
+"""`nearsight start`: files from which CP2K, PySCF or SIESTA starts with a predicted Hamiltonian, or its density."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from nearsight.api.starts import start_files
 from nearsight.cli.arguments import mesh_counts
 from nearsight.cli.output import check_outputs
 from nearsight.cli.printing import Terminal, say
+from nearsight.cli.running import shown
+from nearsight.electronic.density_on_grid import SPACING
 from nearsight.errors import InputError
 from nearsight.operators.store import read_calculation
-from nearsight.output_path import ARRAY, DENSITY, WAVEFUNCTION
+from nearsight.output_path import ARRAY, CUBE, DENSITY, WAVEFUNCTION
 from nearsight.recipes.warm_start import ADDED_MOS
 
 EXAMPLE = """Start a self-consistent run from a predicted Hamiltonian instead of from atoms.
@@ -22,6 +24,8 @@ EXAMPLE = """Start a self-consistent run from a predicted Hamiltonian instead of
 Example: nearsight start prediction.h5 --cp2k job-RESTART.wfn
 
 Example: nearsight start prediction.h5 --siesta silicon.DM --mesh 4,4,4
+
+Example: nearsight start prediction.h5 --cube density.cube --spacing 0.15
 
 The orbitals of the file's H, at Gamma or for SIESTA on a mesh of k-points, are filled and written; what to put into
 the input is printed. S is the file's, that of --overlap FILE, or else computed.
@@ -33,6 +37,8 @@ def start_command(
     cp2k: Annotated[Path | None, typer.Option("--cp2k", help="wavefunction file to write (.wfn)")] = None,
     pyscf: Annotated[Path | None, typer.Option("--pyscf", help="density matrix to write (.npy)")] = None,
     siesta: Annotated[Path | None, typer.Option("--siesta", help="density matrix to write (SYSTEMLABEL.DM)")] = None,
+    cube: Annotated[Path | None, typer.Option("--cube", help="density on a grid to write (.cube)")] = None,
+    spacing: Annotated[float, typer.Option("--spacing", help="Å between points of a cube, at most")] = SPACING,
     mesh: Annotated[
         str | None, typer.Option("--mesh", help="k-points through Gamma for SIESTA, such as 4,4,4; Gamma by default")
     ] = None,
@@ -46,24 +52,30 @@ def start_command(
     ] = None,
 ) -> None:
     """Write what a code starts from."""
-    given = [path for path in (cp2k, pyscf, siesta) if path is not None]
+    given = [path for path in (cp2k, pyscf, siesta, cube) if path is not None]
     if len(given) != 1:
-        raise InputError(f"expected one of --cp2k FILE, --pyscf FILE and --siesta FILE, got {len(given) or 'none'}")
+        raise InputError(
+            f"expected one of --cp2k FILE, --pyscf FILE, --siesta FILE and --cube FILE, got {len(given) or 'none'}"
+        )
     if pyscf is not None and smearing is not None:
         raise InputError("expected no --smearing with --pyscf, whose density is that of full levels")
-    check_outputs([(cp2k, WAVEFUNCTION), (pyscf, ARRAY), (siesta, DENSITY)], [prediction, overlap])
+    check_outputs([(cp2k, WAVEFUNCTION), (pyscf, ARRAY), (siesta, DENSITY), (cube, CUBE)], [prediction, overlap])
     started, calculation = time.monotonic(), read_calculation(prediction, h0=False)
-    said = start_files(
-        calculation,
-        cp2k=cp2k,
-        pyscf=pyscf,
-        siesta=siesta,
-        mesh=None if mesh is None else mesh_counts(mesh),
-        overlap=overlap,
-        added_mos=empty,
-        charge=charge,
-        smearing=smearing,
-        threshold=smallest,
-    )
+    with shown(Terminal(stderr=True), "filling levels") as progress:
+        said = start_files(
+            calculation,
+            cp2k=cp2k,
+            pyscf=pyscf,
+            siesta=siesta,
+            cube=cube,
+            spacing=spacing,
+            mesh=None if mesh is None else mesh_counts(mesh),
+            overlap=overlap,
+            added_mos=empty,
+            charge=charge,
+            smearing=smearing,
+            threshold=smallest,
+            progress=progress,
+        )
     say(Terminal(), f"{given[0]}: start of {calculation.structure.formula}, {time.monotonic() - started:.1f} s")
     say(Terminal(), said)

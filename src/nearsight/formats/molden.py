@@ -83,7 +83,9 @@ def read(path: Path, options: ReadOptions) -> Calculation:
         If it is damaged, periodic, has Cartesian functions or orbitals were left out, or S of the orbitals is not that
         of the functions.
     """
-    sections = _sections(path, read_text(path, _EXPECTED, any_encoding=True))
+    text = read_text(path, _EXPECTED, any_encoding=True)
+    _check_end(path, text)
+    sections = _sections(path, text)
     structure, core = _atoms(path, sections)
     basis = _functions(path, sections, structure, core)
     n = int(basis.offsets(structure.numbers)[-1])
@@ -126,6 +128,13 @@ def read(path: Path, options: ReadOptions) -> Calculation:
         hamiltonian_up=h[0] if two else None,
         hamiltonian_down=h[1] if two else None,
     )
+
+
+def _check_end(path: Path, text: str) -> None:
+    """Refuse a text that ends within its last number: no end of line, and fewer digits than the line before."""
+    before, last = (["", *text.split("\n")])[-2:]
+    if last.split() and before.split() and len(last.rstrip()) < len(before.rstrip()):
+        raise FormatError(path, f"expected a last line as long as the one before, got {last.strip()!r:.60}; is it cut?")
 
 
 def _sections(path: Path, text: str) -> dict[str, tuple[str, list[str]]]:

@@ -133,8 +133,32 @@ def pyscf_density(calculation: Calculation, charge: float | None = None, thresho
         The density matrix in PySCF's order of orbitals.
     """
     numbers = calculation.structure.numbers
-    density = density_matrix(*_filled(calculation, charge, threshold))
+    density = gamma_density(calculation, charge, threshold)
     return reordered(density, *from_internal_order(PYSCF, calculation.basis.restricted(numbers), numbers))
+
+
+def gamma_density(
+    calculation: Calculation, charge: float | None = None, threshold: float | None = None, smearing: float | None = None
+) -> np.ndarray:
+    """Return the density matrix of H's levels at Γ, of both spins, in the internal order of orbitals.
+
+    Parameters
+    ----------
+    calculation : Calculation
+        The Hamiltonian and, where it has one, S; else S is computed.
+    charge : float, optional
+        The charge of the structure, e; the calculation's own by default.
+    threshold : float, optional
+        As in `pyscf_start`.
+    smearing : float, optional
+        The electronic temperature, K; full levels if there is none.
+
+    Returns
+    -------
+    ndarray, shape (n, n)
+        P; Tr P S is the number of electrons.
+    """
+    return density_matrix(*_filled(calculation, charge, threshold, smearing))
 
 
 def start_threshold(calculation: Calculation) -> float:
