@@ -49,9 +49,12 @@ def test_a_cell_that_is_not_the_run_s() -> None:
         import_calculation(MHFO2 / "binary_upper", cell=20.0)
 
 
-def test_an_isolated_molecule() -> None:
-    calculation = import_calculation(MHFO2 / "binary_upper", structure=MHFO2 / "mhfo2.xyz", cell="none")
-    assert not calculation.structure.pbc.any()
+def test_an_isolated_molecule(tmp_path: Path) -> None:
+    """A crystal is none: its S says so."""
+    source = Path(shutil.copy(MHFO2 / "binary_upper" / H_NAME, tmp_path))
+    assert not import_calculation(source, structure=MHFO2 / "mhfo2.xyz", cell="none").structure.pbc.any()
+    with pytest.raises(FormatError, match=r"the overlaps of these positions and this cell, got others for 40 of 40"):
+        import_calculation(MHFO2 / "binary_upper", structure=MHFO2 / "mhfo2.xyz", cell="none")
 
 
 def test_progress_is_told() -> None:
@@ -84,5 +87,35 @@ def test_s_of_other_positions_is_refused(tmp_path: Path) -> None:
     places = structure.positions.copy()
     places[[3, 80]] = places[[80, 3]]
     write(tmp_path / "a.h5", replace(calculation, structure=replace(structure, positions=places)))
-    with pytest.raises(FormatError, match=r"expected overlaps that are those of the positions, got others for .* atom"):
+    with pytest.raises(
+        FormatError, match=r"expected the overlaps of these positions .* all with atom (3|80) .*, (3|80) "
+    ):
         import_calculation(tmp_path / "a.h5")
+
+
+@pytest.mark.parametrize(("name", "cut"), [("coord.inc", 10), ("cell.inc", 11)])
+def test_an_include_that_was_cut_short_is_noticed_by_s(name: str, cut: int, tmp_path: Path) -> None:
+    """There is no output to compare with; the last atom, or cell vector, is 0.1 or 0.2 Å off."""
+    run = Path(shutil.copytree(MHFO2 / "text_full", tmp_path / "run"))
+    assert import_calculation(run).provenance["overlaps"] == "those of the positions and the cell"
+    (run / name).write_bytes((run / name).read_bytes()[:-cut])
+    with pytest.raises(FormatError, match="expected the overlaps of these positions and this cell"):
+        import_calculation(run)
+
+
+def test_functions_of_another_basis_of_the_same_name(tmp_path: Path) -> None:
+    """S of predictions would be that of the name; with a name of its own a file is taken as it is."""
+    calculation = import_calculation(MHFO2 / "text_full")
+    overlap = calculation.require_overlap()
+    values = overlap.values
+    scaled = overlap.with_values(np.where(np.abs(values) < 0.99, 0.9 * values, values))
+    write(tmp_path / "a.h5", replace(calculation, overlap=scaled, provenance={}))
+    with pytest.raises(FormatError, match="are the functions others than those of SZV-MOLOPT-SR-GTH"):
+        import_calculation(tmp_path / "a.h5")
+    own = replace(calculation.basis, name="own", functions={})
+    h = replace(calculation.require_hamiltonian(), basis=own)
+    write(
+        tmp_path / "b.h5",
+        replace(calculation, basis=own, hamiltonian=h, overlap=replace(scaled, basis=own), provenance={}),
+    )
+    assert "overlaps" not in import_calculation(tmp_path / "b.h5").provenance

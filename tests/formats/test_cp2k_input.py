@@ -145,7 +145,7 @@ def test_coordinates_in_an_xyz_of_the_topology(tmp_path: Path) -> None:
         ("PERIODIC XYZ", WATER, "expected A, B, C or ABC in &CELL"),
         (CUBE + "\nMULTIPLE_UNIT_CELL 2 1 1", WATER, "expected an input without MULTIPLE_UNIT_CELL"),
         (CUBE, "", "expected atoms in &COORD, got none"),
-        (CUBE, "O 0 0", "expected `label x y z` in every line of &COORD"),
+        (CUBE, "O 0 0", r"expected `label x y z` in every line of &COORD \(got .O 0 0.\)"),
         (CUBE, "O 0 0 zero", "expected `label x y z` in every line of &COORD"),
         (CUBE, "Qq 0 0 0", "expected an element for the kind 'Qq', got 'Qq'; add ELEMENT to its &KIND"),
         (CUBE, "@INCLUDE 'gone.inc'", r"expected the included file 'gone.inc' \(a.inp, line 8\)"),

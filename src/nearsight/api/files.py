@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from nearsight.errors import FormatError
-from nearsight.formats.cp2k import OVERLAPS, steps_in
+from nearsight.errors import FormatError, InputError
+from nearsight.formats.cp2k import FITS, OVERLAPS, steps_in
 from nearsight.formats.h0 import read_h0
 from nearsight.formats.options import BasisChoice, ReadOptions
 from nearsight.formats.registry import read_any
 from nearsight.formats.structure_files import parse_cell
 from nearsight.operators.calculation import Calculation
+from nearsight.operators.position_check import Misfit, misfit
 from nearsight.operators.reduction import reduced
 from nearsight.operators.store import write_calculation
 from nearsight.operators.store_writer import Compression, Precision
@@ -160,7 +161,7 @@ def import_calculation(
         progress=progress,
     )
     if OVERLAPS not in calculation.provenance:
-        _check_positions(str(source), calculation)
+        calculation = _with_overlaps_compared(str(source), calculation)
     calculation = _with_levels_compared(str(source), calculation)
     if h0 is not None:
         provenance = {**calculation.provenance, "initial Hamiltonian": Path(h0).name}
@@ -168,13 +169,41 @@ def import_calculation(
     return reduced(calculation, drop_below)
 
 
-def _check_positions(source: str, calculation: Calculation) -> None:
-    """S against positions, where the source does not tell its functions."""
+def _with_overlaps_compared(source: str, calculation: Calculation) -> Calculation:
+    """The calculation, whose S is that of the positions as far as can be seen where the source tells no functions.
+
+    With PySCF's functions of the basis' name, of which S of predictions is made; and as functions of the vector between
+    atoms, for any basis.
+    """
     from nearsight.checks.positions import check_positions  # half a second, which most runs of CP2K do without
     from nearsight.checks.subject import Subject
 
+    found = _overlaps_of_functions(calculation)
+    if isinstance(found, Misfit):
+        described, name = found.describe(calculation.structure.numbers), calculation.basis.name
+        way = "are S and the structure of one step of one run?"
+        if not found.partly:
+            way += f" Or are the functions others than those of {name}? Give their file, or another name (--basis)"
+        raise FormatError(source, f"{described}; {way}")
     for finding in check_positions(Subject(source, calculation)):
         raise FormatError(source, f"{finding.message}. {finding.meaning} {finding.advice}")
+    if found == FITS:
+        return replace(calculation, provenance={**calculation.provenance, OVERLAPS: FITS})
+    return calculation
+
+
+def _overlaps_of_functions(calculation: Calculation) -> Misfit | str | None:
+    """How S fits the functions of the basis; None where these are not known."""
+    from nearsight.recipes.overlap import with_pyscf_functions
+
+    overlap, numbers = calculation.overlap, calculation.structure.numbers
+    if overlap is None:
+        return None
+    try:
+        functions = with_pyscf_functions(overlap.basis.restricted(numbers)).functions
+    except InputError:
+        return None
+    return misfit(overlap, calculation.structure, functions) or FITS
 
 
 def _with_levels_compared(source: str, calculation: Calculation) -> Calculation:

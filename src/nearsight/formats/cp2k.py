@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from nearsight.elements import symbol_of
 from nearsight.errors import FormatError
 from nearsight.formats.basis_choice import GUESSED
 from nearsight.formats.cp2k_csr import read_gamma_matrices
@@ -26,8 +25,10 @@ from nearsight.units import HARTREE_IN_EV
 
 OVERLAPS = "overlaps"
 """Key of the provenance that says that S was compared with the positions."""
+FITS = "those of the positions and the cell"
+"""What is said under it."""
 
-__all__ = ["OVERLAPS", "read", "recognises", "steps_in"]
+__all__ = ["FITS", "OVERLAPS", "read", "recognises", "steps_in"]
 
 
 def read(path: Path, options: ReadOptions) -> Calculation:
@@ -58,7 +59,7 @@ def read(path: Path, options: ReadOptions) -> Calculation:
     )
     _check_size(files, run, hamiltonian)
     if overlap is not None and _fits_positions(files, run, overlap):
-        said = {**said, OVERLAPS: "those of the positions and the cell"}
+        said = {**said, OVERLAPS: FITS}
     levels = output if down is None else None
     k_points, k_levels = _levels_at_k(run) if down is None else _levels_of_spins(run)
     return Calculation(
@@ -172,13 +173,9 @@ def _fits_positions(files: Cp2kFiles, run: CP2KRun, overlap: BlockOperator) -> b
     found = misfit(overlap, run.structure, shells)
     if found is None:
         return True
-    names = ", ".join(f"{k} ({symbol_of(int(run.structure.numbers[k]))})" for k in found.atoms[:5])
     raise FormatError(
         files.overlap or files.folder,
-        f"expected the overlaps of these positions and this cell, got others for {found.n_wrong} of {found.n_pairs} "
-        f"pairs, all with atom {names}{' …' if len(found.atoms) > 5 else ''}: between atoms {found.worst[0]} and "
-        f"{found.worst[1]}, {found.distance:.3f} Å apart, {found.expected:.4f} is expected and {found.found:.4f} is "
-        "there; are S, the output and the structure of one step of one run?",
+        f"{found.describe(run.structure.numbers)}; are S, the output and the structure of one step of one run?",
     )
 
 

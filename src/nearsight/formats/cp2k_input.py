@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -397,6 +398,14 @@ def parse_sections(path: Path) -> Section:
     return root
 
 
+def _with_places(rows: Sequence[tuple[str, list[str]]]) -> Sequence[tuple[str, list[str]]]:
+    """The lines of &COORD, each of which has three coordinates; ValueError names the first that has not."""
+    for label, rest in rows:
+        if len(rest) < 3:
+            raise ValueError(f"got {' '.join([label, *rest])!r:.60}")
+    return rows
+
+
 def _atoms(path: Path, force_eval: Section) -> tuple[list[str], np.ndarray]:
     coord = force_eval.all("SUBSYS", "COORD")
     if not coord:
@@ -405,7 +414,7 @@ def _atoms(path: Path, force_eval: Section) -> tuple[list[str], np.ndarray]:
     if not rows:
         raise FormatError(path, "expected atoms in &COORD, got none")
     try:
-        positions = np.array([[parse_number(x) for x in rest[:3]] for _, rest in rows]).reshape(len(rows), 3)
+        positions = np.array([[parse_number(x) for x in rest[:3]] for _, rest in _with_places(rows)])
     except ValueError as error:
         raise FormatError(path, f"expected `label x y z` in every line of &COORD ({error})") from error
     unit = _unit_of(path, "&COORD", coord[0].get("UNIT") or "angstrom")

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial import cKDTree
 
+from nearsight.elements import symbol_of
 from nearsight.operators.blocks import BlockOperator
 from nearsight.orbitals.gaussian_overlap import overlaps_along_z
 from nearsight.orbitals.gaussian_shell import GaussianShell
@@ -25,6 +26,8 @@ TOLERANCE = 1e-3
 """An overlap may be off by this: shells are known with six decimals. An atom 0.01 Å away changes S by more."""
 LEFT_OUT = 5e-3
 """Elements below this may be missing in a file, for CP2K's THRESHOLD; or below the smallest that is there."""
+MOST_WRONG = 0.9
+"""Of the pairs of two elements; where more do not fit, their functions are others."""
 GRID = 0.05
 """Å, between distances below 4 Å at which many pairs are interpolated; wider beyond, where overlaps are smooth."""
 _PART = 1 << 18
@@ -49,6 +52,8 @@ class Misfit:
         Å, of these two as given.
     found, expected : float
         The element of S that differs most, in the file and of these positions.
+    partly : bool
+        Whether others of the same two elements fit: then the functions are these, and the places are not.
     """
 
     atoms: tuple[int, ...]
@@ -58,6 +63,22 @@ class Misfit:
     distance: float
     found: float
     expected: float
+    partly: bool
+
+    def describe(self, numbers: np.ndarray) -> str:
+        """Say it in words.
+
+        Parameters
+        ----------
+        numbers : (N,) array of int
+            Atomic numbers.
+        """
+        names = ", ".join(f"{k} ({symbol_of(int(numbers[k]))})" for k in self.atoms[:5])
+        return (
+            f"expected the overlaps of these positions and this cell, got others for {self.n_wrong} of {self.n_pairs} "
+            f"pairs, all with atom {names}{' …' if len(self.atoms) > 5 else ''}: between atoms {self.worst[0]} and "
+            f"{self.worst[1]}, {self.distance:.3f} Å apart, {self.expected:.4f} is expected, {self.found:.4f} is there"
+        )
 
 
 def misfit(
@@ -82,7 +103,7 @@ def misfit(
     pairs = _sample(overlap, structure)
     left_out = min(LEFT_OUT, _smallest(overlap))
     wrong: list[tuple[int, int]] = []
-    worst, answer = 0.0, None
+    worst, answer, partly = 0.0, None, False
     for (a, b), some in _by_elements(overlap, pairs).items():
         expected = _expected(overlap, structure, shells, (a, b), some)
         found = _stack(overlap, some)
@@ -90,6 +111,7 @@ def misfit(
         error[(found == 0) & (np.abs(expected) <= left_out)] = 0
         largest = error.reshape(len(some), -1).max(axis=1)
         wrong += [(int(i), int(j)) for i, j in some[largest > TOLERANCE][:, :2]]
+        partly |= 0 < np.mean(largest > TOLERANCE) <= MOST_WRONG if len(some) else False
         if len(some) and largest.max() > max(worst, TOLERANCE):
             k = int(np.argmax(largest))
             place = np.unravel_index(int(np.argmax(error[k])), error[k].shape)
@@ -99,7 +121,7 @@ def misfit(
     pair, file, own = answer
     vector = structure.positions[pair[1]] + pair[2:] @ structure.cell - structure.positions[pair[0]]
     atoms = (int(pair[0]), int(pair[1]))
-    return Misfit(_cover(wrong), len(pairs), len(wrong), atoms, float(np.linalg.norm(vector)), file, own)
+    return Misfit(_cover(wrong), len(pairs), len(wrong), atoms, float(np.linalg.norm(vector)), file, own, partly)
 
 
 def _smallest(overlap: BlockOperator) -> float:
