@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import nearsight as ns
-from nearsight.errors import ConfigError, InputError
+from nearsight.errors import ConfigError, FormatError, InputError
 from nearsight.formats.data_names import read_named
 from nearsight.progress import Event, StopToken
 from nearsight.recipes.campaign import load_campaign, tasks
@@ -38,12 +40,21 @@ from tests.learning.random_calculation import random_calculation
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory) -> Path:
-    """A folder with small structures in the place of C and D."""
+def stand_ins(tmp_path_factory) -> Path:
+    """A folder with small structures under the names of C and D."""
     folder = tmp_path_factory.mktemp("data")
-    for seed, name in enumerate(("aHfO2_372_C.h5", "aHfO2_372_D.h5")):
-        ns.write(folder / name, random_calculation(seed=seed))
+    for seed, name in enumerate(("hfo2-train", "hfo2-test")):
+        ns.write(folder / data_sets()[name].file, random_calculation(seed=seed))
     return folder
+
+
+@pytest.fixture
+def small(stand_ins, monkeypatch) -> Path:
+    """The folder with small structures, which are what C and D are said to be here."""
+    for seed, name in enumerate(("hfo2-train", "hfo2-test")):
+        said = {"formula": random_calculation(seed=seed).structure.formula, "b2sum": None}
+        monkeypatch.setitem(data_sets(), name, data_sets()[name].model_copy(update=said))
+    return stand_ins
 
 
 @pytest.fixture
@@ -103,6 +114,60 @@ def test_data_are_shipped_or_made_by_a_campaign() -> None:
         elif data_set.campaign == "hfox-concentrations":
             made = {f"{task.name}.h5" for task in tasks(load_campaign(data_set.campaign), Path())}
             assert data_set.file in made
+
+
+def test_shipped_data_are_what_they_are_said_to_be(tmp_path) -> None:
+    workspace = Workspace(tmp_path)
+    for name, data_set in data_sets().items():
+        if data_set.campaign is None:
+            assert data_set.b2sum is not None
+            assert workspace.needed(name).name == Path(data_set.file).name
+
+
+def test_a_file_is_not_believed_by_its_name(tmp_path, stand_ins) -> None:
+    """Silicon, another calculation of the same atoms, a prediction, and a copy of the training: each is refused."""
+    shipped = data_module.shipped_folder()
+    assert shipped is not None
+
+    def refused(name: str, calculation, message: str) -> None:
+        file = tmp_path / data_sets()[name].file
+        ns.write(file, calculation) if not isinstance(calculation, Path) else shutil.copy(calculation, file)
+        with pytest.raises(FormatError, match=rf"{file.name}: expected {message}"):
+            Workspace(tmp_path / "out", (tmp_path,)).needed(name)
+        file.unlink()
+
+    refused("hfo2-train", shipped / "silicon_2.h5", r"Hf124O248 \(a-HfO2, 372 atoms \(C\)\), got Si2")
+    refused(
+        "gst-train",
+        shipped / "aGST_70_test.h5",
+        r"the shipped file of a-GST, 70 atoms, b2sum 442a.*, got Ge10Sb20Te40 with 57ef",
+    )
+    refused("hfo2-1000-test", stand_ins / "aHfO2_372_C.h5", r"Hf362O724")
+    known = ns.read(shipped / "aHfO1.8_96_test.h5")
+    predicted = replace(known, provenance={**known.provenance, "predicted": "yes"})
+    refused(
+        "hfo1.8-test", predicted, "a DFT calculation of a-HfO1.8, 96 sites .another melt., got a network's prediction"
+    )
+
+
+def test_a_copy_of_the_training_is_no_test(tmp_path, small, monkeypatch) -> None:
+    train, test = data_sets()["hfo2-train"], data_sets()["hfo2-test"]
+    monkeypatch.setitem(data_sets(), "hfo2-test", test.model_copy(update={"formula": train.formula}))
+    for name in (train.file, test.file):
+        shutil.copy(small / train.file, tmp_path / name)
+    with pytest.raises(InputError, match=r"_D.h5: expected another calculation than .*_C.h5 .*, got a copy of it"):
+        ns.reproduce("table-2", output=tmp_path / "out", quick=True, data=[tmp_path])
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_is_no_folder_of_results(tmp_path) -> None:
+    (tmp_path / "notes").write_text("mine")
+    for output in ("notes", "notes/below"):
+        with pytest.raises(InputError, match=r"expected a folder for the results, got the file .*notes; give another"):
+            ns.reproduce("figure-10", output=tmp_path / output)
+    with pytest.raises(InputError, match=r"expected a folder with data, got .*notes: a file; name the folder"):
+        ns.reproduce("figure-10", output=tmp_path, data=[tmp_path / "notes"])
+    assert (tmp_path / "notes").read_text() == "mine"
 
 
 def test_a_table_stands_beside_the_paper_and_is_not_made_twice(tmp_path, small, brief, monkeypatch) -> None:

@@ -460,8 +460,8 @@ def describe(path: str | Path) -> dict[str, Any]:
         If the file is not a store, damaged, or of a newer version.
     """
     with _opened(path) as file:
-        basis = _read_atoms(path, file)[1]
-        result = _described(file)
+        structure, basis = _read_atoms(path, file)
+        result = _described(file) | {"formula": structure.formula}
         result["checksums"] = "none: a file of version 1" if result["version"] == 1 else "verified"
         result["basis"] = {"name": basis.name, "shells": basis.describe()}
         result["provenance"] = read_provenance(group_of(file, "provenance"))

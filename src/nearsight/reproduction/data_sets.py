@@ -12,6 +12,8 @@ from pydantic import Field
 
 import nearsight
 from nearsight.configuration import Section, validated
+from nearsight.errors import FormatError
+from nearsight.operators.store import describe
 
 SHIPPED = "aHfO2_372_C.h5"
 """A file by which the folder of the shipped data is known."""
@@ -21,6 +23,8 @@ class DataSet(Section):
     """One calculation that a protocol trains or tests on."""
 
     file: str = Field(description="name in a folder of data, and of the campaign's result")
+    formula: str = Field(description="atoms that it must have, as `Structure.formula` writes them; X is a ghost")
+    b2sum: str | None = Field(None, description="first digits of the BLAKE2b hash that a shipped file must have")
     says: str = Field(description="what it is, for tables and pages")
     campaign: str | None = Field(None, description="the shipped campaign that makes it")
     takes: str = Field("", description="how long that takes")
@@ -32,6 +36,34 @@ class DataSet(Section):
         if self.campaign is not None:
             places.append(Path("runs") / self.campaign)
         return next((place / self.file for place in places if (place / self.file).is_file()), None)
+
+    def check(self, path: Path, content: str) -> None:
+        """Refuse a file that has the name of this data set and is something else.
+
+        Parameters
+        ----------
+        path : Path
+            The file.
+        content : str
+            Its BLAKE2b hash, hexadecimal.
+
+        Raises
+        ------
+        FormatError
+            It is no store, a prediction, of other atoms, or not the file that is shipped.
+        """
+        found = describe(path)
+        way = "name another folder with --data, or move the file away"
+        if found["formula"] != self.formula:
+            raise FormatError(path, f"expected {self.formula} ({self.says}), got {found['formula']}; {way}")
+        if found["provenance"].get("predicted") == "yes":
+            raise FormatError(path, f"expected a DFT calculation of {self.says}, got a network's prediction; {way}")
+        if self.b2sum is not None and not content.startswith(self.b2sum):
+            raise FormatError(
+                path,
+                f"expected the shipped file of {self.says}, b2sum {self.b2sum}…, got {self.formula} with "
+                f"{content[: len(self.b2sum)]}…, another calculation or file; {way}",
+            )
 
     def is_shipped(self) -> bool:
         """Return whether the file comes with the repository."""

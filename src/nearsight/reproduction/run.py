@@ -120,7 +120,8 @@ def reproduce(
     ConfigError
         There is no protocol of a name, or another process works in the folder.
     InputError
-        A single protocol was asked for whose data are not there; the message says which campaign makes them.
+        A single protocol was asked for whose data are not there; the message says which campaign makes them. A file
+        with the name of a data set holds something else. The output is a file.
 
     Examples
     --------
@@ -133,8 +134,9 @@ def reproduce(
     folders = tuple(Path(folder) for folder in data)
     for folder in folders:
         if not folder.is_dir():
-            raise InputError(f"expected a folder with data, got {folder}: no such folder")
-    workspace = Workspace(Path(output), folders, quick, minutes, seed)
+            what = "a file; name the folder that it is in" if folder.exists() else "no such folder"
+            raise InputError(f"expected a folder with data, got {folder}: {what}")
+    workspace = Workspace(_folder(output), folders, quick, minutes, seed)
     protocols = {name: load_protocol(name) for name in chosen}
     plans = {name: KINDS[p.kind].units(name, p, workspace) for name, p in protocols.items()}
     left_out = {
@@ -168,6 +170,15 @@ def reproduce(
     return Reproduction(
         workspace.folder, tuple(results), left_out, page, token.stopped, (time.monotonic() - began) / 60
     )
+
+
+def _folder(output: str | PathLike[str]) -> Path:
+    """Return the folder of the results, which need not be there; a file in its way is refused."""
+    folder = Path(output)
+    in_the_way = next((path for path in (folder, *folder.parents) if path.exists() and not path.is_dir()), None)
+    if in_the_way is not None:
+        raise InputError(f"expected a folder for the results, got the file {in_the_way}; give another --output")
+    return folder
 
 
 def _done(name: str, plan: Sequence[Unit], pace: _Pace, token: StopToken) -> bool:

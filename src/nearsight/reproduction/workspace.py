@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nearsight.atomic_files import explained, write_text_atomically
-from nearsight.errors import InputError
+from nearsight.errors import FormatError, InputError
 from nearsight.reproduction.data_sets import DataSet, data_sets
 from nearsight.version import __version__
 
@@ -42,14 +42,33 @@ class Workspace:
     minutes: float | None = None
     seed: int = 42
     _hashes: dict[Path, str] = field(default_factory=dict, compare=False, repr=False)
+    _checked: dict[str, Path] = field(default_factory=dict, compare=False, repr=False)
 
     def budget(self, full: float, quick: float) -> float:
         """Return the training time of this reproduction, minutes."""
         return self.minutes or (quick if self.quick else full)
 
     def file(self, name: str) -> Path | None:
-        """Return the file of a data set; None where it is nowhere."""
-        return data_sets()[name].found(self.data)
+        """Return the file of a data set, which was looked into; None where it is nowhere.
+
+        Raises
+        ------
+        FormatError
+            The file of that name holds something else, or the same as that of another data set.
+        """
+        found = data_sets()[name].found(self.data)
+        if found is not None and self._checked.get(name) != found:
+            data_sets()[name].check(found, self.content(found))
+            self._check_it_is_another(name, found)
+            self._checked[name] = found
+        return found
+
+    def _check_it_is_another(self, name: str, found: Path) -> None:
+        for other, path in self._checked.items():
+            if other != name and self.content(path) == self.content(found):
+                raise FormatError(
+                    found, f"expected another calculation than {path} ({data_sets()[other].says}), got a copy of it"
+                )
 
     def needed(self, name: str) -> Path:
         """Return the file of a data set that is there."""
