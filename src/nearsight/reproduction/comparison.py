@@ -51,12 +51,13 @@ def result(name: str, protocol: ComparisonProtocol, workspace: Workspace) -> Res
 
 def missing(protocol: ComparisonProtocol, workspace: Workspace) -> list[str]:
     """Return what is left out, and the way to get it."""
-    sets = [
-        data_set for row in protocol.rows for data_set in workspace.missing([*row.starts_from, *row.train, row.test])
-    ]
+    rows = [row for row in protocol.rows if row.quick or not workspace.quick]
+    sets = [data_set for row in rows for data_set in workspace.missing([*row.starts_from, *row.train, row.test])]
     said = [data_set.way_to_get_it() for data_set in dict.fromkeys(sets)]
-    short = [", ".join(row.labels) for row in protocol.rows if workspace.quick and not row.quick]
-    return said + ([f"rows of the full protocol alone: {'; '.join(short)}"] if short else [])
+    short = [" → ".join(row.labels) for row in protocol.rows if workspace.quick and not row.quick]
+    said += [f"rows of the full protocol alone: {'; '.join(short)}"] if short else []
+    without = workspace.quick and not protocol.levels
+    return said + (["levels, and predictions that are self-consistent: the full protocol has them"] if without else [])
 
 
 def figure(result: Result, protocol: ComparisonProtocol) -> Figure | None:

@@ -55,13 +55,14 @@ def table_lines(result: Result) -> list[str]:
 
 
 def table(result: Result) -> tuple[list[str], list[list[str]]]:
-    """Return the head and the rows of a result's table; the paper's rows are first of each kind."""
-    head = [*result.columns, "", *(title_of(key) for key in result.measures)]
+    """Return head and rows of a result's table: the paper's rows first, without measures that nobody has."""
+    measures = [key for key in result.measures if any(line.values.get(key) is not None for line in result.lines)]
+    head = [*result.columns, "", *(title_of(key) for key in measures)]
     order = sorted(result.lines, key=lambda line: (line.row, line.who != PAPER))
     rows, before = [], None
     for line in order:
         labels = line.labels if line.labels != before else ("",) * len(line.labels)
-        rows.append([*labels, line.who, *(written(key, line.values.get(key)) for key in result.measures)])
+        rows.append([*labels, line.who, *(written(key, line.values.get(key)) for key in measures)])
         before = line.labels
     return head, rows
 
