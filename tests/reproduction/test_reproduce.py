@@ -7,7 +7,9 @@ import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 import nearsight as ns
@@ -16,6 +18,7 @@ from nearsight.formats.data_names import read_named
 from nearsight.progress import Event, StopToken
 from nearsight.recipes.campaign import load_campaign, tasks
 from nearsight.reproduction import comparison as comparison_module
+from nearsight.reproduction import currents as currents_module
 from nearsight.reproduction import data_sets as data_module
 from nearsight.reproduction import molecules as molecules_module
 from nearsight.reproduction import run as run_module
@@ -25,6 +28,7 @@ from nearsight.reproduction.findings import sentence
 from nearsight.reproduction.measures import MEASURES, written
 from nearsight.reproduction.protocol import (
     ComparisonProtocol,
+    CurrentsProtocol,
     Finding,
     MoleculesProtocol,
     chosen_names,
@@ -286,6 +290,12 @@ def test_a_database_of_molecules_is_divided(tmp_path) -> None:
     assert [len(split.train), len(split.validation), len(split.test), len(set(every))] == [3, 1, 2, 6]
     assert molecules_module._split(protocol, workspace, row, (3, 1, 2)) == split
     assert sorted(read_named(every[0]).structure.numbers) == [1, 1, 8]
+    row_of_uracil = protocol.rows[2].model_copy(update={"database": row.database})
+    with pytest.raises(FormatError, match=r"expected C4H4N2O2 \(uracil\), got H2O"):
+        molecules_module._geometry(every[0], row_of_uracil)
+    assert [counts for _, one, counts in molecules_module._rows(protocol, replace(workspace, quick=False))] == [
+        (500, 500, 3900)
+    ]
     assert "original database" in molecules_module._sources_said(protocol, workspace)[0]
     with pytest.raises(InputError, match="expected 7 geometries, got 6"):
         molecules_module._split(protocol, workspace, row, (4, 1, 2))
@@ -315,3 +325,30 @@ def test_numbers_are_written_with_their_digits() -> None:
         "0",
     ]
     assert written("epochs", 17736) == "17,736"
+    assert written("current_A", 8e-9) == "8.00e-9"
+
+
+def test_currents_do_not_depend_on_the_zero_of_energy() -> None:
+    """H + μS has the currents of H; two per cent less between atoms have others."""
+    shipped, protocol = data_module.shipped_folder(), load_protocol("table-6")
+    assert shipped is not None
+    assert isinstance(protocol, CurrentsProtocol)
+    protocol = protocol.model_copy(update={"tolerance": 1e-4})
+    exact = ns.read(shipped / "AlHfO2Al_156.h5")
+    h, s = exact.require_hamiltonian(), exact.require_overlap()
+    s = s.on_pairs(h.source, h.target, h.shift)
+    between = np.where(np.repeat(h.source == h.target, h.lengths), 1.0, 0.98)
+    given = {"shifted": h.values + 0.7 * s.values, "weaker": h.values * between}
+    predicted = {
+        who: SimpleNamespace(calculation=replace(exact, hamiltonian=replace(h, values=values)))
+        for who, values in given.items()
+    }
+    levels = {"gap": protocol.levels["gap"].model_copy(update={"points": 3})}
+    flowing = {}
+    for who, matrix in currents_module._on_same_pairs(exact, predicted):
+        ((_, (energies, transmission)),) = currents_module._transmissions(protocol, matrix, 2, levels)
+        flowing[who] = currents_module._current(protocol, energies, transmission, 0.0)
+    values = currents_module._values(flowing)
+    assert values["DFT"] == {"current_A": pytest.approx(flowing["DFT"])}
+    assert abs(values["shifted"]["log_ratio"]) < 1e-4
+    assert abs(values["weaker"]["log_ratio"]) > 0.1

@@ -50,12 +50,18 @@ MEASURES = {
     "outliers": Measure("Hf with 4 or 8 O", 0),
     "reach_A": Measure("last element above 1 meV / Å"),
     "largest_at_8A_mEh": Measure("largest element at 8 Å / mE_h"),
+    "current_A": Measure("current / A"),
+    "log_ratio": Measure("log10 I/I_DFT"),
     "change_meV": Measure("mean change of levels / meV"),
     "change_occupied_meV": Measure("of the occupied ones / meV"),
     "near_mEh": Measure("change within 3 Å / mE_h"),
     "far_mEh": Measure("change beyond 7 Å / mE_h"),
     "far_percent": Measure("the same, of the mean on-site element / %"),
 }
+
+
+SMALLEST = 1e-4
+"""A number below it is written with its power of ten."""
 
 
 def title_of(key: str) -> str:
@@ -72,6 +78,9 @@ def written(key: str, value: Any) -> str:
     digits = MEASURES[key].digits
     if not digits or value == 0:
         return f"{value:,.0f}"
+    if abs(value) < SMALLEST:
+        mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
+        return f"{mantissa.replace('-', '−')}e{int(exponent)}"
     decimals = digits - 1 - math.floor(math.log10(abs(value)))
     text = f"{round(value, decimals):,.{max(0, decimals)}f}"
     return text.replace("-", "−")

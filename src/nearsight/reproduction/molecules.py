@@ -14,8 +14,9 @@ from nearsight.api.data import generate
 from nearsight.api.models import load_model, train
 from nearsight.api.numbers import evaluation_numbers
 from nearsight.api.spectra import evaluate
-from nearsight.errors import InputError
+from nearsight.errors import FormatError, InputError
 from nearsight.formats.data_names import data_names, read_named
+from nearsight.operators.calculation import Calculation
 from nearsight.progress import Event, Progress, StopToken, labelled
 from nearsight.report.reproduction_figures import Panel, Series, rows_figure
 from nearsight.reproduction.measures import title_of
@@ -107,8 +108,9 @@ def _why_not(row: MoleculeRow, workspace: Workspace) -> str:
 
 def _rows(protocol: MoleculesProtocol, workspace: Workspace) -> Iterator[tuple[int, MoleculeRow, tuple[int, int, int]]]:
     for number, row in enumerate(protocol.rows):
-        counts = row.quick_counts if workspace.quick else row.counts
-        if counts is not None and (_database(row, workspace) is not None or sum(counts) <= MOST_COMPUTED):
+        own = _database(row, workspace) is not None
+        counts = row.quick_counts if workspace.quick else row.paper_counts if own else row.counts
+        if counts is not None and (own or sum(counts) <= MOST_COMPUTED):
             yield number, row, counts
 
 
@@ -188,8 +190,8 @@ def _training(
         changes |= {"metrics_every": MOST_EPOCHS}
         (folder / "run").parent.mkdir(parents=True, exist_ok=True)
         model = train(
-            [read_named(name) for name in split.train],
-            [read_named(name) for name in split.validation],
+            [_geometry(name, row) for name in split.train],
+            [_geometry(name, row) for name in split.validation],
             preset=PRESETS[network],
             minutes=minutes,
             run_dir=folder / "run",
@@ -199,7 +201,7 @@ def _training(
         )
         if model.training is None or model.training.interrupted:
             return
-        errors = _errors(folder / "run", split.test, progress, stop)
+        errors = _errors(folder / "run", row, split.test, progress, stop)
         if errors is not None:
             state = model.training.state
             write_numbers(folder / "done.json", {**errors, "epochs": state.epoch, "minutes": state.seconds / 60})
@@ -208,13 +210,23 @@ def _training(
     return Unit(says, folder / "done.json", 60 * minutes + 20 + 0.05 * counts[2], work)
 
 
-def _errors(run: Path, names: Sequence[str], progress: Progress, stop: StopToken) -> dict[str, float] | None:
+def _geometry(name: str, row: MoleculeRow) -> Calculation:
+    """Return a geometry of a molecule; another molecule is refused."""
+    found = read_named(name)
+    if found.structure.formula != row.formula:
+        raise FormatError(name, f"expected {row.formula} ({row.molecule}), got {found.structure.formula}")
+    return found
+
+
+def _errors(
+    run: Path, row: MoleculeRow, names: Sequence[str], progress: Progress, stop: StopToken
+) -> dict[str, float] | None:
     """Mean errors over unseen geometries, µE_h; None where it was stopped."""
     model, found = load_model(run), []
     for number, name in enumerate(names):
         if stop.stopped:
             return None
-        reference = read_named(name)
+        reference = _geometry(name, row)
         numbers = evaluation_numbers(
             evaluate(model.predict(reference.structure, self_consistent=False), reference, eigenvalues=False)
         )

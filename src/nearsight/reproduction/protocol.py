@@ -111,10 +111,13 @@ class MoleculeRow(Section):
     """One molecule of Table 13."""
 
     molecule: str
+    formula: str = Field(description="that every geometry must have, as `Structure.formula` writes it")
     database: str = Field(description="name of the original database, where a user has it")
-    counts: tuple[int, int, int] = Field(description="geometries to train, to validate and to test on")
+    counts: tuple[int, int, int] = Field(
+        description="geometries to train, to validate and to test on where they are computed here"
+    )
     quick_counts: tuple[int, int, int] | None = Field(None, description="those of a quick run; none: left out")
-    paper_counts: tuple[int, int, int]
+    paper_counts: tuple[int, int, int] = Field(description="those of the paper, taken from an original database")
     paper: float = Field(description="ε_tot, µE_h")
     qhnet: float = Field(description="ε_tot, µE_h")
 
@@ -152,7 +155,44 @@ class CostProtocol(_Protocol):
     quick_minutes: float = 0.4
 
 
-AnyProtocol = ComparisonProtocol | AnalysisProtocol | LevelsProtocol | MoleculesProtocol | SlicesProtocol | CostProtocol
+class FermiLevel(Section):
+    """Where electrons flow, and the energies about it at which the transmission is computed."""
+
+    energy: float = Field(description="eV from the middle of the gap")
+    half_width: float = Field(ge=0.35, description="eV; currents are integrated within 0.35 eV")
+    points: int = Field(ge=3)
+
+
+class CurrentsProtocol(_Protocol):
+    """Currents through an unseen structure, from DFT's and from predicted matrices."""
+
+    kind: Literal["currents"]
+    train: tuple[str, ...]
+    test: str
+    axes: str = Field("abc", pattern="^[abc]+$", description="lattice vectors along which electrons flow")
+    quick_axes: str = Field("a", pattern="^[abc]+$")
+    levels: dict[str, FermiLevel]
+    quick_levels: tuple[str, ...]
+    ends: tuple[float, float] = Field((2.5, 1.0), description="Å of the ends that touch leads, and their Γ, eV")
+    tolerance: float = Field(2e-2, description="eV: blocks below it are no coupling")
+    bias: float = Field(0.2, description="V")
+    temperature: float = Field(100.0, description="K")
+    minutes: float = 20.0
+    quick_minutes: float = 0.4
+    paper: dict[str, tuple[float, float]] = Field(
+        default_factory=dict, description="current of DFT and of the prediction, A, by device"
+    )
+
+
+AnyProtocol = (
+    ComparisonProtocol
+    | AnalysisProtocol
+    | LevelsProtocol
+    | MoleculesProtocol
+    | SlicesProtocol
+    | CostProtocol
+    | CurrentsProtocol
+)
 
 
 class _Holder(BaseModel):

@@ -15,7 +15,7 @@ from nearsight.atomic_files import explained
 from nearsight.errors import InputError, NearsightError
 from nearsight.folder_lock import locked_folder
 from nearsight.progress import Event, Progress, StopToken, silent
-from nearsight.reproduction import analyses, comparison, cost, levels, molecules, slices
+from nearsight.reproduction import analyses, comparison, cost, currents, levels, molecules, slices
 from nearsight.reproduction.protocol import AnyProtocol, chosen_names, load_protocol
 from nearsight.reproduction.result import Result
 from nearsight.reproduction.unit import Unit
@@ -42,6 +42,7 @@ KINDS = {
         ("molecules", molecules),
         ("slices", slices),
         ("cost", cost),
+        ("currents", currents),
     )
 }
 """What does the work of each kind of protocol."""
