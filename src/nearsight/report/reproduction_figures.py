@@ -172,7 +172,7 @@ def _colour(name: str, number: int) -> str:
 def _bars(ax: Axes, series: Sequence[Series], rows: Sequence[str], logarithmic: bool) -> None:
     """Draw the numbers of a row side by side about its place: bars, or points on an axis that does not begin at 0."""
     whose = [[k for k, one in enumerate(series) if one.values[row] is not None] for row in range(len(rows))]
-    width = 0.8 / max(1, *map(len, whose))
+    width = min(0.4, (0.5 if logarithmic else 0.8) / max(1, *map(len, whose)))
     for k, one in enumerate(series):
         known = [(row, value) for row, value in enumerate(one.values) if value is not None]
         places = [row + (whose[row].index(k) - (len(whose[row]) - 1) / 2) * width for row, _ in known]
