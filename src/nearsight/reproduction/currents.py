@@ -15,6 +15,7 @@ from nearsight.api.matrices import Hamiltonian
 from nearsight.api.models import load_model
 from nearsight.api.transport import junction, transport
 from nearsight.electronic.eigen import solve
+from nearsight.errors import InputError
 from nearsight.operators.bloch import fold
 from nearsight.operators.blocks import BlockOperator
 from nearsight.operators.calculation import Calculation
@@ -78,7 +79,7 @@ def result(name: str, protocol: CurrentsProtocol, workspace: Workspace) -> Resul
             f"Trained on {', '.join(data_sets()[n].says for n in protocol.train)}, tested on "
             f"{data_sets()[protocol.test].says}.",
         ),
-        (),
+        tuple(f"{who}: {why}" for who, why in found.get("without", {}).items()),
         {
             "minutes of each training": workspace.budget(protocol.minutes, protocol.quick_minutes),
             "seed": workspace.seed,
@@ -127,19 +128,26 @@ def _compute(
     axes, levels = _extent(protocol, workspace)
     currents: list[dict[str, Any]] = []
     curves: dict[str, list[Curve]] = {}
+    without: dict[str, str] = {}
     for axis in axes:
         of: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]] = {}
         for who, matrix in matrices.items():
             if stop.stopped:
                 return
             progress(Event(f"  transmission along {axis}: {who}"))
-            of[who] = dict(_transmissions(protocol, matrix, "abc".index(axis), levels))
+            try:
+                of[who] = dict(_transmissions(protocol, matrix, "abc".index(axis), levels))
+            except InputError as error:  # a rough prediction may reach farther than half of the cell
+                if who == DFT:
+                    raise
+                without[who] = str(error)
+                progress(Event(f"  no currents along {axis} of {who}: {error}"))
         for level in levels:
             flowing = {who: _current(protocol, *of[who][level], levels[level].energy) for who in of}
             currents.append({"axis": axis, "level": level, "of": _values(flowing)})
         curves[f"along {axis}"] = [Curve(who, list(windows.values())) for who, windows in of.items()]
     write_figure(record.parent, curves_figure(curves, "energy from the middle of the gap / eV", "transmission"))
-    write_numbers(record, {"currents": currents})
+    write_numbers(record, {"currents": currents, "without": without})
 
 
 def _predictions(
