@@ -130,6 +130,38 @@ def test_the_density_of_a_metal_is_smooth_in_h() -> None:
     np.testing.assert_allclose(second, first, atol=0.02 * np.abs(first).max())
 
 
+@pytest.mark.parametrize("single", [False, True])
+def test_a_followed_density_is_that_of_eigenvectors(single: bool) -> None:
+    """Of an H that stays the same after it changed by 0.2 eV on some atoms; one step leaves a tenth of the change."""
+    calculation = read("aHfO2_96_A")
+    basis, fresh = basis_of(calculation, 300.0), basis_of(calculation, 300.0)
+    bare = hermitian_dense(calculation.require_hamiltonian(), "H")
+    changed = bare + np.diag(0.2 * np.sin(np.arange(len(bare))))
+    assert basis.followed(changed) is None  # of what
+    first, expected = basis.density_of(bare, single=single)[0], fresh.density_of(changed)[0]
+    steps = [basis.followed(changed) for _ in range(8)]
+    assert all(step is not None for step in steps)
+    errors = [np.abs(step.vector() - expected.vector()).max() for step in steps if step is not None]
+    assert errors[0] < 0.15 * np.abs(first.vector() - expected.vector()).max()
+    assert errors[-1] < (2e-5 if single else 1e-8)
+
+
+def test_levels_of_a_metal_are_not_followed() -> None:
+    metal = replace(read("aPtGe2_96_train"), k_points=None)
+    basis, h = basis_of(metal), metal.require_hamiltonian()
+    basis.density_of(h)
+    assert basis.followed(h) is None
+
+
+def test_a_root_in_single_precision_is_right_and_gives_way_to_double() -> None:
+    calculation = read("aHfO2_96_A")
+    h = calculation.require_hamiltonian()
+    layout = CoupledLayout(calculation.basis.restricted(calculation.structure.numbers))
+    basis, exact = LoewdinBasis(calculation, layout, single=True), basis_of(calculation).density_of(h)[0]
+    assert np.abs(basis.density_of(h, single=True)[0].vector() - exact.vector()).max() < 5e-5
+    assert np.abs(basis.density_of(h)[0].vector() - exact.vector()).max() < 1e-10
+
+
 def test_directions_that_s_does_not_resolve_are_projected_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """With a threshold above the smallest eigenvalues of this S: levels less, the charges of the cell stay."""
     calculation = read("aHfO2_96_A")

@@ -482,8 +482,8 @@ class Model:
             progress(Event(f"the prediction is not self-consistent: {error}"))
             failed = {**plain.provenance, "self_consistent": f"no: {error}"}
             return _plain(replace(plain, provenance=failed), prediction)
-        steps = "diagonalisations" if solver == "dense" else "purifications"
-        said = f"{found.diagonalisations} {steps}, charges agree to {found.error:.1e} e"
+        whole = f"diagonalisation{'s' if found.diagonalisations > 1 else ''}" if solver == "dense" else "purifications"
+        said = f"{found.steps} steps, {found.diagonalisations} {whole}, charges agree to {found.error:.1e} e"
         provenance = {**plain.provenance, "self_consistent": said}
         progress(Event(f"self-consistent after {said}"))
         errors = found.expected_errors

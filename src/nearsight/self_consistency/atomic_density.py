@@ -21,6 +21,7 @@ from scipy import linalg, sparse
 from nearsight.electronic.conditioning import overlap_threshold
 from nearsight.electronic.eigen import known_room
 from nearsight.electronic.filling import Filling, occupations
+from nearsight.electronic.followed_levels import FollowedLevels
 from nearsight.electronic.k_points import half_mesh
 from nearsight.electronic.matrices import Matrix, hermitian_dense
 from nearsight.errors import InputError
@@ -34,6 +35,10 @@ from nearsight.structures.structure import Structure
 
 TEMPERATURE = 1000.0
 """K, of the electrons: kT = 86 meV changes the charges of an insulator with a gap of 2 eV by less than 1e-5 e."""
+PARTLY = 1e-4
+"""Electrons that may be missing in a full level, or be in an empty one, where levels are followed."""
+WELL_CONDITIONED = 0.01
+"""Smallest eigenvalue of an S whose root may be taken in single precision."""
 DISTANT = 10.0
 """Levels of directions that are projected out, in units of the largest |A|: no electron gets there."""
 
@@ -131,6 +136,8 @@ class LoewdinBasis:
         How; by default LAPACK.
     functions : BasisSet, optional
         The basis whose radial functions dipoles are computed with; where it knows them not, dipoles are zero.
+    single : bool, optional
+        Whether densities will mostly be asked for in single precision.
 
     Raises
     ------
@@ -145,6 +152,7 @@ class LoewdinBasis:
         temperature: float | None = None,
         diagonalise: Diagonalise = lapack,
         functions: BasisSet | None = None,
+        single: bool = False,
     ) -> None:
         self.structure: Structure = calculation.structure
         self.basis, self.layout, self.temperature = calculation.basis, layout, temperature or TEMPERATURE
@@ -156,10 +164,12 @@ class LoewdinBasis:
         self._k_points, self._weights = half_mesh(mesh)
         known_room(s.n_orbitals, 5 + 4 * len(self._k_points), complex_=several)
         threshold = overlap_threshold(calculation)
-        self._roots = [_Root(_at(s, k, "S"), threshold) for k in self._k_points]
+        self._roots = [_Root(_at(s, k, "S"), threshold, single) for k in self._k_points]
         self._dipoles = _dipoles_at(self.structure, functions, self._k_points)
         self.projected_out = max(root.projected_out for root in self._roots)
         self._valence = np.array([self.basis.valence[int(z)] for z in self.structure.numbers], dtype=float)
+        self._first: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
+        self._levels: FollowedLevels | None = None
 
     def density_of(self, hamiltonian: Matrix, *, single: bool = False) -> tuple[AtomicDensity, Filling]:
         """Return the atomic density of a Hamiltonian, and how its levels are filled.
@@ -186,16 +196,71 @@ class LoewdinBasis:
             self._seen_from_atoms(vectors, filled, root, dipoles)
             for (_, vectors), filled, root, dipoles in zip(found, filling.occupations, self._roots, self._dipoles)
         ]
+        self._first, self._levels = (levels[0], found[0][1], filling.occupations[0]), None
         total = sum(weight * part.vector() for weight, part in zip(self._weights, parts))
         return self._neutral(parts[0].with_vector(np.asarray(total))), filling
+
+    def followed(self, hamiltonian: Matrix) -> AtomicDensity | None:
+        """Return the atomic density of a Hamiltonian that is much like the last one, without its levels.
+
+        The empty levels are followed from those of the last Hamiltonian that was diagonalised (`FollowedLevels`), in
+        its precision and to first order in what changed since the last call: exact where a Hamiltonian comes to rest.
+
+        Parameters
+        ----------
+        hamiltonian : BlockOperator, sparse matrix or ndarray of shape (n, n)
+            eV.
+
+        Returns
+        -------
+        AtomicDensity or None
+            None where there are several k-points, directions that are projected out, levels that are neither full nor
+            empty, or a Hamiltonian too far from the one that was diagonalised.
+        """
+        if self._first is None or len(self._roots) > 1 or self.projected_out:
+            return None
+        levels, vectors, filled = self._first
+        if np.abs(filled - 2 * np.round(filled / 2)).max() > PARTLY:
+            return None
+        root, full = self._roots[0], int(np.count_nonzero(filled > 1))
+        if self._levels is None:
+            orbitals = root.inverse_as(vectors.dtype) @ vectors
+            self._levels = FollowedLevels(levels.astype(vectors.real.dtype), orbitals, full)
+        found = self._levels.follow(_at(hamiltonian, self._k_points[0], "H").astype(vectors.dtype))
+        if found is None:
+            return None
+        two = vectors.dtype.type(2**0.5)
+        seen = self._seen(vectors @ (two * found), two * self._levels.space, root, self._dipoles[0])
+        return self._neutral(self._without(seen, vectors.dtype, root, self._dipoles[0]) if self._levels.empty else seen)
 
     def _seen_from_atoms(
         self, vectors: np.ndarray, filled: np.ndarray, root: _Root, dipoles: Sequence[sparse.coo_array]
     ) -> AtomicDensity:
-        """The part of one k-point, with populations in place of charges."""
-        some = filled > 1e-12
-        weighted = (vectors[:, some] * np.sqrt(filled[some]).astype(vectors.real.dtype)).astype(vectors.dtype)
-        own = root.inverse_as(weighted.dtype) @ weighted
+        """The part of one k-point, with populations in place of charges: of electrons, or where there are fewer of
+        what is missing in full levels."""
+        some, free = filled > 1e-12, 2 - filled > 1e-12
+        holes = np.count_nonzero(free) < np.count_nonzero(some)
+        chosen, weights = (free, 2 - filled[free]) if holes else (some, filled[some])
+        weighted = (vectors[:, chosen] * np.sqrt(weights).astype(vectors.real.dtype)).astype(vectors.dtype)
+        seen = self._seen(weighted, root.inverse_as(weighted.dtype) @ weighted, root, dipoles)
+        return self._without(seen, weighted.dtype, root, dipoles) if holes else seen
+
+    def _without(
+        self, holes: AtomicDensity, precision: np.dtype, root: _Root, dipoles: Sequence[sparse.coo_array]
+    ) -> AtomicDensity:
+        """What is left of two electrons in each level."""
+        if root.filled is None or root.filled[0] != precision:
+            two = precision.type(2**0.5)
+            inverse = root.inverse_as(precision)
+            all_levels = two * np.eye(len(inverse), dtype=precision), two * inverse
+            root.filled = precision, self._seen(*all_levels, root, dipoles)
+        return holes.with_vector(root.filled[1].vector() - holes.vector())
+
+    def _seen(
+        self, weighted: np.ndarray, own: np.ndarray, root: _Root, dipoles: Sequence[sparse.coo_array]
+    ) -> AtomicDensity:
+        """What atoms see of the density Σ_n c_n c_n† of orthogonal orbitals, columns, in Löwdin's basis and in their
+        own."""
         p, offsets = own @ own.conj().T, self.basis.offsets(self.structure.numbers)
         squares = np.einsum("ij,ij->i", weighted, weighted.conj()).real.astype(np.float64)
         n = len(self.structure)
@@ -239,37 +304,62 @@ def _dipoles_at(structure: Structure, functions: BasisSet | None, k_points: np.n
 
 
 class _Root:
-    """S and S^−½ at one k-point, the latter zero in the directions that are projected out."""
+    """S and S^−½ at one k-point, the latter zero in the directions that are projected out.
 
-    def __init__(self, overlap: np.ndarray, threshold: float) -> None:
-        self.overlap = overlap
-        values, vectors = np.linalg.eigh(overlap)  # which lets other threads of Python run, unlike SciPy's
-        if values[0] < -threshold or values[-1] < threshold:
+    In single precision, which a well-conditioned S allows, S^−½ is good to about 1e-5; in double it is computed where
+    it is asked for.
+    """
+
+    def __init__(self, overlap: np.ndarray, threshold: float, single: bool) -> None:
+        self.overlap, self._threshold = overlap, threshold
+        self._inverses: dict[np.dtype, np.ndarray] = {}
+        self.filled: tuple[np.dtype, AtomicDensity] | None = None
+        lowest = self._invert(_rounded(overlap)) if single else 0.0
+        if lowest < max(WELL_CONDITIONED, 2 * threshold):
+            self._inverses.clear()
+            self._invert(overlap)
+
+    def _invert(self, overlap: np.ndarray) -> float:
+        """Keep S^−½ in the precision of `overlap`; return the smallest eigenvalue."""
+        # NumPy's lets other threads of Python run, unlike SciPy's, which takes half the time in single precision
+        double = overlap.dtype.itemsize // (2 if np.iscomplexobj(overlap) else 1) == 8
+        values, vectors = np.linalg.eigh(overlap) if double else lapack(overlap)
+        if values[0] < -self._threshold or values[-1] < self._threshold:
             raise InputError(
                 f"expected a positive definite overlap S, got one with smallest eigenvalue {values[0]:.6g}; is it "
                 "complete (all neighbours, both triangles) and of this structure?"
             )
-        kept = values >= threshold
-        self.inverse = (vectors[:, kept] / np.sqrt(values[kept])) @ vectors[:, kept].conj().T
-        self._null, self._rounded = vectors[:, ~kept], self.inverse
+        kept = values >= self._threshold
+        self._null = vectors[:, ~kept]
+        self._inverses[overlap.dtype] = (vectors[:, kept] / np.sqrt(values[kept])) @ vectors[:, kept].conj().T
         self.projected_out = int(np.count_nonzero(~kept))
+        return float(values[0])
 
-    def inverse_as(self, dtype: np.typing.DTypeLike) -> np.ndarray:
-        """S^−½ in some precision; the last one is kept."""
-        if self._rounded.dtype != dtype:
-            self._rounded = self.inverse.astype(dtype)
-        return self._rounded
+    def inverse_as(self, precision: np.dtype) -> np.ndarray:
+        """S^−½ in some precision."""
+        if precision not in self._inverses:
+            if precision == _rounded(self.overlap[:1, :1]).dtype:
+                self._inverses[precision] = self._inverses[self.overlap.dtype].astype(precision)
+            elif self.overlap.dtype in self._inverses:  # complex H with a real S
+                return self._inverses[self.overlap.dtype].astype(precision)
+            else:
+                self._invert(self.overlap)
+        return self._inverses[precision]
 
     def orthogonal(self, h: np.ndarray, single: bool) -> np.ndarray:
         """S^−½ H S^−½, with levels far up in the directions that are projected out."""
-        inverse, null = self.inverse, self._null
-        if single:
-            low = np.complex64 if np.iscomplexobj(inverse) or np.iscomplexobj(h) else np.float32
-            inverse, null, h = self.inverse_as(low), null.astype(low), h.astype(low)
+        h = _rounded(h) if single else h
+        inverse = self.inverse_as(_rounded(self.overlap[:1, :1]).dtype if single else self.overlap.dtype)
         result = inverse @ h @ inverse
         if self.projected_out:
+            null = self._null.astype(inverse.dtype)
             result += DISTANT * np.abs(result).max() * len(result) ** 0.5 * (null @ null.conj().T)
         return np.asfortranarray(result)
+
+
+def _rounded(matrix: np.ndarray) -> np.ndarray:
+    """A copy in single precision."""
+    return matrix.astype(np.complex64 if np.iscomplexobj(matrix) else np.float32)
 
 
 def _at(matrix: Matrix, k: np.ndarray, name: str) -> np.ndarray:

@@ -28,6 +28,9 @@ class DensityBasis(Protocol):
     ) -> tuple[AtomicDensity, Filling | Purified]:
         """Return the atomic density of a Hamiltonian (eV), and what it was made of."""
 
+    def followed(self, hamiltonian: BlockOperator) -> AtomicDensity | None:
+        """Return the atomic density of a Hamiltonian much like the last one; None where there is no shorter way."""
+
 
 def density_basis(
     calculation: Calculation,
@@ -36,6 +39,7 @@ def density_basis(
     functions: BasisSet | None = None,
     solver: DensitySolver = "auto",
     diagonalise: Diagonalise = lapack,
+    single: bool = False,
 ) -> DensityBasis:
     """Return the basis in which a solver finds densities.
 
@@ -47,6 +51,8 @@ def density_basis(
         `auto` is dense up to `DENSE_UP_TO` orbitals, and purification above.
     diagonalise : callable, optional
         How dense matrices are diagonalised; by default by LAPACK.
+    single : bool, optional
+        As of `LoewdinBasis`.
 
     Raises
     ------
@@ -54,7 +60,7 @@ def density_basis(
         As `LoewdinBasis` or `PurifiedBasis`.
     """
     if chosen(solver, calculation.require_overlap().n_orbitals) == "dense":
-        return LoewdinBasis(calculation, layout, temperature, diagonalise, functions)
+        return LoewdinBasis(calculation, layout, temperature, diagonalise, functions, single)
     return PurifiedBasis(calculation, layout, temperature, functions)
 
 

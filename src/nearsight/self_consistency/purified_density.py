@@ -119,6 +119,9 @@ class PurifiedBasis:
         populations *= self.electrons / populations.sum() if self.electrons else 1.0
         return AtomicDensity(self._valence - populations, blocks[0], blocks[1], blocks[2], dipoles), found
 
+    def followed(self, hamiltonian: BlockOperator) -> None:
+        """Return None: a density matrix is purified anew for each Hamiltonian."""
+
     def _blocks(self, operator: BlockOperator, threshold: float) -> BlockSparse:
         """Blocks of clusters; first those of atoms go that are too small to count, most of what is far."""
         norms = np.sqrt(np.add.reduceat(np.square(operator.values), operator.offsets[:-1]))

@@ -36,12 +36,13 @@ FAR = 20.0
 FASTEST, USUAL, SLOWEST = 0.25, 0.5, 0.75
 """What is taken for the ratio of a step to the one before when what is left is estimated: at least, with a response and
 with mixing alone, and at most."""
-ROUGH, LARGE = 1e-3, 1500
-"""e, change of the charges above which single precision is enough, for matrices of this size and more."""
+ROUGH, LARGE = 1e-4, 1500
+"""e, change of the charges above which single precision and levels followed from those of the step before are enough,
+for matrices of this size and more."""
 SHAPE_DAMPING = 0.9
 """Share of the residual that is taken of what is no charge: irreps of degree 1 and above hardly act on themselves."""
 MOST = 40
-"""Diagonalisations."""
+"""Steps."""
 STALLED, LESS_DAMPING = 10, 1 / 3
 """Steps in which the change of the charges did not halve: mixing then begins anew at the best density, once, with this
 share of the damping; if they do not again, no further step would help."""
@@ -129,10 +130,13 @@ class SelfConsistent:
         Charges and own blocks that it was made of.
     potential : (N,) array
         eV, mean on-site element of each atom minus the mean over all atoms of its element.
-    diagonalisations : int
+    steps : int
         How many it took.
+    diagonalisations : int
+        Of how many of them all levels were computed (or, by purification, the whole density matrix); in the others
+        they were followed.
     residual : float
-        e, r.m.s. change of the charges in the last diagonalisation; H is that of the density mixed after it.
+        e, r.m.s. change of the charges in the last step; H is that of the density mixed after it.
     error : float
         e, r.m.s. error of the charges to be expected of further steps that were not made.
     expected_errors : BlockErrors or None
@@ -144,6 +148,7 @@ class SelfConsistent:
     hamiltonian: BlockOperator
     density: AtomicDensity
     potential: np.ndarray
+    steps: int
     diagonalisations: int
     residual: float
     error: float
@@ -195,17 +200,29 @@ def solve_self_consistent(
         As `density_basis`.
     """
     with ThreadPoolExecutor(1) as beside:  # one is mostly LAPACK, the other mostly is not
+        large = calculation.require_overlap().n_orbitals >= LARGE
         orbitals = beside.submit(
-            density_basis, calculation, functional.layout, temperature, functional.basis, solver, diagonalise
+            density_basis,
+            calculation,
+            functional.layout,
+            temperature,
+            functional.basis,
+            solver,
+            diagonalise,
+            large and tolerance >= ROUGH,
         )
         hamiltonian_of = functional.bound(calculation)
         basis = orbitals.result()
     folded = calculation.require_overlap().folded
     density = hamiltonian_of.start() if start is None else start
-    course, first, residual = _Course(hamiltonian_of, functional.layout, density, damping), list[Step](), np.inf
+    course, first = _Course(hamiltonian_of, functional.layout, density, damping), list[Step]()
+    residual, diagonalisations = np.inf, 0
     h = _folded(hamiltonian_of(density), folded)
     for count in range(1, MOST + 1):
-        found = basis.density_of(h, single=residual > ROUGH and h.n_orbitals >= LARGE)[0]
+        rough = residual > ROUGH and large
+        found = basis.followed(h) if rough else None
+        if found is None:
+            found, diagonalisations = basis.density_of(h, single=rough)[0], diagonalisations + 1
         residual = float(np.sqrt(((found.charges - density.charges) ** 2).mean()))
         progress(Event(f"self-consistency: step {count}, charges change by {residual:.1e} e"))
         if count <= LEARNT_FROM:
@@ -216,14 +233,14 @@ def solve_self_consistent(
         density = following
         if residual < FAR * tolerance and left < tolerance:
             errors = hamiltonian_of.expected_errors(density, h)
-            return SelfConsistent(h, density, _potential(h), count, residual, left, errors, first)
+            return SelfConsistent(h, density, _potential(h), count, diagonalisations, residual, left, errors, first)
         if course.stalled and course.restarted:
             break
         if course.stalled:
             density = course.restart()
             h = _folded(hamiltonian_of(density), folded)
     raise NotConvergedError(
-        f"expected charges that agree to {tolerance:g} e within {MOST} diagonalisations, got a change of "
+        f"expected charges that agree to {tolerance:g} e within {MOST} steps, got a change of "
         f"{residual:.2g} e in the last of {count}; predict without self-consistency, or train "
         "longer or on more structures like this one"
     )
