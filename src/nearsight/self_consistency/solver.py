@@ -199,8 +199,9 @@ def solve_self_consistent(
     InputError
         As `density_basis`.
     """
+    overlap = calculation.require_overlap()
+    folded, large = overlap.folded, overlap.n_orbitals >= LARGE
     with ThreadPoolExecutor(1) as beside:  # one is mostly LAPACK, the other mostly is not
-        large = calculation.require_overlap().n_orbitals >= LARGE
         orbitals = beside.submit(
             density_basis,
             calculation,
@@ -212,12 +213,11 @@ def solve_self_consistent(
             large and tolerance >= ROUGH,
         )
         hamiltonian_of = functional.bound(calculation)
+        density = hamiltonian_of.start() if start is None else start
+        h = _folded(hamiltonian_of(density), folded)
         basis = orbitals.result()
-    folded = calculation.require_overlap().folded
-    density = hamiltonian_of.start() if start is None else start
     course, first = _Course(hamiltonian_of, functional.layout, density, damping), list[Step]()
     residual, diagonalisations = np.inf, 0
-    h = _folded(hamiltonian_of(density), folded)
     for count in range(1, MOST + 1):
         rough = residual > ROUGH and large
         found = basis.followed(h) if rough else None
