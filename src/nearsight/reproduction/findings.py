@@ -32,9 +32,10 @@ def sentence(finding: Finding, lines: Sequence[Line]) -> str:
         f"{name}: {_said(finding.kind, values)} ({_verdict(finding.kind, values, theirs)})"
         for name, values in series.items()
     ]
-    paper = f"paper: {_said(finding.kind, theirs)}" if len(theirs) > 1 else "of the paper there are too few rows here"
+    if len(theirs) > 1:
+        said.insert(0, f"paper: {_said(finding.kind, theirs)}")
     title = title_of(finding.measure).split(" /")[0]
-    return f"{finding.claim} {title} {paper}; {'; '.join(said) or 'nothing measured'}."
+    return f"{finding.claim} {title} {'; '.join(said) or 'of one row tells nothing'}."
 
 
 def _series(finding: Finding, lines: Sequence[Line]) -> dict[str, list[float]]:
