@@ -293,9 +293,8 @@ def test_a_database_of_molecules_is_divided(tmp_path) -> None:
     row_of_uracil = protocol.rows[2].model_copy(update={"database": row.database})
     with pytest.raises(FormatError, match=r"expected C4H4N2O2 \(uracil\), got H2O"):
         molecules_module._geometry(every[0], row_of_uracil)
-    assert [counts for _, one, counts in molecules_module._rows(protocol, replace(workspace, quick=False))] == [
-        (500, 500, 3900)
-    ]
+    whole = [counts for _, _, counts in molecules_module._rows(protocol, replace(workspace, quick=False))]
+    assert whole == [row.paper_counts, *(other.counts for other in protocol.rows[1:])]
     assert "original database" in molecules_module._sources_said(protocol, workspace)[0]
     with pytest.raises(InputError, match="expected 7 geometries, got 6"):
         molecules_module._split(protocol, workspace, row, (4, 1, 2))

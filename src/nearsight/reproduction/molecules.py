@@ -27,10 +27,7 @@ from nearsight.reproduction.unit import Unit
 from nearsight.reproduction.workspace import Workspace, read_numbers, write_numbers
 
 PRESETS = {"xia2025": "xia2025-molecules", "nearsight": "nearsight"}
-SECONDS_OF_GEOMETRY = 1.5
 QHNET = "QHNet"
-MOST_COMPUTED = 2000
-"""Geometries of a row that are computed here; more need the original database."""
 
 
 @dataclass(frozen=True)
@@ -93,24 +90,16 @@ def figure(result: Result, protocol: MoleculesProtocol) -> Figure | None:
 
 
 def missing(protocol: MoleculesProtocol, workspace: Workspace) -> list[str]:
-    """Return molecules that are left out, and why."""
+    """Return molecules that are left out."""
     done = {row.molecule for _, row, _ in _rows(protocol, workspace)}
-    return [f"{row.molecule}: {_why_not(row, workspace)}" for row in protocol.rows if row.molecule not in done]
-
-
-def _why_not(row: MoleculeRow, workspace: Workspace) -> str:
-    if workspace.quick:
-        return "left out of a quick run"
-    return (
-        f"{sum(row.counts):,} geometries are more than are computed here: name the folder of {row.database} with --data"
-    )
+    return [f"{row.molecule}: left out of a quick run" for row in protocol.rows if row.molecule not in done]
 
 
 def _rows(protocol: MoleculesProtocol, workspace: Workspace) -> Iterator[tuple[int, MoleculeRow, tuple[int, int, int]]]:
     for number, row in enumerate(protocol.rows):
         own = _database(row, workspace) is not None
         counts = row.quick_counts if workspace.quick else row.paper_counts if own else row.counts
-        if counts is not None and (own or sum(counts) <= MOST_COMPUTED):
+        if counts is not None:
             yield number, row, counts
 
 
@@ -153,7 +142,7 @@ def _making(protocol: MoleculesProtocol, workspace: Workspace, row: MoleculeRow,
             )
         write_numbers(record, {"geometries": count, "folder": folder.name})
 
-    return Unit(f"{count} geometries of {row.molecule}, PySCF", record, SECONDS_OF_GEOMETRY * count, make)
+    return Unit(f"{count} geometries of {row.molecule}, PySCF", record, row.seconds * count, make)
 
 
 def _split(protocol: MoleculesProtocol, workspace: Workspace, row: MoleculeRow, counts: Sequence[int]) -> _Split:

@@ -116,6 +116,7 @@ class MoleculeRow(Section):
     counts: tuple[int, int, int] = Field(
         description="geometries to train, to validate and to test on where they are computed here"
     )
+    seconds: float = Field(1.5, description="that PySCF takes for a geometry, roughly")
     quick_counts: tuple[int, int, int] | None = Field(None, description="those of a quick run; none: left out")
     paper_counts: tuple[int, int, int] = Field(description="those of the paper, taken from an original database")
     paper: float = Field(description="ε_tot, µE_h")
