@@ -31,6 +31,11 @@ class AllocationLimit(TorchDispatchMode):
         super().__init__()
         self.left = elements
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Nothing is compiled here; torch would import its compiler, a second of CPU time, to say so to it."""
+        return False
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Count the elements of a new tensor, and carry the operation out."""
         name = func.overloadpacket.__name__
