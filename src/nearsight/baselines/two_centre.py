@@ -22,7 +22,7 @@ from nearsight.baselines.radial_functions import RadialFunctions
 from nearsight.baselines.reference import Reference
 from nearsight.baselines.settings import BaselineSettings
 from nearsight.operators.blocks import ElementPair
-from nearsight.orbitals.rotations import spherical_harmonics
+from nearsight.orbitals.rotations import harmonic_values
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +59,7 @@ class TwoCentre:
             Coupled blocks, E_h.
         """
         functions = self.radial(np.linalg.norm(vectors, axis=1)) @ self.coefficients[pair]
-        harmonics = np.concatenate(spherical_harmonics(vectors, self.table.layout.l_max), axis=1)
+        harmonics = harmonic_values(vectors, self.table.layout.l_max)
         return functions[:, self.table.irrep_of_column] * harmonics[:, self.table.harmonic_of_column]
 
 
@@ -103,7 +103,7 @@ class TwoCentreFit:
         for pair, edges, blocks in reference.edges():
             vectors = reference.graph.vector[edges]
             values = self.radial(np.linalg.norm(vectors, axis=1))
-            harmonics = np.concatenate(spherical_harmonics(vectors, table.layout.l_max), axis=1)
+            harmonics = harmonic_values(vectors, table.layout.l_max)
             along = np.add.reduceat(blocks * harmonics[:, table.harmonic_of_column], table.start, axis=1)
             sums = self._sums.setdefault(pair, _Sums(np.zeros((count, count)), np.zeros((count, len(table.start)))))
             sums.gram += values.T @ values

@@ -7,12 +7,11 @@ is built from the rotation matrix itself by coupling D^1 ⊗ D^(l−1) → D^l: 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 
 import numpy as np
 
 from nearsight.orbitals.basis import BasisSet
-from nearsight.orbitals.coupling import coupling
+from nearsight.orbitals.harmonic_loops import coupling_terms, harmonic_terms, harmonics, wigner
 
 AXES = (1, 2, 0)
 """(x, y, z) taken in this order is (y, z, x), the harmonics of l = 1."""
@@ -35,15 +34,31 @@ def wigner_d(rotation: np.ndarray, l_max: int) -> list[np.ndarray]:
         For each l, D^l with Y_l(rotation @ r) = D^l Y_l(r).
     """
     rotation = np.asarray(rotation, dtype=np.float64)
-    first = rotation[..., AXES, :][..., :, AXES]
-    result = [np.ones((*rotation.shape[:-2], 1, 1))]
-    if l_max >= 1:
-        result.append(np.ascontiguousarray(first))
-    for l in range(2, l_max + 1):
-        half = np.einsum("abM,...bd->...aMd", coupling(1, l - 1, l), result[-1], optimize=True)
-        full = np.einsum("...aMd,...ac->...Mcd", half, first, optimize=True)
-        result.append(np.einsum("...Mcd,cdN->...MN", full, coupling(1, l - 1, l), optimize=True))
-    return result
+    sizes = [2 * l + 1 for l in range(l_max + 1)]
+    rows = wigner_rows(rotation.reshape(-1, 3, 3), l_max)
+    parts = np.split(rows, np.cumsum([n * n for n in sizes])[:-1], axis=1)
+    return [part.reshape(*rotation.shape[:-2], n, n) for part, n in zip(parts, sizes)]
+
+
+def wigner_rows(rotations: np.ndarray, l_max: int) -> np.ndarray:
+    """Compute the Wigner matrices of rotations, row by row side by side.
+
+    Parameters
+    ----------
+    rotations : (n, 3, 3) array of float
+        Orthogonal matrices, as in `wigner_d`.
+    l_max : int
+        Highest degree.
+
+    Returns
+    -------
+    (n, Σ_l (2l+1)²) array of float64
+        D^0, D^1, … of each rotation, one after another.
+    """
+    rotations = np.ascontiguousarray(rotations, dtype=np.float64)
+    rows = np.empty((len(rotations), sum((2 * l + 1) ** 2 for l in range(l_max + 1))))
+    wigner(rotations, l_max, coupling_terms(l_max), rows)
+    return rows
 
 
 def spherical_harmonics(vectors: np.ndarray, l_max: int) -> list[np.ndarray]:
@@ -61,22 +76,31 @@ def spherical_harmonics(vectors: np.ndarray, l_max: int) -> list[np.ndarray]:
     list of (..., 2l+1) array of float64
         Y_0 … Y_l_max.
     """
-    unit = np.asarray(vectors, dtype=np.float64)
-    unit = unit / np.linalg.norm(unit, axis=-1, keepdims=True)
-    first = unit[..., AXES]
-    result = [np.ones((*unit.shape[:-1], 1))]
-    if l_max >= 1:
-        result.append(np.ascontiguousarray(first))
-    for l in range(2, l_max + 1):
-        product = np.einsum("...a,...b,abM->...M", first, result[-1], coupling(1, l - 1, l), optimize=True)
-        result.append(product / _polar_norm(l))
-    return result
+    vectors = np.asarray(vectors, dtype=np.float64)
+    values = harmonic_values(vectors.reshape(-1, 3), l_max)
+    parts = [values[:, l * l : (l + 1) ** 2] for l in range(l_max + 1)]
+    return [part.reshape(*vectors.shape[:-1], 2 * l + 1) for l, part in enumerate(parts)]
 
 
-@cache
-def _polar_norm(l: int) -> float:
-    """The factor by which coupling Y_1 ⊗ Y_(l−1) → l scales the m = 0 component on the polar axis."""
-    return float(coupling(1, l - 1, l)[1, l - 1, l])
+def harmonic_values(vectors: np.ndarray, l_max: int) -> np.ndarray:
+    """Evaluate real spherical harmonics of all degrees, side by side.
+
+    Parameters
+    ----------
+    vectors : (n, 3) array of float
+        Vectors of any length but 0.
+    l_max : int
+        Highest degree.
+
+    Returns
+    -------
+    (n, (l_max+1)²) array of float64
+        Y_0 … Y_l_max, as of `spherical_harmonics`.
+    """
+    vectors = np.ascontiguousarray(vectors, dtype=np.float64)
+    values = np.empty((len(vectors), (l_max + 1) ** 2))
+    harmonics(vectors, l_max, harmonic_terms(l_max), values)
+    return values
 
 
 def bond_frames(vectors: np.ndarray) -> np.ndarray:

@@ -24,7 +24,7 @@ from nearsight.operators.blocks import ElementPair, group_by_elements
 from nearsight.operators.symmetry import in_half
 from nearsight.orbitals.bond_layout import BondLayout
 from nearsight.orbitals.coupled_layout import CoupledLayout
-from nearsight.orbitals.rotations import bond_frames, wigner_d
+from nearsight.orbitals.rotations import bond_frames, wigner_rows
 from nearsight.structures.graph import Graph
 from nearsight.structures.structure import Structure
 
@@ -373,8 +373,7 @@ def make_bonds(
     width = sum((2 * l + 1) ** 2 for l in range(l_max + 1))
     frames = torch.empty(len(edges), width, dtype=dtype)
     for start in range(0, len(edges), CHUNK):
-        parts = wigner_d(bond_frames(vectors[start : start + CHUNK]), l_max)
-        rows = np.concatenate([x.reshape(len(x), -1) for x in parts], axis=1)
+        rows = wigner_rows(bond_frames(vectors[start : start + CHUNK]), l_max)
         frames[start : start + CHUNK] = torch.as_tensor(rows)
     return Bonds(
         torch.as_tensor(graph.source[edges]),
