@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
-from nearsight.baselines import neighbour_densities as module
 from nearsight.baselines.neighbour_densities import neighbour_densities, second_hop
 from nearsight.baselines.radial_functions import RadialFunctions
 from nearsight.orbitals.rotations import spherical_harmonics
@@ -15,10 +13,7 @@ from nearsight.structures.structure import Structure
 RADIAL = RadialFunctions(4.0, 3)
 
 
-def test_densities_are_sums_over_neighbours(
-    hfo2: Structure, hfo2_graph: Graph, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "CHUNK", 7)
+def test_densities_are_sums_over_neighbours(hfo2: Structure, hfo2_graph: Graph) -> None:
     expected = [np.zeros((len(hfo2), 2, 3, 2 * l + 1)) for l in range(4)]
     for i, j, vector in zip(hfo2_graph.source, hfo2_graph.target, hfo2_graph.vector):
         z = (8, 72).index(hfo2.numbers[j])
@@ -28,10 +23,7 @@ def test_densities_are_sums_over_neighbours(
         np.testing.assert_allclose(found, slow.reshape(found.shape), atol=1e-13)
 
 
-def test_second_hop_is_a_sum_over_neighbours(
-    hfo2: Structure, hfo2_graph: Graph, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "ATOMS", 7)
+def test_second_hop_is_a_sum_over_neighbours(hfo2: Structure, hfo2_graph: Graph, rng: np.random.Generator) -> None:
     scalars = rng.standard_normal((len(hfo2), 5))
     expected = [np.zeros((len(hfo2), 2, 3, 5, 2 * l + 1)) for l in range(3)]
     for i, j, vector in zip(hfo2_graph.source, hfo2_graph.target, hfo2_graph.vector):

@@ -17,19 +17,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.sparse import csr_array
 
+from nearsight.baselines.density_loops import add_densities, add_second_hop
 from nearsight.baselines.radial_functions import RadialFunctions
 from nearsight.orbitals.coupling import coupling
-from nearsight.orbitals.rotations import spherical_harmonics
+from nearsight.orbitals.harmonic_loops import harmonic_terms
 from nearsight.structures.graph import Graph
 from nearsight.structures.structure import Structure
-
-CHUNK = 2048
-"""Edges whose functions are held at once."""
-
-ATOMS = 1024
-"""Atoms whose second hop is summed at once."""
 
 
 def neighbour_densities(
@@ -63,22 +57,10 @@ def neighbour_densities(
         One array for each degree l, dimensionless.
     """
     atoms = np.arange(len(structure)) if atoms is None else atoms
-    width = radial.count * (l_max + 1) ** 2
-    total = np.zeros((len(atoms) * len(elements), width))
-    edges, starts = graph.leaving(atoms)
-    place = np.repeat(np.arange(len(atoms)), np.diff(starts))
-    near = np.linalg.norm(graph.vector[edges], axis=1) < radial.cutoff
-    edges, place = edges[near], place[near]
-    row = place * len(elements) + np.searchsorted(elements, structure.numbers[graph.target[edges]])
-    for start in range(0, len(edges), CHUNK):
-        vectors = graph.vector[edges[start : start + CHUNK]]
-        harmonics = np.concatenate(spherical_harmonics(vectors, l_max), axis=1)
-        products = radial(np.linalg.norm(vectors, axis=1))[:, :, None] * harmonics[:, None, :]
-        rows, which = np.unique(row[start : start + CHUNK], return_inverse=True)
-        gather = csr_array((np.ones(len(which)), (which, np.arange(len(which)))))
-        total[rows] += gather @ products.reshape(len(which), width)
-    shaped = total.reshape(len(atoms), len(elements) * radial.count, (l_max + 1) ** 2)
-    return tuple(shaped[:, :, l * l : (l + 1) ** 2] for l in range(l_max + 1))
+    vectors, starts, kinds, _ = _edges(structure, graph, elements, atoms)
+    total = np.zeros((len(atoms), len(elements), radial.count, (l_max + 1) ** 2))
+    add_densities(vectors, starts, kinds, radial.cutoff, l_max, harmonic_terms(l_max), total)
+    return _by_degree(total, l_max)
 
 
 def second_hop(
@@ -107,25 +89,26 @@ def second_hop(
         One array for each degree l.
     """
     atoms = np.arange(len(structure)) if atoms is None else atoms
-    shape = (len(atoms), len(elements), radial.count, scalars.shape[1])
-    result = [np.empty((*shape, 2 * l + 1)) for l in range(l_max + 1)]
-    for first in range(0, len(atoms), ATOMS):
-        last = min(first + ATOMS, len(atoms))
-        edges, starts = graph.leaving(atoms[first:last])
-        place = np.repeat(np.arange(last - first), np.diff(starts))
-        values = radial(np.linalg.norm(graph.vector[edges], axis=1))
-        harmonics = spherical_harmonics(graph.vector[edges], l_max)
-        kinds = structure.numbers[graph.target[edges]]
-        for kind, z in enumerate(elements):
-            own = np.flatnonzero(kinds == z)
-            target, rows = graph.target[edges[own]], np.searchsorted(place[own], np.arange(last - first + 1))
-            for l, b in np.ndindex(l_max + 1, radial.count):
-                for m in range(2 * l + 1):
-                    weights = csr_array(
-                        (values[own, b] * harmonics[l][own, m], target, rows), shape=(last - first, len(structure))
-                    )
-                    result[l][first:last, kind, b, :, m] = weights @ scalars
-    return tuple(part.reshape(len(atoms), -1, 2 * l + 1) for l, part in enumerate(result))
+    scalars = np.ascontiguousarray(scalars, dtype=np.float64)
+    total = np.zeros((len(atoms), len(elements), radial.count, scalars.shape[1], (l_max + 1) ** 2))
+    vectors, starts, kinds, target = _edges(structure, graph, elements, atoms)
+    terms = harmonic_terms(l_max)
+    add_second_hop(vectors, starts, kinds, target, scalars, radial.cutoff, l_max, terms, total)
+    return _by_degree(total, l_max)
+
+
+def _edges(
+    structure: Structure, graph: Graph, elements: Sequence[int], atoms: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Vectors of the edges of some atoms, where those of each begin, positions of the elements, and the neighbours."""
+    edges, starts = graph.leaving(atoms)
+    target = graph.target[edges]
+    return graph.vector[edges], starts, np.searchsorted(elements, structure.numbers[target]), target
+
+
+def _by_degree(total: np.ndarray, l_max: int) -> tuple[np.ndarray, ...]:
+    shaped = total.reshape(len(total), -1, (l_max + 1) ** 2)
+    return tuple(shaped[:, :, l * l : (l + 1) ** 2] for l in range(l_max + 1))
 
 
 SCALE = 10.0
