@@ -200,7 +200,7 @@ def build_graph(structure: Structure, cutoff: float) -> Graph:
     source, target, shift, vector = _neighbours(structure, cutoff)
     order = pair_order(source, target, shift)
     source, target, shift, vector = source[order], target[order], shift[order], vector[order]
-    _check_distances(structure, source, target, vector)
+    check_distances(structure, source, target, vector)
     return Graph(len(structure), float(cutoff), source, target, shift, vector, reverse_index(source, target, shift))
 
 
@@ -263,7 +263,8 @@ def _complete_cell(structure: Structure, cutoff: float) -> np.ndarray:
     return cell
 
 
-def _check_distances(structure: Structure, source: np.ndarray, target: np.ndarray, vector: np.ndarray) -> None:
+def check_distances(structure: Structure, source: np.ndarray, target: np.ndarray, vector: np.ndarray) -> None:
+    """Refuse edges whose atoms lie on top of each other."""
     if len(source) == 0:
         return
     distance = np.linalg.norm(vector, axis=1)

@@ -24,7 +24,7 @@ from nearsight.nn.prediction import Prediction, pairs_of
 from nearsight.operators.calculation import Calculation
 from nearsight.progress import Event, Progress, silent
 from nearsight.self_consistency.solver import DensityFunctional
-from nearsight.structures.graph import build_graph
+from nearsight.structures.cluster_graph import graph_at
 from nearsight.structures.structure import Structure
 
 
@@ -109,7 +109,17 @@ class NearsightModel(BaselinePlusNetwork):
         """Compute on-site blocks, features and leverages of some atoms (see `HamiltonianModel.atom_tables`)."""
         self.check(structure)
         self.network.eval()
-        return atom_tables(self, structure, build_graph(structure, self.config.cutoff), None, atoms)
+        return atom_tables(
+            self, structure, graph_at(structure, self.config.cutoff, self._seen(structure, atoms)), None, atoms
+        )
+
+    def _seen(self, structure: Structure, atoms: np.ndarray) -> np.ndarray:
+        """Return atoms of a cluster whose neighbours matter for the tables of given ones."""
+        if self.config.strictly_local:
+            return atoms
+        own, margin = structure.positions[atoms], self.config.cutoff * (1 + 1e-9)
+        lowest, highest = own.min(axis=0) - margin, own.max(axis=0) + margin
+        return np.flatnonzero(((structure.positions >= lowest) & (structure.positions <= highest)).all(axis=1))
 
     def predict_rows(
         self,
@@ -121,7 +131,7 @@ class NearsightModel(BaselinePlusNetwork):
         progress: Progress = silent,
     ) -> Prediction:
         """Predict half of the rows of some atoms (see `HamiltonianModel.predict_rows`)."""
-        graph = build_graph(structure, self.config.cutoff)
+        graph = graph_at(structure, self.config.cutoff, rows)
         pairs = pairs_of(graph, half=True, rows=rows)
         blocks = BondBlocks(self, structure, graph, pairs, chunk, progress, None, tables)
         expected = None if self.uncertainty is None else blocks
