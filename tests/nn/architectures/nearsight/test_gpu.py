@@ -115,8 +115,8 @@ def test_hidden_values(gpu: torch.device) -> None:
     _, graph, _ = random_case(torch.float64)
     there, network = graph.to(gpu), deepcopy(MODEL.network).to(gpu)
     for pair, bonds in graph.bonds.items():
-        expected = MODEL.network.hidden(MODEL.network.features(graph).detach(), pair, bonds)
-        found = network.hidden(network.features(there).detach(), pair, there.bonds[pair])
+        expected = MODEL.network.outputs_and_hidden(MODEL.network.features(graph).detach(), pair, bonds)[1]
+        found = network.outputs_and_hidden(network.features(there).detach(), pair, there.bonds[pair])[1]
         for a, b in zip(found, expected, strict=True):
             assert float((a.cpu() - b).abs().max()) <= 1e-10 * float(b.abs().max())
 

@@ -53,7 +53,7 @@ def fit_uncertainty(
     for batch in _single(model, training):
         features = model.network.features(batch.graph)
         for pair, bonds in batch.graph.bonds.items():
-            rows = [z.double().flatten(0, 1) for z in model.network.hidden(features, pair, bonds)]
+            rows = [z.double().flatten(0, 1) for z in model.network.outputs_and_hidden(features, pair, bonds)[1]]
             own = [(z.T @ z).cpu().numpy() / max(len(z) // max(len(bonds), 1), 1) for z in rows]
             moments[pair] = [a + b for a, b in zip(moments[pair], own)] if pair in moments else own
             counts[pair] = counts.get(pair, 0) + len(bonds)
@@ -122,11 +122,11 @@ def _ratio(model: BondModel, batches: PlannedBatches[BondBatch], known: LastLaye
     absolute = expected = 0.0
     for batch in _single(model, batches):
         features = model.network.features(batch.graph)
-        outputs = model.network.outputs(features, batch.graph.bonds)
         for pair, bonds in batch.graph.bonds.items():
+            outputs, hidden = model.network.outputs_and_hidden(features, pair, bonds)
             unit = batch.unit[pair].double().cpu().numpy()
-            error = (outputs[pair] - batch.targets[pair].values).double().cpu().numpy() * unit
-            squares = known.bond_variances(model.network, features, pair, bonds) * unit**2
+            error = (outputs - batch.targets[pair].values).double().cpu().numpy() * unit
+            squares = known.bond_variances(model.network, hidden, pair, bonds) * unit**2
             absolute += float(np.abs(error).sum())
             expected += float(np.sqrt(squares.mean(axis=1)).sum()) * error.shape[1]
     return absolute / expected if expected else 1.0
@@ -139,10 +139,9 @@ def _errors(
     found: Errors = {}
     for batch in _single(model, batches):
         features = model.network.features(batch.graph)
-        outputs = model.network.outputs(features, batch.graph.bonds)
         for pair, bonds in batch.graph.bonds.items():
-            hidden = model.network.hidden(features, pair, bonds)
-            squares = (outputs[pair] - batch.targets[pair].values).double().square().cpu().numpy()
+            outputs, hidden = model.network.outputs_and_hidden(features, pair, bonds)
+            squares = (outputs - batch.targets[pair].values).double().square().cpu().numpy()
             distance = bonds.distance.double().cpu().numpy()
             own = found.setdefault(pair, [[np.empty(0)] * 3 for _ in hidden])
             at = 0

@@ -155,7 +155,8 @@ class InformedHamiltonian:
         squares[own] = (usual * known.on_site_inflation(leverage, self._plain.element)) ** 2
         features = terms.network.features(tensors)
         for pair, group in self._groups.items():
-            variances = known.bond_variances(terms.network, features, pair, group.bonds) * group.scale**2
+            _, hidden = terms.network.outputs_and_hidden(features, pair, group.bonds)
+            variances = known.bond_variances(terms.network, hidden, pair, group.bonds) * group.scale**2
             means = HARTREE_IN_EV**2 * variances.sum(axis=1) / group.constant[0].size
             for positions in (group.forward, group.backward):
                 np.add.at(squares, self._folded_place(h, positions), means)

@@ -250,8 +250,8 @@ class NearsightNetwork(nn.Module):
         return result
 
     @torch.no_grad()
-    def hidden(self, features: Tensor, pair: ElementPair, bonds: Bonds) -> list[Tensor]:
-        """Return the last hidden values of bonds: the outputs are linear in them.
+    def outputs_and_hidden(self, features: Tensor, pair: ElementPair, bonds: Bonds) -> tuple[Tensor, list[Tensor]]:
+        """Return the outputs of bonds and their last hidden values, without gradient.
 
         Parameters
         ----------
@@ -264,13 +264,17 @@ class NearsightNetwork(nn.Module):
 
         Returns
         -------
-        list of Tensor
-            (e, components, width) for each hidden block.
+        outputs : Tensor
+            (e, width), as of `outputs`.
+        hidden : list of Tensor
+            (e, components, width) for each hidden block; the outputs are linear in them.
         """
+        self.check([pair])
         engine = self.engine()
         if engine is not None:
-            return engine.hidden(features, pair, bonds)
-        return self.pair(pair).last_hidden(*self._inputs(features, pair, bonds))
+            return engine.outputs_and_hidden(features, pair, bonds)
+        hidden = self.pair(pair).last_hidden(*self._inputs(features, pair, bonds))
+        return self.outputs(features, {pair: bonds})[pair], hidden
 
     def _inputs(self, features: Tensor, pair: ElementPair, bonds: Bonds) -> tuple[list[Tensor], Tensor]:
         c = self.config

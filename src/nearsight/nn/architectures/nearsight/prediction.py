@@ -167,8 +167,8 @@ class BondBlocks:
         network.check([pair])
         layout, weight = network.layouts[pair], network.mix[0]
         bonds = make_bonds(self.graph, edges, model.config.l_max, weight.dtype, weight.device)
-        with torch.no_grad():
-            output = network.outputs(self._features, {pair: bonds})[pair].double().cpu().numpy()
+        outputs, hidden = network.outputs_and_hidden(self._features, pair, bonds)
+        output = outputs.double().cpu().numpy()
         distance = np.linalg.norm(self.graph.vector[edges], axis=1)
         baseline = model.baseline.edges(self.structure, self.graph, edges, self.h0, self._on_site)
         scale = model.scale(pair, distance)
@@ -179,7 +179,7 @@ class BondBlocks:
             blocks += model.bond_terms(pair, self.graph.vector[edges], *ends)
         errors = np.full(len(edges), np.nan)
         if model.uncertainty is not None:
-            squares = model.uncertainty.bond_variances(network, self._features, pair, bonds)
+            squares = model.uncertainty.bond_variances(network, hidden, pair, bonds)
             errors = np.sqrt((squares * scale**2).sum(axis=1) / blocks[0].size) if len(edges) else errors
         return blocks, errors
 

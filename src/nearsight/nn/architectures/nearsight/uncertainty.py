@@ -19,7 +19,7 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,7 +71,7 @@ class LastLayerUncertainty:
     on_site_mean_to_rms: float
 
     def bond_variances(
-        self, network: NearsightNetwork, features: Tensor, pair: ElementPair, bonds: Bonds
+        self, network: NearsightNetwork, hidden: Sequence[Tensor], pair: ElementPair, bonds: Bonds
     ) -> np.ndarray:
         """Return the expected squares of the errors of the outputs of bonds.
 
@@ -79,8 +79,8 @@ class LastLayerUncertainty:
         ----------
         network : NearsightNetwork
             The network.
-        features : Tensor
-            (n, (l_max+1)², channels), features of the atoms.
+        hidden : sequence of Tensor
+            (e, components, width) for each block, the last hidden values (`NearsightNetwork.outputs_and_hidden`).
         pair : ElementPair
             The pair of elements.
         bonds : Bonds
@@ -94,7 +94,6 @@ class LastLayerUncertainty:
         """
         if pair not in self.inverse_factors:
             return np.full((len(bonds), network.layouts[pair].width), np.nan)
-        hidden = network.hidden(features, pair, bonds)
         profile = self.profile(pair, bonds)
         parts = []
         for k, (z, inverse_factor, block) in enumerate(

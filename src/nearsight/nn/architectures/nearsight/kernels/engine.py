@@ -105,8 +105,8 @@ class BondEngine:
             p: features.new_empty(0, self.network.layouts[p].width) for p in bonds if p not in pairs
         }
 
-    def hidden(self, features: Tensor, pair: ElementPair, bonds: Bonds) -> list[Tensor]:
-        """Return the last hidden values of bonds, without gradient: the outputs are linear in them.
+    def outputs_and_hidden(self, features: Tensor, pair: ElementPair, bonds: Bonds) -> tuple[Tensor, list[Tensor]]:
+        """Return the outputs of bonds and their last hidden values, of one pass without gradient.
 
         Parameters
         ----------
@@ -119,18 +119,23 @@ class BondEngine:
 
         Returns
         -------
-        list of Tensor
-            (e, components, width) for each hidden block.
+        outputs : Tensor
+            (e, width).
+        hidden : list of Tensor
+            (e, components, width) for each hidden block; the outputs are linear in them.
         """
-        found: dict[int, list[Tensor]] = {}
+        n, blocks = len(bonds), self.network.pair(pair).blocks
+        outputs = features.new_empty(n, self.network.layouts[pair].width)
+        hidden = [features.new_empty(n, b.components, b.width) for b in blocks]
 
         def keep(own: BondPass, pair: ElementPair, batch: slice, sums: Sums) -> None:
-            found[batch.start] = own.last_hidden()
+            outputs[batch] = own.outputs()
+            for place, values in zip(hidden, own.last_hidden()):
+                place[batch] = values
 
-        if not len(bonds):
-            return [features.new_empty(0, b.components, b.width) for b in self.network.pair(pair).blocks]
-        self.over_chunks(features, self._parameters([pair]), {pair: bonds}, [pair], keep, with_gradient=False)
-        return [torch.cat(parts) for parts in zip(*(found[start] for start in sorted(found)))]
+        if n:
+            self.over_chunks(features, self._parameters([pair]), {pair: bonds}, [pair], keep, with_gradient=False)
+        return outputs, hidden
 
     def error(
         self, features: Tensor, bonds: Mapping[ElementPair, Bonds], targets: Mapping[ElementPair, BondTargets]

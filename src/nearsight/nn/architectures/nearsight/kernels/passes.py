@@ -163,8 +163,8 @@ class BondPass(ABC):
         """
 
     def last_hidden(self) -> list[Tensor]:
-        """Return (B, components, width) for each block, the last hidden values."""
-        return [z.view(self.n, b.components, b.width).clone() for z, b in zip(self._hidden(self.last), self.blocks)]
+        """Return (B, components, width) for each block, the last hidden values, in memory of this chunk."""
+        return [z.view(self.n, b.components, b.width) for z, b in zip(self._hidden(self.last), self.blocks)]
 
     def outputs(self) -> Tensor:
         """Return the outputs (B, columns), with envelope."""
