@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -25,11 +26,15 @@ from nearsight.electronic.spectrum import Spectrum, States
 from nearsight.errors import FormatError, InputError
 from nearsight.memory import free_bytes
 from nearsight.operators.blocks import BlockOperator
+from nearsight.operators.shards import folder_of
+from nearsight.operators.store import read_operator_parts
+from nearsight.operators.store_head import OperatorName
 from nearsight.progress import Progress, silent
 from nearsight.structures.structure import Structure
 
 if TYPE_CHECKING:
     from nearsight.electronic.kernel_polynomial import StochasticDensity
+    from nearsight.electronic.mapped_product import Parts
 
 ALL_LEVELS_UP_TO = 10_000
 """Number of orbitals up to which all levels are computed unless another method is asked for."""
@@ -210,7 +215,8 @@ def stochastic_density(
     Parameters
     ----------
     h, s
-        As for `spectrum`. S must be well-conditioned: nothing is projected out.
+        As for `spectrum`. S must be well-conditioned: nothing is projected out. Of a file in parts (its path alone) no
+        matrix is held in memory: both are written as sparse ones into a temporary folder (TMPDIR), and removed.
     resolution : float
         Standard deviation (eV) of what a level becomes.
     n_vectors : int
@@ -243,10 +249,33 @@ def stochastic_density(
     """
     from nearsight.electronic.kernel_polynomial import kernel_polynomial  # compiles; only where it is needed
 
+    if s is None and isinstance(h, (str, Path)) and folder_of(Path(h)) is not None:
+        return _density_from_parts(Path(h), resolution, n_vectors, seed, progress)
     hamiltonian, overlap = _operators(h, s)
     return kernel_polynomial(
         hamiltonian, overlap, resolution=resolution, vectors=n_vectors, seed=seed, progress=progress
     )
+
+
+def _density_from_parts(
+    path: Path, resolution: float, n_vectors: int, seed: int, progress: Progress
+) -> StochasticDensity:
+    """The density of states of a prediction in parts."""
+    from nearsight.electronic.kernel_polynomial import kernel_polynomial_on_disk
+
+    def parts(which: OperatorName) -> Parts:
+        return lambda: read_operator_parts(path, which)
+
+    with tempfile.TemporaryDirectory(prefix="nearsight-") as folder:
+        return kernel_polynomial_on_disk(
+            parts("hamiltonian"),
+            parts("overlap"),
+            Path(folder),
+            resolution=resolution,
+            vectors=n_vectors,
+            seed=seed,
+            progress=progress,
+        )
 
 
 def density_of_states(

@@ -28,6 +28,8 @@ from nearsight.electronic.spin import SpinSpectrum
 from nearsight.elements import symbol_of
 from nearsight.errors import InputError
 from nearsight.operators.calculation import Calculation
+from nearsight.operators.shards import folder_of
+from nearsight.operators.store import read_calculation
 
 if TYPE_CHECKING:
     from nearsight.electronic.kernel_polynomial import StochasticDensity
@@ -84,9 +86,15 @@ def spectrum_command(
     json: Annotated[bool, typer.Option("--json", help="print JSON only")] = False,
 ) -> None:
     """Compute levels, or the density of states where there are too many."""
-    calculation = calculation_of(file, overlap)
+    in_parts = method is Way.KPM and overlap is None and states is None and folder_of(file) is not None
+    calculation = (
+        read_calculation(file, hamiltonian=False, overlap=False) if in_parts else calculation_of(file, overlap)
+    )
     if electrons is None:
         electrons = calculation.n_electrons
+    if in_parts:
+        _density(file, electrons, resolution, calculation, json)
+        return
     if calculation.spin_polarised:
         if method is not Way.AUTO or states is not None or project is not None:
             raise InputError("expected none of --method, --states, --project with H of two spins, got one of them")
@@ -100,9 +108,7 @@ def spectrum_command(
         raise InputError("expected --moment with H of two spins, got a calculation without spin")
     way, number = recommended_method(calculation.require_hamiltonian().n_orbitals, method.value, states)
     if way == "kpm":
-        with shown(Terminal(stderr=True), "kernel polynomials") as progress:
-            density = stochastic_density(calculation, resolution=resolution, progress=progress)
-        _give_density(stochastic_density_numbers(density, electrons), density, electrons, calculation, json)
+        _density(calculation, electrons, resolution, calculation, json)
         return
     options: dict[str, Any] = {"n_electrons": electrons, "method": way, "number": number, "threshold": project}
     places = None
@@ -215,6 +221,15 @@ def _notes(spectrum: Spectrum) -> list[str]:
             "so the gap is zero and the Fermi level is this level (electrons of both spins share levels)."
         )
     return notes
+
+
+def _density(
+    source: Path | Calculation, electrons: int, resolution: float, calculation: Calculation, json: bool
+) -> None:
+    """Estimate the density of states, of matrices in memory or of a file in parts, and print it."""
+    with shown(Terminal(stderr=True), "kernel polynomials") as progress:
+        density = stochastic_density(source, resolution=resolution, progress=progress)
+    _give_density(stochastic_density_numbers(density, electrons), density, electrons, calculation, json)
 
 
 def _give_density(

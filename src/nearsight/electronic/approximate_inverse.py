@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
+from nearsight.electronic.matrices import SparseProduct
 from nearsight.electronic.row_threads import over_rows, row_loop
 from nearsight.errors import InputError
 
@@ -19,13 +20,13 @@ with 20, 5 with 50, 3 with 100.
 """
 
 
-def approximate_inverse_factor(overlap: sparse.csr_matrix, columns: int = COLUMNS) -> sparse.csr_matrix:
+def approximate_inverse_factor(overlap: SparseProduct, columns: int = COLUMNS) -> sparse.csr_matrix:
     """Compute a sparse approximate inverse of the Cholesky factor of S.
 
     Parameters
     ----------
-    overlap : sparse matrix of shape (n, n)
-        S, symmetric positive definite, float64, indices sorted.
+    overlap : SparseProduct
+        S, (n, n), symmetric positive definite, columns sorted in each row.
     columns : int
         Largest number of elements in a row of G.
 
@@ -39,9 +40,9 @@ def approximate_inverse_factor(overlap: sparse.csr_matrix, columns: int = COLUMN
     InputError
         If S is not positive definite.
     """
-    n = overlap.shape[0]
+    n = overlap.size
     rows, values, lengths = np.zeros((n, columns), np.int64), np.zeros((n, columns)), np.zeros(n, np.int64)
-    over_rows(_rows, n, overlap.indptr, overlap.indices, overlap.data, columns, rows, values, lengths, least=16)
+    over_rows(_rows, n, overlap.starts, overlap.columns, overlap.values, columns, rows, values, lengths, least=16)
     if (lengths == 0).any():
         row = int(np.argmin(lengths))
         raise InputError(

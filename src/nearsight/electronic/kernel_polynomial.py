@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from scipy import sparse
@@ -21,6 +22,7 @@ from scipy.optimize import brentq
 
 from nearsight.electronic.approximate_inverse import approximate_inverse_factor
 from nearsight.electronic.chebyshev import Interval, apply_series, extremes, series
+from nearsight.electronic.mapped_product import Parts, bytes_of, mapped_product
 from nearsight.electronic.matrices import AT_ONCE, Matrix, SparseProduct, check_same_size, sparse_hermitian
 from nearsight.errors import InputError
 from nearsight.progress import Event, Progress, silent
@@ -219,17 +221,65 @@ def kernel_polynomial(
     InputError
         If matrices are complex or of different sizes, S is not positive definite, or the resolution is not positive.
     """
-    if not resolution > 0 or vectors < 1:
-        raise InputError(f"expected a resolution above 0 eV and at least one vector, got {resolution:g} and {vectors}")
+    _check(resolution, vectors)
     h, s = sparse_hermitian(hamiltonian, "H"), sparse_hermitian(overlap, "S")
     check_same_size(h, s)
     if np.iscomplexobj(h.data) or np.iscomplexobj(s.data):
         raise InputError("expected real matrices (at Γ), got complex ones; H(k) can be diagonalised")
     progress(Event("preparing S"))
     pencil = Pencil.of(h, s, resolution)
-    width = AT_ONCE * -(-vectors // AT_ONCE)
-    random = np.random.default_rng(seed).integers(0, 2, (h.shape[0], width)) * 2.0 - 1.0
-    return density_from(pencil, random, resolution, progress)
+    return density_from(pencil, random_vectors(pencil.size, vectors, seed), resolution, progress)
+
+
+def kernel_polynomial_on_disk(
+    hamiltonian: Parts,
+    overlap: Parts,
+    folder: Path,
+    *,
+    resolution: float = RESOLUTION,
+    vectors: int = AT_ONCE,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> StochasticDensity:
+    """Estimate the density of states of matrices that come part by part and are multiplied from disk.
+
+    Parameters
+    ----------
+    hamiltonian, overlap : callable
+        Give the parts of H (eV) and S.
+    folder : Path
+        Where the matrices are written, in single precision.
+    resolution, vectors, seed, progress
+        As of `kernel_polynomial`.
+
+    Raises
+    ------
+    InputError
+        If a number is not finite, the disk has no room, S is not positive definite, or the resolution is not positive.
+    """
+    _check(resolution, vectors)
+    progress(Event("writing H and S as sparse matrices"))
+    drop = _left_out(next(iter(hamiltonian())).n_orbitals, resolution)
+    h, s = mapped_product(folder, "H", hamiltonian, drop[0]), mapped_product(folder, "S", overlap, drop[1])
+    progress(Event(f"preparing S; on disk {bytes_of(h.n_elements + s.n_elements) / 1e9:.1f} GB"))
+    pencil = Pencil.of_products(h, s, approximate_inverse_factor(s))
+    return density_from(pencil, random_vectors(pencil.size, vectors, seed), resolution, progress)
+
+
+def random_vectors(size: int, number: int, seed: int) -> np.ndarray:
+    """Return vectors (size, r) of ±1; r is the number, rounded up to a multiple of `AT_ONCE`."""
+    width = AT_ONCE * -(-number // AT_ONCE)
+    return np.asarray(np.random.default_rng(seed).integers(0, 2, (size, width)) * 2.0 - 1.0)
+
+
+def _left_out(size: int, resolution: float) -> tuple[float, float]:
+    """Elements of H (eV) and S that are left out, of so many orbitals."""
+    return (SMALL_H * resolution, SMALL_S * resolution) if size >= LARGE else (0.0, 0.0)
+
+
+def _check(resolution: float, vectors: int) -> None:
+    if not resolution > 0 or vectors < 1:
+        raise InputError(f"expected a resolution above 0 eV and at least one vector, got {resolution:g} and {vectors}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -261,9 +311,16 @@ class Pencil:
         """Prepare H and S (real, symmetric) for a resolution in eV."""
         n = h.shape[0]
         kind = np.dtype(np.float32 if n >= LARGE else np.float64)
-        drop = (SMALL_H * resolution, SMALL_S * resolution) if n >= LARGE else (0.0, 0.0)
-        g = approximate_inverse_factor(s)
-        times_h, times_s = SparseProduct.of(h, kind, drop[0]), SparseProduct.of(s, kind, drop[1])
+        drop = _left_out(n, resolution)
+        g = approximate_inverse_factor(SparseProduct(s.indptr, s.indices, s.data))
+        return cls.of_products(SparseProduct.of(h, kind, drop[0]), SparseProduct.of(s, kind, drop[1]), g, tolerance)
+
+    @classmethod
+    def of_products(
+        cls, times_h: SparseProduct, times_s: SparseProduct, g: sparse.csr_matrix, tolerance: float = TOLERANCE
+    ) -> Pencil:
+        """Prepare H and S, with the approximate inverse factor of S."""
+        n, kind = times_h.size, times_h.values.dtype
         times_g, times_gt = SparseProduct.of(g, kind), SparseProduct.of(g.T.tocsr(), kind)
         start = np.random.default_rng(1).standard_normal((n, AT_ONCE)).astype(kind)
         found = extremes(lambda x: times_g @ (times_s @ (times_gt @ x)), start, min(STEPS, n))

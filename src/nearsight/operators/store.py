@@ -278,16 +278,55 @@ def read_parts(path: str | Path) -> Iterator[Part]:
     """
     with _opened(path) as file:
         structure, basis = _read_atoms(path, file)
-        group = _required(path, file, "hamiltonian")
-        storage = attribute(group, "storage")
-        if storage == "whole" or attribute(group, "folded"):
-            raise FormatError(
-                path, "expected a Hermitian matrix in real space, got one that is not, or is folded; read it as a whole"
-            )
-        shards = read_shards(file, len(structure)) if storage == STORAGE else None
-        for k in range(1 if shards is None else shards.count):
-            with nullcontext(file) if shards is None else opened_shard(Path(path), shards, k) as held:
-                yield _part(path, file, held, structure, basis, k, shards)
+        for k, shards, held in _held(path, file, "hamiltonian", len(structure)):
+            yield _part(path, file, held, structure, basis, k, shards)
+
+
+def read_operator_parts(path: str | Path, which: OperatorName) -> Iterator[BlockOperator]:
+    """Read one matrix of a store part by part, as `read_parts` does.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        The file.
+    which : {"hamiltonian", "overlap", "h0"}
+        The matrix.
+
+    Yields
+    ------
+    BlockOperator
+        The pairs of `in_half` whose first atom is in the part, in float64; those of transposes are not listed.
+
+    Raises
+    ------
+    FormatError
+        As `read_parts`.
+    """
+    with _opened(path) as file:
+        structure, basis = _read_atoms(path, file)
+        own = _operator_basis(_required(path, file, which), basis)
+        for k, _, held in _held(path, file, which, len(structure)):
+            group = stored_operator(held, which)
+            if group is None:
+                raise FormatError(path, f"expected {which} in part {k}, got none")
+            numbers, half = structure.numbers, attribute(group, "storage") == "half"
+            yield _stored(group, numbers, own, own.sizes(numbers), half, False, None)
+
+
+def _held(
+    path: str | Path, file: h5py.File, which: OperatorName, n_atoms: int
+) -> Iterator[tuple[int, Shards | None, h5py.File]]:
+    """The open files with the parts of a matrix, one after another: shards, or the store itself."""
+    group = _required(path, file, which)
+    storage = attribute(group, "storage")
+    if storage == "whole" or attribute(group, "folded"):
+        raise FormatError(
+            path, "expected a Hermitian matrix in real space, got one that is not, or is folded; read it as a whole"
+        )
+    shards = read_shards(file, n_atoms) if storage == STORAGE else None
+    for k in range(1 if shards is None else shards.count):
+        with nullcontext(file) if shards is None else opened_shard(Path(path), shards, k) as held:
+            yield k, shards, held
 
 
 def _part(
@@ -608,7 +647,8 @@ def _check_memory(path: Path, group: h5py.Group) -> None:
         raise FormatError(
             path,
             f"expected {group.name.strip('/')} to fit into memory (about {needed / 1e9:.1f} GB), got "
-            f"{free / 1e9:.1f} GB free; take it part by part (nearsight.read_parts)",
+            f"{free / 1e9:.1f} GB free; take it part by part (nearsight.read_parts), or the density of "
+            "states alone (nearsight spectrum --method kpm)",
         )
 
 
