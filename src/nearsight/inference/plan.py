@@ -30,6 +30,8 @@ _FIXED = 0.6e9
 """Bytes: the program, the network and chunks under way."""
 _WHOLE_EDGE, _CLUSTER_EDGE = 350.0, 300.0
 """Bytes for each directed edge of a graph while it is built and used, of a whole prediction and of a part, measured."""
+_OVERLAP_EDGE = 200.0
+"""Bytes for each pair of S with an end in the part, both directions of it counted."""
 _ATOM = 12_000.0
 """Bytes for each atom's tables and what they are made of."""
 _PAIR = 20.0
@@ -169,7 +171,8 @@ class _Need:
         edges = self.neighbours * _CLUSTER_EDGE
         first = atoms * self.around(atoms, self.of_atoms) * edges + atoms * _ATOM
         second = atoms * self.around(atoms, self.of_rows) * (edges + _ATOM)
-        of_overlap = atoms * self.around(atoms, self.overlap_range) * self._within(self.overlap_range) * _CLUSTER_EDGE
+        both_ends = (1 + self.around(atoms, self.overlap_range)) / 2
+        of_overlap = atoms * both_ends * self._within(self.overlap_range) * _OVERLAP_EDGE
         return _FIXED + max(first, second, of_overlap)
 
     def around(self, atoms: int, reach: float) -> float:

@@ -23,6 +23,7 @@ from nearsight.orbitals.fitted_overlap import FittedOverlap
 from nearsight.orbitals.gaussian_overlap import overlaps_along_z
 from nearsight.orbitals.gaussian_shell import GaussianShell
 from nearsight.orbitals.rotations import bond_frames, orbital_frames, wigner_d
+from nearsight.structures.cluster_graph import graph_at
 from nearsight.structures.graph import Graph, build_graph, pair_order
 from nearsight.structures.structure import MINIMUM_DISTANCE, Structure
 
@@ -187,7 +188,7 @@ class OverlapRows:
     @classmethod
     def of(cls, structure: Structure, known: TwoCentreOverlap, rows: np.ndarray) -> OverlapRows:
         """Find the pairs whose first atom is one of `rows` (ascending positions in a structure without images)."""
-        graph = build_graph(structure, known.range)
+        graph = graph_at(structure, known.range, rows)
         edges = graph.leaving(rows)[0]
         edges = edges[graph.source[edges] < graph.target[edges]]
         source, target = np.concatenate([rows, graph.source[edges]]), np.concatenate([rows, graph.target[edges]])
