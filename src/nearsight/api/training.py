@@ -95,7 +95,8 @@ def check_data(
         Errors in the data.
     """
     items, others = list(zip(config.data.train, training)), list(zip(config.data.validation, validation))
-    cutoff = config.model.cutoff
+    cutoff, count = config.model.cutoff, len(items) + len(others)
+    progress(Event(f"looking for faults in {count} structure{'s' if count > 1 else ''} (not with data.check=false)"))
     findings = [f for name, c in items + others for f in check_calculation(c, name, cutoff=cutoff, quick=True)]
     serious = [f for f in findings + check_set(items, others) if f.level != "note"]
     for finding in serious:
