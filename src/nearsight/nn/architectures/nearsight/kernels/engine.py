@@ -345,4 +345,5 @@ class _SummedError(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
-        return (None, None, None, None, *(g * gradient for g in ctx.saved_tensors))
+        scaled: Sequence[Tensor] = torch._foreach_mul(ctx.saved_tensors, gradient) if ctx.saved_tensors else ()
+        return (None, None, None, None, *scaled)
