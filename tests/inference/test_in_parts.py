@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pytest
 import torch
 
 import nearsight as ns
+from nearsight.api.in_parts import predicted_parts
 from nearsight.errors import ConfigError, FormatError, InputError
 from nearsight.folder_lock import locked_folder
 from nearsight.inference.in_parts import PredictionInParts
@@ -326,6 +328,22 @@ def test_a_killed_command_goes_on_and_ends_with_the_same_bytes(uninterrupted, tm
     assert not output.exists()
     assert "2 of " in predicted_here(structure, output)[-1]
     assert hashes(output) == hashes(uninterrupted)
+
+
+def test_many_parts_are_handed_over_with_their_tables_on_disk(tmp_path, monkeypatch):
+    """They are the whole; nothing is left where the tables were."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    s, model = random_structure(), trained()
+    structure = Structure(np.tile(s.numbers, 4), repeated(s, 4), s.cell * [[4], [1], [1]], True)
+    plan = replace(plan_prediction(model, structure, in_parts=True), count=10)
+    parts, files = [], []
+    for part in predicted_parts(model, structure, plan, None, lambda event: None):
+        parts.append(part.hamiltonian)
+        files.append(len(list(tmp_path.glob("nearsight-atoms-*/*.npz"))))
+    assert len(parts) == 10
+    assert min(files[:-1]) > 0
+    assert not list(tmp_path.iterdir())
+    assert_equal(whole_of_half(merged(parts)), predict_hamiltonian(model, structure), 1e-10)
 
 
 @pytest.mark.exact

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from nearsight.errors import InputError
 from nearsight.inference.in_parts import PredictionInParts
 from nearsight.inference.plan import PredictionPlan, divided, plan_prediction
 from nearsight.inference.sharded import WrittenInParts, write_in_parts
-from nearsight.inference.tables import TablesInMemory
+from nearsight.inference.tables import TablesInFolder, TablesInMemory
 from nearsight.launch import launched
 from nearsight.nn.model import HamiltonianModel
 from nearsight.nn.processes import joined
@@ -22,6 +23,8 @@ from nearsight.progress import Event, Progress
 from nearsight.recipes.overlap import with_pyscf_functions
 from nearsight.structures.structure import Structure
 
+FEW = 8
+"""Parts whose tables are kept in memory: of 8,000 atoms with some kilobytes each they take a fifth of a gigabyte."""
 SMALL = 1000
 """Atoms up to which nobody asks whether a structure fits."""
 
@@ -120,7 +123,10 @@ def predicted_parts(
     overlap: TwoCentreOverlap | None,
     progress: Progress,
 ) -> Iterator[Part]:
-    """Predict by a plan and hand over one part after another, without a file.
+    """Predict by a plan and hand over one part after another, without a file of the result.
+
+    What is known of atoms and needed by later parts is kept in memory for a few parts, and for more in a temporary
+    folder (of `TMPDIR`), which is removed.
 
     Parameters
     ----------
@@ -143,4 +149,9 @@ def predicted_parts(
         done += atoms
         progress(Event(done=done, total=total))
 
-    yield from PredictionInParts(model, regions, TablesInMemory(regions), overlap).parts(count)
+    if plan.count <= FEW:
+        yield from PredictionInParts(model, regions, TablesInMemory(regions), overlap).parts(count)
+        return
+    with TemporaryDirectory(prefix="nearsight-atoms-") as folder:
+        tables = TablesInFolder(regions, Path(folder))
+        yield from PredictionInParts(model, regions, tables, overlap).parts(count)

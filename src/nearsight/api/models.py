@@ -341,9 +341,10 @@ class Model:
     def predict_parts(
         self, structure: Any, *, memory_gb: float | None = None, overlap: bool = True, progress: Progress = silent
     ) -> Iterator[Part]:
-        """Predict H, and S, and hand over the rows of some atoms after those of others, without touching the disk.
+        """Predict H, and S, and hand over the rows of some atoms after those of others, without a file of the result.
 
-        Memory holds one part, and some kB for each atom. H is not made self-consistent.
+        Memory holds one part. What is known of atoms and needed by later parts, some kB for each, is in a temporary
+        folder (of `TMPDIR`) where there are many parts. H is not made self-consistent.
 
         Parameters
         ----------
