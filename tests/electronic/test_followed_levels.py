@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import linalg
 
-from nearsight.electronic.followed_levels import FollowedLevels
+from nearsight.electronic.followed_levels import FollowedLevels, levels_below
 
 N = 24
 
@@ -61,3 +61,23 @@ def test_levels_that_cross_are_not_followed() -> None:
     followed = FollowedLevels(*linalg.eigh(h, s), 17)
     assert followed.follow(h + 0.01 * change) is not None
     assert followed.follow(40 * change) is None
+
+
+def test_levels_that_cross_without_mixing_are_counted() -> None:
+    """A zero matrix element cannot tell: the space stays, and another level is in it."""
+    followed = FollowedLevels(np.array([-1.0, 0.0, 1.0, 2.0]), np.eye(4), 2)
+    changed = np.diag([-1.0, 3.0, 1.0, 2.0])
+    assert followed.follow(changed) is not None
+    assert followed.nearest == 3.0
+    assert levels_below(changed, np.eye(4), 3.5) == 4
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex64, np.complex128])
+def test_the_inertia_counts_levels(dtype: type) -> None:
+    h, s, change = problem(3, 9)
+    h = h.astype(dtype)
+    if np.iscomplexobj(h):
+        h = h + 1j * (np.triu(change, 1) - np.triu(change, 1).T).astype(dtype)
+    levels = linalg.eigvalsh(h, s)
+    counts = [levels_below(h, s, float(np.mean(levels[k : k + 2]))) for k in range(N - 1)]
+    assert counts == list(range(1, N))

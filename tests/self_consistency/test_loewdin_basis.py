@@ -146,6 +146,22 @@ def test_a_followed_density_is_that_of_eigenvectors(single: bool) -> None:
     assert errors[-1] < (2e-5 if single else 1e-8)
 
 
+@pytest.mark.parametrize("above", [5.0, -0.1], ids=["across the gap", "into the gap"])
+def test_a_level_that_moves_without_mixing_is_noticed(above: float) -> None:
+    """One full level alone changes, so that all eigenvectors stay."""
+    calculation = replace(read("aHfO2_96_A"), h0=None)
+    basis = basis_of(calculation, 300.0)
+    h = hermitian_dense(calculation.require_hamiltonian(), "H")
+    s = hermitian_dense(calculation.require_overlap(), "S")
+    levels, vectors = linalg.eigh(h, s)
+    full = calculation.n_electrons // 2
+    own = s @ vectors[:, full - 20]
+    shift = levels[full] + above - levels[full - 20]
+    basis.density_of(h)
+    assert basis.followed(h) is not None
+    assert basis.followed(h + shift * np.outer(own, own)) is None
+
+
 def test_levels_of_a_metal_are_not_followed() -> None:
     metal = replace(read("aPtGe2_96_train"), k_points=None)
     basis, h = basis_of(metal), metal.require_hamiltonian()

@@ -9,6 +9,9 @@ is that of W = A + B X, where
 (a Riccati equation; J. W. Demmel, Computing 38, 43, 1987). It is solved by Newton steps with the differences of the
 first Hamiltonian's levels as Jacobian, X_ba −= (B† H W − X A† H W)_ba / (ε_b − ε_a): perturbation theory, to all orders
 as steps are repeated with one H or another. A step takes the time of two products of matrices.
+
+A space of eigenvectors need not be that of the empty levels any more: levels that do not mix cross unseen. How many
+levels lie below one is counted by Sylvester's law of inertia (`levels_below`), in a third of the time of a product.
 """
 
 from __future__ import annotations
@@ -36,6 +39,9 @@ class FollowedLevels:
     ----------
     empty : bool
         Whether the empty levels are the fewer ones, which are followed.
+    nearest : float
+        Of the levels that are followed the one nearest to the others: the energy of the last Hamiltonian in the space
+        that was found before it, right to second order in what changed.
     """
 
     def __init__(self, levels: np.ndarray, orbitals: np.ndarray, full: int) -> None:
@@ -47,6 +53,9 @@ class FollowedLevels:
         self._x = np.zeros(self._differences.shape, dtype=orbitals.dtype)
         self._triangle = np.eye(self._x.shape[1], dtype=orbitals.dtype)
         self._space = orbitals[:, self._few]
+        self._found = np.zeros((len(orbitals), self._x.shape[1]), dtype=orbitals.dtype)
+        self._found[self._few] = self._triangle
+        self.nearest = float(levels[full] if self.empty else levels[full - 1])
 
     def follow(self, hamiltonian: np.ndarray) -> np.ndarray | None:
         """Return coefficients (n, f) of orthonormal functions of these levels' space in the first eigenvectors.
@@ -63,6 +72,9 @@ class FollowedLevels:
         """
         product = hamiltonian @ self._space
         few, many = (self._orbitals[:, part].conj().T @ product for part in (self._few, self._many))
+        own = self._found[self._few].conj().T @ few + self._found[self._many].conj().T @ many
+        at = 0 if self.empty else len(own) - 1
+        self.nearest = float(linalg.eigvalsh(own, subset_by_index=[at, at], check_finite=False)[0])
         residual = (many - self._x @ few) @ self._triangle
         x = self._x - residual / self._differences
         squares = x.conj().T @ x
@@ -72,10 +84,30 @@ class FollowedLevels:
         inverse = linalg.solve_triangular(factor, np.eye(len(squares), dtype=squares.dtype), check_finite=False)
         result = np.empty((len(self._orbitals), len(squares)), dtype=squares.dtype)
         result[self._few], result[self._many] = inverse, x @ inverse
-        self._x, self._triangle, self._space = x, factor, self._orbitals @ result
+        self._x, self._triangle, self._space, self._found = x, factor, self._orbitals @ result, result
         return result
 
     @property
     def space(self) -> np.ndarray:
         """(n, f) functions of the space that was found last, orthonormal in S."""
         return self._space
+
+
+def levels_below(hamiltonian: np.ndarray, overlap: np.ndarray, level: float) -> int:
+    """Return how many levels of H lie below one, by the inertia of H − level · S = L D L†.
+
+    Parameters
+    ----------
+    hamiltonian, overlap : (n, n) array
+        H and S, Hermitian, S positive definite.
+    level : float
+        In the unit of H.
+    """
+    shifted = hamiltonian - hamiltonian.real.dtype.type(level) * overlap.astype(hamiltonian.dtype, copy=False)
+    name = "hetrf" if np.iscomplexobj(shifted) else "sytrf"
+    factorise, size = linalg.get_lapack_funcs((name, f"{name}_lwork"), (shifted,))
+    room = int(size(len(shifted), lower=1)[0].real)
+    factors, pivots, _ = factorise(shifted.T, lower=1, lwork=room, overwrite_a=1)
+    # A block of two rows, which both have a negative pivot, has one eigenvalue of each sign.
+    single = pivots > 0
+    return int(np.count_nonzero(factors.diagonal().real[single] < 0) + np.count_nonzero(~single) // 2)

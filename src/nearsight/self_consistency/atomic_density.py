@@ -21,7 +21,7 @@ from scipy import linalg, sparse
 from nearsight.electronic.conditioning import overlap_threshold
 from nearsight.electronic.eigen import known_room
 from nearsight.electronic.filling import Filling, occupations
-from nearsight.electronic.followed_levels import FollowedLevels
+from nearsight.electronic.followed_levels import FollowedLevels, levels_below
 from nearsight.electronic.k_points import half_mesh
 from nearsight.electronic.matrices import Matrix, hermitian_dense
 from nearsight.errors import InputError
@@ -32,6 +32,7 @@ from nearsight.operators.dipole_integrals import dipole_integrals
 from nearsight.orbitals.basis import BasisSet
 from nearsight.orbitals.coupled_layout import CoupledLayout
 from nearsight.structures.structure import Structure
+from nearsight.units import BOLTZMANN_IN_EV
 
 TEMPERATURE = 1000.0
 """K, of the electrons: kT = 86 meV changes the charges of an insulator with a gap of 2 eV by less than 1e-5 e."""
@@ -215,7 +216,7 @@ class LoewdinBasis:
         -------
         AtomicDensity or None
             None where there are several k-points, directions that are projected out, levels that are neither full nor
-            empty, or a Hamiltonian too far from the one that was diagonalised.
+            empty, levels that may have crossed, or a Hamiltonian too far from the one that was diagonalised.
         """
         if self._first is None or len(self._roots) > 1 or self.projected_out:
             return None
@@ -226,12 +227,21 @@ class LoewdinBasis:
         if self._levels is None:
             orbitals = root.inverse_as(vectors.dtype) @ vectors
             self._levels = FollowedLevels(levels.astype(vectors.real.dtype), orbitals, full)
-        found = self._levels.follow(_at(hamiltonian, self._k_points[0], "H").astype(vectors.dtype))
-        if found is None:
+        h = _at(hamiltonian, self._k_points[0], "H").astype(vectors.dtype)
+        found = self._levels.follow(h)
+        if found is None or not self._apart(h, full):
             return None
         two = vectors.dtype.type(2**0.5)
         seen = self._seen(vectors @ (two * found), two * self._levels.space, root, self._dipoles[0])
         return self._neutral(self._without(seen, vectors.dtype, root, self._dipoles[0]) if self._levels.empty else seen)
+
+    def _apart(self, hamiltonian: np.ndarray, full: int) -> bool:
+        """Whether the levels that are followed are all of H's empty or full ones, and so far from the others that none
+        is partly filled."""
+        assert self._levels is not None
+        apart = 2 * BOLTZMANN_IN_EV * self.temperature * np.log(2 / PARTLY)
+        level = self._levels.nearest - apart if self._levels.empty else self._levels.nearest + apart
+        return levels_below(hamiltonian, self._roots[0].overlap_as(hamiltonian.dtype), level) == full
 
     def _seen_from_atoms(
         self, vectors: np.ndarray, filled: np.ndarray, root: _Root, dipoles: Sequence[sparse.coo_array]
@@ -311,7 +321,7 @@ class _Root:
     """
 
     def __init__(self, overlap: np.ndarray, threshold: float, single: bool) -> None:
-        self.overlap, self._threshold = overlap, threshold
+        self.overlap, self._overlap, self._threshold = overlap, overlap, threshold
         self._inverses: dict[np.dtype, np.ndarray] = {}
         self.filled: tuple[np.dtype, AtomicDensity] | None = None
         lowest = self._invert(_rounded(overlap)) if single else 0.0
@@ -334,6 +344,12 @@ class _Root:
         self._inverses[overlap.dtype] = (vectors[:, kept] / np.sqrt(values[kept])) @ vectors[:, kept].conj().T
         self.projected_out = int(np.count_nonzero(~kept))
         return float(values[0])
+
+    def overlap_as(self, precision: np.dtype) -> np.ndarray:
+        """S in some precision; the last one is kept."""
+        if self._overlap.dtype != precision:
+            self._overlap = self.overlap.astype(precision)
+        return self._overlap
 
     def inverse_as(self, precision: np.dtype) -> np.ndarray:
         """S^−½ in some precision."""
