@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from nearsight.api.transport import TransportStudy
     from nearsight.electronic.kernel_polynomial import StochasticDensity
 
+FERMI_KNOWN = 4.0
+"""Resolutions within which a Fermi level must be bracketed to be told."""
+
 
 def spectrum_numbers(
     spectrum: Spectrum, filling: Filling | None = None, places: Localisation | None = None
@@ -95,18 +98,20 @@ def stochastic_density_numbers(density: StochasticDensity, electrons: int) -> di
     Returns
     -------
     dict
-        Numbers, and 2001 energies with their densities.
+        Numbers, and 2001 energies with their densities. `fermi_eV` and the density there are None where the level is
+        not known, as in a gap; `fermi_between_eV` is its bracket.
     """
-    fermi = density.fermi(electrons)
+    fermi, between = density.fermi(electrons), density.fermi_bracket(electrons)
+    known = between[1] - between[0] <= FERMI_KNOWN * density.resolution
     low, high = density.bounds
     energies = np.linspace(low, high, 2001)
     return {
         "n_levels": density.n_levels,
         "n_vectors": density.n_vectors,
         "resolution_eV": density.resolution,
-        "fermi_eV": fermi,
-        "fermi_between_eV": density.fermi_bracket(electrons),
-        "density_at_fermi_per_eV": float(density.density(np.array([fermi]))[0]),
+        "fermi_eV": fermi if known else None,
+        "fermi_between_eV": between,
+        "density_at_fermi_per_eV": float(density.density(np.array([fermi]))[0]) if known else None,
         "energies_eV": energies.tolist(),
         "density_per_eV": density.density(energies).tolist(),
     }

@@ -239,21 +239,22 @@ def _give_density(
         print_json(keys)
         return
     table = Table(show_header=False)
+    at_fermi = keys["density_at_fermi_per_eV"]
     for name, text in (
         ("structure", calculation.structure.formula),
         ("orbitals", f"{density.n_levels:,}"),
         ("electrons", f"{electrons:,}"),
-        ("Fermi level", _between(keys["fermi_eV"], keys["fermi_between_eV"], density.resolution)),
+        ("Fermi level", _between(keys["fermi_eV"], keys["fermi_between_eV"])),
         ("resolution", f"{density.resolution:.3f} eV"),
-        ("density of states at the Fermi level", f"{keys['density_at_fermi_per_eV']:.4g} electrons/eV"),
+        ("density of states at the Fermi level", "not known" if at_fermi is None else f"{at_fermi:.4g} electrons/eV"),
     ):
         table.add_row(name, text)
     show(Terminal(), table)
 
 
-def _between(fermi: float, bracket: tuple[float, float], resolution: float) -> str:
+def _between(fermi: float | None, bracket: tuple[float, float]) -> str:
     """The Fermi level as far as it is known."""
     low, high = bracket
-    if high - low <= 4 * resolution:
+    if fermi is not None:
         return f"{fermi:.3f} eV (between {low:.3f} and {high:.3f} eV)"
     return f"not known: between {low:.3f} and {high:.3f} eV, where the count of electrons hardly changes (a gap?)"
