@@ -26,6 +26,9 @@ from nearsight.recipes.overlap import with_pyscf_functions
 from nearsight.recipes.pyscf_system import PyscfSettings
 from nearsight.recipes.warm_start import ADDED_MOS, TotalEnergy, cp2k_start, gamma_density, known_overlap, pyscf_density
 
+COARSE = 0.01
+"""Share of the electrons by which the sum over a cube may be off before it is remarked."""
+
 
 def start_files(
     prediction: CalculationLike,
@@ -218,9 +221,12 @@ def _cp2k_lines(path: str | Path, added_mos: int) -> str:
 
 
 def _cube_lines(found: DensityOnGrid, electrons: float) -> str:
-    """Say what is in a cube."""
+    """Say what is in a cube, and whether its points resolve the functions."""
     points = " x ".join(map(str, found.values.shape))
-    return f"{points} points, electrons/bohr^3; their sum is {found.electrons:.3f} electrons of {electrons:g}"
+    said = f"{points} points, electrons/bohr^3; their sum is {found.electrons:.3f} electrons of {electrons:g}"
+    if abs(found.electrons - electrons) > COARSE * electrons:
+        said += ": too few points for the narrowest functions; give a smaller --spacing (cores need 0.02 Å)"
+    return said
 
 
 def _siesta_lines(path: str | Path) -> str:
