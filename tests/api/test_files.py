@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from nearsight.api import files
+from nearsight.api.exports import export
 from nearsight.api.files import import_calculation, read, write
 from nearsight.errors import FormatError, InputError
 from nearsight.operators.bloch import to_csr
@@ -119,3 +120,27 @@ def test_functions_of_another_basis_of_the_same_name(tmp_path: Path) -> None:
         replace(calculation, basis=own, hamiltonian=h, overlap=replace(scaled, basis=own), provenance={}),
     )
     assert "overlaps" not in import_calculation(tmp_path / "b.h5").provenance
+
+
+def test_what_a_store_says_of_itself_is_not_believed(tmp_path: Path) -> None:
+    """An atom moves after S was compared."""
+    calculation = import_calculation(DATA / "aHfO2_96_A.h5")
+    assert calculation.provenance["overlaps"] == "those of the positions and the cell"
+    places = calculation.structure.positions.copy()
+    places[50] += 0.3
+    write(tmp_path / "a.h5", replace(calculation, structure=replace(calculation.structure, positions=places)))
+    with pytest.raises(FormatError, match=r"all with atom 50 "):
+        import_calculation(tmp_path / "a.h5")
+
+
+@pytest.mark.parametrize("threshold", [1e-3, 0.01, 0.03])
+def test_small_elements_may_be_missing(threshold: float, tmp_path: Path) -> None:
+    export(import_calculation(DATA / "aHfO2_96_A.h5", drop_below=threshold), tmp_path / "dx", "deepx")
+    assert import_calculation(tmp_path / "dx").structure.formula == "Hf32O64"
+
+
+def test_additions_that_a_format_does_not_use_are_refused(tmp_path: Path) -> None:
+    export(read(DATA / "silicon_2.h5"), tmp_path / "dftio", "dftio")
+    with pytest.raises(InputError, match=r"of dftio .* needs, got basis, step, which it does not use"):
+        import_calculation(tmp_path / "dftio", basis="DZVP-MOLOPT-SR-GTH", step="last")
+    assert import_calculation(tmp_path / "dftio", row=0).structure.formula == "Si2"

@@ -17,7 +17,7 @@ from nearsight.formats.structure_files import parse_cell
 from nearsight.operators.calculation import Calculation
 from nearsight.operators.position_check import Misfit, misfit
 from nearsight.operators.reduction import reduced
-from nearsight.operators.store import write_calculation
+from nearsight.operators.store import is_store, write_calculation
 from nearsight.operators.store_writer import Compression, Precision
 from nearsight.progress import Progress, silent
 
@@ -160,7 +160,8 @@ def import_calculation(
         row=row,
         progress=progress,
     )
-    if OVERLAPS not in calculation.provenance:
+    # What a store says of itself may have been said before it was changed.
+    if OVERLAPS not in calculation.provenance or is_store(Path(source)):
         calculation = _with_overlaps_compared(str(source), calculation)
     calculation = _with_levels_compared(str(source), calculation)
     if h0 is not None:
@@ -187,9 +188,8 @@ def _with_overlaps_compared(source: str, calculation: Calculation) -> Calculatio
         raise FormatError(source, f"{described}; {way}")
     for finding in check_positions(Subject(source, calculation)):
         raise FormatError(source, f"{finding.message}. {finding.meaning} {finding.advice}")
-    if found == FITS:
-        return replace(calculation, provenance={**calculation.provenance, OVERLAPS: FITS})
-    return calculation
+    provenance = {key: said for key, said in calculation.provenance.items() if key != OVERLAPS}
+    return replace(calculation, provenance=provenance | ({OVERLAPS: FITS} if found == FITS else {}))
 
 
 def _overlaps_of_functions(calculation: Calculation) -> Misfit | str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -56,3 +56,24 @@ class ReadOptions:
     step: int | str | None = None
     row: int | None = None
     progress: Progress = silent
+
+
+class SeenOptions(ReadOptions):
+    """Options that know which of them a reader looked at, so that none is passed over in silence."""
+
+    def __getattribute__(self, name: str) -> object:
+        """Return an attribute, and note that it was asked for."""
+        if not name.startswith("_"):
+            object.__getattribute__(self, "__dict__").setdefault("_seen", set()).add(name)
+        return object.__getattribute__(self, name)
+
+    def not_seen(self) -> list[str]:
+        """Return the names of what was given and not looked at."""
+        own = self.__dict__
+        seen = own.get("_seen", set()) | {"progress"}
+        given = [f.name for f in fields(self) if not _is_default(own[f.name], f.default)]
+        return [name for name in given if name not in seen]
+
+
+def _is_default(value: object, default: object) -> bool:
+    return value is default or (isinstance(value, tuple) and value == default)

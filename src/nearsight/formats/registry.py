@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nearsight.errors import FormatError
+from nearsight.errors import FormatError, InputError
 from nearsight.foreign_files import reading, require_readable
 from nearsight.formats import (
     abacus,
@@ -25,7 +25,7 @@ from nearsight.formats import (
     siesta,
     wannier90,
 )
-from nearsight.formats.options import ReadOptions
+from nearsight.formats.options import ReadOptions, SeenOptions
 from nearsight.formats.sniffing import first_bytes
 from nearsight.formats.structure_files import as_cell, check_distances
 from nearsight.operators.calculation import Calculation
@@ -104,7 +104,7 @@ def read_any(source: str | Path, **options: Any) -> Calculation:
     FormatError
         If there is nothing, its format is not known, or it is damaged.
     InputError
-        If an option is not valid.
+        If an option is not valid, or the format does not use it.
     """
     path = Path(source)
     require_readable(path, "a calculation")
@@ -115,12 +115,18 @@ def read_any(source: str | Path, **options: Any) -> Calculation:
             options[key] = Path(options[key])
     files = options.pop("basis_file", None)
     several = () if files is None else (files,) if isinstance(files, str | Path) else files
-    chosen = ReadOptions(**options, basis_file=tuple(Path(file) for file in several))
+    chosen = SeenOptions(**options, basis_file=tuple(Path(file) for file in several))
     with reading(path, "a calculation"):
-        found = find_format(path).read(path, chosen)
+        known = find_format(path)
+        found = known.read(path, chosen)
         check_calculation_values(found)
         check_reverses(found)
         check_distances(found.structure)
+    if unused := chosen.not_seen():
+        raise InputError(
+            f"{path}: expected additions that {known.name} needs, got {', '.join(unused)}, which it does not use; "
+            "leave that out"
+        )
     return found
 
 

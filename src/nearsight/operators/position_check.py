@@ -24,8 +24,8 @@ PER_ATOM = 3
 """Pairs by distance, and as many by overlap."""
 TOLERANCE = 1e-3
 """An overlap may be off by this: shells are known with six decimals. An atom 0.01 Å away changes S by more."""
-LEFT_OUT = 5e-3
-"""Elements below this may be missing in a file, for CP2K's THRESHOLD; or below the smallest that is there."""
+LEFT_OUT = 0.05
+"""Elements below the smallest that is there may be missing in a file, for CP2K's THRESHOLD and the like, up to this."""
 MOST_WRONG = 0.9
 """Of the pairs of two elements; where more do not fit, their functions are others."""
 GRID = 0.05
