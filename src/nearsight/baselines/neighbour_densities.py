@@ -14,6 +14,7 @@ are the functions of order ν = 1 and 2 of the atomic cluster expansion (Drautz,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -107,7 +108,7 @@ def _edges(
 
 
 def _by_degree(total: np.ndarray, l_max: int) -> tuple[np.ndarray, ...]:
-    shaped = total.reshape(len(total), -1, (l_max + 1) ** 2)
+    shaped = total.reshape(len(total), math.prod(total.shape[1:-1]), (l_max + 1) ** 2)
     return tuple(shaped[:, :, l * l : (l + 1) ** 2] for l in range(l_max + 1))
 
 
