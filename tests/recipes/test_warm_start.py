@@ -154,6 +154,7 @@ def test_commands(water: Calculation, tmp_path: Path) -> None:
     assert f"WFN_RESTART_FILE_NAME {tmp_path}/a.wfn" in said
     assert read_wavefunction(tmp_path / "a.wfn").spins[0].coefficients.shape == (24, 8)
     assert "expected one of --cp2k FILE, --pyscf FILE, --siesta FILE and --cube FILE, got none" in run("start", bare)
+    assert "expected --spacing with --cube" in run("start", bare, "--pyscf", tmp_path / "d.npy", "--spacing", "1")
     assert "expected no --smearing with --pyscf" in run("start", bare, "--pyscf", tmp_path / "b.npy", "--smearing", 100)
     assert not (tmp_path / "b.npy").exists()
     assert "expected neither a basis nor a cell" in run("overlap", bare, "-o", whole, "--basis", "def2-SVP")

@@ -38,7 +38,9 @@ def start_command(
     pyscf: Annotated[Path | None, typer.Option("--pyscf", help="density matrix to write (.npy)")] = None,
     siesta: Annotated[Path | None, typer.Option("--siesta", help="density matrix to write (SYSTEMLABEL.DM)")] = None,
     cube: Annotated[Path | None, typer.Option("--cube", help="density on a grid to write (.cube)")] = None,
-    spacing: Annotated[float, typer.Option("--spacing", help="Å between points of a cube, at most")] = SPACING,
+    spacing: Annotated[
+        float | None, typer.Option("--spacing", help=f"Å between points of a cube, at most; {SPACING} by default")
+    ] = None,
     mesh: Annotated[
         str | None, typer.Option("--mesh", help="k-points through Gamma for SIESTA, such as 4,4,4; Gamma by default")
     ] = None,
@@ -57,6 +59,8 @@ def start_command(
         raise InputError(
             f"expected one of --cp2k FILE, --pyscf FILE, --siesta FILE and --cube FILE, got {len(given) or 'none'}"
         )
+    if spacing is not None and cube is None:
+        raise InputError("expected --spacing with --cube, got it with a file that has no points")
     if pyscf is not None and smearing is not None:
         raise InputError("expected no --smearing with --pyscf, whose density is that of full levels")
     check_outputs([(cp2k, WAVEFUNCTION), (pyscf, ARRAY), (siesta, DENSITY), (cube, CUBE)], [prediction, overlap])
@@ -68,7 +72,7 @@ def start_command(
             pyscf=pyscf,
             siesta=siesta,
             cube=cube,
-            spacing=spacing,
+            spacing=SPACING if spacing is None else spacing,
             mesh=None if mesh is None else mesh_counts(mesh),
             overlap=overlap,
             added_mos=empty,
