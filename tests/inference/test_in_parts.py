@@ -24,6 +24,7 @@ from nearsight.inference.plan import plan_prediction
 from nearsight.inference.predict import predict_hamiltonian
 from nearsight.inference.sharded import WrittenInParts, write_in_parts
 from nearsight.inference.tables import TablesInMemory
+from nearsight.launch import Launch
 from nearsight.nn.architectures.xia2025.config import Xia2025Config
 from nearsight.nn.architectures.xia2025.model import Xia2025Model
 from nearsight.nn.loading import load_model
@@ -243,6 +244,10 @@ def test_the_plan_divides_where_memory_is_short(tmp_path):
     assert plan.count > 5
     assert plan.peak <= 1e9
     assert plan.reason.startswith(f"in {plan.count} parts (bisection)")
+    on_one, on_many = Launch(5, 8, 5, 8), Launch(5, 8, 0, 1)
+    assert plan_prediction(model, big, memory_gb=8.0, in_parts=True, launch=on_one).peak <= 1e9
+    assert plan_prediction(model, big, memory_gb=1.0, launch=on_many).peak == plan.peak  # each has its own gigabyte
+    assert plan_prediction(model, structure, in_parts=True, launch=on_many).count == 8
     with pytest.raises(InputError, match=r"expected at least .* GB of memory to predict in parts"):
         plan_prediction(model, big, memory_gb=0.1)
     with pytest.raises(InputError, match=r"GB of disk"):

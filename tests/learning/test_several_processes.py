@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from nearsight.errors import ConfigError
 from nearsight.launch import Launch, launched
@@ -69,6 +70,13 @@ def test_two_processes_take_the_steps_of_one(alone: Path, tmp_path: Path) -> Non
     for name in ALL:
         assert log(alone / name)[-1]["loss"] < log(alone / name)[0]["loss"]
         assert_same_run(alone / name, tmp_path / name)
+
+
+def test_all_processes_divide_as_the_one_with_the_least_memory_must(tmp_path: Path) -> None:
+    """A structure that fits whole into the memory of one machine and not of another is divided by both."""
+    done = start(2, tmp_path, "auto", "--poor")
+    assert done.returncode == 0, done.stderr
+    assert yaml.safe_load((tmp_path / "auto" / "config.yaml").read_text())["partition"]["kind"] == "slabs"
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """Trains as torchrun's processes do: `torchrun … -m tests.learning.trained_together FOLDER NAMES`.
 
-Each name of `RUNS` trains in the folder FOLDER/NAME. `--kill EPOCH` lets process 1 kill itself after that epoch.
+Each name of `RUNS` trains in the folder FOLDER/NAME. `--kill EPOCH` lets process 1 kill itself after that epoch,
+`--poor` gives it hardly any memory.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 
 import torch
 
+from nearsight import memory
 from nearsight.cli.running import stopped_by_signals
 from nearsight.errors import NearsightError
 from nearsight.launch import launched
@@ -32,6 +34,7 @@ RUNS: dict[str, dict[str, Any]] = {
         "model": {"architecture": "nearsight", "cutoff": CUTOFF, "channels": 4, "hidden": [8, 4]},
         "partition": {"bonds_per_batch": 61},
     },
+    "auto": {**SMALL, "optimizer": STEPS, "partition": {"kind": "auto", "axis": 0, "count": 3}},
 }
 
 
@@ -41,8 +44,11 @@ def main() -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("names", nargs="+")
     parser.add_argument("--kill", type=int)
+    parser.add_argument("--poor", action="store_true")
     given = parser.parse_args()
     torch.set_num_threads(1)
+    if given.poor and launched().rank == 1:
+        memory.free_bytes = lambda: 1000
     if given.kill and launched().rank == 1:
         _die_after(given.kill)
     for name in given.names:

@@ -73,15 +73,14 @@ def plan_of(
     progress : Progress
         Told the decision, where the structure is not small.
     """
-    several = launched().count > 1
+    launch = launched()
+    several = launch.count > 1
     if several and in_parts is False:
         raise InputError("expected a prediction in parts behind torchrun, got in_parts=False; start one process")
     asked = True if several else in_parts
     if len(structure) <= SMALL and not asked:
         return None
-    plan = plan_prediction(
-        model, structure, overlap=overlap, memory_gb=memory_gb, in_parts=asked, processes=launched().count
-    )
+    plan = plan_prediction(model, structure, overlap=overlap, memory_gb=memory_gb, in_parts=asked, launch=launch)
     progress(Event(plan.reason))
     return plan if plan.count else None
 
@@ -113,7 +112,8 @@ def write_planned(
     """
     plan.check_disk(path.parent)
     with joined(model.device) as processes:
-        return write_in_parts(path, model, head, plan.count, overlap=overlap, processes=processes, progress=progress)
+        count = -processes.least(-plan.count)  # where some machine has less memory, parts are as small as it needs
+        return write_in_parts(path, model, head, count, overlap=overlap, processes=processes, progress=progress)
 
 
 def predicted_parts(

@@ -11,6 +11,7 @@ import numpy as np
 
 from nearsight.errors import InputError
 from nearsight.inference.in_parts import why_whole
+from nearsight.launch import Launch
 from nearsight.memory import free_bytes
 from nearsight.nn.model import HamiltonianModel
 from nearsight.operators.two_centre_overlap import TwoCentreOverlap
@@ -82,7 +83,7 @@ def plan_prediction(
     overlap: TwoCentreOverlap | None = None,
     memory_gb: float | None = None,
     in_parts: bool | None = None,
-    processes: int = 1,
+    launch: Launch | None = None,
 ) -> PredictionPlan:
     """Decide how a structure is predicted.
 
@@ -98,14 +99,16 @@ def plan_prediction(
         Memory that may be planned, 10⁹ bytes; by default half of what is free.
     in_parts : bool, optional
         Whether it is divided; by default where the memory would not suffice for the whole.
-    processes : int
-        Processes on this machine that share the parts.
+    launch : Launch, optional
+        The processes that share the parts, and which of them share the memory of this machine; alone by default.
 
     Raises
     ------
     InputError
         It must be divided and the model sees the whole structure, or the memory is too small for any part.
     """
+    launch = launch or Launch()
+    processes = launch.local_count
     need = _Need.of(model, structure, overlap)
     whole, disk = need.whole(len(structure)), need.disk(len(structure))
     # Where nobody says how much, little free memory means small parts, and no refusal.
@@ -122,16 +125,17 @@ def plan_prediction(
     if model.reach is None:
         raise InputError(why_whole(model))
     atoms = need.largest_part(budget / processes)
-    sizes = np.bincount(divided(structure, max(processes, -(-len(structure) // atoms))))
+    sizes = np.bincount(divided(structure, max(launch.count, -(-len(structure) // atoms))))
     largest = int(sizes.max())
     peak, around = need.part(largest), need.around(largest, model.reach.of_atoms)
     parts = f"{len(sizes)} parts (bisection) of at most {largest:,} atoms" if len(sizes) > 1 else "one part"
-    each = f" in each of {processes} processes" if processes > 1 else ""
+    each = f" in each of {launch.count} processes" if launch.count > 1 else ""
+    here = " on each machine" if launch.count > processes else ""
     return PredictionPlan(
         len(sizes),
         peak,
         disk,
-        f"in {parts}, each with {around:.1f} times as many around: {peak / 1e9:.1f} GB planned{each}, {may}; "
+        f"in {parts}, each with {around:.1f} times as many around: {peak / 1e9:.1f} GB planned{each}, {may}{here}; "
         f"at once it would take {whole / 1e9:.1f} GB",
     )
 

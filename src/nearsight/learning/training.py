@@ -168,6 +168,7 @@ def _train(
         config.start_from or "",
         resuming,
         progress,
+        processes,
     )
     if config.model.cutoff != configured.model.cutoff and not resuming:
         task.say(f"cutoff of {config.model.cutoff:g} Å, a little longer than the molecules are (model.cutoff)")

@@ -13,6 +13,7 @@ import torch
 
 from nearsight import memory
 from nearsight.errors import ConfigError
+from nearsight.launch import launched
 
 
 class _Sized(Protocol):
@@ -153,15 +154,15 @@ def available_bytes(device: torch.device, limit_gb: float | None = None) -> int:
     Returns
     -------
     int
-        Free bytes of the device (of the machine, on a CPU), at most what the limit leaves of what is in use; not below
-        0.
+        Free bytes of the device (on a CPU those of the machine, shared with its other processes of this launch), at
+        most what the limit leaves of what is in use; not below 0.
     """
     if device.type == "cuda":
         free, used = torch.cuda.mem_get_info(device)[0], torch.cuda.memory_reserved(device)
         free += used - torch.cuda.memory_allocated(device)
     else:
         used = psutil.Process().memory_info().rss
-        free = memory.free_bytes()
+        free = memory.free_bytes() // launched().local_count
     return max(0, free if limit_gb is None else min(free, int(limit_gb * 1e9) - used))
 
 

@@ -14,10 +14,12 @@ from torch import Tensor, nn
 
 from nearsight.elements import GHOST, symbol_of
 from nearsight.errors import InputError
+from nearsight.nn.batches import available_bytes
 from nearsight.nn.config import LossSection, ModelSection, OptimizerSection, PartitionSection
 from nearsight.nn.error_sums import ErrorSums
 from nearsight.nn.model_file import FORMAT, WEIGHTS, basis_metadata
 from nearsight.nn.prediction import Prediction
+from nearsight.nn.processes import Processes
 from nearsight.operators.calculation import Calculation
 from nearsight.orbitals.basis import BasisSet
 from nearsight.progress import Event, Progress, silent
@@ -183,6 +185,8 @@ class TrainingTask:
         Whether a run is continued, whose model has been begun before.
     progress : Progress
         Told what is done.
+    processes : Processes or None
+        Those that train together; None for one alone.
     """
 
     config: TrainingSections
@@ -195,6 +199,12 @@ class TrainingTask:
     start_from: str = ""
     resumed: bool = False
     progress: Progress = silent
+    processes: Processes | None = None
+
+    def available_bytes(self) -> int:
+        """Return the bytes that each process may use: the fewest that any of them has, so that all plan alike."""
+        own = available_bytes(self.device, self.config.memory_gb)
+        return self.processes.least(own) if self.processes is not None else own
 
     def say(self, message: str) -> None:
         """Tell the user what is done, by an event with this message."""

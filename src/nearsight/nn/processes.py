@@ -71,6 +71,26 @@ class Processes:
                 distributed.all_reduce(tensor)
         return tensor
 
+    def least(self, number: int) -> int:
+        """Return the smallest of the numbers that the processes gave.
+
+        Parameters
+        ----------
+        number : int
+            That of this process.
+
+        Raises
+        ------
+        LostProcessError
+            Another process has ended.
+        """
+        if self.count == 1:
+            return number
+        box = torch.tensor([number], dtype=torch.int64, device=self.device)
+        with _together():
+            distributed.all_reduce(box, distributed.ReduceOp.MIN)
+        return int(box[0])
+
     def sum_gradients(self, parameters: Iterable[torch.nn.Parameter], numbers: Tensor) -> Tensor:
         """Replace all gradients by their sums over the processes, and sum some numbers in the same message.
 

@@ -155,7 +155,7 @@ def test_a_step_of_a_deep_network_grows_with_the_features_it_stores():
 @pytest.mark.parametrize(("available", "fits"), [(10**11, True), (10**6, False)])
 @pytest.mark.parametrize("data", [{}, {"validation_slabs": 0}, {"validation": ["other.h5"]}])
 def test_whole_where_it_fits_and_slabs_where_slabs_validate(tmp_path, monkeypatch, available, fits, data):
-    monkeypatch.setattr(model_module, "available_bytes", lambda device, limit: available)
+    monkeypatch.setattr("nearsight.nn.model.available_bytes", lambda device, limit: available)
     config = make_config(tmp_path, partition={"kind": "auto", "axis": 0}, data={"train": ["random.h5"], **data})
     other = [random_calculation(seed=3)] if "validation" in data else []
     task = TrainingTask(config, [random_calculation()], other, CPU, torch.float32)
@@ -240,6 +240,15 @@ def write_group(folder: Path, limit: str, most: int | str, use: str, used: int) 
     (folder / limit).write_text(f"{most}\n")
     (folder / use).write_text(f"{used}\n")
     (folder / "memory.stat").write_text("anon 3\ninactive_file 500\n")
+
+
+def test_processes_of_one_machine_share_its_memory(monkeypatch):
+    """As many processes on other machines do not count: they have memory of their own."""
+    monkeypatch.setattr(host, "free_bytes", lambda: 12_000)
+    assert available_bytes(CPU) == 12_000
+    for name, number in [("RANK", 5), ("WORLD_SIZE", 8), ("LOCAL_RANK", 1), ("LOCAL_WORLD_SIZE", 4)]:
+        monkeypatch.setenv(name, str(number))
+    assert available_bytes(CPU) == 3_000
 
 
 def test_memory_limit_of_the_configuration_counts_what_is_used_already():

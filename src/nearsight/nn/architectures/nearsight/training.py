@@ -30,7 +30,7 @@ from nearsight.nn.architectures.nearsight.linear_bonds import (
     without_two_centre,
 )
 from nearsight.nn.architectures.nearsight.transfer import transfer_weights
-from nearsight.nn.batches import MemoryBudget, PlannedBatches, available_bytes, split_validation
+from nearsight.nn.batches import MemoryBudget, PlannedBatches, split_validation
 from nearsight.nn.fine_tuning import check_basis, common_basis
 from nearsight.nn.model import TrainingData, TrainingTask
 from nearsight.operators.calculation import Calculation
@@ -228,7 +228,7 @@ def divide(model: BaselinePlusNetwork, task: TrainingTask) -> TrainingData:
         validation += random_split(source, partition.bonds_per_batch, config.seed)
     if not training:
         raise ConfigError("expected bonds to train on, got none within the cutoff")
-    available = available_bytes(task.device, config.memory_gb)
+    available = task.available_bytes()
     task.say(described(training, validation, available))
     budget = MemoryBudget(USED * available)
     return TrainingData(partition, PlannedBatches(training, budget), PlannedBatches(validation, budget))

@@ -17,7 +17,7 @@ from nearsight.nn.architectures.xia2025.coupled import CoupledNetwork
 from nearsight.nn.architectures.xia2025.memory_plan import make_plan
 from nearsight.nn.architectures.xia2025.objective import CoupledObjective
 from nearsight.nn.architectures.xia2025.prediction import LayerwisePass, groups
-from nearsight.nn.batches import MemoryBudget, PlannedBatches, available_bytes, split_validation
+from nearsight.nn.batches import MemoryBudget, PlannedBatches, split_validation
 from nearsight.nn.config import LossSection
 from nearsight.nn.fine_tuning import check_basis, common_basis
 from nearsight.nn.model import CHUNK, Reach, TrainingData, TrainingTask, edges_within
@@ -59,7 +59,7 @@ class Xia2025Model(CoupledNetwork):
         partition, loss = cast(Xia2025Partition, task.config.partition), cast(Xia2025Loss, task.config.loss)
         per_step = task.config.optimizer.batches_per_step
         task.say("dividing structures into partitions")
-        available = available_bytes(task.device, task.config.memory_gb)
+        available = task.available_bytes()
         self.network.to(task.device)
         if partition.kind == "auto":
             kind, why = "slabs", "of which data.validation_slabs are kept for validation"
