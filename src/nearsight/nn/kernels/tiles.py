@@ -132,7 +132,7 @@ def _make_tile(height: int, vectors: int = VECTORS) -> Any:
 
 _four, _row = _make_tile(HEIGHT), _make_tile(1)
 _four_wide, _three_wide, _two_wide, _row_wide = (_make_tile(height, 3) for height in (HEIGHT, 3, 2, 1))
-_four_narrow, _row_narrow = _make_tile(HEIGHT, 1), _make_tile(1, 1)
+_eight_narrow, _four_narrow, _row_narrow = _make_tile(2 * HEIGHT, 1), _make_tile(HEIGHT, 1), _make_tile(1, 1)
 
 
 @numba.njit(inline="always")
@@ -173,7 +173,9 @@ def strided(
         wide = columns - q >= 3 * lanes
         row = 0
         while row < rows:
-            rest = min(rows - row, HEIGHT if wide or rows - row >= HEIGHT else 1)
+            rest = min(rows - row, HEIGHT if wide else 2 * HEIGHT)
+            if not wide and rest < 2 * HEIGHT:
+                rest = HEIGHT if rest >= HEIGHT else 1
             left, right, out = a_start + row * row_step, b_start + q, c_start + row * c_step + q
             if wide and rest == HEIGHT:
                 _four_wide(a, left, row_step, inner_step, b, right, b_step, c, out, c_step, inner, add)
@@ -183,6 +185,8 @@ def strided(
                 _two_wide(a, left, row_step, inner_step, b, right, b_step, c, out, c_step, inner, add)
             elif wide:
                 _row_wide(a, left, row_step, inner_step, b, right, b_step, c, out, c_step, inner, add)
+            elif rest == 2 * HEIGHT:
+                _eight_narrow(a, left, row_step, inner_step, b, right, b_step, c, out, c_step, inner, add)
             elif rest == HEIGHT:
                 _four_narrow(a, left, row_step, inner_step, b, right, b_step, c, out, c_step, inner, add)
             else:
@@ -284,6 +288,23 @@ def times(fits: bool, space: Any, a: Any, b: Any, c: Any, rows: int, columns: in
     """
     if fits:
         tiled(a, inner, 1, b, c, rows, columns, inner, add)
+    else:
+        product(space, a, b, c, rows, columns, inner, add)
+
+
+@numba.njit(inline="always")
+def times_in_vectors(
+    fits: bool, space: Any, a: Any, b: Any, c: Any, rows: int, columns: int, inner: int, add: int
+) -> None:
+    """Compute `blas.product` with columns that may be too few for `times`, but fill whole vectors where `fits`.
+
+    Parameters
+    ----------
+    fits, space, a, b, c, rows, columns, inner, add
+        Arguments of `times`.
+    """
+    if fits:
+        strided(a, 0, inner, 1, b, 0, columns, c, 0, columns, rows, columns, inner, add)
     else:
         product(space, a, b, c, rows, columns, inner, add)
 

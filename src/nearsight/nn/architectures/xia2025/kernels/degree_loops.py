@@ -2,8 +2,8 @@
 
 After the norm nothing mixes degrees but the gates, which are functions of l = 0. So each degree of a few edges runs
 through both linear layers, the head, the comparison with targets in the edges' frames and back, while its features are
-in the second-level cache; only gradients of the inputs leave. The reference implementation is `FeedForward` and
-`CoupledHead`.
+in the second-level cache; only gradients of the inputs leave. `degree_ways` says in which order a degree's maps are
+multiplied. The reference implementation is `FeedForward` and `CoupledHead`.
 """
 
 from __future__ import annotations
@@ -15,14 +15,17 @@ from typing import Any
 import numba
 import numpy as np
 
+from nearsight.nn.architectures.xia2025.kernels.degree_ways import CONTRACTED, WIDE
 from nearsight.nn.kernels.blas import product, product_nt, product_tn, workspace
 from nearsight.nn.kernels.compilation import compiled
-from nearsight.nn.kernels.tiles import fit_tiles, times, times_tn
+from nearsight.nn.kernels.tiles import fit_tiles, times, times_in_vectors, times_tn
 
 ROWS = 320
 """Rows (components of edges) at once."""
-WIDE = 16
-"""From so many irreps of one degree on the head is a matrix product, below a loop."""
+EDGES = 64
+"""Edges at once of a contracted degree."""
+MANY = 16
+"""From so many irreps of one degree on the wide head is a matrix product, below a loop."""
 
 
 @cache
@@ -43,136 +46,104 @@ def degree_pass(l_max: int, channels: int, feed_forward: int) -> Callable[..., A
     fits = fit_tiles(C, F)
 
     def pass_over(
-        compare,
-        back,
-        e,
-        f,
-        raw,
-        gates,
-        up,
-        up_t,
-        down,
-        down_t,
-        down_bias,
-        head,
-        head_bias,
-        counts,
-        starts,
-        given,
-        weights,
-        o,
-        de,
-        df,
-        draw,
-        dup,
-        ddown,
-        ddown_bias,
-        dhead,
-        dhead_bias,
-    ):
-        """Degree-major flat arrays: e, f, de, df (width C), o, given (degree l: counts[l] wide).
+        compare, back, ways, counts, widths, starts, e, f, raw, gates, given, weights, o, de, df, draw,
+        up, up_t, down, down_t, head, head_t, head_bias, joined, joined_t, inner, inner_t,
+        dup, ddown, dhead, dhead_bias, djoined, dinner,
+    ):  # fmt: skip
+        """Degree-major flat arrays: e, f, de, df (width C), o, given (degree l: widths[l] wide).
 
         compare: `given` are targets, and their error (`EdgeTargets`) is returned; else, with `back`, it is the
         gradient of the outputs.
         back: write de, df (that of l = 0 without the gates' part) and draw, add to the gradients of the parameters.
         raw, gates: (B, (l_max+1)·F) before and after the sigmoid; the first F columns are u of l = 0.
-        up (l_max+1, F, C) and down (l_max+1, C, F), both transposed per degree, too; head (irreps, C), weights (B,
-        size) or empty, starts (irreps,).
+        ways, counts, widths (l_max+1,): `DegreeWays`; starts (irreps,); weights (B, size) or empty.
+        up (l_max+1, F, C) and down (l_max+1, C, F), both transposed per degree, too; head, head_bias, joined, inner:
+        what `pack_head` gives, also transposed per degree, flat.
         """
         B, space = len(raw), workspace(e)
-        height = max(ROWS, 2 * l_max + 1)
+        height = max(ROWS, EDGES * (2 * l_max + 1))
         u, g, dg = np.empty(height * F, e.dtype), np.empty(height * F, e.dtype), np.empty(height * F, e.dtype)
         e2, de2 = np.empty(height * C, e.dtype), np.empty(height * C, e.dtype)
-        own = np.empty(height * max(1, counts.max()), e.dtype)
+        own = np.empty(height * max(1, widths.max()), e.dtype)
         error = 0.0
-        offset, first = 0, 0
+        offset, first, row, place = 0, 0, 0, 0
         for l in range(l_max + 1):
-            n, size = counts[l], 2 * l + 1
-            rows_of_head, slots = head[first : first + n], starts[first : first + n]
-            step = max(1, ROWS // size)
+            n, width, size, way = counts[l], widths[l], 2 * l + 1, ways[l]
+            slots = starts[first : first + n]
+            head_l, head_tl, dhead_l = head[row * C :], head_t[row * C :], dhead[row * C :]
+            joined_l, joined_tl, djoined_l = joined[row * F :], joined_t[row * F :], djoined[row * F :]
+            step = EDGES if way == CONTRACTED else max(1, ROWS // size)
             for b0 in range(0, B, step):
                 b1 = min(B, b0 + step)
-                rows, at, base = (b1 - b0) * size, l * l * B * C + b0 * size * C, offset + b0 * size * n
-                up_gate_down(
-                    C,
-                    F,
-                    fits,
-                    space,
-                    l,
-                    e[at:],
-                    f[at:],
-                    raw[b0:b1],
-                    gates[b0:b1],
-                    up_t[l].ravel(),
-                    down_t[l].ravel(),
-                    down_bias,
-                    u,
-                    g,
-                    e2,
-                )
-                if compare or not back:
-                    head_of_degree(C, space, e2, rows_of_head, head_bias, l == 0, own, rows, n)
+                rows, at, base = (b1 - b0) * size, l * l * B * C + b0 * size * C, offset + b0 * size * width
+                e_l, f_l, de_l, df_l = e[at:], f[at:], de[at:], df[at:]
+                gate, draw_l = gates[b0:b1], draw[b0:b1]
+                if way == CONTRACTED:
+                    contract(C, F, fits, space, l, n, e_l, f_l, gate, head_l, inner[place:], g, u, own)
+                else:
+                    up_and_gate(C, F, fits, space, l, f_l, raw[b0:b1], gate, up_t[l].ravel(), u, g)
+                    if way == WIDE:
+                        for k in range(rows * C):
+                            e2[k] = e_l[k]
+                        times(fits, space, g, down_t[l].ravel(), e2, rows, C, F, 1)
+                        head_of_degree(C, space, e2, head_l, own, rows, width)
+                    else:
+                        times_in_vectors(fits, space, e_l, head_tl, own, rows, width, C, 0)
+                        times_in_vectors(fits, space, g, joined_tl, own, rows, width, F, 1)
+                if l == 0:
+                    for b in range(rows):
+                        for k in range(width):
+                            own[b * width + k] += head_bias[k]
                 if compare:
-                    error += error_of_degree(given[base:], weights[b0:b1], slots, own, rows, size, n)
+                    error += error_of_degree(given[base:], weights[b0:b1], slots, own, rows, size, n, width)
                 elif back:
-                    for k in range(rows * n):
+                    for k in range(rows * width):
                         own[k] = given[base + k]
                 else:
-                    for k in range(rows * n):
+                    for k in range(rows * width):
                         o[base + k] = own[k]
-                if back:
-                    head_back(
-                        C, space, e2, rows_of_head, own, de2, dhead[first : first + n], dhead_bias, l == 0, rows, n
-                    )
+                if not back:
+                    continue
+                if l == 0:
+                    for b in range(rows):
+                        for k in range(width):
+                            dhead_bias[k] += own[b * width + k]
+                if way == CONTRACTED:
+                    contract_back(
+                        C, F, fits, space, l, n, e_l, f_l, head_l, inner_t[place:], g, u, own, de_l, df_l, draw_l,
+                        dhead_l, dinner[place:], dg,
+                    )  # fmt: skip
+                    continue
+                if way == WIDE:
+                    head_back(C, space, e2, head_l, own, de2, dhead_l, rows, width)
                     for k in range(rows * C):
-                        de[at + k] = de2[k]
-                    up_gate_down_back(
-                        C,
-                        F,
-                        fits,
-                        space,
-                        l,
-                        f[at:],
-                        raw[b0:b1],
-                        gates[b0:b1],
-                        up[l].ravel(),
-                        down[l].ravel(),
-                        u,
-                        g,
-                        de2,
-                        dg,
-                        df[at:],
-                        draw[b0:b1],
-                        dup[l].ravel(),
-                        ddown[l].ravel(),
-                        ddown_bias,
-                    )
-            offset += B * size * n
+                        de_l[k] = de2[k]
+                    times_tn(fits, space, de2, g, ddown[l].ravel(), C, F, rows, 1)
+                    times(fits, space, de2, down[l].ravel(), dg, rows, F, C, 0)
+                else:
+                    times_tn(fits, space, own, e_l, dhead_l, width, C, rows, 1)
+                    times(fits, space, own, head_l, de_l, rows, C, width, 0)
+                    times_tn(fits, space, own, g, djoined_l, width, F, rows, 1)
+                    times(fits, space, own, joined_l, dg, rows, F, width, 0)
+                gate_back(F, l, raw[b0:b1], gate, u, dg, draw_l)
+                if l > 0:
+                    times_tn(fits, space, dg, f_l, dup[l].ravel(), F, C, rows, 1)
+                    times(fits, space, dg, up[l].ravel(), df_l, rows, C, F, 0)
+            offset += B * size * width
             first += n
+            row += width
+            if way == CONTRACTED:
+                place += F * n * C
         return error
 
     return compiled(pass_over)
 
 
 @numba.njit(inline="always")
-def up_gate_down(
-    C: int,
-    F: int,
-    fits: bool,
-    space: Any,
-    l: int,
-    e: Any,
-    f: Any,
-    raw: Any,
-    gates: Any,
-    up_t: Any,
-    down_t: Any,
-    down_bias: Any,
-    u: Any,
-    g: Any,
-    e2: Any,
+def up_and_gate(
+    C: int, F: int, fits: bool, space: Any, l: int, f: Any, raw: Any, gates: Any, up_t: Any, u: Any, g: Any
 ) -> None:
-    """Compute u = up·f, g = gated u and e2 = e + down·g (+ bias) of the first rows of e and f.
+    """Compute u = up·f and g = gated u of some edges.
 
     Parameters
     ----------
@@ -184,90 +155,52 @@ def up_gate_down(
         Workspace of the products.
     l : int
         Degree.
-    e, f : array
-        Flat rows (width C) before and after the norm.
-    raw, gates : array
-        (edges, (l_max+1)·F) before and after the sigmoid.
-    up_t, down_t : array
+    f : array
+        Flat rows (width C) after the norm.
+    raw : array
+        (edges, (l_max+1)·F) before the sigmoid; its first columns are u of l = 0.
+    gates : array
+        (edges, (l_max+1)·F) after the sigmoid.
+    up_t : array
         Flat transposed weights of the degree.
-    down_bias : array
-        (C,), added for l = 0.
-    u, g, e2 : array
-        Written: flat rows (widths F, F and C).
+    u, g : array
+        Written: flat rows (width F); u of l = 0 is not.
     """
     size = 2 * l + 1
-    rows = len(raw) * size
     if l > 0:
-        times(fits, space, f, up_t, u, rows, F, C, 0)
+        times(fits, space, f, up_t, u, len(raw) * size, F, C, 0)
     for b in range(len(raw)):
         weight = gates[b, l * F : l * F + F]
         for row in range(b * size, b * size + size):
             value, out = raw[b, :F] if l == 0 else u[row * F : row * F + F], g[row * F : row * F + F]
             for c in range(F):
                 out[c] = value[c] * weight[c]
-    for k in range(rows * C):
-        e2[k] = e[k]
-    if l == 0:
-        for row in range(rows):
-            below = e2[row * C : row * C + C]
-            for c in range(C):
-                below[c] += down_bias[c]
-    times(fits, space, g, down_t, e2, rows, C, F, 1)
 
 
 @numba.njit(inline="always")
-def up_gate_down_back(
-    C: int,
-    F: int,
-    fits: bool,
-    space: Any,
-    l: int,
-    f: Any,
-    raw: Any,
-    gates: Any,
-    up: Any,
-    down: Any,
-    u: Any,
-    g: Any,
-    de2: Any,
-    dg: Any,
-    df: Any,
-    draw: Any,
-    dup: Any,
-    ddown: Any,
-    ddown_bias: Any,
-) -> None:
-    """Compute the gradients of `up_gate_down` from that of e2.
+def gate_back(F: int, l: int, raw: Any, gates: Any, u: Any, dg: Any, draw: Any) -> None:
+    """Compute the gradients of `up_and_gate` but for the product.
 
     Parameters
     ----------
-    C, F, fits, space, l, f, raw, gates, u, g
-        Arguments of `up_gate_down`.
-    up, down : array
-        Flat weights of the degree.
-    de2 : array
-        Gradient of e2.
-    dg, df, draw : array
-        Written: gradient of u (scratch), of f (for l > 0) and of raw.
-    dup, ddown, ddown_bias : array
-        Gradients of the parameters, added to.
+    F, l, raw, gates, u
+        Arguments of `up_and_gate`.
+    dg : array
+        Gradient of g, which becomes that of u for l > 0.
+    draw : array
+        (edges, (l_max+1)·F); the degree's columns are written, the gradient of those of `raw`.
     """
     size = 2 * l + 1
-    rows = len(raw) * size
-    one = f.dtype.type(1)
-    times_tn(fits, space, de2, g, ddown, C, F, rows, 1)
-    times(fits, space, de2, down, dg, rows, F, C, 0)
+    one, zero = dg.dtype.type(1), dg.dtype.type(0)
     for b in range(len(raw)):
         weight, out = gates[b, l * F : l * F + F], draw[b, l * F : l * F + F]
         if l == 0:
-            value, above, given = raw[b, :F], dg[b * F : b * F + F], de2[b * C : b * C + C]
+            value, above = raw[b, :F], dg[b * F : b * F + F]
             for c in range(F):
                 out[c] = above[c] * weight[c] * (one + value[c] * (one - weight[c]))
-            for c in range(C):
-                ddown_bias[c] += given[c]
         else:
             for c in range(F):
-                out[c] = 0
+                out[c] = zero
             for row in range(b * size, b * size + size):
                 value, above = u[row * F : row * F + F], dg[row * F : row * F + F]
                 for c in range(F):
@@ -276,27 +209,151 @@ def up_gate_down_back(
                     above[c] *= weight[c]
             for c in range(F):
                 out[c] *= weight[c] * (one - weight[c])
-    if l > 0:
-        times_tn(fits, space, dg, f, dup, F, C, rows, 1)
-        times(fits, space, dg, up, df, rows, C, F, 0)
 
 
 @numba.njit(inline="always")
-def error_of_degree(target: Any, weights: Any, starts: Any, own: Any, rows: int, size: int, n: int) -> Any:
+def contract(
+    C: int,
+    F: int,
+    fits: bool,
+    space: Any,
+    l: int,
+    n: int,
+    e: Any,
+    f: Any,
+    gates: Any,
+    head: Any,
+    inner: Any,
+    s: Any,
+    t: Any,
+    own: Any,
+) -> None:
+    """Compute the outputs of a degree whose maps are contracted.
+
+    Parameters
+    ----------
+    C, F, fits, space, l, f, gates
+        Arguments of `up_and_gate`.
+    n : int
+        Number of irreps.
+    e : array
+        Flat rows (width C) before the norm.
+    head, inner : array
+        Flat (n, C) and (F, n·C), those of T (`degree_ways`).
+    s, t, own : array
+        Written: gates of the degree (edges, F), T (edges, n·C) and outputs (edges·(2l+1), n), flat.
+    """
+    B, size, zero = len(gates), 2 * l + 1, e.dtype.type(0)
+    for b in range(B):
+        weight, out = gates[b, l * F : l * F + F], s[b * F : b * F + F]
+        for c in range(F):
+            out[c] = weight[c]
+    if n > 0:
+        times_in_vectors(fits, space, s, inner, t, B, n * C, F, 0)
+    for b in range(B):
+        for row in range(b * size, b * size + size):
+            first, second = e[row * C : row * C + C], f[row * C : row * C + C]
+            for k in range(n):
+                weight, turn = head[k * C : k * C + C], t[(b * n + k) * C : (b * n + k) * C + C]
+                total = zero
+                for c in range(C):
+                    total += first[c] * weight[c] + second[c] * turn[c]
+                own[row * n + k] = total
+
+
+@numba.njit(inline="always")
+def contract_back(
+    C: int,
+    F: int,
+    fits: bool,
+    space: Any,
+    l: int,
+    n: int,
+    e: Any,
+    f: Any,
+    head: Any,
+    inner_t: Any,
+    s: Any,
+    t: Any,
+    own: Any,
+    de: Any,
+    df: Any,
+    draw: Any,
+    dhead: Any,
+    dinner: Any,
+    ds: Any,
+) -> None:
+    """Compute the gradients of `contract` from those of the outputs.
+
+    Parameters
+    ----------
+    C, F, fits, space, l, n, e, f, head, s, t
+        Arguments of `contract`; t becomes its gradient.
+    inner_t : array
+        Flat (n·C, F).
+    own : array
+        Flat gradients of the outputs.
+    de, df : array
+        Written: flat gradients of e and f.
+    draw : array
+        (edges, (l_max+1)·F); the degree's columns are written.
+    dhead, dinner : array
+        Gradients of the parameters, added to.
+    ds : array
+        Scratch, (edges, F).
+    """
+    B, size, one, zero = len(draw), 2 * l + 1, e.dtype.type(1), e.dtype.type(0)
+    for b in range(B):
+        for row in range(b * size, b * size + size):
+            below, dbelow = de[row * C : row * C + C], df[row * C : row * C + C]
+            for c in range(C):
+                below[c] = zero
+            for c in range(C):
+                dbelow[c] = zero
+            for k in range(n):
+                given = own[row * n + k]
+                weight, turn = head[k * C : k * C + C], t[(b * n + k) * C : (b * n + k) * C + C]
+                for c in range(C):
+                    below[c] += given * weight[c]
+                for c in range(C):
+                    dbelow[c] += given * turn[c]
+        for k in range(n):
+            dweight, dturn = dhead[k * C : k * C + C], t[(b * n + k) * C : (b * n + k) * C + C]
+            for c in range(C):
+                dturn[c] = zero
+            for row in range(b * size, b * size + size):
+                given, first, second = own[row * n + k], e[row * C : row * C + C], f[row * C : row * C + C]
+                for c in range(C):
+                    dweight[c] += given * first[c]
+                for c in range(C):
+                    dturn[c] += given * second[c]
+    if n > 0:
+        times_tn(fits, space, s, t, dinner, F, n * C, B, 1)
+        times(fits, space, t, inner_t, ds, B, F, n * C, 0)
+    else:
+        ds[: B * F] = zero
+    for b in range(B):
+        weight, above, out = s[b * F : b * F + F], ds[b * F : b * F + F], draw[b, l * F : l * F + F]
+        for c in range(F):
+            out[c] = above[c] * weight[c] * (one - weight[c])
+
+
+@numba.njit(inline="always")
+def error_of_degree(target: Any, weights: Any, starts: Any, own: Any, rows: int, size: int, n: int, width: int) -> Any:
     """Return the error of outputs, which become its gradient.
 
     Parameters
     ----------
     target : array
-        Flat targets (rows, n).
+        Flat targets (rows, width).
     weights : array
         (edges, size) factors of the errors, or empty.
     starts : array
         (n,) first column of each irrep in the weights.
     own : array
-        Flat outputs (rows, n), overwritten by the gradient.
-    rows, size, n : int
-        Rows, components of the degree, and irreps.
+        Flat outputs (rows, width), overwritten by the gradient.
+    rows, size, n, width : int
+        Rows, components of the degree, irreps, and columns.
 
     Returns
     -------
@@ -304,29 +361,27 @@ def error_of_degree(target: Any, weights: Any, starts: Any, own: Any, rows: int,
         Σ of squares.
     """
     total = own.dtype.type(0)
-    for k in range(rows * n):
+    for k in range(rows * width):
         own[k] -= target[k]
     if len(weights):
         for row in range(rows):
             for k in range(n):
-                own[row * n + k] *= weights[row // size, starts[k]]
+                own[row * width + k] *= weights[row // size, starts[k]]
     two = own.dtype.type(2)
-    for k in range(rows * n):
+    for k in range(rows * width):
         total += own[k] * own[k]
-    for k in range(rows * n):
+    for k in range(rows * width):
         own[k] *= two
     if len(weights):
         for row in range(rows):
             for k in range(n):
-                own[row * n + k] *= weights[row // size, starts[k]]
+                own[row * width + k] *= weights[row // size, starts[k]]
     return total
 
 
 @numba.njit(inline="always")
-def head_of_degree(
-    C: int, space: Any, e2: Any, head: Any, bias: Any, with_bias: bool, out: Any, rows: int, n: int
-) -> None:
-    """Compute out (rows, n) = e2 (rows, C) · headᵀ [+ bias].
+def head_of_degree(C: int, space: Any, e2: Any, head: Any, out: Any, rows: int, n: int) -> None:
+    """Compute out (rows, n) = e2 (rows, C) · headᵀ.
 
     Parameters
     ----------
@@ -336,73 +391,51 @@ def head_of_degree(
         Workspace of the products.
     e2 : array
         Flat features (rows, C).
-    head, bias : array
-        (n, C) and (n,).
-    with_bias : bool
-        Whether the bias is added.
+    head : array
+        Flat (n, C).
     out : array
         Written: flat (rows, n).
     rows, n : int
         Rows and irreps.
     """
-    if n >= WIDE:
-        product_nt(space, e2, head.ravel(), out, rows, n, C, 0)
+    if n >= MANY:
+        product_nt(space, e2, head, out, rows, n, C, 0)
     else:
         for row in range(rows):
             value = e2[row * C : row * C + C]
             for k in range(n):
-                weight = head[k]
+                weight = head[k * C : k * C + C]
                 total = value[0] * weight[0]
                 for c in range(1, C):
                     total += value[c] * weight[c]
                 out[row * n + k] = total
-    if with_bias:
-        for row in range(rows):
-            for k in range(n):
-                out[row * n + k] += bias[k]
 
 
 @numba.njit(inline="always")
-def head_back(
-    C: int,
-    space: Any,
-    e2: Any,
-    head: Any,
-    dout: Any,
-    de2: Any,
-    dhead: Any,
-    dbias: Any,
-    with_bias: bool,
-    rows: int,
-    n: int,
-) -> None:
+def head_back(C: int, space: Any, e2: Any, head: Any, dout: Any, de2: Any, dhead: Any, rows: int, n: int) -> None:
     """Compute the gradients of `head_of_degree`.
 
     Parameters
     ----------
-    C, space, e2, head, with_bias, rows, n
+    C, space, e2, head, rows, n
         Arguments of `head_of_degree`.
     dout : array
         Flat (rows, n), gradient of the outputs.
     de2 : array
         Written: flat (rows, C), dout · head.
-    dhead, dbias : array
-        Gradients of the parameters, added to; dbias only with a bias.
+    dhead : array
+        Flat gradient of the head, added to.
     """
-    if with_bias:
-        for row in range(rows):
-            for k in range(n):
-                dbias[k] += dout[row * n + k]
-    if n >= WIDE:
-        product_tn(space, dout, e2, dhead.ravel(), n, C, rows, 1)
-        product(space, dout, head.ravel(), de2, rows, C, n, 0)
+    if n >= MANY:
+        product_tn(space, dout, e2, dhead, n, C, rows, 1)
+        product(space, dout, head, de2, rows, C, n, 0)
     else:
         for row in range(rows):
             value, below = e2[row * C : row * C + C], de2[row * C : row * C + C]
             for c in range(C):
                 below[c] = 0
             for k in range(n):
-                weight, sums, given = head[k], dhead[k], dout[row * n + k]
+                weight, sums, given = head[k * C : k * C + C], dhead[k * C : k * C + C], dout[row * n + k]
                 for c in range(C):
                     below[c] += given * weight[c]
                 for c in range(C):

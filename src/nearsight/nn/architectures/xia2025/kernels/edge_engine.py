@@ -25,6 +25,8 @@ from torch import Tensor
 
 from nearsight.nn.architectures.xia2025.graph_tensors import GraphTensors
 from nearsight.nn.architectures.xia2025.kernels.degree_loops import degree_pass
+from nearsight.nn.architectures.xia2025.kernels.degree_ways import CONTRACTED, DegreeWays, ways_of_degrees
+from nearsight.nn.architectures.xia2025.kernels.degree_ways import N_PARAMETERS as N_OF_HEAD
 from nearsight.nn.architectures.xia2025.kernels.edge_layout import layout_for, pack, pack_radial_inputs
 from nearsight.nn.architectures.xia2025.kernels.edge_loops import kernels
 from nearsight.nn.architectures.xia2025.kernels.radial import N_PARAMETERS, RadialPass
@@ -72,7 +74,7 @@ class EdgeChunk:
     """
 
     def __init__(self, engine: EdgeEngine, nodes: Tensor, packed: Sequence[Tensor], radial: Sequence[Tensor]) -> None:
-        self.engine, self.nodes, self.layout = engine, nodes, engine.layout
+        self.engine, self.nodes, self.layout, self.packed = engine, nodes, engine.layout, packed
         lay = self.layout
         n_orders = lay.l_max + 1
         self.convolutions = list(packed[:n_orders])
@@ -87,13 +89,10 @@ class EdgeChunk:
             self.invariant_bias,
             self.up,
             self.down,
-            self.down_bias,
-            self.head,
-            self.head_bias,
+            *head,
         ) = packed[n_orders:]
-        self.up_t, self.down_t, self.project_t = (
-            p.transpose(1, 2).contiguous() for p in (self.up, self.down, self.project)
-        )
+        self.project_t = self.project.transpose(1, 2).contiguous()
+        self.maps = _maps(engine.ways, self.up, self.down, *head)
         self.buffer = Buffers(nodes.dtype)
         self.radial = RadialPass(radial[:N_PARAMETERS], self.buffer)
         self.own_scale, self.own_bias = radial[N_PARAMETERS:]
@@ -196,7 +195,9 @@ class EdgeChunk:
         engine = self.engine
         o = self._degrees(None, None)[1]
         out = self.buffer("out", self.n, engine.size)
-        engine.kernels.rotate_out(o.numpy(), self.wigner, engine.counts, engine.starts, out.numpy())
+        engine.kernels.rotate_out(
+            o.numpy(), self.wigner, engine.ways.counts, engine.ways.widths, engine.starts, out.numpy()
+        )
         return out
 
     @torch.no_grad()
@@ -237,47 +238,43 @@ class EdgeChunk:
         weights = None if targets is None else targets.mask
         engine, buffer, lay = self.engine, self.buffer, self.layout
         back = sums is not None
-        o = buffer("o", self.n * engine.size)
-        inside = buffer("given", self.n * engine.size)
+        ways = engine.ways
+        o = buffer("o", self.n * engine.columns)
+        inside = buffer("given", self.n * engine.columns)
         if values is not None:
             engine.kernels.rotate_in(
-                values.contiguous().numpy(), self.wigner, engine.counts, engine.starts, inside.numpy()
+                values.contiguous().numpy(), self.wigner, ways.counts, ways.widths, engine.starts, inside.numpy()
             )
         self.de, self.df = self.segment("de", lay.channels), self.segment("df", lay.channels)
         self.draw = buffer("draw", *self.raw.shape)
         factors = np.zeros((0, 0), dtype=bool) if weights is None else weights.contiguous().numpy()
-        slots = self._slots(sums)
         error = self.degrees_pass(
             targets is not None,
             back,
+            ways.ways,
+            ways.counts,
+            ways.widths,
+            engine.starts,
             self.e.numpy(),
             self.f.numpy(),
             self.raw.numpy(),
             self.inner.numpy(),
-            self.up.numpy(),
-            self.up_t.numpy(),
-            self.down.numpy(),
-            self.down_t.numpy(),
-            self.down_bias.numpy(),
-            self.head.numpy(),
-            self.head_bias.numpy(),
-            engine.counts,
-            engine.starts,
             inside.numpy(),
             factors,
             o.numpy(),
             self.de.numpy(),
             self.df.numpy(),
             self.draw.numpy(),
-            *slots,
+            *self.maps,
+            *self._slots(sums),
         )
         return float(error), o
 
     def _slots(self, sums: Gradients | None) -> list[np.ndarray]:
         """Return where the pass adds the gradients of the feed-forward network and the head."""
-        values = [self.up, self.down, self.down_bias, self.head, self.head_bias]
-        places = values if sums is None else sums.packed[-len(values) :]
-        return [cast(np.ndarray, p.numpy()) for p in places]
+        packed = self.packed if sums is None else sums.packed
+        up, down, head, *others = packed[-2 - N_OF_HEAD :]
+        return [cast(np.ndarray, p.numpy()) for p in (up, down, head.view(-1), *(p.view(-1) for p in others))]
 
     def _finish(self, sums: Gradients) -> None:
         """Go from the gradients at the norm back to nodes and weights."""
@@ -366,8 +363,10 @@ class EdgeEngine:
         self.update, self.head, self.gaussians = update, head, gaussians
         self.layout = layout_for(w.l_max, w.channels, w.hidden, w.feed_forward)
         self.kernels = kernels(w.l_max, w.channels, w.hidden)
-        self.counts = np.array([rows.stop - rows.start for rows in head.rows] + [0] * (w.l_max - head.l_max))
-        self.starts = _irrep_starts(head, self.counts)
+        counts = [rows.stop - rows.start for rows in head.rows] + [0] * (w.l_max - head.l_max)
+        self.ways = ways_of_degrees(counts, w.channels, w.feed_forward)
+        self.starts = _irrep_starts(head, self.ways.counts)
+        self.columns = int(((2 * np.arange(w.l_max + 1) + 1) * self.ways.widths).sum())
         self.size = len(head.restore)
 
     def outputs(self, nodes: Tensor, graph: GraphTensors) -> Tensor:
@@ -386,7 +385,7 @@ class EdgeEngine:
             (e, size) E_h.
         """
         radial = pack_radial_inputs(self.update)
-        packed = pack(self.update, self.head)
+        packed = pack(self.update, self.head, self.ways)
         return _Outputs.apply(self, graph, len(packed), nodes, *packed, *radial)
 
     def error(self, nodes: Tensor, graph: GraphTensors, targets: EdgeTargets) -> Tensor:
@@ -407,7 +406,7 @@ class EdgeEngine:
             The error, a scalar.
         """
         radial = pack_radial_inputs(self.update)
-        packed = pack(self.update, self.head)
+        packed = pack(self.update, self.head, self.ways)
         return _SummedError.apply(self, graph, targets, len(packed), nodes, *packed, *radial)
 
     def over_chunks(
@@ -470,6 +469,25 @@ def _add_up(parts: Sequence[Gradients], with_gradient: bool) -> Gradients:
             ):
                 mine += theirs
     return first
+
+
+def _maps(ways: DegreeWays, up: Tensor, down: Tensor, *head: Tensor) -> list[np.ndarray]:
+    """Return all maps of `degree_pass`, with those that are transposed of each degree."""
+    both, bias, joined, inner = head
+    turned: list[list[Tensor]] = [[both[:0].flatten()], [joined[:0].flatten()], [inner[:0]]]
+    row, place, width = 0, 0, up.shape[1]
+    for way, count, rows in zip(ways.ways, ways.counts, ways.widths):
+        for k, matrix in enumerate((both, joined)):
+            turned[k].append(matrix[row : row + rows].T.flatten())
+        row += rows
+        if way == CONTRACTED:
+            size = width * int(count) * up.shape[2]
+            turned[2].append(inner[place : place + size].view(width, -1).T.flatten() if size else inner[:0])
+            place += size
+    heads_t, joined_t, inner_t = (torch.cat(parts) for parts in turned)
+    up_t, down_t = (p.transpose(1, 2).contiguous() for p in (up, down))
+    flat = (both.view(-1), heads_t, bias, joined.view(-1), joined_t, inner, inner_t)
+    return [cast(np.ndarray, p.numpy()) for p in (up, up_t, down, down_t, *flat)]
 
 
 def _irrep_starts(head: CoupledHead, counts: np.ndarray) -> np.ndarray:

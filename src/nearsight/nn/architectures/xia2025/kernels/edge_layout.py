@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nearsight.nn.architectures.xia2025.kernels.degree_ways import DegreeWays, pack_head
 from nearsight.nn.architectures.xia2025.kernels.radial import pack_radial
 from nearsight.nn.architectures.xia2025.updates import CoupledHead
 
@@ -80,11 +81,11 @@ def layout_for(l_max: int, channels: int, hidden: int, feed_forward: int) -> Lay
     )
 
 
-def pack(update: EdgeUpdate, head: CoupledHead) -> list[Tensor]:
+def pack(update: EdgeUpdate, head: CoupledHead, ways: DegreeWays) -> list[Tensor]:
     """Return the parameters in the shapes the engine uses, differentiable.
 
     They are the convolution per order, its bias, projection, norm, feed-forward (all that acts on invariants in one
-    matrix, then every degree) and head: `EdgeChunk` takes them in this order.
+    matrix, then every degree) and head (`pack_head`): `EdgeChunk` takes them in this order.
 
     Parameters
     ----------
@@ -92,6 +93,8 @@ def pack(update: EdgeUpdate, head: CoupledHead) -> list[Tensor]:
         The edge update.
     head : CoupledHead
         The edge head.
+    ways : DegreeWays
+        Orders of multiplication of feed-forward network and head.
 
     Returns
     -------
@@ -121,9 +124,7 @@ def pack(update: EdgeUpdate, head: CoupledHead) -> list[Tensor]:
         torch.cat([feed.up.bias, feed.gates.bias]),
         feed.up.weight,
         feed.down.weight,
-        feed.down.bias,
-        head.weight * head.scale,
-        head.bias,
+        *pack_head(ways, feed, head),
     ]
 
 

@@ -24,7 +24,10 @@ import numpy as np
 from nearsight.nn.architectures.xia2025.kernels.radial import normalise
 from nearsight.nn.kernels.blas import workspace
 from nearsight.nn.kernels.compilation import compiled
-from nearsight.nn.kernels.tiles import fit_tiles, times, times_tn
+from nearsight.nn.kernels.tiles import fit_tiles, strided, times, times_tn
+
+SIDE = 8
+"""Irreps that are turned side by side: whole vectors in either precision."""
 
 
 @numba.njit(inline="always")
@@ -442,41 +445,51 @@ def _norm_kernels(l_max: int, channels: int) -> tuple[Callable[..., Any], Callab
 def _rotate_kernels(l_max: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """Return the loops that turn coupled outputs from the frames of the edges to the common axes, and back."""
 
-    def rotate_out(o, wigner, counts, starts, out):
-        """o flat, degree l a (B, 2l+1, counts[l]) array at offset B·Σ_{k<l} (2k+1)·counts[k]; starts: first column in
-        out (B, size) of the irreps, degree by degree."""
+    def rotate_out(o, wigner, counts, widths, starts, out):
+        """o flat, degree l a (B, 2l+1, widths[l]) array at offset B·Σ_{k<l} (2k+1)·widths[k], whose first counts[l]
+        columns are turned; starts: first column in out (B, size) of the irreps, degree by degree."""
         B = len(wigner)
+        x, y = np.zeros((2 * l_max + 1) * SIDE, o.dtype), np.empty((2 * l_max + 1) * SIDE, o.dtype)
         for b in range(B):
+            d, row = wigner[b], out[b]
             offset, first, at = 0, 0, 0
             for l in range(l_max + 1):
-                n, size = counts[l], 2 * l + 1
-                base = offset + b * size * n
-                for k in range(n):
+                width, size = widths[l], 2 * l + 1
+                for k0 in range(0, counts[l], SIDE):
+                    base, slots = offset + b * size * width + k0, starts[first + k0 : first + min(counts[l], k0 + SIDE)]
                     for m in range(size):
-                        total = wigner.dtype.type(0)
-                        for row in range(size):
-                            total += wigner[b, at + row * size + m] * o[base + row * n + k]
-                        out[b, starts[first + k] + m] = total
-                offset += B * size * n
-                first += n
+                        for k in range(len(slots)):
+                            x[m * SIDE + k] = o[base + m * width + k]
+                    strided(d, at, 1, size, x, 0, SIDE, y, 0, SIDE, size, SIDE, size, 0)
+                    for m in range(size):
+                        for k in range(len(slots)):
+                            row[slots[k] + m] = y[m * SIDE + k]
+                offset += B * size * width
+                first += counts[l]
                 at += size * size
 
-    def rotate_in(dout, wigner, counts, starts, do):
-        """The inverse (and transpose) of rotate_out, written to do."""
+    def rotate_in(dout, wigner, counts, widths, starts, do):
+        """The inverse (and transpose) of rotate_out, written to do; further columns become zero."""
         B = len(wigner)
+        x, y = np.zeros((2 * l_max + 1) * SIDE, do.dtype), np.empty((2 * l_max + 1) * SIDE, do.dtype)
         for b in range(B):
+            d, row = wigner[b], dout[b]
             offset, first, at = 0, 0, 0
             for l in range(l_max + 1):
-                n, size = counts[l], 2 * l + 1
-                base = offset + b * size * n
-                for row in range(size):
-                    for k in range(n):
-                        total = wigner.dtype.type(0)
-                        for m in range(size):
-                            total += wigner[b, at + row * size + m] * dout[b, starts[first + k] + m]
-                        do[base + row * n + k] = total
-                offset += B * size * n
-                first += n
+                width, size = widths[l], 2 * l + 1
+                for k0 in range(0, counts[l], SIDE):
+                    base, slots = offset + b * size * width + k0, starts[first + k0 : first + min(counts[l], k0 + SIDE)]
+                    for m in range(size):
+                        for k in range(len(slots)):
+                            x[m * SIDE + k] = row[slots[k] + m]
+                        for k in range(len(slots), SIDE):
+                            x[m * SIDE + k] = 0
+                    strided(d, at, size, 1, x, 0, SIDE, y, 0, SIDE, size, SIDE, size, 0)
+                    for m in range(size):
+                        for k in range(min(SIDE, width - k0)):
+                            do[base + m * width + k] = y[m * SIDE + k]
+                offset += B * size * width
+                first += counts[l]
                 at += size * size
 
     return compiled(rotate_out), compiled(rotate_in)
