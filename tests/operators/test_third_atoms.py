@@ -74,13 +74,13 @@ def summed(third: ThirdAtoms, shells: list[Shell], pairs: Mapping[ElementPair, P
     return result
 
 
-@pytest.mark.parametrize("cluster", [24, 2, 1])
-def test_sums_are_those_over_third_atoms_one_by_one(cluster: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In clusters of all atoms, of two, and each by itself."""
-    monkeypatch.setattr(third_atoms, "CLUSTER", cluster)
+@pytest.mark.parametrize("at_once", [24, 3])
+def test_sums_are_those_over_third_atoms_one_by_one(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All atoms at once, and three, then one; in one thread or several."""
+    monkeypatch.setattr(third_atoms, "AT_ONCE", at_once)
+    monkeypatch.setattr(third_atoms, "LEAST_ATOMS", 1)
     s, graph = overlap(structure())
     numbers, third = s.numbers, ThirdAtoms(s)
-    assert np.bincount(third._groups).max() == min(cluster, 4)
     assert third.shells() == [(8, 0), (8, 1), (72, 0), (72, 1), (72, 2)]
     for pair in ((8, 8), (8, 72), (72, 72)):
         own = np.flatnonzero((numbers[graph.source] == pair[0]) & (numbers[graph.target] == pair[1]))

@@ -11,8 +11,8 @@ import numpy as np
 from scipy import sparse
 
 from nearsight.electronic.matrices import SparseProduct
-from nearsight.electronic.row_threads import over_rows, row_loop
 from nearsight.errors import InputError
+from nearsight.row_threads import over_rows, row_loop
 
 COLUMNS = 60
 """Number of elements in a row of G. In amorphous HfO₂ (2,232 orbitals) the condition number of S is 38, of G S Gᵀ 8

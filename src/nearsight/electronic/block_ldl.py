@@ -14,7 +14,7 @@ import numpy as np
 from scipy import sparse
 
 from nearsight.electronic.elimination import Elimination, Front, elimination
-from nearsight.electronic.row_threads import over_rows, row_loop
+from nearsight.row_threads import over_rows, row_loop
 
 BLOCK = 256
 """Number of orbitals in a diagonal block. With 128 diagonalising takes less time, and products more."""

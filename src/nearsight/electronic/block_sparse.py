@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 from scipy import sparse
 
-from nearsight.electronic.row_threads import over_rows, row_loop
+from nearsight.row_threads import over_rows, row_loop
 
 SKIPPED = 0.03
 """Bound of the terms that are not computed, as a share of the threshold of blocks that are kept: there are many."""

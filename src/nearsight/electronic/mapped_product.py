@@ -14,9 +14,9 @@ import numpy as np
 
 from nearsight.compiled_code import compiled_with
 from nearsight.electronic.matrices import SparseProduct
-from nearsight.electronic.row_threads import over_rows, row_loop
 from nearsight.errors import InputError
 from nearsight.operators.blocks import BlockOperator
+from nearsight.row_threads import over_rows, row_loop
 
 Parts = Callable[[], Iterable[BlockOperator]]
 """Gives the parts of a symmetric matrix, anew with every call: each pair of `in_half` is in one part, its transpose is

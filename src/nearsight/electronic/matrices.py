@@ -8,10 +8,10 @@ from typing import Any, TypeAlias
 import numpy as np
 from scipy import sparse
 
-from nearsight.electronic.row_threads import fast_row_loop, over_rows
 from nearsight.errors import InputError
 from nearsight.operators.bloch import to_csr
 from nearsight.operators.blocks import BlockOperator
+from nearsight.row_threads import fast_row_loop, over_rows
 
 Matrix: TypeAlias = "BlockOperator | sparse.spmatrix | np.ndarray"
 """Blocks are summed over images (Γ); a complex matrix is H(k) or S(k)."""

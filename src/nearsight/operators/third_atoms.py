@@ -1,8 +1,6 @@
 """Overlaps by way of third atoms, Σ_k S_ik S_kj: how orbitals of a pair of atoms meet on the atoms beside their bond.
 
 Integrals over three centres, ⟨i|V_k|j⟩ with the potential of an atom k, vary like such products, shell of k by shell.
-Atoms i that are near to each other are taken together: the atoms k and j, of all images, that they see are mostly the
-same, and the sums are products of dense matrices.
 """
 
 from __future__ import annotations
@@ -12,14 +10,16 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from nearsight.operators import runs
-from nearsight.operators.atom_images import AtomImages, place_blocks
 from nearsight.operators.blocks import BlockOperator, ElementPair
+from nearsight.row_threads import fast_row_loop, over_rows
 
 LEAST = 1e-6
 """Norm of the blocks of S that are left out: most of what is within the reach of the functions. It does not change when
 a structure is turned."""
-CLUSTER = 12
-"""Atoms i that are taken together."""
+AT_ONCE = 256
+"""Atoms i whose sums are held at once."""
+LEAST_ATOMS = 8
+"""Atoms i of one thread."""
 
 Shell = tuple[int, int]
 """An element and the position of one of its shells."""
@@ -38,11 +38,8 @@ class ThirdAtoms:
 
     def __init__(self, overlap: BlockOperator) -> None:
         self.overlap = overlap
-        norms = _norms(overlap)
-        kept = ~overlap.on_site & (norms > LEAST)
-        self._between = overlap.select(kept)
+        self._between = overlap.select(~overlap.on_site & (_norms(overlap) > LEAST))
         self._starts = np.searchsorted(self._between.source, np.arange(overlap.n_atoms + 1))
-        self._groups = _clusters(self._between, self._starts, norms[kept])
 
     def shells(self) -> list[Shell]:
         """Return the shells of all elements, by element and position."""
@@ -68,9 +65,10 @@ class ThirdAtoms:
         """
         if self.overlap.folded:
             pairs = {pair: (i, j, np.zeros_like(cell)) for pair, (i, j, cell) in pairs.items()}
-        groups = {pair: self._groups[own[0]] for pair, own in pairs.items()}
-        for group in range(int(self._groups.max(initial=-1)) + 1):
-            chosen = {pair: np.flatnonzero(own == group) for pair, own in groups.items()}
+        for first in range(0, self.overlap.n_atoms, AT_ONCE):
+            chosen = {
+                pair: np.flatnonzero((own[0] >= first) & (own[0] < first + AT_ONCE)) for pair, own in pairs.items()
+            }
             some = {pair: tuple(x[own] for x in pairs[pair]) for pair, own in chosen.items() if len(own)}
             for pair, blocks in self._sums(shells, some) if some else ():
                 yield pair, chosen[pair], blocks
@@ -78,20 +76,40 @@ class ThirdAtoms:
     def _sums(
         self, shells: Sequence[Shell], pairs: Mapping[ElementPair, tuple[np.ndarray, ...]]
     ) -> Iterator[tuple[ElementPair, np.ndarray]]:
-        s, between, starts = self.overlap, self._between, self._starts
+        s, between, sizes = self.overlap, self._between, np.diff(self.overlap.orbital_offsets)
         i, j, cell = (np.concatenate(parts) for parts in zip(*pairs.values()))
-        first, last = AtomImages.of(s, i, np.zeros_like(cell)), AtomImages.of(s, j, cell)
-        edges = np.concatenate([np.arange(starts[k], starts[k + 1]) for k in first.atoms])
-        third = AtomImages.of(s, between.target[edges], between.shift[edges]).by_shell()
-        left = place_blocks(between, starts, first, third)
-        right = place_blocks(between, starts, third, last)
-        products = [left[:, own] @ right[own] for own in (third.shell(shell) for shell in shells)]
-        for pair, (i, j, cell) in pairs.items():
-            ni, nj = (s.basis.n_orbitals(z) for z in pair)
-            rows = first.orbitals(i, np.zeros_like(cell))[:, None] + np.arange(ni)
-            starts_of_rows = (rows * last.size + last.orbitals(j, cell)[:, None]).ravel()
-            found = [runs.gather(p.ravel(), starts_of_rows, nj).reshape(len(i), ni, nj) for p in products]
-            yield pair, np.stack(found, axis=1) if found else np.zeros((len(i), 0, ni, nj))
+        low = cell.min(axis=0)
+        width = cell.max(axis=0) - low + 1
+        key, of_pair = np.unique(
+            np.ravel_multi_index((i, *(cell - low).T, j), (s.n_atoms, *width, s.n_atoms)), return_inverse=True
+        )
+        atoms, end = np.divmod(key, int(np.prod(width)) * s.n_atoms)  # j in its cell
+        lengths = len(shells) * sizes[atoms] * sizes[end % s.n_atoms]
+        places, result = np.cumsum(lengths) - lengths, np.zeros(int(lengths.sum()))
+        rows = np.unique(atoms)
+        over_rows(
+            _add_products,
+            len(rows),
+            result,
+            (rows, np.searchsorted(atoms, np.append(rows, rows[-1] + 1)), end, places),
+            (self._starts, between.target, between.shift, between.offsets, between.values),
+            (sizes, s.orbital_offsets, self._positions(shells)),
+            (low, width),
+            least=LEAST_ATOMS,
+        )
+        stop = np.cumsum([len(own[0]) for own in pairs.values()])
+        for pair, own in zip(pairs, np.split(of_pair.reshape(-1), stop[:-1])):
+            shape = len(shells), *(s.basis.n_orbitals(z) for z in pair)
+            yield pair, runs.gather(result, places[own], int(np.prod(shape))).reshape(len(own), *shape)
+
+    def _positions(self, shells: Sequence[Shell]) -> np.ndarray:
+        """(orbitals,) position of the shell of each orbital of the structure among some; −1 where it is none."""
+        basis, place = self.overlap.basis, {shell: k for k, shell in enumerate(shells)}
+        own = {
+            z: [place.get((z, k), -1) for k, l in enumerate(basis.shells[z]) for _ in range(2 * l + 1)]
+            for z in set(self.overlap.numbers.tolist())
+        }
+        return np.concatenate([np.array(own[z], dtype=np.int64) for z in self.overlap.numbers.tolist()])
 
 
 def _norms(operator: BlockOperator) -> np.ndarray:
@@ -102,14 +120,47 @@ def _norms(operator: BlockOperator) -> np.ndarray:
     return np.asarray(np.sqrt(squares))
 
 
-def _clusters(between: BlockOperator, starts: np.ndarray, norms: np.ndarray) -> np.ndarray:
-    """(N,) which cluster each atom is in: an atom, and those that overlap most with it."""
-    group, count = np.full(between.n_atoms, -1), 0
-    for atom in range(between.n_atoms):
-        if group[atom] < 0:
-            own = slice(starts[atom], starts[atom + 1])
-            near = between.target[own][np.argsort(-norms[own], kind="stable")]
-            free = near[(group[near] < 0) & (near != atom)]
-            group[free[np.sort(np.unique(free, return_index=True)[1])[: CLUSTER - 1]]] = count
-            group[atom], count = count, count + 1
-    return group
+@fast_row_loop
+def _add_products(first, last, result, pairs, between, orbitals, cells):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Add S_ik S_kj to the blocks of the pairs of some atoms i; compiled.
+
+    Which pair an atom j in a cell belongs to is looked up in a table of all atoms in these cells.
+    """
+    atoms, pair_starts, end, places = pairs
+    starts, target, shift, offsets, values = between
+    sizes, orbital_offsets, positions = orbitals
+    low, width = cells
+    nx, ny, nz = width
+    n = len(sizes)
+    number = np.full(nx * ny * nz * n, -1, dtype=np.int64)
+    for row in range(first, last):
+        i = atoms[row]
+        for pair in range(pair_starts[row], pair_starts[row + 1]):
+            number[end[pair]] = pair
+        for p in range(starts[i], starts[i + 1]):
+            k = target[p]
+            left = values[offsets[p] : offsets[p + 1]]
+            for q in range(starts[k], starts[k + 1]):
+                x = shift[p, 0] + shift[q, 0] - low[0]
+                y = shift[p, 1] + shift[q, 1] - low[1]
+                z = shift[p, 2] + shift[q, 2] - low[2]
+                if x < 0 or y < 0 or z < 0 or x >= nx or y >= ny or z >= nz:
+                    continue
+                j = target[q]
+                pair = number[((x * ny + y) * nz + z) * n + j]
+                if pair < 0:
+                    continue
+                for orbital in range(sizes[k]):
+                    shell = positions[orbital_offsets[k] + orbital]
+                    if shell < 0:
+                        continue
+                    start, stop = offsets[q] + orbital * sizes[j], places[pair] + (shell + 1) * sizes[i] * sizes[j]
+                    right = values[start : start + sizes[j]]
+                    own = result[stop - sizes[i] * sizes[j] : stop]
+                    for a in range(sizes[i]):
+                        factor = left[a * sizes[k] + orbital]
+                        part = own[a * sizes[j] : (a + 1) * sizes[j]]
+                        for b in range(sizes[j]):
+                            part[b] += factor * right[b]
+        for pair in range(pair_starts[row], pair_starts[row + 1]):
+            number[end[pair]] = -1

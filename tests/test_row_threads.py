@@ -11,7 +11,7 @@ import pytest
 
 import nearsight
 from nearsight.electronic.matrices import SparseProduct
-from nearsight.electronic.row_threads import over_rows
+from nearsight.row_threads import over_rows
 
 pyscf = pytest.importorskip("pyscf")
 
