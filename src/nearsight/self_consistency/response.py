@@ -4,6 +4,10 @@ Near the solution x* of x = f(x) the error is linear in the residual, x* − x =
 potential of charges, so A screens. It is approximated by a local map, irrep by irrep and the same for all atoms of an
 element, of what the residual tells of each atom as a density does (`DensityFeatures`): the potential and the field of
 its charges and dipoles are among that. It is learnt from the first steps of an iteration on a training structure.
+
+No more is learnt than the waves that this structure has. The potential of a wave of charges grows with the square of
+its length, so that a map with a small error in what it makes of potentials lets charges slosh to and fro in a longer
+cell. Of waves longer than those, which an insulator screens by a constant, a share of the residual is taken instead.
 """
 
 from __future__ import annotations
@@ -18,9 +22,15 @@ from nearsight.baselines.on_site import independent_irreps
 from nearsight.orbitals.rotations import AXES
 from nearsight.self_consistency.atomic_density import AtomicDensity, populations, shared_equally
 from nearsight.self_consistency.density_features import DensityFeatures, irreps_by_element, own_count
+from nearsight.self_consistency.long_waves import LongWaves, longest_wave
 
 PENALTY = 1e-4
 """Share of each feature's variance that is added in the regression."""
+SCREENED = 0.3
+"""Share of the residual that is taken of waves longer than any that was seen: about the inverse of a dielectric
+constant."""
+SEEN = 10.0
+"""Å, the longest wave that was seen where that is not known: the length of small cells."""
 
 Step = tuple[AtomicDensity, AtomicDensity]
 """A density, and that of its H."""
@@ -35,9 +45,12 @@ class DensityResponse:
     weights : mapping of (int, int) to (F, K) array
         (Z, l) → coefficients: of what a residual tells, for the irreps of `AtomicDensity.own_blocks`, then (l = 1) for
         the dipole. Charges follow from the blocks.
+    longest : float
+        Å, of the waves of the structure that it was learnt from.
     """
 
     weights: Mapping[tuple[int, int], np.ndarray]
+    longest: float = SEEN
 
     def __call__(self, features: DensityFeatures, density: AtomicDensity, residual: np.ndarray) -> np.ndarray:
         """Return the step towards self-consistency.
@@ -57,14 +70,16 @@ class DensityResponse:
             In the same order; its charges add up to 0.
         """
         table, numbers, found = features.table, features.structure.numbers, []
+        waves, missing = LongWaves(features.structure, self.longest), density.with_vector(residual)
+        rest = _irreps(table, numbers, missing)
         for degree, told in enumerate(_told(features, density, residual)):
             width = max(w.shape[1] for (_, l), w in self.weights.items() if l == degree)
             irreps = np.zeros((len(numbers), width, 2 * degree + 1))
             for z in features.structure.elements:
                 atoms = np.flatnonzero(numbers == z)
                 irreps[atoms] = self.weights[z, degree].T @ told[atoms]
-            found.append(irreps)
-        return _vector(table, numbers, found, density.with_vector(residual))
+            found.append(irreps + waves.of(SCREENED * rest[degree] - irreps))
+        return _vector(table, numbers, found, missing)
 
 
 def fit_response(features: DensityFeatures, steps: Sequence[Step], solution: AtomicDensity) -> DensityResponse:
@@ -95,7 +110,7 @@ def fit_response(features: DensityFeatures, steps: Sequence[Step], solution: Ato
             x /= spread[:, None]
             system = x @ x.T + PENALTY * x.shape[1] * np.eye(len(x))
             weights[z, degree] = np.ascontiguousarray(np.linalg.solve(system, x @ y.T) / spread[:, None])
-    return DensityResponse(weights)
+    return DensityResponse(weights, longest_wave(features.structure))
 
 
 def _rows(found: Sequence[Sequence[np.ndarray]], degree: int, atoms: np.ndarray) -> np.ndarray:

@@ -27,12 +27,12 @@ from nearsight.orbitals.coupled_layout import CoupledLayout
 from nearsight.self_consistency.bond_functional import BondFunctional
 from nearsight.self_consistency.density_features import KINDS
 from nearsight.self_consistency.functional import DensityDescriptor, OnSiteFunctional
-from nearsight.self_consistency.response import DensityResponse
+from nearsight.self_consistency.response import SEEN, DensityResponse
 from nearsight.self_consistency.start import DensityStart
 
 SCALE, BASELINE, FUNCTIONAL, START, UNCERTAINTY = "bond_scale.", "baseline.", "functional.", "start.", "uncertainty."
 LEVEL, MEAN, RESIDUAL, DIPOLE = "level.", "mean.", "residual.", "start_dipole."
-BOND, BOND_MEAN, RESPONSE = "bonds.", "bond_mean.", "response."
+BOND, BOND_MEAN, RESPONSE, LONGEST = "bonds.", "bond_mean.", "response.", "longest_response"
 
 
 def informed_arrays(terms: InformedTerms) -> dict[str, np.ndarray]:
@@ -50,6 +50,7 @@ def informed_arrays(terms: InformedTerms) -> dict[str, np.ndarray]:
     }
     if terms.response is not None:
         arrays |= {f"{RESPONSE}{z}.{l}": weights for (z, l), weights in terms.response.weights.items()}
+        arrays[LONGEST] = np.array([terms.response.longest])
     arrays |= {f"{BOND_MEAN}{z}": mean for z, mean in terms.bonds.means.items()}
     arrays |= {f"{DIPOLE}{z}": own.weights for z, own in terms.start.dipoles.items()}
     if terms.uncertainty is not None:
@@ -96,7 +97,7 @@ def informed_of_arrays(
         start,
         {int(z): float(level[0]) for z, level in _within(LEVEL, arrays).items()},
         {int(z): float(error[0]) for z, error in _within(RESIDUAL, arrays).items()},
-        _response_of_arrays(_within(RESPONSE, arrays)),
+        _response_of_arrays(arrays),
         uncertainty_of_arrays(known) if known else None,
     )
 
@@ -120,10 +121,11 @@ def _bonds_of_arrays(
 def _response_of_arrays(arrays: Mapping[str, np.ndarray]) -> DensityResponse | None:
     """The response among some arrays; none in files of before it was learnt."""
     weights = {}
-    for key, array in arrays.items():
+    for key, array in _within(RESPONSE, arrays).items():
         z, degree = (int(part) for part in key.split("."))
         weights[z, degree] = array
-    return DensityResponse(weights) if weights else None
+    longest = float(arrays[LONGEST][0]) if LONGEST in arrays else SEEN
+    return DensityResponse(weights, longest) if weights else None
 
 
 def on_site_arrays(prefix: str, on_site: OnSite) -> dict[str, np.ndarray]:
