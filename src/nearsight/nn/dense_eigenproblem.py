@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from nearsight.self_consistency.atomic_density import Diagonalise, lapack
+from nearsight.electronic.eigenvectors import eigenvectors
+from nearsight.self_consistency.atomic_density import Diagonalise
 
 
 def eigensolver_on(device: torch.device) -> Diagonalise:
@@ -16,7 +17,7 @@ def eigensolver_on(device: torch.device) -> Diagonalise:
     device : torch.device
         `cpu` is LAPACK; others hold the matrix and its eigenvectors.
     """
-    return lapack if device.type == "cpu" else by_torch(device)
+    return eigenvectors if device.type == "cpu" else by_torch(device)
 
 
 def by_torch(device: torch.device) -> Diagonalise:

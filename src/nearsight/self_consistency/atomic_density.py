@@ -16,10 +16,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import linalg, sparse
+from scipy import sparse
 
 from nearsight.electronic.conditioning import overlap_threshold
 from nearsight.electronic.eigen import known_room
+from nearsight.electronic.eigenvectors import eigenvectors
 from nearsight.electronic.filling import Filling, occupations
 from nearsight.electronic.followed_levels import FollowedLevels, levels_below
 from nearsight.electronic.k_points import half_mesh
@@ -48,12 +49,6 @@ _AT_ONCE = 256
 
 Diagonalise = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 """Ascending levels and eigenvectors (columns) of a Hermitian matrix, in its precision."""
-
-
-def lapack(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Diagonalise by LAPACK's divide and conquer; the matrix is overwritten."""
-    levels, vectors = linalg.eigh(matrix, driver="evd", check_finite=False, overwrite_a=True)
-    return levels, vectors
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,7 +146,7 @@ class LoewdinBasis:
         calculation: Calculation,
         layout: CoupledLayout,
         temperature: float | None = None,
-        diagonalise: Diagonalise = lapack,
+        diagonalise: Diagonalise = eigenvectors,
         functions: BasisSet | None = None,
         single: bool = False,
     ) -> None:
@@ -331,9 +326,7 @@ class _Root:
 
     def _invert(self, overlap: np.ndarray) -> float:
         """Keep S^−½ in the precision of `overlap`; return the smallest eigenvalue."""
-        # NumPy's lets other threads of Python run, unlike SciPy's, which takes half the time in single precision
-        double = overlap.dtype.itemsize // (2 if np.iscomplexobj(overlap) else 1) == 8
-        values, vectors = np.linalg.eigh(overlap) if double else lapack(overlap)
+        values, vectors = eigenvectors(np.array(overlap, order="F"))
         if values[0] < -self._threshold or values[-1] < self._threshold:
             raise InputError(
                 f"expected a positive definite overlap S, got one with smallest eigenvalue {values[0]:.6g}; is it "

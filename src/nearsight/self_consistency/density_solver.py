@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Literal, Protocol
 
+from nearsight.electronic.eigenvectors import eigenvectors
 from nearsight.electronic.filling import Filling
 from nearsight.electronic.purification import Purified
 from nearsight.operators.blocks import BlockOperator
 from nearsight.operators.calculation import Calculation
 from nearsight.orbitals.basis import BasisSet
 from nearsight.orbitals.coupled_layout import CoupledLayout
-from nearsight.self_consistency.atomic_density import AtomicDensity, Diagonalise, LoewdinBasis, lapack
+from nearsight.self_consistency.atomic_density import AtomicDensity, Diagonalise, LoewdinBasis
 from nearsight.self_consistency.purified_density import PurifiedBasis
 
 DensitySolver = Literal["auto", "dense", "purification"]
@@ -38,7 +39,7 @@ def density_basis(
     temperature: float | None = None,
     functions: BasisSet | None = None,
     solver: DensitySolver = "auto",
-    diagonalise: Diagonalise = lapack,
+    diagonalise: Diagonalise = eigenvectors,
     single: bool = False,
 ) -> DensityBasis:
     """Return the basis in which a solver finds densities.

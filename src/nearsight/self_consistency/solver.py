@@ -13,6 +13,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from nearsight.electronic.eigenvectors import eigenvectors
 from nearsight.errors import NearsightError
 from nearsight.operators.bloch import fold
 from nearsight.operators.blocks import BlockOperator
@@ -20,7 +21,7 @@ from nearsight.operators.calculation import Calculation
 from nearsight.orbitals.basis import BasisSet
 from nearsight.orbitals.coupled_layout import CoupledLayout
 from nearsight.progress import Event, Progress, silent
-from nearsight.self_consistency.atomic_density import AtomicDensity, Diagonalise, lapack
+from nearsight.self_consistency.atomic_density import AtomicDensity, Diagonalise
 from nearsight.self_consistency.density_features import KINDS
 from nearsight.self_consistency.density_solver import DensitySolver, density_basis
 from nearsight.self_consistency.mixing import AndersonMixing
@@ -165,7 +166,7 @@ def solve_self_consistent(
     damping: float = 0.3,
     tolerance: float = TOLERANCE,
     solver: DensitySolver = "auto",
-    diagonalise: Diagonalise = lapack,
+    diagonalise: Diagonalise = eigenvectors,
     progress: Progress = silent,
 ) -> SelfConsistent:
     """Find the Hamiltonian of a structure that agrees with its own density.
