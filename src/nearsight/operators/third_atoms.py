@@ -13,9 +13,9 @@ from nearsight.operators import runs
 from nearsight.operators.blocks import BlockOperator, ElementPair
 from nearsight.row_threads import fast_row_loop, over_rows
 
-LEAST = 1e-6
-"""Norm of the blocks of S that are left out: most of what is within the reach of the functions. It does not change when
-a structure is turned."""
+LEAST, LEAST_PRODUCT = 1e-6, 5e-7
+"""Norm of the blocks of S that are left out, most of what is within the reach of the functions, and product of the
+norms of two blocks that are not multiplied. They do not change when a structure is turned."""
 AT_ONCE = 256
 """Atoms i whose sums are held at once."""
 LEAST_ATOMS = 8
@@ -38,7 +38,9 @@ class ThirdAtoms:
 
     def __init__(self, overlap: BlockOperator) -> None:
         self.overlap = overlap
-        self._between = overlap.select(~overlap.on_site & (_norms(overlap) > LEAST))
+        norms = _norms(overlap)
+        kept = ~overlap.on_site & (norms > LEAST)
+        self._between, self._norms = overlap.select(kept), norms[kept]
         self._starts = np.searchsorted(self._between.source, np.arange(overlap.n_atoms + 1))
 
     def shells(self) -> list[Shell]:
@@ -92,7 +94,7 @@ class ThirdAtoms:
             len(rows),
             result,
             (rows, np.searchsorted(atoms, np.append(rows, rows[-1] + 1)), end, places),
-            (self._starts, between.target, between.shift, between.offsets, between.values),
+            (self._starts, between.target, between.shift, between.offsets, between.values, self._norms),
             (sizes, s.orbital_offsets, self._positions(shells)),
             (low, width),
             least=LEAST_ATOMS,
@@ -127,7 +129,7 @@ def _add_products(first, last, result, pairs, between, orbitals, cells):  # type
     Which pair an atom j in a cell belongs to is looked up in a table of all atoms in these cells.
     """
     atoms, pair_starts, end, places = pairs
-    starts, target, shift, offsets, values = between
+    starts, target, shift, offsets, values, norms = between
     sizes, orbital_offsets, positions = orbitals
     low, width = cells
     nx, ny, nz = width
@@ -140,7 +142,10 @@ def _add_products(first, last, result, pairs, between, orbitals, cells):  # type
         for p in range(starts[i], starts[i + 1]):
             k = target[p]
             left = values[offsets[p] : offsets[p + 1]]
+            least = LEAST_PRODUCT / norms[p]
             for q in range(starts[k], starts[k + 1]):
+                if norms[q] < least:
+                    continue
                 x = shift[p, 0] + shift[q, 0] - low[0]
                 y = shift[p, 1] + shift[q, 1] - low[1]
                 z = shift[p, 2] + shift[q, 2] - low[2]

@@ -12,11 +12,11 @@ R. S. Mulliken, J. Chem. Phys. 23, 1833 (1955); P.-O. Löwdin, J. Chem. Phys. 18
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import sparse
 
 from nearsight.electronic.conditioning import overlap_threshold
 from nearsight.electronic.eigen import known_room
@@ -26,12 +26,12 @@ from nearsight.electronic.followed_levels import FollowedLevels, levels_below
 from nearsight.electronic.k_points import half_mesh
 from nearsight.electronic.matrices import Matrix, hermitian_dense
 from nearsight.errors import InputError
-from nearsight.operators.bloch import bloch, to_csr
+from nearsight.operators.bloch import bloch
 from nearsight.operators.blocks import BlockOperator
 from nearsight.operators.calculation import Calculation
-from nearsight.operators.dipole_integrals import dipole_integrals
 from nearsight.orbitals.basis import BasisSet
 from nearsight.orbitals.coupled_layout import CoupledLayout
+from nearsight.self_consistency.dipole_sums import DipoleSums
 from nearsight.structures.structure import Structure
 from nearsight.units import BOLTZMANN_IN_EV
 
@@ -160,8 +160,10 @@ class LoewdinBasis:
         self._k_points, self._weights = half_mesh(mesh)
         known_room(s.n_orbitals, 5 + 4 * len(self._k_points), complex_=several)
         threshold = overlap_threshold(calculation)
-        self._roots = [_Root(_at(s, k, "S"), threshold, single) for k in self._k_points]
-        self._dipoles = _dipoles_at(self.structure, functions, self._k_points)
+        with ThreadPoolExecutor(1) as beside:
+            dipoles = beside.submit(DipoleSums, self.structure, functions)
+            self._roots = [_Root(_at(s, k, "S"), threshold, single) for k in self._k_points]
+            self._dipoles = dipoles.result()
         self.projected_out = max(root.projected_out for root in self._roots)
         self._valence = np.array([self.basis.valence[int(z)] for z in self.structure.numbers], dtype=float)
         self._first: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
@@ -189,8 +191,8 @@ class LoewdinBasis:
         levels = np.array([values for values, _ in found], dtype=np.float64)
         filling = occupations(levels, self.electrons, self._weights, self.temperature)
         parts = [
-            self._seen_from_atoms(vectors, filled, root, dipoles)
-            for (_, vectors), filled, root, dipoles in zip(found, filling.occupations, self._roots, self._dipoles)
+            self._seen_from_atoms(vectors, filled, root, k)
+            for (_, vectors), filled, root, k in zip(found, filling.occupations, self._roots, self._k_points)
         ]
         self._first, self._levels = (levels[0], found[0][1], filling.occupations[0]), None
         total = sum(weight * part.vector() for weight, part in zip(self._weights, parts))
@@ -227,8 +229,10 @@ class LoewdinBasis:
         if found is None or not self._apart(h, full):
             return None
         two = vectors.dtype.type(2**0.5)
-        seen = self._seen(vectors @ (two * found), two * self._levels.space, root, self._dipoles[0])
-        return self._neutral(self._without(seen, vectors.dtype, root, self._dipoles[0]) if self._levels.empty else seen)
+        seen = self._seen(vectors @ (two * found), two * self._levels.space, root, self._k_points[0])
+        return self._neutral(
+            self._without(seen, vectors.dtype, root, self._k_points[0]) if self._levels.empty else seen
+        )
 
     def _apart(self, hamiltonian: np.ndarray, full: int) -> bool:
         """Whether the levels that are followed are all of H's empty or full ones, and so far from the others that none
@@ -238,32 +242,26 @@ class LoewdinBasis:
         level = self._levels.nearest - apart if self._levels.empty else self._levels.nearest + apart
         return levels_below(hamiltonian, self._roots[0].overlap_as(hamiltonian.dtype), level) == full
 
-    def _seen_from_atoms(
-        self, vectors: np.ndarray, filled: np.ndarray, root: _Root, dipoles: Sequence[sparse.coo_array]
-    ) -> AtomicDensity:
+    def _seen_from_atoms(self, vectors: np.ndarray, filled: np.ndarray, root: _Root, k: np.ndarray) -> AtomicDensity:
         """The part of one k-point, with populations in place of charges: of electrons, or where there are fewer of
         what is missing in full levels."""
         some, free = filled > 1e-12, 2 - filled > 1e-12
         holes = np.count_nonzero(free) < np.count_nonzero(some)
         chosen, weights = (free, 2 - filled[free]) if holes else (some, filled[some])
         weighted = (vectors[:, chosen] * np.sqrt(weights).astype(vectors.real.dtype)).astype(vectors.dtype)
-        seen = self._seen(weighted, root.inverse_as(weighted.dtype) @ weighted, root, dipoles)
-        return self._without(seen, weighted.dtype, root, dipoles) if holes else seen
+        seen = self._seen(weighted, root.inverse_as(weighted.dtype) @ weighted, root, k)
+        return self._without(seen, weighted.dtype, root, k) if holes else seen
 
-    def _without(
-        self, holes: AtomicDensity, precision: np.dtype, root: _Root, dipoles: Sequence[sparse.coo_array]
-    ) -> AtomicDensity:
+    def _without(self, holes: AtomicDensity, precision: np.dtype, root: _Root, k: np.ndarray) -> AtomicDensity:
         """What is left of two electrons in each level."""
         if root.filled is None or root.filled[0] != precision:
             two = precision.type(2**0.5)
             inverse = root.inverse_as(precision)
             all_levels = two * np.eye(len(inverse), dtype=precision), two * inverse
-            root.filled = precision, self._seen(*all_levels, root, dipoles)
+            root.filled = precision, self._seen(*all_levels, root, k)
         return holes.with_vector(root.filled[1].vector() - holes.vector())
 
-    def _seen(
-        self, weighted: np.ndarray, own: np.ndarray, root: _Root, dipoles: Sequence[sparse.coo_array]
-    ) -> AtomicDensity:
+    def _seen(self, weighted: np.ndarray, own: np.ndarray, root: _Root, k: np.ndarray) -> AtomicDensity:
         """What atoms see of the density Σ_n c_n c_n† of orthogonal orbitals, columns, in Löwdin's basis and in their
         own."""
         p, offsets = own @ own.conj().T, self.basis.offsets(self.structure.numbers)
@@ -281,31 +279,12 @@ class LoewdinBasis:
                     real = found.real.astype(np.float64)
                     result[chosen] = self.layout.couple((real + real.transpose(0, 2, 1)) / 2, z, z)
         populations = np.add.reduceat(squares, offsets[:-1])
-        return AtomicDensity(populations, blocks[0], blocks[1], blocks[2], self._dipoles_of(p, dipoles))
-
-    def _dipoles_of(self, p: np.ndarray, dipoles: Sequence[sparse.coo_array]) -> np.ndarray:
-        n, sizes = len(self.structure), self.basis.sizes(self.structure.numbers)
-        atom, result = np.repeat(np.arange(n), sizes), np.zeros((n, 3))
-        if not dipoles:
-            return result
-        rows, columns = dipoles[0].row, dipoles[0].col  # those of all three
-        elements, atoms = np.take(p, rows.astype(np.int64) * len(p) + columns).conj(), atom[columns]
-        for axis, integrals in enumerate(dipoles):
-            result[:, axis] = -np.bincount(atoms, (elements * integrals.data).real, n)
-        return result
+        return AtomicDensity(populations, blocks[0], blocks[1], blocks[2], self._dipoles.of(p, k))
 
     def _neutral(self, seen: AtomicDensity) -> AtomicDensity:
         """Charges of populations add up to that of the cell, whatever single precision leaves."""
         populations = seen.charges * (self.electrons / seen.charges.sum() if self.electrons else 1.0)
         return replace(seen, charges=self._valence - populations)
-
-
-def _dipoles_at(structure: Structure, functions: BasisSet | None, k_points: np.ndarray) -> list[list[sparse.coo_array]]:
-    """The dipole integrals along x, y, z at each k-point; none where functions are not known."""
-    if functions is None or functions.restricted(structure.numbers).lacking_functions:
-        return [[] for _ in k_points]
-    integrals = dipole_integrals(structure, functions)
-    return [[sparse.coo_array(bloch(o, k) if k.any() else to_csr(o)) for o in integrals] for k in k_points]
 
 
 class _Root:

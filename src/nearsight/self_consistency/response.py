@@ -73,11 +73,11 @@ class DensityResponse:
         waves, missing = LongWaves(features.structure, self.longest), density.with_vector(residual)
         rest = _irreps(table, numbers, missing)
         for degree, told in enumerate(_told(features, density, residual)):
-            width = max(w.shape[1] for (_, l), w in self.weights.items() if l == degree)
-            irreps = np.zeros((len(numbers), width, 2 * degree + 1))
+            irreps = np.zeros_like(rest[degree])
             for z in features.structure.elements:
                 atoms = np.flatnonzero(numbers == z)
-                irreps[atoms] = self.weights[z, degree].T @ told[atoms]
+                # files of before charges followed from blocks have one more column
+                irreps[atoms] = self.weights[z, degree][:, : irreps.shape[1]].T @ told[atoms]
             found.append(irreps + waves.of(SCREENED * rest[degree] - irreps))
         return _vector(table, numbers, found, missing)
 
