@@ -170,21 +170,26 @@ def strided(
     lanes = BYTES // a.itemsize
     q = 0
     while q < columns:
-        wide = columns - q >= 3 * lanes
+        vectors = (columns - q) // lanes
+        vectors = 2 if vectors == 4 else min(vectors, 3)
         row = 0
         while row < rows:
-            rest = min(rows - row, HEIGHT if wide else 2 * HEIGHT)
-            if not wide and rest < 2 * HEIGHT:
+            rest = min(rows - row, 2 * HEIGHT if vectors == 1 else HEIGHT)
+            if vectors < 3 and rest < 2 * HEIGHT:
                 rest = HEIGHT if rest >= HEIGHT else 1
             left, right, out = a_start + row * row_step, b_start + q, c_start + row * c_step + q
-            if wide and rest == HEIGHT:
+            if vectors == 3 and rest == HEIGHT:
                 _four_wide(a, left, row_step, inner_step, b, right, b_step, c, out, c_step, inner, add)
-            elif wide and rest == 3:
+            elif vectors == 3 and rest == 3:
                 _three_wide(a, left, row_step, inner_step, b, right, b_step, c, out, c_step, inner, add)
-            elif wide and rest == 2:
+            elif vectors == 3 and rest == 2:
                 _two_wide(a, left, row_step, inner_step, b, right, b_step, c, out, c_step, inner, add)
-            elif wide:
+            elif vectors == 3:
                 _row_wide(a, left, row_step, inner_step, b, right, b_step, c, out, c_step, inner, add)
+            elif vectors == 2 and rest == HEIGHT:
+                _four(a, left, row_step, inner_step, b, right, b_step, c, out, c_step, inner, add)
+            elif vectors == 2:
+                _row(a, left, row_step, inner_step, b, right, b_step, c, out, c_step, inner, add)
             elif rest == 2 * HEIGHT:
                 _eight_narrow(a, left, row_step, inner_step, b, right, b_step, c, out, c_step, inner, add)
             elif rest == HEIGHT:
@@ -192,7 +197,7 @@ def strided(
             else:
                 _row_narrow(a, left, row_step, inner_step, b, right, b_step, c, out, c_step, inner, add)
             row += rest
-        q += 3 * lanes if wide else lanes
+        q += vectors * lanes
 
 
 @numba.njit(inline="always")
@@ -322,5 +327,22 @@ def times_tn(fits: bool, space: Any, a: Any, b: Any, c: Any, rows: int, columns:
     """
     if fits:
         tiled(a, 1, rows, b, c, rows, columns, inner, add)
+    else:
+        product_tn(space, a, b, c, rows, columns, inner, add)
+
+
+@numba.njit(inline="always")
+def times_tn_in_vectors(
+    fits: bool, space: Any, a: Any, b: Any, c: Any, rows: int, columns: int, inner: int, add: int
+) -> None:
+    """Compute `blas.product_tn`, by tiles where columns fill whole vectors, as `fits` says.
+
+    Parameters
+    ----------
+    fits, space, a, b, c, rows, columns, inner, add
+        Arguments of `times_tn`.
+    """
+    if fits:
+        strided(a, 0, 1, rows, b, 0, columns, c, 0, columns, rows, columns, inner, add)
     else:
         product_tn(space, a, b, c, rows, columns, inner, add)

@@ -6,7 +6,7 @@ What it computes is `EdgeUpdate` on the initial edge features followed by `Coupl
   edge stays in its own frame until the coupled outputs, which are turned back;
 * the initial edge features are invariant, so they feed order m = 0 of l = 0 alone, and the columns of the
   convolution's weights that would multiply zeros are left out;
-* complex multiplication by the weights of order m is one product with [[a, −b], [b, a]].
+* complex multiplication by the weights of order m takes three real products (`convolution_loops`).
 
 A chunk's forward pass is followed at once by its backward pass where the loss is a sum over edges
 (`error`), or repeated in the backward pass (`outputs`), so memory does not grow with the number of edges.
@@ -24,10 +24,11 @@ import torch
 from torch import Tensor
 
 from nearsight.nn.architectures.xia2025.graph_tensors import GraphTensors
+from nearsight.nn.architectures.xia2025.kernels.convolution_loops import convolution_kernels
 from nearsight.nn.architectures.xia2025.kernels.degree_loops import degree_pass
 from nearsight.nn.architectures.xia2025.kernels.degree_ways import CONTRACTED, DegreeWays, ways_of_degrees
 from nearsight.nn.architectures.xia2025.kernels.degree_ways import N_PARAMETERS as N_OF_HEAD
-from nearsight.nn.architectures.xia2025.kernels.edge_layout import layout_for, pack, pack_radial_inputs
+from nearsight.nn.architectures.xia2025.kernels.edge_layout import layout_for, pack, pack_radial_inputs, transposed
 from nearsight.nn.architectures.xia2025.kernels.edge_loops import kernels
 from nearsight.nn.architectures.xia2025.kernels.radial import N_PARAMETERS, RadialPass
 from nearsight.nn.architectures.xia2025.so3 import EPSILON
@@ -76,9 +77,8 @@ class EdgeChunk:
     def __init__(self, engine: EdgeEngine, nodes: Tensor, packed: Sequence[Tensor], radial: Sequence[Tensor]) -> None:
         self.engine, self.nodes, self.layout, self.packed = engine, nodes, engine.layout, packed
         lay = self.layout
-        n_orders = lay.l_max + 1
-        self.convolutions = list(packed[:n_orders])
         (
+            self.convolution,
             self.convolution_bias,
             self.project,
             self.project_bias,
@@ -90,7 +90,8 @@ class EdgeChunk:
             self.up,
             self.down,
             *head,
-        ) = packed[n_orders:]
+        ) = packed
+        self.convolution_t = transposed(self.convolution, lay)
         self.project_t = self.project.transpose(1, 2).contiguous()
         self.maps = _maps(engine.ways, self.up, self.down, *head)
         self.buffer = Buffers(nodes.dtype)
@@ -137,7 +138,7 @@ class EdgeChunk:
         self.gaussians = self.engine.gaussians(graph.distance[batch])
         numbers = graph.numbers.numpy()
         self.weights = self.radial.forward(self.gaussians, numbers[self.source], numbers[self.target])
-        self.x = self.buffer("x", self.n, lay.x_blocks[-1].stop)
+        self.x = self.buffer("x", self.n * lay.x_size)
         ker.gather(
             self.nodes.numpy(), self.source, self.target, self.wigner, self.weights.numpy(), lay.x_place, self.x.numpy()
         )
@@ -156,14 +157,11 @@ class EdgeChunk:
 
     def _convolve(self) -> None:
         lay = self.layout
-        self.y = self.buffer("y", self.n, lay.y_blocks[-1].stop)
-        for m, (weight, a, b) in enumerate(zip(self.convolutions, lay.x_blocks, lay.y_blocks)):
-            if m == 0:
-                torch.addmm(self.convolution_bias, self.x[:, a], weight.T, out=self.y[:, b])
-            else:
-                torch.mm(self.x[:, a], weight.T, out=self.y[:, b])
-        width = (lay.l_max + 1) * lay.hidden
-        self.gates = torch.sigmoid(self.y[:, :width], out=self.buffer("gates", self.n, width))
+        self.y = self.buffer("y", self.n * lay.y_size)
+        self.engine.convolve(self.x.numpy(), self.convolution_t.numpy(), self.convolution_bias.numpy(), self.y.numpy())
+        width, columns = (lay.l_max + 1) * lay.hidden, (2 * lay.l_max + 1) * lay.hidden
+        first = self.y[: self.n * columns].view(self.n, columns)[:, :width]
+        self.gates = torch.sigmoid(first, out=self.buffer("gates", self.n, width))
         self.z = self.segment("z", lay.hidden)
         self.engine.kernels.gate(self.y.numpy(), lay.y_place, self.gates.numpy(), self.z.numpy())
 
@@ -278,10 +276,17 @@ class EdgeChunk:
 
     def _finish(self, sums: Gradients) -> None:
         """Go from the gradients at the norm back to nodes and weights."""
-        n_orders = self.layout.l_max + 1
-        (d_bias, d_project, d_project_bias, d_scale, d_norm_bias, d_norm_weight, d_invariant, d_invariant_bias) = (
-            sums.packed[n_orders : n_orders + 8]
-        )
+        (
+            d_convolution,
+            d_bias,
+            d_project,
+            d_project_bias,
+            d_scale,
+            d_norm_bias,
+            d_norm_weight,
+            d_invariant,
+            d_invariant_bias,
+        ) = sums.packed[:9]
         d_invariant.addmm_(self.draw.T, self.invariants(self.f))
         d_invariant_bias += self.draw.sum(0)
         torch.mm(self.draw, self.invariant, out=self.invariants(self.df))
@@ -300,18 +305,17 @@ class EdgeChunk:
         self.engine.kernels.project_back(
             self.z.numpy(), self.project.numpy(), self.de.numpy(), dz.numpy(), d_project.numpy(), d_project_bias.numpy()
         )
-        self._convolve_back(dz, sums.packed[:n_orders], d_bias)
+        self._convolve_back(dz, d_convolution, d_bias)
         self._gather_back(sums)
 
-    def _convolve_back(self, dz: Tensor, d_convolutions: Sequence[Tensor], d_bias: Tensor) -> None:
+    def _convolve_back(self, dz: Tensor, d_convolution: Tensor, d_bias: Tensor) -> None:
         lay = self.layout
-        dy = self.buffer("dy", self.n, lay.y_blocks[-1].stop)
+        dy = self.buffer("dy", self.n * lay.y_size)
         self.engine.kernels.gate_back(self.y.numpy(), lay.y_place, self.gates.numpy(), dz.numpy(), dy.numpy())
-        self.dx = self.buffer("dx", self.n, lay.x_blocks[-1].stop)
-        for weight, d_weight, a, b in zip(self.convolutions, d_convolutions, lay.x_blocks, lay.y_blocks):
-            d_weight.addmm_(dy[:, b].T, self.x[:, a])
-            torch.mm(dy[:, b], weight, out=self.dx[:, a])
-        d_bias += dy[:, lay.y_blocks[0]].sum(0)
+        self.dx = self.buffer("dx", self.n * lay.x_size)
+        self.engine.convolve_back(
+            self.x.numpy(), self.convolution.numpy(), dy.numpy(), self.dx.numpy(), d_convolution.numpy(), d_bias.numpy()
+        )
 
     def _gather_back(self, sums: Gradients) -> None:
         lay = self.layout
@@ -363,6 +367,7 @@ class EdgeEngine:
         self.update, self.head, self.gaussians = update, head, gaussians
         self.layout = layout_for(w.l_max, w.channels, w.hidden, w.feed_forward)
         self.kernels = kernels(w.l_max, w.channels, w.hidden)
+        self.convolve, self.convolve_back = convolution_kernels(w.l_max, w.channels, w.hidden)
         counts = [rows.stop - rows.start for rows in head.rows] + [0] * (w.l_max - head.l_max)
         self.ways = ways_of_degrees(counts, w.channels, w.feed_forward)
         self.starts = _irrep_starts(head, self.ways.counts)

@@ -20,16 +20,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Layout:
-    """Places of components in the rows before (x) and after (y) the convolution.
+    """Places of components before (x) and after (y) the convolution: flat, order by order.
+
+    Order 0 is one matrix with a row for each of B edges; an order m > 0 is a matrix of its components +m and one of
+    those −m, and in x a third one for their sums.
 
     Attributes
     ----------
     l_max, channels, hidden, feed_forward : int
         Sizes of the network.
     x_place, y_place : ndarray
-        (K,) first column of each component.
-    x_blocks, y_blocks : tuple of slice
-        Columns of order m = 0 … l_max.
+        (K, 3): component k of edge b begins at place[k, 0]·B + b·place[k, 1] + place[k, 2].
+    x_size, y_size : int
+        Numbers per edge.
     inputs : tuple of Tensor
         For each order the columns of the published weights that meet non-zero features.
     """
@@ -40,8 +43,8 @@ class Layout:
     feed_forward: int
     x_place: np.ndarray
     y_place: np.ndarray
-    x_blocks: tuple[slice, ...]
-    y_blocks: tuple[slice, ...]
+    x_size: int
+    y_size: int
     inputs: tuple[Tensor, ...]
 
 
@@ -59,33 +62,37 @@ def layout_for(l_max: int, channels: int, hidden: int, feed_forward: int) -> Lay
     Layout
         The layout.
     """
-    x_place = np.zeros((l_max + 1) ** 2, dtype=np.int64)
-    y_place = np.zeros((l_max + 1) ** 2, dtype=np.int64)
-    x_blocks, y_blocks, inputs = [], [], []
-    x_at, y_at = 0, 0
+    x_place, x_size = _places(l_max, 2 * channels, channels, 3)
+    y_place, y_size = _places(l_max, hidden, l_max * hidden, 2)
+    inputs = [
+        torch.cat([torch.arange(2 * channels) + k * 3 * channels for k in range(l_max + 1 - m)])
+        for m in range(l_max + 1)
+    ]
+    inputs[0] = torch.cat([torch.arange(3 * channels), inputs[0][2 * channels :]])
+    return Layout(l_max, channels, hidden, feed_forward, x_place, y_place, x_size, y_size, tuple(inputs))
+
+
+def _places(l_max: int, width: int, extra: int, matrices: int) -> tuple[np.ndarray, int]:
+    """Return places (K, 3), and how many numbers an edge has.
+
+    Each component has `width` numbers, but that of l = 0 `extra` more; orders m > 0 have so many matrices.
+    """
+    place, start = np.zeros(((l_max + 1) ** 2, 3), dtype=np.int64), 0
     for m in range(l_max + 1):
-        x_start, y_start = x_at, y_at
-        for sign in (1, -1) if m else (1,):
+        columns = (l_max + 1 - m) * width + (0 if m else extra)
+        for k, sign in enumerate((1, -1) if m else (1,)):
             for l in range(m, l_max + 1):
-                x_place[l * l + l + sign * m], y_place[l * l + l + sign * m] = x_at, y_at
-                x_at += channels * (3 if l == 0 else 2)
-                y_at += hidden * (1 + l_max if l == 0 else 1)
-        x_blocks.append(slice(x_start, x_at))
-        y_blocks.append(slice(y_start, y_at))
-        columns = [torch.arange(2 * channels) + k * 3 * channels for k in range(l_max + 1 - m)]
-        if m == 0:
-            columns[0] = torch.arange(3 * channels)
-        inputs.append(torch.cat(columns))
-    return Layout(
-        l_max, channels, hidden, feed_forward, x_place, y_place, tuple(x_blocks), tuple(y_blocks), tuple(inputs)
-    )
+                column = (l - m) * width + (extra if m == 0 and l > 0 else 0)
+                place[l * l + l + sign * m] = start + k * columns, columns, column
+        start += columns * (matrices if m else 1)
+    return place, start
 
 
 def pack(update: EdgeUpdate, head: CoupledHead, ways: DegreeWays) -> list[Tensor]:
     """Return the parameters in the shapes the engine uses, differentiable.
 
-    They are the convolution per order, its bias, projection, norm, feed-forward (all that acts on invariants in one
-    matrix, then every degree) and head (`pack_head`): `EdgeChunk` takes them in this order.
+    They are the convolution (`convolution_loops`), its bias, projection, norm, feed-forward (all that acts on
+    invariants in one matrix, then every degree) and head (`pack_head`): `EdgeChunk` takes them in this order.
 
     Parameters
     ----------
@@ -107,13 +114,13 @@ def pack(update: EdgeUpdate, head: CoupledHead, ways: DegreeWays) -> list[Tensor
     gates = torch.arange(update.unused, update.unused + w.l_max * w.hidden)
     values = torch.arange(update.unused + w.l_max * w.hidden, len(zero.weight))
     rows = torch.cat([values[: w.hidden], gates, values[w.hidden :]])
-    convolutions = [zero.weight[rows][:, layout.inputs[0]]]
+    convolutions = [zero.weight[rows][:, layout.inputs[0]].flatten()]
     for m in range(1, w.l_max + 1):
         real, imaginary = update.convolution.order_weight(m)[:, layout.inputs[m]].chunk(2)
-        convolutions.append(torch.cat([torch.cat([real, -imaginary], 1), torch.cat([imaginary, real], 1)]))
+        convolutions += [real.flatten(), (imaginary - real).flatten(), (-real - imaginary).flatten()]
     feed, norm = update.feed_forward, update.norm_feed_forward
     return [
-        *convolutions,
+        torch.cat(convolutions),
         zero.bias[rows],
         update.project.weight,
         update.project.bias,
@@ -126,6 +133,31 @@ def pack(update: EdgeUpdate, head: CoupledHead, ways: DegreeWays) -> list[Tensor
         feed.down.weight,
         *pack_head(ways, feed, head),
     ]
+
+
+def transposed(convolution: Tensor, layout: Layout) -> Tensor:
+    """Return the weights of a convolution with each matrix transposed.
+
+    Parameters
+    ----------
+    convolution : Tensor
+        Matrices (outputs, inputs) of all orders, flat, as `pack` gives them.
+    layout : Layout
+        Sizes.
+
+    Returns
+    -------
+    Tensor
+        Flat.
+    """
+    parts, at = [], 0
+    for m in range(layout.l_max + 1):
+        outputs = (layout.l_max + 1 - m) * layout.hidden + (0 if m else layout.l_max * layout.hidden)
+        for _ in range(3 if m else 1):
+            size = outputs * len(layout.inputs[m])
+            parts.append(convolution[at : at + size].view(outputs, -1).T.flatten())
+            at += size
+    return torch.cat(parts)
 
 
 def pack_radial_inputs(update: EdgeUpdate) -> list[Tensor]:

@@ -2,13 +2,12 @@
 
 All work on one chunk of B edges in the frames of their bonds. Two layouts occur:
 
-* order-major rows: the components of order m lie together (+m, then −m; l ascending), as the convolutions want them;
+* order-major: the components of order m lie together (+m, then −m; `Layout`), as the convolution wants them;
 * degree-major segments: degree l is a contiguous (B, 2l+1, width) array at offset l²·B·width of a flat buffer, as
   everything that acts on each degree alone wants it.
 
 `kernels` builds the functions for given sizes, which the compiler then knows. The reference implementation of all loops
-is `EdgeUpdate`. Rotations of a pair of nodes into the frame of a bond are inlined degree by degree, with constants for
-degree and width, so that the compiler knows the length of every loop.
+is `EdgeUpdate`.
 """
 
 from __future__ import annotations
@@ -24,108 +23,43 @@ import numpy as np
 from nearsight.nn.architectures.xia2025.kernels.radial import normalise
 from nearsight.nn.kernels.blas import workspace
 from nearsight.nn.kernels.compilation import compiled
-from nearsight.nn.kernels.tiles import fit_tiles, strided, times, times_tn
+from nearsight.nn.kernels.tiles import fit_tiles, fit_vectors, strided, times, times_tn
+from nearsight.nn.kernels.vectors import lanes_of, load, spread, store, total
 
 SIDE = 8
 """Irreps that are turned side by side: whole vectors in either precision."""
 
 
 @numba.njit(inline="always")
-def load_pair(first: Any, second: Any, pair: Any, size: int, channels: int) -> None:
-    """Write both nodes side by side.
+def turn(
+    fits: bool, d: Any, at: int, row_step: int, column_step: int, x: Any, start: int, y: Any, size: int, width: int
+) -> None:
+    """Compute y (size, width) = D·x, with D[row, k] = d[at + row·row_step + k·column_step].
 
     Parameters
     ----------
-    first, second : array
-        (size, channels) of the nodes.
-    pair : array
-        Written: (size, 2·channels).
-    size, channels : int
-        Components and channels.
-    """
-    for k in range(size):
-        for c in range(channels):
-            pair[k, c] = first[k, c]
-        for c in range(channels):
-            pair[k, channels + c] = second[k, c]
-
-
-@numba.njit(inline="always")
-def rotate_degree(l: int, at: int, width: int, pair: Any, d: Any, weight: Any, x: Any, place: Any) -> None:
-    """Turn degree l of a pair into the frame of the bond, times the radial weights.
-
-    Parameters
-    ----------
-    l, at, width : int
-        Degree, start of its matrix in d, and channels of the pair.
-    pair : array
-        (K, width).
+    fits : bool
+        Whether `width` fills whole vectors.
     d : array
         Wigner matrices of the bond, flat.
-    weight : array
-        Radial weights, those of the degree from l·width on.
+    at, row_step, column_step : int
+        Where the matrix lies.
     x : array
-        Written: the row of inputs of the convolution.
-    place : array
-        (K,) first column of each component in x.
+        Flat; its (size, width) rows begin at `start`.
+    y : array
+        Written: flat.
+    start, size, width : int
+        Start of x, and sizes.
     """
-    size = 2 * l + 1
-    factor = weight[l * width : l * width + width]
-    for row in range(size):
-        start = place[l * l + row]
-        out = x[start : start + width]
-        for c in range(width):
-            total = d[at + row * size] * pair[l * l, c]
-            for k in range(1, size):
-                total += d[at + row * size + k] * pair[l * l + k, c]
-            out[c] = total * factor[c]
-
-
-@numba.njit(inline="always")
-def turn_back_degree(
-    l: int,
-    at: int,
-    width: int,
-    pair: Any,
-    d: Any,
-    weight: Any,
-    dx: Any,
-    place: Any,
-    rows: Any,
-    turned: Any,
-    dweight: Any,
-) -> None:
-    """Compute the gradients of `rotate_degree`.
-
-    Parameters
-    ----------
-    l, at, width, pair, d, weight, place
-        Arguments of `rotate_degree`.
-    dx : array
-        Gradient of the row.
-    rows : array
-        (K, width), scratch.
-    turned : array
-        Written: (K, width), gradient of the pair.
-    dweight : array
-        Written: gradient of the weights of the degree.
-    """
-    size = 2 * l + 1
-    factor, dfactor = weight[l * width : l * width + width], dweight[l * width : l * width + width]
-    for row in range(size):
-        start = place[l * l + row]
-        given = dx[start : start + width]
-        for c in range(width):
-            rows[l * l + row, c] = given[c]
-    for c in range(width):
-        dfactor[c] = 0.0
-    for k in range(size):
-        for c in range(width):
-            total = d[at + k] * rows[l * l, c]
-            for row in range(1, size):
-                total += d[at + row * size + k] * rows[l * l + row, c]
-            dfactor[c] += pair[l * l + k, c] * total
-            turned[l * l + k, c] = total * factor[c]
+    if fits:
+        strided(d, at, row_step, column_step, x, start, width, y, 0, width, size, width, size, 0)
+    else:
+        for row in range(size):
+            for c in range(width):
+                total = d[at + row * row_step] * x[start + c]
+                for k in range(1, size):
+                    total += d[at + row * row_step + k * column_step] * x[start + k * width + c]
+                y[row * width + c] = total
 
 
 @dataclass(frozen=True)
@@ -172,81 +106,67 @@ def kernels(l_max: int, channels: int, hidden: int) -> Kernels:
 
 
 def _gather_kernels(l_max: int, channels: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """Return the loops that turn both nodes of each edge into its frame, times radial weights, as order-major rows.
-
-    The sizes are written out for each degree: only loops of known length become vector instructions, which makes
-    these two functions eight times faster.
-    """
-    C, K = channels, (l_max + 1) ** 2
+    """Return the loops that turn both nodes of each edge into its frame, times radial weights, order by order."""
+    C, K, W = channels, (l_max + 1) ** 2, lanes_of(channels)
+    fits = fit_vectors(C)
 
     def gather(nodes, source, target, wigner, radial, place, x):
-        """nodes (n, K, C), source/target (B,), wigner (B, Σ(2l+1)²), radial (B, more than (l_max+1)·2C), place
-        (K,) first column of each component in x (B, columns): source channels, then target channels."""
-        pair = np.empty((K, 2 * C), dtype=x.dtype)
-        for b in range(len(source)):
-            d, weight, row = wigner[b], radial[b], x[b]
-            load_pair(nodes[source[b]], nodes[target[b]], pair, K, C)
-            rotate_degree(0, 0, 2 * C, pair, d, weight, row, place)
-            rotate_degree(1, 1, 2 * C, pair, d, weight, row, place)
-            if l_max >= 2:
-                rotate_degree(2, 10, 2 * C, pair, d, weight, row, place)
-            if l_max >= 3:
-                rotate_degree(3, 35, 2 * C, pair, d, weight, row, place)
-            if l_max >= 4:
-                rotate_degree(4, 84, 2 * C, pair, d, weight, row, place)
-            if l_max >= 5:
-                rotate_degree(5, 165, 2 * C, pair, d, weight, row, place)
-            if l_max >= 6:
-                rotate_degree(6, 286, 2 * C, pair, d, weight, row, place)
-            if l_max >= 7:
-                rotate_degree(7, 455, 2 * C, pair, d, weight, row, place)
-            if l_max >= 8:
-                rotate_degree(8, 680, 2 * C, pair, d, weight, row, place)
+        """nodes (n, K, C), source/target (B,), wigner (B, Σ(2l+1)²), radial (B, more than (l_max+1)·2C), x flat, place
+        (`Layout`): source channels, then target channels of each component."""
+        B, flat = len(source), nodes.ravel()
+        turned = np.empty((2 * l_max + 1) * C, dtype=x.dtype)
+        for b in range(B):
+            d, weight = wigner[b], radial[b]
+            for end in range(2):
+                start = (target[b] if end else source[b]) * K * C
+                for l in range(l_max + 1):
+                    size, at = 2 * l + 1, l * (2 * l - 1) * (2 * l + 1) // 3
+                    turn(fits, d, at, size, 1, flat, start + l * l * C, turned, size, C)
+                    for row in range(size):
+                        k = l * l + row
+                        to = place[k, 0] * B + b * place[k, 1] + place[k, 2] + end * C
+                        for c in range(0, C, W):
+                            factor = load(weight, (2 * l + end) * C + c, W)
+                            store(x, to + c, load(turned, row * C + c, W) * factor)
 
     def scatter(nodes, source, target, wigner, radial, place, dx, dnodes, dradial):
         """Gradients of gather: added to dnodes (n, K, C), written to the first columns of dradial."""
-        pair = np.empty((K, 2 * C), dtype=dx.dtype)
-        rows = np.empty((K, 2 * C), dtype=dx.dtype)
-        turned = np.empty((K, 2 * C), dtype=dx.dtype)
-        for b in range(len(source)):
-            d, weight, row, dweight = wigner[b], radial[b], dx[b], dradial[b]
-            load_pair(nodes[source[b]], nodes[target[b]], pair, K, C)
-            turn_back_degree(0, 0, 2 * C, pair, d, weight, row, place, rows, turned, dweight)
-            turn_back_degree(1, 1, 2 * C, pair, d, weight, row, place, rows, turned, dweight)
-            if l_max >= 2:
-                turn_back_degree(2, 10, 2 * C, pair, d, weight, row, place, rows, turned, dweight)
-            if l_max >= 3:
-                turn_back_degree(3, 35, 2 * C, pair, d, weight, row, place, rows, turned, dweight)
-            if l_max >= 4:
-                turn_back_degree(4, 84, 2 * C, pair, d, weight, row, place, rows, turned, dweight)
-            if l_max >= 5:
-                turn_back_degree(5, 165, 2 * C, pair, d, weight, row, place, rows, turned, dweight)
-            if l_max >= 6:
-                turn_back_degree(6, 286, 2 * C, pair, d, weight, row, place, rows, turned, dweight)
-            if l_max >= 7:
-                turn_back_degree(7, 455, 2 * C, pair, d, weight, row, place, rows, turned, dweight)
-            if l_max >= 8:
-                turn_back_degree(8, 680, 2 * C, pair, d, weight, row, place, rows, turned, dweight)
-            first, second = dnodes[source[b]], dnodes[target[b]]
-            for k in range(K):
-                for c in range(C):
-                    first[k, c] += turned[k, c]
-                for c in range(C):
-                    second[k, c] += turned[k, C + c]
+        B, flat, dflat, zero = len(source), nodes.ravel(), dnodes.ravel(), dx.dtype.type(0)
+        rows, turned = np.empty((2 * l_max + 1) * C, dtype=dx.dtype), np.empty((2 * l_max + 1) * C, dtype=dx.dtype)
+        for b in range(B):
+            d, weight, dweight = wigner[b], radial[b], dradial[b]
+            for end in range(2):
+                start = (target[b] if end else source[b]) * K * C
+                for l in range(l_max + 1):
+                    size, at = 2 * l + 1, l * (2 * l - 1) * (2 * l + 1) // 3
+                    for row in range(size):
+                        k = l * l + row
+                        of = place[k, 0] * B + b * place[k, 1] + place[k, 2] + end * C
+                        for c in range(0, C, W):
+                            store(rows, row * C + c, load(dx, of + c, W))
+                    turn(fits, d, at, 1, size, rows, 0, turned, size, C)
+                    first = start + l * l * C
+                    for c in range(0, C, W):
+                        factor, dfactor = load(weight, (2 * l + end) * C + c, W), spread(zero, W)
+                        for row in range(size):
+                            own, to = load(turned, row * C + c, W), first + row * C + c
+                            dfactor = dfactor + load(flat, to, W) * own
+                            store(dflat, to, load(dflat, to, W) + own * factor)
+                        store(dweight, (2 * l + end) * C + c, dfactor)
 
     return compiled(gather), compiled(scatter)
 
 
 def _own_kernels(l_max: int, channels: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """Return the loops of the edge's own invariants: layer norm times weights, beside those of the nodes in l = 0."""
-    C, at = channels, (l_max + 1) * 2 * channels
+    C, at, columns = channels, (l_max + 1) * 2 * channels, (l_max + 1) * 2 * channels + channels
 
     def own(features, scale, bias, weights, epsilon, normed, x):
-        """features (B, C); weights (B, at + C); written to normed (B, C) and to columns 2C … 3C of x."""
+        """features (B, C); weights (B, at + C); written to normed (B, C) and to columns 2C … 3C of order 0 in x."""
         scaled = np.empty(C, dtype=x.dtype)
         for b in range(len(features)):
             normalise(features[b], scale, bias, epsilon, normed[b], scaled, C)
-            weight, out = weights[b, at : at + C], x[b, 2 * C : 2 * C + C]
+            weight, out = weights[b, at : at + C], x[b * columns + 2 * C : b * columns + 3 * C]
             for c in range(C):
                 out[c] = scaled[c] * weight[c]
 
@@ -254,7 +174,7 @@ def _own_kernels(l_max: int, channels: int) -> tuple[Callable[..., Any], Callabl
         """Gradients of own: the last columns of dweights are written, the others added to."""
         for b in range(len(normed)):
             value, weight = normed[b], weights[b, at : at + C]
-            above, out = dx[b, 2 * C : 2 * C + C], dweights[b, at : at + C]
+            above, out = dx[b * columns + 2 * C : b * columns + 3 * C], dweights[b, at : at + C]
             for c in range(C):
                 out[c] = above[c] * (value[c] * scale[c] + bias[c])
             for c in range(C):
@@ -266,55 +186,39 @@ def _own_kernels(l_max: int, channels: int) -> tuple[Callable[..., Any], Callabl
 
 
 def _gate_kernels(l_max: int, hidden: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """Return the loops from order-major rows to gated degree-major segments."""
-    H = hidden
+    """Return the loops from order-major matrices to gated degree-major segments."""
+    H, columns, W = hidden, (2 * l_max + 1) * hidden, lanes_of(hidden)
 
     def gate(y, place, gates, z):
-        """y (B, columns), place (K,) first column of each component, gates (B, (l_max+1)·H) sigmoids: of the
-        invariants themselves, then of every l > 0; z flat, degree-major (width H)."""
-        B = len(y)
+        """y flat, place (`Layout`), gates (B, (l_max+1)·H) sigmoids: of the invariants themselves, then of every l > 0;
+        z flat, degree-major (width H)."""
+        B, factors = len(gates), gates.ravel()
         for b in range(B):
             for l in range(l_max + 1):
-                weight = gates[b, l * H : l * H + H]
-                for row in range(2 * l + 1):
-                    start = place[l * l + row]
-                    value = y[b, start : start + H]
-                    at = l * l * B * H + (b * (2 * l + 1) + row) * H
-                    out = z[at : at + H]
-                    for c in range(H):
-                        out[c] = value[c] * weight[c]
+                for c in range(0, H, W):
+                    weight = load(factors, (b * (l_max + 1) + l) * H + c, W)
+                    for row in range(2 * l + 1):
+                        k = l * l + row
+                        start = place[k, 0] * B + b * place[k, 1] + place[k, 2] + c
+                        store(z, (l * l * B + b * (2 * l + 1) + row) * H + c, load(y, start, W) * weight)
 
     def gate_back(y, place, gates, dz, dy):
-        """Gradient of gate, dy (B, columns), whose columns H … (l_max+1)·H are the gates before the sigmoid."""
-        B = len(y)
-        one, zero = y.dtype.type(1), y.dtype.type(0)
-        dweight = np.empty(H, dtype=y.dtype)
+        """Gradient of gate, dy flat; columns H … (l_max+1)·H of order 0 are the gates before the sigmoid."""
+        B, factors, zero, one = len(gates), gates.ravel(), y.dtype.type(0), spread(y.dtype.type(1), W)
         for b in range(B):
-            start = place[0]
-            first, dfirst, above, s = (
-                y[b, start : start + H],
-                dy[b, start : start + H],
-                dz[b * H : b * H + H],
-                gates[b, :H],
-            )
-            for c in range(H):
-                dfirst[c] = above[c] * s[c] * (one + first[c] * (one - s[c]))
-            for l in range(1, l_max + 1):
-                weight = gates[b, l * H : l * H + H]
-                for c in range(H):
-                    dweight[c] = zero
-                for row in range(2 * l + 1):
-                    start = place[l * l + row]
-                    value, dvalue = y[b, start : start + H], dy[b, start : start + H]
-                    at = l * l * B * H + (b * (2 * l + 1) + row) * H
-                    above = dz[at : at + H]
-                    for c in range(H):
-                        dvalue[c] = above[c] * weight[c]
-                    for c in range(H):
-                        dweight[c] += above[c] * value[c]
-                out = dy[b, l * H : l * H + H]
-                for c in range(H):
-                    out[c] = dweight[c] * weight[c] * (one - weight[c])
+            for c in range(0, H, W):
+                start = b * columns + c
+                s, above = load(factors, b * (l_max + 1) * H + c, W), load(dz, b * H + c, W)
+                store(dy, start, above * s * (one + load(y, start, W) * (one - s)))
+                for l in range(1, l_max + 1):
+                    weight, dweight = load(factors, (b * (l_max + 1) + l) * H + c, W), spread(zero, W)
+                    for row in range(2 * l + 1):
+                        k = l * l + row
+                        start = place[k, 0] * B + b * place[k, 1] + place[k, 2] + c
+                        above = load(dz, (l * l * B + b * (2 * l + 1) + row) * H + c, W)
+                        store(dy, start, above * weight)
+                        dweight = dweight + above * load(y, start, W)
+                    store(dy, b * columns + l * H + c, dweight * weight * (one - weight))
 
     return compiled(gate), compiled(gate_back)
 
@@ -352,92 +256,79 @@ def _project_kernels(l_max: int, channels: int, hidden: int) -> tuple[Callable[.
 
 def _norm_kernels(l_max: int, channels: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """Return the loops of `EquivariantLayerNorm` on degree-major segments."""
-    C = channels
+    C, W = channels, lanes_of(channels)
 
     def norm(e, scale0, bias0, weight, epsilon, f, statistics):
         """e, f flat, degree-major (width C); statistics (B, 3): mean and 1/σ of l = 0, 1/rms of l > 0."""
-        B = len(statistics)
+        B, factors = len(statistics), weight.ravel()
         count, one, zero, eps = e.dtype.type(C), e.dtype.type(1), e.dtype.type(0), e.dtype.type(epsilon)
-        sums = np.empty(C, dtype=e.dtype)
         for b in range(B):
-            value, out = e[b * C : b * C + C], f[b * C : b * C + C]
-            mean = zero
-            for c in range(C):
-                mean += value[c]
-            mean /= count
-            variance = zero
-            for c in range(C):
-                variance += (value[c] - mean) * (value[c] - mean)
-            inverse = one / np.sqrt(variance / count + eps)
-            for c in range(C):
-                out[c] = (value[c] - mean) * inverse * scale0[c] + bias0[c]
-            square = zero
+            sums = spread(zero, W)
+            for c in range(0, C, W):
+                sums = sums + load(e, b * C + c, W)
+            mean = total(sums) / count
+            middle, squares = spread(mean, W), spread(zero, W)
+            for c in range(0, C, W):
+                off = load(e, b * C + c, W) - middle
+                squares = squares + off * off
+            inverse = one / np.sqrt(total(squares) / count + eps)
+            for c in range(0, C, W):
+                normed = (load(e, b * C + c, W) - middle) * spread(inverse, W)
+                store(f, b * C + c, normed * load(scale0, c, W) + load(bias0, c, W))
+            squares = spread(zero, W)
             for l in range(1, l_max + 1):
-                for c in range(C):
-                    sums[c] = zero
-                for row in range(2 * l + 1):
-                    start = l * l * B * C + (b * (2 * l + 1) + row) * C
-                    value = e[start : start + C]
-                    for c in range(C):
-                        sums[c] += value[c] * value[c]
-                part = zero
-                for c in range(C):
-                    part += sums[c]
-                square += part / e.dtype.type((2 * l + 1) * l_max * C)
-            rms = one / np.sqrt(square + eps)
+                sums, start = spread(zero, W), (l * l * B + b * (2 * l + 1)) * C
+                for c in range(0, (2 * l + 1) * C, W):
+                    value = load(e, start + c, W)
+                    sums = sums + value * value
+                squares = squares + sums * spread(one / e.dtype.type((2 * l + 1) * l_max * C), W)
+            rms = one / np.sqrt(total(squares) + eps)
             statistics[b, 0], statistics[b, 1], statistics[b, 2] = mean, inverse, rms
             for l in range(1, l_max + 1):
-                factor = weight[l - 1]
-                for row in range(2 * l + 1):
-                    start = l * l * B * C + (b * (2 * l + 1) + row) * C
-                    value, out = e[start : start + C], f[start : start + C]
-                    for c in range(C):
-                        out[c] = value[c] * rms * factor[c]
+                start = (l * l * B + b * (2 * l + 1)) * C
+                for c in range(0, C, W):
+                    factor = load(factors, (l - 1) * C + c, W) * spread(rms, W)
+                    for row in range(2 * l + 1):
+                        store(f, start + row * C + c, load(e, start + row * C + c, W) * factor)
 
     def norm_back(e, scale0, weight, statistics, df, de, dscale0, dbias0, dweight):
         """Gradients of norm: added to de, dscale0, dbias0 (C,) and dweight (l_max, C)."""
-        B = len(statistics)
+        B, factors, dfactors = len(statistics), weight.ravel(), dweight.ravel()
         count, zero = e.dtype.type(C), e.dtype.type(0)
-        sums, normed = np.empty(C, dtype=e.dtype), np.empty(C, dtype=e.dtype)
         for b in range(B):
-            mean, inverse, rms = statistics[b, 0], statistics[b, 1], statistics[b, 2]
-            value, above, out = e[b * C : b * C + C], df[b * C : b * C + C], de[b * C : b * C + C]
-            total, along = zero, zero
-            for c in range(C):
-                normed[c] = (value[c] - mean) * inverse
-            for c in range(C):
-                dscale0[c] += above[c] * normed[c]
-            for c in range(C):
-                dbias0[c] += above[c]
-            for c in range(C):
-                total += above[c] * scale0[c]
-            for c in range(C):
-                along += above[c] * scale0[c] * normed[c]
-            total /= count
-            along /= count
-            for c in range(C):
-                out[c] += inverse * (above[c] * scale0[c] - total - normed[c] * along)
-            product = zero
+            mean, inverse = spread(statistics[b, 0], W), spread(statistics[b, 1], W)
+            rms = statistics[b, 2]
+            sums, along = spread(zero, W), spread(zero, W)
+            for c in range(0, C, W):
+                normed, above = (load(e, b * C + c, W) - mean) * inverse, load(df, b * C + c, W)
+                store(dscale0, c, load(dscale0, c, W) + above * normed)
+                store(dbias0, c, load(dbias0, c, W) + above)
+                scaled = above * load(scale0, c, W)
+                sums = sums + scaled
+                along = along + scaled * normed
+            middle, slope = spread(total(sums) / count, W), spread(total(along) / count, W)
+            for c in range(0, C, W):
+                normed, above = (load(e, b * C + c, W) - mean) * inverse, load(df, b * C + c, W)
+                change = inverse * (above * load(scale0, c, W) - middle - normed * slope)
+                store(de, b * C + c, load(de, b * C + c, W) + change)
+            products = spread(zero, W)
             for l in range(1, l_max + 1):
-                along_l, factor = dweight[l - 1], weight[l - 1]
-                for c in range(C):
-                    sums[c] = zero
-                for row in range(2 * l + 1):
-                    start = l * l * B * C + (b * (2 * l + 1) + row) * C
-                    value, above = e[start : start + C], df[start : start + C]
-                    for c in range(C):
-                        sums[c] += above[c] * value[c]
-                for c in range(C):
-                    along_l[c] += sums[c] * rms
-                for c in range(C):
-                    product += sums[c] * factor[c]
+                start = (l * l * B + b * (2 * l + 1)) * C
+                for c in range(0, C, W):
+                    sums, at = spread(zero, W), (l - 1) * C + c
+                    for row in range(2 * l + 1):
+                        sums = sums + load(df, start + row * C + c, W) * load(e, start + row * C + c, W)
+                    store(dfactors, at, load(dfactors, at, W) + sums * spread(rms, W))
+                    products = products + sums * load(factors, at, W)
+            product = total(products) * rms * rms * rms
             for l in range(1, l_max + 1):
-                common, factor = product * rms * rms * rms / e.dtype.type((2 * l + 1) * l_max * C), weight[l - 1]
-                for row in range(2 * l + 1):
-                    start = l * l * B * C + (b * (2 * l + 1) + row) * C
-                    value, above, out = e[start : start + C], df[start : start + C], de[start : start + C]
-                    for c in range(C):
-                        out[c] += above[c] * rms * factor[c] - common * value[c]
+                common, start = product / e.dtype.type((2 * l + 1) * l_max * C), (l * l * B + b * (2 * l + 1)) * C
+                for c in range(0, C, W):
+                    factor = load(factors, (l - 1) * C + c, W) * spread(rms, W)
+                    for row in range(2 * l + 1):
+                        at = start + row * C + c
+                        change = load(df, at, W) * factor - spread(common, W) * load(e, at, W)
+                        store(de, at, load(de, at, W) + change)
 
     return compiled(norm), compiled(norm_back)
 
