@@ -7,6 +7,7 @@ are short. With vectors nothing is left to it: each operation becomes an instruc
 from __future__ import annotations
 
 import operator
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -48,13 +49,18 @@ class _VectorModel(models.PrimitiveModel):  # type: ignore[misc]
         super().__init__(manager, kind, ir.VectorType(manager.lookup(kind.dtype).get_value_type(), kind.lanes))
 
 
+def _instruction(function: Callable[..., Any]) -> Any:
+    """Make a function of types that returns what generates the code."""
+    return intrinsic(prefer_literal=True)(function)
+
+
 def _element(context: Any, builder: Any, kind: Any, array: Any, index: Any, vector: Any) -> Any:
     """Return a pointer to the vector that begins at an index."""
     data = cgutils.create_struct_proxy(kind)(context, builder, value=array).data
     return builder.bitcast(builder.gep(data, [index]), vector.as_pointer())
 
 
-@intrinsic(prefer_literal=True)  # type: ignore[misc]
+@_instruction
 def load(typing: Any, array: Any, start: Any, lanes: Any) -> Any:
     """Return `lanes` numbers (a constant) of a contiguous array (1-D) from `start` on, which is not negative."""
     kind = Vector(array.dtype, lanes.literal_value)
@@ -67,7 +73,7 @@ def load(typing: Any, array: Any, start: Any, lanes: Any) -> Any:
     return kind(array, types.intp, lanes), generate
 
 
-@intrinsic  # type: ignore[misc]
+@_instruction
 def store(typing: Any, array: Any, start: Any, value: Any) -> Any:
     """Write a vector to a contiguous array (1-D) from `start` on, which is not negative."""
 
@@ -79,7 +85,7 @@ def store(typing: Any, array: Any, start: Any, value: Any) -> Any:
     return types.void(array, types.intp, value), generate
 
 
-@intrinsic(prefer_literal=True)  # type: ignore[misc]
+@_instruction
 def spread(typing: Any, number: Any, lanes: Any) -> Any:
     """Return a vector of `lanes` (a constant) times the same number."""
     dtype = types.unliteral(number)
@@ -95,7 +101,7 @@ def spread(typing: Any, number: Any, lanes: Any) -> Any:
     return kind(dtype, lanes), generate
 
 
-@intrinsic  # type: ignore[misc]
+@_instruction
 def total(typing: Any, value: Any) -> Any:
     """Return the sum of the numbers of a vector, added in any order."""
 

@@ -19,6 +19,7 @@ from nearsight.nn.architectures.xia2025.kernels.degree_ways import CONTRACTED, W
 from nearsight.nn.kernels.blas import product, product_nt, product_tn, workspace
 from nearsight.nn.kernels.compilation import compiled
 from nearsight.nn.kernels.tiles import fit_tiles, times, times_in_vectors, times_tn
+from nearsight.nn.kernels.vectors import lanes_of, load, spread, store, total
 
 ROWS = 320
 """Rows (components of edges) at once."""
@@ -43,7 +44,7 @@ def degree_pass(l_max: int, channels: int, feed_forward: int) -> Callable[..., A
         The pass, which returns the error; its inner function `pass_over` documents the arguments.
     """
     C, F = channels, feed_forward
-    fits = fit_tiles(C, F)
+    fits, W = fit_tiles(C, F), lanes_of(C, F)
 
     def pass_over(
         compare, back, ways, counts, widths, starts, e, f, raw, gates, given, weights, o, de, df, draw,
@@ -79,9 +80,9 @@ def degree_pass(l_max: int, channels: int, feed_forward: int) -> Callable[..., A
                 e_l, f_l, de_l, df_l = e[at:], f[at:], de[at:], df[at:]
                 gate, draw_l = gates[b0:b1], draw[b0:b1]
                 if way == CONTRACTED:
-                    contract(C, F, fits, space, l, n, e_l, f_l, gate, head_l, inner[place:], g, u, own)
+                    contract(C, F, W, fits, space, l, n, e_l, f_l, gate, head_l, inner[place:], g, u, own)
                 else:
-                    up_and_gate(C, F, fits, space, l, f_l, raw[b0:b1], gate, up_t[l].ravel(), u, g)
+                    up_and_gate(C, F, W, fits, space, l, f_l, raw[b0:b1], gate, up_t[l].ravel(), u, g)
                     if way == WIDE:
                         for k in range(rows * C):
                             e2[k] = e_l[k]
@@ -110,7 +111,7 @@ def degree_pass(l_max: int, channels: int, feed_forward: int) -> Callable[..., A
                             dhead_bias[k] += own[b * width + k]
                 if way == CONTRACTED:
                     contract_back(
-                        C, F, fits, space, l, n, e_l, f_l, head_l, inner_t[place:], g, u, own, de_l, df_l, draw_l,
+                        C, F, W, fits, space, l, n, e_l, f_l, head_l, inner_t[place:], g, u, own, de_l, df_l, draw_l,
                         dhead_l, dinner[place:], dg,
                     )  # fmt: skip
                     continue
@@ -125,7 +126,7 @@ def degree_pass(l_max: int, channels: int, feed_forward: int) -> Callable[..., A
                     times(fits, space, own, head_l, de_l, rows, C, width, 0)
                     times_tn(fits, space, own, g, djoined_l, width, F, rows, 1)
                     times(fits, space, own, joined_l, dg, rows, F, width, 0)
-                gate_back(F, l, raw[b0:b1], gate, u, dg, draw_l)
+                gate_back(F, W, l, raw[b0:b1], gate, u, dg, draw_l)
                 if l > 0:
                     times_tn(fits, space, dg, f_l, dup[l].ravel(), F, C, rows, 1)
                     times(fits, space, dg, up[l].ravel(), df_l, rows, C, F, 0)
@@ -141,7 +142,7 @@ def degree_pass(l_max: int, channels: int, feed_forward: int) -> Callable[..., A
 
 @numba.njit(inline="always")
 def up_and_gate(
-    C: int, F: int, fits: bool, space: Any, l: int, f: Any, raw: Any, gates: Any, up_t: Any, u: Any, g: Any
+    C: int, F: int, W: int, fits: bool, space: Any, l: int, f: Any, raw: Any, gates: Any, up_t: Any, u: Any, g: Any
 ) -> None:
     """Compute u = up·f and g = gated u of some edges.
 
@@ -149,6 +150,8 @@ def up_and_gate(
     ----------
     C, F : int
         Channels outside and inside.
+    W : int
+        Lanes of vectors (`lanes_of`).
     fits : bool
         Whether C and F fit tiles.
     space : tuple of arrays
@@ -170,20 +173,21 @@ def up_and_gate(
     if l > 0:
         times(fits, space, f, up_t, u, len(raw) * size, F, C, 0)
     for b in range(len(raw)):
-        weight = gates[b, l * F : l * F + F]
-        for row in range(b * size, b * size + size):
-            value, out = raw[b, :F] if l == 0 else u[row * F : row * F + F], g[row * F : row * F + F]
-            for c in range(F):
-                out[c] = value[c] * weight[c]
+        given, first = gates[b], raw[b]
+        for c in range(0, F, W):
+            weight = load(given, l * F + c, W)
+            for row in range(b * size, b * size + size):
+                value = load(first, c, W) if l == 0 else load(u, row * F + c, W)
+                store(g, row * F + c, value * weight)
 
 
 @numba.njit(inline="always")
-def gate_back(F: int, l: int, raw: Any, gates: Any, u: Any, dg: Any, draw: Any) -> None:
+def gate_back(F: int, W: int, l: int, raw: Any, gates: Any, u: Any, dg: Any, draw: Any) -> None:
     """Compute the gradients of `up_and_gate` but for the product.
 
     Parameters
     ----------
-    F, l, raw, gates, u
+    F, W, l, raw, gates, u
         Arguments of `up_and_gate`.
     dg : array
         Gradient of g, which becomes that of u for l > 0.
@@ -191,30 +195,28 @@ def gate_back(F: int, l: int, raw: Any, gates: Any, u: Any, dg: Any, draw: Any) 
         (edges, (l_max+1)·F); the degree's columns are written, the gradient of those of `raw`.
     """
     size = 2 * l + 1
-    one, zero = dg.dtype.type(1), dg.dtype.type(0)
+    one, zero = spread(dg.dtype.type(1), W), dg.dtype.type(0)
     for b in range(len(raw)):
-        weight, out = gates[b, l * F : l * F + F], draw[b, l * F : l * F + F]
-        if l == 0:
-            value, above = raw[b, :F], dg[b * F : b * F + F]
-            for c in range(F):
-                out[c] = above[c] * weight[c] * (one + value[c] * (one - weight[c]))
-        else:
-            for c in range(F):
-                out[c] = zero
-            for row in range(b * size, b * size + size):
-                value, above = u[row * F : row * F + F], dg[row * F : row * F + F]
-                for c in range(F):
-                    out[c] += above[c] * value[c]
-                for c in range(F):
-                    above[c] *= weight[c]
-            for c in range(F):
-                out[c] *= weight[c] * (one - weight[c])
+        given, first, out = gates[b], raw[b], draw[b]
+        for c in range(0, F, W):
+            weight = load(given, l * F + c, W)
+            if l == 0:
+                slope = weight * (one + load(first, c, W) * (one - weight))
+                store(out, c, load(dg, b * F + c, W) * slope)
+            else:
+                sums = spread(zero, W)
+                for row in range(b * size, b * size + size):
+                    above = load(dg, row * F + c, W)
+                    sums = sums + above * load(u, row * F + c, W)
+                    store(dg, row * F + c, above * weight)
+                store(out, l * F + c, sums * weight * (one - weight))
 
 
 @numba.njit(inline="always")
 def contract(
     C: int,
     F: int,
+    W: int,
     fits: bool,
     space: Any,
     l: int,
@@ -232,7 +234,7 @@ def contract(
 
     Parameters
     ----------
-    C, F, fits, space, l, f, gates
+    C, F, W, fits, space, l, f, gates
         Arguments of `up_and_gate`.
     n : int
         Number of irreps.
@@ -252,19 +254,19 @@ def contract(
         times_in_vectors(fits, space, s, inner, t, B, n * C, F, 0)
     for b in range(B):
         for row in range(b * size, b * size + size):
-            first, second = e[row * C : row * C + C], f[row * C : row * C + C]
             for k in range(n):
-                weight, turn = head[k * C : k * C + C], t[(b * n + k) * C : (b * n + k) * C + C]
-                total = zero
-                for c in range(C):
-                    total += first[c] * weight[c] + second[c] * turn[c]
-                own[row * n + k] = total
+                sums, turn = spread(zero, W), (b * n + k) * C
+                for c in range(0, C, W):
+                    sums = sums + load(e, row * C + c, W) * load(head, k * C + c, W)
+                    sums = sums + load(f, row * C + c, W) * load(t, turn + c, W)
+                own[row * n + k] = total(sums)
 
 
 @numba.njit(inline="always")
 def contract_back(
     C: int,
     F: int,
+    W: int,
     fits: bool,
     space: Any,
     l: int,
@@ -287,7 +289,7 @@ def contract_back(
 
     Parameters
     ----------
-    C, F, fits, space, l, n, e, f, head, s, t
+    C, F, W, fits, space, l, n, e, f, head, s, t
         Arguments of `contract`; t becomes its gradient.
     inner_t : array
         Flat (n·C, F).
@@ -304,29 +306,23 @@ def contract_back(
     """
     B, size, one, zero = len(draw), 2 * l + 1, e.dtype.type(1), e.dtype.type(0)
     for b in range(B):
-        for row in range(b * size, b * size + size):
-            below, dbelow = de[row * C : row * C + C], df[row * C : row * C + C]
-            for c in range(C):
-                below[c] = zero
-            for c in range(C):
-                dbelow[c] = zero
-            for k in range(n):
-                given = own[row * n + k]
-                weight, turn = head[k * C : k * C + C], t[(b * n + k) * C : (b * n + k) * C + C]
-                for c in range(C):
-                    below[c] += given * weight[c]
-                for c in range(C):
-                    dbelow[c] += given * turn[c]
-        for k in range(n):
-            dweight, dturn = dhead[k * C : k * C + C], t[(b * n + k) * C : (b * n + k) * C + C]
-            for c in range(C):
-                dturn[c] = zero
+        for c in range(0, C, W):
             for row in range(b * size, b * size + size):
-                given, first, second = own[row * n + k], e[row * C : row * C + C], f[row * C : row * C + C]
-                for c in range(C):
-                    dweight[c] += given * first[c]
-                for c in range(C):
-                    dturn[c] += given * second[c]
+                below, dbelow = spread(zero, W), spread(zero, W)
+                for k in range(n):
+                    given = spread(own[row * n + k], W)
+                    below = below + given * load(head, k * C + c, W)
+                    dbelow = dbelow + given * load(t, (b * n + k) * C + c, W)
+                store(de, row * C + c, below)
+                store(df, row * C + c, dbelow)
+            for k in range(n):
+                dweight, dturn = load(dhead, k * C + c, W), spread(zero, W)
+                for row in range(b * size, b * size + size):
+                    given = spread(own[row * n + k], W)
+                    dweight = dweight + given * load(e, row * C + c, W)
+                    dturn = dturn + given * load(f, row * C + c, W)
+                store(dhead, k * C + c, dweight)
+                store(t, (b * n + k) * C + c, dturn)
     if n > 0:
         times_tn(fits, space, s, t, dinner, F, n * C, B, 1)
         times(fits, space, t, inner_t, ds, B, F, n * C, 0)
@@ -360,7 +356,7 @@ def error_of_degree(target: Any, weights: Any, starts: Any, own: Any, rows: int,
     float
         Σ of squares.
     """
-    total = own.dtype.type(0)
+    squares = own.dtype.type(0)
     for k in range(rows * width):
         own[k] -= target[k]
     if len(weights):
@@ -369,14 +365,14 @@ def error_of_degree(target: Any, weights: Any, starts: Any, own: Any, rows: int,
                 own[row * width + k] *= weights[row // size, starts[k]]
     two = own.dtype.type(2)
     for k in range(rows * width):
-        total += own[k] * own[k]
+        squares += own[k] * own[k]
     for k in range(rows * width):
         own[k] *= two
     if len(weights):
         for row in range(rows):
             for k in range(n):
                 own[row * width + k] *= weights[row // size, starts[k]]
-    return total
+    return squares
 
 
 @numba.njit(inline="always")
@@ -405,10 +401,10 @@ def head_of_degree(C: int, space: Any, e2: Any, head: Any, out: Any, rows: int, 
             value = e2[row * C : row * C + C]
             for k in range(n):
                 weight = head[k * C : k * C + C]
-                total = value[0] * weight[0]
+                product = value[0] * weight[0]
                 for c in range(1, C):
-                    total += value[c] * weight[c]
-                out[row * n + k] = total
+                    product += value[c] * weight[c]
+                out[row * n + k] = product
 
 
 @numba.njit(inline="always")

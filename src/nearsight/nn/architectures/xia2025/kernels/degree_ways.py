@@ -22,13 +22,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from nearsight.nn.kernels.vectors import LANES
+
 if TYPE_CHECKING:
     from nearsight.nn.architectures.xia2025.so3 import FeedForward
     from nearsight.nn.architectures.xia2025.updates import CoupledHead
 
 WIDE, NARROW, CONTRACTED = 0, 1, 2
-LANES = 8
-"""Multiple to which narrow columns are filled up: whole vectors in either precision."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,10 +24,7 @@ from nearsight.nn.architectures.xia2025.kernels.radial import normalise
 from nearsight.nn.kernels.blas import workspace
 from nearsight.nn.kernels.compilation import compiled
 from nearsight.nn.kernels.tiles import fit_tiles, fit_vectors, strided, times, times_tn
-from nearsight.nn.kernels.vectors import lanes_of, load, spread, store, total
-
-SIDE = 8
-"""Irreps that are turned side by side: whole vectors in either precision."""
+from nearsight.nn.kernels.vectors import LANES, lanes_of, load, spread, store, total
 
 
 @numba.njit(inline="always")
@@ -159,28 +156,25 @@ def _gather_kernels(l_max: int, channels: int) -> tuple[Callable[..., Any], Call
 
 def _own_kernels(l_max: int, channels: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """Return the loops of the edge's own invariants: layer norm times weights, beside those of the nodes in l = 0."""
-    C, at, columns = channels, (l_max + 1) * 2 * channels, (l_max + 1) * 2 * channels + channels
+    C, at, columns, W = channels, (l_max + 1) * 2 * channels, (l_max + 1) * 2 * channels + channels, lanes_of(channels)
 
     def own(features, scale, bias, weights, epsilon, normed, x):
         """features (B, C); weights (B, at + C); written to normed (B, C) and to columns 2C … 3C of order 0 in x."""
         scaled = np.empty(C, dtype=x.dtype)
         for b in range(len(features)):
-            normalise(features[b], scale, bias, epsilon, normed[b], scaled, C)
-            weight, out = weights[b, at : at + C], x[b * columns + 2 * C : b * columns + 3 * C]
-            for c in range(C):
-                out[c] = scaled[c] * weight[c]
+            normalise(W, features[b], scale, bias, epsilon, normed[b], scaled, C)
+            for c in range(0, C, W):
+                store(x, b * columns + 2 * C + c, load(scaled, c, W) * load(weights[b], at + c, W))
 
     def own_back(normed, scale, bias, weights, dx, dweights, dscale, dbias):
         """Gradients of own: the last columns of dweights are written, the others added to."""
         for b in range(len(normed)):
-            value, weight = normed[b], weights[b, at : at + C]
-            above, out = dx[b * columns + 2 * C : b * columns + 3 * C], dweights[b, at : at + C]
-            for c in range(C):
-                out[c] = above[c] * (value[c] * scale[c] + bias[c])
-            for c in range(C):
-                dscale[c] += above[c] * weight[c] * value[c]
-            for c in range(C):
-                dbias[c] += above[c] * weight[c]
+            for c in range(0, C, W):
+                value, above = load(normed[b], c, W), load(dx, b * columns + 2 * C + c, W)
+                store(dweights[b], at + c, above * (value * load(scale, c, W) + load(bias, c, W)))
+                given = above * load(weights[b], at + c, W)
+                store(dscale, c, load(dscale, c, W) + given * value)
+                store(dbias, c, load(dbias, c, W) + given)
 
     return compiled(own), compiled(own_back)
 
@@ -340,21 +334,22 @@ def _rotate_kernels(l_max: int) -> tuple[Callable[..., Any], Callable[..., Any]]
         """o flat, degree l a (B, 2l+1, widths[l]) array at offset B·Σ_{k<l} (2k+1)·widths[k], whose first counts[l]
         columns are turned; starts: first column in out (B, size) of the irreps, degree by degree."""
         B = len(wigner)
-        x, y = np.zeros((2 * l_max + 1) * SIDE, o.dtype), np.empty((2 * l_max + 1) * SIDE, o.dtype)
+        x, y = np.zeros((2 * l_max + 1) * LANES, o.dtype), np.empty((2 * l_max + 1) * LANES, o.dtype)
         for b in range(B):
             d, row = wigner[b], out[b]
             offset, first, at = 0, 0, 0
             for l in range(l_max + 1):
                 width, size = widths[l], 2 * l + 1
-                for k0 in range(0, counts[l], SIDE):
-                    base, slots = offset + b * size * width + k0, starts[first + k0 : first + min(counts[l], k0 + SIDE)]
+                for k0 in range(0, counts[l], LANES):
+                    base, some = offset + b * size * width + k0, min(LANES, counts[l] - k0)
+                    slots = starts[first + k0 : first + k0 + some]
                     for m in range(size):
-                        for k in range(len(slots)):
-                            x[m * SIDE + k] = o[base + m * width + k]
-                    strided(d, at, 1, size, x, 0, SIDE, y, 0, SIDE, size, SIDE, size, 0)
-                    for m in range(size):
-                        for k in range(len(slots)):
-                            row[slots[k] + m] = y[m * SIDE + k]
+                        for k in range(some):
+                            x[m * LANES + k] = o[base + m * width + k]
+                    strided(d, at, 1, size, x, 0, LANES, y, 0, LANES, size, LANES, size, 0)
+                    for k in range(some):
+                        for m in range(size):
+                            row[slots[k] + m] = y[m * LANES + k]
                 offset += B * size * width
                 first += counts[l]
                 at += size * size
@@ -362,23 +357,28 @@ def _rotate_kernels(l_max: int) -> tuple[Callable[..., Any], Callable[..., Any]]
     def rotate_in(dout, wigner, counts, widths, starts, do):
         """The inverse (and transpose) of rotate_out, written to do; further columns become zero."""
         B = len(wigner)
-        x, y = np.zeros((2 * l_max + 1) * SIDE, do.dtype), np.empty((2 * l_max + 1) * SIDE, do.dtype)
+        x, y = np.zeros((2 * l_max + 1) * LANES, do.dtype), np.empty((2 * l_max + 1) * LANES, do.dtype)
         for b in range(B):
             d, row = wigner[b], dout[b]
             offset, first, at = 0, 0, 0
             for l in range(l_max + 1):
                 width, size = widths[l], 2 * l + 1
-                for k0 in range(0, counts[l], SIDE):
-                    base, slots = offset + b * size * width + k0, starts[first + k0 : first + min(counts[l], k0 + SIDE)]
-                    for m in range(size):
-                        for k in range(len(slots)):
-                            x[m * SIDE + k] = row[slots[k] + m]
-                        for k in range(len(slots), SIDE):
-                            x[m * SIDE + k] = 0
-                    strided(d, at, size, 1, x, 0, SIDE, y, 0, SIDE, size, SIDE, size, 0)
-                    for m in range(size):
-                        for k in range(min(SIDE, width - k0)):
-                            do[base + m * width + k] = y[m * SIDE + k]
+                for k0 in range(0, counts[l], LANES):
+                    base, some = offset + b * size * width + k0, min(LANES, counts[l] - k0)
+                    if some < LANES:
+                        x[: size * LANES] = 0
+                    for k in range(some):
+                        start = starts[first + k0 + k]
+                        for m in range(size):
+                            x[m * LANES + k] = row[start + m]
+                    strided(d, at, size, 1, x, 0, LANES, y, 0, LANES, size, LANES, size, 0)
+                    if width - k0 >= LANES:
+                        for m in range(size):
+                            store(do, base + m * width, load(y, m * LANES, LANES))
+                    else:
+                        for m in range(size):
+                            for k in range(some):
+                                do[base + m * width + k] = y[m * LANES + k]
                 offset += B * size * width
                 first += counts[l]
                 at += size * size

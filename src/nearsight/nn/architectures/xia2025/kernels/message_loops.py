@@ -15,6 +15,7 @@ import numpy as np
 
 from nearsight.nn.architectures.xia2025.kernels.radial import normalise, normalise_back
 from nearsight.nn.kernels.compilation import compiled
+from nearsight.nn.kernels.vectors import lanes_of, load, spread, store, total
 
 
 @dataclass(frozen=True)
@@ -54,84 +55,77 @@ def message_kernels(l_max: int, channels: int, gaussians: int, heads: int, alpha
 
 
 def _combine_kernels(channels: int, gaussians: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    C, G = channels, gaussians
+    C, G, W = channels, gaussians, lanes_of(channels, gaussians)
 
     def combine(nodes, source, target, x, weight, out):
         """[node i, node j, x] · weight: nodes (n, C), x (B, G), weight and out (B, 2C + G)."""
         for b in range(len(source)):
-            first, second, own, w, row = nodes[source[b]], nodes[target[b]], x[b], weight[b], out[b]
-            for c in range(C):
-                row[c] = first[c] * w[c]
-            left, right = w[C : 2 * C], row[C : 2 * C]
-            for c in range(C):
-                right[c] = second[c] * left[c]
-            left, right = w[2 * C : 2 * C + G], row[2 * C : 2 * C + G]
-            for c in range(G):
-                right[c] = own[c] * left[c]
+            w, row = weight[b], out[b]
+            for c in range(0, C, W):
+                store(row, c, load(nodes[source[b]], c, W) * load(w, c, W))
+                store(row, C + c, load(nodes[target[b]], c, W) * load(w, C + c, W))
+            for c in range(0, G, W):
+                store(row, 2 * C + c, load(x[b], c, W) * load(w, 2 * C + c, W))
 
     def combine_back(nodes, source, target, x, weight, above, dnodes):
         """`above` (B, 2C + G) becomes the gradient of the weights; that of the nodes is added to dnodes (n, C)."""
         for b in range(len(source)):
-            i, j = source[b], target[b]
-            first, second, own = nodes[i], nodes[j], x[b]
-            dfirst, dsecond = dnodes[i], dnodes[j]
-            w, row = weight[b, :C], above[b, :C]
-            for c in range(C):
-                dfirst[c] += row[c] * w[c]
-            for c in range(C):
-                row[c] *= first[c]
-            w, row = weight[b, C : 2 * C], above[b, C : 2 * C]
-            for c in range(C):
-                dsecond[c] += row[c] * w[c]
-            for c in range(C):
-                row[c] *= second[c]
-            row = above[b, 2 * C : 2 * C + G]
-            for c in range(G):
-                row[c] *= own[c]
+            w, row = weight[b], above[b]
+            for end in range(2):
+                i = target[b] if end else source[b]
+                value, below = nodes[i], dnodes[i]
+                for c in range(0, C, W):
+                    given = load(row, end * C + c, W)
+                    store(below, c, load(below, c, W) + given * load(w, end * C + c, W))
+                    store(row, end * C + c, given * load(value, c, W))
+            for c in range(0, G, W):
+                store(row, 2 * C + c, load(row, 2 * C + c, W) * load(x[b], c, W))
 
     return compiled(combine), compiled(combine_back)
 
 
 def _attention_kernels(heads: int, alpha: int) -> tuple[Callable[..., Any], ...]:
-    N, A = heads, alpha
+    N, A, W = heads, alpha, lanes_of(alpha)
 
     def norm(f, scale, bias, epsilon, normed, inverse, a):
         """The first heads·alpha columns of f through the layer norm: normed, a (B, heads·alpha), inverse (B, heads)."""
         for b in range(len(f)):
             for h in range(N):
                 part = slice(h * A, h * A + A)
-                inverse[b, h] = normalise(f[b, part], scale, bias, epsilon, normed[b, part], a[b, part], A)
+                inverse[b, h] = normalise(W, f[b, part], scale, bias, epsilon, normed[b, part], a[b, part], A)
 
     def attend(a, s, vector, slope, ends, weights):
         """Logits of a and s = σ(a), soft maximum over each node's edges; vector (heads·alpha,), weights (B, heads)."""
-        one = a.dtype.type(1)
-        linear, bent = (one + a.dtype.type(slope)) / a.dtype.type(2), (one - a.dtype.type(slope)) / a.dtype.type(2)
+        one, two = a.dtype.type(1), a.dtype.type(2)
+        linear, bent = spread((one + a.dtype.type(slope)) / two, W), spread((one - a.dtype.type(slope)) / two, W)
+        ones, zero = spread(one, W), a.dtype.type(0)
         for b in range(len(a)):
+            x, y = a[b], s[b]
             for h in range(N):
-                x, y, v = a[b, h * A : h * A + A], s[b, h * A : h * A + A], vector[h * A : h * A + A]
-                logit = a.dtype.type(0)
-                for c in range(A):
-                    logit += v[c] * x[c] * (linear + bent * (y[c] + y[c] - one))
-                weights[b, h] = logit
+                logit = spread(zero, W)
+                for c in range(h * A, h * A + A, W):
+                    gate = load(y, c, W)
+                    logit = logit + load(vector, c, W) * load(x, c, W) * (linear + bent * (gate + gate - ones))
+                weights[b, h] = total(logit)
         start = 0
         for j in range(len(ends)):
             for h in range(N):
                 highest = a.dtype.type(-np.inf)
                 for b in range(start, ends[j]):
                     highest = max(highest, weights[b, h])
-                total = a.dtype.type(0)
+                summed = a.dtype.type(0)
                 for b in range(start, ends[j]):
                     weights[b, h] = np.exp(weights[b, h] - highest)
-                    total += weights[b, h]
+                    summed += weights[b, h]
                 for b in range(start, ends[j]):
-                    weights[b, h] /= total
+                    weights[b, h] /= summed
             start = ends[j]
 
     def attend_back(a, s, vector, slope, ends, weights, dweights, normed, inverse, scale, df, dvector, dscale, dbias):
         """dweights (B, heads) becomes the gradient of the logits; writes the first heads·alpha columns of df."""
         one, two = a.dtype.type(1), a.dtype.type(2)
-        linear, bent = (one + a.dtype.type(slope)) / two, (one - a.dtype.type(slope)) / two
-        above = np.empty(A, dtype=a.dtype)
+        linear, bent = spread((one + a.dtype.type(slope)) / two, W), spread((one - a.dtype.type(slope)) / two, W)
+        ones, above = spread(one, W), np.empty(A, dtype=a.dtype)
         start = 0
         for j in range(len(ends)):
             for h in range(N):
@@ -142,24 +136,16 @@ def _attention_kernels(heads: int, alpha: int) -> tuple[Callable[..., Any], ...]
                     dweights[b, h] = weights[b, h] * (dweights[b, h] - mean)
             start = ends[j]
         for b in range(len(a)):
+            x, y = a[b], s[b]
             for h in range(N):
-                x, y, v = a[b, h * A : h * A + A], s[b, h * A : h * A + A], vector[h * A : h * A + A]
-                dv, given = dvector[h * A : h * A + A], dweights[b, h]
-                for c in range(A):
-                    dv[c] += given * x[c] * (linear + bent * (y[c] + y[c] - one))
-                for c in range(A):
-                    slope_here = linear + bent * (y[c] + y[c] - one + two * x[c] * y[c] * (one - y[c]))
-                    above[c] = given * v[c] * slope_here
-                normalise_back(
-                    above,
-                    scale,
-                    normed[b, h * A : h * A + A],
-                    inverse[b, h],
-                    dscale,
-                    dbias,
-                    df[b, h * A : h * A + A],
-                    A,
-                )
+                given, part = spread(dweights[b, h], W), slice(h * A, h * A + A)
+                for c in range(0, A, W):
+                    at = h * A + c
+                    value, gate = load(x, at, W), load(y, at, W)
+                    swing, opening = gate + gate - ones, value * gate * (ones - gate)
+                    store(dvector, at, load(dvector, at, W) + given * value * (linear + bent * swing))
+                    store(above, c, given * load(vector, at, W) * (linear + bent * (swing + opening + opening)))
+                normalise_back(W, above, scale, normed[b, part], inverse[b, h], dscale, dbias, df[b, part], A)
 
     return compiled(norm), compiled(attend), compiled(attend_back)
 

@@ -22,6 +22,7 @@ from nearsight.nn.architectures.xia2025.so3 import EPSILON
 from nearsight.nn.kernels.blas import workspace
 from nearsight.nn.kernels.compilation import Buffers, compiled
 from nearsight.nn.kernels.tiles import fit_tiles, times, times_tn
+from nearsight.nn.kernels.vectors import lanes_of, load, spread, store, total
 
 if TYPE_CHECKING:
     from nearsight.nn.architectures.xia2025.updates import RadialWeights
@@ -37,11 +38,13 @@ class RadialKernels:
 
 
 @numba.njit(inline="always")
-def normalise(z: Any, scale: Any, bias: Any, epsilon: Any, normed: Any, out: Any, size: int) -> Any:
+def normalise(W: int, z: Any, scale: Any, bias: Any, epsilon: Any, normed: Any, out: Any, size: int) -> Any:
     """Compute the layer norm of z, and return 1/σ.
 
     Parameters
     ----------
+    W : int
+        Lanes of vectors (`lanes_of`).
     z : array
         (size,).
     scale, bias : array
@@ -58,59 +61,62 @@ def normalise(z: Any, scale: Any, bias: Any, epsilon: Any, normed: Any, out: Any
     float
         1/σ.
     """
-    mean = z[0]
-    for c in range(1, size):
-        mean += z[c]
-    mean /= z.dtype.type(size)
-    square = (z[0] - mean) ** 2
-    for c in range(1, size):
-        square += (z[c] - mean) * (z[c] - mean)
-    inverse = z.dtype.type(1) / np.sqrt(square / z.dtype.type(size) + z.dtype.type(epsilon))
-    for c in range(size):
-        normed[c] = (z[c] - mean) * inverse
-    for c in range(size):
-        out[c] = normed[c] * scale[c] + bias[c]
+    zero, count = z.dtype.type(0), z.dtype.type(size)
+    sums, squares = spread(zero, W), spread(zero, W)
+    for c in range(0, size, W):
+        sums = sums + load(z, c, W)
+    middle = spread(total(sums) / count, W)
+    for c in range(0, size, W):
+        off = load(z, c, W) - middle
+        squares = squares + off * off
+    inverse = z.dtype.type(1) / np.sqrt(total(squares) / count + z.dtype.type(epsilon))
+    for c in range(0, size, W):
+        value = (load(z, c, W) - middle) * spread(inverse, W)
+        store(normed, c, value)
+        store(out, c, value * load(scale, c, W) + load(bias, c, W))
     return inverse
 
 
 @numba.njit(inline="always")
 def normalise_back(
-    above: Any, scale: Any, normed: Any, inverse: Any, dscale: Any, dbias: Any, dz: Any, size: int
+    W: int, above: Any, scale: Any, normed: Any, inverse: Any, dscale: Any, dbias: Any, dz: Any, size: int
 ) -> None:
     """Compute the gradient of `normalise` given that of its output.
 
     Parameters
     ----------
+    W, scale, normed, inverse, size
+        Arguments and results of `normalise`.
     above : array
         (size,), gradient of the output.
-    scale, normed, inverse, size
-        Arguments and results of `normalise`.
     dscale, dbias : array
         (size,), added to.
     dz : array
         Written: (size,).
     """
-    total, along = above[0] * scale[0], above[0] * scale[0] * normed[0]
-    for c in range(1, size):
-        total += above[c] * scale[c]
-    for c in range(1, size):
-        along += above[c] * scale[c] * normed[c]
-    total /= above.dtype.type(size)
-    along /= above.dtype.type(size)
-    for c in range(size):
-        dscale[c] += above[c] * normed[c]
-    for c in range(size):
-        dbias[c] += above[c]
-    for c in range(size):
-        dz[c] = inverse * (above[c] * scale[c] - total - normed[c] * along)
+    zero, count = above.dtype.type(0), above.dtype.type(size)
+    sums, along = spread(zero, W), spread(zero, W)
+    for c in range(0, size, W):
+        given, value = load(above, c, W), load(normed, c, W)
+        scaled = given * load(scale, c, W)
+        sums = sums + scaled
+        along = along + scaled * value
+        store(dscale, c, load(dscale, c, W) + given * value)
+        store(dbias, c, load(dbias, c, W) + given)
+    middle, slope = spread(total(sums) / count, W), spread(total(along) / count, W)
+    for c in range(0, size, W):
+        scaled = load(above, c, W) * load(scale, c, W)
+        store(dz, c, spread(inverse, W) * (scaled - middle - load(normed, c, W) * slope))
 
 
 @numba.njit(inline="always")
-def silu_back(above: Any, a: Any, s: Any, out: Any, size: int) -> None:
+def silu_back(W: int, above: Any, a: Any, s: Any, out: Any, size: int) -> None:
     """Compute the gradient of a·s with s = σ(a).
 
     Parameters
     ----------
+    W : int
+        Lanes of vectors (`lanes_of`).
     above, a, s : array
         (size,), gradient of the result, and the factors.
     out : array
@@ -118,9 +124,17 @@ def silu_back(above: Any, a: Any, s: Any, out: Any, size: int) -> None:
     size : int
         Length.
     """
-    one = a.dtype.type(1)
-    for c in range(size):
-        out[c] = above[c] * s[c] * (one + a[c] * (one - s[c]))
+    one = spread(a.dtype.type(1), W)
+    for c in range(0, size, W):
+        gate = load(s, c, W)
+        store(out, c, load(above, c, W) * gate * (one + load(a, c, W) * (one - gate)))
+
+
+@numba.njit(inline="always")
+def add_to(W: int, x: Any, y: Any, size: int) -> None:
+    """Add x to y, both (size,); W: lanes of vectors (`lanes_of`)."""
+    for c in range(0, size, W):
+        store(y, c, load(y, c, W) + load(x, c, W))
 
 
 @cache
@@ -137,8 +151,7 @@ def radial_kernels(gaussians: int, channels: int) -> RadialKernels:
     RadialKernels
         The loops, compiled at their first call.
     """
-    G, C = gaussians, channels
-
+    G, C, W = gaussians, channels, lanes_of(channels)
     fits = fit_tiles(C)
 
     def first(x, zi, zj, source, target, w, scale, bias, epsilon, normed, inverse, a):
@@ -147,10 +160,10 @@ def radial_kernels(gaussians: int, channels: int) -> RadialKernels:
         z = np.empty(B * C, dtype=x.dtype)
         times(fits, workspace(x), x.ravel(), w.ravel(), z, B, C, G, 0)
         for b in range(B):
-            row, left, right = z[b * C : b * C + C], source[zi[b]], target[zj[b]]
-            for c in range(C):
-                row[c] += left[c] + right[c]
-            inverse[b] = normalise(row, scale, bias, epsilon, normed[b], a[b], C)
+            row = z[b * C : b * C + C]
+            add_to(W, source[zi[b]], row, C)
+            add_to(W, target[zj[b]], row, C)
+            inverse[b] = normalise(W, row, scale, bias, epsilon, normed[b], a[b], C)
 
     def second(h, w, constant, scale, bias, epsilon, normed, inverse, a):
         """h (B, C) hidden features; w (C in, C out), constant (C,)."""
@@ -159,9 +172,8 @@ def radial_kernels(gaussians: int, channels: int) -> RadialKernels:
         times(fits, workspace(h), h.ravel(), w.ravel(), z, B, C, C, 0)
         for b in range(B):
             row = z[b * C : b * C + C]
-            for c in range(C):
-                row[c] += constant[c]
-            inverse[b] = normalise(row, scale, bias, epsilon, normed[b], a[b], C)
+            add_to(W, constant, row, C)
+            inverse[b] = normalise(W, row, scale, bias, epsilon, normed[b], a[b], C)
 
     def back(
         x,
@@ -195,21 +207,17 @@ def radial_kernels(gaussians: int, channels: int) -> RadialKernels:
         above, dz, dh = np.empty(C, dtype=x.dtype), np.empty(B * C, dtype=x.dtype), np.empty(B * C, dtype=x.dtype)
         for b in range(B):
             row = dz[b * C : b * C + C]
-            silu_back(dhidden[b], a1[b], s1[b], above, C)
-            normalise_back(above, scale1, normed1[b], inverse1[b], dscale1, dbias1, row, C)
-            for c in range(C):
-                dconstant[c] += row[c]
+            silu_back(W, dhidden[b], a1[b], s1[b], above, C)
+            normalise_back(W, above, scale1, normed1[b], inverse1[b], dscale1, dbias1, row, C)
+            add_to(W, row, dconstant, C)
         times_tn(fits, space, h.ravel(), dz, dw1.ravel(), C, C, B, 1)
         times(fits, space, dz, w1.ravel(), dh, B, C, C, 0)
         for b in range(B):
             row = dz[b * C : b * C + C]
-            silu_back(dh[b * C : b * C + C], a0[b], s0[b], above, C)
-            normalise_back(above, scale0, normed0[b], inverse0[b], dscale0, dbias0, row, C)
-            first_row, second_row = dsource[zi[b]], dtarget[zj[b]]
-            for c in range(C):
-                first_row[c] += row[c]
-            for c in range(C):
-                second_row[c] += row[c]
+            silu_back(W, dh[b * C : b * C + C], a0[b], s0[b], above, C)
+            normalise_back(W, above, scale0, normed0[b], inverse0[b], dscale0, dbias0, row, C)
+            add_to(W, row, dsource[zi[b]], C)
+            add_to(W, row, dtarget[zj[b]], C)
         times_tn(fits, space, x.ravel(), dz, dw0.ravel(), G, C, B, 1)
 
     return RadialKernels(compiled(first), compiled(second), compiled(back))
