@@ -200,6 +200,72 @@ def strided(
         q += vectors * lanes
 
 
+_three, _five = _make_tile(3), _make_tile(5)
+_three_narrow, _five_narrow, _seven_narrow, _nine_narrow = (_make_tile(height, 1) for height in (3, 5, 7, 9))
+
+
+@numba.njit(inline="always")
+def turned(
+    a: Any,
+    a_start: int,
+    row_step: int,
+    inner_step: int,
+    b: Any,
+    b_start: int,
+    c: Any,
+    c_start: int,
+    size: int,
+    columns: int,
+) -> None:
+    """Compute `strided` of a square matrix a of few rows, and of b and c whose rows of `columns` lie side by side.
+
+    Tiles are as high as matrices of the first degrees of rotations: sums that do not wait for one another.
+
+    Parameters
+    ----------
+    a, a_start, row_step, inner_step, b, b_start, c, c_start, columns
+        Arguments of `strided`.
+    size : int
+        Rows of all three, and columns of a.
+    """
+    lanes = BYTES // a.itemsize
+    q = 0
+    while q < columns:
+        vectors = min((columns - q) // lanes, 2)
+        row = 0
+        while row < size:
+            rest = size - row
+            left, right, out = a_start + row * row_step, b_start + q, c_start + row * columns + q
+            if vectors == 2 and (rest == 5 or rest >= 8):
+                rest = 5
+                _five(a, left, row_step, inner_step, b, right, columns, c, out, columns, size, 0)
+            elif vectors == 2 and rest >= HEIGHT:
+                rest = HEIGHT
+                _four(a, left, row_step, inner_step, b, right, columns, c, out, columns, size, 0)
+            elif vectors == 2 and rest == 3:
+                _three(a, left, row_step, inner_step, b, right, columns, c, out, columns, size, 0)
+            elif vectors == 2:
+                rest = 1
+                _row(a, left, row_step, inner_step, b, right, columns, c, out, columns, size, 0)
+            elif rest >= 9:
+                rest = 9
+                _nine_narrow(a, left, row_step, inner_step, b, right, columns, c, out, columns, size, 0)
+            elif rest >= 7:
+                rest = 7
+                _seven_narrow(a, left, row_step, inner_step, b, right, columns, c, out, columns, size, 0)
+            elif rest >= 5:
+                rest = 5
+                _five_narrow(a, left, row_step, inner_step, b, right, columns, c, out, columns, size, 0)
+            elif rest >= 3:
+                rest = 3
+                _three_narrow(a, left, row_step, inner_step, b, right, columns, c, out, columns, size, 0)
+            else:
+                rest = 1
+                _row_narrow(a, left, row_step, inner_step, b, right, columns, c, out, columns, size, 0)
+            row += rest
+        q += vectors * lanes
+
+
 @numba.njit(inline="always")
 def add_row(one: Any, b: Any, b_start: int, c: Any, c_start: int, columns: int, add: int) -> None:
     """Compute c[c_start + q] = b[b_start + q] [+ c[c_start + q]] for whole vectors of columns.

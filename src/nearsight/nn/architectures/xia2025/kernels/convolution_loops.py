@@ -11,15 +11,12 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-import numba
 import numpy as np
 
 from nearsight.nn.kernels.blas import workspace
 from nearsight.nn.kernels.compilation import compiled
-from nearsight.nn.kernels.tiles import fit_vectors, times_in_vectors, times_tn_in_vectors
-
-ROWS = 128
-"""Edges at once: what tiles run through stays in the first-level cache."""
+from nearsight.nn.kernels.linear_layer import add_times_tn_by_rows, times_by_rows
+from nearsight.nn.kernels.tiles import fit_vectors
 
 
 @cache
@@ -47,7 +44,7 @@ def convolution_kernels(l_max: int, channels: int, hidden: int) -> tuple[Callabl
             out = y[b * n_out : b * n_out + n_out]
             for c in range(n_out):
                 out[c] = bias[c]
-        _times(fits, space, x, 0, weights_t, 0, y, 0, B, n_out, n_in, 1)
+        times_by_rows(fits, space, x, 0, weights_t, 0, y, 0, B, n_out, n_in, 1)
         at, to, place = B * n_in, B * n_out, n_in * n_out
         for m in range(1, L + 1):
             n_in, n_out = (L + 1 - m) * 2 * C, (L + 1 - m) * H
@@ -55,12 +52,12 @@ def convolution_kernels(l_max: int, channels: int, hidden: int) -> tuple[Callabl
             plus, minus, both = x[at : at + rows], x[at + rows : at + 2 * rows], x[at + 2 * rows : at + 3 * rows]
             for k in range(rows):
                 both[k] = plus[k] + minus[k]
-            _times(fits, space, x, at + 2 * rows, weights_t, place, y, to, B, n_out, n_in, 0)
+            times_by_rows(fits, space, x, at + 2 * rows, weights_t, place, y, to, B, n_out, n_in, 0)
             first, second = y[to : to + B * n_out], y[to + B * n_out : to + 2 * B * n_out]
             for k in range(B * n_out):
                 second[k] = first[k]
-            _times(fits, space, x, at, weights_t, place + size, y, to + B * n_out, B, n_out, n_in, 1)
-            _times(fits, space, x, at + rows, weights_t, place + 2 * size, y, to, B, n_out, n_in, 1)
+            times_by_rows(fits, space, x, at, weights_t, place + size, y, to + B * n_out, B, n_out, n_in, 1)
+            times_by_rows(fits, space, x, at + rows, weights_t, place + 2 * size, y, to, B, n_out, n_in, 1)
             at, to, place = at + 3 * rows, to + 2 * B * n_out, place + 3 * size
 
     def convolve_back(x, weights, dy, dx, dweights, dbias):
@@ -72,8 +69,8 @@ def convolution_kernels(l_max: int, channels: int, hidden: int) -> tuple[Callabl
             above = dy[b * n_out : b * n_out + n_out]
             for c in range(n_out):
                 dbias[c] += above[c]
-        _times(fits, space, dy, 0, weights, 0, dx, 0, B, n_in, n_out, 0)
-        _times_tn(fits, space, dy, 0, x, 0, dweights, 0, n_out, n_in, B)
+        times_by_rows(fits, space, dy, 0, weights, 0, dx, 0, B, n_in, n_out, 0)
+        add_times_tn_by_rows(fits, space, dy, 0, x, 0, dweights, 0, n_out, n_in, B)
         at, to, place = B * n_in, B * n_out, n_in * n_out
         for m in range(1, L + 1):
             n_in, n_out = (L + 1 - m) * 2 * C, (L + 1 - m) * H
@@ -81,55 +78,15 @@ def convolution_kernels(l_max: int, channels: int, hidden: int) -> tuple[Callabl
             plus, minus = dy[to : to + half], dy[to + half : to + 2 * half]
             for k in range(half):
                 dboth[k] = plus[k] + minus[k]
-            _times_tn(fits, space, dboth, 0, x, at + 2 * rows, dweights, place, n_out, n_in, B)
-            _times_tn(fits, space, dy, to + half, x, at, dweights, place + size, n_out, n_in, B)
-            _times_tn(fits, space, dy, to, x, at + rows, dweights, place + 2 * size, n_out, n_in, B)
-            _times(fits, space, dboth, 0, weights, place, dx, at, B, n_in, n_out, 0)
+            add_times_tn_by_rows(fits, space, dboth, 0, x, at + 2 * rows, dweights, place, n_out, n_in, B)
+            add_times_tn_by_rows(fits, space, dy, to + half, x, at, dweights, place + size, n_out, n_in, B)
+            add_times_tn_by_rows(fits, space, dy, to, x, at + rows, dweights, place + 2 * size, n_out, n_in, B)
+            times_by_rows(fits, space, dboth, 0, weights, place, dx, at, B, n_in, n_out, 0)
             first, second = dx[at : at + rows], dx[at + rows : at + 2 * rows]
             for k in range(rows):
                 second[k] = first[k]
-            _times(fits, space, dy, to + half, weights, place + size, dx, at, B, n_in, n_out, 1)
-            _times(fits, space, dy, to, weights, place + 2 * size, dx, at + rows, B, n_in, n_out, 1)
+            times_by_rows(fits, space, dy, to + half, weights, place + size, dx, at, B, n_in, n_out, 1)
+            times_by_rows(fits, space, dy, to, weights, place + 2 * size, dx, at + rows, B, n_in, n_out, 1)
             at, to, place = at + 3 * rows, to + 2 * half, place + 3 * size
 
     return compiled(convolve), compiled(convolve_back)
-
-
-@numba.njit
-def _times(
-    fits: bool,
-    space: Any,
-    a: Any,
-    a_start: int,
-    b: Any,
-    b_start: int,
-    c: Any,
-    c_start: int,
-    rows: int,
-    columns: int,
-    inner: int,
-    add: int,
-) -> None:
-    """Compute c = a·b [+ c] of matrices that begin anywhere in flat arrays."""
-    times_in_vectors(fits, space, a[a_start:], b[b_start:], c[c_start:], rows, columns, inner, add)
-
-
-@numba.njit
-def _times_tn(
-    fits: bool,
-    space: Any,
-    a: Any,
-    a_start: int,
-    b: Any,
-    b_start: int,
-    c: Any,
-    c_start: int,
-    rows: int,
-    columns: int,
-    inner: int,
-) -> None:
-    """Compute c += aᵀ·b of matrices that begin anywhere in flat arrays, a few rows of a and b at a time."""
-    for k in range(0, inner, ROWS):
-        some = min(ROWS, inner - k)
-        left, right = a[a_start + k * rows :], b[b_start + k * columns :]
-        times_tn_in_vectors(fits, space, left, right, c[c_start:], rows, columns, some, 1)

@@ -35,6 +35,7 @@ from nearsight.nn.architectures.xia2025.so3 import EPSILON
 from nearsight.nn.architectures.xia2025.targets import EdgeTargets
 from nearsight.nn.architectures.xia2025.updates import CoupledHead
 from nearsight.nn.kernels.compilation import Buffers
+from nearsight.nn.kernels.linear_layer import linear, linear_back
 from nearsight.nn.kernels.threads import in_threads, thread_count
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ class EdgeChunk:
             *head,
         ) = packed
         self.convolution_t = transposed(self.convolution, lay)
+        self.invariant_t = self.invariant.T.contiguous()
         self.project_t = self.project.transpose(1, 2).contiguous()
         self.maps = _maps(engine.ways, self.up, self.down, *head)
         self.buffer = Buffers(nodes.dtype)
@@ -182,9 +184,8 @@ class EdgeChunk:
             self.statistics.numpy(),
         )
         width = (lay.l_max + 1) * lay.feed_forward
-        self.raw = torch.addmm(
-            self.invariant_bias, self.invariants(self.f), self.invariant.T, out=self.buffer("raw", self.n, width)
-        )
+        self.raw = self.buffer("raw", self.n, width)
+        linear(self.invariants(self.f).numpy(), self.invariant_t.numpy(), self.invariant_bias.numpy(), self.raw.numpy())
         self.inner = torch.sigmoid(self.raw, out=self.buffer("inner", self.n, width))
 
     @torch.no_grad()
@@ -287,9 +288,14 @@ class EdgeChunk:
             d_invariant,
             d_invariant_bias,
         ) = sums.packed[:9]
-        d_invariant.addmm_(self.draw.T, self.invariants(self.f))
-        d_invariant_bias += self.draw.sum(0)
-        torch.mm(self.draw, self.invariant, out=self.invariants(self.df))
+        linear_back(
+            self.invariants(self.f).numpy(),
+            self.invariant.numpy(),
+            self.draw.numpy(),
+            self.invariants(self.df).numpy(),
+            d_invariant.numpy(),
+            d_invariant_bias.numpy(),
+        )
         self.engine.kernels.norm_back(
             self.e.numpy(),
             self.scale.numpy(),
@@ -345,7 +351,7 @@ class EdgeChunk:
         self.radial.backward(d_weights, sums.radial[:N_PARAMETERS])
 
 
-CHUNK = 640
+CHUNK = 256
 """Edges at once; their buffers stay in the last level of the cache."""
 
 

@@ -23,7 +23,7 @@ import numpy as np
 from nearsight.nn.architectures.xia2025.kernels.radial import normalise
 from nearsight.nn.kernels.blas import workspace
 from nearsight.nn.kernels.compilation import compiled
-from nearsight.nn.kernels.tiles import fit_tiles, fit_vectors, strided, times, times_tn
+from nearsight.nn.kernels.tiles import fit_tiles, fit_vectors, times, times_tn, turned
 from nearsight.nn.kernels.vectors import LANES, lanes_of, load, spread, store, total
 
 
@@ -49,7 +49,7 @@ def turn(
         Start of x, and sizes.
     """
     if fits:
-        strided(d, at, row_step, column_step, x, start, width, y, 0, width, size, width, size, 0)
+        turned(d, at, row_step, column_step, x, start, y, 0, size, width)
     else:
         for row in range(size):
             for c in range(width):
@@ -111,25 +111,25 @@ def _gather_kernels(l_max: int, channels: int) -> tuple[Callable[..., Any], Call
         """nodes (n, K, C), source/target (B,), wigner (B, Σ(2l+1)²), radial (B, more than (l_max+1)·2C), x flat, place
         (`Layout`): source channels, then target channels of each component."""
         B, flat = len(source), nodes.ravel()
-        turned = np.empty((2 * l_max + 1) * C, dtype=x.dtype)
+        own = np.empty((2 * l_max + 1) * C, dtype=x.dtype)
         for b in range(B):
             d, weight = wigner[b], radial[b]
             for end in range(2):
                 start = (target[b] if end else source[b]) * K * C
                 for l in range(l_max + 1):
                     size, at = 2 * l + 1, l * (2 * l - 1) * (2 * l + 1) // 3
-                    turn(fits, d, at, size, 1, flat, start + l * l * C, turned, size, C)
+                    turn(fits, d, at, size, 1, flat, start + l * l * C, own, size, C)
                     for row in range(size):
                         k = l * l + row
                         to = place[k, 0] * B + b * place[k, 1] + place[k, 2] + end * C
                         for c in range(0, C, W):
                             factor = load(weight, (2 * l + end) * C + c, W)
-                            store(x, to + c, load(turned, row * C + c, W) * factor)
+                            store(x, to + c, load(own, row * C + c, W) * factor)
 
     def scatter(nodes, source, target, wigner, radial, place, dx, dnodes, dradial):
         """Gradients of gather: added to dnodes (n, K, C), written to the first columns of dradial."""
         B, flat, dflat, zero = len(source), nodes.ravel(), dnodes.ravel(), dx.dtype.type(0)
-        rows, turned = np.empty((2 * l_max + 1) * C, dtype=dx.dtype), np.empty((2 * l_max + 1) * C, dtype=dx.dtype)
+        rows, back = np.empty((2 * l_max + 1) * C, dtype=dx.dtype), np.empty((2 * l_max + 1) * C, dtype=dx.dtype)
         for b in range(B):
             d, weight, dweight = wigner[b], radial[b], dradial[b]
             for end in range(2):
@@ -141,12 +141,12 @@ def _gather_kernels(l_max: int, channels: int) -> tuple[Callable[..., Any], Call
                         of = place[k, 0] * B + b * place[k, 1] + place[k, 2] + end * C
                         for c in range(0, C, W):
                             store(rows, row * C + c, load(dx, of + c, W))
-                    turn(fits, d, at, 1, size, rows, 0, turned, size, C)
+                    turn(fits, d, at, 1, size, rows, 0, back, size, C)
                     first = start + l * l * C
                     for c in range(0, C, W):
                         factor, dfactor = load(weight, (2 * l + end) * C + c, W), spread(zero, W)
                         for row in range(size):
-                            own, to = load(turned, row * C + c, W), first + row * C + c
+                            own, to = load(back, row * C + c, W), first + row * C + c
                             dfactor = dfactor + load(flat, to, W) * own
                             store(dflat, to, load(dflat, to, W) + own * factor)
                         store(dweight, (2 * l + end) * C + c, dfactor)
@@ -346,7 +346,7 @@ def _rotate_kernels(l_max: int) -> tuple[Callable[..., Any], Callable[..., Any]]
                     for m in range(size):
                         for k in range(some):
                             x[m * LANES + k] = o[base + m * width + k]
-                    strided(d, at, 1, size, x, 0, LANES, y, 0, LANES, size, LANES, size, 0)
+                    turned(d, at, 1, size, x, 0, y, 0, size, LANES)
                     for k in range(some):
                         for m in range(size):
                             row[slots[k] + m] = y[m * LANES + k]
@@ -371,7 +371,7 @@ def _rotate_kernels(l_max: int) -> tuple[Callable[..., Any], Callable[..., Any]]
                         start = starts[first + k0 + k]
                         for m in range(size):
                             x[m * LANES + k] = row[start + m]
-                    strided(d, at, size, 1, x, 0, LANES, y, 0, LANES, size, LANES, size, 0)
+                    turned(d, at, size, 1, x, 0, y, 0, size, LANES)
                     if width - k0 >= LANES:
                         for m in range(size):
                             store(do, base + m * width, load(y, m * LANES, LANES))

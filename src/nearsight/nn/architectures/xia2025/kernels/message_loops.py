@@ -11,11 +11,14 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+import numba
 import numpy as np
 
 from nearsight.nn.architectures.xia2025.kernels.radial import normalise, normalise_back
+from nearsight.nn.kernels.blas import workspace
 from nearsight.nn.kernels.compilation import compiled
-from nearsight.nn.kernels.vectors import lanes_of, load, spread, store, total
+from nearsight.nn.kernels.tiles import fit_vectors, times_in_vectors, times_tn_in_vectors
+from nearsight.nn.kernels.vectors import LANES, lanes_of, load, spread, store, total
 
 
 @dataclass(frozen=True)
@@ -184,55 +187,83 @@ def _gate_kernels(l_max: int, hidden: int) -> tuple[Callable[..., Any], Callable
 
 
 def _moment_kernels(l_max: int, heads: int, hidden: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """Return the loops of sums over each node's edges, taken before the second, linear, convolution."""
-    N, K, W = heads, (l_max + 1) ** 2, (l_max + 1) * hidden
+    """Return the loops of sums over each node's edges, taken before the second, linear, convolution.
 
-    def moments(weights, harmonics, g, ends, out, total):
+    The edges of a node are one matrix product, with a matrix of factors weight·Y_lm (edges, heads·K).
+    """
+    N, K, W = heads, (l_max + 1) ** 2, (l_max + 1) * hidden
+    rows, fits = heads * (l_max + 1) ** 2, fit_vectors(W)
+    filled = -(-rows // LANES) * LANES
+
+    def moments(weights, harmonics, g, ends, out, sums):
         """Σ over a node's edges of weight·Y_lm·g: weights (B, heads), harmonics (B, K), g (B, W) → out (n, heads, K, W)
-        and the same without g, total (n, heads, K); both are overwritten."""
-        start = 0
+        and the same without g, sums (n, heads, K); both are overwritten."""
+        space, flat, start, most = workspace(g), g.ravel(), 0, 0
         for j in range(len(ends)):
-            for h in range(N):
-                for k in range(K):
-                    total[j, h, k] = 0
-                    row = out[j, h, k]
-                    for c in range(W):
-                        row[c] = 0
-            for b in range(start, ends[j]):
-                value = g[b]
-                for h in range(N):
-                    for k in range(K):
-                        y, row = weights[b, h] * harmonics[b, k], out[j, h, k]
-                        total[j, h, k] += y
-                        for c in range(W):
-                            row[c] += y * value[c]
+            most, start = max(most, ends[j] - start), ends[j]
+        factors, start = np.empty(most * rows, dtype=g.dtype), 0
+        for j in range(len(ends)):
+            own, count = sums[j].ravel(), ends[j] - start
+            factors_of(N, K, weights, harmonics, start, count, factors)
+            for k in range(rows):
+                own[k] = 0
+            for b in range(count):
+                row = factors[b * rows : b * rows + rows]
+                for k in range(rows):
+                    own[k] += row[k]
+            if count > 0:
+                into = out[j].ravel()
+                times_tn_in_vectors(fits, space, factors, flat[start * W :], into, rows, W, count, 0)
+            else:
+                out[j] = 0
             start = ends[j]
 
-    def moments_back(weights, harmonics, g, ends, dout, dtotal, dweights, dg):
+    def moments_back(weights, harmonics, g, ends, dout, dsums, dweights, dg):
         """Gradients of moments, written to dweights (B, heads) and dg (B, W)."""
-        turned = np.empty(W, dtype=g.dtype)
-        zero = g.dtype.type(0)
-        start = 0
+        space, flat, dflat, start, most = workspace(g), g.ravel(), dg.ravel(), 0, 0
         for j in range(len(ends)):
-            for b in range(start, ends[j]):
-                value, below = g[b], dg[b]
-                for c in range(W):
-                    below[c] = zero
-                for h in range(N):
+            most, start = max(most, ends[j] - start), ends[j]
+        factors, dfactors = np.empty(most * rows, dtype=g.dtype), np.empty(most * filled, dtype=g.dtype)
+        turned, start = np.zeros(W * filled, dtype=g.dtype), 0
+        for j in range(len(ends)):
+            above, own, count = dout[j].ravel(), dsums[j].ravel(), ends[j] - start
+            if count > 0:
+                for k in range(rows):
                     for c in range(W):
-                        turned[c] = zero
-                    along = zero
-                    for k in range(K):
-                        y, row = harmonics[b, k], dout[j, h, k]
-                        along += y * dtotal[j, h, k]
-                        for c in range(W):
-                            turned[c] += y * row[c]
-                    for c in range(W):
-                        along += turned[c] * value[c]
-                    dweights[b, h] = along
-                    weight = weights[b, h]
-                    for c in range(W):
-                        below[c] += weight * turned[c]
+                        turned[c * filled + k] = above[k * W + c]
+                times_in_vectors(True, space, flat[start * W :], turned, dfactors, count, filled, W, 0)
+                for b in range(count):
+                    for h in range(N):
+                        along, y = g.dtype.type(0), harmonics[start + b]
+                        row, constant = dfactors[b * filled + h * K : b * filled + h * K + K], own[h * K : h * K + K]
+                        for k in range(K):
+                            along += y[k] * (row[k] + constant[k])
+                        dweights[start + b, h] = along
+                factors_of(N, K, weights, harmonics, start, count, factors)
+                times_in_vectors(fits, space, factors, above, dflat[start * W :], count, W, rows, 0)
             start = ends[j]
 
     return compiled(moments), compiled(moments_back)
+
+
+@numba.njit(inline="always")
+def factors_of(N: int, K: int, weights: Any, harmonics: Any, start: int, count: int, factors: Any) -> None:
+    """Compute weight·Y_lm of edges from `start` on.
+
+    Parameters
+    ----------
+    N, K : int
+        Heads, and components.
+    weights, harmonics : array
+        (B, N) and (B, K).
+    start, count : int
+        The edges.
+    factors : array
+        Written: flat (count, N·K).
+    """
+    for b in range(count):
+        y = harmonics[start + b]
+        for h in range(N):
+            weight, row = weights[start + b, h], factors[(b * N + h) * K : (b * N + h) * K + K]
+            for k in range(K):
+                row[k] = weight * y[k]

@@ -31,6 +31,7 @@ from nearsight.nn.architectures.xia2025.updates import softmax_over_targets
 from nearsight.nn.kernels.compilation import Buffers
 from nearsight.nn.kernels.device_memory import compiles_kernels, with_smaller_chunks
 from nearsight.nn.kernels.incidence import Incidence
+from nearsight.nn.kernels.linear_layer import linear, linear_back
 from nearsight.nn.kernels.threads import in_threads, thread_count
 
 if TYPE_CHECKING:
@@ -101,6 +102,7 @@ class _GroupPass:
         self.buffer = Buffers(nodes.dtype)
         self.radial = RadialPass(packed[:N_PARAMETERS], self.buffer)
         self.weight, self.bias, self.scale, self.shift, self.vector = packed[N_PARAMETERS:]
+        self.weight_t = self.weight.T.contiguous()
         self.kernels = message_kernels(w.l_max, w.channels, w.n_gaussians, w.heads, w.alpha, w.hidden)
         self.n_alpha, self.n_gates = w.heads * w.alpha, w.l_max * w.hidden
         self.n_sigmoids, self.n_gated = self.n_gates + w.hidden, (w.l_max + 1) * w.hidden
@@ -122,7 +124,8 @@ class _GroupPass:
             self.radial_weights.numpy(),
             self.message.numpy(),
         )
-        self.f = torch.addmm(self.bias, self.message, self.weight.T, out=buffer("f", n, len(self.weight)))
+        self.f = buffer("f", n, len(self.weight))
+        linear(self.message.numpy(), self.weight_t.numpy(), self.bias.numpy(), self.f.numpy())
         self._attend(group, n)
         sigmoids = self.f[:, self.n_alpha : self.n_alpha + self.n_sigmoids]
         self.gates = torch.sigmoid(sigmoids, out=buffer("gates", n, self.n_sigmoids))
@@ -191,9 +194,10 @@ class _GroupPass:
             dshift.numpy(),
         )
         ker.gate_back(self.f.numpy(), self.n_alpha, self.gates.numpy(), dg.numpy(), df.numpy())
-        dweight.addmm_(df.T, self.message)
-        dbias += df.sum(0)
-        above = torch.mm(df, self.weight, out=buffer("dmessage", *self.message.shape))
+        above = buffer("dmessage", *self.message.shape)
+        linear_back(
+            self.message.numpy(), self.weight.numpy(), df.numpy(), above.numpy(), dweight.numpy(), dbias.numpy()
+        )
         ker.combine_back(
             self.nodes.numpy(),
             self.source,

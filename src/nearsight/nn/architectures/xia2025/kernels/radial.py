@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from nearsight.nn.architectures.xia2025.so3 import EPSILON
 from nearsight.nn.kernels.blas import workspace
 from nearsight.nn.kernels.compilation import Buffers, compiled
+from nearsight.nn.kernels.linear_layer import linear, linear_back
 from nearsight.nn.kernels.tiles import fit_tiles, times, times_tn
 from nearsight.nn.kernels.vectors import lanes_of, load, spread, store, total
 
@@ -278,7 +279,7 @@ class RadialPass:
         self.tables = source.numpy(), target.numpy()
         self.layer0 = w0.numpy(), scale0.numpy(), bias0.numpy()
         self.layer1 = w1.numpy(), constant.numpy(), scale1.numpy(), bias1.numpy()
-        self.w1_back = w1.T.contiguous().numpy()
+        self.w1_back, self.last_t = w1.T.contiguous().numpy(), self.last.T.contiguous().numpy()
         self.width = w0.shape[1]
         self.kernels = radial_kernels(*w0.shape)
         self.buffers = buffers
@@ -313,7 +314,9 @@ class RadialPass:
         s1 = torch.sigmoid(a1, out=buffer("radial s1", n, C))
         self.a0, self.s0, self.a1, self.s1 = a0, s0, a1, s1
         self.hidden = torch.mul(a1, s1, out=buffer("radial hidden", n, C))
-        return torch.addmm(self.last_bias, self.hidden, self.last.T, out=buffer("radial out", n, len(self.last)))
+        out = buffer("radial out", n, len(self.last))
+        linear(self.hidden.numpy(), self.last_t, self.last_bias.numpy(), out.numpy())
+        return out
 
     def backward(self, gradient: Tensor, sums: Sequence[Tensor]) -> None:
         """Add the gradients of all parameters, in the order of `pack_radial`.
@@ -326,9 +329,10 @@ class RadialPass:
             Gradients of the parameters, added to.
         """
         dsource, dtarget, dw0, dscale0, dbias0, dw1, dconstant, dscale1, dbias1, dlast, dlast_bias = sums
-        dlast.addmm_(gradient.T, self.hidden)
-        dlast_bias += gradient.sum(0)
-        dhidden = torch.mm(gradient, self.last, out=self.buffers("radial dhidden", *self.hidden.shape))
+        dhidden = self.buffers("radial dhidden", *self.hidden.shape)
+        linear_back(
+            self.hidden.numpy(), self.last.numpy(), gradient.numpy(), dhidden.numpy(), dlast.numpy(), dlast_bias.numpy()
+        )
         arrays = [dsource, dtarget, dw0, dscale0, dbias0, dw1, dconstant, dscale1, dbias1]
         self.kernels.back(
             *self.inputs,
