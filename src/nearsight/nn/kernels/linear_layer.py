@@ -7,18 +7,17 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
+from numba.extending import overload
 
-from nearsight.nn.kernels.blas import workspace
+from nearsight.nn.kernels.blas import product, product_tn, workspace
 from nearsight.nn.kernels.compilation import compiled
-from nearsight.nn.kernels.tiles import times_in_vectors, times_tn_in_vectors
+from nearsight.nn.kernels.tiles import strided
 from nearsight.nn.kernels.vectors import LANES
 
 ROWS = 128
 """Rows at once: what tiles run through stays in the first-level cache."""
 
 
-@numba.njit
 def times_by_rows(
     fits: bool,
     space: Any,
@@ -33,7 +32,7 @@ def times_by_rows(
     inner: int,
     add: int,
 ) -> None:
-    """Compute c = a·b [+ c] of matrices that begin anywhere in flat arrays.
+    """Compute c = a·b [+ c] of matrices that begin anywhere in flat arrays; only inside compiled functions.
 
     Parameters
     ----------
@@ -50,13 +49,9 @@ def times_by_rows(
     add : int
         1 adds the product to c, 0 overwrites c.
     """
-    for k in range(0, rows, ROWS):
-        some = min(ROWS, rows - k)
-        left, out = a[a_start + k * inner :], c[c_start + k * columns :]
-        times_in_vectors(fits, space, left, b[b_start:], out, some, columns, inner, add)
+    raise NotImplementedError
 
 
-@numba.njit
 def add_times_tn_by_rows(
     fits: bool,
     space: Any,
@@ -70,17 +65,55 @@ def add_times_tn_by_rows(
     columns: int,
     inner: int,
 ) -> None:
-    """Compute c += aᵀ·b of matrices that begin anywhere in flat arrays.
+    """Compute c += aᵀ·b of matrices that begin anywhere in flat arrays; only inside compiled functions.
 
     Parameters
     ----------
     fits, space, a, a_start, b, b_start, c, c_start, rows, columns, inner
         Arguments of `times_by_rows`, with a (inner, rows).
     """
-    for k in range(0, inner, ROWS):
-        some = min(ROWS, inner - k)
-        left, right = a[a_start + k * rows :], b[b_start + k * columns :]
-        times_tn_in_vectors(fits, space, left, right, c[c_start:], rows, columns, some, 1)
+    raise NotImplementedError
+
+
+def _tiles(*arguments: Any) -> None:
+    raise NotImplementedError
+
+
+# Numba compiles a function anew for every constant that it is called with, but what overloads another only once a type.
+
+
+@overload(_tiles)
+def _compile_tiles(a, a_start, row_step, inner_step, b, b_start, b_step, c, c_start, c_step, rows, columns, inner, add):  # type: ignore[no-untyped-def]
+    def call(a, a_start, row_step, inner_step, b, b_start, b_step, c, c_start, c_step, rows, columns, inner, add):  # type: ignore[no-untyped-def]
+        strided(a, a_start, row_step, inner_step, b, b_start, b_step, c, c_start, c_step, rows, columns, inner, add)
+
+    return call
+
+
+@overload(times_by_rows)
+def _compile_times(fits, space, a, a_start, b, b_start, c, c_start, rows, columns, inner, add):  # type: ignore[no-untyped-def]
+    def call(fits, space, a, a_start, b, b_start, c, c_start, rows, columns, inner, add):  # type: ignore[no-untyped-def]
+        for k in range(0, rows, ROWS):
+            some, left, out = min(ROWS, rows - k), a_start + k * inner, c_start + k * columns
+            if fits:
+                _tiles(a, left, inner, 1, b, b_start, columns, c, out, columns, some, columns, inner, add)
+            else:
+                product(space, a[left:], b[b_start:], c[out:], some, columns, inner, add)
+
+    return call
+
+
+@overload(add_times_tn_by_rows)
+def _compile_times_tn(fits, space, a, a_start, b, b_start, c, c_start, rows, columns, inner):  # type: ignore[no-untyped-def]
+    def call(fits, space, a, a_start, b, b_start, c, c_start, rows, columns, inner):  # type: ignore[no-untyped-def]
+        for k in range(0, inner, ROWS):
+            some, left, right = min(ROWS, inner - k), a_start + k * rows, b_start + k * columns
+            if fits:
+                _tiles(a, left, 1, rows, b, right, columns, c, c_start, columns, rows, columns, some, 1)
+            else:
+                product_tn(space, a[left:], b[right:], c[c_start:], rows, columns, some, 1)
+
+    return call
 
 
 @compiled

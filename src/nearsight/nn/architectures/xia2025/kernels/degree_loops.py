@@ -18,7 +18,8 @@ import numpy as np
 from nearsight.nn.architectures.xia2025.kernels.degree_ways import CONTRACTED, WIDE
 from nearsight.nn.kernels.blas import product, product_nt, product_tn, workspace
 from nearsight.nn.kernels.compilation import compiled
-from nearsight.nn.kernels.tiles import fit_tiles, times, times_in_vectors, times_tn
+from nearsight.nn.kernels.linear_layer import add_times_tn_by_rows, times_by_rows
+from nearsight.nn.kernels.tiles import fit_vectors
 from nearsight.nn.kernels.vectors import lanes_of, load, spread, store, total
 
 ROWS = 320
@@ -44,7 +45,7 @@ def degree_pass(l_max: int, channels: int, feed_forward: int) -> Callable[..., A
         The pass, which returns the error; its inner function `pass_over` documents the arguments.
     """
     C, F = channels, feed_forward
-    fits, W = fit_tiles(C, F), lanes_of(C, F)
+    fits, W = fit_vectors(C, F), lanes_of(C, F)
 
     def pass_over(
         compare, back, ways, counts, widths, starts, e, f, raw, gates, given, weights, o, de, df, draw,
@@ -86,11 +87,11 @@ def degree_pass(l_max: int, channels: int, feed_forward: int) -> Callable[..., A
                     if way == WIDE:
                         for k in range(rows * C):
                             e2[k] = e_l[k]
-                        times(fits, space, g, down_t[l].ravel(), e2, rows, C, F, 1)
+                        times_by_rows(fits, space, g, 0, down_t[l].ravel(), 0, e2, 0, rows, C, F, 1)
                         head_of_degree(C, space, e2, head_l, own, rows, width)
                     else:
-                        times_in_vectors(fits, space, e_l, head_tl, own, rows, width, C, 0)
-                        times_in_vectors(fits, space, g, joined_tl, own, rows, width, F, 1)
+                        times_by_rows(fits, space, e_l, 0, head_tl, 0, own, 0, rows, width, C, 0)
+                        times_by_rows(fits, space, g, 0, joined_tl, 0, own, 0, rows, width, F, 1)
                 if l == 0:
                     for b in range(rows):
                         for k in range(width):
@@ -119,17 +120,17 @@ def degree_pass(l_max: int, channels: int, feed_forward: int) -> Callable[..., A
                     head_back(C, space, e2, head_l, own, de2, dhead_l, rows, width)
                     for k in range(rows * C):
                         de_l[k] = de2[k]
-                    times_tn(fits, space, de2, g, ddown[l].ravel(), C, F, rows, 1)
-                    times(fits, space, de2, down[l].ravel(), dg, rows, F, C, 0)
+                    add_times_tn_by_rows(fits, space, de2, 0, g, 0, ddown[l].ravel(), 0, C, F, rows)
+                    times_by_rows(fits, space, de2, 0, down[l].ravel(), 0, dg, 0, rows, F, C, 0)
                 else:
-                    times_tn(fits, space, own, e_l, dhead_l, width, C, rows, 1)
-                    times(fits, space, own, head_l, de_l, rows, C, width, 0)
-                    times_tn(fits, space, own, g, djoined_l, width, F, rows, 1)
-                    times(fits, space, own, joined_l, dg, rows, F, width, 0)
+                    add_times_tn_by_rows(fits, space, own, 0, e_l, 0, dhead_l, 0, width, C, rows)
+                    times_by_rows(fits, space, own, 0, head_l, 0, de_l, 0, rows, C, width, 0)
+                    add_times_tn_by_rows(fits, space, own, 0, g, 0, djoined_l, 0, width, F, rows)
+                    times_by_rows(fits, space, own, 0, joined_l, 0, dg, 0, rows, F, width, 0)
                 gate_back(F, W, l, raw[b0:b1], gate, u, dg, draw_l)
                 if l > 0:
-                    times_tn(fits, space, dg, f_l, dup[l].ravel(), F, C, rows, 1)
-                    times(fits, space, dg, up[l].ravel(), df_l, rows, C, F, 0)
+                    add_times_tn_by_rows(fits, space, dg, 0, f_l, 0, dup[l].ravel(), 0, F, C, rows)
+                    times_by_rows(fits, space, dg, 0, up[l].ravel(), 0, df_l, 0, rows, C, F, 0)
             offset += B * size * width
             first += n
             row += width
@@ -153,7 +154,7 @@ def up_and_gate(
     W : int
         Lanes of vectors (`lanes_of`).
     fits : bool
-        Whether C and F fit tiles.
+        Whether C and F fill whole vectors.
     space : tuple of arrays
         Workspace of the products.
     l : int
@@ -171,7 +172,7 @@ def up_and_gate(
     """
     size = 2 * l + 1
     if l > 0:
-        times(fits, space, f, up_t, u, len(raw) * size, F, C, 0)
+        times_by_rows(fits, space, f, 0, up_t, 0, u, 0, len(raw) * size, F, C, 0)
     for b in range(len(raw)):
         given, first = gates[b], raw[b]
         for c in range(0, F, W):
@@ -251,7 +252,7 @@ def contract(
         for c in range(F):
             out[c] = weight[c]
     if n > 0:
-        times_in_vectors(fits, space, s, inner, t, B, n * C, F, 0)
+        times_by_rows(fits, space, s, 0, inner, 0, t, 0, B, n * C, F, 0)
     for b in range(B):
         for row in range(b * size, b * size + size):
             for k in range(n):
@@ -324,8 +325,8 @@ def contract_back(
                 store(dhead, k * C + c, dweight)
                 store(t, (b * n + k) * C + c, dturn)
     if n > 0:
-        times_tn(fits, space, s, t, dinner, F, n * C, B, 1)
-        times(fits, space, t, inner_t, ds, B, F, n * C, 0)
+        add_times_tn_by_rows(fits, space, s, 0, t, 0, dinner, 0, F, n * C, B)
+        times_by_rows(fits, space, t, 0, inner_t, 0, ds, 0, B, F, n * C, 0)
     else:
         ds[: B * F] = zero
     for b in range(B):
