@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -47,6 +48,7 @@ class Buffers:
         self.dtype, self.device = dtype, device
         self._memory: dict[str, Tensor] = {}
         self._views: dict[tuple[str, tuple[int, ...]], Tensor] = {}
+        self._arrays: dict[tuple[str, tuple[int, ...]], np.ndarray] = {}
 
     def __call__(self, name: str, *shape: int) -> Tensor:
         """Return the tensor of a name and shape; its content is undefined.
@@ -70,5 +72,27 @@ class Buffers:
             if memory is None or len(memory) < size:
                 memory = self._memory[name] = torch.empty(size, dtype=self.dtype, device=self.device)
                 self._views = {key: v for key, v in self._views.items() if key[0] != name}
+                self._arrays = {key: v for key, v in self._arrays.items() if key[0] != name}
             view = self._views[name, shape] = memory[:size].view(shape)
         return view
+
+    def array(self, name: str, *shape: int) -> np.ndarray:
+        """Return the tensor of a name and shape as a NumPy array, of a buffer on the CPU.
+
+        Parameters
+        ----------
+        name : str
+            Name of the buffer.
+        *shape : int
+            Sizes of the array.
+
+        Returns
+        -------
+        ndarray
+            A view of the buffer.
+        """
+        array = self._arrays.get((name, shape))
+        if array is None:
+            view = self(name, *shape)
+            array = self._arrays[name, shape] = view.numpy()
+        return array

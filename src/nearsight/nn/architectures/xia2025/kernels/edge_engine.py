@@ -61,6 +61,14 @@ class Gradients:
     nodes: Tensor
     error: float = 0.0
 
+    def __post_init__(self) -> None:
+        self.arrays, self.radial_arrays = [_array(p) for p in self.packed], [_array(r) for r in self.radial]
+        self.node_array = _array(self.nodes)
+
+
+def _array(x: Tensor) -> np.ndarray:
+    return cast(np.ndarray, x.numpy())
+
 
 class EdgeChunk:
     """Buffers and passes of one thread. Call `begin`, then one of `outputs`, `compare` and `backward`.
@@ -76,8 +84,10 @@ class EdgeChunk:
     """
 
     def __init__(self, engine: EdgeEngine, nodes: Tensor, packed: Sequence[Tensor], radial: Sequence[Tensor]) -> None:
-        self.engine, self.nodes, self.layout, self.packed = engine, nodes, engine.layout, packed
+        self.engine, self.layout = engine, engine.layout
         lay = self.layout
+        self.nodes = _array(nodes)
+        self.packed = [_array(p) for p in packed]
         (
             self.convolution,
             self.convolution_bias,
@@ -88,20 +98,18 @@ class EdgeChunk:
             self.norm_weight,
             self.invariant,
             self.invariant_bias,
-            self.up,
-            self.down,
-            *head,
-        ) = packed
-        self.convolution_t = transposed(self.convolution, lay)
-        self.invariant_t = self.invariant.T.contiguous()
-        self.project_t = self.project.transpose(1, 2).contiguous()
-        self.maps = _maps(engine.ways, self.up, self.down, *head)
+            *_,
+        ) = self.packed
+        self.convolution_t = _array(transposed(packed[0], lay))
+        self.invariant_t = np.ascontiguousarray(self.invariant.T)
+        self.project_t = np.ascontiguousarray(self.project.transpose(0, 2, 1))
+        self.maps = _maps(engine.ways, *packed[-2 - N_OF_HEAD :])
         self.buffer = Buffers(nodes.dtype)
         self.radial = RadialPass(radial[:N_PARAMETERS], self.buffer)
-        self.own_scale, self.own_bias = radial[N_PARAMETERS:]
+        self.own_scale, self.own_bias = (_array(r) for r in radial[N_PARAMETERS:])
         self.degrees_pass = degree_pass(lay.l_max, lay.channels, lay.feed_forward)
 
-    def segment(self, name: str, width: int) -> Tensor:
+    def segment(self, name: str, width: int) -> np.ndarray:
         """Return a degree-major buffer.
 
         Parameters
@@ -113,14 +121,14 @@ class EdgeChunk:
 
         Returns
         -------
-        Tensor
+        ndarray
             Flat; degree l is a (B·(2l+1), width) matrix from l²·B·width on.
         """
-        return self.buffer(name, (self.layout.l_max + 1) ** 2 * self.n * width)
+        return self.buffer.array(name, (self.layout.l_max + 1) ** 2 * self.n * width)
 
-    def invariants(self, segment: Tensor) -> Tensor:
+    def invariants(self, segment: np.ndarray) -> np.ndarray:
         """Return degree 0 of a segment, (B, C)."""
-        return segment[: self.n * self.layout.channels].view(self.n, -1)
+        return segment[: self.n * self.layout.channels].reshape(self.n, -1)
 
     @torch.no_grad()
     def begin(self, graph: GraphTensors, batch: slice) -> None:
@@ -133,71 +141,49 @@ class EdgeChunk:
         batch : slice
             Which edges.
         """
-        lay, ker = self.layout, self.engine.kernels
+        lay, ker, buffer = self.layout, self.engine.kernels, self.buffer
         self.n = batch.stop - batch.start
         self.source, self.target = graph.source[batch].numpy(), graph.target[batch].numpy()
         self.wigner = graph.frames[batch].numpy()
-        self.gaussians = self.engine.gaussians(graph.distance[batch])
+        self.gaussians = _array(self.engine.gaussians(graph.distance[batch]))
         numbers = graph.numbers.numpy()
         self.weights = self.radial.forward(self.gaussians, numbers[self.source], numbers[self.target])
-        self.x = self.buffer("x", self.n * lay.x_size)
-        ker.gather(
-            self.nodes.numpy(), self.source, self.target, self.wigner, self.weights.numpy(), lay.x_place, self.x.numpy()
-        )
-        self.own = self.buffer("own", self.n, lay.channels)
-        ker.own(
-            self.gaussians.numpy(),
-            self.own_scale.numpy(),
-            self.own_bias.numpy(),
-            self.weights.numpy(),
-            EPSILON,
-            self.own.numpy(),
-            self.x.numpy(),
-        )
+        self.x = buffer.array("x", self.n * lay.x_size)
+        ker.gather(self.nodes, self.source, self.target, self.wigner, self.weights, lay.x_place, self.x)
+        self.own = buffer.array("own", self.n, lay.channels)
+        ker.own(self.gaussians, self.own_scale, self.own_bias, self.weights, EPSILON, self.own, self.x)
         self._convolve()
         self._project()
 
     def _convolve(self) -> None:
-        lay = self.layout
-        self.y = self.buffer("y", self.n * lay.y_size)
-        self.engine.convolve(self.x.numpy(), self.convolution_t.numpy(), self.convolution_bias.numpy(), self.y.numpy())
+        lay, buffer = self.layout, self.buffer
+        self.y = buffer.array("y", self.n * lay.y_size)
+        self.engine.convolve(self.x, self.convolution_t, self.convolution_bias, self.y)
         width, columns = (lay.l_max + 1) * lay.hidden, (2 * lay.l_max + 1) * lay.hidden
-        first = self.y[: self.n * columns].view(self.n, columns)[:, :width]
-        self.gates = torch.sigmoid(first, out=self.buffer("gates", self.n, width))
-        self.z = self.segment("z", lay.hidden)
-        self.engine.kernels.gate(self.y.numpy(), lay.y_place, self.gates.numpy(), self.z.numpy())
+        first = buffer("y", self.n * lay.y_size)[: self.n * columns].view(self.n, columns)[:, :width]
+        torch.sigmoid(first, out=buffer("gates", self.n, width))
+        self.gates, self.z = buffer.array("gates", self.n, width), self.segment("z", lay.hidden)
+        self.engine.kernels.gate(self.y, lay.y_place, self.gates, self.z)
 
     def _project(self) -> None:
-        lay = self.layout
+        lay, ker, buffer = self.layout, self.engine.kernels, self.buffer
         self.e, self.f = self.segment("e", lay.channels), self.segment("f", lay.channels)
-        self.engine.kernels.project(
-            self.z.numpy(), self.project_t.numpy(), self.project_bias.numpy(), self.gaussians.numpy(), self.e.numpy()
-        )
-        self.statistics = self.buffer("statistics", self.n, 3)
-        self.engine.kernels.norm(
-            self.e.numpy(),
-            self.scale.numpy(),
-            self.bias.numpy(),
-            self.norm_weight.numpy(),
-            EPSILON,
-            self.f.numpy(),
-            self.statistics.numpy(),
-        )
+        ker.project(self.z, self.project_t, self.project_bias, self.gaussians, self.e)
+        self.statistics = buffer.array("statistics", self.n, 3)
+        ker.norm(self.e, self.scale, self.bias, self.norm_weight, EPSILON, self.f, self.statistics)
         width = (lay.l_max + 1) * lay.feed_forward
-        self.raw = self.buffer("raw", self.n, width)
-        linear(self.invariants(self.f).numpy(), self.invariant_t.numpy(), self.invariant_bias.numpy(), self.raw.numpy())
-        self.inner = torch.sigmoid(self.raw, out=self.buffer("inner", self.n, width))
+        self.raw, self.inner = buffer.array("raw", self.n, width), buffer.array("inner", self.n, width)
+        linear(self.invariants(self.f), self.invariant_t, self.invariant_bias, self.raw)
+        torch.sigmoid(buffer("raw", self.n, width), out=buffer("inner", self.n, width))
 
     @torch.no_grad()
     def outputs(self) -> Tensor:
         """Return the coupled outputs (B, size) on the common axes, in a buffer."""
-        engine = self.engine
+        engine, ways = self.engine, self.engine.ways
         o = self._degrees(None, None)[1]
-        out = self.buffer("out", self.n, engine.size)
-        engine.kernels.rotate_out(
-            o.numpy(), self.wigner, engine.ways.counts, engine.ways.widths, engine.starts, out.numpy()
-        )
-        return out
+        out = self.buffer.array("out", self.n, engine.size)
+        engine.kernels.rotate_out(o, self.wigner, ways.counts, ways.widths, engine.starts, out)
+        return self.buffer("out", self.n, engine.size)
 
     @torch.no_grad()
     def compare(self, targets: EdgeTargets, sums: Gradients, with_gradient: bool) -> None:
@@ -230,40 +216,36 @@ class EdgeChunk:
         self._degrees(gradient, sums)
         self._finish(sums)
 
-    def _degrees(self, given: EdgeTargets | Tensor | None, sums: Gradients | None) -> tuple[float, Tensor]:
+    def _degrees(self, given: EdgeTargets | Tensor | None, sums: Gradients | None) -> tuple[float, np.ndarray]:
         """Run feed-forward network and head (`degree_pass`) with targets or gradients; return error and outputs."""
         targets = given if isinstance(given, EdgeTargets) else None
         values = given.values if isinstance(given, EdgeTargets) else given
         weights = None if targets is None else targets.mask
-        engine, buffer, lay = self.engine, self.buffer, self.layout
-        back = sums is not None
-        ways = engine.ways
-        o = buffer("o", self.n * engine.columns)
-        inside = buffer("given", self.n * engine.columns)
+        engine, buffer, lay, ways = self.engine, self.buffer, self.layout, self.engine.ways
+        o, inside = buffer.array("o", self.n * engine.columns), buffer.array("given", self.n * engine.columns)
         if values is not None:
-            engine.kernels.rotate_in(
-                values.contiguous().numpy(), self.wigner, ways.counts, ways.widths, engine.starts, inside.numpy()
-            )
+            values = values.contiguous()
+            engine.kernels.rotate_in(_array(values), self.wigner, ways.counts, ways.widths, engine.starts, inside)
         self.de, self.df = self.segment("de", lay.channels), self.segment("df", lay.channels)
-        self.draw = buffer("draw", *self.raw.shape)
-        factors = np.zeros((0, 0), dtype=bool) if weights is None else weights.contiguous().numpy()
+        self.draw = buffer.array("draw", *self.raw.shape)
+        factors = np.zeros((0, 0), dtype=bool) if weights is None else _array(weights.contiguous())
         error = self.degrees_pass(
             targets is not None,
-            back,
+            sums is not None,
             ways.ways,
             ways.counts,
             ways.widths,
             engine.starts,
-            self.e.numpy(),
-            self.f.numpy(),
-            self.raw.numpy(),
-            self.inner.numpy(),
-            inside.numpy(),
+            self.e,
+            self.f,
+            self.raw,
+            self.inner,
+            inside,
             factors,
-            o.numpy(),
-            self.de.numpy(),
-            self.df.numpy(),
-            self.draw.numpy(),
+            o,
+            self.de,
+            self.df,
+            self.draw,
             *self.maps,
             *self._slots(sums),
         )
@@ -271,12 +253,12 @@ class EdgeChunk:
 
     def _slots(self, sums: Gradients | None) -> list[np.ndarray]:
         """Return where the pass adds the gradients of the feed-forward network and the head."""
-        packed = self.packed if sums is None else sums.packed
-        up, down, head, *others = packed[-2 - N_OF_HEAD :]
-        return [cast(np.ndarray, p.numpy()) for p in (up, down, head.view(-1), *(p.view(-1) for p in others))]
+        up, down, *head = (self.packed if sums is None else sums.arrays)[-2 - N_OF_HEAD :]
+        return [up, down, *(p.reshape(-1) for p in head)]
 
     def _finish(self, sums: Gradients) -> None:
         """Go from the gradients at the norm back to nodes and weights."""
+        ker = self.engine.kernels
         (
             d_convolution,
             d_bias,
@@ -287,68 +269,41 @@ class EdgeChunk:
             d_norm_weight,
             d_invariant,
             d_invariant_bias,
-        ) = sums.packed[:9]
-        linear_back(
-            self.invariants(self.f).numpy(),
-            self.invariant.numpy(),
-            self.draw.numpy(),
-            self.invariants(self.df).numpy(),
-            d_invariant.numpy(),
-            d_invariant_bias.numpy(),
-        )
-        self.engine.kernels.norm_back(
-            self.e.numpy(),
-            self.scale.numpy(),
-            self.norm_weight.numpy(),
-            self.statistics.numpy(),
-            self.df.numpy(),
-            self.de.numpy(),
-            d_scale.numpy(),
-            d_norm_bias.numpy(),
-            d_norm_weight.numpy(),
+            *_,
+        ) = sums.arrays
+        below = self.invariants(self.df)
+        linear_back(self.invariants(self.f), self.invariant, self.draw, below, d_invariant, d_invariant_bias)
+        ker.norm_back(
+            self.e, self.scale, self.norm_weight, self.statistics, self.df, self.de, d_scale, d_norm_bias, d_norm_weight
         )
         dz = self.segment("dz", self.layout.hidden)
-        self.engine.kernels.project_back(
-            self.z.numpy(), self.project.numpy(), self.de.numpy(), dz.numpy(), d_project.numpy(), d_project_bias.numpy()
-        )
+        ker.project_back(self.z, self.project, self.de, dz, d_project, d_project_bias)
         self._convolve_back(dz, d_convolution, d_bias)
         self._gather_back(sums)
 
-    def _convolve_back(self, dz: Tensor, d_convolution: Tensor, d_bias: Tensor) -> None:
-        lay = self.layout
-        dy = self.buffer("dy", self.n * lay.y_size)
-        self.engine.kernels.gate_back(self.y.numpy(), lay.y_place, self.gates.numpy(), dz.numpy(), dy.numpy())
-        self.dx = self.buffer("dx", self.n * lay.x_size)
-        self.engine.convolve_back(
-            self.x.numpy(), self.convolution.numpy(), dy.numpy(), self.dx.numpy(), d_convolution.numpy(), d_bias.numpy()
-        )
+    def _convolve_back(self, dz: np.ndarray, d_convolution: np.ndarray, d_bias: np.ndarray) -> None:
+        lay, buffer = self.layout, self.buffer
+        dy, self.dx = buffer.array("dy", self.n * lay.y_size), buffer.array("dx", self.n * lay.x_size)
+        self.engine.kernels.gate_back(self.y, lay.y_place, self.gates, dz, dy)
+        self.engine.convolve_back(self.x, self.convolution, dy, self.dx, d_convolution, d_bias)
 
     def _gather_back(self, sums: Gradients) -> None:
-        lay = self.layout
-        d_weights = self.buffer("d weights", *self.weights.shape)
-        self.engine.kernels.scatter(
-            self.nodes.numpy(),
+        ker = self.engine.kernels
+        d_weights = self.buffer.array("d weights", *self.weights.shape)
+        *d_radial, d_scale, d_bias = sums.radial_arrays
+        ker.scatter(
+            self.nodes,
             self.source,
             self.target,
             self.wigner,
-            self.weights.numpy(),
-            lay.x_place,
-            self.dx.numpy(),
-            sums.nodes.numpy(),
-            d_weights.numpy(),
+            self.weights,
+            self.layout.x_place,
+            self.dx,
+            sums.node_array,
+            d_weights,
         )
-        d_scale, d_bias = sums.radial[N_PARAMETERS:]
-        self.engine.kernels.own_back(
-            self.own.numpy(),
-            self.own_scale.numpy(),
-            self.own_bias.numpy(),
-            self.weights.numpy(),
-            self.dx.numpy(),
-            d_weights.numpy(),
-            d_scale.numpy(),
-            d_bias.numpy(),
-        )
-        self.radial.backward(d_weights, sums.radial[:N_PARAMETERS])
+        ker.own_back(self.own, self.own_scale, self.own_bias, self.weights, self.dx, d_weights, d_scale, d_bias)
+        self.radial.backward(d_weights, d_radial)
 
 
 CHUNK = 256
@@ -498,7 +453,7 @@ def _maps(ways: DegreeWays, up: Tensor, down: Tensor, *head: Tensor) -> list[np.
     heads_t, joined_t, inner_t = (torch.cat(parts) for parts in turned)
     up_t, down_t = (p.transpose(1, 2).contiguous() for p in (up, down))
     flat = (both.view(-1), heads_t, bias, joined.view(-1), joined_t, inner, inner_t)
-    return [cast(np.ndarray, p.numpy()) for p in (up, up_t, down, down_t, *flat)]
+    return [_array(p) for p in (up, up_t, down, down_t, *flat)]
 
 
 def _irrep_starts(head: CoupledHead, counts: np.ndarray) -> np.ndarray:

@@ -114,15 +114,11 @@ class _GroupPass:
         self.source, self.target = source.numpy(), target.numpy()
         self.harmonics = graph.harmonics[group.edges].numpy()
         self.x = self.gaussians(graph.distance[group.edges])
-        self.radial_weights = self.radial.forward(self.x, graph.numbers[source].numpy(), graph.numbers[target].numpy())
+        ends = graph.numbers[source].numpy(), graph.numbers[target].numpy()
+        self.radial_weights = self.radial.forward(self.x.numpy(), *ends)
         self.message = buffer("message", n, self.weight.shape[1])
         ker.combine(
-            self.nodes.numpy(),
-            self.source,
-            self.target,
-            self.x.numpy(),
-            self.radial_weights.numpy(),
-            self.message.numpy(),
+            self.nodes.numpy(), self.source, self.target, self.x.numpy(), self.radial_weights, self.message.numpy()
         )
         self.f = buffer("f", n, len(self.weight))
         linear(self.message.numpy(), self.weight_t.numpy(), self.bias.numpy(), self.f.numpy())
@@ -203,11 +199,11 @@ class _GroupPass:
             self.source,
             self.target,
             self.x.numpy(),
-            self.radial_weights.numpy(),
+            self.radial_weights,
             above.numpy(),
             sums.nodes.numpy(),
         )
-        self.radial.backward(above, sums.packed[:N_PARAMETERS])
+        self.radial.backward(above.numpy(), [p.numpy() for p in sums.packed[:N_PARAMETERS]])
 
 
 class _Moments(torch.autograd.Function):

@@ -275,79 +275,78 @@ class RadialPass:
     """
 
     def __init__(self, packed: Sequence[Tensor], buffers: Buffers) -> None:
-        (source, target, w0, scale0, bias0, w1, constant, scale1, bias1, self.last, self.last_bias) = packed
-        self.tables = source.numpy(), target.numpy()
-        self.layer0 = w0.numpy(), scale0.numpy(), bias0.numpy()
-        self.layer1 = w1.numpy(), constant.numpy(), scale1.numpy(), bias1.numpy()
-        self.w1_back, self.last_t = w1.T.contiguous().numpy(), self.last.T.contiguous().numpy()
+        arrays = [cast(np.ndarray, p.numpy()) for p in packed]
+        (source, target, w0, scale0, bias0, w1, constant, scale1, bias1, self.last, self.last_bias) = arrays
+        self.tables, self.layer0, self.layer1 = (source, target), (w0, scale0, bias0), (w1, constant, scale1, bias1)
+        self.w1_back, self.last_t = np.ascontiguousarray(w1.T), np.ascontiguousarray(self.last.T)
         self.width = w0.shape[1]
         self.kernels = radial_kernels(*w0.shape)
         self.buffers = buffers
 
-    def forward(self, gaussians: Tensor, zi: np.ndarray, zj: np.ndarray) -> Tensor:
+    def forward(self, gaussians: np.ndarray, zi: np.ndarray, zj: np.ndarray) -> np.ndarray:
         """Return the weights of edges.
 
         Parameters
         ----------
-        gaussians : Tensor
+        gaussians : ndarray
             (B, G).
         zi, zj : ndarray
             (B,) atomic numbers of source and target.
 
         Returns
         -------
-        Tensor
+        ndarray
             (B, outputs), in a buffer.
         """
         n, C, buffer = len(zi), self.width, self.buffers
-        self.inputs = gaussians.numpy(), zi, zj
-        self.normed0, self.inverse0, a0 = buffer("radial n0", n, C), buffer("radial i0", n), buffer("radial a0", n, C)
-        self.kernels.first(
-            *self.inputs, *self.tables, *self.layer0, EPSILON, self.normed0.numpy(), self.inverse0.numpy(), a0.numpy()
-        )
-        s0 = torch.sigmoid(a0, out=buffer("radial s0", n, C))
-        self.normed1, self.inverse1, a1 = buffer("radial n1", n, C), buffer("radial i1", n), buffer("radial a1", n, C)
-        self.h = torch.mul(a0, s0, out=buffer("radial h", n, C))
-        self.kernels.second(
-            self.h.numpy(), *self.layer1, EPSILON, self.normed1.numpy(), self.inverse1.numpy(), a1.numpy()
-        )
-        s1 = torch.sigmoid(a1, out=buffer("radial s1", n, C))
-        self.a0, self.s0, self.a1, self.s1 = a0, s0, a1, s1
-        self.hidden = torch.mul(a1, s1, out=buffer("radial hidden", n, C))
-        out = buffer("radial out", n, len(self.last))
-        linear(self.hidden.numpy(), self.last_t, self.last_bias.numpy(), out.numpy())
+        self.inputs = gaussians, zi, zj
+        self.normed0, self.inverse0 = buffer.array("radial n0", n, C), buffer.array("radial i0", n)
+        self.a0 = buffer.array("radial a0", n, C)
+        self.kernels.first(*self.inputs, *self.tables, *self.layer0, EPSILON, self.normed0, self.inverse0, self.a0)
+        self.s0, self.h = self._silu("0", n)
+        self.normed1, self.inverse1 = buffer.array("radial n1", n, C), buffer.array("radial i1", n)
+        self.a1 = buffer.array("radial a1", n, C)
+        self.kernels.second(self.h, *self.layer1, EPSILON, self.normed1, self.inverse1, self.a1)
+        self.s1, self.hidden = self._silu("1", n)
+        out = buffer.array("radial out", n, len(self.last))
+        linear(self.hidden, self.last_t, self.last_bias, out)
         return out
 
-    def backward(self, gradient: Tensor, sums: Sequence[Tensor]) -> None:
+    def _silu(self, layer: str, n: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return σ(a) and a·σ(a) of a layer."""
+        C, buffer = self.width, self.buffers
+        a = buffer(f"radial a{layer}", n, C)
+        s = torch.sigmoid(a, out=buffer(f"radial s{layer}", n, C))
+        torch.mul(a, s, out=buffer(f"radial h{layer}", n, C))
+        return buffer.array(f"radial s{layer}", n, C), buffer.array(f"radial h{layer}", n, C)
+
+    def backward(self, gradient: np.ndarray, sums: Sequence[np.ndarray]) -> None:
         """Add the gradients of all parameters, in the order of `pack_radial`.
 
         Parameters
         ----------
-        gradient : Tensor
+        gradient : ndarray
             (B, outputs), gradient of the weights.
-        sums : sequence of Tensor
+        sums : sequence of ndarray
             Gradients of the parameters, added to.
         """
-        dsource, dtarget, dw0, dscale0, dbias0, dw1, dconstant, dscale1, dbias1, dlast, dlast_bias = sums
-        dhidden = self.buffers("radial dhidden", *self.hidden.shape)
-        linear_back(
-            self.hidden.numpy(), self.last.numpy(), gradient.numpy(), dhidden.numpy(), dlast.numpy(), dlast_bias.numpy()
-        )
-        arrays = [dsource, dtarget, dw0, dscale0, dbias0, dw1, dconstant, dscale1, dbias1]
+        *others, dlast, dlast_bias = sums
+        dhidden = self.buffers.array("radial dhidden", *self.hidden.shape)
+        linear_back(self.hidden, self.last, gradient, dhidden, dlast, dlast_bias)
         self.kernels.back(
             *self.inputs,
             self.w1_back,
             self.layer0[1],
             self.layer1[2],
-            self.normed0.numpy(),
-            self.inverse0.numpy(),
-            self.a0.numpy(),
-            self.s0.numpy(),
-            self.h.numpy(),
-            self.normed1.numpy(),
-            self.inverse1.numpy(),
-            self.a1.numpy(),
-            self.s1.numpy(),
-            dhidden.numpy(),
-            *(a.numpy() for a in arrays),
+            self.normed0,
+            self.inverse0,
+            self.a0,
+            self.s0,
+            self.h,
+            self.normed1,
+            self.inverse1,
+            self.a1,
+            self.s1,
+            dhidden,
+            *others,
         )
