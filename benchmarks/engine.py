@@ -4,13 +4,14 @@
     .venv/bin/python benchmarks/engine.py --atoms 3000 --threads 2 --skip-reference --json
     .venv/bin/python benchmarks/engine.py --atoms 3000 --cutoff 12 --threads 2 --skip-reference
     .venv/bin/python benchmarks/engine.py --scaling
+    .venv/bin/python benchmarks/engine.py --count
 
 Frozen protocol: random periodic HfO₂-like structures (12.17 Å³ per atom, minimum distance 1.75 Å, one Hf to two O,
 seed 0), cutoff 8 Å, the network of Table 7 (1 layer, 16 channels, l ≤ 4), float32, loss: sum of squares against zero
 targets over all nodes and edges. One warm-up, then the median of `--repeats`. Peak memory is that of a fresh process
 minus what it held before the first pass (structure, neighbour list and geometry loaded), compiled code included. GEMM
-peak: the best of a few float32 matrix products with the same number of threads. The fraction of it counts every
-multiplication of the function once (`macs_per_edge`), three times for forward + backward, and none done twice.
+peak: the best of a few float32 matrix products with the same number of threads. The fraction of it counts the engine's
+multiplications (`engine_macs_per_edge`, shown by `--count`), three times for forward + backward, and none done twice.
 
 `--scaling`: cost against the number of edges, and of one structure's step against the number of slabs it is cut into
 (with their halos; cost per labelled edge).
@@ -36,6 +37,7 @@ import torch
 
 from nearsight.nn.architectures.xia2025.config import Widths
 from nearsight.nn.architectures.xia2025.graph_tensors import GraphTensors, graph_tensors
+from nearsight.nn.architectures.xia2025.kernels.degree_ways import CONTRACTED, NARROW, WIDE, ways_of_degrees
 from nearsight.nn.architectures.xia2025.network import Xia2025
 from nearsight.nn.architectures.xia2025.targets import EdgeTargets
 from nearsight.orbitals.basis import basis_named
@@ -72,7 +74,7 @@ def make_case(atoms: int, reference: bool, cutoff: float = CUTOFF) -> tuple[Xia2
 
 
 def macs_per_edge(w: Widths) -> int:
-    """Multiplications of one edge in a forward pass: its message, then its update and its outputs."""
+    """Multiplications of one edge in a forward pass as the tensor operations do them: message, update, outputs."""
     components, degrees, c, f = (w.l_max + 1) ** 2, w.l_max + 1, w.channels, w.feed_forward
     rotation = sum((2 * l + 1) ** 2 for l in range(degrees))
     invariants = w.heads * w.alpha + w.l_max * w.hidden
@@ -86,6 +88,34 @@ def macs_per_edge(w: Widths) -> int:
     inner = 2 * components * c * f + c * w.l_max * f
     outputs = sum(c * (2 * l + 1) for l in LAYOUT.degrees) + sum((2 * l + 1) ** 2 for l in LAYOUT.degrees)
     return message + update + inner + outputs
+
+
+def engine_macs_per_edge(w: Widths) -> dict[str, int]:
+    """Multiplications of one edge in a forward pass of the compiled engine, by stage."""
+    components, degrees, c, f = (w.l_max + 1) ** 2, w.l_max + 1, w.channels, w.feed_forward
+    rotation = sum((2 * l + 1) ** 2 for l in range(degrees))
+    invariants = w.heads * w.alpha + w.l_max * w.hidden
+    radial = w.n_gaussians * c + c * c
+    counts = [LAYOUT.degrees.count(l) for l in range(degrees)]
+    outputs = 0
+    order = ways_of_degrees(counts, c, f)
+    for l, (way, n, width) in enumerate(zip(order.ways, order.counts, order.widths)):
+        size, up = 2 * l + 1, c * f if l else 0
+        each = {WIDE: up + c * f + c * n, NARROW: up + (c + f) * width, CONTRACTED: 2 * n * c}[way]
+        outputs += int(size * each + (n * c * f if way == CONTRACTED else 0))
+    return {
+        "messages: radial functions": radial + c * 3 * c,
+        "messages: first convolution": 3 * c * (invariants + degrees * w.hidden),
+        "messages: sums over edges": w.heads * components * degrees * w.hidden,
+        "radial functions": radial + c * (degrees * 2 * c + c),
+        "turning both nodes": rotation * 2 * c,
+        "convolution, m = 0": (degrees * 2 * c + c) * (degrees * w.hidden + w.l_max * w.hidden),
+        "convolution, m > 0": sum(3 * (degrees - m) ** 2 * 2 * c * w.hidden for m in range(1, degrees)),
+        "projection": components * w.hidden * c,
+        "gates of the feed-forward network": c * degrees * f,
+        "feed-forward network and head": outputs,
+        "turning the outputs": sum((2 * l + 1) ** 2 for l in LAYOUT.degrees),
+    }
 
 
 def one_pass(network: Xia2025, tensors: GraphTensors, backward: bool) -> float:
@@ -198,7 +228,7 @@ def compare(atoms: int, threads: int, repeats: int, skip_reference: bool, cutoff
     engine = in_new_process(atoms, threads, False, repeats, cutoff)
     slow = None if skip_reference else in_new_process(atoms, threads, True, repeats, cutoff)
     peak = gemm_gflops(threads)
-    reached = 3 * 2 * macs_per_edge(Widths()) / (engine["us_per_edge_fwd_bwd"] * 1e3)
+    reached = 3 * 2 * sum(engine_macs_per_edge(Widths()).values()) / (engine["us_per_edge_fwd_bwd"] * 1e3)
     return {
         "atoms": atoms,
         "threads": threads,
@@ -275,9 +305,14 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--skip-reference", action="store_true", help="it needs 115 kB per edge")
     parser.add_argument("--scaling", action="store_true", help="cost against the numbers of edges and slabs")
+    parser.add_argument("--count", action="store_true", help="multiplications per edge by stage, and nothing else")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--one", choices=["reference", "engine"], help=argparse.SUPPRESS)
     a = parser.parse_args()
+    if a.count:
+        stages = engine_macs_per_edge(Widths())
+        print("\n".join(f"{k:36s} {n:8,d}" for k, n in {**stages, "forward": sum(stages.values())}.items()))
+        return
     if a.one:
         print(json.dumps(measure(a.atoms, a.threads, a.one == "reference", a.repeats, a.cutoff)))
         return
