@@ -92,6 +92,24 @@ def test_sums_are_those_over_third_atoms_one_by_one(at_once: int, monkeypatch: p
             np.testing.assert_allclose(found[:, k], np.array(expected), atol=1e-12)
 
 
+def test_sums_around_an_atom_are_those_over_third_atoms_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(third_atoms, "LEAST_ATOMS", 1)
+    s, _ = overlap(structure())
+    rng, shells = np.random.default_rng(3), [(72, 2), (8, 0)]
+    blocks = {z: rng.normal(size=(2, SIZES[z], SIZES[z])) for z in (8, 72)}
+    found = ThirdAtoms(s).around(shells, blocks)
+    for i, z in enumerate(s.numbers.tolist()):
+        for k, (element, shell) in enumerate(shells):
+            start = sum(2 * l + 1 for l in BASIS.shells[element][:shell])
+            orbitals = slice(start, start + 2 * BASIS.shells[element][shell] + 1)
+            total = np.zeros((SIZES[z], SIZES[z]))
+            for first, third, r in _pairs(s):
+                if first == i and s.numbers[third] == element and not (third == i and not r.any()):
+                    own = s.block(i, third, tuple(r))
+                    total += own[:, orbitals] @ (blocks[element][third // 2] @ own.T)[orbitals]
+            np.testing.assert_allclose(found[z][i // 2, k], (total + total.T) / 2, atol=1e-12)
+
+
 def test_folded_sums_are_those_over_images() -> None:
     s, _ = overlap(structure())
     numbers = s.numbers

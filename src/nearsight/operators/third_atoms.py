@@ -75,6 +75,45 @@ class ThirdAtoms:
             for pair, blocks in self._sums(shells, some) if some else ():
                 yield pair, chosen[pair], blocks
 
+    def around(self, shells: Sequence[Shell], blocks: Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:
+        """Return the symmetric part of Σ_k S_ik M_k S_ki over each shell of all atoms k but i of an element.
+
+        Parameters
+        ----------
+        shells : sequence of (int, int)
+            The element of k, and the position of the shell among its own.
+        blocks : mapping of int to (n, n_k, n_k) array
+            Z → M_k of the atoms of each element.
+
+        Returns
+        -------
+        dict of int to (n, shells, n_i, n_i) array
+            Z → of the atoms i of each element, in the unit of M.
+        """
+        s, between, sizes = self.overlap, self._between, np.diff(self.overlap.orbital_offsets)
+        matrices, starts = np.empty(int((sizes**2).sum())), np.cumsum(sizes**2) - sizes**2
+        for z, own in blocks.items():
+            atoms = np.flatnonzero(s.numbers == z)
+            runs.scatter(matrices, starts[atoms], own.reshape(len(atoms), -1))
+        places = len(shells) * starts
+        result = np.zeros(len(shells) * len(matrices))
+        over_rows(
+            _add_around,
+            s.n_atoms,
+            result,
+            places,
+            (self._starts, between.target, between.offsets, between.values, self._norms),
+            (sizes, s.orbital_offsets, self._positions(shells)),
+            (matrices, starts),
+            least=LEAST_ATOMS,
+        )
+        found = {}
+        for z in blocks:
+            atoms, n = np.flatnonzero(s.numbers == z), s.basis.n_orbitals(z)
+            own = runs.gather(result, places[atoms], len(shells) * n * n).reshape(len(atoms), len(shells), n, n)
+            found[z] = (own + own.transpose(0, 1, 3, 2)) / 2
+        return found
+
     def _sums(
         self, shells: Sequence[Shell], pairs: Mapping[ElementPair, tuple[np.ndarray, ...]]
     ) -> Iterator[tuple[ElementPair, np.ndarray]]:
@@ -169,3 +208,35 @@ def _add_products(first, last, result, pairs, between, orbitals, cells):  # type
                             part[b] += factor * right[b]
         for pair in range(pair_starts[row], pair_starts[row + 1]):
             number[end[pair]] = -1
+
+
+@fast_row_loop
+def _add_around(first, last, result, places, between, orbitals, own):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Add S_ik M_k S_ki to the blocks of some atoms i; compiled."""
+    starts, target, offsets, values, norms = between
+    sizes, orbital_offsets, positions = orbitals
+    matrices, matrix_starts = own
+    product = np.empty(sizes.max())
+    for i in range(first, last):
+        n = sizes[i]
+        for p in range(starts[i], starts[i + 1]):
+            if norms[p] * norms[p] < LEAST_PRODUCT:
+                continue
+            k = target[p]
+            m = sizes[k]
+            s = values[offsets[p] : offsets[p + 1]]
+            matrix = matrices[matrix_starts[k] : matrix_starts[k] + m * m]
+            for orbital in range(m):
+                shell = positions[orbital_offsets[k] + orbital]
+                if shell < 0:
+                    continue
+                for b in range(n):
+                    total = 0.0
+                    for c in range(m):
+                        total += matrix[orbital * m + c] * s[b * m + c]
+                    product[b] = total
+                block = result[places[i] + shell * n * n : places[i] + (shell + 1) * n * n]
+                for a in range(n):
+                    factor = s[a * m + orbital]
+                    for b in range(n):
+                        block[a * n + b] += factor * product[b]

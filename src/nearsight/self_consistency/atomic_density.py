@@ -37,8 +37,9 @@ from nearsight.units import BOLTZMANN_IN_EV
 
 TEMPERATURE = 1000.0
 """K, of the electrons: kT = 86 meV changes the charges of an insulator with a gap of 2 eV by less than 1e-5 e."""
-PARTLY = 1e-4
-"""Electrons that may be missing in a full level, or be in an empty one, where levels are followed."""
+PARTLY = 2e-5
+"""e, r.m.s. over the atoms, of the electrons that may be missing in full levels, or be in empty ones, where levels are
+followed: charges are wrong by no more."""
 WELL_CONDITIONED = 0.01
 """Smallest eigenvalue of an S whose root may be taken in single precision."""
 DISTANT = 10.0
@@ -166,6 +167,7 @@ class LoewdinBasis:
             self._dipoles = dipoles.result()
         self.projected_out = max(root.projected_out for root in self._roots)
         self._valence = np.array([self.basis.valence[int(z)] for z in self.structure.numbers], dtype=float)
+        self._most_partly = PARTLY * len(self.structure) ** 0.5
         self._first: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
         self._levels: FollowedLevels | None = None
 
@@ -218,7 +220,7 @@ class LoewdinBasis:
         if self._first is None or len(self._roots) > 1 or self.projected_out:
             return None
         levels, vectors, filled = self._first
-        if np.abs(filled - 2 * np.round(filled / 2)).max() > PARTLY:
+        if np.linalg.norm(filled - 2 * np.round(filled / 2)) > self._most_partly:
             return None
         root, full = self._roots[0], int(np.count_nonzero(filled > 1))
         if self._levels is None:
@@ -238,7 +240,7 @@ class LoewdinBasis:
         """Whether the levels that are followed are all of H's empty or full ones, and so far from the others that none
         is partly filled."""
         assert self._levels is not None
-        apart = 2 * BOLTZMANN_IN_EV * self.temperature * np.log(2 / PARTLY)
+        apart = 2 * BOLTZMANN_IN_EV * self.temperature * np.log(2 / self._most_partly)
         level = self._levels.nearest - apart if self._levels.empty else self._levels.nearest + apart
         return levels_below(hamiltonian, self._roots[0].overlap_as(hamiltonian.dtype), level) == full
 

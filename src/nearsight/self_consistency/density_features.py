@@ -4,7 +4,9 @@ Told are, for each degree: the atom's own blocks of the density matrix, of Löwd
 atom's charge and dipole; the potential and the field of the charges of all atoms (Ewald sum), of the intra-atomic
 dipoles within the cutoff, and of the charges and dipoles of all atoms by gross populations, as Gaussians. Only these
 last are right far away, where charges alone are not. The populations of the neighbours come as their densities do
-(`second_hop`), for what a point charge leaves out near by.
+(`second_hop`), for what a point charge leaves out near by. Where S is known, overlaps with third atoms tell how its
+orbitals reach into their density and potential: Σ_k S_ik M_k S_ki by shell of k, with unity, the net populations of k,
+and its potential minus that of i for M_k.
 """
 
 from __future__ import annotations
@@ -21,6 +23,9 @@ from nearsight.baselines.on_site import Features, independent_irreps
 from nearsight.baselines.radial_functions import RadialFunctions
 from nearsight.electrostatics.gaussian_multipoles import gaussian_multipoles
 from nearsight.electrostatics.potential import electrostatics
+from nearsight.errors import InputError
+from nearsight.operators.blocks import BlockOperator
+from nearsight.operators.third_atoms import Shell, ThirdAtoms
 from nearsight.orbitals.rotations import AXES
 from nearsight.self_consistency.atomic_density import AtomicDensity
 from nearsight.structures.graph import Graph, build_graph
@@ -36,6 +41,8 @@ NEIGHBOUR_FUNCTIONS = 5
 
 MULTIPOLE_WIDTH = 1.0
 """Å, of Gaussian charges and dipoles."""
+THIRD_SCALES = (100.0, 300.0, 50.0)
+"""Of sums over third atoms with unity, populations and potentials (V), likewise."""
 KINDS = 3
 """Kinds of own blocks of a density (`AtomicDensity.own_blocks`)."""
 
@@ -56,10 +63,16 @@ class DensityFeatures:
         Pairs within the cutoff of the dipoles.
     means : mapping of int to array
         Means of charges and scalars.
+    overlap : BlockOperator, optional
+        S, which sums over third atoms need.
     """
 
-    def __init__(self, table: IrrepTable, structure: Structure, graph: Graph, means: Means) -> None:
+    def __init__(
+        self, table: IrrepTable, structure: Structure, graph: Graph, means: Means, overlap: BlockOperator | None = None
+    ) -> None:
         self.table, self.structure, self.graph, self.means = table, structure, graph, means
+        self._overlap = overlap
+        self._overlaps: dict[int, np.ndarray] | None = None
         self._last: tuple[AtomicDensity, Features] | None = None
 
     def told(self, density: AtomicDensity) -> Features:
@@ -94,6 +107,56 @@ class DensityFeatures:
         radial = RadialFunctions(self._reach, NEIGHBOUR_FUNCTIONS)
         elements, l_max = self.table.layout.elements, self.table.layout.l_max
         return second_hop(self.structure, self._near, radial, elements, DENSITY_SCALE * scalars, l_max)
+
+    def of_third_atoms(self, density: AtomicDensity, shells: Sequence[Shell]) -> Features:
+        """Return what third atoms tell, (N, `third_count`, 2l+1) for each degree; the shells are always the same."""
+        if not shells:
+            return tuple(np.zeros((len(self.structure), 0, 2 * l + 1)) for l in range(self.table.layout.l_max + 1))
+        potential = self.told(density)[0][:, KINDS * own_count(self.table, 0) + 2, 0] / POTENTIAL_SCALE
+        unity = {z: np.eye(self.table.layout.basis.n_orbitals(z)) for z in self._atoms}
+        if self._overlaps is None:
+            every = {z: np.repeat(unity[z][None], len(own), axis=0) for z, own in self._atoms.items()}
+            self._overlaps = self._third.around(shells, every)
+        populations = self._third.around(shells, self._populations(density))
+        potentials = self._third.around(
+            shells, {z: potential[own, None, None] * unity[z] for z, own in self._atoms.items()}
+        )
+        for z, own in self._atoms.items():
+            potentials[z] -= potential[own, None, None, None] * self._overlaps[z]
+        parts: list[list[np.ndarray]] = [[] for _ in range(self.table.layout.l_max + 1)]
+        for scale, kind in zip(THIRD_SCALES, (self._overlaps, populations, potentials)):
+            for coupled in self._coupled(kind, len(shells)):
+                for degree, found in enumerate(parts):
+                    found.append(scale * irreps_by_element(self.table, self.structure.numbers, coupled, degree))
+        return tuple(np.concatenate(found, axis=1) for found in parts)
+
+    def _coupled(self, blocks: Mapping[int, np.ndarray], count: int) -> np.ndarray:
+        """(shells, N, size) of Z → (n, shells, n_i, n_i)."""
+        result = np.zeros((count, len(self.structure), self.table.layout.size))
+        for z, own in self._atoms.items():
+            flat = blocks[z].reshape(-1, *blocks[z].shape[2:])
+            result[:, own] = self.table.layout.couple(flat, z, z).reshape(len(own), count, -1).transpose(1, 0, 2)
+        return result
+
+    def _populations(self, density: AtomicDensity) -> dict[int, np.ndarray]:
+        """Z → (n, n_k, n_k) net populations minus the means of their scalars."""
+        table, result = self.table, {}
+        for z, own in self._atoms.items():
+            irreps, mean = independent_irreps(table, z, 0), np.zeros(table.layout.size)
+            for same in (irreps, table.exchanged[irreps]):
+                mean[table.columns(same)] = self.means[z][1:].reshape(KINDS, -1)[1][:, None]
+            result[z] = table.layout.uncouple(density.net[own] - mean, z, z)
+        return result
+
+    @cached_property
+    def _atoms(self) -> dict[int, np.ndarray]:
+        return {z: np.flatnonzero(self.structure.numbers == z) for z in self.structure.elements}
+
+    @cached_property
+    def _third(self) -> ThirdAtoms:
+        if self._overlap is None:
+            raise InputError("expected S for what third atoms tell an atom, got none")
+        return ThirdAtoms(self._overlap)
 
     def _unlike(self, density: AtomicDensity) -> np.ndarray:
         """(N,) e, charges minus the means of their elements."""
@@ -201,6 +264,11 @@ def told_counts(table: IrrepTable, degree: int) -> int:
     """Return the number of features of `DensityFeatures.told`."""
     dipoles = sum(len(independent_irreps(table, z, 1)) for z in table.layout.elements) if table.layout.l_max else 0
     return KINDS * own_count(table, degree) + {0: 3 + dipoles, 1: 3 + dipoles}.get(degree, 0)
+
+
+def third_count(table: IrrepTable, degree: int, shells: Sequence[Shell]) -> int:
+    """Return the number of features of `DensityFeatures.of_third_atoms`."""
+    return len(THIRD_SCALES) * len(shells) * own_count(table, degree)
 
 
 def neighbour_count(table: IrrepTable) -> int:

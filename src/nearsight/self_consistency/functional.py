@@ -1,9 +1,10 @@
 """OnSiteFunctional: on-site blocks of H as a function of an atom's environment and of the density matrix near by.
 
 To the environment (`baselines.on_site`) come, irrep by irrep: the potential and the field of the charges and
-dipoles of all atoms, the atom's own charge and its own blocks of the density matrix, and the charges and populations of
-the neighbours. It is fitted to the self-consistent densities of the training structures: a linear, local
-map that holds for every structure, while the density supplies what is not local.
+dipoles of all atoms, the atom's own charge and its own blocks of the density matrix, the charges and populations of the
+neighbours, and how its orbitals overlap with what third atoms have. It is fitted to the self-consistent densities of
+the training structures: a linear, local map that holds for every structure, while the density supplies what is not
+local.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from nearsight.baselines.reference import Reference
 from nearsight.baselines.residual_scale import NodeScaleFit
 from nearsight.baselines.settings import BaselineSettings
 from nearsight.errors import InputError
+from nearsight.operators.blocks import BlockOperator
 from nearsight.operators.calculation import Calculation
+from nearsight.operators.third_atoms import Shell
 from nearsight.orbitals.basis import BasisSet
 from nearsight.orbitals.coupled_layout import CoupledLayout
 from nearsight.self_consistency.atomic_density import AtomicDensity, LoewdinBasis
@@ -30,21 +33,30 @@ from nearsight.self_consistency.density_features import (
     means_of,
     neighbour_count,
     own_count,
+    third_count,
     told_counts,
 )
 from nearsight.structures.graph import Graph
 from nearsight.structures.structure import Structure
 
-PENALTY, SHARED_PENALTY, NEIGHBOUR_PENALTY = 0.01, 30.0, 300.0
+PENALTY, SHARED_PENALTY, NEIGHBOUR_PENALTY, THIRD_PENALTY = 0.01, 5.0, 300.0, 0.2
 """Of what the density tells of the atom itself and of potentials, relative to the nearest neighbours: its part is
 large, and hardly held back. Of net and gross populations, which are nearly those of Löwdin: with large differences of
 them charges converge slowly and respond wrongly. Of the charges of neighbours beyond their potential, of which there
-are many numbers."""
+are many numbers. Of sums over third atoms."""
 
 
 @dataclass(frozen=True)
 class DensityDescriptor(EnvironmentDescriptor):
-    """The descriptor of an environment with what the density matrix tells."""
+    """The descriptor of an environment with what the density matrix tells.
+
+    Attributes
+    ----------
+    shells : tuple of (int, int)
+        Shells of third atoms; none for functionals of before these were told.
+    """
+
+    shells: tuple[Shell, ...] = ()
 
     def penalties(self, degree: int) -> np.ndarray:
         """Return the relative penalties (F_l,) of all features of a degree."""
@@ -52,11 +64,18 @@ class DensityDescriptor(EnvironmentDescriptor):
         told = np.full(near, PENALTY)
         own = own_count(self.table, degree)
         told[own : KINDS * own] = SHARED_PENALTY
-        return np.concatenate([super().penalties(degree), told, np.full(far, NEIGHBOUR_PENALTY)])
+        third = np.full(third_count(self.table, degree, self.shells), THIRD_PENALTY)
+        return np.concatenate([super().penalties(degree), told, np.full(far, NEIGHBOUR_PENALTY), third])
 
-    def extended(self, environment: Features, told: Features, neighbours: Features) -> Features:
+    def extended(self, environment: Features, features: DensityFeatures, density: AtomicDensity) -> Features:
         """Return the features of the environment with those of the density (`density_features`)."""
-        return tuple(np.concatenate(parts, axis=1) for parts in zip(environment, told, neighbours))
+        known = features.told(density), features.of_neighbours(density), features.of_third_atoms(density, self.shells)
+        return tuple(np.concatenate(parts, axis=1) for parts in zip(environment, *known))
+
+
+def all_shells(layout: CoupledLayout) -> tuple[Shell, ...]:
+    """Return the shells of all elements of a layout, by element and position."""
+    return tuple((z, k) for z in layout.elements for k in range(len(layout.basis.shells[z])))
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,14 +117,13 @@ class OnSiteFunctional:
         plain = EnvironmentDescriptor(self.descriptor.table, self.descriptor.cutoff, self.descriptor.settings)
         return plain(structure, graph)
 
-    def features(self, structure: Structure, graph: Graph) -> DensityFeatures:
-        """Return the features of the density, for any density of the structure."""
-        return DensityFeatures(self.descriptor.table, structure, graph, self.means)
+    def features(self, structure: Structure, graph: Graph, overlap: BlockOperator | None = None) -> DensityFeatures:
+        """Return the features of the density, for any density of the structure; on-site blocks need its overlap."""
+        return DensityFeatures(self.descriptor.table, structure, graph, self.means, overlap)
 
     def __call__(self, environment: Features, features: DensityFeatures, density: AtomicDensity) -> np.ndarray:
         """Return coupled on-site blocks (N, size), E_h."""
-        told, neighbours = features.told(density), features.of_neighbours(density)
-        extended = self.descriptor.extended(environment, told, neighbours)
+        extended = self.descriptor.extended(environment, features, density)
         return self.on_site.of_features(extended, features.structure.numbers)
 
 
@@ -164,12 +182,13 @@ def fit_functional(
     """
     settings = settings or BaselineSettings()
     references = _references(calculations, layout, cutoff, used)
-    descriptor = DensityDescriptor(IrrepTable(layout), cutoff, settings)
+    descriptor = DensityDescriptor(IrrepTable(layout), cutoff, settings, all_shells(layout))
     functional = OnSiteFunctional(OnSite(descriptor, {}), {}, basis or layout.basis)
     densities = [functional.density_of(c) for c in calculations]
     means = means_of(descriptor.table, [r.structure for r in references], densities)
     functional = replace(functional, means=means)
-    features = [_features(functional, r, density) for r, density in zip(references, densities)]
+    overlaps = [c.require_overlap() for c in calculations]
+    features = [_features(functional, *known) for known in zip(references, densities, overlaps)]
     on_site, residuals = fit_on_site(descriptor, references, features)
     unseen = [on_site.of_features(f, r.structure.numbers) for f, r in zip(features, references)]
     scales = NodeScaleFit(descriptor.table)
@@ -186,16 +205,18 @@ def predicted_by(functional: OnSiteFunctional, calculations: Sequence[Calculatio
     references = _references(calculations, layout, cutoff, None)
     densities = [functional.density_of(c) for c in calculations]
     blocks = [
-        functional.on_site.of_features(_features(functional, r, density), r.structure.numbers)
-        for r, density in zip(references, densities)
+        functional.on_site.of_features(_features(functional, r, density, c.require_overlap()), r.structure.numbers)
+        for r, density, c in zip(references, densities, calculations)
     ]
     return FittedFunctional(functional, densities, blocks, {})
 
 
-def _features(functional: OnSiteFunctional, reference: Reference, density: AtomicDensity) -> Features:
+def _features(
+    functional: OnSiteFunctional, reference: Reference, density: AtomicDensity, overlap: BlockOperator
+) -> Features:
     environment = functional.environment(reference.structure, reference.graph)
-    told = functional.features(reference.structure, reference.graph)
-    return functional.descriptor.extended(environment, told.told(density), told.of_neighbours(density))
+    features = functional.features(reference.structure, reference.graph, overlap)
+    return functional.descriptor.extended(environment, features, density)
 
 
 def fit_local(

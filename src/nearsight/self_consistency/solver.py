@@ -32,7 +32,7 @@ TOLERANCE = 2e-4
 POTENTIAL_OF_CHARGE = 10.0
 """eV/e, about what the charge of an atom adds to its potential: potentials may be off by as many times more, 2 meV.
 They are looked at since charges that are all off by a little in one direction make a large potential."""
-FAR = 20.0
+FAR = 2.0
 """Change of the charges, in units of the tolerance, with which no iteration is at its end, whatever is estimated."""
 FASTEST, USUAL, SLOWEST = 0.25, 0.5, 0.75
 """What is taken for the ratio of a step to the one before when what is left is estimated: at least, with a response and

@@ -96,7 +96,7 @@ class InformedHamiltonian:
         terms.network.check(canonical_edges(structure, graph))
         self.structure, self.graph = structure, graph
         self._environment = terms.functional.environment(structure, graph)
-        self._features = terms.functional.features(structure, graph)
+        self._features = terms.functional.features(structure, graph, calculation.require_overlap())
         self._plain = terms.plain_atoms(structure, graph)
         self._own_images = calculation.require_overlap().folded and bool((graph.source == graph.target).any())
         pairs = pairs_of(graph, half=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ from nearsight.orbitals.bond_layout import BondLayout
 from nearsight.orbitals.coupled_layout import CoupledLayout
 from nearsight.self_consistency.bond_functional import BondFunctional
 from nearsight.self_consistency.density_features import KINDS
-from nearsight.self_consistency.functional import DensityDescriptor, OnSiteFunctional
+from nearsight.self_consistency.functional import DensityDescriptor, OnSiteFunctional, all_shells
 from nearsight.self_consistency.response import SEEN, DensityResponse
 from nearsight.self_consistency.start import DensityStart
 
@@ -76,7 +77,7 @@ def informed_of_arrays(
     scale = scale_of_arrays(baseline.layout, arrays)
     table, settings = IrrepTable(baseline.layout), BaselineSettings(strictly_local=config.strictly_local)
     functional = OnSiteFunctional(
-        on_site_of_arrays(_within(FUNCTIONAL, arrays), DensityDescriptor(table, config.cutoff, settings)),
+        _functional_of_arrays(_within(FUNCTIONAL, arrays), DensityDescriptor(table, config.cutoff, settings)),
         {int(z): mean for z, mean in _within(MEAN, arrays).items()},
         basis,
     )
@@ -126,6 +127,14 @@ def _response_of_arrays(arrays: Mapping[str, np.ndarray]) -> DensityResponse | N
         weights[z, degree] = array
     longest = float(arrays[LONGEST][0]) if LONGEST in arrays else SEEN
     return DensityResponse(weights, longest) if weights else None
+
+
+def _functional_of_arrays(arrays: Mapping[str, np.ndarray], descriptor: DensityDescriptor) -> OnSite:
+    """On-site regressions, without third atoms in files of before these were told."""
+    counts = {int(key.split(".")[1]): len(array) for key, array in arrays.items() if key.endswith(".weights")}
+    if any(count != descriptor.n_features(degree) for degree, count in counts.items()):
+        descriptor = replace(descriptor, shells=all_shells(descriptor.table.layout))
+    return on_site_of_arrays(arrays, descriptor)
 
 
 def on_site_arrays(prefix: str, on_site: OnSite) -> dict[str, np.ndarray]:
