@@ -105,7 +105,7 @@ class EdgeChunk:
         self.project_t = np.ascontiguousarray(self.project.transpose(0, 2, 1))
         self.maps = _maps(engine.ways, *packed[-2 - N_OF_HEAD :])
         self.buffer = Buffers(nodes.dtype)
-        self.radial = RadialPass(radial[:N_PARAMETERS], self.buffer)
+        self.radial = RadialPass(radial[:N_PARAMETERS], engine.gaussians, self.buffer)
         self.own_scale, self.own_bias = (_array(r) for r in radial[N_PARAMETERS:])
         self.degrees_pass = degree_pass(lay.l_max, lay.channels, lay.feed_forward)
 
@@ -145,7 +145,7 @@ class EdgeChunk:
         self.n = batch.stop - batch.start
         self.source, self.target = graph.source[batch].numpy(), graph.target[batch].numpy()
         self.wigner = graph.frames[batch].numpy()
-        self.gaussians = _array(self.engine.gaussians(graph.distance[batch]))
+        self.gaussians = self.radial.gaussians(graph.distance[batch])
         numbers = graph.numbers.numpy()
         self.weights = self.radial.forward(self.gaussians, numbers[self.source], numbers[self.target])
         self.x = buffer.array("x", self.n * lay.x_size)

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from nearsight.nn.architectures.xia2025.graph_tensors import GraphTensors
 from nearsight.nn.architectures.xia2025.kernels.message_loops import message_kernels
 from nearsight.nn.architectures.xia2025.kernels.radial import N_PARAMETERS, RadialPass, pack_radial
+from nearsight.nn.architectures.xia2025.kernels.recompute import select_rows
 from nearsight.nn.architectures.xia2025.kernels.tensor_passes import Group, group_by_target
 from nearsight.nn.architectures.xia2025.so3 import EPSILON
 from nearsight.nn.architectures.xia2025.updates import softmax_over_targets
@@ -35,13 +36,13 @@ from nearsight.nn.kernels.linear_layer import linear, linear_back
 from nearsight.nn.kernels.threads import in_threads, thread_count
 
 if TYPE_CHECKING:
-    from nearsight.nn.architectures.xia2025.updates import NodeUpdate
+    from nearsight.nn.architectures.xia2025.updates import GaussianBasis, NodeUpdate
 
 COMPILED_EDGES = 2048
 """Approximate number of edges of a group in compiled loops: their buffers stay in the cache."""
 
 
-def compiled_messages(update: NodeUpdate, scalars: Tensor, gaussians: Radial, graph: GraphTensors) -> Tensor:
+def compiled_messages(update: NodeUpdate, scalars: Tensor, gaussians: GaussianBasis, graph: GraphTensors) -> Tensor:
     """Compute `scalar_messages` with compiled loops, on a CPU.
 
     Parameters
@@ -94,13 +95,13 @@ class _GroupPass:
     """Buffers and passes of one thread."""
 
     def __init__(
-        self, update: NodeUpdate, gaussians: Radial, graph: GraphTensors, nodes: Tensor, packed: Sequence[Tensor]
+        self, update: NodeUpdate, gaussians: GaussianBasis, graph: GraphTensors, nodes: Tensor, packed: Sequence[Tensor]
     ) -> None:
         w = update.widths
-        self.update, self.gaussians, self.graph, self.nodes = update, gaussians, graph, nodes
+        self.update, self.graph, self.nodes = update, graph, nodes
         self.slope = update.attention.activation.slope
         self.buffer = Buffers(nodes.dtype)
-        self.radial = RadialPass(packed[:N_PARAMETERS], self.buffer)
+        self.radial = RadialPass(packed[:N_PARAMETERS], gaussians, self.buffer)
         self.weight, self.bias, self.scale, self.shift, self.vector = packed[N_PARAMETERS:]
         self.weight_t = self.weight.T.contiguous()
         self.kernels = message_kernels(w.l_max, w.channels, w.n_gaussians, w.heads, w.alpha, w.hidden)
@@ -110,16 +111,14 @@ class _GroupPass:
     def forward(self, group: Group) -> None:
         """Go up to attention weights and gated features."""
         graph, ker, buffer, n = self.graph, self.kernels, self.buffer, len(group.edges)
-        source, target = graph.source[group.edges], graph.target[group.edges]
-        self.source, self.target = source.numpy(), target.numpy()
-        self.harmonics = graph.harmonics[group.edges].numpy()
-        self.x = self.gaussians(graph.distance[group.edges])
-        ends = graph.numbers[source].numpy(), graph.numbers[target].numpy()
-        self.radial_weights = self.radial.forward(self.x.numpy(), *ends)
-        self.message = buffer("message", n, self.weight.shape[1])
-        ker.combine(
-            self.nodes.numpy(), self.source, self.target, self.x.numpy(), self.radial_weights, self.message.numpy()
+        numbers = graph.numbers.numpy()
+        self.source, self.target, self.harmonics = (
+            select_rows(x, group.edges).numpy() for x in (graph.source, graph.target, graph.harmonics)
         )
+        self.x = self.radial.gaussians(select_rows(graph.distance, group.edges))
+        self.radial_weights = self.radial.forward(self.x, numbers[self.source], numbers[self.target])
+        self.message = buffer("message", n, self.weight.shape[1])
+        ker.combine(self.nodes.numpy(), self.source, self.target, self.x, self.radial_weights, self.message.numpy())
         self.f = buffer("f", n, len(self.weight))
         linear(self.message.numpy(), self.weight_t.numpy(), self.bias.numpy(), self.f.numpy())
         self._attend(group, n)
@@ -195,13 +194,7 @@ class _GroupPass:
             self.message.numpy(), self.weight.numpy(), df.numpy(), above.numpy(), dweight.numpy(), dbias.numpy()
         )
         ker.combine_back(
-            self.nodes.numpy(),
-            self.source,
-            self.target,
-            self.x.numpy(),
-            self.radial_weights,
-            above.numpy(),
-            sums.nodes.numpy(),
+            self.nodes.numpy(), self.source, self.target, self.x, self.radial_weights, above.numpy(), sums.nodes.numpy()
         )
         self.radial.backward(above.numpy(), [p.numpy() for p in sums.packed[:N_PARAMETERS]])
 
@@ -211,7 +204,7 @@ class _Moments(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, update: NodeUpdate, gaussians: Radial, graph: GraphTensors, nodes: Tensor, *packed: Tensor
+        ctx: Any, update: NodeUpdate, gaussians: GaussianBasis, graph: GraphTensors, nodes: Tensor, *packed: Tensor
     ) -> tuple[Tensor, Tensor]:
         w, groups = update.widths, group_by_target(graph, COMPILED_EDGES)
         size = (graph.n_nodes, w.heads, (w.l_max + 1) ** 2)
@@ -259,7 +252,7 @@ EDGES_ON_GPU = 131_072
 Radial = Callable[[Tensor], Tensor]
 
 
-def scalar_messages(update: NodeUpdate, scalars: Tensor, gaussians: Radial, graph: GraphTensors) -> Tensor:
+def scalar_messages(update: NodeUpdate, scalars: Tensor, gaussians: GaussianBasis, graph: GraphTensors) -> Tensor:
     """Return the attention-weighted sum of all messages at each node.
 
     Parameters
@@ -268,7 +261,7 @@ def scalar_messages(update: NodeUpdate, scalars: Tensor, gaussians: Radial, grap
         The node update whose parameters are used.
     scalars : Tensor
         (n, C), the nodes' only features.
-    gaussians : callable
+    gaussians : GaussianBasis
         The radial basis, which is also the edges' only feature.
     graph : GraphTensors
         Nodes and edges.

@@ -26,7 +26,7 @@ from nearsight.nn.kernels.tiles import fit_tiles, times, times_tn
 from nearsight.nn.kernels.vectors import lanes_of, load, spread, store, total
 
 if TYPE_CHECKING:
-    from nearsight.nn.architectures.xia2025.updates import RadialWeights
+    from nearsight.nn.architectures.xia2025.updates import GaussianBasis, RadialWeights
 
 
 @dataclass(frozen=True)
@@ -224,6 +224,17 @@ def radial_kernels(gaussians: int, channels: int) -> RadialKernels:
     return RadialKernels(compiled(first), compiled(second), compiled(back))
 
 
+@compiled
+def exponents(distance, centres, factor, out):
+    """Compute factor·(distance − centre)²: distance (B,), centres (G,), out (B, G)."""
+    G, scale = len(centres), out.dtype.type(factor)
+    for b in range(len(distance)):
+        at, row = distance[b], out[b]
+        for g in range(G):
+            x = at - centres[g]
+            row[g] = scale * x * x
+
+
 N_PARAMETERS = 11
 """Number of tensors that `pack_radial` gives."""
 
@@ -270,18 +281,40 @@ class RadialPass:
     ----------
     packed : sequence of Tensor
         What `pack_radial` gives, detached and contiguous.
+    basis : GaussianBasis
+        The functions of the distance.
     buffers : Buffers
         Scratch memory of the thread.
     """
 
-    def __init__(self, packed: Sequence[Tensor], buffers: Buffers) -> None:
+    def __init__(self, packed: Sequence[Tensor], basis: GaussianBasis, buffers: Buffers) -> None:
         arrays = [cast(np.ndarray, p.numpy()) for p in packed]
         (source, target, w0, scale0, bias0, w1, constant, scale1, bias1, self.last, self.last_bias) = arrays
         self.tables, self.layer0, self.layer1 = (source, target), (w0, scale0, bias0), (w1, constant, scale1, bias1)
         self.w1_back, self.last_t = np.ascontiguousarray(w1.T), np.ascontiguousarray(self.last.T)
         self.width = w0.shape[1]
         self.kernels = radial_kernels(*w0.shape)
+        self.centres, self.exponent = basis.centres.numpy().astype(w0.dtype), basis.exponent
         self.buffers = buffers
+
+    def gaussians(self, distance: Tensor) -> np.ndarray:
+        """Return the basis functions at distances.
+
+        Parameters
+        ----------
+        distance : Tensor
+            (B,) Å.
+
+        Returns
+        -------
+        ndarray
+            (B, G), in a buffer.
+        """
+        shape = len(distance), len(self.centres)
+        out, values = self.buffers.array("gaussians", *shape), self.buffers("gaussians", *shape)
+        exponents(distance.numpy(), self.centres, self.exponent, out)
+        torch.exp(values, out=values)
+        return out
 
     def forward(self, gaussians: np.ndarray, zi: np.ndarray, zj: np.ndarray) -> np.ndarray:
         """Return the weights of edges.
