@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from nearsight.electronic.eigenvectors import eigenvectors
+from nearsight.errors import InputError
 
 
 @pytest.mark.parametrize("precision", [np.float32, np.float64, np.complex64, np.complex128])
@@ -41,3 +42,8 @@ def test_threads_diagonalise_side_by_side() -> None:
         thread.join()
     for k, matrix in enumerate(matrices):
         np.testing.assert_allclose(found[k], np.linalg.eigvalsh(matrix), atol=1e-10)
+
+
+def test_more_rows_than_lapack_can_number_are_refused() -> None:
+    with pytest.raises(InputError, match=r"expected at most 32,766 orbitals .* got 32,767"):
+        eigenvectors(np.broadcast_to(np.float32(1), (32_767, 32_767)))

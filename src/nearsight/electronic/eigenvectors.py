@@ -15,12 +15,17 @@ from typing import Any
 import numpy as np
 from numba.extending import get_cython_function_address
 
+from nearsight.errors import InputError
+
 _ROUTINES = {
     np.dtype(np.float32): "ssyevd",
     np.dtype(np.float64): "dsyevd",
     np.dtype(np.complex64): "cheevd",
     np.dtype(np.complex128): "zheevd",
 }
+
+MOST = 32_766
+"""Rows for which the size of the work space, 1 + 6 n + 2 n², is an integer of 32 bits."""
 
 
 def eigenvectors(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -40,9 +45,13 @@ def eigenvectors(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     Raises
     ------
+    InputError
+        There are more rows than LAPACK can number the work space of.
     numpy.linalg.LinAlgError
         LAPACK did not converge, which it does for any finite matrix.
     """
+    if len(matrix) > MOST:
+        raise InputError(f"expected at most {MOST:,} orbitals for all eigenvectors by LAPACK, got {len(matrix):,}")
     vectors = np.asfortranarray(matrix)
     n, complex_ = len(vectors), np.iscomplexobj(vectors)
     levels, info = np.empty(n, dtype=vectors.real.dtype), np.zeros(1, dtype=np.intc)
