@@ -21,7 +21,7 @@ from nearsight.nn.architectures.xia2025.config import Xia2025Loss
 from nearsight.nn.architectures.xia2025.model import Xia2025Model
 from nearsight.nn.batches import split_validation
 from nearsight.nn.loading import load_model
-from nearsight.nn.model import TrainingData
+from nearsight.nn.model import Objective, TrainingData
 from nearsight.nn.processes import Processes
 from tests.learning.random_calculation import random_calculation
 from tests.learning.test_loop import SMALL
@@ -239,20 +239,12 @@ class Halves:
         return len(chosen)
 
 
-class Distance:
+class Distance(Objective):
     """(sum of all weights − a batch)²."""
-
-    additive = True
 
     def sums(self, network: Any, batch: float) -> torch.Tensor:
         total = torch.stack([p.sum() for p in network.parameters()]).sum()
         return torch.stack([(total - batch).square(), total.new_zeros(())])
-
-    def loss(self, sums: torch.Tensor, terms: int) -> torch.Tensor:
-        return sums[0] / terms
-
-    def validate(self, network: Any, batch: float, errors: Any) -> torch.Tensor:
-        return self.sums(network, batch).detach().double()
 
 
 def test_the_loop_knows_batches_and_objectives_only_by_their_methods(

@@ -271,11 +271,9 @@ class Trainer:
 
     def _sums(self, batch: Any, terms: int) -> Tensor:
         """Return the sums of one batch, whose gradient is taken at once where possible to release the batch."""
-        sums = self.objective.sums(self.network, batch)
-        if not self.objective.additive:
-            return sums
-        self.objective.loss(sums, terms).backward()
-        return sums.detach()
+        if self.objective.additive:
+            return self.objective.add_gradient(self.network, batch, terms)
+        return self.objective.sums(self.network, batch)
 
     def _finish_epoch(self) -> None:
         """Validate, step the schedule, log, and keep the best model."""

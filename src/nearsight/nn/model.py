@@ -108,6 +108,25 @@ class Objective(ABC):
         """
         return sums[0] / terms
 
+    def add_gradient(self, network: nn.Module, batch: Any, terms: int) -> Tensor:
+        """Add the gradient of a batch's part of an additive loss to that of the parameters (`grad`).
+
+        Parameters
+        ----------
+        network, batch
+            Arguments of `sums`.
+        terms : int
+            Number of terms of all batches of the step.
+
+        Returns
+        -------
+        Tensor
+            (2,) sums of the batch, without gradient.
+        """
+        sums = self.sums(network, batch)
+        self.loss(sums, terms).backward()
+        return sums.detach()
+
     def validate(self, network: nn.Module, batch: Any, errors: ErrorSums | None) -> Tensor:
         """Return the sums of a batch for validation, and count the errors of its matrix elements.
 

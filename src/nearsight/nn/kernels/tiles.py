@@ -33,7 +33,7 @@ def fit_vectors(*columns: int) -> bool:
     return all(n % (BYTES // 4) == 0 for n in columns)
 
 
-def _make_tile(height: int, vectors: int = VECTORS) -> Any:
+def make_tile(height: int, vectors: int = VECTORS) -> Any:
     """Return an intrinsic that computes `height` rows by `vectors` vectors of c [+]= Σ_k a[row, k]·b[k, column]."""
 
     @intrinsic
@@ -130,9 +130,9 @@ def _make_tile(height: int, vectors: int = VECTORS) -> Any:
     return tile
 
 
-_four, _row = _make_tile(HEIGHT), _make_tile(1)
-_four_wide, _three_wide, _two_wide, _row_wide = (_make_tile(height, 3) for height in (HEIGHT, 3, 2, 1))
-_eight_narrow, _four_narrow, _row_narrow = _make_tile(2 * HEIGHT, 1), _make_tile(HEIGHT, 1), _make_tile(1, 1)
+_four, _row = make_tile(HEIGHT), make_tile(1)
+_four_wide, _three_wide, _two_wide, _row_wide = (make_tile(height, 3) for height in (HEIGHT, 3, 2, 1))
+_eight_narrow, _four_narrow, _row_narrow = make_tile(2 * HEIGHT, 1), make_tile(HEIGHT, 1), make_tile(1, 1)
 
 
 @numba.njit(inline="always")
@@ -200,8 +200,8 @@ def strided(
         q += vectors * lanes
 
 
-_three, _five = _make_tile(3), _make_tile(5)
-_three_narrow, _five_narrow, _seven_narrow, _nine_narrow = (_make_tile(height, 1) for height in (3, 5, 7, 9))
+_three, _five = make_tile(3), make_tile(5)
+_three_narrow, _five_narrow, _seven_narrow, _nine_narrow = (make_tile(height, 1) for height in (3, 5, 7, 9))
 
 
 @numba.njit(inline="always")

@@ -115,6 +115,19 @@ def total(typing: Any, value: Any) -> Any:
     return value.dtype(value), generate
 
 
+@_instruction
+def square_root(typing: Any, value: Any) -> Any:
+    """Return the square roots of the numbers of a vector."""
+
+    def generate(context: Any, builder: Any, how: Any, arguments: Any) -> Any:
+        vector = arguments[0].type
+        name = f"llvm.sqrt.v{value.lanes}f{32 if value.dtype == types.float32 else 64}"
+        function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, (vector,)), name)
+        return builder.call(function, arguments)
+
+    return value(value), generate
+
+
 def _operation(symbol: Any, instruction: str) -> None:
     """Define an operator of two vectors."""
 
@@ -133,3 +146,4 @@ def _operation(symbol: Any, instruction: str) -> None:
 _operation(operator.add, "fadd")
 _operation(operator.sub, "fsub")
 _operation(operator.mul, "fmul")
+_operation(operator.truediv, "fdiv")

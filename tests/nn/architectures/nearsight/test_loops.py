@@ -8,7 +8,7 @@ import torch
 
 from nearsight.nn.architectures.nearsight.graph import canonical_edges, make_bonds
 from nearsight.nn.architectures.nearsight.kernels import loops
-from nearsight.nn.architectures.nearsight.kernels.passes import CompiledPass, PairWeights, parameters_of
+from nearsight.nn.architectures.nearsight.kernels.passes import CompiledPass, PairWeights
 from nearsight.nn.architectures.nearsight.network import bond_inputs
 from nearsight.nn.architectures.nearsight.pair_network import LAYERS, PairNetwork
 from nearsight.nn.kernels.compilation import Buffers
@@ -26,7 +26,7 @@ def test_features_in_the_frames_of_bonds(pair: tuple[int, int], channels: int) -
     graph = build_graph(STRUCTURE, CUTOFF)
     bonds = make_bonds(graph, canonical_edges(STRUCTURE, graph)[pair], config.l_max, torch.float64)
     network = PairNetwork(config, MODEL.network.layouts[pair]).double()
-    weights = PairWeights.of([p.detach() for p in parameters_of(network)], len(network.blocks), LAYERS)
+    weights = PairWeights.of([p.detach() for p in network.weights], len(network.blocks), LAYERS)
     own = CompiledPass(network, weights, CUTOFF, Buffers(torch.float64))
     torch.manual_seed(0)
     features = torch.randn(len(STRUCTURE), (config.l_max + 1) ** 2, channels, dtype=torch.float64)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -11,8 +13,10 @@ from scipy.spatial.transform import Rotation
 
 from nearsight.errors import InputError
 from nearsight.inference.predict import predict_hamiltonian
+from nearsight.nn.architectures.nearsight.batches import BondBatch
 from nearsight.nn.architectures.nearsight.graph import BondGraph, BondTargets, canonical_edges, make_bonds
 from nearsight.nn.architectures.nearsight.network import NearsightNetwork
+from nearsight.nn.architectures.nearsight.objective import BondObjective
 from nearsight.operators.blocks import BlockOperator
 from nearsight.operators.symmetry import hermiticity_error, permute, rotate
 from nearsight.structures.graph import build_graph
@@ -160,6 +164,34 @@ def test_engine_and_twin(summed: bool, huber_delta: float, threads: int, monkeyp
     slow = value_and_gradients(graph, targets, True, summed)
     for a, b in zip(fast, slow, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10 * max(np.abs(b).max(), 1e-300))
+
+
+@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_gradient_without_autograd(together: bool, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is added to what is there, wherever weights and gradients lie."""
+    monkeypatch.setattr("nearsight.nn.architectures.nearsight.kernels.engine.CHUNK", 13)
+    monkeypatch.setattr("nearsight.nn.architectures.nearsight.kernels.engine.FULL_SHARE", 60)
+    _, graph, targets = random_case(torch.float64)
+    network = copy.deepcopy(MODEL.network)
+    own, batch = list(network.parameters()), BondBatch(graph, targets, {})
+    expected = BondObjective().sums(network, batch)
+    gradients = torch.autograd.grad(expected[0] / 7, own)
+    memory = torch.ones(sum(p.numel() for p in own), dtype=torch.float64)
+    parts = memory.split([p.numel() for p in own])
+    for p, part in zip(own, parts):
+        p.grad = part.view_as(p) if together else part.view_as(p).clone()
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        sums = BondObjective().add_gradient(network, batch, 7)
+    finally:
+        torch.set_num_threads(before)
+    assert not sums.requires_grad
+    np.testing.assert_allclose(sums, expected.detach(), rtol=1e-12)
+    for p, gradient in zip(own, gradients):
+        assert p.grad is not None
+        np.testing.assert_allclose(p.grad - 1, gradient, rtol=0, atol=1e-12 * max(1.0, float(gradient.abs().max())))
 
 
 @pytest.mark.parametrize("long_range", [False, True])

@@ -20,7 +20,7 @@ from nearsight.errors import InputError
 from nearsight.nn.architectures.nearsight.config import NearsightConfig
 from nearsight.nn.architectures.nearsight.graph import BondGraph, Bonds, BondTargets, ElementPair
 from nearsight.nn.architectures.nearsight.kernels.engine import BondEngine
-from nearsight.nn.architectures.nearsight.kernels.mixing import mixed, standardised
+from nearsight.nn.architectures.nearsight.kernels.mixing import Standardised, add_gradient, mixed, standardised
 from nearsight.nn.architectures.nearsight.pair_network import HiddenBlock, PairNetwork, envelope, splines
 from nearsight.nn.kernels.device_memory import compiles_kernels
 from nearsight.nn.kernels.threads import product_on_one_core
@@ -131,8 +131,7 @@ class NearsightNetwork(nn.Module):
     def features(self, graph: BondGraph) -> Tensor:
         """Return the features of the atoms of a graph, (n, (l_max+1)², channels)."""
         if self.mix[0].device.type == "cpu" and not self.reference:
-            by = (self.density_mean, self.density_spread, self.scalar_mean, self.scalar_spread)
-            return mixed(standardised(graph, len(self.elements), self.config.l_max, *by), list(self.mix))
+            return mixed(self._standardised(graph), list(self.mix))
         densities = [
             (d - (self.density_mean if l == 0 else 0)) / self.density_spread[l]
             for l, d in enumerate(graph.densities.split([2 * l + 1 for l in range(self.config.l_max + 1)], dim=1))
@@ -237,6 +236,42 @@ class NearsightNetwork(nn.Module):
                 for pair, bonds in graph.bonds.items()
             ]
         ).sum()
+
+    def add_gradient(self, graph: BondGraph, targets: Mapping[ElementPair, BondTargets], scale: float) -> float | None:
+        """Add the gradient of `error`, multiplied by a factor, to that of the parameters (`grad`), without autograd.
+
+        Parameters
+        ----------
+        graph : BondGraph
+            Atoms and bonds.
+        targets : mapping of ElementPair to BondTargets
+            Targets of the bonds.
+        scale : float
+            Factor of the gradient.
+
+        Returns
+        -------
+        float or None
+            The error; None, and no gradient, where the network has no compiled pass on this CPU.
+
+        Raises
+        ------
+        InputError
+            A pair of elements has no network.
+        """
+        engine = self.engine()
+        if engine is None or self.mix[0].device.type != "cpu":
+            return None
+        self.check(graph.bonds)
+        with torch.no_grad():
+            inputs = self._standardised(graph)
+            sums = engine.add_gradient(mixed(inputs, list(self.mix)), graph.bonds, targets, scale)
+            add_gradient(inputs, list(self.mix), sums.features)
+        return float(sums.error)
+
+    def _standardised(self, graph: BondGraph) -> Standardised:
+        by = (self.density_mean, self.density_spread, self.scalar_mean, self.scalar_spread)
+        return standardised(graph, len(self.elements), self.config.l_max, *by)
 
     def _mixed(self, densities: Tensor, weights: Tensor, element: Tensor) -> Tensor:
         result = densities.new_zeros(*densities.shape[:2], weights.shape[2])

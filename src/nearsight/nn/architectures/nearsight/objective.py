@@ -35,6 +35,25 @@ class BondObjective(Objective):
         error = bond_error(_network_of(network, batch), batch)
         return torch.stack([error, error.new_zeros(())])
 
+    def add_gradient(self, network: nn.Module, batch: BondBatch, terms: int) -> Tensor:
+        """Add the gradient of a batch's part of the loss, by the compiled pass where there is one.
+
+        Parameters
+        ----------
+        network, batch, terms
+            Arguments of `Objective.add_gradient`.
+
+        Returns
+        -------
+        Tensor
+            (2,) sums.
+        """
+        own = _network_of(network, batch)
+        error = None if batch.folded else own.add_gradient(batch.graph, batch.targets, 1 / terms)
+        if error is None:
+            return super().add_gradient(network, batch, terms)
+        return own.mix[0].new_tensor([error, 0.0])
+
     def validate(self, network: nn.Module, batch: BondBatch, errors: ErrorSums | None) -> Tensor:
         """Return the sums of a batch, and count the errors of its matrix elements, those of each bond once.
 

@@ -129,6 +129,11 @@ class PairNetwork(nn.Module):
         self.gates = _maps([(scalars, total)] * LAYERS)
 
     @cached_property
+    def weights(self) -> tuple[nn.Parameter, ...]:
+        """All parameters: offset, first, second and last maps, radial functions, gates."""
+        return tuple(self.parameters())
+
+    @cached_property
     def widths(self) -> list[int]:
         """Number of channels of each hidden block."""
         return [b.width for b in self.blocks]

@@ -1,8 +1,9 @@
-"""One chunk of bonds through the network of their pair, forward and backward, each as one compiled function.
+"""Chunks of bonds through the network of their pair, forward and backward, each as one compiled function.
 
-Between the loops of `loops.py` BLAS multiplies, called without Python. Weights lie one after another in the order of
-`passes.parameters_of`, and so do their gradients; `where` holds their offsets. BLAS is slow where a matrix has few
-columns: maps to fewer than `NARROW` outputs are filled up with zeros and multiplied by tiles.
+Between the loops of `loops.py` and `layer_loops.py` BLAS multiplies, called without Python. Weights lie one after
+another in the order of `PairNetwork.weights`, and so do their gradients; `where` holds their offsets. All that is
+computed of a chunk of B bonds lies in one memory: array k begins at parts[k]·B (`memory_parts`). Maps to fewer than
+`NARROW` outputs are filled up with zeros.
 """
 
 from __future__ import annotations
@@ -11,185 +12,220 @@ import numba
 import numpy as np
 
 from nearsight.nn.architectures.nearsight.kernels import loops
-from nearsight.nn.architectures.nearsight.kernels.loops import COLUMN, COMPONENTS, INPUTS, OUTPUTS, ROW, WIDTH
+from nearsight.nn.architectures.nearsight.kernels.layer_loops import (
+    activate,
+    activate_back,
+    gates,
+    gates_back,
+    modulate,
+    modulate_back,
+)
+from nearsight.nn.architectures.nearsight.kernels.loops import COLUMN, COMPONENTS, INPUTS, OUTPUTS, ROW, START, WIDTH
 from nearsight.nn.kernels.blas import product, product_nt, product_tn, workspace
 from nearsight.nn.kernels.compilation import compiled
-from nearsight.nn.kernels.tiles import tiled
+from nearsight.nn.kernels.narrow_products import (
+    add_filled_product_tn,
+    add_multiply_tn,
+    filled_product,
+    multiply,
+    multiply_nt,
+)
 
 NARROW = 16
 """Columns to which a map to few outputs is filled up."""
 
+(
+    SPLINES, ENVELOPE, X, Y, H, Z, Y2, H2, Z2, OUT, SCALARS, BENT, SCALARS2, BENT2, T, INVERSE, T2, INVERSE2,
+    DOUT, DX, DY, DZ, DH, DH2, DSCALARS, DT, WIDE,
+) = range(27)  # fmt: skip
+"""Arrays of a chunk: splines and envelope of the lengths; inputs; of both layers what comes of the map, of its
+modulation and of the gates; outputs without envelope; of both layers their scalars and arguments of the gates, each
+with its 1/√(1+x²); gradients of these; memory of narrow products."""
+
+
+def memory_parts(sizes: np.ndarray, inputs: int) -> np.ndarray:
+    """Return where the arrays of a chunk lie in its memory.
+
+    Parameters
+    ----------
+    sizes : ndarray
+        (blocks, 9) sizes of the blocks.
+    inputs : int
+        Numbers that all blocks see of a bond.
+
+    Returns
+    -------
+    ndarray
+        (arrays + 1,) offsets divided by the number of bonds; the last one is the size of the memory.
+    """
+    last, width = sizes[-1], sizes[0, WIDTH]
+    hidden, columns = last[ROW] + last[WIDTH] * last[COMPONENTS], last[COLUMN] + last[OUTPUTS] * last[COMPONENTS]
+    channels = last[START] + last[WIDTH]
+    forward = [4, 1, inputs, *[hidden] * 6, columns, *[width] * 4, *[channels] * 4]
+    backward = [columns, inputs, *[hidden] * 4, width, channels, 2 * NARROW]
+    return np.cumsum([0, *forward, *backward])
+
 
 @numba.njit(inline="always")
-def _matrix(weights, where, number, rows, columns):  # type: ignore[no-untyped-def]
-    return weights[where[number] : where[number] + rows * columns].reshape(rows, columns)
-
-
-@compiled
-def _narrow_product(a, b, wide, c, rows, columns, inner):  # type: ignore[no-untyped-def]
-    """Compute c (rows, columns) = a (rows, inner) · b (inner, columns), by way of `wide` (rows, NARROW)."""
-    full = np.zeros(inner * NARROW, dtype=a.dtype)
-    for k in range(inner):
-        for q in range(columns):
-            full[k * NARROW + q] = b[k * columns + q]
-    tiled(a, inner, 1, full, wide, rows, NARROW, inner, 0)
-    for row in range(rows):
-        for q in range(columns):
-            c[row * columns + q] = wide[row * NARROW + q]
-
-
-@compiled
-def _narrow_product_tn(a, b, wide, c, rows, columns, inner):  # type: ignore[no-untyped-def]
-    """Compute c (rows, columns) += aᵀ · b, of a (inner, rows) and b (inner, columns); `wide` holds (inner, NARROW)."""
-    wide[: inner * NARROW] = 0
-    for row in range(inner):
-        for q in range(columns):
-            wide[row * NARROW + q] = b[row * columns + q]
-    full = np.empty(rows * NARROW, dtype=a.dtype)
-    tiled(a, 1, rows, wide, full, rows, NARROW, inner, 0)
-    for k in range(rows):
-        for q in range(columns):
-            c[k * columns + q] += full[k * NARROW + q]
+def _part(memory, parts, k, bonds):  # type: ignore[no-untyped-def]
+    return memory[parts[k] * bonds : parts[k + 1] * bonds]
 
 
 @compiled
 def forward(  # type: ignore[no-untyped-def]
-    features, source, target, distance, frames, sizes, place, where, weights, count, lengths,
-    first, values, envelope, x, y, h, z, y2, h2, z2, scalars, scalars2, t, t2, o, wide,
-):  # fmt: skip
+    features,
+    source,
+    target,
+    distance,
+    frames,
+    sizes,
+    place,
+    where,
+    weights,
+    count,
+    lengths,
+    parts,
+    filled,
+    first,
+    memory,
+):
     """Compute the outputs of a chunk, without envelope, and all that the backward pass needs.
 
-    Parameters
-    ----------
-    features : array
-        (n, K, C) of the atoms.
-    source, target, distance, frames : array
-        The bonds (`Bonds`).
-    sizes, place : array
-        Sizes of the blocks, and places of their inputs (`loops`).
-    where, weights : array
-        Offsets of the weights, and the flat weights.
-    count : int
-        Number of functions of the bond's length.
-    lengths : tuple of float
-        Cutoff, length of the envelope, scale of the splines.
-    first, values, envelope : array
-        Written: splines and envelope of the lengths.
-    x, y, h, z, y2, h2, z2, scalars, scalars2, t, t2 : array
-        Written: inputs, and of both layers what comes of the map, of its modulation and of the gates, their scalars and
-        arguments.
-    o : array
-        Written: outputs.
-    wide : array
-        Scratch memory of NARROW numbers for each row.
+    features (n, K, C) of the atoms; source, target, distance, frames as in `Bonds`; sizes (blocks, 9) and place
+    (blocks + 1,) as in `loops`; where and weights, offsets of the weights and the flat weights; count, number of
+    functions of the bond's length; lengths, cutoff, length of the envelope and scale of the splines; parts, what
+    `memory_parts` returned; filled, whether the widths of all blocks fill vectors.
+    Written: first (B,) int64 of the splines, and memory.
     """
-    n, blocks, space = len(source), len(sizes), workspace(x)
-    width, channels, nothing = sizes[0, WIDTH], t.shape[1], x[:0]
+    n, blocks, space = len(source), len(sizes), workspace(memory)
+    width, channels, nothing = sizes[0, WIDTH], sizes[blocks - 1, START] + sizes[blocks - 1, WIDTH], memory[:0]
+    x, y, h, z = (
+        _part(memory, parts, X, n),
+        _part(memory, parts, Y, n),
+        _part(memory, parts, H, n),
+        _part(memory, parts, Z, n),
+    )
+    y2, h2, z2 = _part(memory, parts, Y2, n), _part(memory, parts, H2, n), _part(memory, parts, Z2, n)
+    scalars, scalars2 = _part(memory, parts, SCALARS, n), _part(memory, parts, SCALARS2, n)
+    t, t2, out = _part(memory, parts, T, n), _part(memory, parts, T2, n), _part(memory, parts, OUT, n)
+    values, wide = _part(memory, parts, SPLINES, n).reshape(n, 4), _part(memory, parts, WIDE, n)
     cutoff, end, scale = lengths
+    radial, offset = 3 * blocks, weights[where[3 * blocks + 4] :]
     loops.splines(distance, count, cutoff, scale, first, values)
-    loops.envelopes(distance, cutoff, end, envelope)
+    loops.envelopes(distance, cutoff, end, _part(memory, parts, ENVELOPE, n))
     loops.gather(features, source, target, frames, sizes, place, x)
     for k in range(blocks):
         own = sizes[k]
         rows, at = n * own[COMPONENTS], own[ROW] * n
-        product(space, x[place[k] * n :], weights[where[k] :], y[at:], rows, own[WIDTH], own[INPUTS], 0)
-    radial, offset = 3 * blocks, _matrix(weights, where, 3 * blocks + 4, count, width)
-    factors = _matrix(weights, where, radial, count, channels)
-    loops.modulate(y, nothing, 0, first, values, factors, offset, sizes, h)
-    loops.activate(h, width, n, scalars)
-    product(space, scalars.reshape(-1), weights[where[radial + 2] :], t.reshape(-1), n, channels, width, 0)
-    loops.apply_gates(h, scalars, t, sizes, z)
+        multiply(space, x[place[k] * n :], weights[where[k] :], y[at:], rows, own[WIDTH], own[INPUTS])
+    modulate(filled, y, nothing, 0, first, values, weights[where[radial] :], count, offset, sizes, h)
+    activate(filled, h, n * width, scalars, _part(memory, parts, BENT, n))
+    product(space, scalars, weights[where[radial + 2] :], t, n, channels, width, 0)
+    gates(filled, h, scalars, t, n, sizes, _part(memory, parts, INVERSE, n), z)
     for k in range(blocks):
         own = sizes[k]
         rows, at = n * own[COMPONENTS], own[ROW] * n
-        product(space, z[at:], weights[where[blocks + k] :], y2[at:], rows, own[WIDTH], own[WIDTH], 0)
-    factors = _matrix(weights, where, radial + 1, count, channels)
-    loops.modulate(y2, h, 1, first, values, factors, offset[:0], sizes, h2)
-    loops.activate(h2, width, n, scalars2)
-    product(space, scalars2.reshape(-1), weights[where[radial + 3] :], t2.reshape(-1), n, channels, width, 0)
-    loops.apply_gates(h2, scalars2, t2, sizes, z2)
+        multiply(space, z[at:], weights[where[blocks + k] :], y2[at:], rows, own[WIDTH], own[WIDTH])
+    modulate(filled, y2, h, 1, first, values, weights[where[radial + 1] :], count, nothing, sizes, h2)
+    activate(filled, h2, n * width, scalars2, _part(memory, parts, BENT2, n))
+    product(space, scalars2, weights[where[radial + 3] :], t2, n, channels, width, 0)
+    gates(filled, h2, scalars2, t2, n, sizes, _part(memory, parts, INVERSE2, n), z2)
     for k in range(blocks):
         own = sizes[k]
         rows, at, columns, inner = n * own[COMPONENTS], own[ROW] * n, own[OUTPUTS], own[WIDTH]
-        last, out = weights[where[2 * blocks + k] :], o[own[COLUMN] * n :]
+        last, into = weights[where[2 * blocks + k] :], out[own[COLUMN] * n :]
         if columns >= NARROW:
-            product(space, z2[at:], last, out, rows, columns, inner, 0)
+            product(space, z2[at:], last, into, rows, columns, inner, 0)
         elif columns > 0:
-            _narrow_product(z2[at:], last, wide, out, rows, columns, inner)
+            filled_product(z2[at:], last, wide, into, rows, columns, inner)
 
 
 @compiled
 def backward(  # type: ignore[no-untyped-def]
-    source, target, frames, sizes, place, where, weights, count,
-    first, values, x, y, h, z, y2, h2, z2, scalars, scalars2, t, t2, do,
-    dx, dy, dz, dh, dh2, dscalars, dt, wide, dweights, dfeatures,
-):  # fmt: skip
-    """Add the gradients of a chunk to those of the weights and the features.
+    source, target, frames, sizes, place, where, weights, count, parts, filled, first, memory, dweights, dfeatures
+):
+    """Add the gradients of a chunk to those of the weights (flat) and the features (n, K, C).
 
-    Parameters
-    ----------
-    source, target, frames, sizes, place, where, weights, count
-        Arguments of `forward`.
-    first, values, x, y, h, z, y2, h2, z2, scalars, scalars2, t, t2 : array
-        What `forward` wrote.
-    do : array
-        Gradient of its outputs.
-    dx, dy, dz, dh, dh2, dscalars, dt, wide : array
-        Scratch memory.
-    dweights : array
-        Gradients of the weights, added to.
-    dfeatures : array
-        (n, K, C) gradient of the features, added to.
+    Other arguments are those of `forward`; memory also holds the gradient of the outputs.
     """
-    n, blocks, space = len(source), len(sizes), workspace(x)
-    width, channels, radial = sizes[0, WIDTH], t.shape[1], 3 * len(sizes)
+    n, blocks, space = len(source), len(sizes), workspace(memory)
+    width, channels, nothing = sizes[0, WIDTH], sizes[blocks - 1, START] + sizes[blocks - 1, WIDTH], memory[:0]
+    x, y, h, z = (
+        _part(memory, parts, X, n),
+        _part(memory, parts, Y, n),
+        _part(memory, parts, H, n),
+        _part(memory, parts, Z, n),
+    )
+    y2, h2, z2 = _part(memory, parts, Y2, n), _part(memory, parts, H2, n), _part(memory, parts, Z2, n)
+    scalars, scalars2 = _part(memory, parts, SCALARS, n), _part(memory, parts, SCALARS2, n)
+    t, t2, dout = _part(memory, parts, T, n), _part(memory, parts, T2, n), _part(memory, parts, DOUT, n)
+    values, wide = _part(memory, parts, SPLINES, n).reshape(n, 4), _part(memory, parts, WIDE, n)
+    dx, dy, dz = _part(memory, parts, DX, n), _part(memory, parts, DY, n), _part(memory, parts, DZ, n)
+    dh, dh2 = _part(memory, parts, DH, n), _part(memory, parts, DH2, n)
+    dscalars, dt, radial = _part(memory, parts, DSCALARS, n), _part(memory, parts, DT, n), 3 * blocks
     for k in range(blocks):
         own = sizes[k]
         rows, at, columns, inner = n * own[COMPONENTS], own[ROW] * n, own[OUTPUTS], own[WIDTH]
-        above, into = do[own[COLUMN] * n :], dweights[where[2 * blocks + k] :]
+        above, into = dout[own[COLUMN] * n :], dweights[where[2 * blocks + k] :]
         if columns == 0:
             dz[at : at + rows * inner] = 0
             continue
-        product_nt(space, above, weights[where[2 * blocks + k] :], dz[at:], rows, inner, columns, 0)
+        multiply_nt(space, above, weights[where[2 * blocks + k] :], dz[at:], rows, inner, columns)
         if columns >= NARROW:
             product_tn(space, z2[at:], above, into, inner, columns, rows, 1)
         else:
-            _narrow_product_tn(z2[at:], above, wide, into, inner, columns, rows)
-    factors, dfactors = (
-        _matrix(weights, where, radial + 1, count, channels),
-        _matrix(dweights, where, radial + 1, count, channels),
-    )
-    doffset = _matrix(dweights, where, radial + 4, count, width)
-    loops.gates_back(h2, scalars2, t2, dz, sizes, dh2, dscalars, dt)
-    _gate_products_back(space, scalars2, dt, weights[where[radial + 3] :], dscalars, dweights[where[radial + 3] :])
-    loops.activate_back(h2, width, n, dscalars, dh2)
-    loops.modulate_back(y2, dh2, 1, first, values, factors, sizes, dy, dfactors, doffset[:0])
+            add_filled_product_tn(z2[at:], above, wide, into, inner, columns, rows)
+    gates_back(filled, h2, scalars2, t2, _part(memory, parts, INVERSE2, n), dz, nothing, n, sizes, dh2, dscalars, dt)
+    product_tn(space, scalars2, dt, dweights[where[radial + 3] :], width, channels, n, 1)
+    product_nt(space, dt, weights[where[radial + 3] :], dscalars, n, width, channels, 1)
+    activate_back(filled, h2, n * width, _part(memory, parts, BENT2, n), dscalars, nothing, dh2)
+    factors, dfactors = weights[where[radial + 1] :], dweights[where[radial + 1] :]
+    modulate_back(filled, y2, dh2, 1, first, values, factors, count, sizes, dy, dfactors, nothing)
     for k in range(blocks):
         own = sizes[k]
         rows, at, inner, there = n * own[COMPONENTS], own[ROW] * n, own[WIDTH], where[blocks + k]
-        product_tn(space, z[at:], dy[at:], dweights[there:], inner, inner, rows, 1)
-        product_nt(space, dy[at:], weights[there:], dz[at:], rows, inner, inner, 0)
-    loops.gates_back(h, scalars, t, dz, sizes, dh, dscalars, dt)
-    _gate_products_back(space, scalars, dt, weights[where[radial + 2] :], dscalars, dweights[where[radial + 2] :])
-    loops.activate_back(h, width, n, dscalars, dh)
-    for q in range(len(dh)):
-        dh[q] += dh2[q]
-    factors, dfactors = (
-        _matrix(weights, where, radial, count, channels),
-        _matrix(dweights, where, radial, count, channels),
-    )
-    loops.modulate_back(y, dh, 0, first, values, factors, sizes, dy, dfactors, doffset)
+        add_multiply_tn(space, z[at:], dy[at:], dweights[there:], inner, inner, rows)
+        multiply_nt(space, dy[at:], weights[there:], dz[at:], rows, inner, inner)
+    gates_back(filled, h, scalars, t, _part(memory, parts, INVERSE, n), dz, dh2, n, sizes, dh, dscalars, dt)
+    product_tn(space, scalars, dt, dweights[where[radial + 2] :], width, channels, n, 1)
+    product_nt(space, dt, weights[where[radial + 2] :], dscalars, n, width, channels, 1)
+    activate_back(filled, h, n * width, _part(memory, parts, BENT, n), dscalars, dh2, dh)
+    factors, dfactors = weights[where[radial] :], dweights[where[radial] :]
+    modulate_back(filled, y, dh, 0, first, values, factors, count, sizes, dy, dfactors, dweights[where[radial + 4] :])
     for k in range(blocks):
         own = sizes[k]
         rows, at, start = n * own[COMPONENTS], own[ROW] * n, place[k] * n
-        product_tn(space, x[start:], dy[at:], dweights[where[k] :], own[INPUTS], own[WIDTH], rows, 1)
-        product_nt(space, dy[at:], weights[where[k] :], dx[start:], rows, own[INPUTS], own[WIDTH], 0)
+        add_multiply_tn(space, x[start:], dy[at:], dweights[where[k] :], own[INPUTS], own[WIDTH], rows)
+        multiply_nt(space, dy[at:], weights[where[k] :], dx[start:], rows, own[INPUTS], own[WIDTH])
     loops.scatter(dx, source, target, frames, sizes, place, dfeatures)
 
 
 @compiled
-def _gate_products_back(space, scalars, dt, gates, dscalars, dgates):  # type: ignore[no-untyped-def]
-    """Add the gradients of the product of scalars and gates to those of both."""
-    (n, width), channels = scalars.shape, dt.shape[1]
-    product_tn(space, scalars.reshape(-1), dt.reshape(-1), dgates, width, channels, n, 1)
-    product_nt(space, dt.reshape(-1), gates, dscalars.reshape(-1), n, width, channels, 1)
+def add_errors(  # type: ignore[no-untyped-def]
+    features, source, target, distance, frames, values, target_weights, huber_delta, scale,
+    sizes, place, where, weights, count, lengths, parts, filled, first, memory, with_gradient, dweights, dfeatures,
+):  # fmt: skip
+    """Return the error of all bonds of a pair, chunk after chunk, and add its gradient, multiplied by `scale`.
+
+    values, target_weights, huber_delta as in `BondTargets`; first has the length of a chunk. Without gradient,
+    dweights and dfeatures are left alone. Other arguments are those of `forward` and `backward`, for all bonds.
+    """
+    chunk, total = len(first), 0.0
+    for start in range(0, len(source), chunk):
+        stop = min(start + chunk, len(source))
+        n = stop - start
+        ends, turns = (source[start:stop], target[start:stop]), frames[start:stop]
+        forward(
+            features, ends[0], ends[1], distance[start:stop], turns,
+            sizes, place, where, weights, count, lengths, parts, filled, first[:n], memory,
+        )  # fmt: skip
+        total += loops.compare(
+            _part(memory, parts, OUT, n), _part(memory, parts, ENVELOPE, n), values[start:stop],
+            target_weights[start:stop], huber_delta, scale, sizes, _part(memory, parts, DOUT, n),
+        )  # fmt: skip
+        if with_gradient:
+            backward(
+                ends[0], ends[1], turns,
+                sizes, place, where, weights, count, parts, filled, first[:n], memory, dweights, dfeatures,
+            )  # fmt: skip
+    return total

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from nearsight.nn.architectures.nearsight.graph import Bonds, ElementPair
+from nearsight.nn.architectures.nearsight.graph import Bonds, BondTargets, ElementPair
 from nearsight.nn.architectures.nearsight.kernels.device_pass import DevicePass
 from nearsight.nn.architectures.nearsight.kernels.engine import BondEngine, Sums
 from nearsight.nn.architectures.nearsight.kernels.passes import PairWeights
@@ -79,6 +79,35 @@ class DeviceEngine(BondEngine):
         most = min(LARGEST, max((len(bonds[pair]) for pair in pairs), default=0))
         each = max((self._bytes_per_bond(pair, features) for pair in pairs), default=0)
         return with_smaller_chunks(run, rows_that_fit(features.device, most, each, SMALLEST), SMALLEST)
+
+    def compared(
+        self,
+        features: Tensor,
+        parameters: Sequence[Tensor],
+        bonds: Mapping[ElementPair, Bonds],
+        targets: Mapping[ElementPair, BondTargets],
+        pairs: Sequence[ElementPair],
+        with_gradient: bool,
+    ) -> Sums:
+        """Return the summed error of all bonds (see `BondEngine.compared`).
+
+        Parameters
+        ----------
+        features, parameters, bonds, targets, pairs, with_gradient
+            Arguments of `BondEngine.compared`.
+
+        Returns
+        -------
+        Sums
+            The error, a tensor, and its gradient.
+        """
+
+        def compare(own: DevicePass, pair: ElementPair, batch: slice, sums: Sums) -> None:
+            sums.error += own.compare(targets[pair].rows(batch))
+            if with_gradient:
+                own.backward(sums.places[pair], sums.features)
+
+        return self.over_chunks(features, parameters, bonds, pairs, compare, with_gradient)
 
     def _pass(self, pair: ElementPair, weights: Sequence[Tensor], buffers: Buffers) -> DevicePass:
         network, l_max = self.network.pair(pair), self.network.config.l_max

@@ -5,7 +5,7 @@ Chunks are dealt to shares in a fixed order: sums do not depend on the number of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from threading import local
 from typing import Any, Protocol, cast
@@ -15,9 +15,10 @@ from torch import Tensor
 
 from nearsight.nn.architectures.nearsight.config import NearsightConfig
 from nearsight.nn.architectures.nearsight.graph import Bonds, BondTargets, ElementPair
-from nearsight.nn.architectures.nearsight.kernels.passes import BondPass, CompiledPass, PairWeights, parameters_of
+from nearsight.nn.architectures.nearsight.kernels.passes import BondPass, CompiledPass, PairWeights
 from nearsight.nn.architectures.nearsight.pair_network import LAYERS, PairNetwork
 from nearsight.nn.kernels.compilation import Buffers
+from nearsight.nn.kernels.one_memory import gradient_of, in_one_memory
 from nearsight.nn.kernels.threads import in_order
 from nearsight.orbitals.bond_layout import BondLayout
 
@@ -160,11 +161,136 @@ class BondEngine:
         result: Tensor = _SummedError.apply(self, bonds, targets, pairs, features, *self._parameters(pairs))
         return result
 
+    def add_gradient(
+        self,
+        features: Tensor,
+        bonds: Mapping[ElementPair, Bonds],
+        targets: Mapping[ElementPair, BondTargets],
+        scale: float,
+    ) -> Sums:
+        """Add the gradient of the summed error, multiplied by a factor, to that of the weights (`grad`).
+
+        Parameters
+        ----------
+        features : Tensor
+            (n, (l_max+1)², channels) of the atoms.
+        bonds : mapping of ElementPair to Bonds
+            Bonds by pair of elements.
+        targets : mapping of ElementPair to BondTargets
+            Their targets.
+        scale : float
+            Factor of the gradient.
+
+        Returns
+        -------
+        Sums
+            The summed error, and the gradient of the features times the factor.
+        """
+        pairs = self._pairs(bonds)
+        weights = {pair: [p.detach() for p in self.network.pair(pair).weights] for pair in pairs}
+        gradients = {pair: [gradient_of(p) for p in self.network.pair(pair).weights] for pair in pairs}
+        places = {pair: self._in_one(pair, own) for pair, own in gradients.items()}
+        sums = Sums(places, torch.zeros_like(features))
+        self._add_errors(features, weights, bonds, targets, scale, sums)
+        for pair, own in gradients.items():
+            if in_one_memory(own) is None:
+                torch._foreach_copy_(own, places[pair].tensors())
+        return sums
+
+    def compared(
+        self,
+        features: Tensor,
+        parameters: Sequence[Tensor],
+        bonds: Mapping[ElementPair, Bonds],
+        targets: Mapping[ElementPair, BondTargets],
+        pairs: Sequence[ElementPair],
+        with_gradient: bool,
+    ) -> Sums:
+        """Return the summed error of all bonds, with its gradient where it is wanted.
+
+        Parameters
+        ----------
+        features : Tensor
+            (n, (l_max+1)², channels) of the atoms.
+        parameters : sequence of Tensor
+            Weights of all pairs, one after another.
+        bonds, targets : mapping
+            Arguments of `error`.
+        pairs : sequence of ElementPair
+            Pairs with bonds, in the order of the parameters.
+        with_gradient : bool
+            Whether the gradient is wanted.
+
+        Returns
+        -------
+        Sums
+            The error, and its gradient.
+        """
+        features = features.detach().contiguous()
+        weights = self._by_pair(pairs, [p.detach().contiguous() for p in parameters])
+        sums = self._sums(features, weights, with_gradient)
+        self._add_errors(features, weights, bonds, targets, 1.0, sums)
+        return sums
+
+    def _add_errors(
+        self,
+        features: Tensor,
+        weights: Mapping[ElementPair, Sequence[Tensor]],
+        bonds: Mapping[ElementPair, Bonds],
+        targets: Mapping[ElementPair, BondTargets],
+        scale: float,
+        sums: Sums,
+    ) -> None:
+        """Add errors and, where there is room for it, their gradient; the first share adds to the sums at once."""
+        shares = self._divide(bonds, weights)
+        flat = {pair: self._in_one(pair, own) for pair, own in weights.items()}
+        own = local()
+
+        def passes() -> dict[ElementPair, CompiledPass]:
+            if not hasattr(own, "passes"):
+                own.passes = self._passes(flat, features.dtype)
+            return cast(dict[ElementPair, CompiledPass], own.passes)
+
+        def work(share: list[Batch]) -> Sums:
+            mine = sums
+            if share is not shares[0]:
+                mine = self._sums(features, {pair: list(weights[pair]) for pair, _ in share}, bool(sums.places))
+            for pair, rows in share:
+                where = (mine.places[pair], mine.features) if mine.places else (None, None)
+                chosen = bonds[pair].rows(rows), targets[pair].rows(rows)
+                mine.error += passes()[pair].add_errors(features, *chosen, CHUNK, scale, *where)
+            return mine
+
+        if shares:
+            _add_up(in_order(work, shares, torch.get_num_threads()))
+
+    def _divide(self, bonds: Mapping[ElementPair, Bonds], pairs: Iterable[ElementPair]) -> list[list[Batch]]:
+        """Return the shares of the work, each as runs of whole chunks."""
+        batches = self._chunks(bonds, pairs)
+        count, result = self._shares(batches), []
+        for share in range(count):
+            runs: list[Batch] = []
+            for pair, rows in batches[share * len(batches) // count : (share + 1) * len(batches) // count]:
+                if runs and runs[-1][0] == pair:
+                    runs[-1] = pair, slice(runs[-1][1].start, rows.stop)
+                else:
+                    runs.append((pair, rows))
+            result.append(runs)
+        return result
+
+    @staticmethod
+    def _chunks(bonds: Mapping[ElementPair, Bonds], pairs: Iterable[ElementPair]) -> list[Batch]:
+        return [
+            (pair, slice(k, min(k + CHUNK, len(bonds[pair]))))
+            for pair in pairs
+            for k in range(0, len(bonds[pair]), CHUNK)
+        ]
+
     def _pairs(self, bonds: Mapping[ElementPair, Bonds]) -> list[ElementPair]:
         return [pair for pair in bonds if len(bonds[pair])]
 
     def _parameters(self, pairs: Sequence[ElementPair]) -> list[Tensor]:
-        return [p for pair in pairs for p in parameters_of(self.network.pair(pair))]
+        return [p for pair in pairs for p in self.network.pair(pair).weights]
 
     def over_chunks(
         self,
@@ -197,11 +323,7 @@ class BondEngine:
         Sums
             The sums of all shares.
         """
-        batches: list[Batch] = [
-            (pair, slice(k, min(k + CHUNK, len(bonds[pair]))))
-            for pair in pairs
-            for k in range(0, len(bonds[pair]), CHUNK)
-        ]
+        batches = self._chunks(bonds, pairs)
         shares = self._shares(batches)
         features = features.detach().contiguous()
         weights = self._by_pair(pairs, [p.detach().contiguous() for p in parameters])
@@ -209,10 +331,10 @@ class BondEngine:
 
         own = local()
 
-        def passes() -> dict[ElementPair, BondPass]:
+        def passes() -> dict[ElementPair, CompiledPass]:
             if not hasattr(own, "passes"):
                 own.passes = self._passes(flat, features.dtype)
-            return cast(dict[ElementPair, BondPass], own.passes)
+            return cast(dict[ElementPair, CompiledPass], own.passes)
 
         def work(share: int) -> Sums:
             chunks = batches[share * len(batches) // shares : (share + 1) * len(batches) // shares]
@@ -234,15 +356,18 @@ class BondEngine:
         count = sum(batch.stop - batch.start for _, batch in batches)
         return min(SHARES, len(batches), max(1, count // FULL_SHARE))
 
-    def _passes(self, weights: Mapping[ElementPair, PairWeights], dtype: torch.dtype) -> dict[ElementPair, BondPass]:
+    def _passes(
+        self, weights: Mapping[ElementPair, PairWeights], dtype: torch.dtype
+    ) -> dict[ElementPair, CompiledPass]:
         """Return the passes of one thread, which share its buffers."""
         kept = _OF_THREAD.__dict__
         buffers = kept.setdefault(str(dtype), Buffers(dtype))
         return {pair: CompiledPass(self.network.pair(pair), own, self.cutoff, buffers) for pair, own in weights.items()}
 
     def _in_one(self, pair: ElementPair, tensors: Sequence[Tensor]) -> PairWeights:
-        """Return the weights of a pair, copied into one memory."""
-        return self._divided(pair, torch.cat([t.reshape(-1) for t in tensors]), tensors)
+        """Return the weights of a pair in one memory, copied where they are not."""
+        flat = in_one_memory(tensors)
+        return self._divided(pair, torch.cat([t.reshape(-1) for t in tensors]) if flat is None else flat, tensors)
 
     def _divided(self, pair: ElementPair, flat: Tensor, like: Sequence[Tensor]) -> PairWeights:
         parts = [p.view(t.shape) for p, t in zip(flat.split([t.numel() for t in like]), like)]
@@ -251,7 +376,7 @@ class BondEngine:
     def _by_pair(self, pairs: Sequence[ElementPair], flat: Sequence[Tensor]) -> dict[ElementPair, list[Tensor]]:
         result, at = {}, 0
         for pair in pairs:
-            count = 3 * len(self.network.pair(pair).blocks) + 2 * LAYERS + 1
+            count = len(self.network.pair(pair).weights)
             result[pair] = list(flat[at : at + count])
             at += count
         return result
@@ -333,12 +458,7 @@ class _SummedError(torch.autograd.Function):
     ) -> Tensor:
         needed = any(ctx.needs_input_grad)
 
-        def compare(own: BondPass, pair: ElementPair, batch: slice, sums: Sums) -> None:
-            sums.error += own.compare(targets[pair].rows(batch))
-            if needed:
-                own.backward(sums.places[pair], sums.features)
-
-        sums = engine.over_chunks(features, parameters, bonds, pairs, compare, needed)
+        sums = engine.compared(features, parameters, bonds, targets, pairs, needed)
         if needed:
             ctx.save_for_backward(sums.features, *(g for pair in pairs for g in sums.places[pair].tensors()))
         return torch.as_tensor(sums.error, dtype=features.dtype, device=features.device)

@@ -198,233 +198,8 @@ def scatter(dx, source, target, frames, sizes, place, dfeatures):  # type: ignor
 
 
 @compiled
-def modulate(y, add, one, first, values, table, offset, sizes, h):  # type: ignore[no-untyped-def]
-    """Compute h = add + y·f, f = one + Σ values·table rows per channel; the first block gets Σ values·offset rows, too.
-
-    Parameters
-    ----------
-    y : array
-        Flat hidden values.
-    add : array
-        Flat like h, or empty for nothing.
-    one : int
-        Constant term of the factors.
-    first, values : array
-        What `splines` wrote.
-    table : array
-        (functions, channels).
-    offset : array
-        (functions, width of block 0), or empty for nothing.
-    sizes : array
-        (blocks, 9) sizes of the blocks.
-    h : array
-        Written: flat hidden values.
-    """
-    bonds, count, adds = len(first), len(table), len(add) > 0
-    factor = np.empty(table.shape[1], dtype=y.dtype)
-    for b in range(bonds):
-        factor[:] = one
-        for k in range(4):
-            row = first[b] + k
-            if 0 <= row < count:
-                v, source = values[b, k], table[row]
-                for q in range(len(factor)):
-                    factor[q] += v * source[q]
-        for k in range(len(sizes)):
-            width, components = sizes[k, WIDTH], sizes[k, COMPONENTS]
-            f = factor[sizes[k, START] : sizes[k, START] + width]
-            for component in range(components):
-                at = sizes[k, ROW] * bonds + (b * components + component) * width
-                value, out = y[at : at + width], h[at : at + width]
-                if adds:
-                    more = add[at : at + width]
-                    for q in range(width):
-                        out[q] = more[q] + value[q] * f[q]
-                else:
-                    for q in range(width):
-                        out[q] = value[q] * f[q]
-        if len(offset) > 0:
-            width = sizes[0, WIDTH]
-            out = h[b * width : b * width + width]
-            for k in range(4):
-                row = first[b] + k
-                if 0 <= row < count:
-                    v, source = values[b, k], offset[row]
-                    for q in range(width):
-                        out[q] += v * source[q]
-
-
-@compiled
-def modulate_back(y, dh, one, first, values, table, sizes, dy, dtable, doffset):  # type: ignore[no-untyped-def]
-    """Compute the gradients of `modulate`.
-
-    Parameters
-    ----------
-    y, one, first, values, table, sizes
-        Arguments of `modulate`.
-    dh : array
-        Gradient of h.
-    dy : array
-        Written: gradient of y.
-    dtable, doffset : array
-        Gradients of table and, unless empty, of offset; added to.
-    """
-    bonds, count = len(first), len(table)
-    factor = np.empty(table.shape[1], dtype=y.dtype)
-    dfactor = np.empty(table.shape[1], dtype=y.dtype)
-    for b in range(bonds):
-        factor[:] = one
-        dfactor[:] = 0
-        for k in range(4):
-            row = first[b] + k
-            if 0 <= row < count:
-                v, source = values[b, k], table[row]
-                for q in range(len(factor)):
-                    factor[q] += v * source[q]
-        for k in range(len(sizes)):
-            width, components = sizes[k, WIDTH], sizes[k, COMPONENTS]
-            f = factor[sizes[k, START] : sizes[k, START] + width]
-            df = dfactor[sizes[k, START] : sizes[k, START] + width]
-            for component in range(components):
-                at = sizes[k, ROW] * bonds + (b * components + component) * width
-                value, above, out = y[at : at + width], dh[at : at + width], dy[at : at + width]
-                for q in range(width):
-                    out[q] = above[q] * f[q]
-                for q in range(width):
-                    df[q] += above[q] * value[q]
-        for k in range(4):
-            row = first[b] + k
-            if 0 <= row < count:
-                v, out = values[b, k], dtable[row]
-                for q in range(len(dfactor)):
-                    out[q] += v * dfactor[q]
-                if len(doffset) > 0:
-                    width = sizes[0, WIDTH]
-                    above, out = dh[b * width : b * width + width], doffset[row]
-                    for q in range(width):
-                        out[q] += v * above[q]
-
-
-@compiled
-def activate(h, width, bonds, scalars):  # type: ignore[no-untyped-def]
-    """Compute scalars = ½x(1 + x/√(1+x²)) of the first block.
-
-    Parameters
-    ----------
-    h : array
-        Flat hidden values.
-    width, bonds : int
-        Width of the first block, and B.
-    scalars : array
-        Written: (B, width).
-    """
-    half, one = h.dtype.type(0.5), h.dtype.type(1)
-    for b in range(bonds):
-        value, out = h[b * width : b * width + width], scalars[b]
-        for q in range(width):
-            v = value[q]
-            out[q] = half * v * (one + v / np.sqrt(one + v * v))
-
-
-@compiled
-def apply_gates(h, scalars, t, sizes, z):  # type: ignore[no-untyped-def]
-    """Compute z = h·(1 + t/√(1+t²)), with the scalars in place of the first block.
-
-    Parameters
-    ----------
-    h : array
-        Flat hidden values.
-    scalars : array
-        (B, width of block 0).
-    t : array
-        (B, channels).
-    sizes : array
-        (blocks, 9) sizes of the blocks.
-    z : array
-        Written: flat hidden values.
-    """
-    one, bonds = h.dtype.type(1), len(t)
-    g = np.empty(t.shape[1], dtype=h.dtype)
-    for b in range(bonds):
-        raw = t[b]
-        for q in range(len(g)):
-            g[q] = one + raw[q] / np.sqrt(one + raw[q] * raw[q])
-        for k in range(len(sizes)):
-            width, components = sizes[k, WIDTH], sizes[k, COMPONENTS]
-            f = g[sizes[k, START] : sizes[k, START] + width]
-            for component in range(components):
-                at = sizes[k, ROW] * bonds + (b * components + component) * width
-                value, out = (scalars[b] if k == 0 else h[at : at + width]), z[at : at + width]
-                for q in range(width):
-                    out[q] = value[q] * f[q]
-
-
-@compiled
-def gates_back(h, scalars, t, dz, sizes, dh, dscalars, dt):  # type: ignore[no-untyped-def]
-    """Compute the gradients of `apply_gates`.
-
-    Parameters
-    ----------
-    h, scalars, t, sizes
-        Arguments of `apply_gates`.
-    dz : array
-        Gradient of z.
-    dh : array
-        Written: gradient of h but for its first block.
-    dscalars, dt : array
-        Written: (B, width) and (B, channels), gradients of scalars and t.
-    """
-    one, bonds = h.dtype.type(1), len(t)
-    g = np.empty(t.shape[1], dtype=h.dtype)
-    slope = np.empty(t.shape[1], dtype=h.dtype)
-    for b in range(bonds):
-        raw, out_t = t[b], dt[b]
-        for q in range(len(g)):
-            inverse = one / np.sqrt(one + raw[q] * raw[q])
-            g[q] = one + raw[q] * inverse
-            slope[q] = inverse * inverse * inverse
-        for k in range(len(sizes)):
-            width, components, start = sizes[k, WIDTH], sizes[k, COMPONENTS], sizes[k, START]
-            f, sums = g[start : start + width], out_t[start : start + width]
-            sums[:] = 0
-            for component in range(components):
-                at = sizes[k, ROW] * bonds + (b * components + component) * width
-                above = dz[at : at + width]
-                value = scalars[b] if k == 0 else h[at : at + width]
-                out = dscalars[b] if k == 0 else dh[at : at + width]
-                for q in range(width):
-                    out[q] = above[q] * f[q]
-                for q in range(width):
-                    sums[q] += above[q] * value[q]
-        for q in range(len(g)):
-            out_t[q] *= slope[q]
-
-
-@compiled
-def activate_back(h, width, bonds, dscalars, dh):  # type: ignore[no-untyped-def]
-    """Write the gradient of `activate` to the first block of dh.
-
-    Parameters
-    ----------
-    h, width, bonds
-        Arguments of `activate`.
-    dscalars : array
-        (B, width), gradient of the scalars.
-    dh : array
-        Flat gradient of h, whose first block is written.
-    """
-    half, one = h.dtype.type(0.5), h.dtype.type(1)
-    for b in range(bonds):
-        value, above, out = h[b * width : b * width + width], dscalars[b], dh[b * width : b * width + width]
-        for q in range(width):
-            v = value[q]
-            inverse = one / np.sqrt(one + v * v)
-            out[q] = above[q] * half * (one + v * inverse + v * inverse * inverse * inverse)
-
-
-@compiled
-def compare(o, envelope, values, weights, huber_delta, sizes, do):  # type: ignore[no-untyped-def]
-    """Return `BondTargets.error` of the outputs o·envelope, and write its gradient.
+def compare(o, envelope, values, weights, huber_delta, scale, sizes, do):  # type: ignore[no-untyped-def]
+    """Return `BondTargets.error` of the outputs o·envelope, and write its gradient times a factor.
 
     Parameters
     ----------
@@ -436,36 +211,52 @@ def compare(o, envelope, values, weights, huber_delta, sizes, do):  # type: igno
         (B, columns), targets and their weights.
     huber_delta : float
         Delta of the pseudo-Huber loss; 0 for squares.
+    scale : float
+        Factor of the gradient.
     sizes : array
         (blocks, 9) sizes of the blocks.
     do : array
-        Written: gradient with respect to o.
+        Written: gradient with respect to o, times `scale`.
 
     Returns
     -------
     float
         The error.
     """
-    total, bonds = 0.0, len(envelope)
-    delta, zero, two = o.dtype.type(huber_delta), o.dtype.type(0), o.dtype.type(2)
-    for k in range(len(sizes)):
-        n, components, column = sizes[k, OUTPUTS], sizes[k, COMPONENTS], sizes[k, COLUMN]
-        for b in range(bonds):
-            at, e, sums = (column * bonds) + b * components * n, envelope[b], zero
+    total, bonds, columns = 0.0, len(envelope), values.shape[1]
+    delta, factor = o.dtype.type(huber_delta), o.dtype.type(scale if huber_delta > 0 else 2 * scale)
+    # The rows of one bond, which a vector at a time can take: errors by column, squares and slopes by channel.
+    error, square, slope = (np.empty(columns, o.dtype), np.empty(columns, o.dtype), np.empty(columns, o.dtype))
+    for b in range(bonds):
+        e, channel = envelope[b], 0
+        for k in range(len(sizes)):
+            n, components, column = sizes[k, OUTPUTS], sizes[k, COMPONENTS], sizes[k, COLUMN]
+            at = column * bonds + b * components * n
             for q in range(n):
-                square, w = delta * delta, weights[b, column + q]
-                for component in range(components):
-                    error = w * (o[at + component * n + q] * e - values[b, column + component * n + q])
-                    square += error * error
-                    do[at + component * n + q] = error * w * e
-                if delta > 0:
-                    norm = np.sqrt(square)
-                    sums += norm - delta
-                    factor = o.dtype.type(1) / norm
-                else:
-                    sums += square
-                    factor = two
-                for component in range(components):
-                    do[at + component * n + q] *= factor
-            total += sums
+                square[channel + q] = delta * delta
+            for component in range(components):
+                for q in range(n):
+                    place = component * n + q
+                    own = weights[b, column + q] * (o[at + place] * e - values[b, column + place])
+                    error[column + place] = own
+                    square[channel + q] += own * own
+            channel += n
+        if delta > 0:
+            for q in range(channel):
+                norm = np.sqrt(square[q])
+                total += norm - delta
+                slope[q] = factor / norm
+        else:
+            for q in range(channel):
+                total += square[q]
+                slope[q] = factor
+        channel = 0
+        for k in range(len(sizes)):
+            n, components, column = sizes[k, OUTPUTS], sizes[k, COMPONENTS], sizes[k, COLUMN]
+            at = column * bonds + b * components * n
+            for component in range(components):
+                for q in range(n):
+                    place = component * n + q
+                    do[at + place] = error[column + place] * weights[b, column + q] * e * slope[channel + q]
+            channel += n
     return total

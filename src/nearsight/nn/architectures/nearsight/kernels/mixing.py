@@ -9,33 +9,39 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
 from nearsight.nn.architectures.nearsight.graph import BondGraph
+from nearsight.nn.architectures.nearsight.kernels import mixing_loops
+from nearsight.nn.kernels.one_memory import gradient_of, in_one_memory
 from nearsight.nn.kernels.threads import one_core
 
 
 @dataclass(frozen=True, eq=False)
 class Standardised:
-    """Inputs of the atoms of a graph, by element and degree.
+    """Inputs of the atoms of a graph, by element.
 
     Attributes
     ----------
     by : tuple of Tensor
         Means and spreads with which they were standardised.
-    rows : list of Tensor
+    rows : list of ndarray
         Atoms of each element.
-    inputs : list of list of Tensor
-        For each element and degree l (n_k·(2l+1), F_l), components of an atom one after another.
+    inputs : list of ndarray
+        For each element, flat, an array (n_k, 2l+1, F_l) for each degree l.
+    counts : ndarray
+        (l_max+1,) numbers F_l.
     n_atoms : int
         Number of atoms.
     """
 
     by: tuple[Tensor, ...]
-    rows: list[Tensor]
-    inputs: list[list[Tensor]]
+    rows: list[np.ndarray]
+    inputs: list[np.ndarray]
+    counts: np.ndarray
     n_atoms: int
 
 
@@ -67,13 +73,15 @@ def standardised(graph: BondGraph, elements: int, l_max: int, *by: Tensor) -> St
         return known  # type: ignore[no-any-return]
     density_mean, density_spread, scalar_mean, scalar_spread = by
     rows = [torch.nonzero(graph.element == k)[:, 0] for k in range(elements)]
-    inputs: list[list[Tensor]] = []
+    inputs: list[np.ndarray] = []
     for k, own in enumerate(rows):
         densities, scalars = graph.densities[own], (graph.scalars[own] - scalar_mean[k]) / scalar_spread[k]
         parts = [densities[:, l * l : (l + 1) ** 2] / density_spread[l] for l in range(1, l_max + 1)]
         first = torch.cat([(densities[:, 0] - density_mean) / density_spread[0], scalars], dim=1)
-        inputs.append([first, *(part.reshape(-1, part.shape[2]) for part in parts)])
-    found = Standardised(tuple(t.clone() for t in by), rows, inputs, len(graph.element))
+        inputs.append(torch.cat([first.reshape(-1), *(part.reshape(-1) for part in parts)]).numpy())
+    count = graph.densities.shape[2]
+    counts = np.array([count + graph.scalars.shape[1]] + [count] * l_max)
+    found = Standardised(tuple(t.clone() for t in by), [r.numpy() for r in rows], inputs, counts, len(graph.element))
     _KEPT[graph.densities] = found
     return found
 
@@ -97,24 +105,65 @@ def mixed(inputs: Standardised, weights: Sequence[Tensor]) -> Tensor:
     return result
 
 
+def add_gradient(inputs: Standardised, weights: Sequence[torch.nn.Parameter], above: Tensor) -> None:
+    """Add the gradient of `mixed` to that of the weights (`grad`).
+
+    Parameters
+    ----------
+    inputs, weights
+        Arguments of `mixed`.
+    above : Tensor
+        (n, (l_max+1)², channels), gradient of the features.
+    """
+    gradients = [gradient_of(w) for w in weights]
+    flat = in_one_memory(gradients)
+    if flat is not None:
+        _add_back(inputs, gradients, above, flat)
+        return
+    flat = torch.cat([g.reshape(-1) for g in gradients])
+    _add_back(inputs, gradients, above, flat)
+    torch._foreach_copy_(gradients, _divided(flat, [g.shape for g in gradients]))
+
+
+def _add_back(inputs: Standardised, weights: Sequence[Tensor], above: Tensor, flat: Tensor) -> None:
+    above, scratch = above.contiguous(), _scratch(above)
+    with one_core():
+        for rows, own, where in zip(inputs.rows, inputs.inputs, _places(weights)):
+            mixing_loops.mix_back(own, rows, inputs.counts, above.numpy(), where, scratch, flat.numpy())
+
+
+def _places(weights: Sequence[Tensor]) -> np.ndarray:
+    """(elements, l_max+1) offsets of the weights of each element and degree in one memory."""
+    starts = np.cumsum([0] + [w.numel() for w in weights[:-1]])
+    return starts + np.arange(len(weights[0]))[:, None] * [w[0].numel() for w in weights]
+
+
+def _scratch(like: Tensor) -> np.ndarray:
+    _, components, channels = like.shape
+    width = (2 * round(components**0.5) - 1) * channels
+    return np.empty(mixing_loops.ATOMS * width, dtype=like.detach().numpy().dtype)
+
+
+def _divided(flat: Tensor, shapes: Sequence[torch.Size]) -> list[Tensor]:
+    return [part.view(shape) for part, shape in zip(flat.split([shape.numel() for shape in shapes]), shapes)]
+
+
 class _Mixed(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, inputs: Standardised, *weights: Tensor) -> Tensor:
-        channels = weights[0].shape[2]
-        result = weights[0].new_empty(inputs.n_atoms, len(weights) ** 2, channels)
+        own = [w.detach() for w in weights]
+        flat = in_one_memory(own)
+        flat = torch.cat([w.reshape(-1) for w in own]) if flat is None else flat
+        result = own[0].new_empty(inputs.n_atoms, len(own) ** 2, own[0].shape[2])
+        scratch = _scratch(result)
         with one_core():
-            for k, (rows, own) in enumerate(zip(inputs.rows, inputs.inputs)):
-                blocks = [(x @ w[k]).view(len(rows), 2 * l + 1, channels) for l, (x, w) in enumerate(zip(own, weights))]
-                result[rows] = torch.cat(blocks, dim=1)
-        ctx.inputs, ctx.shapes = inputs, [w.shape for w in weights]
+            for rows, x, where in zip(inputs.rows, inputs.inputs, _places(own)):
+                mixing_loops.mix(x, rows, inputs.counts, flat.numpy(), where, scratch, result.numpy())
+        ctx.inputs, ctx.weights = inputs, own
         return result
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
-        (gradient,), found = gradients, [gradients[0].new_empty(shape) for shape in ctx.shapes]
-        with one_core():
-            for k, (rows, own) in enumerate(zip(ctx.inputs.rows, ctx.inputs.inputs)):
-                above = gradient[rows]
-                for l, x in enumerate(own):
-                    torch.mm(x.T, above[:, l * l : (l + 1) ** 2].reshape(-1, above.shape[2]), out=found[l][k])
-        return (None, *found)
+        flat = gradients[0].new_zeros(sum(w.numel() for w in ctx.weights))
+        _add_back(ctx.inputs, ctx.weights, gradients[0], flat)
+        return (None, *_divided(flat, [w.shape for w in ctx.weights]))

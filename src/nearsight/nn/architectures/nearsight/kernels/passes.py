@@ -9,6 +9,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -18,6 +21,7 @@ from nearsight.nn.architectures.nearsight.graph import Bonds, BondTargets
 from nearsight.nn.architectures.nearsight.kernels import chunk_loops, loops
 from nearsight.nn.architectures.nearsight.pair_network import END, SCALE, PairNetwork
 from nearsight.nn.kernels.compilation import Buffers
+from nearsight.nn.kernels.vectors import LANES, lanes_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +37,7 @@ class PairWeights:
     offset : Tensor
         (bond_functions, width of block 0).
     flat : Tensor or None
-        The memory of all of them, one after another in the order of `parameters_of`, where they share one.
+        The memory of all of them, one after another in the order of `PairNetwork.weights`, where they share one.
     """
 
     first: list[Tensor]
@@ -46,7 +50,7 @@ class PairWeights:
 
     @classmethod
     def of(cls, tensors: Sequence[Tensor], blocks: int, layers: int, flat: Tensor | None = None) -> PairWeights:
-        """Return the weights from the order of `parameters_of`.
+        """Return the weights from the order of `PairNetwork.weights`.
 
         Parameters
         ----------
@@ -62,32 +66,75 @@ class PairWeights:
         PairWeights
             The same tensors by their meaning.
         """
-        t = list(tensors)
+        offset, *t = tensors
         return cls(
             t[:blocks],
             t[blocks : 2 * blocks],
             t[2 * blocks : 3 * blocks],
             t[3 * blocks : 3 * blocks + layers],
             t[3 * blocks + layers : 3 * blocks + 2 * layers],
-            t[-1],
+            offset,
             flat,
         )
 
     def tensors(self) -> list[Tensor]:
-        """Return all tensors in the order of `parameters_of`."""
-        return [*self.first, *self.second, *self.last, *self.radial, *self.gates, self.offset]
+        """Return all tensors in the order of `PairNetwork.weights`."""
+        return [self.offset, *self.first, *self.second, *self.last, *self.radial, *self.gates]
 
 
-def parameters_of(network: PairNetwork) -> list[Tensor]:
-    """Return the weights of a network: first, second and last maps, radial functions, gates, offset."""
-    lists = (network.first, network.second, network.last, network.radial, network.gates)
-    return [p for group in lists for p in group] + [network.offset]
+@dataclass(frozen=True, eq=False)
+class PassSizes:
+    """Sizes of the network of a pair, as the loops want them.
+
+    Attributes
+    ----------
+    sizes : ndarray
+        (blocks, 9), see `loops`.
+    place : ndarray
+        (blocks + 1,) offsets of the blocks' inputs, divided by the number of bonds.
+    where : ndarray
+        (parameters,) offsets of the weights in one memory, maps and gates before the offset as `chunk_loops` wants it.
+    parts : ndarray
+        Where arrays lie in the memory of a chunk (`chunk_loops.memory_parts`).
+    filled : bool
+        Whether the widths of all blocks fill vectors.
+    """
+
+    sizes: np.ndarray
+    place: np.ndarray
+    where: np.ndarray
+    parts: np.ndarray
+    filled: bool
+
+    @classmethod
+    def of(cls, network: PairNetwork) -> PassSizes:
+        """Return the sizes of a network, which are computed once."""
+        known: PassSizes | None = _SIZES.get(network)
+        if known is None:
+            known = _SIZES[network] = cls._computed(network)
+        return known
+
+    @classmethod
+    def _computed(cls, network: PairNetwork) -> PassSizes:
+        blocks = network.blocks
+        columns = np.cumsum([0] + [b.components * b.outputs for b in blocks])
+        rows = [
+            [b.inputs, b.width, b.components, b.start, b.row, b.outputs, columns[k], b.parity, b.order]
+            for k, b in enumerate(blocks)
+        ]
+        offset, *others = np.cumsum([0] + [p.numel() for p in network.weights[:-1]])
+        sizes, place = np.array(rows, dtype=np.int64), np.cumsum([0] + [b.components * b.inputs for b in blocks])
+        parts, filled = chunk_loops.memory_parts(sizes, int(place[-1])), lanes_of(*network.widths) == LANES
+        return cls(sizes, place, np.array([*others, offset]), parts, filled)
+
+
+_SIZES: WeakKeyDictionary[PairNetwork, PassSizes] = WeakKeyDictionary()
 
 
 class BondPass(ABC):
     """The passes of one pair's network over chunks, with scratch memory.
 
-    Call `forward`, then one of `outputs`, `last_hidden`, `compare` and `take`, and after the last two `backward`.
+    Call `forward`, then one of `outputs`, `last_hidden` and `take`, and after the last `backward`.
 
     Attributes
     ----------
@@ -98,7 +145,7 @@ class BondPass(ABC):
     last : Tensor
         Its last hidden values, block after block.
     do : Tensor
-        Gradient of `o`, after `compare` or `take`.
+        Gradient of `o`, after `take`.
 
     Parameters
     ----------
@@ -120,18 +167,11 @@ class BondPass(ABC):
 
     def __init__(self, network: PairNetwork, weights: PairWeights, cutoff: float, buffers: Buffers) -> None:
         self.blocks, self.weights, self.cutoff, self.buffer = network.blocks, weights, cutoff, buffers
-        columns = np.cumsum([0] + [b.components * b.outputs for b in self.blocks])
-        self.sizes = np.array(
-            [
-                [b.inputs, b.width, b.components, b.start, b.row, b.outputs, columns[k], b.parity, b.order]
-                for k, b in enumerate(self.blocks)
-            ],
-            dtype=np.int64,
-        )
-        self.place = np.cumsum([0] + [b.components * b.inputs for b in self.blocks])
-        self.total, self.columns = int(self.place[-1]), int(columns[-1])
-        self.hidden = self.blocks[-1].row + self.blocks[-1].width * self.blocks[-1].components
-        self.channels = self.blocks[-1].start + self.blocks[-1].width
+        own, last = PassSizes.of(network), self.blocks[-1]
+        self.sizes, self.place, self.where = own.sizes, own.place, own.where
+        self.total, self.columns = int(self.place[-1]), sum(b.components * b.outputs for b in self.blocks)
+        self.hidden = last.row + last.width * last.components
+        self.channels = last.start + last.width
         self.scalars = self.blocks[0].width
 
     @abstractmethod
@@ -145,10 +185,6 @@ class BondPass(ABC):
         bonds : Bonds
             The chunk.
         """
-
-    @abstractmethod
-    def compare(self, targets: BondTargets) -> float | Tensor:
-        """Return the error of the outputs; its gradient goes to `backward`."""
 
     @abstractmethod
     def backward(self, sums: PairWeights, dfeatures: Tensor) -> None:
@@ -173,11 +209,15 @@ class BondPass(ABC):
 
     def take(self, gradient: Tensor) -> None:
         """Take the gradient (B, columns) of the outputs, for `backward`."""
-        self.do = self.buffer("do", self.n * self.columns)
+        self.do = self._gradient_of_outputs()
         scaled = gradient * self.envelope[:, None]
         widths = [b.components * b.outputs for b in self.blocks]
         for place, part in zip(self._outputs(self.do), scaled.split(widths, 1)):
             place.copy_(part.reshape(place.shape))
+
+    def _gradient_of_outputs(self) -> Tensor:
+        """Return the memory of `do`."""
+        return self.buffer("do", self.n * self.columns)
 
     def _inputs(self, flat: Tensor) -> list[Tensor]:
         return [
@@ -195,31 +235,6 @@ class BondPass(ABC):
         ]
 
 
-@dataclass(frozen=True, eq=False)
-class ChunkMemory:
-    """Buffers of a chunk on a CPU, in the order of the arguments of `chunk_loops`.
-
-    Attributes
-    ----------
-    splines : tuple of array
-        Number of the first function of the bonds' lengths that is not zero, and four values.
-    forward, backward : tuple of array
-        What the forward pass leaves, and scratch memory of the backward pass.
-    wide : array
-        Scratch memory of narrow products.
-    last, envelope, o : Tensor
-        Last hidden values, envelope and outputs.
-    """
-
-    splines: tuple[np.ndarray, ...]
-    forward: tuple[np.ndarray, ...]
-    backward: tuple[np.ndarray, ...]
-    wide: np.ndarray
-    last: Tensor
-    envelope: Tensor
-    o: Tensor
-
-
 class CompiledPass(BondPass):
     """The passes on a CPU; used like `BondPass`.
 
@@ -231,37 +246,14 @@ class CompiledPass(BondPass):
 
     def __init__(self, network: PairNetwork, weights: PairWeights, cutoff: float, buffers: Buffers) -> None:
         super().__init__(network, weights, cutoff, buffers)
-        counts = [p.numel() for p in parameters_of(network)]
-        self.where = np.cumsum([0, *counts[:-1]])
-        self.count = len(weights.offset)
+        own = PassSizes.of(network)
+        self.parts, self.filled = own.parts, own.filled
         self.lengths = (float(cutoff), float(min(END, cutoff)), SCALE)
-        self._chunks: dict[int, ChunkMemory] = {}
 
-    def _memory(self, name: str, *shape: int) -> np.ndarray:
-        return self.buffer(name, *shape).numpy()
-
-    def _chunk_memory(self, n: int) -> ChunkMemory:
-        """Return the buffers of a chunk of n bonds, which other passes of the thread have, too."""
-        if n in self._chunks:
-            return self._chunks[n]
-        memory, hidden = self._memory, n * self.hidden
-        forward = (
-            memory("x", n * self.total),
-            *(memory(name, hidden) for name in ("y", "h", "z", "y2", "h2", "z2")),
-            *(memory(f"scalars {k}", n, self.scalars) for k in range(2)),
-            *(memory(f"t {k}", n, self.channels) for k in range(2)),
-        )
-        backward = (
-            memory("dx", n * self.total),
-            *(memory(name, hidden) for name in ("dy", "dz", "dh", "dh2")),
-            memory("dscalars", n, self.scalars),
-            memory("dt", n, self.channels),
-        )
-        splines = np.empty(n, dtype=np.int64), memory("values", n, 4)
-        wide = memory("wide", 2 * n * chunk_loops.NARROW)
-        results = self.buffer("z2", hidden), self.buffer("envelope", n), self.buffer("o", n * self.columns)
-        self._chunks[n] = ChunkMemory(splines, forward, backward, wide, *results)
-        return self._chunks[n]
+    @cached_property
+    def layout(self) -> tuple[Any, ...]:
+        """Sizes and weights, arguments of all loops."""
+        return self.sizes, self.place, self.where, self._flat(self.weights), len(self.weights.offset)
 
     def forward(self, features: Tensor, bonds: Bonds) -> None:
         """Compute the outputs without envelope (see `BondPass.forward`).
@@ -271,42 +263,21 @@ class CompiledPass(BondPass):
         features, bonds
             Arguments of `BondPass.forward`.
         """
-        self.n = n = len(bonds)
-        self.ends = bonds.source.contiguous().numpy(), bonds.target.contiguous().numpy()
-        self.frames = bonds.frames.contiguous().numpy()
-        self.memory = self._chunk_memory(n)
-        self.last, self.envelope, self.o = self.memory.last, self.memory.envelope, self.memory.o
+        self.n, arrays = len(bonds), self._arrays(bonds)
+        self.bonds, self.first = (arrays[0], arrays[1], arrays[3]), np.empty(self.n, dtype=np.int64)
         chunk_loops.forward(
             features.numpy(),
-            *self.ends,
-            bonds.distance.contiguous().numpy(),
-            self.frames,
-            self.sizes,
-            self.place,
-            self.where,
-            self._flat(self.weights),
-            self.count,
+            *arrays,
+            *self.layout,
             self.lengths,
-            *self.memory.splines,
-            self.envelope.numpy(),
-            *self.memory.forward,
-            self.o.numpy(),
-            self.memory.wide,
+            self.parts,
+            self.filled,
+            self.first,
+            self._memory(self.n),
         )
-
-    def compare(self, targets: BondTargets) -> float:
-        """Return the error of the outputs; its gradient goes to `backward`."""
-        self.do = self.buffer("do", self.n * self.columns)
-        error = loops.compare(
-            self.o.numpy(),
-            self.envelope.numpy(),
-            targets.values.contiguous().numpy(),
-            targets.weights.contiguous().numpy(),
-            targets.huber_delta,
-            self.sizes,
-            self.do.numpy(),
+        self.last, self.envelope, self.o = (
+            self._part(k) for k in (chunk_loops.Z2, chunk_loops.ENVELOPE, chunk_loops.OUT)
         )
-        return float(error)
 
     def backward(self, sums: PairWeights, dfeatures: Tensor) -> None:
         """Add the gradients of weights and features (see `BondPass.backward`).
@@ -316,22 +287,80 @@ class CompiledPass(BondPass):
         sums, dfeatures
             Arguments of `BondPass.backward`; the gradients of the weights share one memory.
         """
-        chunk_loops.backward(
-            *self.ends,
-            self.frames,
-            self.sizes,
-            self.place,
-            self.where,
-            self._flat(self.weights),
-            self.count,
-            *self.memory.splines,
-            *self.memory.forward,
-            self.do.numpy(),
-            *self.memory.backward,
-            self.memory.wide,
-            self._flat(sums),
-            dfeatures.numpy(),
+        memory = self._memory(self.n)
+        gradients = self._flat(sums), dfeatures.numpy()
+        chunk_loops.backward(*self.bonds, *self.layout, self.parts, self.filled, self.first, memory, *gradients)
+
+    def add_errors(
+        self,
+        features: Tensor,
+        bonds: Bonds,
+        targets: BondTargets,
+        chunk: int,
+        scale: float = 1.0,
+        sums: PairWeights | None = None,
+        dfeatures: Tensor | None = None,
+    ) -> float:
+        """Return the error of any number of bonds, and add its gradient.
+
+        Parameters
+        ----------
+        features : Tensor
+            (n, (l_max+1)², channels) of the atoms.
+        bonds : Bonds
+            The bonds.
+        targets : BondTargets
+            Their targets.
+        chunk : int
+            Bonds at once.
+        scale : float
+            Factor of the gradient.
+        sums : PairWeights, optional
+            Gradients of the weights, in one memory, added to; without them no gradient is computed.
+        dfeatures : Tensor, optional
+            (n, (l_max+1)², channels), gradient of the features, added to.
+
+        Returns
+        -------
+        float
+            Sum of `BondTargets.error`.
+        """
+        atoms, weights = features.numpy(), self._flat(self.weights)
+        error = chunk_loops.add_errors(
+            atoms,
+            *self._arrays(bonds),
+            targets.values.contiguous().numpy(),
+            targets.weights.contiguous().numpy(),
+            float(targets.huber_delta),
+            float(scale),
+            *self.layout,
+            self.lengths,
+            self.parts,
+            self.filled,
+            np.empty(chunk, dtype=np.int64),
+            self._memory(chunk),
+            sums is not None,
+            weights if sums is None else self._flat(sums),
+            atoms if dfeatures is None else dfeatures.numpy(),
         )
+        return float(error)
+
+    def _gradient_of_outputs(self) -> Tensor:
+        return self._part(chunk_loops.DOUT)
+
+    def _memory(self, bonds: int) -> np.ndarray:
+        """Return the memory of a chunk, which other passes of the thread have, too."""
+        return self.buffer.array("chunk", bonds * int(self.parts[-1]))
+
+    def _part(self, k: int) -> Tensor:
+        """Return one array of the present chunk, flat."""
+        memory = self.buffer("chunk", self.n * int(self.parts[-1]))
+        return memory[self.n * self.parts[k] : self.n * self.parts[k + 1]]
+
+    @staticmethod
+    def _arrays(bonds: Bonds) -> tuple[np.ndarray, ...]:
+        own = (bonds.source, bonds.target, bonds.distance, bonds.frames)
+        return tuple(t.contiguous().numpy() for t in own)
 
     @staticmethod
     def _flat(weights: PairWeights) -> np.ndarray:
