@@ -16,6 +16,7 @@ from nearsight.learning.optimisation import (
     moving_average,
     set_step,
 )
+from nearsight.learning.weight_vector import WeightVector
 from nearsight.nn.config import OptimizerSection
 
 COSINE = OptimizerSection(schedule="cosine", learning_rate=4e-3, minimum_learning_rate=4e-6)
@@ -149,3 +150,60 @@ def test_the_average_leaves_the_weights_alone() -> None:
     steps(own, average, 1, 3)
     assert not torch.equal(own.weight, average.module.weight)
     assert own.weight.data_ptr() != average.module.weight.data_ptr()
+
+
+@pytest.mark.parametrize("kind", ["adam", "adamw"])
+def test_adam_of_a_vector_is_torch_s(kind: str) -> None:
+    """Step after step, with a parameter that rests at times, and from a state of torch's."""
+    config = OptimizerSection(kind=kind, weight_decay=0.5 if kind == "adamw" else 0, learning_rate=0.1)
+    ours, theirs = network(), network()
+    vector = WeightVector.of(ours)
+    assert vector is not None
+    optimizers = [
+        make_optimizer(list(ours.parameters()), config, vector),
+        make_optimizer(list(theirs.parameters()), config),
+    ]
+    generator = torch.Generator().manual_seed(3)
+    for step in range(12):
+        vector.clear()
+        for a, b in zip(ours.parameters(), theirs.parameters()):
+            rests = a.ndim == 1 and step % 3 == 1
+            b.grad = None if rests else torch.randn(b.shape, generator=generator, dtype=b.dtype)
+            assert a.grad is not None
+            a.grad.copy_(torch.zeros_like(b) if b.grad is None else b.grad)
+        for own in optimizers:
+            own.step()
+        for a, b in zip(ours.parameters(), theirs.parameters()):
+            assert torch.allclose(a, b, rtol=0, atol=1e-13)
+        if step == 5:
+            optimizers[0].load_state_dict(optimizers[1].state_dict())
+    states = [own.state_dict()["state"] for own in optimizers]
+    for key, b in states[1].items():
+        assert states[0][key].keys() == b.keys()
+        assert all(torch.allclose(states[0][key][name], b[name], rtol=1e-12, atol=0) for name in b)
+
+
+def test_gradients_of_a_vector_are_clipped_as_torch_does() -> None:
+    ours, theirs = network(), network()
+    vector = WeightVector.of(ours)
+    assert vector is not None
+    for own in (ours, theirs):
+        own(torch.ones(2, dtype=torch.float64)).square().sum().backward()
+    for norm in (1e3, 0.7):
+        vector.clip(norm)
+        torch.nn.utils.clip_grad_norm_(theirs.parameters(), norm)
+        for a, b in zip(ours.parameters(), theirs.parameters()):
+            assert a.grad is not None
+            assert b.grad is not None
+            assert torch.allclose(a.grad, b.grad, rtol=1e-13, atol=0)
+
+
+@pytest.mark.exact
+def test_an_average_of_a_vector_is_that_of_its_parameters() -> None:
+    ours, theirs = network(), network()
+    WeightVector.of(ours)
+    averages = [moving_average(own, 0.9) for own in (ours, theirs)]
+    for own, average in zip((ours, theirs), averages):
+        steps(own, average, 1, 7)
+    assert numbers(averages[0]) == numbers(averages[1])
+    assert int(averages[0].n_averaged) == int(averages[1].n_averaged)

@@ -20,6 +20,7 @@ from nearsight.learning.checkpoint import TrainingState, load_checkpoint, save_c
 from nearsight.learning.config import TrainingConfig
 from nearsight.learning.optimisation import Schedule, make_optimizer, moving_average
 from nearsight.learning.shares import Shares
+from nearsight.learning.weight_vector import WeightVector
 from nearsight.nn.error_sums import ErrorSums
 from nearsight.nn.model import HamiltonianModel, TrainingData
 from nearsight.nn.processes import Processes
@@ -87,7 +88,8 @@ class Trainer:
         o = config.optimizer
         self.network = model.network.to(processes.device)
         processes.as_first(self.network.state_dict().values())
-        self.optimizer = make_optimizer(list(self.network.parameters()), o)
+        self.vector = WeightVector.of(self.network)
+        self.optimizer = make_optimizer(list(self.network.parameters()), o, self.vector)
         self.schedule = Schedule(self.optimizer, o)
         self.objective = model.objective(config.loss)
         self.average = None if o.ema_decay is None else moving_average(model.network, o.ema_decay)
@@ -237,7 +239,10 @@ class Trainer:
     def _step(self, chosen: Sequence[int]) -> tuple[Tensor, int]:
         """Do one optimiser step over several batches; return its sums and number of terms."""
         terms = self.training.n_terms(chosen)
-        self.optimizer.zero_grad()
+        if self.vector is None:
+            self.optimizer.zero_grad()
+        else:
+            self.vector.clear()
         own = torch.zeros(2, device=self.processes.device, dtype=self.model.dtype)
         for batch in self.training.own(chosen):
             own = own + self._sums(batch, terms)
@@ -252,10 +257,15 @@ class Trainer:
                 f"expected a finite loss, got {loss} at step {self.state.step}: lower "
                 "optimizer.learning_rate; the last checkpoint is intact"
             )
-        if self.config.optimizer.clip_norm is not None:
-            nn.utils.clip_grad_norm_(self.model.network.parameters(), self.config.optimizer.clip_norm)
+        self._clip(self.config.optimizer.clip_norm)
         self.optimizer.step()
         return total, terms
+
+    def _clip(self, norm: float | None) -> None:
+        if norm is not None and self.vector is not None:
+            self.vector.clip(norm)
+        elif norm is not None:
+            nn.utils.clip_grad_norm_(self.model.network.parameters(), norm)
 
     def _combined(self, sums: Tensor) -> Tensor:
         """Sum gradients, the sums of the step and the states of all processes, in one message."""
@@ -263,9 +273,11 @@ class Trainer:
             return sums
         if self.processes.first:
             self.state.seconds = time.monotonic() - self._resumed_at
-        parameters = list(self.model.network.parameters())
-        own = torch.cat([sums, self._own_state(sums.dtype)]).to(parameters[0].dtype)
-        said = self.processes.sum_gradients(parameters, own)
+        own = torch.cat([sums, self._own_state(sums.dtype)]).to(self.model.dtype)
+        if self.vector is not None:
+            said = self.vector.sum_gradients(self.processes, own)
+        else:
+            said = self.processes.sum_gradients(self.model.network.parameters(), own)
         self._take(said[2:])
         return said[:2].to(sums.dtype)
 

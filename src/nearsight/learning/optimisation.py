@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from nearsight.errors import InputError
+from nearsight.learning.weight_vector import AdamOfVector, WeightVector
 from nearsight.nn.config import OptimizerSection
+from nearsight.nn.kernels.one_memory import in_one_memory
 
 FUSED = ("cpu", "cuda")
 """Devices for which torch has Adam as one loop."""
@@ -111,7 +113,9 @@ def cosine_rate(config: OptimizerSection, step: int, fraction: float) -> float:
     return rate * min(1.0, (step + 1) / (config.warmup_steps + 1))
 
 
-def make_optimizer(parameters: list[nn.Parameter], config: OptimizerSection) -> torch.optim.Optimizer:
+def make_optimizer(
+    parameters: list[nn.Parameter], config: OptimizerSection, vector: WeightVector | None = None
+) -> torch.optim.Optimizer:
     """Return Adam, or AdamW whose weight decay leaves vectors (biases, norms) alone.
 
     Parameters
@@ -120,6 +124,8 @@ def make_optimizer(parameters: list[nn.Parameter], config: OptimizerSection) -> 
         Parameters of the network.
     config : OptimizerSection
         Kind, first rate and weight decay.
+    vector : WeightVector, optional
+        All of these parameters as one vector, which is then updated in one loop.
 
     Returns
     -------
@@ -129,10 +135,32 @@ def make_optimizer(parameters: list[nn.Parameter], config: OptimizerSection) -> 
     # One loop over all parameters, where the device has one: a step of many small ones is mostly overhead.
     fused = all(p.device.type in FUSED and p.dtype in (torch.float32, torch.float64) for p in parameters)
     if config.kind == "adam":
+        if vector is not None:
+            return AdamOfVector(vector, [{"params": parameters, "weight_decay": 0.0}], config.learning_rate)
         return torch.optim.Adam(parameters, lr=config.learning_rate, fused=fused)
     maps, vectors = ([p for p in parameters if (p.ndim > 1) == many] for many in (True, False))
     groups = [{"params": maps, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    return torch.optim.AdamW([group for group in groups if group["params"]], lr=config.learning_rate, fused=fused)
+    groups = [group for group in groups if group["params"]]
+    if vector is not None:
+        return AdamOfVector(vector, groups, config.learning_rate)
+    return torch.optim.AdamW(groups, lr=config.learning_rate, fused=fused)
+
+
+class MovingAverage(AveragedModel):
+    """An average of a network's weights, updated as one vector where both lie in one memory."""
+
+    @torch.no_grad()
+    def update_parameters(self, model: nn.Module) -> None:
+        """Count the weights of a step in."""
+        ours, theirs = (in_one_memory(list(own.parameters())) for own in (self.module, model))
+        if ours is None or theirs is None:
+            super().update_parameters(model)
+            return
+        assert self.multi_avg_fn is not None
+        self.multi_avg_fn([ours], [theirs], self.n_averaged)
+        for mine, other in zip(self.module.buffers(), model.buffers()):
+            mine.copy_(other)
+        self.n_averaged += 1
 
 
 def moving_average(network: nn.Module, decay: float) -> AveragedModel:
@@ -160,7 +188,9 @@ def moving_average(network: nn.Module, decay: float) -> AveragedModel:
         torch._foreach_mul_(averages, keep)
         torch._foreach_add_(averages, weights, alpha=1 - keep)
 
-    average = AveragedModel(network, multi_avg_fn=update)
+    average = MovingAverage(network, multi_avg_fn=update)
+    if in_one_memory(list(network.parameters())) is not None:
+        WeightVector.of(average.module)
     set_step(average, 0)
     return average
 
