@@ -85,6 +85,33 @@ class IrrepTable:
         """
         return self.natural & self.layout.mask(zi, zj)[self.start]
 
+    def independent(self, z: int, degree: int) -> np.ndarray:
+        """List the natural irreps of a degree of an element's own block, once for two that a symmetric one has twice.
+
+        Parameters
+        ----------
+        z : int
+            Atomic number.
+        degree : int
+            L.
+
+        Returns
+        -------
+        array of int64
+            Positions of the irreps; computed once, and cannot be written to.
+        """
+        found = self._independent.get((z, degree))
+        if found is None:
+            once = np.arange(len(self.degree)) <= self.exchanged
+            found = np.flatnonzero(self.filled(z, z) & (self.degree == degree) & once)
+            found.setflags(write=False)
+            self._independent[z, degree] = found
+        return found
+
+    @cached_property
+    def _independent(self) -> dict[tuple[int, int], np.ndarray]:
+        return {}
+
     def transposed(self, blocks: np.ndarray) -> np.ndarray:
         """Return the coupled vectors of the transposed blocks.
 

@@ -140,7 +140,7 @@ class OnSite:
     descriptor : EnvironmentDescriptor
         The features.
     regressions : mapping of (int, int) to Regression
-        (Z, l) → the regression of the irreps `independent_irreps(table, Z, l)`, E_h.
+        (Z, l) → the regression of the irreps `IrrepTable.independent(Z, l)`, E_h.
     """
 
     descriptor: EnvironmentDescriptor
@@ -170,32 +170,11 @@ class OnSite:
         result = np.zeros((len(numbers), table.layout.size))
         for (z, degree), regression in self.regressions.items():
             atoms = np.flatnonzero(numbers == z)
-            irreps = independent_irreps(table, z, degree)
+            irreps = table.independent(z, degree)
             values = regression(features[degree][atoms])
             for same in (irreps, table.exchanged[irreps]):
                 result[atoms[:, None, None], table.columns(same)] = values
         return result
-
-
-def independent_irreps(table: IrrepTable, z: int, degree: int) -> np.ndarray:
-    """List the natural irreps of one degree of an element's block, once for each two that a symmetric block has twice.
-
-    Parameters
-    ----------
-    table : IrrepTable
-        The irreps.
-    z : int
-        Atomic number.
-    degree : int
-        L.
-
-    Returns
-    -------
-    array of int64
-        Positions of the irreps.
-    """
-    once = np.arange(len(table.degree)) <= table.exchanged
-    return np.flatnonzero(table.filled(z, z) & (table.degree == degree) & once)
 
 
 @dataclass(eq=False)
@@ -257,7 +236,7 @@ class OnSiteFit:
         return on_site, {key: leverage for key, (_, leverage) in solved.items()}
 
     def _columns(self, z: int, degree: int) -> np.ndarray | None:
-        irreps = independent_irreps(self.descriptor.table, z, degree)
+        irreps = self.descriptor.table.independent(z, degree)
         return self.descriptor.table.columns(irreps) if len(irreps) else None
 
 
@@ -329,7 +308,7 @@ def _leave_one_out(
         for (element, degree), leverage in leverages.items():
             if element != z or len(atoms) == 0:
                 continue
-            irreps = independent_irreps(table, z, degree)
+            irreps = table.independent(z, degree)
             if leverage.offset == 1:  # without its only atom an element has no terms
                 leave_one_out = blocks[:, table.columns(irreps)]
             else:

@@ -29,7 +29,7 @@ from nearsight.baselines.h0.edge_terms import KINDS, H0EdgeTerms, PartitionOfUni
 from nearsight.baselines.h0.on_site import FirstRoundDescriptor, SecondRoundDescriptor
 from nearsight.baselines.irrep_table import IrrepTable
 from nearsight.baselines.long_range import ChargeModel, LongRangeDescriptor
-from nearsight.baselines.on_site import EnvironmentDescriptor, OnSite, independent_irreps
+from nearsight.baselines.on_site import EnvironmentDescriptor, OnSite
 from nearsight.baselines.radial_functions import RadialFunctions
 from nearsight.baselines.ridge import Regression
 from nearsight.baselines.settings import BaselineSettings
@@ -129,7 +129,7 @@ def _renamed(arrays: Mapping[str, np.ndarray]) -> Arrays:
 def _metadata(baseline: Baseline) -> dict[str, Any]:
     table, basis = baseline.table, baseline.layout.basis
     on_site = {
-        _on_site_name(z, degree): [table.names[k] for k in independent_irreps(table, z, degree)]
+        _on_site_name(z, degree): [table.names[k] for k in table.independent(z, degree)]
         for z, degree in baseline.on_site.regressions
     }
     return {
@@ -221,7 +221,7 @@ def _on_site(
     table, regressions = descriptor.table, {}
     for z in elements:
         for degree in range(table.layout.l_max + 1):
-            count, name = len(independent_irreps(table, z, degree)), _on_site_name(z, degree, prefix)
+            count, name = len(table.independent(z, degree)), _on_site_name(z, degree, prefix)
             if count:
                 weights = _array(arrays, f"{name}.weights", (descriptor.n_features(degree), count))
                 regressions[z, degree] = Regression(weights, _array(arrays, f"{name}.constant", (count,)))

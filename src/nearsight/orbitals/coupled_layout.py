@@ -53,7 +53,7 @@ class CoupledLayout:
         """The degree L of every irrep of the vector, in order."""
         return tuple(l for (l1, _), (l2, _) in self.slots for l in irreps_of(l1, l2))
 
-    @property
+    @cached_property
     def size(self) -> int:
         """Length of the vector."""
         return sum(2 * l + 1 for l in self.degrees)
@@ -74,8 +74,15 @@ class CoupledLayout:
         Returns
         -------
         (size, n_i·n_j) array of float64
-            TᵀT = 1.
+            TᵀT = 1; it is computed once, and cannot be written to.
         """
+        found = self._matrices.get((zi, zj))
+        if found is None:
+            found = self._matrices[zi, zj] = self._matrix(zi, zj)
+            found.setflags(write=False)
+        return found
+
+    def _matrix(self, zi: int, zj: int) -> np.ndarray:
         ni, nj = self.basis.n_orbitals(zi), self.basis.n_orbitals(zj)
         result = np.zeros((self.size, ni, nj))
         start = self._slot_starts
@@ -97,8 +104,15 @@ class CoupledLayout:
         Returns
         -------
         (size,) array of bool
-            False is padding.
+            False is padding; it is computed once, and cannot be written to.
         """
+        found = self._masks.get((zi, zj))
+        if found is None:
+            found = self._masks[zi, zj] = self._mask(zi, zj)
+            found.setflags(write=False)
+        return found
+
+    def _mask(self, zi: int, zj: int) -> np.ndarray:
         filled = np.zeros(self.size, dtype=bool)
         start = self._slot_starts
         for a, la, _ in self._shells(zi):
@@ -141,6 +155,14 @@ class CoupledLayout:
         """
         blocks = coupled @ self.matrix(zi, zj).astype(coupled.dtype)
         return blocks.reshape(len(coupled), self.basis.n_orbitals(zi), self.basis.n_orbitals(zj))
+
+    @cached_property
+    def _matrices(self) -> dict[tuple[int, int], np.ndarray]:
+        return {}
+
+    @cached_property
+    def _masks(self) -> dict[tuple[int, int], np.ndarray]:
+        return {}
 
     @cached_property
     def _slot_starts(self) -> dict[tuple[ShellLabel, ShellLabel], int]:

@@ -19,7 +19,7 @@ from scipy.sparse import csr_array
 
 from nearsight.baselines.irrep_table import IrrepTable
 from nearsight.baselines.neighbour_densities import second_hop
-from nearsight.baselines.on_site import Features, independent_irreps
+from nearsight.baselines.on_site import Features
 from nearsight.baselines.radial_functions import RadialFunctions
 from nearsight.electrostatics.gaussian_multipoles import gaussian_multipoles
 from nearsight.electrostatics.potential import electrostatics
@@ -73,6 +73,7 @@ class DensityFeatures:
         self.table, self.structure, self.graph, self.means = table, structure, graph, means
         self._overlap = overlap
         self._overlaps: dict[int, np.ndarray] | None = None
+        self._of_overlaps: Features | None = None
         self._last: tuple[AtomicDensity, Features] | None = None
 
     def told(self, density: AtomicDensity) -> Features:
@@ -123,12 +124,22 @@ class DensityFeatures:
         )
         for z, own in self._atoms.items():
             potentials[z] -= potential[own, None, None, None] * self._overlaps[z]
-        parts: list[list[np.ndarray]] = [[] for _ in range(self.table.layout.l_max + 1)]
-        for scale, kind in zip(THIRD_SCALES, (self._overlaps, populations, potentials)):
-            for coupled in self._coupled(kind, len(shells)):
-                for degree, found in enumerate(parts):
-                    found.append(scale * irreps_by_element(self.table, self.structure.numbers, coupled, degree))
-        return tuple(np.concatenate(found, axis=1) for found in parts)
+        if self._of_overlaps is None:
+            self._of_overlaps = self._irreps(THIRD_SCALES[0], self._overlaps, len(shells))
+        parts = [
+            self._of_overlaps,
+            self._irreps(THIRD_SCALES[1], populations, len(shells)),
+            self._irreps(THIRD_SCALES[2], potentials, len(shells)),
+        ]
+        return tuple(np.concatenate(found, axis=1) for found in zip(*parts))
+
+    def _irreps(self, scale: float, blocks: Mapping[int, np.ndarray], count: int) -> Features:
+        """(N, shells × irreps, 2l+1) for each degree, of Z → (n, shells, n_i, n_i)."""
+        coupled, numbers = scale * self._coupled(blocks, count), self.structure.numbers
+        return tuple(
+            np.concatenate([irreps_by_element(self.table, numbers, own, degree) for own in coupled], axis=1)
+            for degree in range(self.table.layout.l_max + 1)
+        )
 
     def _coupled(self, blocks: Mapping[int, np.ndarray], count: int) -> np.ndarray:
         """(shells, N, size) of Z → (n, shells, n_i, n_i)."""
@@ -142,7 +153,7 @@ class DensityFeatures:
         """Z → (n, n_k, n_k) net populations minus the means of their scalars."""
         table, result = self.table, {}
         for z, own in self._atoms.items():
-            irreps, mean = independent_irreps(table, z, 0), np.zeros(table.layout.size)
+            irreps, mean = table.independent(z, 0), np.zeros(table.layout.size)
             for same in (irreps, table.exchanged[irreps]):
                 mean[table.columns(same)] = self.means[z][1:].reshape(KINDS, -1)[1][:, None]
             result[z] = table.layout.uncouple(density.net[own] - mean, z, z)
@@ -185,7 +196,7 @@ class DensityFeatures:
         potentials, fields = [], []
         own = irreps_by_element(self.table, self.structure.numbers, density.blocks, 1)
         for z in self.table.layout.elements:
-            for k in range(len(independent_irreps(self.table, z, 1))):
+            for k in range(len(self.table.independent(z, 1))):
                 dipole = np.where((self.structure.numbers == z)[:, None], own[:, k], 0.0)
                 potentials.append(self._along @ dipole.ravel())
                 fields.append((self._field_of_dipoles @ dipole.ravel()).reshape(-1, 3))
@@ -249,7 +260,7 @@ def irreps_by_element(table: IrrepTable, numbers: np.ndarray, blocks: np.ndarray
     """
     result = np.zeros((len(numbers), own_count(table, degree), 2 * degree + 1))
     for z in np.unique(numbers).tolist():
-        atoms, irreps = np.flatnonzero(numbers == z), independent_irreps(table, z, degree)
+        atoms, irreps = np.flatnonzero(numbers == z), table.independent(z, degree)
         if len(irreps):
             result[atoms, : len(irreps)] = blocks[atoms][:, table.columns(irreps)]
     return result
@@ -257,12 +268,12 @@ def irreps_by_element(table: IrrepTable, numbers: np.ndarray, blocks: np.ndarray
 
 def own_count(table: IrrepTable, degree: int) -> int:
     """Return the largest number of independent irreps of a degree among the elements."""
-    return max(len(independent_irreps(table, z, degree)) for z in table.layout.elements)
+    return max(len(table.independent(z, degree)) for z in table.layout.elements)
 
 
 def told_counts(table: IrrepTable, degree: int) -> int:
     """Return the number of features of `DensityFeatures.told`."""
-    dipoles = sum(len(independent_irreps(table, z, 1)) for z in table.layout.elements) if table.layout.l_max else 0
+    dipoles = sum(len(table.independent(z, 1)) for z in table.layout.elements) if table.layout.l_max else 0
     return KINDS * own_count(table, degree) + {0: 3 + dipoles, 1: 3 + dipoles}.get(degree, 0)
 
 
@@ -280,7 +291,7 @@ def means_of(table: IrrepTable, structures: Sequence[Structure], densities: Sequ
     """Return the means of charges and of scalars of own blocks over the atoms of each element."""
     means = {}
     for z in sorted({z for structure in structures for z in structure.elements}):
-        rows, irreps = [], independent_irreps(table, z, 0)
+        rows, irreps = [], table.independent(z, 0)
         for structure, density in zip(structures, densities):
             atoms = np.flatnonzero(structure.numbers == z)
             scalars = [blocks[atoms][:, table.columns(irreps)][:, :, 0] for blocks in density.own_blocks]

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from nearsight.baselines.irrep_table import IrrepTable
-from nearsight.baselines.on_site import independent_irreps
 from nearsight.orbitals.rotations import AXES
 from nearsight.self_consistency.atomic_density import AtomicDensity, populations, shared_equally
 from nearsight.self_consistency.density_features import DensityFeatures, irreps_by_element, own_count
@@ -145,7 +144,7 @@ def _vector(table: IrrepTable, numbers: np.ndarray, irreps: Sequence[np.ndarray]
         count = own_count(table, degree)
         for kind, own in enumerate(blocks):
             for z in np.unique(numbers).tolist():
-                atoms, here = np.flatnonzero(numbers == z), independent_irreps(table, z, degree)
+                atoms, here = np.flatnonzero(numbers == z), table.independent(z, degree)
                 if len(here):
                     values = found[atoms][:, kind * count : kind * count + len(here)]
                     for same in (here, table.exchanged[here]):

@@ -11,7 +11,7 @@ import torch
 
 from nearsight.baselines.bond_scale import BondScale
 from nearsight.baselines.irrep_table import IrrepTable
-from nearsight.baselines.on_site import EnvironmentDescriptor, OnSite, independent_irreps
+from nearsight.baselines.on_site import EnvironmentDescriptor, OnSite
 from nearsight.baselines.ridge import Regression
 from nearsight.baselines.serialisation import from_arrays, to_arrays
 from nearsight.baselines.settings import BaselineSettings
@@ -159,7 +159,7 @@ def on_site_of_arrays(arrays: Mapping[str, np.ndarray], descriptor: EnvironmentD
         if not key.endswith(".weights"):
             continue
         z, degree = (int(part) for part in key.split(".")[:2])
-        shape = (descriptor.n_features(degree), len(independent_irreps(descriptor.table, z, degree)))
+        shape = (descriptor.n_features(degree), len(descriptor.table.independent(z, degree)))
         if weights.shape != shape:
             raise InputError(f"expected weights of shape {shape} in {key}, got {weights.shape}")
         regressions[z, degree] = Regression(weights, arrays[f"{z}.{degree}.constant"])
