@@ -1,28 +1,15 @@
 """All eigenvectors of a dense Hermitian matrix by LAPACK, while other threads of Python run.
 
 SciPy's functions hold the interpreter's lock for as long as LAPACK computes, and NumPy's compute single precision in
-double. These call the same routines of SciPy's LAPACK, ?syevd and ?heevd (divide and conquer), through `ctypes`, which
-releases the lock.
+double. The routines are ?syevd and ?heevd (divide and conquer).
 """
 
 from __future__ import annotations
 
-import ctypes
-from collections.abc import Callable
-from functools import cache
-from typing import Any
-
 import numpy as np
-from numba.extending import get_cython_function_address
 
+from nearsight.electronic.lapack import LETTERS, place, routine
 from nearsight.errors import InputError
-
-_ROUTINES = {
-    np.dtype(np.float32): "ssyevd",
-    np.dtype(np.float64): "dsyevd",
-    np.dtype(np.complex64): "cheevd",
-    np.dtype(np.complex128): "zheevd",
-}
 
 MOST = 32_766
 """Rows for which the size of the work space, 1 + 6 n + 2 n², is an integer of 32 bits."""
@@ -60,22 +47,11 @@ def eigenvectors(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if complex_:
         works = [np.empty(2 * n + n * n + 1, dtype=vectors.dtype), np.empty(many, dtype=levels.dtype), works[1]]
     sizes = np.array([n, max(1, n), *(len(work) for work in works)], dtype=np.intc)
-    spaces = [_place(part) for k, work in enumerate(works) for part in (work, sizes[2 + k :])]
-    _routine(vectors.dtype)(
-        b"V", b"L", _place(sizes), _place(vectors), _place(sizes[1:]), _place(levels), *spaces, _place(info)
+    spaces = [place(part) for k, work in enumerate(works) for part in (work, sizes[2 + k :])]
+    name = f"{LETTERS[vectors.dtype]}{'he' if complex_ else 'sy'}evd"
+    routine(name, 2, 9 + 2 * complex_)(
+        b"V", b"L", place(sizes), place(vectors), place(sizes[1:]), place(levels), *spaces, place(info)
     )
     if info[0]:
         raise np.linalg.LinAlgError(f"expected eigenvectors of a finite matrix, got error {info[0]} of LAPACK")
     return levels, vectors
-
-
-def _place(array: np.ndarray) -> ctypes.c_void_p:
-    return ctypes.c_void_p(array.ctypes.data)
-
-
-@cache
-def _routine(precision: np.dtype) -> Callable[..., Any]:
-    name = _ROUTINES[precision]
-    pointers = 9 + 2 * (precision.kind == "c")
-    kind = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_char_p, *[ctypes.c_void_p] * pointers)
-    return kind(get_cython_function_address("scipy.linalg.cython_lapack", name))

@@ -19,6 +19,10 @@ from __future__ import annotations
 import numpy as np
 from scipy import linalg
 
+from nearsight.electronic.lapack import LETTERS, place, routine
+
+WORK = 64
+"""Rows that LAPACK factorises at once, at most."""
 FARTHEST = 0.5
 """Largest |X†X|, weight of B in a level of W, that is believed: beyond, levels may have crossed."""
 
@@ -104,10 +108,13 @@ def levels_below(hamiltonian: np.ndarray, overlap: np.ndarray, level: float) -> 
         In the unit of H.
     """
     shifted = hamiltonian - hamiltonian.real.dtype.type(level) * overlap.astype(hamiltonian.dtype, copy=False)
-    name = "hetrf" if np.iscomplexobj(shifted) else "sytrf"
-    factorise, size = linalg.get_lapack_funcs((name, f"{name}_lwork"), (shifted,))
-    room = int(size(len(shifted), lower=1)[0].real)
-    factors, pivots, _ = factorise(shifted.T, lower=1, lwork=room, overwrite_a=1)
+    factors = np.asfortranarray(shifted if shifted.flags.f_contiguous else shifted.T)  # L or L* of a Hermitian matrix
+    name = f"{LETTERS[factors.dtype]}{'he' if np.iscomplexobj(factors) else 'sy'}trf"
+    n, pivots, info = len(factors), np.empty(len(factors), dtype=np.intc), np.zeros(1, dtype=np.intc)
+    work = np.empty(WORK * n, dtype=factors.dtype)
+    size, room = np.array([n], dtype=np.intc), np.array([len(work)], dtype=np.intc)
+    spaces = [place(part) for part in (size, factors, size, pivots, work, room, info)]
+    routine(name, 1, len(spaces))(b"L", *spaces)
     # A block of two rows, which both have a negative pivot, has one eigenvalue of each sign.
     single = pivots > 0
     return int(np.count_nonzero(factors.diagonal().real[single] < 0) + np.count_nonzero(~single) // 2)

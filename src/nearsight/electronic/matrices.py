@@ -54,12 +54,15 @@ def hermitian_part_dense(matrix: Matrix, name: str) -> tuple[np.ndarray, float]:
     bare: Any = to_csr(matrix) if isinstance(matrix, BlockOperator) else matrix
     dense = bare.toarray() if sparse.issparse(bare) else np.array(bare)
     _check_square(dense.shape, name)
-    dense = np.asfortranarray(dense, dtype=np.complex128 if np.iscomplexobj(dense) else np.float64)
+    dense = np.asarray(dense, dtype=np.complex128 if np.iscomplexobj(dense) else np.float64)
     wrong = ~np.isfinite(dense)
     if wrong.any():
         row, column = np.argwhere(wrong)[0]
         raise _not_finite(name, dense[row, column], int(row), int(column), int(wrong.sum()))
-    return dense, _make_hermitian(dense, name)
+    deviation = _make_hermitian(dense, name)
+    # Of a symmetric matrix the transpose in Fortran's order is there already.
+    turned = dense.T if dense.flags.c_contiguous and not np.iscomplexobj(dense) else dense
+    return np.asfortranarray(turned), deviation
 
 
 def sparse_hermitian(matrix: Matrix, name: str) -> sparse.csr_matrix:

@@ -228,10 +228,14 @@ class LoewdinBasis:
             self._levels = FollowedLevels(levels.astype(vectors.real.dtype), orbitals, full)
         h = _at(hamiltonian, self._k_points[0], "H").astype(vectors.dtype)
         found = self._levels.follow(h)
-        if found is None or not self._apart(h, full):
+        if found is None:
             return None
         two = vectors.dtype.type(2**0.5)
-        seen = self._seen(vectors @ (two * found), two * self._levels.space, root, self._k_points[0])
+        with ThreadPoolExecutor(1) as beside:
+            apart = beside.submit(self._apart, h, full)
+            seen = self._seen(vectors @ (two * found), two * self._levels.space, root, self._k_points[0])
+            if not apart.result():
+                return None
         return self._neutral(
             self._without(seen, vectors.dtype, root, self._k_points[0]) if self._levels.empty else seen
         )
