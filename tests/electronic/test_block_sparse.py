@@ -81,3 +81,21 @@ def test_blocks_below_the_threshold_are_left_out_and_no_others() -> None:
             norm = np.linalg.norm(exact[first[i] : first[i + 1], first[j] : first[j + 1]])
             assert ((i, j) in kept) == (norm >= 0.05 or i == j), (i, j, norm)
     assert np.abs(product.dense() - exact).max() < 0.05
+
+
+def test_pairs_of_blocks_go_where_both_are_small_in_sums_and_in_products_of_any_symmetry() -> None:
+    a, b = random_symmetric(1, 2.0), random_symmetric(2, 1.0)
+    first = np.concatenate([[0], np.cumsum(SIZES)])
+    found = (
+        (blocks_of(a).plus(blocks_of(b), 0.1, threshold=0.05), a + 0.1 * b),
+        (blocks_of(a).times(blocks_of(b), 0.5), a @ b),
+    )
+    for (matrix, exact), threshold in zip(found, (0.05, 0.5)):
+        kept = set(zip(matrix.rows.tolist(), matrix.columns.tolist()))
+        assert len(kept) < len(SIZES) ** 2
+        for i in range(len(SIZES)):
+            for j in range(len(SIZES)):
+                both = (exact[first[p] : first[p + 1], first[q] : first[q + 1]] for p, q in ((i, j), (j, i)))
+                largest = max(np.linalg.norm(block) for block in both)
+                assert ((i, j) in kept) == (largest >= threshold or i == j), (i, j, largest)
+        assert np.abs(matrix.dense() - exact).max() < threshold

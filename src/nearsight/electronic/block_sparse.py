@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 from scipy import sparse
 
-from nearsight.row_threads import over_rows, row_loop
+from nearsight.row_threads import fast_row_loop, over_rows, row_loop
 
 SKIPPED = 0.03
 """Bound of the terms that are not computed, as a share of the threshold of blocks that are kept: there are many."""
@@ -144,8 +144,8 @@ class BlockSparse:
             self.norms[k] = np.linalg.norm(block)
         return self
 
-    def plus(self, other: BlockSparse, factor: float = 1.0) -> BlockSparse:
-        """Return A + factor × B, on the blocks of both."""
+    def plus(self, other: BlockSparse, factor: float = 1.0, threshold: float = 0.0) -> BlockSparse:
+        """Return A + factor × B, on the blocks of both; those below a threshold are left out (`without_small`)."""
         number = len(self.clusters.sizes)
         keys = [m.rows * number + m.columns for m in (self, other)]
         rows, columns = np.divmod(np.union1d(*keys), number)
@@ -154,7 +154,22 @@ class BlockSparse:
         for matrix, own, times in zip((self, other), keys, (1.0, factor)):
             found = np.searchsorted(rows * number + columns, own)
             over_rows(_add, len(own), matrix.places, matrix.values, places, values, found, SINGLE(times))
-        return BlockSparse(self.clusters, starts, columns, places, values, _norms(values, places))
+        whole = BlockSparse(self.clusters, starts, columns, places, values, _norms(values, places))
+        return whole.without_small(threshold)
+
+    def without_small(self, threshold: float) -> BlockSparse:
+        """Leave out the pairs of blocks (i, j) and (j, i), i ≠ j, whose Frobenius norms are both below a threshold."""
+        turned = np.lexsort((self.rows, self.columns))
+        kept = (np.maximum(self.norms, self.norms[turned]) >= threshold) | (self.rows == self.columns)
+        if kept.all():
+            return self
+        rows, columns, origin = self.rows[kept], self.columns[kept], np.flatnonzero(kept)
+        starts, places = _bounds(self.clusters.sizes, rows, columns)
+        values = np.empty(places[-1], dtype=SINGLE)
+        same = np.zeros(len(rows), dtype=np.bool_)
+        sizes = self.clusters.sizes
+        over_rows(_copy, len(rows), rows, columns, origin, same, sizes, self.places, self.values, places, values)
+        return BlockSparse(self.clusters, starts, columns, places, values, self.norms[kept])
 
     def times(self, other: BlockSparse, threshold: float, *, symmetric: bool = False) -> BlockSparse:
         """Return A B without what is negligible.
@@ -167,8 +182,8 @@ class BlockSparse:
             Frobenius norm below which a block of the result is left out; terms below `SKIPPED` times this are not
             computed.
         symmetric : bool
-            Whether A B is known to be symmetric: half of it is computed then. Blocks that are not symmetric are all
-            kept, since their pattern would not be.
+            Whether A B is known to be symmetric: half of it is computed then. Of another one blocks (i, j) and (j, i)
+            are left out where both are below the threshold.
         """
         skipped, sizes = SKIPPED * threshold, self.clusters.sizes
         number = len(sizes)
@@ -187,7 +202,7 @@ class BlockSparse:
         norms = _norms(values, places)
         if symmetric:
             return _mirrored(self.clusters, rows, columns, places, values, norms, threshold)
-        return BlockSparse(self.clusters, starts, columns, places, values, norms)
+        return BlockSparse(self.clusters, starts, columns, places, values, norms).without_small(threshold)
 
     def dense(self) -> np.ndarray:
         """Return the matrix (n, n), cluster after cluster."""
@@ -200,11 +215,11 @@ class BlockSparse:
 
     def __matmul__(self, x: np.ndarray) -> np.ndarray:
         """Return the product with x of shape (n, r), cluster after cluster, in double precision."""
-        result, first = np.zeros(x.shape), self.clusters.first
-        number = len(self.clusters.sizes)
-        own = (self.starts, self.columns, self.places, self.values)
-        over_rows(_times_vectors, number, *own, first, np.ascontiguousarray(x), result, least=1)
-        return result
+        first, number = self.clusters.first, len(self.clusters.sizes)
+        vectors, own = np.ascontiguousarray(x.T), (self.starts, self.columns, self.places, self.values)
+        result = np.zeros(vectors.shape)
+        over_rows(_times_vectors, number, *own, first, vectors, result, least=1)
+        return result.T
 
 
 def identity(clusters: Clusters) -> BlockSparse:
@@ -280,16 +295,21 @@ def _squares(begin, end, places, values, result):  # type: ignore[no-untyped-def
         result[k] = total
 
 
-@row_loop
+@fast_row_loop
 def _times_vectors(begin, end, starts, columns, places, values, first, x, result):  # type: ignore[no-untyped-def]
+    """`x` and `result` hold a vector in each row."""
     for i in range(begin, end):
         for a in range(starts[i], starts[i + 1]):
             j, p = columns[a], places[a]
+            width = first[j + 1] - first[j]
             for row in range(first[i], first[i + 1]):
-                for column in range(first[j], first[j + 1]):
-                    for v in range(x.shape[1]):
-                        result[row, v] += values[p] * x[column, v]
-                    p += 1
+                own = values[p : p + width]
+                for v in range(len(x)):
+                    one, total = x[v, first[j] : first[j + 1]], 0.0
+                    for column in range(width):
+                        total += own[column] * one[column]
+                    result[v, row] += total
+                p += width
 
 
 @row_loop

@@ -74,5 +74,5 @@ def _clenshaw(a: BlockSparse, interval: Interval, coefficients: np.ndarray, thre
     later, last = one.scaled(0.0), one.scaled(float(coefficients[-1]))
     for c in coefficients[-2:0:-1]:
         step = scaled.times(last, threshold, symmetric=True).scaled(2.0, float(c))
-        later, last = last, step.plus(later, -1.0)
+        later, last = last, step.plus(later, -1.0, threshold)
     return scaled.times(last, threshold, symmetric=True).scaled(1.0, float(coefficients[0])).plus(later, -1.0)

@@ -28,6 +28,8 @@ QUADRATIC = 6.8872
 """v after two different polynomials is at most so many times v² before them."""
 LANCZOS_STEPS = 10
 """For v."""
+UNDECIDED = 0.02
+"""Mean of x (1 − x) over the eigenvalues of X above which it is not yet worth the time to measure v."""
 LAST = 6
 """Steps at the end, of which each bounds the gap; before them the trace had not yet chosen the levels."""
 
@@ -90,14 +92,14 @@ def purified(h: BlockSparse, interval: Interval, occupied: float, threshold: flo
     for products in range(1, MOST + 1):
         square = x.times(x, threshold, symmetric=True)
         rest = x.plus(square, -1.0)
-        errors.append(_spectral_norm(rest))
         trace, trace2 = x.trace(), square.trace()
+        errors.append(_spectral_norm(rest) if trace - trace2 < UNDECIDED * x.n else np.inf)
         different = len(squared) > 1 and squared[-1] != squared[-2]
         if different and errors[-1] < 0.25 and errors[-1] > QUADRATIC * errors[-3] ** 2:
             homo, lumo = (interval.upper - width * x for x in _edges(errors, squared))
             return Purified(x, homo, lumo, products, errors[-1], 2 * (trace - occupied))
         squared.append(abs(trace2 - occupied) < abs(2 * trace - trace2 - occupied))
-        x = square if squared[-1] else x.plus(rest)
+        x = square if squared[-1] else x.plus(rest, threshold=threshold)
     raise InputError(
         f"expected a gap for a density matrix without eigenvectors, got none within {MOST} products; metals need "
         "density_solver=dense"
