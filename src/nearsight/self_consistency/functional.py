@@ -39,11 +39,30 @@ from nearsight.self_consistency.density_features import (
 from nearsight.structures.graph import Graph
 from nearsight.structures.structure import Structure
 
-PENALTY, SHARED_PENALTY, NEIGHBOUR_PENALTY, THIRD_PENALTY = 0.01, 5.0, 300.0, 0.2
+PENALTY, NEIGHBOUR_PENALTY = 0.01, 300.0
 """Of what the density tells of the atom itself and of potentials, relative to the nearest neighbours: its part is
-large, and hardly held back. Of net and gross populations, which are nearly those of Löwdin: with large differences of
-them charges converge slowly and respond wrongly. Of the charges of neighbours beyond their potential, of which there
-are many numbers. Of sums over third atoms."""
+large, and hardly held back. Of the charges of neighbours beyond their potential, of which there are many numbers."""
+
+
+@dataclass(frozen=True)
+class DensityPenalties:
+    """Penalties of what the density tells twice or of much, relative to those of the nearest neighbours.
+
+    Attributes
+    ----------
+    populations : float
+        Of net and gross populations, which are nearly those of Löwdin: with large differences of them charges converge
+        slowly and respond wrongly.
+    third_atoms : float
+        Of sums over third atoms, of which there are many numbers.
+    """
+
+    populations: float = 5.0
+    third_atoms: float = 0.2
+
+
+HELD_BACK = DensityPenalties(), DensityPenalties(30.0, 10.0), DensityPenalties(100.0, 100.0)
+"""From the one for a few hundred atoms of each element to those for fewer, such as vacancies."""
 
 
 @dataclass(frozen=True)
@@ -54,17 +73,20 @@ class DensityDescriptor(EnvironmentDescriptor):
     ----------
     shells : tuple of (int, int)
         Shells of third atoms; none for functionals of before these were told.
+    held_back : DensityPenalties
+        Of a fit; a functional that was fitted does not depend on them.
     """
 
     shells: tuple[Shell, ...] = ()
+    held_back: DensityPenalties = DensityPenalties()
 
     def penalties(self, degree: int) -> np.ndarray:
         """Return the relative penalties (F_l,) of all features of a degree."""
         near, far = told_counts(self.table, degree), neighbour_count(self.table)
         told = np.full(near, PENALTY)
         own = own_count(self.table, degree)
-        told[own : KINDS * own] = SHARED_PENALTY
-        third = np.full(third_count(self.table, degree, self.shells), THIRD_PENALTY)
+        told[own : KINDS * own] = self.held_back.populations
+        third = np.full(third_count(self.table, degree, self.shells), self.held_back.third_atoms)
         return np.concatenate([super().penalties(degree), told, np.full(far, NEIGHBOUR_PENALTY), third])
 
     def extended(self, environment: Features, features: DensityFeatures, density: AtomicDensity) -> Features:
@@ -157,6 +179,7 @@ def fit_functional(
     settings: BaselineSettings | None = None,
     used: Sequence[np.ndarray] | None = None,
     basis: BasisSet | None = None,
+    held_back: DensityPenalties = HELD_BACK[0],
 ) -> FittedFunctional:
     """Fit the functional to calculations with H and S.
 
@@ -174,6 +197,8 @@ def fit_functional(
         Atoms of each structure whose blocks are fitted; all by default.
     basis : BasisSet, optional
         Whose radial functions give the dipoles of densities; that of the layout by default.
+    held_back : DensityPenalties
+        Penalties of the fit.
 
     Raises
     ------
@@ -182,7 +207,7 @@ def fit_functional(
     """
     settings = settings or BaselineSettings()
     references = _references(calculations, layout, cutoff, used)
-    descriptor = DensityDescriptor(IrrepTable(layout), cutoff, settings, all_shells(layout))
+    descriptor = DensityDescriptor(IrrepTable(layout), cutoff, settings, all_shells(layout), held_back)
     functional = OnSiteFunctional(OnSite(descriptor, {}), {}, basis or layout.basis)
     densities = [functional.density_of(c) for c in calculations]
     means = means_of(descriptor.table, [r.structure for r in references], densities)

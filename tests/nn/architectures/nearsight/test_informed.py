@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -21,18 +22,20 @@ from nearsight.nn.architectures.nearsight.density_functional import InformedFunc
 from nearsight.nn.architectures.nearsight.informed import InformedTerms, fit_informed
 from nearsight.nn.architectures.nearsight.informed_bonds import predicted_bonds
 from nearsight.nn.architectures.nearsight.informed_file import informed_arrays, informed_of_arrays
+from nearsight.nn.architectures.nearsight.model import NearsightModel
 from nearsight.nn.architectures.nearsight.training import fitted_again, informed_sources
-from nearsight.nn.architectures.nearsight.validation import _slab
+from nearsight.nn.architectures.nearsight.validation import _Found, _slab, _Trial, validated
 from nearsight.operators.blocks import BlockOperator
 from nearsight.operators.calculation import Calculation
 from nearsight.operators.store import read_calculation
 from nearsight.operators.symmetry import hermiticity_error, rotate
 from nearsight.orbitals.coupled_layout import CoupledLayout
 from nearsight.orbitals.rotations import atom_rotation
+from nearsight.progress import Progress
 from nearsight.self_consistency.atomic_density import AtomicDensity
-from nearsight.self_consistency.functional import OnSiteFunctional
+from nearsight.self_consistency.functional import HELD_BACK, DensityPenalties, OnSiteFunctional, fit_functional
 from nearsight.self_consistency.response import fit_response
-from nearsight.self_consistency.solver import KnowsResponse
+from nearsight.self_consistency.solver import KnowsResponse, NotConvergedError, SelfConsistent
 from nearsight.structures.graph import build_graph
 from nearsight.structures.structure import Structure
 from nearsight.units import HARTREE_IN_EV
@@ -199,3 +202,41 @@ def test_validated_is_the_slab_with_most_elements() -> None:
     assert np.flatnonzero(chosen).tolist() == [4, 5, 6, 7]
     oxide = Structure(np.where(x % 2, 8, 72), places, np.diag([32.0, 10.0, 10.0]), True)
     assert np.flatnonzero(_slab(oxide)).tolist() == [12, 13, 14, 15]
+
+
+def test_what_is_held_back_moves_less() -> None:
+    """The part of on-site blocks that sums over third atoms and net and gross populations make shrinks."""
+    known, layout = calculation(), terms().layout
+    parts = []
+    for held_back in HELD_BACK:
+        own = fit_functional([known], layout, CUTOFF, basis=layout.basis, held_back=held_back).functional
+        strict, loose = (replace(own.descriptor, held_back=DensityPenalties(*p)) for p in ((2.0, 3.0), (1.0, 1.0)))
+        ratio = strict.penalties(0) / loose.penalties(0)
+        assert set(ratio.tolist()) == {1.0, 2.0, 3.0}
+        weights = {z: own.on_site.regressions[z, 0].weights for z in (8, 72)}
+        parts.append([np.linalg.norm(w[ratio == 3.0]) for w in weights.values()])
+    assert np.all(np.diff(parts, axis=0) < 0)
+
+
+def test_a_trial_that_does_not_help_is_made_again_held_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """First charges do not come to rest, then they are worse than the local model's, then both are better."""
+    own, said, asked = terms(), list[str](), list[DensityPenalties]()
+    model = NearsightModel.new(CONFIG, own.basis, own.baseline, own.scale, torch.float64, 0)
+
+    def solved(trial: _Trial[NearsightModel], held_back: DensityPenalties, progress: Progress) -> _Found:
+        asked.append(held_back)
+        if held_back == HELD_BACK[0]:
+            raise NotConvergedError("no rest")
+        charges = (0.03, 0.04 if held_back == HELD_BACK[1] else 0.01)
+        return _Found(terms().functional, cast(SelfConsistent, None), (0.9, 0.5), charges, 22)
+
+    monkeypatch.setattr(_Trial, "solved", solved)
+    monkeypatch.setattr(_Trial, "kept", lambda trial, found, held_back: replace(terms(), residual={8: 0.1, 72: 0.1}))
+    arguments = model, terms(), lambda structure: model.predict(structure).operator(), [calculation()], []
+    helped = validated(*arguments, lambda event: said.append(event.message))
+    assert asked == list(HELD_BACK)
+    assert helped.density_functional is not None
+    assert "0.0300 → 0.0100 e" in helped.provenance["self_consistency"]
+    assert [("no rest" in line, "0.0400" in line) for line in said[1:3]] == [(True, False), (False, True)]
+    monkeypatch.setattr(f"{validated.__module__}.HELD_BACK", HELD_BACK[:2])
+    assert validated(*arguments).density_functional is None

@@ -3,14 +3,17 @@
 They are those of a validation structure with S, or of a slab of the smallest training structure, without which a trial
 fit of the on-site functional is made. The trial makes the prediction self-consistent. Only if both the on-site blocks
 and the charges of the unseen atoms come nearer to the reference than those of the local model, whose on-site regression
-has not seen them either, are the informed terms kept. What was found is said and stored.
+has not seen them either, are the informed terms kept. Where they do not, the on-site functional is fitted again with
+what the density tells held back more strongly, which few atoms of an element (vacancies) ask for. What was found is
+said and stored.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import TypeVar, cast
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Generic, TypeVar, cast
 
 import numpy as np
 
@@ -26,10 +29,16 @@ from nearsight.operators.calculation import Calculation
 from nearsight.partition.slabs import Slabs
 from nearsight.progress import Event, Progress, silent
 from nearsight.self_consistency.atomic_density import LoewdinBasis
-from nearsight.self_consistency.functional import fit_functional, fit_local
+from nearsight.self_consistency.functional import (
+    HELD_BACK,
+    DensityPenalties,
+    OnSiteFunctional,
+    fit_functional,
+    fit_local,
+)
 from nearsight.self_consistency.response import fit_response
-from nearsight.self_consistency.solver import NotConvergedError, solve_self_consistent
-from nearsight.structures.graph import build_graph
+from nearsight.self_consistency.solver import NotConvergedError, SelfConsistent, solve_self_consistent
+from nearsight.structures.graph import Graph, build_graph
 from nearsight.structures.structure import Structure
 from nearsight.units import HARTREE_IN_EV
 
@@ -72,45 +81,122 @@ def validated(
         Told what was found.
     """
     progress(Event("self-consistency: validating it on atoms that were not fitted"))
-    settings = BaselineSettings(strictly_local=model.config.strictly_local)
+    trial = _trial(model, terms, local, training, validation)
+    said = ""
+    for k, held_back in enumerate(HELD_BACK):
+        if k:
+            progress(Event(f"self-consistency: {said}; again, with what the density tells held back more strongly"))
+        try:
+            found = trial.solved(held_back, progress)
+        except NotConvergedError as error:
+            said = f"not used: {error}"
+            continue
+        except InputError as error:
+            return _without(model, f"not used: {error}", progress)
+        if found.helps:
+            progress(Event(f"self-consistency: {found.said}"))
+            provenance = {**model.provenance, "self_consistency": found.said}
+            return replace(model, provenance=provenance).with_informed(trial.kept(found, held_back))
+        said = f"not used, it does not help here: {found.said}"
+    return _without(model, said, progress)
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """What a trial found: the solution, and errors of the local and the self-consistent model (mE_h and e, r.m.s.)."""
+
+    functional: OnSiteFunctional
+    solved: SelfConsistent
+    on_site: tuple[float, float]
+    charges: tuple[float, float]
+    atoms: int
+
+    @property
+    def helps(self) -> bool:
+        return self.on_site[1] < self.on_site[0] and self.charges[1] < self.charges[0]
+
+    @property
+    def said(self) -> str:
+        (plain, own), (far, near) = self.on_site, self.charges
+        return (
+            f"on-site error of {self.atoms} unseen atoms {plain:.3f} → {own:.3f} mE_h, of their "
+            f"charges {far:.4f} → {near:.4f} e"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Trial(Generic[M]):
+    """A structure of which some atoms (N,) were not fitted, or none where the whole is for validation."""
+
+    model: M
+    terms: InformedTerms
+    local: Callable[[Structure], BlockOperator]
+    training: Sequence[Calculation]
+    chosen: Calculation
+    left_out: np.ndarray
+    whole: bool
+
+    @property
+    def settings(self) -> BaselineSettings:
+        return BaselineSettings(strictly_local=self.model.config.strictly_local)
+
+    @property
+    def used(self) -> list[np.ndarray]:
+        return [~self.left_out if c is self.chosen else np.ones(len(c.structure), dtype=bool) for c in self.training]
+
+    @cached_property
+    def graph(self) -> Graph:
+        return build_graph(self.chosen.structure, self.model.config.cutoff)
+
+    @cached_property
+    def plain(self) -> BlockOperator:
+        """H of the local model, whose on-site blocks have not seen the atoms either."""
+        fitted = fit_local(self.training, self.model.layout, self.model.config.cutoff, self.settings, self.used)
+        own = fitted(self.chosen.structure, self.graph)
+        return _with_on_site(self.local(self.chosen.structure), self.terms, own, self.left_out)
+
+    def fitted(self, held_back: DensityPenalties, used: Sequence[np.ndarray] | None) -> OnSiteFunctional:
+        if used is None and held_back == HELD_BACK[0]:
+            return self.terms.functional
+        known = self.training, self.model.layout, self.model.config.cutoff, self.settings
+        return fit_functional(*known, used, self.model.basis, held_back).functional
+
+    def solved(self, held_back: DensityPenalties, progress: Progress) -> _Found:
+        """Return the self-consistent H of the structure beside the local one."""
+        functional = self.fitted(held_back, None if self.whole else self.used)
+        plain = self.plain
+        solver = InformedFunctional(replace(self.terms, functional=functional, response=None))
+        solved = solve_self_consistent(solver, self.chosen, tolerance=CLOSE, progress=progress)
+        basis, exact = LoewdinBasis(self.chosen, self.model.layout), self.chosen.require_hamiltonian()
+        charges = [basis.density_of(h)[0].charges[self.left_out] for h in (exact, plain, solved.hamiltonian)]
+        far, near = (float(np.sqrt(((q - charges[0]) ** 2).mean())) for q in charges[1:])
+        on_site = [_error(self.chosen, self.left_out, h) for h in (plain, solved.hamiltonian)]
+        return _Found(functional, solved, (on_site[0], on_site[1]), (far, near), int(self.left_out.sum()))
+
+    def kept(self, found: _Found, held_back: DensityPenalties) -> InformedTerms:
+        """Return the terms, fitted to all atoms, with what the iteration told of errors and responses."""
+        features = found.functional.features(self.chosen.structure, self.graph)
+        return replace(
+            self.terms,
+            functional=self.fitted(held_back, None),
+            fitted=None,
+            fitted_bonds=None,
+            residual=_residual(self.chosen, self.left_out, found.solved.hamiltonian),
+            response=fit_response(features, found.solved.first_steps, found.solved.density),
+        )
+
+
+def _trial(
+    model: M,
+    terms: InformedTerms,
+    local: Callable[[Structure], BlockOperator],
+    training: Sequence[Calculation],
+    validation: Sequence[Calculation],
+) -> _Trial[M]:
     unseen = [c for c in validation if c.overlap is not None and all(c is not known for known in training)]
     chosen = min(unseen or training, key=lambda c: len(c.structure))
-    left_out = np.ones(len(chosen.structure), dtype=bool)
-    if not unseen:
-        left_out = _slab(chosen.structure)
-    used = [~left_out if c is chosen else np.ones(len(c.structure), dtype=bool) for c in training]
-    layout, cutoff = model.layout, model.config.cutoff
-    try:
-        trial = terms.functional
-        if not unseen:
-            trial = fit_functional(training, layout, cutoff, settings, used, model.basis).functional
-        graph = build_graph(chosen.structure, cutoff)
-        own = fit_local(training, layout, cutoff, settings, used)(chosen.structure, graph)
-        plain = _with_on_site(local(chosen.structure), terms, own, left_out)
-        functional = InformedFunctional(replace(terms, functional=trial, response=None))
-        solved = solve_self_consistent(functional, chosen, tolerance=CLOSE, progress=progress)
-        basis, exact = LoewdinBasis(chosen, layout), chosen.require_hamiltonian()
-        charges = [basis.density_of(h)[0].charges[left_out] for h in (exact, plain, solved.hamiltonian)]
-    except (InputError, NotConvergedError) as error:
-        return _without(model, f"not used: {error}", progress)
-    on_site = [_error(chosen, left_out, h) for h in (plain, solved.hamiltonian)]
-    off = [float(np.sqrt(((q - charges[0]) ** 2).mean())) for q in charges[1:]]
-    said = (
-        f"on-site error of {int(left_out.sum())} unseen atoms {on_site[0]:.3f} → {on_site[1]:.3f} mE_h, of their "
-        f"charges {off[0]:.4f} → {off[1]:.4f} e"
-    )
-    if on_site[1] >= on_site[0] or off[1] >= off[0]:
-        return _without(model, f"not used, it does not help here: {said}", progress)
-    progress(Event(f"self-consistency: {said}"))
-    provenance = {**model.provenance, "self_consistency": said}
-    known = replace(
-        terms,
-        fitted=None,
-        fitted_bonds=None,
-        residual=_residual(chosen, left_out, solved.hamiltonian),
-        response=fit_response(trial.features(chosen.structure, graph), solved.first_steps, solved.density),
-    )
-    return replace(model, provenance=provenance).with_informed(known)
+    left_out = np.ones(len(chosen.structure), dtype=bool) if unseen else _slab(chosen.structure)
+    return _Trial(model, terms, local, training, chosen, left_out, bool(unseen))
 
 
 def _slab(structure: Structure) -> np.ndarray:
