@@ -219,24 +219,39 @@ def test_what_is_held_back_moves_less() -> None:
 
 
 def test_a_trial_that_does_not_help_is_made_again_held_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    """First charges do not come to rest, then they are worse than the local model's, then both are better."""
-    own, said, asked = terms(), list[str](), list[DensityPenalties]()
+    """First charges do not come to rest or are worse than the local model's, then better, and better still."""
+    own, said, asked, kept = terms(), list[str](), list[DensityPenalties](), list[DensityPenalties]()
     model = NearsightModel.new(CONFIG, own.basis, own.baseline, own.scale, torch.float64, 0)
+    charges: list[float | None] = []
 
     def solved(trial: _Trial[NearsightModel], held_back: DensityPenalties, progress: Progress) -> _Found:
         asked.append(held_back)
-        if held_back == HELD_BACK[0]:
+        found = charges[len(asked) - 1]
+        if found is None:
             raise NotConvergedError("no rest")
-        charges = (0.03, 0.04 if held_back == HELD_BACK[1] else 0.01)
-        return _Found(terms().functional, cast(SelfConsistent, None), (0.9, 0.5), charges, 22)
+        return _Found(held_back, own.functional, cast(SelfConsistent, None), (0.9, 0.5), (0.03, found), 22)
+
+    def keep(trial: _Trial[NearsightModel], found: _Found) -> InformedTerms:
+        kept.append(found.held_back)
+        return replace(own, residual={8: 0.1, 72: 0.1})
 
     monkeypatch.setattr(_Trial, "solved", solved)
-    monkeypatch.setattr(_Trial, "kept", lambda trial, found, held_back: replace(terms(), residual={8: 0.1, 72: 0.1}))
-    arguments = model, terms(), lambda structure: model.predict(structure).operator(), [calculation()], []
-    helped = validated(*arguments, lambda event: said.append(event.message))
-    assert asked == list(HELD_BACK)
-    assert helped.density_functional is not None
-    assert "0.0300 → 0.0100 e" in helped.provenance["self_consistency"]
-    assert [("no rest" in line, "0.0400" in line) for line in said[1:3]] == [(True, False), (False, True)]
-    monkeypatch.setattr(f"{validated.__module__}.HELD_BACK", HELD_BACK[:2])
-    assert validated(*arguments).density_functional is None
+    monkeypatch.setattr(_Trial, "kept", keep)
+    cases: list[tuple[list[float | None], int, int | None]] = [
+        ([0.02], 1, 0),
+        ([None, 0.015, 0.01], 3, 2),
+        ([0.04, 0.01, 0.015], 3, 1),
+        ([0.04, 0.02, None], 3, 1),
+        ([None, 0.04, 0.05], 3, None),
+    ]
+    for charges, tries, best in cases:
+        for record in (asked, kept, said):
+            record.clear()
+        local = lambda structure: model.predict(structure).operator()  # noqa: E731
+        result = validated(model, own, local, [calculation()], [], lambda event: said.append(event.message))
+        assert asked == list(HELD_BACK[:tries])
+        assert kept == ([] if best is None else [HELD_BACK[best]])
+        assert (result.density_functional is None) == (best is None)
+        assert said[-1].startswith("self-consistency: not used") == (best is None)
+        if best is not None:
+            assert f"→ {charges[best]:.4f} e" in result.provenance["self_consistency"]

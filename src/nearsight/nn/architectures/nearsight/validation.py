@@ -4,8 +4,8 @@ They are those of a validation structure with S, or of a slab of the smallest tr
 fit of the on-site functional is made. The trial makes the prediction self-consistent. Only if both the on-site blocks
 and the charges of the unseen atoms come nearer to the reference than those of the local model, whose on-site regression
 has not seen them either, are the informed terms kept. Where they do not, the on-site functional is fitted again with
-what the density tells held back more strongly, which few atoms of an element (vacancies) ask for. What was found is
-said and stored.
+what the density tells held back more and more strongly, which few atoms of an element (vacancies) ask for, and the one
+with the best charges is kept. What was found is said and stored.
 """
 
 from __future__ import annotations
@@ -82,9 +82,9 @@ def validated(
     """
     progress(Event("self-consistency: validating it on atoms that were not fitted"))
     trial = _trial(model, terms, local, training, validation)
-    said = ""
-    for k, held_back in enumerate(HELD_BACK):
-        if k:
+    said, helpful = "", list[_Found]()
+    for held_back in HELD_BACK:
+        if said:
             progress(Event(f"self-consistency: {said}; again, with what the density tells held back more strongly"))
         try:
             found = trial.solved(held_back, progress)
@@ -93,18 +93,23 @@ def validated(
             continue
         except InputError as error:
             return _without(model, f"not used: {error}", progress)
-        if found.helps:
-            progress(Event(f"self-consistency: {found.said}"))
-            provenance = {**model.provenance, "self_consistency": found.said}
-            return replace(model, provenance=provenance).with_informed(trial.kept(found, held_back))
-        said = f"not used, it does not help here: {found.said}"
-    return _without(model, said, progress)
+        helpful += [found] if found.helps else []
+        if found.helps and not said:
+            break
+        said = found.said if found.helps else f"not used, it does not help here: {found.said}"
+    if not helpful:
+        return _without(model, said, progress)
+    best = min(helpful, key=lambda found: found.charges[1])
+    progress(Event(f"self-consistency: {best.said}"))
+    provenance = {**model.provenance, "self_consistency": best.said}
+    return replace(model, provenance=provenance).with_informed(trial.kept(best))
 
 
 @dataclass(frozen=True, eq=False)
 class _Found:
     """What a trial found: the solution, and errors of the local and the self-consistent model (mE_h and e, r.m.s.)."""
 
+    held_back: DensityPenalties
     functional: OnSiteFunctional
     solved: SelfConsistent
     on_site: tuple[float, float]
@@ -171,14 +176,14 @@ class _Trial(Generic[M]):
         charges = [basis.density_of(h)[0].charges[self.left_out] for h in (exact, plain, solved.hamiltonian)]
         far, near = (float(np.sqrt(((q - charges[0]) ** 2).mean())) for q in charges[1:])
         on_site = [_error(self.chosen, self.left_out, h) for h in (plain, solved.hamiltonian)]
-        return _Found(functional, solved, (on_site[0], on_site[1]), (far, near), int(self.left_out.sum()))
+        return _Found(held_back, functional, solved, (on_site[0], on_site[1]), (far, near), int(self.left_out.sum()))
 
-    def kept(self, found: _Found, held_back: DensityPenalties) -> InformedTerms:
+    def kept(self, found: _Found) -> InformedTerms:
         """Return the terms, fitted to all atoms, with what the iteration told of errors and responses."""
         features = found.functional.features(self.chosen.structure, self.graph)
         return replace(
             self.terms,
-            functional=self.fitted(held_back, None),
+            functional=self.fitted(found.held_back, None),
             fitted=None,
             fitted_bonds=None,
             residual=_residual(self.chosen, self.left_out, found.solved.hamiltonian),
