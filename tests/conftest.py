@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 # Small matrices: threads that wait for each other cost more than they do, on a busy machine many times more.
@@ -26,6 +27,16 @@ _COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow], "p
 settings.register_profile("repeatable", max_examples=30, derandomize=True, **_COMMON)
 settings.register_profile("search", max_examples=500, **_COMMON)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
+
+NETWORKS = ("nn", "learning", "inference", "self_consistency", "reproduction", "cli", "api")
+"""Folders whose tests run networks, for minutes of compilation where nothing is kept yet."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with networks: where two processes halve the list, one compiles them, and the other finds them compiled."""
+    order = {folder: place for place, folder in enumerate(NETWORKS)}
+    root = Path(__file__).parent
+    items.sort(key=lambda item: order.get(item.path.relative_to(root).parts[0], len(order)))
 
 
 @pytest.fixture
