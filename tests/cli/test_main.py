@@ -37,7 +37,7 @@ def start(*arguments: str, code: str = MAIN) -> subprocess.CompletedProcess[str]
         capture_output=True,
         text=True,
         env=environment,
-        timeout=60,
+        timeout=300,
         check=False,
     )
 
@@ -185,7 +185,7 @@ def test_a_closed_pipe_is_quiet() -> None:
             stderr=subprocess.PIPE,
             text=True,
             env=environment,
-            timeout=60,
+            timeout=300,
             check=False,
         )
     assert done.stderr == ""
@@ -252,7 +252,7 @@ def test_a_name_that_is_no_text_is_an_error_like_others(tmp_path: Path) -> None:
         [sys.executable, "-c", MAIN, "spectrum", os.fsencode(tmp_path) + b"/\xff.h5"],
         capture_output=True,
         env={**os.environ, "PYTHONPATH": str(SOURCES.parents[1])},
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 2

@@ -43,7 +43,7 @@ NAMES = ["p.xyz", "p.h5", "p.npz", "p.db", "p.inp", "p.safetensors", "p.yaml", "
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.timeout(30)
+@pytest.mark.timeout(120)
 def test_pipes_devices_and_folders_are_not_waited_for(tmp_path: Path, name: str) -> None:
     os.mkfifo(tmp_path / name)
     (tmp_path / "folder").mkdir()
@@ -159,7 +159,7 @@ def test_aliases_that_repeat_little_are_read(tmp_path: Path) -> None:
         "CREATE VIRTUAL TABLE data USING fts5(id, N, Z, pos, Ham)",
     ],
 )
-@pytest.mark.timeout(30)
+@pytest.mark.timeout(120)
 def test_databases_that_compute(tmp_path: Path, schema: str) -> None:
     with closing(sqlite3.connect(tmp_path / "a.db")) as connection:
         connection.execute(schema)

@@ -262,7 +262,7 @@ def test_a_file_that_hdf5_does_not_come_to_an_end_with(tmp_path: Path, monkeypat
     with pytest.raises(FormatError, match="HDF5 does not come to an end"):
         read_any(tmp_path / "b.h5")
     monkeypatch.undo()
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 60
     audit_same(read_any(tmp_path / "a.h5"))
 
 

@@ -40,12 +40,12 @@ def pair(distance: float, cell: np.ndarray, pbc: np.ndarray) -> Structure:
 def test_little_memory_and_time(structure: Structure, edges: int, cutoff: float) -> None:
     build_graph(pair(2.0, 9 * np.eye(3), ALL), 3.0)
     tracemalloc.start()
-    started = time.perf_counter()
+    started = time.process_time()
     found = build_graph(structure, cutoff)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert found.n_edges == (edges if cutoff > 2 else 0)
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
     assert peak < 1e8
 
 
