@@ -75,6 +75,19 @@ def test_more_images_than_can_be(hfo2: Structure) -> None:
     assert build_graph(small, 0.3).n_edges == 0
 
 
+def test_a_million_atoms_have_no_more_images_than_lie_near_the_cell() -> None:
+    side, step = 98, 2.5
+    grid = step * np.stack(np.meshgrid(*[np.arange(side)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
+    grid[0] -= 0.1  # nearer to its neighbours across three faces
+    many = Structure(np.full(len(grid), 8), grid + 0.05, side * step * np.eye(3), ALL)
+    found = build_graph(many, 2.42)
+    lengths = np.linalg.norm(found.vector, axis=1)
+    np.testing.assert_allclose(lengths, np.hypot(2.4, 0.1 * np.sqrt(2)), atol=1e-9)
+    assert sorted(found.target[found.source == 0]) == [side - 1, side * (side - 1), side**2 * (side - 1)]
+    assert found.n_edges == 6
+    assert (found.shift[found.source == 0].sum(axis=1) == -1).all()
+
+
 @pytest.mark.parametrize("far", [1.1e6, 1e9, 1e12, 1e300])
 def test_coordinates_that_do_not_tell_distances(far: float) -> None:
     with pytest.raises(InputError, match="beyond which numbers do not tell distances"):

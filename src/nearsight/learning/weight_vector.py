@@ -109,6 +109,7 @@ class AdamOfVector(torch.optim.AdamW):
         self.weights = weights
         self._moments, self._squares = torch.zeros_like(weights.values), torch.zeros_like(weights.values)
         self._steps = torch.zeros(len(weights.parameters))
+        self._decays_of: tuple[tuple[float, ...], np.ndarray] = ((), np.zeros(0))
         self._arrays = [
             t.numpy() for t in (weights.values, weights.gradients, self._moments, self._squares, self._steps)
         ]
@@ -133,13 +134,19 @@ class AdamOfVector(torch.optim.AdamW):
             for key, value in found.items():
                 self.state[p][key].copy_(value)
 
+    def _decays(self, of_groups: tuple[float, ...]) -> np.ndarray:
+        """Return the weight decay of each parameter, computed where that of a group has changed."""
+        if of_groups != self._decays_of[0]:
+            decay = {id(p): own["weight_decay"] for own in self.param_groups for p in own["params"]}
+            own = np.array([decay[id(p)] for p in self.weights.parameters], dtype=np.float64)
+            self._decays_of = of_groups, own
+        return self._decays_of[1]
+
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         """Apply the gradients."""
         loss = None if closure is None else closure()
-        group = self.param_groups[0]
-        decay = {id(p): own["weight_decay"] for own in self.param_groups for p in own["params"]}
-        decays = np.array([decay[id(p)] for p in self.weights.parameters], dtype=np.float64)
+        group, decays = self.param_groups[0], self._decays(tuple(own["weight_decay"] for own in self.param_groups))
         first, second = cast(tuple[float, float], group["betas"])
         rates = float(group["lr"]), float(first), float(second), float(group["eps"])
         _step(*self._arrays, self.weights.starts, decays, *rates)

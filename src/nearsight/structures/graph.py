@@ -207,7 +207,7 @@ def build_graph(structure: Structure, cutoff: float) -> Graph:
 def _neighbours(structure: Structure, cutoff: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     cell = _complete_cell(structure, cutoff)
     heights = 1 / np.linalg.norm(np.linalg.inv(cell), axis=0)
-    images = np.where(structure.pbc, 2 * np.ceil(cutoff / heights) + 1, 1.0)
+    images = np.where(structure.pbc, 1 + 2 * cutoff / heights, 1.0)
     if np.prod(images) * len(structure) > _MOST_IMAGES:
         raise InputError(
             f"expected a cell that is not much smaller than the cutoff, got {np.prod(images):.3g} images of "
@@ -231,21 +231,37 @@ def _neighbours(structure: Structure, cutoff: float) -> tuple[np.ndarray, np.nda
 
 def _sparse_pairs(structure: Structure, cell: np.ndarray, cutoff: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Pairs and shifts by a k-d tree, whose memory does not grow with the volume: for cells that are nearly empty."""
-    n, pbc = len(structure), structure.pbc
-    cells = np.where(pbc, np.floor(structure.positions @ np.linalg.inv(cell)), 0).astype(np.int64)
+    inverse, pbc = np.linalg.inv(cell), structure.pbc
+    cells = np.where(pbc, np.floor(structure.positions @ inverse), 0).astype(np.int64)
     wrapped = structure.positions - cells @ structure.cell
-    reach = np.where(pbc, np.ceil(cutoff * np.linalg.norm(np.linalg.inv(cell), axis=0)), 0).astype(np.int64)
-    steps = np.stack(np.meshgrid(*(np.arange(-r, r + 1) for r in reach), indexing="ij"), axis=-1).reshape(-1, 3)
-    images = (wrapped[None] + (steps @ structure.cell)[:, None]).reshape(-1, 3)
+    atom, step = _images_in_reach(wrapped @ inverse, np.where(pbc, cutoff * np.linalg.norm(inverse, axis=0), 0.0))
+    images = wrapped[atom] + step @ structure.cell
     near = cKDTree(wrapped).sparse_distance_matrix(cKDTree(images), cutoff, output_type="ndarray")
     near = near[near["v"] < cutoff]
-    source, (step, target) = near["i"].astype(np.int64), np.divmod(near["j"].astype(np.int64), n)
-    shift = steps[step] + cells[source] - cells[target]
+    source, image = near["i"].astype(np.int64), near["j"].astype(np.int64)
+    target = atom[image]
+    shift = step[image] + cells[source] - cells[target]
     x, y, z = shift.T
     positive = (x > 0) | ((x == 0) & ((y > 0) | ((y == 0) & (z > 0))))
     half = (source < target) | ((source == target) & positive)  # both directions of a pair are rounded alike
     source, target, shift = source[half], target[half], shift[half]
     return np.concatenate([source, target]), np.concatenate([target, source]), np.concatenate([shift, -shift])
+
+
+def _images_in_reach(fractions: np.ndarray, reach: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return atoms (k,) and steps (k, 3) of the images whose fractions are between −reach and 1 + reach on each axis.
+
+    Fractions are (N, 3), those of atoms in the cell; an axis with reach 0 has no images.
+    """
+    atom, step = np.arange(len(fractions)), np.zeros((len(fractions), 3), dtype=np.int64)
+    for axis in np.flatnonzero(reach):
+        most, margin = int(np.ceil(reach[axis])), reach[axis] + 1e-9
+        steps = np.arange(-most, most + 1)
+        moved = fractions[atom, axis] + steps[:, None]
+        which, kept = np.nonzero((moved >= -margin) & (moved <= 1 + margin))
+        atom, step = atom[kept], step[kept]
+        step[:, axis] = steps[which]
+    return atom, step
 
 
 def _complete_cell(structure: Structure, cutoff: float) -> np.ndarray:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -50,6 +51,11 @@ class Bonds:
 
     def __len__(self) -> int:
         return len(self.source)
+
+    @cached_property
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        """Source, target, distance and frames as contiguous arrays, where they are on a CPU."""
+        return tuple(t.contiguous().numpy() for t in (self.source, self.target, self.distance, self.frames))
 
     def ends(self, n_atoms: int) -> Incidence:
         """Return which ends of bonds are at each of n atoms: the sources of all bonds, then the targets of all.
@@ -146,6 +152,11 @@ class BondTargets:
     values: Tensor
     weights: Tensor
     huber_delta: float = 0.0
+
+    @cached_property
+    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
+        """Values and weights as contiguous arrays, where they are on a CPU."""
+        return self.values.contiguous().numpy(), self.weights.contiguous().numpy()
 
     def rows(self, chosen: slice | Tensor) -> BondTargets:
         """Return the targets of some bonds."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import cast
 
 import torch
@@ -20,10 +21,17 @@ from nearsight.errors import InputError
 from nearsight.nn.architectures.nearsight.config import NearsightConfig
 from nearsight.nn.architectures.nearsight.graph import BondGraph, Bonds, BondTargets, ElementPair
 from nearsight.nn.architectures.nearsight.kernels.engine import BondEngine
-from nearsight.nn.architectures.nearsight.kernels.mixing import Standardised, add_gradient, mixed, standardised
+from nearsight.nn.architectures.nearsight.kernels.mixing import (
+    Standardised,
+    add_gradient,
+    mixed,
+    mixed_values,
+    standardised,
+)
 from nearsight.nn.architectures.nearsight.pair_network import HiddenBlock, PairNetwork, envelope, splines
 from nearsight.nn.kernels.device_memory import compiles_kernels
-from nearsight.nn.kernels.threads import product_on_one_core
+from nearsight.nn.kernels.one_memory import FlatParameters
+from nearsight.nn.kernels.threads import one_core, product_on_one_core
 from nearsight.orbitals.bond_layout import BondLayout
 from nearsight.orbitals.coupled_layout import CoupledLayout
 
@@ -94,6 +102,11 @@ class NearsightNetwork(nn.Module):
         self.register_buffer("density_spread", torch.ones(config.l_max + 1, count))
         self.register_buffer("scalar_mean", torch.zeros(kinds, scalars))
         self.register_buffer("scalar_spread", torch.ones(kinds, scalars))
+
+    @cached_property
+    def mixing(self) -> tuple[nn.Parameter, ...]:
+        """Weights of the densities of each degree, (elements, F_l, channels)."""
+        return tuple(self.mix)
 
     def of(self, graph: BondGraph) -> NearsightNetwork:
         """Return the network that a graph is for: this one, or the informed one."""
@@ -264,10 +277,15 @@ class NearsightNetwork(nn.Module):
             return None
         self.check(graph.bonds)
         with torch.no_grad():
-            inputs = self._standardised(graph)
-            sums = engine.add_gradient(mixed(inputs, list(self.mix)), graph.bonds, targets, scale)
-            add_gradient(inputs, list(self.mix), sums.features)
-        return float(sums.error)
+            inputs, own = self._standardised(graph), FlatParameters.of(self.mix, self.mixing)
+            shapes = [w.shape for w in self.mixing]
+            with one_core():
+                features = mixed_values(inputs, shapes, own.weights)
+            error, above = engine.add_gradient(features, graph.bonds, targets, scale)
+            with one_core():
+                add_gradient(inputs, shapes, above, own.gradients)
+            own.write_back()
+        return error
 
     def _standardised(self, graph: BondGraph) -> Standardised:
         by = (self.density_mean, self.density_spread, self.scalar_mean, self.scalar_spread)

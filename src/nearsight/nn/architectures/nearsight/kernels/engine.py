@@ -7,23 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from threading import local
 from typing import Any, Protocol, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from nearsight.nn.architectures.nearsight.config import NearsightConfig
 from nearsight.nn.architectures.nearsight.graph import Bonds, BondTargets, ElementPair
+from nearsight.nn.architectures.nearsight.kernels.bond_errors import CHUNK, Gradient, add_errors
 from nearsight.nn.architectures.nearsight.kernels.passes import BondPass, CompiledPass, PairWeights
 from nearsight.nn.architectures.nearsight.pair_network import LAYERS, PairNetwork
 from nearsight.nn.kernels.compilation import Buffers
-from nearsight.nn.kernels.one_memory import gradient_of, in_one_memory
+from nearsight.nn.kernels.one_memory import FlatParameters, in_one_memory
 from nearsight.nn.kernels.threads import in_order
 from nearsight.orbitals.bond_layout import BondLayout
-
-CHUNK = 256
-"""Bonds at once; most of what one loop needs of them stays in the cache of the core."""
 
 FULL_SHARE = 512
 """Bonds of a share at least, where there are fewer than `SHARES` such: each has sums of its own to clear and to add."""
@@ -70,6 +70,43 @@ class Sums:
     places: dict[ElementPair, PairWeights]
     features: Tensor
     error: float | Tensor = 0.0
+
+
+@dataclass
+class ErrorSum:
+    """The error of a share of the bonds, and its gradient where there is room for it.
+
+    Attributes
+    ----------
+    weights : dict of ElementPair to ndarray
+        (n,) gradient of the weights of each pair.
+    features : ndarray or None
+        (atoms, (l_max+1)², channels), gradient of the features; None where no gradient is wanted.
+    error : float
+        The error.
+    """
+
+    weights: dict[ElementPair, np.ndarray]
+    features: np.ndarray | None = None
+    error: float = 0.0
+
+    def empty_like(self, pairs: Iterable[ElementPair]) -> ErrorSum:
+        """Return zero, with room for the gradient of some pairs where this one has it."""
+        if self.features is None:
+            return ErrorSum({})
+        return ErrorSum({pair: np.zeros_like(self.weights[pair]) for pair in pairs}, np.zeros_like(self.features))
+
+    def of(self, pair: ElementPair) -> Gradient | None:
+        """Return where the gradient of a pair is added up."""
+        return None if self.features is None else Gradient(self.weights[pair], self.features)
+
+    def add(self, other: ErrorSum) -> None:
+        """Add the error of other bonds."""
+        self.error += other.error
+        if self.features is not None:
+            for pair, theirs in other.weights.items():
+                self.weights[pair] += theirs
+            self.features += other.features
 
 
 class BondEngine:
@@ -163,16 +200,16 @@ class BondEngine:
 
     def add_gradient(
         self,
-        features: Tensor,
+        features: np.ndarray,
         bonds: Mapping[ElementPair, Bonds],
         targets: Mapping[ElementPair, BondTargets],
         scale: float,
-    ) -> Sums:
+    ) -> tuple[float, np.ndarray]:
         """Add the gradient of the summed error, multiplied by a factor, to that of the weights (`grad`).
 
         Parameters
         ----------
-        features : Tensor
+        features : ndarray
             (n, (l_max+1)², channels) of the atoms.
         bonds : mapping of ElementPair to Bonds
             Bonds by pair of elements.
@@ -183,19 +220,19 @@ class BondEngine:
 
         Returns
         -------
-        Sums
-            The summed error, and the gradient of the features times the factor.
+        float
+            The summed error.
+        ndarray
+            (n, (l_max+1)², channels), the gradient of the features times the factor.
         """
-        pairs = self._pairs(bonds)
-        weights = {pair: [p.detach() for p in self.network.pair(pair).weights] for pair in pairs}
-        gradients = {pair: [gradient_of(p) for p in self.network.pair(pair).weights] for pair in pairs}
-        places = {pair: self._in_one(pair, own) for pair, own in gradients.items()}
-        sums = Sums(places, torch.zeros_like(features))
-        self._add_errors(features, weights, bonds, targets, scale, sums)
-        for pair, own in gradients.items():
-            if in_one_memory(own) is None:
-                torch._foreach_copy_(own, places[pair].tensors())
-        return sums
+        networks = {pair: self.network.pair(pair) for pair in self._pairs(bonds)}
+        flat = {pair: FlatParameters.of(own, own.weights) for pair, own in networks.items()}
+        sums = ErrorSum({pair: own.gradients for pair, own in flat.items()}, np.zeros_like(features))
+        self._add_errors(features, {pair: own.weights for pair, own in flat.items()}, bonds, targets, scale, sums)
+        for own in flat.values():
+            own.write_back()
+        assert sums.features is not None
+        return sums.error, sums.features
 
     def compared(
         self,
@@ -228,41 +265,38 @@ class BondEngine:
         """
         features = features.detach().contiguous()
         weights = self._by_pair(pairs, [p.detach().contiguous() for p in parameters])
-        sums = self._sums(features, weights, with_gradient)
-        self._add_errors(features, weights, bonds, targets, 1.0, sums)
-        return sums
+        result = self._sums(features, weights, with_gradient)
+        sums = ErrorSum({pair: _array(own) for pair, own in result.places.items()})
+        if with_gradient:
+            sums.features = result.features.numpy()
+        flat = {pair: _array(self._in_one(pair, own)) for pair, own in weights.items()}
+        self._add_errors(features.numpy(), flat, bonds, targets, 1.0, sums)
+        result.error = sums.error
+        return result
 
     def _add_errors(
         self,
-        features: Tensor,
-        weights: Mapping[ElementPair, Sequence[Tensor]],
+        features: np.ndarray,
+        weights: Mapping[ElementPair, np.ndarray],
         bonds: Mapping[ElementPair, Bonds],
         targets: Mapping[ElementPair, BondTargets],
         scale: float,
-        sums: Sums,
+        sums: ErrorSum,
     ) -> None:
         """Add errors and, where there is room for it, their gradient; the first share adds to the sums at once."""
-        shares = self._divide(bonds, weights)
-        flat = {pair: self._in_one(pair, own) for pair, own in weights.items()}
-        own = local()
+        shares, cutoff = self._divide(bonds, weights), self.cutoff
 
-        def passes() -> dict[ElementPair, CompiledPass]:
-            if not hasattr(own, "passes"):
-                own.passes = self._passes(flat, features.dtype)
-            return cast(dict[ElementPair, CompiledPass], own.passes)
-
-        def work(share: list[Batch]) -> Sums:
-            mine = sums
-            if share is not shares[0]:
-                mine = self._sums(features, {pair: list(weights[pair]) for pair, _ in share}, bool(sums.places))
+        def work(share: list[Batch]) -> ErrorSum:
+            mine = sums if share is shares[0] else sums.empty_like({pair for pair, _ in share})
+            buffers = _buffers_of_thread(features.dtype)
             for pair, rows in share:
-                where = (mine.places[pair], mine.features) if mine.places else (None, None)
-                chosen = bonds[pair].rows(rows), targets[pair].rows(rows)
-                mine.error += passes()[pair].add_errors(features, *chosen, CHUNK, scale, *where)
+                given = self.network.pair(pair), cutoff, weights[pair], features, bonds[pair], targets[pair]
+                mine.error += add_errors(*given, rows, scale, buffers, mine.of(pair))
             return mine
 
         if shares:
-            _add_up(in_order(work, shares, torch.get_num_threads()))
+            for other in islice(in_order(work, shares, torch.get_num_threads()), 1, None):
+                sums.add(other)
 
     def _divide(self, bonds: Mapping[ElementPair, Bonds], pairs: Iterable[ElementPair]) -> list[list[Batch]]:
         """Return the shares of the work, each as runs of whole chunks."""
@@ -360,8 +394,7 @@ class BondEngine:
         self, weights: Mapping[ElementPair, PairWeights], dtype: torch.dtype
     ) -> dict[ElementPair, CompiledPass]:
         """Return the passes of one thread, which share its buffers."""
-        kept = _OF_THREAD.__dict__
-        buffers = kept.setdefault(str(dtype), Buffers(dtype))
+        buffers = _buffers_of_thread(dtype)
         return {pair: CompiledPass(self.network.pair(pair), own, self.cutoff, buffers) for pair, own in weights.items()}
 
     def _in_one(self, pair: ElementPair, tensors: Sequence[Tensor]) -> PairWeights:
@@ -392,6 +425,20 @@ class BondEngine:
     def _zeros(self, pair: ElementPair, like: Sequence[Tensor]) -> PairWeights:
         """Return gradients of the weights of a pair, to be added to."""
         return self._divided(pair, like[0].new_zeros(sum(t.numel() for t in like)), like)
+
+
+def _buffers_of_thread(dtype: torch.dtype | np.dtype[Any]) -> Buffers:
+    """Return the scratch memory of this thread for numbers of a type."""
+    kept, name = _OF_THREAD.__dict__, str(dtype).removeprefix("torch.")
+    if name not in kept:
+        kept[name] = Buffers(getattr(torch, name))
+    return cast(Buffers, kept[name])
+
+
+def _array(weights: PairWeights) -> np.ndarray:
+    """Return the memory of the weights of a pair."""
+    assert weights.flat is not None, "the weights of a compiled pass share one memory"
+    return weights.flat.numpy()
 
 
 def _add_up(parts: Iterator[Sums]) -> Sums:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from nearsight.nn.architectures.nearsight.graph import BondGraph
 from nearsight.nn.architectures.nearsight.kernels import mixing_loops
-from nearsight.nn.kernels.one_memory import gradient_of, in_one_memory
+from nearsight.nn.kernels.one_memory import in_one_memory
 from nearsight.nn.kernels.threads import one_core
 
 
@@ -105,47 +106,58 @@ def mixed(inputs: Standardised, weights: Sequence[Tensor]) -> Tensor:
     return result
 
 
-def add_gradient(inputs: Standardised, weights: Sequence[torch.nn.Parameter], above: Tensor) -> None:
-    """Add the gradient of `mixed` to that of the weights (`grad`).
+def mixed_values(inputs: Standardised, shapes: Sequence[torch.Size], weights: np.ndarray) -> np.ndarray:
+    """Return the features of all atoms.
 
     Parameters
     ----------
-    inputs, weights
-        Arguments of `mixed`.
-    above : Tensor
-        (n, (l_max+1)², channels), gradient of the features.
+    inputs : Standardised
+        What `standardised` returned.
+    shapes : sequence of Size
+        (elements, F_l, channels) for each degree l.
+    weights : ndarray
+        (n,) the weights of all degrees, one after another.
+
+    Returns
+    -------
+    ndarray
+        (n, (l_max+1)², channels).
     """
-    gradients = [gradient_of(w) for w in weights]
-    flat = in_one_memory(gradients)
-    if flat is not None:
-        _add_back(inputs, gradients, above, flat)
-        return
-    flat = torch.cat([g.reshape(-1) for g in gradients])
-    _add_back(inputs, gradients, above, flat)
-    torch._foreach_copy_(gradients, _divided(flat, [g.shape for g in gradients]))
+    result = np.empty((inputs.n_atoms, len(shapes) ** 2, shapes[0][2]), dtype=weights.dtype)
+    scratch = _scratch(result)
+    for rows, x, where in zip(inputs.rows, inputs.inputs, _offsets(tuple(shapes))):
+        mixing_loops.mix(x, rows, inputs.counts, weights, where, scratch, result)
+    return result
 
 
-def _add_back(inputs: Standardised, weights: Sequence[Tensor], above: Tensor, flat: Tensor) -> None:
-    above, scratch = above.contiguous(), _scratch(above)
-    with one_core():
-        for rows, own, where in zip(inputs.rows, inputs.inputs, _places(weights)):
-            mixing_loops.mix_back(own, rows, inputs.counts, above.numpy(), where, scratch, flat.numpy())
+def add_gradient(inputs: Standardised, shapes: Sequence[torch.Size], above: np.ndarray, gradients: np.ndarray) -> None:
+    """Add the gradient of `mixed_values` to that of the weights.
+
+    Parameters
+    ----------
+    inputs, shapes
+        Arguments of `mixed_values`.
+    above : ndarray
+        (n, (l_max+1)², channels), gradient of the features.
+    gradients : ndarray
+        (n,) gradient of the weights of all degrees, one after another, added to.
+    """
+    scratch = _scratch(above)
+    for rows, own, where in zip(inputs.rows, inputs.inputs, _offsets(tuple(shapes))):
+        mixing_loops.mix_back(own, rows, inputs.counts, above, where, scratch, gradients)
 
 
-def _places(weights: Sequence[Tensor]) -> np.ndarray:
+@cache
+def _offsets(shapes: tuple[torch.Size, ...]) -> np.ndarray:
     """(elements, l_max+1) offsets of the weights of each element and degree in one memory."""
-    starts = np.cumsum([0] + [w.numel() for w in weights[:-1]])
-    return starts + np.arange(len(weights[0]))[:, None] * [w[0].numel() for w in weights]
+    starts = np.cumsum([0] + [shape.numel() for shape in shapes[:-1]])
+    return starts + np.arange(shapes[0][0])[:, None] * [shape[1:].numel() for shape in shapes]
 
 
-def _scratch(like: Tensor) -> np.ndarray:
+def _scratch(like: np.ndarray) -> np.ndarray:
     _, components, channels = like.shape
     width = (2 * round(components**0.5) - 1) * channels
-    return np.empty(mixing_loops.ATOMS * width, dtype=like.detach().numpy().dtype)
-
-
-def _divided(flat: Tensor, shapes: Sequence[torch.Size]) -> list[Tensor]:
-    return [part.view(shape) for part, shape in zip(flat.split([shape.numel() for shape in shapes]), shapes)]
+    return np.empty(mixing_loops.ATOMS * width, dtype=like.dtype)
 
 
 class _Mixed(torch.autograd.Function):
@@ -154,16 +166,14 @@ class _Mixed(torch.autograd.Function):
         own = [w.detach() for w in weights]
         flat = in_one_memory(own)
         flat = torch.cat([w.reshape(-1) for w in own]) if flat is None else flat
-        result = own[0].new_empty(inputs.n_atoms, len(own) ** 2, own[0].shape[2])
-        scratch = _scratch(result)
+        ctx.inputs, ctx.shapes = inputs, [w.shape for w in own]
         with one_core():
-            for rows, x, where in zip(inputs.rows, inputs.inputs, _places(own)):
-                mixing_loops.mix(x, rows, inputs.counts, flat.numpy(), where, scratch, result.numpy())
-        ctx.inputs, ctx.weights = inputs, own
-        return result
+            return torch.from_numpy(mixed_values(inputs, ctx.shapes, flat.numpy()))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
-        flat = gradients[0].new_zeros(sum(w.numel() for w in ctx.weights))
-        _add_back(ctx.inputs, ctx.weights, gradients[0], flat)
-        return (None, *_divided(flat, [w.shape for w in ctx.weights]))
+        counts = [shape.numel() for shape in ctx.shapes]
+        flat = gradients[0].new_zeros(sum(counts))
+        with one_core():
+            add_gradient(ctx.inputs, ctx.shapes, gradients[0].contiguous().numpy(), flat.numpy())
+        return (None, *(part.view(shape) for part, shape in zip(flat.split(counts), ctx.shapes)))

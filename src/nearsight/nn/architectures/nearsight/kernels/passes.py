@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nearsight.nn.architectures.nearsight.graph import Bonds, BondTargets
+from nearsight.nn.architectures.nearsight.graph import Bonds
 from nearsight.nn.architectures.nearsight.kernels import chunk_loops, loops
 from nearsight.nn.architectures.nearsight.pair_network import END, SCALE, PairNetwork
 from nearsight.nn.kernels.compilation import Buffers
@@ -98,6 +98,8 @@ class PassSizes:
         Where arrays lie in the memory of a chunk (`chunk_loops.memory_parts`).
     filled : bool
         Whether the widths of all blocks fill vectors.
+    functions : int
+        Number of functions of the length of a bond.
     """
 
     sizes: np.ndarray
@@ -105,6 +107,7 @@ class PassSizes:
     where: np.ndarray
     parts: np.ndarray
     filled: bool
+    functions: int
 
     @classmethod
     def of(cls, network: PairNetwork) -> PassSizes:
@@ -125,7 +128,7 @@ class PassSizes:
         offset, *others = np.cumsum([0] + [p.numel() for p in network.weights[:-1]])
         sizes, place = np.array(rows, dtype=np.int64), np.cumsum([0] + [b.components * b.inputs for b in blocks])
         parts, filled = chunk_loops.memory_parts(sizes, int(place[-1])), lanes_of(*network.widths) == LANES
-        return cls(sizes, place, np.array([*others, offset]), parts, filled)
+        return cls(sizes, place, np.array([*others, offset]), parts, filled, len(network.offset))
 
 
 _SIZES: WeakKeyDictionary[PairNetwork, PassSizes] = WeakKeyDictionary()
@@ -263,7 +266,7 @@ class CompiledPass(BondPass):
         features, bonds
             Arguments of `BondPass.forward`.
         """
-        self.n, arrays = len(bonds), self._arrays(bonds)
+        self.n, arrays = len(bonds), bonds.arrays
         self.bonds, self.first = (arrays[0], arrays[1], arrays[3]), np.empty(self.n, dtype=np.int64)
         chunk_loops.forward(
             features.numpy(),
@@ -291,60 +294,6 @@ class CompiledPass(BondPass):
         gradients = self._flat(sums), dfeatures.numpy()
         chunk_loops.backward(*self.bonds, *self.layout, self.parts, self.filled, self.first, memory, *gradients)
 
-    def add_errors(
-        self,
-        features: Tensor,
-        bonds: Bonds,
-        targets: BondTargets,
-        chunk: int,
-        scale: float = 1.0,
-        sums: PairWeights | None = None,
-        dfeatures: Tensor | None = None,
-    ) -> float:
-        """Return the error of any number of bonds, and add its gradient.
-
-        Parameters
-        ----------
-        features : Tensor
-            (n, (l_max+1)², channels) of the atoms.
-        bonds : Bonds
-            The bonds.
-        targets : BondTargets
-            Their targets.
-        chunk : int
-            Bonds at once.
-        scale : float
-            Factor of the gradient.
-        sums : PairWeights, optional
-            Gradients of the weights, in one memory, added to; without them no gradient is computed.
-        dfeatures : Tensor, optional
-            (n, (l_max+1)², channels), gradient of the features, added to.
-
-        Returns
-        -------
-        float
-            Sum of `BondTargets.error`.
-        """
-        atoms, weights = features.numpy(), self._flat(self.weights)
-        error = chunk_loops.add_errors(
-            atoms,
-            *self._arrays(bonds),
-            targets.values.contiguous().numpy(),
-            targets.weights.contiguous().numpy(),
-            float(targets.huber_delta),
-            float(scale),
-            *self.layout,
-            self.lengths,
-            self.parts,
-            self.filled,
-            np.empty(chunk, dtype=np.int64),
-            self._memory(chunk),
-            sums is not None,
-            weights if sums is None else self._flat(sums),
-            atoms if dfeatures is None else dfeatures.numpy(),
-        )
-        return float(error)
-
     def _gradient_of_outputs(self) -> Tensor:
         return self._part(chunk_loops.DOUT)
 
@@ -356,11 +305,6 @@ class CompiledPass(BondPass):
         """Return one array of the present chunk, flat."""
         memory = self.buffer("chunk", self.n * int(self.parts[-1]))
         return memory[self.n * self.parts[k] : self.n * self.parts[k + 1]]
-
-    @staticmethod
-    def _arrays(bonds: Bonds) -> tuple[np.ndarray, ...]:
-        own = (bonds.source, bonds.target, bonds.distance, bonds.frames)
-        return tuple(t.contiguous().numpy() for t in own)
 
     @staticmethod
     def _flat(weights: PairWeights) -> np.ndarray:
