@@ -1,13 +1,15 @@
 """Scaling: steps of training in several processes, with a model calibrated on them, and predictions of growing size.
 
     .venv/bin/python benchmarks/scaling.py training            # 1 and 2 processes of one thread, in turns; minutes
+    .venv/bin/python benchmarks/scaling.py training --network xia2025 --sizes 2 4    # slabs of 3 Å in a step
     .venv/bin/python benchmarks/scaling.py inference MODEL     # 2,976, 23,808 and 109,368 atoms; --sizes for others
 
-Training prints, for batches of B bonds and R processes, CPU time and wall time of a step, and then the model
+Training prints, for steps over B bonds (slabs, with the paper's network) and R processes, CPU and wall time of a step
+and the parallel efficiency of two processes in wall time; the machine must be idle for it. Then follows the model
 
     t(B, R) = a + b B / R + c ⌈log₂ R⌉,
 
-a and b fitted to the CPU time of one process, c to what two take beyond it. What it says of more processes than were
+a and b fitted to the wall time of one process, c to what two take beyond it. What it says of more processes than were
 measured is a model, and is called so. Inference prints CPU seconds, peak memory and µs for each directed edge, of
 a-HfO2 repeated and displaced at random by 0.03 Å; it writes H alone, in parts where the memory that is given asks for
 it.
@@ -33,13 +35,20 @@ import nearsight as ns
 from nearsight.structures.structure import Structure
 
 DATA = Path(__file__).parents[1] / "data" / "aHfO2_372_C.h5"
-BONDS = (1024, 4096, 8192)
-ROUNDS = 5
+SIZES_OF_STEPS = {"nearsight": (1024, 4096, 8192, 16_384), "xia2025": (2, 4)}
+ROUNDS, TURNS = 5, 3
 SIZES = {2976: (2, 2, 2), 23_808: (4, 4, 4), 109_368: (7, 7, 6), 1_004_400: (15, 15, 12)}
 MODELLED = (4, 8, 16, 32, 64)
 
 
-def worker(bonds: int) -> None:
+def settings(network: str, size: int) -> list[str]:
+    """Return the settings of a training with steps of so many bonds or slabs."""
+    if network == "nearsight":
+        return [f"partition.bonds_per_batch={size}", "model.self_consistent=false"]
+    return [f"optimizer.batches_per_step={size}", "data.validation_slabs=0"]
+
+
+def worker(network: str, size: int) -> None:
     """Time steps of a training, in each process of a launch; the first one prints its numbers."""
     import torch
 
@@ -53,9 +62,9 @@ def worker(bonds: int) -> None:
     calculation, cpu = ns.read(DATA), torch.device("cpu")
     with tempfile.TemporaryDirectory() as folder, joined(cpu) as processes:
         given = {"data.train": [str(DATA)], "run_dir": folder}
-        config = load_config("nearsight", given, [f"partition.bonds_per_batch={bonds}", "model.self_consistent=false"])
+        config = load_config(network, given, settings(network, size))
         task = TrainingTask(config, [calculation], [], cpu, torch.float32)
-        model = model_class("nearsight").begin(task)
+        model = model_class(network).begin(task)
         trainer = Trainer(model, config, model.prepare(task), processes)
         steps = trainer._steps()
         rows = []
@@ -70,10 +79,10 @@ def worker(bonds: int) -> None:
             print(json.dumps({"rows": rows}))
 
 
-def measured(bonds: int, processes: int) -> np.ndarray:
+def measured(network: str, size: int, processes: int) -> np.ndarray:
     """(rounds, 2) CPU and wall seconds of a step."""
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
-    command = [sys.executable, *launcher, __file__, "worker", str(bonds)]
+    command = [sys.executable, *launcher, __file__, "worker", network, str(size)]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
     lines = [line for line in done.stdout.splitlines() if line.startswith('{"rows"')]
     if not lines:
@@ -81,31 +90,32 @@ def measured(bonds: int, processes: int) -> np.ndarray:
     return np.array(json.loads(lines[-1])["rows"])
 
 
-def training() -> None:
+def training(network: str, sizes: list[int]) -> None:
     """Print the table of steps and the model."""
-    print("| bonds in a batch | processes | CPU ms a step | wall ms a step | CPU time of one / 2 × of each of two |")
+    what = "bonds" if network == "nearsight" else "slabs"
+    print(f"| {what} in a step | processes | CPU ms a step | wall ms a step | efficiency |")
     print("|---|---|---|---|---|")
-    found: dict[tuple[int, int], np.ndarray] = {}
-    for bonds in BONDS:
-        for turn in range(2):
-            for processes in (1, 2):
-                rows = measured(bonds, processes)
-                before = found.get((bonds, processes))
-                found[bonds, processes] = rows if before is None or not turn else np.concatenate([before, rows])
-        one, two = (np.median(found[bonds, count], axis=0) for count in (1, 2))
-        for count, row in ((1, one), (2, two)):
-            ratio = f"{one[0] / (2 * two[0]):.2f}" if count == 2 else ""
-            print(f"| {bonds:,} | {count} | {1e3 * row[0]:.1f} | {1e3 * row[1]:.1f} | {ratio} |", flush=True)
-    cpu = np.array([np.median(found[bonds, 1][:, 0]) for bonds in BONDS])
-    b, a = np.polyfit(BONDS, cpu, 1)
-    c = float(np.mean([np.median(found[n, 2][:, 0]) - (a + b * n / 2) for n in BONDS]))
+    wall: dict[tuple[int, int], float] = {}
+    for size in sizes:
+        rows: dict[int, list[np.ndarray]] = {1: [], 2: []}
+        for processes in (1, 2) * TURNS:
+            rows[processes].append(measured(network, size, processes))
+        for processes, found in rows.items():
+            cpu, wall[size, processes] = np.median(np.concatenate(found), axis=0)
+            ratio = f"{wall[size, 1] / (2 * wall[size, 2]):.2f}" if processes == 2 else ""
+            print(
+                f"| {size:,} | {processes} | {1e3 * cpu:.1f} | {1e3 * wall[size, processes]:.1f} | {ratio} |",
+                flush=True,
+            )
+    b, a = np.polyfit(sizes, [wall[size, 1] for size in sizes], 1)
+    c = float(np.mean([wall[size, 2] - (a + b * size / 2) for size in sizes]))
     print(f"model: a = {1e3 * a:.1f} ms, b = {1e6 * b:.2f} µs, c = {1e3 * c:.1f} ms; load {os.getloadavg()[0]:.1f}")
-    for bonds in (*BONDS, 65_536):
-        alone = a + b * bonds
+    for size in (*sizes, 8 * sizes[-1]):
+        alone = a + b * size
         speed = [
-            f"{count}: {alone / (a + b * bonds / count + c * math.ceil(math.log2(count))):.1f}" for count in MODELLED
+            f"{count}: {alone / (a + b * size / count + c * math.ceil(math.log2(count))):.1f}" for count in MODELLED
         ]
-        print(f"model, {bonds:,} bonds, speed-up of processes: {', '.join(speed)}")
+        print(f"model, {size:,} {what}, speed-up of processes: {', '.join(speed)}")
 
 
 def inference(model: Path, sizes: list[int], memory: float, folder: str | None) -> None:
@@ -145,8 +155,12 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("training")
-    commands.add_parser("worker").add_argument("bonds", type=int)
+    steps = commands.add_parser("training")
+    steps.add_argument("--network", choices=list(SIZES_OF_STEPS), default="nearsight")
+    steps.add_argument("--sizes", type=int, nargs="+", help="bonds or slabs in a step")
+    one = commands.add_parser("worker")
+    one.add_argument("network")
+    one.add_argument("size", type=int)
     predict = commands.add_parser("inference")
     predict.add_argument("model", type=Path)
     predict.add_argument("--sizes", type=int, nargs="+", default=[2976, 23_808, 109_368], choices=list(SIZES))
@@ -154,9 +168,9 @@ def main() -> None:
     predict.add_argument("--folder", help="where temporary files are made")
     a = parser.parse_args()
     if a.command == "worker":
-        worker(a.bonds)
+        worker(a.network, a.size)
     elif a.command == "training":
-        training()
+        training(a.network, a.sizes or list(SIZES_OF_STEPS[a.network]))
     else:
         inference(a.model, a.sizes, a.memory, a.folder)
 
