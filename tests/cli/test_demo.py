@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -96,8 +97,12 @@ def test_a_demo_that_is_there_is_continued(both):
     assert row(after, "ε_tot, in meV") == row(before, "ε_tot, in meV")
 
 
-def test_one_network_alone(tmp_path):
+def test_one_network_alone(both, tmp_path):
+    """Its training is over, as in the test above."""
+    folder, _ = both
+    shutil.copytree(folder / "nearsight_0.05_minutes", tmp_path / "nearsight_0.05_minutes")
     text = demo(tmp_path, only="nearsight")
+    assert text.count("continuing at epoch") == 1
     assert len(row(text, "ε_n, on site")) == 2
     assert "relative L1" in text
     assert "Hf32O64" in (tmp_path / "report.html").read_text()

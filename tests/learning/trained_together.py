@@ -34,7 +34,7 @@ RUNS: dict[str, dict[str, Any]] = {
         "model": {"architecture": "nearsight", "cutoff": CUTOFF, "channels": 4, "hidden": [8, 4]},
         "partition": {"bonds_per_batch": 61},
     },
-    "auto": {**SMALL, "optimizer": STEPS, "partition": {"kind": "auto", "axis": 0, "count": 3}},
+    "auto": {**SMALL, "optimizer": STEPS, "partition": {"kind": "auto", "axis": 0, "count": 3}, "max_epochs": 1},
 }
 
 
@@ -71,7 +71,7 @@ def threads() -> list[str]:
 
 def train_one(folder: Path, name: str) -> None:
     """Train one of `RUNS` in a folder of its name."""
-    config = training_config({**RUNS[name], **COMMON, "run_dir": str(folder / name)})
+    config = training_config({**COMMON, **RUNS[name], "run_dir": str(folder / name)})
     with stopped_by_signals() as stop:  # torchrun ends the others by SIGTERM where one is lost
         train(config, [random_calculation()], [random_calculation(seed=5)], stop=stop)
 
