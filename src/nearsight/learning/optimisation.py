@@ -12,7 +12,7 @@ from torch.optim.swa_utils import AveragedModel
 from nearsight.errors import InputError
 from nearsight.learning.weight_vector import AdamOfVector, WeightVector
 from nearsight.nn.config import OptimizerSection
-from nearsight.nn.kernels.one_memory import in_one_memory
+from nearsight.nn.kernels.one_memory import FlatParameters, in_one_memory
 
 FUSED = ("cpu", "cuda")
 """Devices for which torch has Adam as one loop."""
@@ -149,15 +149,22 @@ def make_optimizer(
 class MovingAverage(AveragedModel):
     """An average of a network's weights, updated as one vector where both lie in one memory."""
 
+    _known: tuple[nn.Module, list[nn.Parameter], list[nn.Parameter]] | None = None
+
     @torch.no_grad()
     def update_parameters(self, model: nn.Module) -> None:
         """Count the weights of a step in."""
-        ours, theirs = (in_one_memory(list(own.parameters())) for own in (self.module, model))
-        if ours is None or theirs is None:
+        if self._known is None or self._known[0] is not model:
+            self._known = model, list(self.module.parameters()), list(model.parameters())
+        if any(p.device.type != "cpu" for own in self._known[1:] for p in own):
+            super().update_parameters(model)
+            return
+        ours, theirs = (FlatParameters.of(own, of) for own, of in zip((self.module, model), self._known[1:]))
+        if not (ours.shared and theirs.shared):
             super().update_parameters(model)
             return
         assert self.multi_avg_fn is not None
-        self.multi_avg_fn([ours], [theirs], self.n_averaged)
+        self.multi_avg_fn([torch.from_numpy(ours.weights)], [torch.from_numpy(theirs.weights)], self.n_averaged)
         for mine, other in zip(self.module.buffers(), model.buffers()):
             mine.copy_(other)
         self.n_averaged += 1

@@ -53,6 +53,8 @@ class FlatParameters:
     ----------
     weights, gradients : ndarray
         (n,) numbers of all parameters, and of their gradients, to be added to.
+    shared : bool
+        Whether both are views of the parameters' own memory.
 
     Parameters
     ----------
@@ -65,7 +67,7 @@ class FlatParameters:
         self._pointers = _pointers(parameters)
         own = [p.detach() for p in parameters]
         weights, gradients = in_one_memory(own), in_one_memory(self._gradients)
-        self._views, self._shared = weights is not None and gradients is not None, gradients is not None
+        self.shared = weights is not None and gradients is not None
         self.weights = (_joined(own) if weights is None else weights).numpy()
         self._flat = _joined(self._gradients) if gradients is None else gradients
         self.gradients = self._flat.numpy()
@@ -89,13 +91,13 @@ class FlatParameters:
         known = _KEPT.get(owner)
         if known is None or known._pointers != _pointers(parameters):
             known = cls(parameters)
-            if known._views:
+            if known.shared:
                 _KEPT[owner] = known
         return known
 
     def write_back(self) -> None:
         """Write what was added to copied gradients to those of the parameters."""
-        if not self._shared:
+        if self._flat.data_ptr() != self._gradients[0].data_ptr():
             parts = self._flat.split([g.numel() for g in self._gradients])
             torch._foreach_copy_(self._gradients, [part.view(g.shape) for part, g in zip(parts, self._gradients)])
 
