@@ -26,8 +26,8 @@ def exact_potential(calculation: Calculation, levels: Mapping[int, float]) -> np
     """Return the potential φ (N,), E_h, of the H of a calculation."""
     numbers, h = calculation.structure.numbers, calculation.require_hamiltonian()
     result = np.empty(len(numbers))
-    for z, level in levels.items():
-        atoms = np.flatnonzero(numbers == z)
+    for z in calculation.structure.elements:  # others may be known, from other structures
+        level, atoms = levels[z], np.flatnonzero(numbers == z)
         blocks = h.blocks((z, z), atoms, atoms) / HARTREE_IN_EV
         result[atoms] = np.trace(blocks, axis1=1, axis2=2) / blocks.shape[1] - level
     return result

@@ -25,6 +25,7 @@ from nearsight.nn.architectures.nearsight.informed_file import informed_arrays, 
 from nearsight.nn.architectures.nearsight.model import NearsightModel
 from nearsight.nn.architectures.nearsight.training import fitted_again, informed_sources
 from nearsight.nn.architectures.nearsight.validation import _Found, _slab, _Trial, validated
+from nearsight.nn.fine_tuning import common_basis
 from nearsight.operators.blocks import BlockOperator
 from nearsight.operators.calculation import Calculation
 from nearsight.operators.store import read_calculation
@@ -64,6 +65,32 @@ def terms() -> InformedTerms:
             for weight in own.last:
                 weight *= 10
     return result
+
+
+def fitted_to(*calculations: Calculation) -> InformedTerms:
+    """What is linear, fitted to some structures."""
+    basis = common_basis(calculations)
+    baseline = fit_baseline(calculations, CoupledLayout(basis), CUTOFF, BaselineSettings())
+    return fit_informed(calculations, CONFIG, basis, baseline, 0, torch.float64)
+
+
+def own_blocks(own: InformedTerms, z: int) -> np.ndarray:
+    """(n, n_z, n_z) on-site blocks of the atoms of an element in the first structure, predicted without themselves."""
+    assert own.fitted is not None
+    atoms = calculation().structure.numbers == z
+    return own.layout.uncouple(own.fitted.unseen[0][atoms], z, z)
+
+
+def test_a_structure_without_a_common_element_changes_nothing() -> None:
+    """Silicon beside HfO₂: levels and on-site blocks are those of the elements that are there."""
+    alone = terms()
+    both = fitted_to(calculation(), read_calculation(DATA.parent / "silicon_2.h5"))
+    assert set(both.levels) == {8, 14, 72}
+    for z in (8, 72):
+        assert both.levels[z] == alone.levels[z]
+        np.testing.assert_allclose(own_blocks(both, z), own_blocks(alone, z), atol=1e-9)
+    assert both.fitted_bonds is not None
+    assert [set(blocks) for blocks in both.fitted_bonds.unseen] == [{(8, 8), (8, 72), (72, 72)}, {(14, 14)}]
 
 
 def source(own: InformedTerms) -> BondSource:
