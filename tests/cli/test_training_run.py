@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 
+from nearsight.api import training
 from nearsight.api.reports import write_report
 from nearsight.cli.train import train_shown
 from nearsight.errors import InputError
 from nearsight.learning.config import load_config
+from nearsight.operators.blocks import zeros
 from nearsight.operators.store import read_calculation, write_calculation
 from nearsight.report.training_log import read_training_log
 
@@ -31,6 +36,14 @@ def run(tmp_path_factory) -> tuple[Path, str]:
         Console(file=printed, width=100),
     )
     return folder, printed.getvalue()
+
+
+def random(calculation, basis):
+    """A random H in another basis, on site."""
+    atoms = np.arange(len(calculation.structure))
+    none = np.zeros((len(atoms), 3), dtype=np.int64)
+    operator = zeros(calculation.structure.numbers, basis, atoms, atoms, none, True)
+    return operator.with_values(np.random.default_rng(0).normal(size=operator.n_values))
 
 
 def test_no_validation_is_spoken_of(run):
@@ -64,3 +77,43 @@ def test_faulty_data_is_refused_before_training(tmp_path):
     assert not (tmp_path / "run").exists()
     train_shown(load_config("nearsight", [*arguments, "data.check=false"]), Console(file=printed, width=100))
     assert (tmp_path / "run" / "best.safetensors").is_file()
+
+
+def test_data_are_read_and_checked_before_torch_is_imported(tmp_path):
+    """What takes longest to be imported is not waited for; the first line comes before the first file is read."""
+    code = f"""
+import sys
+from rich.console import Console
+from nearsight.api import training
+from nearsight.cli import train
+from nearsight.learning.config import load_config
+
+def stop(*arguments):
+    print("torch" if "torch" in sys.modules else "no torch")
+    raise SystemExit
+
+training.check_set = stop
+train.train_shown(load_config("nearsight", ["data.train=['{DATA}']", "run_dir='{tmp_path}/run'"]), Console(width=200))
+"""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    first, second, third, last = found.stdout.splitlines()
+    assert first == f"nearsight, to {tmp_path}/run: reading the data"
+    assert "Hf32O64" in second
+    assert third.startswith("looking for faults in 1 structure")
+    assert last == "no torch"
+
+
+def test_bases_that_differ_are_refused_before_structures_are_looked_at(tmp_path, monkeypatch):
+    """The same element with other shells: both files are named, and nothing else is waited for."""
+    known = read_calculation(DATA)
+    moved = known.structure.positions + np.random.default_rng(1).normal(0, 0.3, known.structure.positions.shape)
+    basis = replace(known.basis, shells={8: (0, 1), 72: (0, 0, 1)}, functions={})
+    h = random(known, basis)
+    small = replace(
+        known, structure=replace(known.structure, positions=moved), basis=basis, hamiltonian=h, overlap=None
+    )
+    write_calculation(tmp_path / "small.h5", replace(small, eigenvalues=None))
+    monkeypatch.setattr(training, "check_calculation", lambda *a, **k: pytest.fail("looked at"))
+    arguments = [f"data.train=['{DATA}','{tmp_path / 'small.h5'}']", f"run_dir='{tmp_path / 'run'}'", *SMALL]
+    with pytest.raises(InputError, match=r"expected one shells of Hf in the whole set, got .*aHfO2_96_A.h5.*small.h5"):
+        train_shown(load_config("nearsight", arguments), Console(file=io.StringIO()))

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from nearsight.api.overlaps import with_known_functions, with_overlaps
 from nearsight.checks.linter import check_calculation, check_set
+from nearsight.checks.subject import Finding
 from nearsight.errors import ConfigError, InputError
 from nearsight.folder_lock import check_free
 from nearsight.formats.data_names import data_names, read_named
-from nearsight.inference.level_check import LevelCheck
 from nearsight.launch import launched
 from nearsight.learning.config import TrainingConfig
-from nearsight.learning.training import TrainingResult, check_run_folder, train
-from nearsight.nn.devices import device_named
+from nearsight.learning.run_folder import check_run_folder
 from nearsight.operators.calculation import Calculation
 from nearsight.progress import Event, Progress, StopToken, silent
+
+if TYPE_CHECKING:
+    from nearsight.learning.training import TrainingResult
 
 
 def run_training(
@@ -26,6 +28,7 @@ def run_training(
     *,
     progress: Progress = silent,
     stop: StopToken | None = None,
+    threads: int | None = None,
 ) -> TrainingResult:
     """Train as configured, or continue the run in `config.run_dir`.
 
@@ -39,6 +42,8 @@ def run_training(
         Told what is done; log records come as the values of events.
     stop : StopToken, optional
         Ends the run at the next step; the same call continues it.
+    threads : int, optional
+        CPU threads of torch; as they are set by default.
 
     Raises
     ------
@@ -46,11 +51,18 @@ def run_training(
         Nothing to train on, or a folder with another run.
     InputError
         Faults in the data, where `config.data.check` is set.
+
+    Notes
+    -----
+    Data are read and checked before torch is imported, which takes longer than that.
     """
     if not config.data.train and training is None:
         raise ConfigError("expected data.train=[file, …] with at least one file, got none")
     launch = launched()
-    device_named(config.device, launch.local_rank)  # refused before anything is read
+    if config.device not in ("cpu", "auto"):
+        from nearsight.nn.devices import device_named
+
+        device_named(config.device, launch.local_rank)  # refused before anything is read
     if training is None:
         config = _with_data(config, data_names(config.data.train), data_names(config.data.validation))
     if launch.rank == 0:  # which has the folder's lock while the others come here
@@ -60,6 +72,13 @@ def run_training(
     validation = read_all(config.data.validation, progress) if validation is None else validation
     if config.data.check:
         check_data(config, training, validation, progress)
+    from nearsight.api.overlaps import with_known_functions, with_overlaps
+    from nearsight.inference.level_check import LevelCheck
+    from nearsight.learning.training import train
+    from nearsight.nn.devices import limit_threads
+
+    if threads:
+        limit_threads(threads)
     training = with_overlaps(with_known_functions(training, progress), progress)
     levels = None if config.levels_every is None else LevelCheck(validation)
     return train(config, training, validation, progress=progress, stop=stop, levels=levels)
@@ -97,8 +116,14 @@ def check_data(
     items, others = list(zip(config.data.train, training)), list(zip(config.data.validation, validation))
     cutoff, count = config.model.cutoff, len(items) + len(others)
     progress(Event(f"looking for faults in {count} structure{'s' if count > 1 else ''} (not with data.check=false)"))
-    findings = [f for name, c in items + others for f in check_calculation(c, name, cutoff=cutoff, quick=True)]
-    serious = [f for f in findings + check_set(items, others) if f.level != "note"]
+    _refuse(check_set(items, others), progress)  # takes no time
+    for name, calculation in items + others:
+        _refuse(check_calculation(calculation, name, cutoff=cutoff, quick=True), progress)
+
+
+def _refuse(findings: Sequence[Finding], progress: Progress) -> None:
+    """Say warnings and errors, and raise the first error."""
+    serious = [finding for finding in findings if finding.level != "note"]
     for finding in serious:
         progress(Event(f"{finding.level}: {finding.file}, {finding.check}: {finding.message}"))
     errors = [f for f in serious if f.level == "error"]

@@ -14,7 +14,23 @@ LARGE = 2**31 - 1
 
 
 def tune_process(threads: int | None = None) -> None:
-    """Use so many CPU threads; keep freed memory instead of returning it, and let threads that wait sleep.
+    """Use so many CPU threads, after `tune_waiting_and_memory`.
+
+    Parameters
+    ----------
+    threads : int, optional
+        Threads of torch, which is imported; its own number by default, or this process's share of the cores.
+    """
+    tune_waiting_and_memory()
+    threads = threads or own_share()
+    if threads:
+        import torch
+
+        torch.set_num_threads(threads)
+
+
+def tune_waiting_and_memory() -> None:
+    """Keep freed memory instead of returning it, and let threads that wait sleep; torch is not imported.
 
     Freshly mapped pages cost more than the arithmetic done on them: on two cores a training step of the plain network
     takes half the time with them kept. Processes of one launch divide the cores. Threads that spin while they wait
@@ -22,14 +38,9 @@ def tune_process(threads: int | None = None) -> None:
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     _keep_memory()
-    threads = threads or _own_share()
-    if threads:
-        import torch
-
-        torch.set_num_threads(threads)
 
 
-def _own_share() -> int | None:
+def own_share() -> int | None:
     """Return the cores for each process where torchrun started several; it allows each one only a single core."""
     launch = launched()
     if launch.local_count == 1 or os.environ.get("OMP_NUM_THREADS", "1") != "1":

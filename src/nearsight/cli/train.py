@@ -40,28 +40,31 @@ def train_command(
     show: Annotated[bool, typer.Option("--show", help="print the whole configuration and stop")] = False,
 ) -> None:
     """Run a training."""
-    from nearsight.cli.process import tune_process
+    from nearsight.cli.process import own_share, tune_waiting_and_memory
 
-    tune_process(threads)
+    tune_waiting_and_memory()
     from nearsight.learning.config import dump_config, load_config
 
     checked, console = load_config(config, overrides or []), Terminal()
     if show:
         say(console, dump_config(checked).rstrip("\n"))
         return
-    train_shown(checked, console)
+    train_shown(checked, console, threads or own_share())
 
 
-def train_shown(config: TrainingConfig, console: Console) -> TrainingResult:
+def train_shown(config: TrainingConfig, console: Console, threads: int | None = None) -> TrainingResult:
     """Train with a display; a signal stops the run so that it can be continued."""
+    first = not launched().rank
+    if first:  # before what takes seconds to be imported
+        say(console, f"{config.model.architecture}, to {config.run_dir}: reading the data")
     from nearsight.api.training import describe_result, run_training
 
-    if launched().rank:
+    if not first:
         with stopped_by_signals() as stop:
-            return run_training(config, stop=stop)
+            return run_training(config, stop=stop, threads=threads)
     display = TrainingDisplay(console, config.budget_minutes)
     with stopped_by_signals() as stop, display.progress if console.is_terminal else nullcontext():
-        result = run_training(config, progress=display.update, stop=stop)
+        result = run_training(config, progress=display.update, stop=stop, threads=threads)
     say(console, describe_result(result, bool(config.data.validation or config.data.validation_slabs)))
     say(console, f"model: {result.folder / 'best.safetensors'}")
     return result

@@ -19,10 +19,10 @@ from nearsight.errors import CheckpointError, ConfigError
 from nearsight.folder_lock import locked_folder
 from nearsight.launch import launched
 from nearsight.learning.checkpoint import TrainingState, write_tensors
-from nearsight.learning.config import TrainingConfig, dump_config, load_config, training_config
+from nearsight.learning.config import TrainingConfig, dump_config
 from nearsight.learning.hold_out import Division, divided
 from nearsight.learning.loop import Levels, Trainer
-from nearsight.nn.config import ModelSection
+from nearsight.learning.run_folder import CONFIG_FILE, as_begun, check_run_folder, load_start, with_cutoff
 from nearsight.nn.devices import device_named
 from nearsight.nn.kernels.device_memory import out_of_memory
 from nearsight.nn.loading import load_model, model_class
@@ -34,25 +34,12 @@ from nearsight.progress import Event, Progress, StopToken, silent
 from nearsight.version import __version__
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
-CONFIG_FILE = "config.yaml"
 SAMPLED = "sampled_length_angstrom"
 """Key of the provenance: smallest edge of the Born-von Kármán cells of the training data, Å."""
 ROOM = 1.5
 """Å that the cutoff of a model of small molecules is longer than they are."""
 SMALL = 100
 """Atoms of a small molecule."""
-MAY_CHANGE = {
-    "budget_minutes",
-    "max_epochs",
-    "device",
-    "run_dir",
-    "checkpoint_seconds",
-    "metrics_every",
-    "memory_gb",
-    "validation_every",
-    "levels_every",
-}
-"""Keys that may change when a run is resumed."""
 
 
 @dataclass(frozen=True)
@@ -218,11 +205,7 @@ def suited_to_molecules(config: TrainingConfig, calculations: Sequence[Calculati
         return config
     longest = max(float(pdist(s.positions).max(initial=0.0)) for s in structures)
     cutoff = round(float(np.ceil(10 * (longest + ROOM))) / 10, 1)
-    return _with_cutoff(config, cutoff) if cutoff < config.model.cutoff else config
-
-
-def _with_cutoff(config: TrainingConfig, cutoff: float) -> TrainingConfig:
-    return config.model_copy(update={"model": config.model.model_copy(update={"cutoff": cutoff})})
+    return with_cutoff(config, cutoff) if cutoff < config.model.cutoff else config
 
 
 def fingerprint(config: TrainingConfig, calculations: Sequence[Calculation]) -> str:
@@ -267,71 +250,6 @@ def _begun(config: TrainingConfig, task: TrainingTask) -> HamiltonianModel:
     return model
 
 
-def load_start(config: TrainingConfig) -> tuple[TrainingConfig, HamiltonianModel | None]:
-    """Load the model that a run starts from.
-
-    Parameters
-    ----------
-    config : TrainingConfig
-        The configuration of the run.
-
-    Returns
-    -------
-    config : TrainingConfig
-        The configuration with the model section of that model.
-    start : HamiltonianModel or None
-        The model; None where the run does not start from one.
-
-    Raises
-    ------
-    ConfigError
-        The configuration's model section says otherwise.
-    CheckpointError
-        There is no model.
-    """
-    if config.start_from is None:
-        return config, None
-    start = load_model(config.start_from)
-    changed = differing_keys(config.model, start.config)
-    if changed:
-        stored = start.config.model_dump(mode="json")
-        values = " ".join(f"model.{key}={stored[key]}" for key in changed)
-        raise ConfigError(
-            f"expected the model section of {config.start_from}, from which this run starts ({values}), got another "
-            f"{', '.join(f'model.{key}' for key in changed)}; give those values, or no model section at all"
-        )
-    return _with_model(config, start.config), start
-
-
-def _with_model(config: TrainingConfig, section: ModelSection) -> TrainingConfig:
-    """Return the configuration with another model section, whose architecture what was given must fit."""
-    if config.model.architecture == section.architecture:
-        return config.model_copy(update={"model": section})
-    given = config.model_dump(exclude_unset=True, serialize_as_any=True)
-    return training_config({**given, "model": section.model_dump()})
-
-
-def differing_keys(section: ModelSection, stored: ModelSection) -> list[str]:
-    """Return the keys given in a model section whose values are not the stored ones; defaults do not count.
-
-    Parameters
-    ----------
-    section : ModelSection
-        The given section.
-    stored : ModelSection
-        The section of a stored model.
-
-    Returns
-    -------
-    list of str
-        The keys; `architecture` alone where that differs.
-    """
-    given = section.model_fields_set
-    if type(section) is not type(stored):
-        return ["architecture"] if given else []
-    return [key for key in type(section).model_fields if key in given and getattr(section, key) != getattr(stored, key)]
-
-
 def origin(config: TrainingConfig, start: HamiltonianModel | None) -> dict[str, str]:
     """Return what the provenance says of the model that a run starts from.
 
@@ -353,95 +271,6 @@ def origin(config: TrainingConfig, start: HamiltonianModel | None) -> dict[str, 
     known = start.provenance
     text = f"{file.parent.name}/{file.name}, trained on {known.get('training_data') or 'unknown data'}"
     return {"started_from": text + (f", started from {known['started_from']}" if "started_from" in known else "")}
-
-
-def check_run_folder(config: TrainingConfig) -> bool:
-    """Return whether the run's folder holds a run to continue.
-
-    Parameters
-    ----------
-    config : TrainingConfig
-        The configuration of the run.
-
-    Returns
-    -------
-    bool
-        Whether there is a checkpoint.
-
-    Raises
-    ------
-    ConfigError
-        The folder holds a run of another configuration (what may change: `MAY_CHANGE`), or a new run cannot start from
-        the model it is to start from.
-    """
-    folder = Path(config.run_dir)
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"expected a folder for run_dir, got the file {folder}; give another run_dir")
-    if not (folder / "last.safetensors").exists():
-        start = load_start(config)[1]
-        if start is not None and find_model_file(Path(config.start_from or "")).resolve().parent == folder.resolve():
-            raise ConfigError(
-                f"expected another folder for run_dir than that of the model that the run starts from, got {folder}"
-            )
-        return False
-    path = folder / CONFIG_FILE
-    if path.exists():
-        changed = changed_keys(load_config(path), as_begun(config))
-        if changed:
-            raise ConfigError(
-                f"{folder}: expected the configuration of the run in this folder, got another "
-                f"{', '.join(changed)}; give another run_dir, or the old values to continue"
-            )
-    return True
-
-
-def as_begun(config: TrainingConfig) -> TrainingConfig:
-    """Return a configuration with what was decided when the run in its folder began.
-
-    Decided then are what `partition.kind=auto` stands for, and the model section of a run that started from a model.
-
-    Parameters
-    ----------
-    config : TrainingConfig
-        The configuration of the run.
-
-    Returns
-    -------
-    TrainingConfig
-        The configuration, unchanged where the folder holds none.
-    """
-    path = Path(config.run_dir) / CONFIG_FILE
-    if not path.exists():
-        return config
-    begun = load_config(path)
-    if begun.start_from is not None:
-        if not differing_keys(config.model, begun.model):
-            config = _with_model(config, begun.model)
-        # A run knows where it began; saying so again is optional.
-        config = config.model_copy(update={"start_from": config.start_from or begun.start_from})
-    if "cutoff" not in config.model.model_fields_set:
-        config = _with_cutoff(config, begun.model.cutoff)
-    if getattr(config.partition, "kind", None) == "auto":
-        kind = {"kind": getattr(begun.partition, "kind", "auto")}
-        config = config.model_copy(update={"partition": config.partition.model_copy(update=kind)})
-    return config
-
-
-def changed_keys(old: TrainingConfig, new: TrainingConfig) -> list[str]:
-    """Return the sections that differ and would make a resumed run another run.
-
-    Parameters
-    ----------
-    old, new : TrainingConfig
-        The configurations of the begun and of the resumed run.
-
-    Returns
-    -------
-    list of str
-        Keys outside `MAY_CHANGE` with different values.
-    """
-    a, b = (config.model_dump(serialize_as_any=True) for config in (old, new))
-    return [key for key in a if key not in MAY_CHANGE and a[key] != b[key]]
 
 
 def _begin_folder(folder: Path, config: TrainingConfig) -> None:

@@ -40,3 +40,8 @@ def device_named(name: str, local_rank: int = 0) -> torch.device:
         who = f" of process {local_rank} of this machine" if local_rank else ""
         raise ConfigError(f"expected a GPU for the device {name}{who}, got {gpus}; the device cpu computes without one")
     return torch.device("cuda", chosen)
+
+
+def limit_threads(count: int) -> None:
+    """Use so many threads of the CPU for tensors from now on."""
+    torch.set_num_threads(count)

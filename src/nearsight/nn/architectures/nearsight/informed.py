@@ -33,6 +33,7 @@ from nearsight.nn.architectures.nearsight.uncertainty import LastLayerUncertaint
 from nearsight.operators.calculation import Calculation
 from nearsight.orbitals.basis import BasisSet
 from nearsight.orbitals.coupled_layout import CoupledLayout
+from nearsight.progress import Event, Progress, silent
 from nearsight.self_consistency.bond_functional import BondFunctional
 from nearsight.self_consistency.density_features import irreps_by_element, own_count, told_counts
 from nearsight.self_consistency.functional import FittedFunctional, OnSiteFunctional, fit_functional
@@ -167,6 +168,7 @@ def fit_informed(
     baseline: Baseline,
     seed: int,
     dtype: torch.dtype,
+    progress: Progress = silent,
 ) -> InformedTerms:
     """Fit what is linear in the informed terms; the network is random.
 
@@ -184,6 +186,8 @@ def fit_informed(
         Of the weights.
     dtype : torch.dtype
         Of the weights.
+    progress : Progress
+        Told what is fitted.
 
     Raises
     ------
@@ -191,7 +195,9 @@ def fit_informed(
         S or a valence is missing, or charges mean nothing in this basis.
     """
     settings, layout = BaselineSettings(strictly_local=config.strictly_local), baseline.layout
+    progress(Event("learning H as a functional of the density: densities of the training structures, on-site blocks"))
     fitted = fit_functional(calculations, layout, config.cutoff, settings, basis=basis)
+    progress(Event("learning H as a functional of the density: blocks between atoms"))
     levels = levels_of(calculations)
     rest = [without_potential(c, exact_potential(c, levels)) for c in calculations]
     two_centre = fit_two_centre(rest, layout, config.cutoff, settings)

@@ -117,9 +117,8 @@ def _informed(model: M, task: TrainingTask) -> M:
         return model
     try:
         check_density(model.config, task.training)
-        task.say("learning H as a functional of the density: densities of the training structures")
         seed = task.config.seed + INFORMED_SEED
-        terms = fit_informed(task.training, model.config, model.basis, model.baseline, seed, task.dtype)
+        terms = fit_informed(task.training, model.config, model.basis, model.baseline, seed, task.dtype, task.progress)
     except InputError as error:
         said = f"not used: {error}"
         task.say(f"self-consistency: {said}")
