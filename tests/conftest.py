@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 # Small matrices: threads that wait for each other cost more than they do, on a busy machine many times more.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["NEARSIGHT_CACHE"] = ""  # every test computes for itself
 
 import numpy as np
 import pytest

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from nearsight.api import training
 from nearsight.api.reports import write_report
+from nearsight.checks.linter import check_calculation
 from nearsight.cli.train import train_shown
 from nearsight.errors import InputError
 from nearsight.learning.config import load_config
@@ -117,3 +118,26 @@ def test_bases_that_differ_are_refused_before_structures_are_looked_at(tmp_path,
     arguments = [f"data.train=['{DATA}','{tmp_path / 'small.h5'}']", f"run_dir='{tmp_path / 'run'}'", *SMALL]
     with pytest.raises(InputError, match=r"expected one shells of Hf in the whole set, got .*aHfO2_96_A.h5.*small.h5"):
         train_shown(load_config("nearsight", arguments), Console(file=io.StringIO()))
+
+
+def test_a_structure_is_looked_at_once(tmp_path, monkeypatch):
+    """What was found is said in every run: nothing, warnings, or errors, which end it."""
+    monkeypatch.setenv("NEARSIGHT_CACHE", str(tmp_path / "kept"))
+    looked_at = []
+
+    def counted(calculation, name, **settings):
+        looked_at.append(name)
+        return check_calculation(calculation, name, **settings)
+
+    monkeypatch.setattr(training, "check_calculation", counted)
+    right = read_calculation(DATA)
+    h = right.require_hamiltonian()
+    wrong = replace(right, hamiltonian=h.with_values(h.values / 27.211386))
+    said = []
+    for name in ("a", "b"):
+        config = load_config("nearsight", [*SMALL, f"data.train=[{name}]"])
+        training.check_data(config, [right], [])
+        with pytest.raises(InputError, match=f"expected sound training data, got {name}: expected a lowest diagonal"):
+            training.check_data(config, [wrong], [], progress=lambda event: said.append(event.message))
+    assert looked_at == ["a", "a"]
+    assert said[: len(said) // 2] == [text.replace("b, ", "a, ") for text in said[len(said) // 2 :]]

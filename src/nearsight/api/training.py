@@ -6,11 +6,14 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from nearsight.checks.linter import check_calculation, check_set
 from nearsight.checks.subject import Finding
 from nearsight.errors import ConfigError, InputError
 from nearsight.folder_lock import check_free
 from nearsight.formats.data_names import data_names, read_named
+from nearsight.kept_results import kept
 from nearsight.launch import launched
 from nearsight.learning.config import TrainingConfig
 from nearsight.learning.run_folder import check_run_folder
@@ -118,7 +121,19 @@ def check_data(
     progress(Event(f"looking for faults in {count} structure{'s' if count > 1 else ''} (not with data.check=false)"))
     _refuse(check_set(items, others), progress)  # takes no time
     for name, calculation in items + others:
-        _refuse(check_calculation(calculation, name, cutoff=cutoff, quick=True), progress)
+        _refuse(_serious(calculation, name, cutoff), progress)
+
+
+def _serious(calculation: Calculation, name: str, cutoff: float) -> list[Finding]:
+    """Warnings and errors of a structure; those of one that was looked at before are at hand (`kept_results`)."""
+
+    def look() -> dict[str, np.ndarray]:
+        found = check_calculation(calculation, name, cutoff=cutoff, quick=True)
+        rows = [[f.level, f.check, f.message, f.meaning, f.advice] for f in found if f.level != "note"]
+        return {"findings": np.array(rows, dtype=str).reshape(-1, 5)}
+
+    rows = kept(look, "faults", calculation, cutoff)["findings"].tolist()
+    return [Finding(level, check, name, *words) for level, check, *words in rows]
 
 
 def _refuse(findings: Sequence[Finding], progress: Progress) -> None:

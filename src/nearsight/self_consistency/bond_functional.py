@@ -17,6 +17,7 @@ from scipy.linalg import cho_factor, cho_solve
 from nearsight.baselines.radial_functions import RadialFunctions
 from nearsight.baselines.ridge import Leverage, NormalEquations
 from nearsight.errors import InputError
+from nearsight.kept_results import Arrays, kept
 from nearsight.operators.blocks import BlockOperator, ElementPair
 from nearsight.operators.third_atoms import Shell
 from nearsight.orbitals.bond_layout import BondBlock, BondLayout
@@ -171,7 +172,45 @@ def fit_bonds(
         With weights.
     unseen : list of dict of (int, int) to (e, width) array
         E_h, predictions of fits without the bond itself; of bonds that were not fitted what the functional predicts.
+
+    Notes
+    -----
+    A fit to the same numbers that was made before is at hand (`kept_results`).
     """
+    bases = {pair: layout.layout.basis.shells for pair, layout in functional.layouts.items()}
+    ingredients = bases, functional.shells, functional.cutoff, samples, targets, usable
+    found = kept(lambda: _as_arrays(*_fitted(functional, samples, targets, usable)), "bonds", *ingredients)
+    weights, unseen = _of_arrays(found, len(samples))
+    return BondFunctional(functional.layouts, functional.shells, functional.cutoff, functional.means, weights), unseen
+
+
+def _as_arrays(weights: Mapping[Part, np.ndarray], unseen: Sequence[Mapping[ElementPair, np.ndarray]]) -> Arrays:
+    """The results of a fit by name."""
+    named = {f"weights {a} {b} {' '.join(map(str, rest))}": own for ((a, b), *rest), own in weights.items()}
+    named |= {f"unseen {k} {a} {b}": own for k, one in enumerate(unseen) for (a, b), own in one.items()}
+    return named
+
+
+def _of_arrays(arrays: Arrays, count: int) -> tuple[dict[Part, np.ndarray], list[dict[ElementPair, np.ndarray]]]:
+    """The results of a fit to so many structures."""
+    weights: dict[Part, np.ndarray] = {}
+    unseen: list[dict[ElementPair, np.ndarray]] = [{} for _ in range(count)]
+    for name, own in arrays.items():
+        kind, *numbers = name.split(" ")
+        k = [int(number) for number in numbers]
+        if kind == "weights":
+            weights[(k[0], k[1]), k[2], k[3], k[4]] = own
+        else:
+            unseen[k[0]][k[1], k[2]] = own
+    return weights, unseen
+
+
+def _fitted(
+    functional: BondFunctional,
+    samples: Sequence[Mapping[ElementPair, BondSamples]],
+    targets: Sequence[Mapping[ElementPair, np.ndarray]],
+    usable: Sequence[Mapping[ElementPair, np.ndarray]],
+) -> tuple[dict[Part, np.ndarray], list[dict[ElementPair, np.ndarray]]]:
     weights: dict[Part, np.ndarray] = {}
     unseen: list[dict[ElementPair, np.ndarray]] = [{p: np.zeros_like(t[p]) for p in t} for t in targets]
     for pair, layout in functional.layouts.items():
@@ -187,7 +226,7 @@ def fit_bonds(
             weights[(pair, *part)] = found
             for one, result in zip(data, (u for u in unseen if pair in u)):
                 one.leave_one_out(found, leverage, result[pair])
-    return BondFunctional(functional.layouts, functional.shells, functional.cutoff, functional.means, weights), unseen
+    return weights, unseen
 
 
 def parts(layout: BondLayout, shells: int) -> Iterator[tuple[tuple[int, int, int], BondBlock, np.ndarray, np.ndarray]]:

@@ -10,7 +10,7 @@ local.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from nearsight.baselines.reference import Reference
 from nearsight.baselines.residual_scale import NodeScaleFit
 from nearsight.baselines.settings import BaselineSettings
 from nearsight.errors import InputError
+from nearsight.kept_results import kept
 from nearsight.operators.blocks import BlockOperator
 from nearsight.operators.calculation import Calculation
 from nearsight.operators.third_atoms import Shell
@@ -130,9 +131,14 @@ class OnSiteFunctional:
         return self.descriptor.table.layout
 
     def density_of(self, calculation: Calculation) -> AtomicDensity:
-        """Return the density of the H of a calculation."""
+        """Return the density of the H of a calculation; one that was seen before is at hand (`kept_results`)."""
+        layout = self.layout.basis.shells
+        return AtomicDensity(**kept(lambda: self._density_of(calculation), "density", calculation, self.basis, layout))
+
+    def _density_of(self, calculation: Calculation) -> dict[str, np.ndarray]:
         basis = LoewdinBasis(calculation, self.layout, functions=self.basis)
-        return basis.density_of(calculation.require_hamiltonian())[0]
+        density = basis.density_of(calculation.require_hamiltonian())[0]
+        return {one.name: getattr(density, one.name) for one in fields(density)}
 
     def environment(self, structure: Structure, graph: Graph) -> Features:
         """Return the features that do not depend on the density, computed once."""

@@ -33,6 +33,7 @@ from nearsight.operators.symmetry import hermiticity_error, rotate
 from nearsight.orbitals.coupled_layout import CoupledLayout
 from nearsight.orbitals.rotations import atom_rotation
 from nearsight.progress import Progress
+from nearsight.self_consistency import bond_functional
 from nearsight.self_consistency.atomic_density import AtomicDensity
 from nearsight.self_consistency.functional import HELD_BACK, DensityPenalties, OnSiteFunctional, fit_functional
 from nearsight.self_consistency.response import fit_response
@@ -91,6 +92,32 @@ def test_a_structure_without_a_common_element_changes_nothing() -> None:
         np.testing.assert_allclose(own_blocks(both, z), own_blocks(alone, z), atol=1e-9)
     assert both.fitted_bonds is not None
     assert [set(blocks) for blocks in both.fitted_bonds.unseen] == [{(8, 8), (8, 72), (72, 72)}, {(14, 14)}]
+
+
+@pytest.mark.exact
+def test_kept_results_give_the_same_terms_to_the_last_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*arguments: object) -> None:
+        raise AssertionError("computed again")
+
+    monkeypatch.setenv("NEARSIGHT_CACHE", str(tmp_path))
+    first = fitted_to(calculation())
+    monkeypatch.setattr(OnSiteFunctional, "_density_of", refused)
+    monkeypatch.setattr(bond_functional, "_fitted", refused)
+    again = fitted_to(calculation())
+    for other in (first, again):
+        assert {k: v.tobytes() for k, v in informed_arrays(other).items()} == {
+            k: v.tobytes() for k, v in informed_arrays(terms()).items()
+        }
+        assert other.fitted is not None
+        assert other.fitted_bonds is not None
+        ours, theirs = other.fitted, terms().fitted
+        assert theirs is not None
+        assert ours.densities[0].vector().tobytes() == theirs.densities[0].vector().tobytes()
+        assert ours.unseen[0].tobytes() == theirs.unseen[0].tobytes()
+        bonds = terms().fitted_bonds
+        assert bonds is not None
+        for pair, blocks in bonds.unseen[0].items():
+            assert other.fitted_bonds.unseen[0][pair].tobytes() == blocks.tobytes()
 
 
 def source(own: InformedTerms) -> BondSource:
