@@ -11,6 +11,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -186,9 +187,40 @@ def test_a_changed_or_missing_shard_is_refused(written, tmp_path):
         read_calculation(moved)
 
 
-def test_an_index_that_points_elsewhere_is_refused(written, tmp_path):
-    import h5py
+def test_a_shard_that_is_not_what_was_written_is_computed_again(tmp_path):
+    """Truncated, changed, another shard, or one of another prediction: to predict again mends it."""
+    path = tmp_path / "h.h5"
+    shard = write(path).folder / "000001.h5"
+    before, kept = hashes(path), shard.read_bytes()
+    other = write(tmp_path / "other.h5", precision="float32").folder
+    changed = bytearray(kept)
+    with h5py.File(shard, "r") as file:
+        changed[file["hamiltonian/values"].id.get_chunk_info(0).byte_offset] ^= 255
+    wrong = [kept[: len(kept) // 2], b"", bytes(changed), (shard.parent / "000002.h5").read_bytes()]
+    for content in (*wrong, (other / "000001.h5").read_bytes()):
+        assert content != kept
+        shard.write_bytes(content)
+        assert write(path).computed == 1
+        assert {name: value for name, value in hashes(path).items() if name in before} == before
 
+
+@pytest.mark.parametrize("said", ["", '{"parts": 3}', '{"parts": 2, "division": "0011223344556677"}'])
+def test_parts_of_another_division_are_not_mixed(tmp_path, said):
+    path = tmp_path / "h.h5"
+    folder = write(path).folder
+    (folder / "000002.h5").unlink()
+    whole = trained().predict(unwrapped()).operator()
+    for name in ("atoms_000000.npz", "atoms_000001.npz"):
+        (folder / name).write_bytes(b"of the division before")
+    (folder / "parts.json").write_text(said)
+    model, structure = trained(), unwrapped()
+    known = overlap_of_model(model, structure)
+    head = Calculation(structure, known.basis, cutoff=model.config.cutoff, charge=1.0)
+    assert write_in_parts(path, model, head, 2, overlap=known).computed == 2
+    assert_equal(read_calculation(path).require_hamiltonian(), whole)
+
+
+def test_an_index_that_points_elsewhere_is_refused(written, tmp_path):
     from nearsight.operators.hdf5_content import HASH, content_hash
     from nearsight.operators.store_head import UNIT_OF
 

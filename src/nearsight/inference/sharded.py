@@ -1,7 +1,8 @@
 """A prediction in parts, written into shards with an index; resumed where it was stopped, shared out to processes.
 
 The folder of the shards bears the fingerprint of what is predicted. Every file in it is complete or not there, and a
-function of model, structure and division alone: a run that was killed and goes on ends with the same bytes.
+function of model, structure and division alone: a run that was killed and goes on ends with the same bytes. A shard
+says of what it is one; one that is damaged, or of another prediction or division, is computed again.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import h5py
 import numpy as np
 import torch
 
-from nearsight.atomic_files import remove_leftovers, write_text_atomically
+from nearsight.atomic_files import explained, remove_leftovers, write_text_atomically
 from nearsight.folder_lock import locked_folder
 from nearsight.inference.in_parts import PredictionInParts, Rows
 from nearsight.inference.plan import divided
@@ -31,6 +32,7 @@ from nearsight.operators.shards import (
     Shards,
     file_digest,
     folder_of,
+    is_shard,
     remove_shards,
     shard_path,
     shard_writer,
@@ -42,6 +44,7 @@ from nearsight.operators.store_writer import Precision
 from nearsight.operators.two_centre_overlap import TwoCentreOverlap
 from nearsight.partition.regions import Regions
 from nearsight.progress import Event, Progress, silent
+from nearsight.structures.structure import Structure
 from nearsight.version import __version__
 
 BEGUN = "parts.json"
@@ -135,14 +138,17 @@ def write_in_parts(
         Another process is at work in the folder, or was given something else.
     """
     own = processes or Processes(torch.device("cpu"))
-    name = f"{path.name}.parts-{fingerprint(model, head, overlap, precision)[:8]}"
+    print_of_all = fingerprint(model, head, overlap, precision)
+    name = f"{path.name}.parts-{print_of_all[:8]}"
     folder = path.parent / name
-    own.check_same(name, "model and structure")
+    own.check_same(print_of_all, "model and structure")
     with locked_folder(folder, "wait until it has ended") if own.first else nullcontext():
-        count = own.said_by_first(_count(folder, count) if own.first else 0)
+        count = own.said_by_first(_count(folder, head.structure, count) if own.first else 0)
         regions = Regions(head.structure, divided(head.structure, count))
         prediction = PredictionInParts(model, regions, TablesInFolder(regions, folder), overlap)
-        work = _Work(path, name, prediction, head, precision, own, progress)
+        of = f"{print_of_all} {division_digest(regions.labels)}"
+        own.check_same(of, "division into parts")
+        work = _Work(path, name, of, prediction, head, precision, own, progress)
         return work.finish(work.run())
 
 
@@ -159,18 +165,46 @@ def fingerprint(model: HamiltonianModel, head: Calculation, overlap: TwoCentreOv
     return digest.hexdigest()
 
 
-def _count(folder: Path, count: int) -> int:
-    """The number of regions that a folder was begun with; the given one where it is new."""
+def division_digest(labels: np.ndarray) -> str:
+    """Return a text that is the same where the region of each atom ((N,) int) is."""
+    return hashlib.blake2b(np.ascontiguousarray(labels, dtype=np.int64).tobytes(), digest_size=8).hexdigest()
+
+
+def _count(folder: Path, structure: Structure, count: int) -> int:
+    """The number of regions that a folder was begun with; the given one where it is new.
+
+    What is known of atoms is removed where nobody knows to which division it belongs.
+    """
     remove_leftovers(folder)
-    begun = folder / BEGUN
-    try:
-        known = json.loads(begun.read_text(encoding="utf-8"))["parts"]
-        if isinstance(known, int) and known > 0:
-            return known
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    write_text_atomically(begun, json.dumps({"parts": count}) + "\n")
+    begun = begun_parts(folder, structure)
+    if begun is not None:
+        return begun
+    with explained(folder):
+        for file in folder.glob("atoms_*.npz"):
+            file.unlink()
+    said = {"parts": count, "division": division_digest(divided(structure, count))}
+    write_text_atomically(folder / BEGUN, json.dumps(said) + "\n")
     return count
+
+
+def begun_parts(folder: Path, structure: Structure) -> int | None:
+    """Return the number of regions that the folder of a structure's shards was begun with; None where it is not known.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder; it need not be there.
+    structure : Structure
+        The atoms. A number with which they are divided differently today does not count.
+    """
+    try:
+        said = json.loads((folder / BEGUN).read_text(encoding="utf-8"))
+        count, division = said["parts"], said["division"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if type(count) is not int or not 0 < count <= len(structure):
+        return None
+    return count if division_digest(divided(structure, count)) == division else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,6 +213,7 @@ class _Work:
 
     index: Path
     name: str
+    of: str
     prediction: PredictionInParts
     head: Calculation
     precision: Precision
@@ -192,7 +227,7 @@ class _Work:
     def run(self) -> int:
         """Compute the regions of this process that are missing; return how many shards."""
         own = range(self.processes.rank, len(self.regions), self.processes.count)
-        todo = [k for k in own if not self._file(k).is_file()]
+        todo = [k for k in own if not is_shard(self._file(k), k, self.of)]
         missing = int(self._sum(np.array([len(todo)]))[0])
         if missing < len(self.regions) and self.processes.first:
             there = len(self.regions) - missing
@@ -263,7 +298,7 @@ class _Work:
         """Compute and write one shard."""
         rows = self.prediction.rows(region)
         prediction, sizes = rows.prediction, rows.prediction.basis.sizes(self.head.structure.numbers)
-        with shard_writer(self._file(region), self.head, region, self.precision) as writer:
+        with shard_writer(self._file(region), self.head, region, self.of, self.precision) as writer:
             stream = writer.begin("hamiltonian", prediction.basis, rows.source, rows.target, rows.shift, half=True)
             sums = dict.fromkeys(_SUMS, 0.0)
             for batch, values in prediction.blocks():

@@ -26,7 +26,14 @@ from nearsight.errors import FormatError, NearsightError
 from nearsight.operators.calculation import Calculation
 from nearsight.operators.hdf5_content import Refused, array, attribute, check_objects
 from nearsight.operators.hdf5_probe import may_be_read
-from nearsight.operators.store_head import OUT_OF_DISTRIBUTION, STRANGE_MEANING, UNIT_OF, OperatorName, check_hash
+from nearsight.operators.store_head import (
+    OUT_OF_DISTRIBUTION,
+    STRANGE_MEANING,
+    UNIT_OF,
+    OperatorName,
+    check_hash,
+    stored_operator,
+)
 from nearsight.operators.store_writer import Precision, StoreWriter
 from nearsight.orbitals.basis import BasisSet
 
@@ -87,7 +94,7 @@ def file_digest(path: Path) -> bytes:
     return digest.digest()
 
 
-def shard_writer(path: Path, head: Calculation, number: int, precision: Precision) -> StoreWriter:
+def shard_writer(path: Path, head: Calculation, number: int, of: str, precision: Precision) -> StoreWriter:
     """Return a writer of a shard; matrices are written into it as into a store.
 
     Parameters
@@ -98,14 +105,50 @@ def shard_writer(path: Path, head: Calculation, number: int, precision: Precisio
         The whole structure and its basis, of which the shard holds nothing.
     number : int
         Number of the shard.
+    of : str
+        What identifies the prediction and its division, for `is_shard`.
     precision : {"float64", "float32"}
         Number type of the matrices.
     """
 
     def begin(file: h5py.File) -> None:
-        file.attrs.update({"format": SHARD_FORMAT, "version": SHARDED_VERSION, "shard": number})
+        file.attrs.update({"format": SHARD_FORMAT, "version": SHARDED_VERSION, "shard": number, "prediction": of})
 
     return StoreWriter(path, head, precision=precision, compression="none", begin=begin)
+
+
+def is_shard(path: Path, number: int, of: str) -> bool:
+    """Return whether a file is a certain shard of a certain prediction, with all that was written into it.
+
+    Parameters
+    ----------
+    path : Path
+        The file. All of it is read.
+    number : int
+        Number of the shard.
+    of : str
+        As of `shard_writer`.
+    """
+    if not path.is_file() or may_be_read(path) is not None:
+        return False
+    try:
+        with h5py.File(path, "r") as file:
+            check_objects(file)
+            said = tuple(attribute(file, name) for name in ("format", "shard", "prediction"))
+            check_hash(file, file, tuple(UNIT_OF))
+            for which in UNIT_OF:
+                stored_operator(file, which)
+            file.visititems(_read_through)
+            return said == (SHARD_FORMAT, number, of)
+    except Exception:  # a damaged file makes HDF5 and h5py raise whatever comes up
+        return False
+
+
+def _read_through(name: str, item: h5py.Group | h5py.Dataset) -> None:
+    """Read a dataset piece by piece, for HDF5 to check its checksums."""
+    if isinstance(item, h5py.Dataset) and item.shape:
+        for first in range(0, len(item), _PIECE):
+            item[first : first + _PIECE]
 
 
 @dataclass(frozen=True)
