@@ -10,6 +10,7 @@ import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -284,6 +285,50 @@ def test_the_plan_divides_where_memory_is_short(tmp_path):
         plan_prediction(model, big, memory_gb=0.1)
     with pytest.raises(InputError, match=r"GB of disk"):
         replace(plan, disk=1e18).check_disk(tmp_path)
+
+
+def test_what_was_begun_in_parts_goes_on_in_them(tmp_path):
+    """Also where the whole would fit today; and not silently with parts that are larger than the memory."""
+    path = tmp_path / "h.h5"
+    said: list[str] = []
+    model = ns.load_model(TRAINED)
+    structure = unwrapped()
+    head = Calculation(structure, model.basis.restricted(structure.numbers), cutoff=model.cutoff)
+    folder = write_in_parts(path, model.inner, head, 3).folder
+    (folder / "000001.h5").unlink()
+    path.unlink()
+
+    def predict(memory_gb: float | None = None) -> int:
+        return model.predict_to(
+            path,
+            structure,
+            self_consistent=False,
+            overlap=False,
+            memory_gb=memory_gb,
+            progress=lambda event: said.append(event.message),
+        ).parts
+
+    assert predict() == 3
+    assert "in 3 parts (bisection) of at most" in said[0]
+    assert ", as it was begun" in said[0]
+    assert "2 of 3 parts are there" in "".join(said)
+    plan = plan_prediction(model.inner, structure, begun=3, memory_gb=0.7)
+    assert plan.count == 3
+    least = plan_prediction(model.inner, structure, begun=12).peak / 1e9
+    with pytest.raises(InputError, match=r"expected at least .* to go on with the 3 parts .* remove the folder"):
+        plan_prediction(model.inner, structure, begun=3, memory_gb=(least + plan.peak / 1e9) / 2)
+    for nonsense in (float("nan"), 0.0, -1.0):
+        with pytest.raises(InputError, match="expected memory above 0 GB, got"):
+            predict(nonsense)
+
+
+def test_what_is_written_already_needs_no_disk(tmp_path, monkeypatch):
+    model, structure = trained(), unwrapped()
+    plan = replace(plan_prediction(model, structure, in_parts=True), disk=1e9)
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=int(0.4e9)))
+    plan.check_disk(tmp_path, int(0.7e9))
+    with pytest.raises(InputError, match=r"expected 0\.5 GB of disk for the result, got 0\.4 GB free"):
+        plan.check_disk(tmp_path, int(0.5e9))
 
 
 def repeated(structure: Structure, count: int) -> np.ndarray:

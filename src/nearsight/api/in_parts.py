@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from nearsight.errors import InputError
 from nearsight.inference.in_parts import PredictionInParts
 from nearsight.inference.plan import PredictionPlan, divided, plan_prediction
-from nearsight.inference.sharded import WrittenInParts, write_in_parts
+from nearsight.inference.sharded import WrittenInParts, begun_parts, shards_folder, write_in_parts
 from nearsight.inference.tables import TablesInFolder, TablesInMemory
 from nearsight.launch import launched
 from nearsight.nn.model import HamiltonianModel
@@ -59,6 +59,7 @@ def plan_of(
     memory_gb: float | None,
     in_parts: bool | None,
     progress: Progress,
+    target: Path | None = None,
 ) -> PredictionPlan | None:
     """Return the plan by which a structure is predicted in parts, None where it is not; say why.
 
@@ -72,15 +73,24 @@ def plan_of(
         As of `plan_prediction`; in several processes a prediction is always in parts.
     progress : Progress
         Told the decision, where the structure is not small.
+    target : Path, optional
+        The index that is written; parts that are there already are gone on with.
     """
     launch = launched()
     several = launch.count > 1
     if several and in_parts is False:
         raise InputError("expected a prediction in parts behind torchrun, got in_parts=False; start one process")
     asked = True if several else in_parts
-    if len(structure) <= SMALL and not asked:
+    if memory_gb is not None and not memory_gb > 0:
+        raise InputError(f"expected memory above 0 GB, got {memory_gb:g}")
+    begun = None
+    if target is not None and in_parts is not False and model.reach is not None:
+        begun = begun_parts(shards_folder(target, model, structure, overlap), structure)
+    if len(structure) <= SMALL and not asked and begun is None:
         return None
-    plan = plan_prediction(model, structure, overlap=overlap, memory_gb=memory_gb, in_parts=asked, launch=launch)
+    plan = plan_prediction(
+        model, structure, overlap=overlap, memory_gb=memory_gb, in_parts=asked, launch=launch, begun=begun
+    )
     progress(Event(plan.reason))
     return plan if plan.count else None
 
@@ -110,7 +120,8 @@ def write_planned(
     progress : Progress
         Told how many atoms are done.
     """
-    plan.check_disk(path.parent)
+    folder = shards_folder(path, model, head.structure, overlap)
+    plan.check_disk(path.parent, sum(file.stat().st_size for file in folder.glob("*.h5")))
     with joined(model.device) as processes:
         count = -processes.least(-plan.count)  # where some machine has less memory, parts are as small as it needs
         return write_in_parts(path, model, head, count, overlap=overlap, processes=processes, progress=progress)

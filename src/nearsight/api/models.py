@@ -397,7 +397,7 @@ class Model:
         if not set(atoms.numbers.tolist()) <= set(self.basis.shells):
             return None  # refused where it predicts
         known, said = overlap_of_distance(atoms, self.basis) if overlap else (None, LEFT_OUT)
-        plan = plan_of(self.inner, atoms, known, memory_gb, in_parts, progress)
+        plan = plan_of(self.inner, atoms, known, memory_gb, in_parts, progress, target)
         if plan is None:
             return None
         store = _store(structure)
@@ -418,7 +418,7 @@ class Model:
             found.expected_errors,
             found.out_of_distribution,
             why,
-            plan.count,
+            found.count,
         )
 
     def describe(self) -> str:

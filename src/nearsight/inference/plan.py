@@ -60,18 +60,25 @@ class PredictionPlan:
     disk: float
     reason: str
 
-    def check_disk(self, folder: Path) -> None:
+    def check_disk(self, folder: Path, there: int = 0) -> None:
         """Refuse a result that the disk cannot hold.
+
+        Parameters
+        ----------
+        folder : Path
+            Where it is written.
+        there : int
+            Bytes of it that are written already.
 
         Raises
         ------
         InputError
             Less is free in the folder.
         """
-        free = shutil.disk_usage(folder).free
-        if self.disk > free:
+        free, needed = shutil.disk_usage(folder).free, self.disk - there
+        if needed > free:
             raise InputError(
-                f"expected {self.disk / 1e9:.1f} GB of disk for the result, got {free / 1e9:.1f} GB free in {folder}; "
+                f"expected {needed / 1e9:.1f} GB of disk for the result, got {free / 1e9:.1f} GB free in {folder}; "
                 "give another place, or leave S out (--no-overlap)"
             )
 
@@ -84,6 +91,7 @@ def plan_prediction(
     memory_gb: float | None = None,
     in_parts: bool | None = None,
     launch: Launch | None = None,
+    begun: int | None = None,
 ) -> PredictionPlan:
     """Decide how a structure is predicted.
 
@@ -101,11 +109,14 @@ def plan_prediction(
         Whether it is divided; by default where the memory would not suffice for the whole.
     launch : Launch, optional
         The processes that share the parts, and which of them share the memory of this machine; alone by default.
+    begun : int, optional
+        Number of parts of a prediction that goes on. It keeps them, whatever the memory, unless that was given.
 
     Raises
     ------
     InputError
-        It must be divided and the model sees the whole structure, or the memory is too small for any part.
+        It must be divided and the model sees the whole structure, or the memory is too small for any part, or for those
+        of the prediction that goes on.
     """
     launch = launch or Launch()
     processes = launch.local_count
@@ -115,6 +126,8 @@ def plan_prediction(
     least = processes * need.part(LEAST_ATOMS)
     budget = 1e9 * memory_gb if memory_gb is not None else max(SHARE * free_bytes(), least)
     fits = whole <= budget
+    if in_parts is None and begun is not None:
+        in_parts = True
     if in_parts is None:
         in_parts = not fits and model.reach is not None and whole > need.part(1)
     may = f"{budget / 1e9:.1f} GB may be used"
@@ -124,11 +137,18 @@ def plan_prediction(
         return PredictionPlan(0, whole, disk, f"at once: {whole / 1e9:.1f} GB planned, {may}{alone}")
     if model.reach is None:
         raise InputError(why_whole(model))
-    atoms = need.largest_part(budget / processes)
-    sizes = np.bincount(divided(structure, max(launch.count, -(-len(structure) // atoms))))
+    wanted = max(launch.count, -(-len(structure) // need.largest_part(budget / processes)))
+    sizes = np.bincount(divided(structure, begun or wanted))
     largest = int(sizes.max())
     peak, around = need.part(largest), need.around(largest, model.reach.of_atoms)
+    if begun is not None and memory_gb is not None and len(sizes) < wanted and processes * peak > budget:
+        raise InputError(
+            f"expected at least {processes * peak / 1e9:.1f} GB of memory to go on with the {begun} parts that this "
+            f"prediction was begun with, got {memory_gb:g} GB; give more, or remove the folder of its parts beside the "
+            "file to begin again with smaller ones"
+        )
     parts = f"{len(sizes)} parts (bisection) of at most {largest:,} atoms" if len(sizes) > 1 else "one part"
+    parts += ", as it was begun" if begun is not None else ""
     each = f" in each of {launch.count} processes" if launch.count > 1 else ""
     here = " on each machine" if launch.count > processes else ""
     return PredictionPlan(

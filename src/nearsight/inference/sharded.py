@@ -81,8 +81,10 @@ class WrittenInParts:
         (N,) bool, atoms in environments unlike those of training.
     folder : Path
         Where the shards are.
+    count : int
+        Number of shards.
     computed : int
-        Shards that were computed now; the others were there.
+        Those that were computed now; the others were there.
     """
 
     n_pairs: int
@@ -90,6 +92,7 @@ class WrittenInParts:
     expected_errors: tuple[float, float] | None
     out_of_distribution: np.ndarray | None
     folder: Path
+    count: int
     computed: int
 
 
@@ -138,9 +141,9 @@ def write_in_parts(
         Another process is at work in the folder, or was given something else.
     """
     own = processes or Processes(torch.device("cpu"))
-    print_of_all = fingerprint(model, head, overlap, precision)
-    name = f"{path.name}.parts-{print_of_all[:8]}"
-    folder = path.parent / name
+    print_of_all = fingerprint(model, head.structure, overlap, precision)
+    folder = shards_folder(path, model, head.structure, overlap, precision)
+    name = folder.name
     own.check_same(print_of_all, "model and structure")
     with locked_folder(folder, "wait until it has ended") if own.first else nullcontext():
         count = own.said_by_first(_count(folder, head.structure, count) if own.first else 0)
@@ -152,14 +155,34 @@ def write_in_parts(
         return work.finish(work.run())
 
 
-def fingerprint(model: HamiltonianModel, head: Calculation, overlap: TwoCentreOverlap | None, precision: str) -> str:
+def shards_folder(
+    path: Path,
+    model: HamiltonianModel,
+    structure: Structure,
+    overlap: TwoCentreOverlap | None,
+    precision: Precision = "float64",
+) -> Path:
+    """Return the folder, beside the index, of the shards of a prediction; it need not be there.
+
+    Parameters
+    ----------
+    path, model, overlap, precision
+        As of `write_in_parts`.
+    structure : Structure
+        What is predicted.
+    """
+    return path.parent / f"{path.name}.parts-{fingerprint(model, structure, overlap, precision)[:8]}"
+
+
+def fingerprint(
+    model: HamiltonianModel, structure: Structure, overlap: TwoCentreOverlap | None, precision: Precision
+) -> str:
     """Return a text that is the same where version, model, structure and what is wanted are."""
     digest = hashlib.blake2b(f"{__version__} {precision} {overlap is not None}\n".encode())
     digest.update(json.dumps(model.metadata(), sort_keys=True).encode())
     for key, tensor in sorted(model.tensors().items()):
         digest.update(key.encode())
         digest.update(np.ascontiguousarray(tensor.numpy()).tobytes())
-    structure = head.structure
     for array in (structure.numbers, structure.positions, structure.cell, structure.pbc):
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
@@ -291,6 +314,7 @@ class _Work:
             self._mean_errors(found),
             known,
             self._file(0).parent,
+            count,
             computed,
         )
 
