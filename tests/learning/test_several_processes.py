@@ -23,7 +23,7 @@ from nearsight.learning.config import training_config
 from nearsight.learning.shares import Shares
 from nearsight.learning.training import fingerprint
 from nearsight.nn.loading import load_model
-from nearsight.nn.processes import Processes
+from nearsight.nn.processes import Processes, joined
 from tests.learning.random_calculation import random_calculation
 from tests.learning.test_loop import SMALL
 from tests.learning.trained_together import train_one
@@ -171,3 +171,17 @@ def test_the_place_of_a_process_is_what_torchrun_says() -> None:
     for wrong in ({"RANK": "8"}, {"RANK": "-1"}, {"WORLD_SIZE": "eight"}, {"LOCAL_RANK": "4"}):
         with pytest.raises(ConfigError, match="expected numbers of processes"):
             launched(said | wrong)
+
+
+@pytest.mark.parametrize("port", [None, "", "no", "70000"])
+def test_processes_that_do_not_know_where_to_meet_are_refused(
+    monkeypatch: pytest.MonkeyPatch, port: str | None
+) -> None:
+    """A script of a batch system may set RANK and WORLD_SIZE for other programs."""
+    for name, value in {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": port}.items():
+        monkeypatch.delenv(name, raising=False)
+        if value is not None:
+            monkeypatch.setenv(name, value)
+    refused = pytest.raises(ConfigError, match=r"expected MASTER_ADDR and MASTER_PORT, where .* start them by torchrun")
+    with refused, joined(torch.device("cpu")):
+        pass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -199,6 +200,13 @@ def _together() -> Iterator[None]:
 @cache
 def _store() -> distributed.Store:
     """Return where the processes of this launch leave messages for each other."""
+    place = {name: os.environ.get(name, "") for name in ("MASTER_ADDR", "MASTER_PORT")}
+    port = place["MASTER_PORT"]
+    if not (place["MASTER_ADDR"] and port.isascii() and port.isdigit() and 0 < int(port) < 2**16):
+        raise ConfigError(
+            "expected MASTER_ADDR and MASTER_PORT, where the processes meet, beside RANK and WORLD_SIZE, got "
+            f"{place}; start them by torchrun, or unset RANK and WORLD_SIZE for one process"
+        )
     return next(distributed.rendezvous("env://", timeout=PATIENCE))[0]
 
 
@@ -218,6 +226,8 @@ def joined(device: torch.device) -> Iterator[Processes]:
 
     Raises
     ------
+    ConfigError
+        The environment does not say where the others are.
     LostProcessError
         The others cannot be met.
     """
