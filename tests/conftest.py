@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     order = {folder: place for place, folder in enumerate(NETWORKS)}
     root = Path(__file__).parent
     items.sort(key=lambda item: order.get(item.path.relative_to(root).parts[0], len(order)))
+
+
+@pytest.fixture(autouse=True)
+def own_printing() -> Iterator[None]:
+    """Let no test change how arrays are printed in the next one, as PySCF does."""
+    with np.printoptions():
+        yield
 
 
 @pytest.fixture

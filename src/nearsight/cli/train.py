@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TimeElapsedColumn
 
 from nearsight.cli.printing import Terminal, Words, say
 from nearsight.cli.running import stopped_by_signals
+from nearsight.folder_lock import check_free
 from nearsight.launch import launched
 from nearsight.progress import Event, Value
 
@@ -56,6 +57,7 @@ def train_shown(config: TrainingConfig, console: Console, threads: int | None = 
     """Train with a display; a signal stops the run so that it can be continued."""
     first = not launched().rank
     if first:  # before what takes seconds to be imported
+        check_free(config.run_dir, "give another run_dir")
         say(console, f"{config.model.architecture}, to {config.run_dir}: reading the data")
     from nearsight.api.training import describe_result, run_training
 
