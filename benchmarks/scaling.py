@@ -1,15 +1,16 @@
 """Scaling: steps of training in several processes, with a model calibrated on them, and predictions of growing size.
 
-    .venv/bin/python benchmarks/scaling.py training            # 1 and 2 processes of one thread, in turns; minutes
+    .venv/bin/python benchmarks/scaling.py training            # 1 and 2 processes of one thread, by turns; minutes
     .venv/bin/python benchmarks/scaling.py training --network xia2025 --sizes 2 4    # slabs of 3 Å in a step
     .venv/bin/python benchmarks/scaling.py inference MODEL     # 2,976, 23,808 and 109,368 atoms; --sizes for others
 
-Training prints, for steps over B bonds (slabs, with the paper's network) and R processes, CPU and wall time of a step
-and the parallel efficiency of two processes in wall time; the machine must be idle for it. Then follows the model
+Training times steps over B bonds (slabs, with the paper's network) in two processes that take turns: each takes a
+whole step alone, while the other does the same beside it, and then both take it together. So both times know the same
+machine: cores that work at once and share caches and clock rates. The machine must be idle otherwise. The model
 
-    t(B, R) = a + b B / R + c ⌈log₂ R⌉,
+    t(B, R) = a + b B / R + c ⌈log₂ R⌉
 
-a and b fitted to the wall time of one process, c to what two take beyond it. What it says of more processes than were
+has a and b of the steps alone, c of what the steps together take beyond it. What it says of more processes than were
 measured is a model, and is called so. Inference prints CPU seconds, peak memory and µs for each directed edge, of
 a-HfO2 repeated and displaced at random by 0.03 Å; it writes H alone, in parts where the memory that is given asks for
 it.
@@ -27,6 +28,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from partitioners import repeated
@@ -34,9 +36,13 @@ from partitioners import repeated
 import nearsight as ns
 from nearsight.structures.structure import Structure
 
+if TYPE_CHECKING:
+    from nearsight.learning.loop import Trainer
+    from nearsight.nn.processes import Processes
+
 DATA = Path(__file__).parents[1] / "data" / "aHfO2_372_C.h5"
 SIZES_OF_STEPS = {"nearsight": (1024, 4096, 8192, 16_384), "xia2025": (2, 4)}
-ROUNDS, TURNS = 5, 3
+WARM, ROUNDS, TURNS = 4, 16, 3
 SIZES = {2976: (2, 2, 2), 23_808: (4, 4, 4), 109_368: (7, 7, 6), 1_004_400: (15, 15, 12)}
 MODELLED = (4, 8, 16, 32, 64)
 
@@ -49,40 +55,47 @@ def settings(network: str, size: int) -> list[str]:
 
 
 def worker(network: str, size: int) -> None:
-    """Time steps of a training, in each process of a launch; the first one prints its numbers."""
+    """Time steps in each process of a launch, alone and together by turns; the first one prints its numbers."""
+    import torch
+
+    from nearsight.nn.processes import Processes, joined
+
+    torch.set_num_threads(1)
+    cpu = torch.device("cpu")
+    with tempfile.TemporaryDirectory() as folder, joined(cpu) as processes:
+        alone, together = (trainer(network, size, folder, own) for own in (Processes(cpu), processes))
+        steps, rows = alone._steps(), []
+        for round_ in range(WARM + ROUNDS):
+            chosen, times = steps[round_ % len(steps)], []
+            for own in (alone, together):
+                processes.sum(torch.zeros(1))  # all begin at once
+                began = time.perf_counter()
+                own._step(chosen)
+                times.append(time.perf_counter() - began)
+            rows.append(times)
+        if processes.first:
+            print(json.dumps({"rows": rows[WARM:]}))
+
+
+def trainer(network: str, size: int, folder: str, processes: Processes) -> Trainer:
+    """Return a training on the shipped structure that is ready for its first step."""
     import torch
 
     from nearsight.learning.config import load_config
     from nearsight.learning.loop import Trainer
     from nearsight.learning.training import model_class
     from nearsight.nn.model import TrainingTask
-    from nearsight.nn.processes import joined
 
-    torch.set_num_threads(1)
-    calculation, cpu = ns.read(DATA), torch.device("cpu")
-    with tempfile.TemporaryDirectory() as folder, joined(cpu) as processes:
-        given = {"data.train": [str(DATA)], "run_dir": folder}
-        config = load_config(network, given, settings(network, size))
-        task = TrainingTask(config, [calculation], [], cpu, torch.float32)
-        model = model_class(network).begin(task)
-        trainer = Trainer(model, config, model.prepare(task), processes)
-        steps = trainer._steps()
-        rows = []
-        for round_ in range(ROUNDS + 2):
-            cpu_time, wall = time.process_time(), time.perf_counter()
-            for chosen in steps[: max(4, len(steps) // 2)]:
-                trainer._step(chosen)
-            count = min(len(steps), max(4, len(steps) // 2))
-            if round_ >= 2:
-                rows.append(((time.process_time() - cpu_time) / count, (time.perf_counter() - wall) / count))
-        if processes.first:
-            print(json.dumps({"rows": rows}))
+    config = load_config(network, {"data.train": [str(DATA)], "run_dir": folder}, settings(network, size))
+    task = TrainingTask(config, [ns.read(DATA)], [], processes.device, torch.float32)
+    model = model_class(network).begin(task)
+    return Trainer(model, config, model.prepare(task), processes)
 
 
-def measured(network: str, size: int, processes: int) -> np.ndarray:
-    """(rounds, 2) CPU and wall seconds of a step."""
-    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
-    command = [sys.executable, *launcher, __file__, "worker", network, str(size)]
+def measured(network: str, size: int) -> np.ndarray:
+    """(rounds, 2) seconds of a step of each of two processes: alone, beside the other, and together."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command += [__file__, "worker", network, str(size)]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
     lines = [line for line in done.stdout.splitlines() if line.startswith('{"rows"')]
     if not lines:
@@ -91,31 +104,32 @@ def measured(network: str, size: int, processes: int) -> np.ndarray:
 
 
 def training(network: str, sizes: list[int]) -> None:
-    """Print the table of steps and the model."""
+    """Print the table of steps and, for bonds, the model."""
     what = "bonds" if network == "nearsight" else "slabs"
-    print(f"| {what} in a step | processes | CPU ms a step | wall ms a step | efficiency |")
-    print("|---|---|---|---|---|")
-    wall: dict[tuple[int, int], float] = {}
+    print(f"| {what} in a step | alone, ms | together, ms | efficiency, median (quartiles) |")
+    print("|---|---|---|---|")
+    found = {}
     for size in sizes:
-        rows: dict[int, list[np.ndarray]] = {1: [], 2: []}
-        for processes in (1, 2) * TURNS:
-            rows[processes].append(measured(network, size, processes))
-        for processes, found in rows.items():
-            cpu, wall[size, processes] = np.median(np.concatenate(found), axis=0)
-            ratio = f"{wall[size, 1] / (2 * wall[size, 2]):.2f}" if processes == 2 else ""
-            print(
-                f"| {size:,} | {processes} | {1e3 * cpu:.1f} | {1e3 * wall[size, processes]:.1f} | {ratio} |",
-                flush=True,
-            )
-    b, a = np.polyfit(sizes, [wall[size, 1] for size in sizes], 1)
-    c = float(np.mean([wall[size, 2] - (a + b * size / 2) for size in sizes]))
+        rows = np.concatenate([measured(network, size) for _ in range(TURNS)])
+        found[size] = np.median(rows, axis=0)
+        low, middle, high = np.quantile(rows[:, 0] / (2 * rows[:, 1]), [0.25, 0.5, 0.75])
+        alone, together = 1e3 * found[size]
+        print(f"| {size:,} | {alone:.1f} | {together:.1f} | {middle:.2f} ({low:.2f}, {high:.2f}) |", flush=True)
+    if network == "nearsight" and len(sizes) > 1:
+        model(sizes, np.array([found[size] for size in sizes]))
+
+
+def model(sizes: list[int], times: np.ndarray) -> None:
+    """Print the model fitted to (sizes, 2) seconds of steps alone and together."""
+    b, a = np.polyfit(sizes, times[:, 0], 1)
+    c = float(np.mean(times[:, 1] - (a + b * np.array(sizes) / 2)))
     print(f"model: a = {1e3 * a:.1f} ms, b = {1e6 * b:.2f} µs, c = {1e3 * c:.1f} ms; load {os.getloadavg()[0]:.1f}")
     for size in (*sizes, 8 * sizes[-1]):
         alone = a + b * size
         speed = [
             f"{count}: {alone / (a + b * size / count + c * math.ceil(math.log2(count))):.1f}" for count in MODELLED
         ]
-        print(f"model, {size:,} {what}, speed-up of processes: {', '.join(speed)}")
+        print(f"model, {size:,} bonds, speed-up of processes: {', '.join(speed)}")
 
 
 def inference(model: Path, sizes: list[int], memory: float, folder: str | None) -> None:
